@@ -1,0 +1,65 @@
+"""The list of samples that every other part of the data code hands around."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+WHOLE_FILE = -1
+
+
+def id_hash(sample_id: str) -> int:
+    """64 bits of the sample id, as a signed integer in [-2**63, 2**63)."""
+    digest = hashlib.blake2b(sample_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """Columns of equal length, one row a sample.
+
+    Attributes:
+      ids: unique within the split; the POSIX path below the split's folder in
+        NFC, or the `tfds_id`.
+      labels: int32 (n,), indices into the data set's class names.
+      paths: the file that holds the sample's encoded image. Several samples
+        may share one (a TFRecord shard).
+      offsets: int64 (n,), where the sample's bytes begin in that file.
+      lengths: int64 (n,), number of bytes, or `WHOLE_FILE`.
+    """
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    paths: tuple[str, ...]
+    offsets: np.ndarray
+    lengths: np.ndarray
+
+    def __post_init__(self) -> None:
+        columns = (self.labels, self.paths, self.offsets, self.lengths)
+        if any(len(column) != len(self.ids) for column in columns):
+            raise ValueError("columns differ in length")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Samples:
+        """The samples at the given row numbers, in the given order."""
+        rows = np.asarray(rows, np.int64)
+        return Samples(
+            ids=tuple(self.ids[row] for row in rows),
+            labels=self.labels[rows],
+            paths=tuple(self.paths[row] for row in rows),
+            offsets=self.offsets[rows],
+            lengths=self.lengths[rows],
+        )
+
+    def id_hashes(self) -> np.ndarray:
+        """int64 (n,): 64 bits of each sample id."""
+        return np.array([id_hash(i) for i in self.ids], np.int64)
+
+    def counts(self, num_classes: int) -> np.ndarray:
+        """int64 (num_classes,): samples of each class."""
+        return np.bincount(self.labels, minlength=num_classes)
