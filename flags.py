@@ -1,0 +1,123 @@
+"""The command line: the only absl definitions, and flags -> Config."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+from absl import logging as absl_logging  # Defines --verbosity.
+
+from trainer.config import FIELDS, Config, check_given
+from trainer.errors import UsageError
+
+__all__ = ["config_from_flags", "define", "parse", "wants_traceback"]
+
+_FLAGS = flags.FLAGS
+_DEFINE = {
+    "str": flags.DEFINE_string,
+    "int": flags.DEFINE_integer,
+    "float": flags.DEFINE_float,
+    "bool": flags.DEFINE_bool,
+}
+_LEGAL = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false (--name or --noname)",
+}
+
+
+def define(flag_values: flags.FlagValues = _FLAGS) -> None:
+    """Defines one absl flag for each field of `Config`."""
+    for name, field in FIELDS.items():
+        choices = field.metadata["choices"]
+        text = field.metadata["help"]
+        if choices:
+            text += f" One of: {', '.join(choices)}."
+        # Choices are checked by Config, so that all errors read alike.
+        _DEFINE[_kind(name)](name, field.default, text, flag_values=flag_values)
+
+
+def parse(
+    argv: Sequence[str], flag_values: flags.FlagValues = _FLAGS
+) -> list[str]:
+    """Parses argv, for `absl.app.run(flags_parser=...)`.
+
+    absl's own parser answers a bad flag with two lines and status 1; this one
+    prints one line and exits with 2.
+    """
+    try:
+        rest = flag_values(list(argv))
+    except flags.Error as error:
+        _exit_usage(_explain(" ".join(str(error).split())))
+    if len(rest) > 1:
+        _exit_usage(
+            f"{rest[1]!r}: not a flag; every option is written"
+            " --name=value; see --help"
+        )
+    return rest
+
+
+def _explain(message: str) -> str:
+    """absl's message as one line that says what is legal."""
+    unknown = re.match(
+        r"Unknown command line flag '(.*?)'\.?(?: Did you mean: (.*?) \?)?",
+        message,
+    )
+    if unknown:
+        near = f"; did you mean --{unknown[2]}?" if unknown[2] else ""
+        return f"--{unknown[1]}: no such flag{near}; --help lists the flags"
+    illegal = re.match(r"flag --(\w+)=(.*?): ", message)
+    if illegal and illegal[1] in FIELDS:
+        kind = _LEGAL[_kind(illegal[1])]
+        return f"--{illegal[1]}={illegal[2]!r}: not {kind}; see --help"
+    if "flagfile" in message:
+        name = message.rpartition(": ")[2].strip("'")
+        return (
+            f"--flagfile={name!r}: cannot be read; give a text file with one"
+            " flag a line"
+        )
+    return f"{message.rstrip('.')}; see --help"
+
+
+def _kind(name: str) -> str:
+    return str(FIELDS[name].type).removesuffix(" | None")
+
+
+def _exit_usage(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(UsageError.exit_status)
+
+
+def config_from_flags(
+    flag_values: flags.FlagValues = _FLAGS,
+) -> tuple[Config, frozenset[str]]:
+    """The run that the parsed flags describe.
+
+    Returns:
+      The configuration, and the names of the flags given explicitly.
+
+    Raises:
+      UsageError: a value is not legal, or a flag is given that the stage does
+        not read.
+    """
+    values = {name: flag_values[name].value for name in FIELDS}
+    given = frozenset(name for name in FIELDS if flag_values[name].present)
+    config = Config(**values)
+    check_given(config.stage, given)
+    return config, given
+
+
+def wants_traceback() -> bool:
+    """Whether --verbosity asks for the traceback of an expected error."""
+    return absl_logging.get_verbosity() >= absl_logging.DEBUG
+
+
+def run(main: Callable[[list[str]], None]) -> NoReturn:
+    """Parses the command line and runs `main` under absl."""
+    define()
+    app.run(main, flags_parser=parse)
+    raise AssertionError("app.run does not return")

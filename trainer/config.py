@@ -1,0 +1,436 @@
+"""What a run is asked to do: one frozen dataclass, checked when it is made.
+
+Every flag is a field here, and its default, its help and what a change of it
+means are written here and nowhere else. No TensorFlow is imported: a bad run
+dies before TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import os
+import re
+from typing import Any
+
+from trainer.errors import UsageError
+from trainer.unfreeze import parse_unfreeze
+
+FEATURE_EXTRACT = "feature_extract"
+FINETUNE = "finetune"
+EVALUATE = "evaluate"
+STAGES = (FEATURE_EXTRACT, FINETUNE, EVALUATE)
+TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
+
+# What a change of a field does to a run: RESULT changes its figures,
+# NUMERICS only their last bits, FREE nothing that is kept.
+RESULT, NUMERICS, FREE = "result", "numerics", "free"
+
+_DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
+
+
+def _flag(
+    default: Any,
+    effect: str,
+    help_text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    stages: tuple[str, ...] = STAGES,
+) -> Any:
+    """A field with what flags.py and the checks need to know of it.
+
+    `stages` are those that read the flag; giving it to another is an error.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            "effect": effect,
+            "help": help_text,
+            "choices": choices,
+            "stages": stages,
+        },
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run. Fields that are None are decided later; see `resolved`.
+
+    Raises:
+      UsageError: when made from values that are not legal.
+    """
+
+    stage: str = _flag(
+        FINETUNE,
+        RESULT,
+        "What to do: train a head on the frozen backbone, fine-tune, or"
+        " evaluate what a workdir holds.",
+        choices=STAGES,
+    )
+    dataset: str = _flag(
+        "",
+        RESULT,
+        "A folder (train/CLASS/*.jpg beside test/ or val/, or CLASS/*.jpg"
+        " alone), a TFDS name such as tf_flowers, or food10: ten classes of"
+        " TFDS food101.",
+    )
+    tfds_data_dir: str | None = _flag(
+        None, FREE, "Where TFDS keeps its data; TFDS's own default if unset."
+    )
+    data_pct: float = _flag(
+        100.0,
+        RESULT,
+        "Percentage of the training samples of each class to train on,"
+        " 0 < x <= 100; fractions are allowed.",
+        stages=TRAINING_STAGES,
+    )
+    test_fraction: float = _flag(
+        0.2,
+        RESULT,
+        "Fraction of each class kept for testing where the data has no split"
+        " of its own.",
+        stages=TRAINING_STAGES,
+    )
+    on_bad_image: str = _flag(
+        "fail",
+        RESULT,
+        "What to do about a picture that cannot be read: stop before training"
+        " or leave it out.",
+        choices=("fail", "skip"),
+    )
+    backbone: str = _flag(
+        "EfficientNetB0",
+        RESULT,
+        "A classifier of keras.applications, by its own name.",
+        stages=TRAINING_STAGES,
+    )
+    backbone_args: str = _flag(
+        "",
+        RESULT,
+        "Arguments of the backbone's constructor, such as alpha=0.35; several"
+        " are separated by commas.",
+        stages=TRAINING_STAGES,
+    )
+    weights: str = _flag(
+        "imagenet",
+        RESULT,
+        "Backbone weights: imagenet (downloaded by Keras), none, or a file:"
+        " .weights.h5, legacy .h5, .keras, or a TF checkpoint.",
+        stages=TRAINING_STAGES,
+    )
+    weights_origin: str | None = _flag(
+        None,
+        RESULT,
+        "Which form of EfficientNetB0..B7 a weights file was saved from:"
+        " built with weights='imagenet' or with weights=None.",
+        choices=("imagenet", "keras_none"),
+        stages=TRAINING_STAGES,
+    )
+    image_size: int | None = _flag(
+        None,
+        RESULT,
+        "Side of the square picture, px; the backbone's own if unset.",
+        stages=TRAINING_STAGES,
+    )
+    batch_size: int = _flag(
+        32, RESULT, "Examples a step, over all replicas together."
+    )
+    epochs: int = _flag(
+        5,
+        RESULT,
+        "Epochs of the stage named by --stage.",
+        stages=TRAINING_STAGES,
+    )
+    head_epochs: int = _flag(
+        5,
+        RESULT,
+        "Epochs of the feature_extract stage that finetune does first when it"
+        " starts from nothing; 0 leaves it out.",
+        stages=(FINETUNE,),
+    )
+    learning_rate: float | None = _flag(
+        None,
+        RESULT,
+        "Adam's learning rate in the stage named by --stage; 1e-3 for"
+        " feature_extract and 1e-4 for finetune if unset.",
+        stages=TRAINING_STAGES,
+    )
+    head_learning_rate: float = _flag(
+        1e-3,
+        RESULT,
+        "Adam's learning rate in the feature_extract stage that finetune does"
+        " first.",
+        stages=(FINETUNE,),
+    )
+    augment: bool = _flag(
+        True,
+        RESULT,
+        "Flip, rotate, zoom and stretch training pictures.",
+        stages=TRAINING_STAGES,
+    )
+    unfreeze: str = _flag(
+        "last:10",
+        RESULT,
+        "Backbone layers that finetune trains: last:N, all, none, from:LAYER"
+        " (inclusive), or regex:PATTERN matched against whole layer names.",
+        stages=(FINETUNE,),
+    )
+    clip_global_norm: float | None = _flag(
+        None,
+        RESULT,
+        "Scale gradients down to this global norm; no clipping if unset.",
+        stages=TRAINING_STAGES,
+    )
+    validation_fraction: float = _flag(
+        0.25,
+        RESULT,
+        "Fraction of the test batches to validate on each epoch, where the"
+        " data has no validation split.",
+        stages=TRAINING_STAGES,
+    )
+    seed: int = _flag(
+        0,
+        RESULT,
+        "Decides the subset, the order, the augmentation and the fresh"
+        " weights.",
+        stages=TRAINING_STAGES,
+    )
+    workdir: str | None = _flag(
+        None,
+        FREE,
+        "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset.",
+    )
+    init_from: str | None = _flag(
+        None,
+        RESULT,
+        "Workdir of another run to take the weights from (warm start).",
+        stages=TRAINING_STAGES,
+    )
+    init_from_checkpoint: str = _flag(
+        "last",
+        RESULT,
+        "Which weights a stage takes from the stage or run before it.",
+        choices=("last", "best"),
+        stages=TRAINING_STAGES,
+    )
+    checkpoint: str = _flag(
+        "last",
+        FREE,
+        "Which checkpoint of the workdir to evaluate.",
+        choices=("last", "best"),
+        stages=(EVALUATE,),
+    )
+    checkpoint_every_steps: int = _flag(
+        0,
+        FREE,
+        "Save every this many steps too; 0 saves at the end of each epoch"
+        " only.",
+        stages=TRAINING_STAGES,
+    )
+    keep_checkpoints: int = _flag(
+        3,
+        FREE,
+        "Latest checkpoints to keep, besides the best one.",
+        stages=TRAINING_STAGES,
+    )
+    log_every_steps: int = _flag(
+        10,
+        FREE,
+        "Write training figures every this many steps, besides each epoch.",
+        stages=TRAINING_STAGES,
+    )
+    precision: str = _flag(
+        "auto",
+        RESULT,
+        "Arithmetic of the model; auto is float32, except on TPU.",
+        choices=("auto", "float32", "bfloat16"),
+        stages=TRAINING_STAGES,
+    )
+    xla: str = _flag(
+        "auto",
+        NUMERICS,
+        "Compile the step with XLA; auto does so on accelerators.",
+        choices=("auto", "on", "off"),
+    )
+    strategy: str = _flag(
+        "auto",
+        NUMERICS,
+        "How to use the devices; auto mirrors over several GPUs, else takes"
+        " one device.",
+        choices=("auto", "one_device", "mirrored"),
+    )
+    logical_cpus: int = _flag(
+        1,
+        NUMERICS,
+        "Split the CPU into this many devices, to try --strategy=mirrored"
+        " without GPUs.",
+    )
+    dry_run: bool = _flag(
+        False,
+        FREE,
+        "Print the plan (layers, parameters, samples, steps, devices) and"
+        " stop before training.",
+        stages=TRAINING_STAGES,
+    )
+
+    def __post_init__(self) -> None:
+        for name, field in FIELDS.items():
+            _check_choice(name, getattr(self, name), field.metadata["choices"])
+        _check_numbers(self)
+        parse_unfreeze(self.unfreeze)
+        if self.stage != EVALUATE and not self.dataset:
+            raise UsageError(
+                "--dataset='': no data named; give a folder of photos"
+                " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
+                " tf_flowers, or food10"
+            )
+        if self.stage == EVALUATE and not self.workdir:
+            raise UsageError(
+                "--workdir='': --stage=evaluate needs the workdir of the run"
+                " to evaluate; give --workdir=FOLDER"
+            )
+
+    def resolved(self, image_px: int) -> Config:
+        """This run with nothing left open but the workdir.
+
+        Args:
+          image_px: the backbone's own image size.
+        """
+        return dataclasses.replace(
+            self,
+            learning_rate=self.learning_rate
+            or _DEFAULT_LEARNING_RATE.get(self.stage),
+            image_size=self.image_size or image_px,
+            precision="float32" if self.precision == "auto" else self.precision,
+        )
+
+    def result_fields(self) -> dict[str, Any]:
+        """The fields that change the figures of the run."""
+        return {
+            name: getattr(self, name)
+            for name, field in FIELDS.items()
+            if field.metadata["effect"] == RESULT
+            and self.stage in field.metadata["stages"]
+        }
+
+    def default_workdir(self) -> str:
+        """`runs/DATASET-BACKBONE-STAGE-PCT-HASH`, from a resolved run."""
+        fields = self.result_fields()
+        for name in ("dataset", "weights", "init_from"):
+            # One folder named in two ways is one folder.
+            if fields.get(name) and os.path.exists(fields[name]):
+                fields[name] = os.path.abspath(fields[name])
+        text = json.dumps(fields, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        source = os.path.basename(os.path.abspath(self.dataset))
+        parts = (source, self.backbone, self.stage, f"{self.data_pct:g}pct")
+        name = "-".join((*parts, digest))
+        return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Config:
+        """The run that `to_json` wrote; unknown fields are left out."""
+        return cls(**{k: v for k, v in values.items() if k in FIELDS})
+
+    def stages(self) -> tuple[StageSpec, ...]:
+        """The stages a resolved run goes through when it starts from nothing."""
+        assert self.learning_rate is not None
+        own = StageSpec(
+            stage=self.stage,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
+        )
+        if self.stage == FEATURE_EXTRACT or not self.head_epochs:
+            return (own,)
+        head = StageSpec(
+            stage=FEATURE_EXTRACT,
+            epochs=self.head_epochs,
+            learning_rate=self.head_learning_rate,
+            unfreeze="none",
+        )
+        return (head, own)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """What sets one stage of a run apart from another."""
+
+    stage: str
+    epochs: int
+    learning_rate: float
+    unfreeze: str
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def check_given(stage: str, given: frozenset[str]) -> None:
+    """Refuses flags that the stage would parse and never read.
+
+    Args:
+      stage: a legal stage.
+      given: names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: naming the first such flag.
+    """
+    for name in sorted(given & FIELDS.keys()):
+        stages = FIELDS[name].metadata["stages"]
+        if stage not in stages:
+            raise UsageError(
+                f"--{name}: not read by --stage={stage}, only by"
+                f" {', '.join(stages)}; leave it out"
+            )
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if not choices or value is None or value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(
+        f"--{name}={value!r}: not one of {', '.join(choices)}{hint}"
+    )
+
+
+def _check_numbers(config: Config) -> None:
+    """Ranges of the numeric fields, as a table."""
+    fraction = "a number above 0 and below 1"
+    for name, legal, ok in (
+        ("data_pct", "a number above 0 and up to 100", lambda x: 0 < x <= 100),
+        ("test_fraction", fraction, lambda x: 0 < x < 1),
+        (
+            "validation_fraction",
+            "a number above 0 and up to 1",
+            lambda x: 0 < x <= 1,
+        ),
+        ("batch_size", "a whole number >= 1", lambda x: x >= 1),
+        ("epochs", "a whole number >= 1", lambda x: x >= 1),
+        ("head_epochs", "a whole number >= 0", lambda x: x >= 0),
+        ("image_size", "a whole number of px >= 1", lambda x: x >= 1),
+        ("learning_rate", "a number above 0", lambda x: x > 0),
+        ("head_learning_rate", "a number above 0", lambda x: x > 0),
+        ("clip_global_norm", "a number above 0", lambda x: x > 0),
+        ("seed", "a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
+        ("checkpoint_every_steps", "a whole number >= 0", lambda x: x >= 0),
+        ("keep_checkpoints", "a whole number >= 1", lambda x: x >= 1),
+        ("log_every_steps", "a whole number >= 1", lambda x: x >= 1),
+        ("logical_cpus", "a whole number >= 1", lambda x: x >= 1),
+    ):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not math.isfinite(value) or not ok(value):
+            default = FIELDS[name].default
+            raise UsageError(
+                f"--{name}={value:g}: must be {legal};"
+                f" the default is {'unset' if default is None else default}"
+            )

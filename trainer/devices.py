@@ -1,0 +1,96 @@
+"""Devices: which ones, how they share a batch, and what compiles the step."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.errors import UsageError
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def configure(logical_cpus: int) -> None:
+    """Sets up the devices; must run before TensorFlow uses any.
+
+    Args:
+      logical_cpus: number of devices to split the CPU into.
+
+    Raises:
+      UsageError: TensorFlow is already running with another split.
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if logical_cpus > 1:
+        try:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * logical_cpus
+            )
+        except RuntimeError:
+            have = len(tf.config.list_logical_devices("CPU"))
+            if have < logical_cpus:
+                raise UsageError(
+                    f"--logical_cpus={logical_cpus}: this process already"
+                    f" runs with {have}; start a new one"
+                ) from None
+
+
+def make_strategy(
+    name: str, batch_size: int, logical_cpus: int
+) -> tf.distribute.Strategy:
+    """The distribution strategy.
+
+    Args:
+      name: auto, one_device or mirrored.
+      batch_size: the global batch, which the replicas share evenly.
+      logical_cpus: number of CPU devices that `mirrored` uses without GPUs.
+
+    Raises:
+      UsageError: the batch cannot be shared evenly.
+    """
+    gpus = [d.name for d in tf.config.list_logical_devices("GPU")]
+    cpus = [d.name for d in tf.config.list_logical_devices("CPU")]
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or cpus[:logical_cpus]
+        strategy = tf.distribute.MirroredStrategy(devices)
+    else:
+        strategy = tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UsageError(
+            f"--batch_size={batch_size}: not divisible by the {replicas}"
+            " replicas that share it; give a multiple of"
+            f" {replicas}, or --strategy=one_device"
+        )
+    return strategy
+
+
+def use_xla(xla: str) -> bool:
+    """Whether the step is compiled; `auto` only where it was seen to pay."""
+    if xla == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return xla == "on"
+
+
+def set_precision(precision: str) -> None:
+    """Makes Keras build layers that compute in float32 or bfloat16."""
+    keras.config.set_dtype_policy(_POLICIES[precision])
+
+
+def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """What may change the last bits of a run, for config.json."""
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "devices": list(strategy.extended.worker_devices),
+        "replicas": strategy.num_replicas_in_sync,
+    }

@@ -1,0 +1,117 @@
+"""The classifier: backbone without top -> global average pooling -> Dense."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from trainer.model.backbones import preprocess
+
+HEAD = "head"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Classifier:
+    """A Keras model, and what its pixels and variables are called.
+
+    Attributes:
+      model: preprocessed images -> logits, float32 (batch, classes).
+      backbone: the part of `model` without pooling and head.
+      head: the Dense layer.
+      pixels: the backbone's pixel contract; see `backbones.preprocess`.
+      image_px: side of the pictures.
+      variables: every variable of the model by a key that is stable from one
+        process to the next and unique in the model.
+    """
+
+    model: keras.Model
+    backbone: keras.Model
+    head: keras.layers.Dense
+    pixels: str
+    image_px: int
+    variables: dict[str, keras.Variable]
+
+    def logits(
+        self,
+        variables: Sequence[keras.Variable],
+        values: Sequence[tf.Tensor],
+        images: tf.Tensor,
+    ) -> tf.Tensor:
+        """The forward pass as a pure function of the variables' values.
+
+        Every layer runs in inference mode: BatchNorm normalises with its
+        moving statistics, dropout and stochastic depth are off.
+
+        Args:
+          variables: all variables of the model, in any order.
+          values: a value for each.
+          images: float32 (batch, image_px, image_px, 3) in 0..255.
+
+        Returns:
+          float32 (batch, classes).
+        """
+        inputs = preprocess(images, self.pixels)
+        mapping = list(zip(variables, values, strict=True))
+        # Keras reads the given values in this scope, and no variable: what
+        # XLA compiles may not touch the variables of a mirrored model.
+        with keras.StatelessScope(state_mapping=mapping):
+            return self.model(inputs, training=False)
+
+
+def make_classifier(
+    backbone: keras.Model, *, pixels: str, num_classes: int, seed: int
+) -> Classifier:
+    """Puts pooling and a fresh head on a backbone.
+
+    Args:
+      backbone: without top, input (px, px, 3), output (h, w, channels).
+      pixels: its pixel contract.
+      num_classes: at least 2.
+      seed: decides the head's weights.
+    """
+    image_px = backbone.input_shape[1]
+    inputs = keras.Input((image_px, image_px, 3), name="pixels")
+    head = keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.GlorotUniform(
+            seed=derived_seed(seed, HEAD)
+        ),
+        # Softmax and loss want float32 whatever the backbone computes in.
+        dtype="float32",
+        name=HEAD,
+    )
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(
+        backbone(inputs, training=False)
+    )
+    model = keras.Model(inputs, head(features), name="classifier")
+    return Classifier(
+        model=model,
+        backbone=backbone,
+        head=head,
+        pixels=pixels,
+        image_px=image_px,
+        variables=variable_keys(model),
+    )
+
+
+def variable_keys(model: keras.Model) -> dict[str, keras.Variable]:
+    """The model's variables by path; a path met again gets a number."""
+    keys: dict[str, keras.Variable] = {}
+    for variable in model.variables:
+        key, number = variable.path, 1
+        while key in keys:
+            number += 1
+            key = f"{variable.path}#{number}"
+        keys[key] = variable
+    return keys
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """An independent seed in [0, 2**31) for one purpose of a run's seed."""
+    text = f"{seed}/{purpose}".encode()
+    digest = hashlib.blake2b(text, digest_size=4).digest()
+    return int.from_bytes(digest, "little") & 0x7FFFFFFF

@@ -1,0 +1,149 @@
+"""From a configuration to devices, data and a classifier."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer import devices
+from trainer.config import Config
+from trainer.data.manifest import Manifest, build_manifest
+from trainer.errors import TrainerError
+from trainer.model.architectures import model_from_architecture
+from trainer.model.backbones import (
+    Backbone,
+    build_backbone,
+    check_backbone,
+    find_backbone,
+    parse_backbone_args,
+)
+from trainer.model.classifier import Classifier, derived_seed, make_classifier
+from trainer.model.weights import WeightsPlan, load_weights, plan_weights
+from trainer.workdir import BACKBONE, Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A configuration with everything that the flags alone decide."""
+
+    config: Config
+    backbone: Backbone
+    backbone_args: dict[str, Any]
+    weights: WeightsPlan
+    strategy: tf.distribute.Strategy
+    xla: bool
+
+
+def prepare(config: Config) -> Request:
+    """Checks a training run's flags and sets up the devices.
+
+    Raises:
+      UsageError: wrong from the flags alone.
+    """
+    backbone = find_backbone(config.backbone)
+    config = config.resolved(backbone.image_px)
+    backbone_args = parse_backbone_args(config.backbone_args)
+    assert config.image_size is not None
+    check_backbone(config.backbone, backbone_args, config.image_size)
+    weights = plan_weights(
+        config.weights,
+        backbone=backbone,
+        weights_origin=config.weights_origin,
+    )
+    if config.workdir is None:
+        config = dataclasses.replace(config, workdir=config.default_workdir())
+    devices.configure(config.logical_cpus)
+    return Request(
+        config=config,
+        backbone=backbone,
+        backbone_args=backbone_args,
+        weights=weights,
+        strategy=devices.make_strategy(
+            config.strategy, config.batch_size, config.logical_cpus
+        ),
+        xla=devices.use_xla(config.xla),
+    )
+
+
+def read_manifest(
+    config: Config, earlier: dict[str, Any] | None = None
+) -> Manifest:
+    """Finds, checks and splits the data of a resolved run."""
+    return build_manifest(
+        dataset=config.dataset,
+        tfds_data_dir=config.tfds_data_dir,
+        test_fraction=config.test_fraction,
+        data_pct=config.data_pct,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        validation_fraction=config.validation_fraction,
+        on_bad_image=config.on_bad_image,
+        earlier=earlier,
+    )
+
+
+def new_classifier(
+    request: Request, num_classes: int, *, load: bool
+) -> Classifier:
+    """Builds the classifier from the flags.
+
+    Args:
+      request: of the run.
+      num_classes: number of outputs.
+      load: whether to load the backbone's weights; they stay random if not.
+    """
+    config = request.config
+    assert config.image_size is not None
+    # Layer names are numbered from where the process left off.
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    keras.utils.set_random_seed(derived_seed(config.seed, "backbone"))
+    with request.strategy.scope():
+        backbone = build_backbone(
+            config.backbone,
+            request.backbone_args,
+            config.image_size,
+            form=request.weights.form,
+        )
+        if load:
+            load_weights(
+                backbone,
+                request.weights,
+                backbone=request.backbone,
+                backbone_args=request.backbone_args,
+            )
+        return make_classifier(
+            backbone,
+            pixels=request.backbone.pixels,
+            num_classes=num_classes,
+            seed=config.seed,
+        )
+
+
+def stored_classifier(
+    workdir: Workdir, config: Config, strategy: tf.distribute.Strategy,
+    num_classes: int,
+) -> Classifier:  # fmt: skip
+    """Rebuilds the classifier from the architecture in the workdir.
+
+    Not from the constructor: what that builds depends on the weights asked
+    for and on the Keras version.
+    """
+    stored = workdir.read_json(BACKBONE)
+    if stored is None:
+        raise TrainerError(
+            f"{workdir.file(BACKBONE)}: missing; restore it, or start in"
+            " another --workdir"
+        )
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    with strategy.scope():
+        return make_classifier(
+            model_from_architecture(stored["architecture"]),
+            pixels=stored["pixels"],
+            num_classes=num_classes,
+            seed=config.seed,
+        )

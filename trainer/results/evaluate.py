@@ -1,0 +1,128 @@
+"""Exact evaluation: every example counts once, on any number of replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.pipeline import Shard, evaluation_batches, steps_per_epoch
+from trainer.data.samples import Samples
+from trainer.model.classifier import Classifier
+from trainer.train.steps import TOP_K, make_evaluation_function
+
+# Steps in one graph call; between calls Ctrl-C is heard.
+_CALL_STEPS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Figures over all examples of a split.
+
+    Attributes:
+      loss: mean categorical cross-entropy, nats.
+      accuracy: in [0, 1].
+      top5_accuracy: in [0, 1]; None where there are five classes or fewer.
+      confusion: int64 (classes, classes), rows true, columns predicted.
+      class_names: the names of rows and columns.
+    """
+
+    loss: float
+    accuracy: float
+    top5_accuracy: float | None
+    confusion: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def examples(self) -> int:
+        """Number of examples evaluated."""
+        return int(self.confusion.sum())
+
+    def per_class(self) -> dict[str, float | None]:
+        """Accuracy of each class; None where the split has none of it."""
+        return {
+            name: float(row[i] / row.sum()) if row.sum() else None
+            for i, (name, row) in enumerate(
+                zip(self.class_names, self.confusion, strict=True)
+            )
+        }
+
+    def to_json(self, prefix: str) -> dict[str, Any]:
+        """The figures, as result.json holds them."""
+        values = {
+            f"{prefix}_examples": self.examples,
+            f"{prefix}_loss": self.loss,
+            f"{prefix}_accuracy": self.accuracy,
+        }
+        if self.top5_accuracy is not None:
+            values[f"{prefix}_top5_accuracy"] = self.top5_accuracy
+        return {
+            **values,
+            f"{prefix}_per_class_accuracy": self.per_class(),
+            f"{prefix}_confusion": self.confusion.tolist(),
+        }
+
+
+class Evaluator:
+    """Evaluates a classifier, as it stands, on lists of samples."""
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        classifier: Classifier,
+        class_names: tuple[str, ...],
+        *,
+        batch_size: int,
+        xla: bool,
+    ) -> None:
+        """Args:
+        strategy: what the classifier was made under.
+        classifier: may change between evaluations.
+        class_names: in the order of the logits.
+        batch_size: global batch; the figures do not depend on it.
+        xla: whether to compile the pure step.
+        """
+        self._strategy, self._classifier = strategy, classifier
+        self._class_names, self._batch_size = class_names, batch_size
+        self._function = make_evaluation_function(
+            strategy, classifier, len(class_names), xla=xla
+        )
+
+    def evaluate(self, samples: Samples) -> Evaluation:
+        """The figures over `samples`, at least one."""
+        iterator = iter(self._batches(samples))
+        steps = steps_per_epoch(len(samples), self._batch_size)
+        totals: dict[str, Any] = {}
+        for done in range(0, steps, _CALL_STEPS):
+            sums = self._function(iterator, min(_CALL_STEPS, steps - done))
+            totals = {k: totals.get(k, 0.0) + v for k, v in sums.items()}
+        count = float(totals["count"])
+        confusion = np.rint(totals["confusion"]).astype(np.int64)
+        return Evaluation(
+            loss=float(totals["loss"]) / count,
+            accuracy=float(np.trace(confusion)) / count,
+            top5_accuracy=(
+                float(totals["top5"]) / count
+                if len(self._class_names) > TOP_K
+                else None
+            ),
+            confusion=confusion,
+            class_names=self._class_names,
+        )
+
+    def _batches(self, samples: Samples) -> tf.distribute.DistributedDataset:
+        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return evaluation_batches(
+                samples,
+                image_px=self._classifier.image_px,
+                shard=Shard(
+                    global_batch=self._batch_size,
+                    num_replicas=self._strategy.num_replicas_in_sync,
+                    pipeline=context.input_pipeline_id,
+                    num_pipelines=context.num_input_pipelines,
+                ),
+            )
+
+        return self._strategy.distribute_datasets_from_function(dataset)

@@ -1,0 +1,123 @@
+"""The texts a person reads: the plan before a run, the table after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.config import Config, StageSpec
+from trainer.data.manifest import Manifest
+from trainer.data.pipeline import steps_per_epoch
+from trainer.model.freeze import FreezePlan
+
+
+def plan_lines(
+    config: Config,
+    manifest: Manifest,
+    stages: list[tuple[StageSpec, FreezePlan]],
+    strategy: tf.distribute.Strategy,
+    *,
+    xla: bool,
+) -> Iterator[str]:
+    """What a run would do, for --dry_run."""
+    yield from _layer_lines(stages[-1][1])
+    yield ""
+    for spec, plan in stages:
+        steps = steps_per_epoch(len(manifest.train), config.batch_size)
+        yield (
+            f"stage {spec.stage}: {plan.total_params:,} parameters in all,"
+            f" {plan.trainable_params:,} trainable"
+        )
+        if plan.unfrozen_layers:
+            yield (
+                f"  --unfreeze={plan.unfreeze}:"
+                f" {len(plan.unfrozen_layers)} layers,"
+                f" {plan.unfrozen_layers[0]} ... {plan.unfrozen_layers[-1]}"
+            )
+        yield (
+            f"  {spec.epochs} epochs of {steps} steps of"
+            f" {config.batch_size} = {spec.epochs * steps} steps,"
+            f" Adam at a constant {spec.learning_rate:g}"
+        )
+    yield ""
+    yield from _sample_lines(manifest)
+    yield ""
+    yield (
+        f"devices: {', '.join(strategy.extended.worker_devices)}"
+        f" ({type(strategy).__name__}, {strategy.num_replicas_in_sync}"
+        f" replicas), {config.precision}, XLA {'on' if xla else 'off'}"
+    )
+
+
+def _layer_lines(plan: FreezePlan) -> Iterator[str]:
+    width = max(len(row.name) for row in plan.rows)
+    yield f"{'layer':{width}}  {'kind':22} {'parameters':>12}  trainable"
+    for row in plan.rows:
+        state = (
+            f"{row.trainable_params:,}" if row.trainable_params else "frozen"
+        )
+        yield f"{row.name:{width}}  {row.kind:22} {row.params:>12,}  {state}"
+
+
+def _sample_lines(manifest: Manifest) -> Iterator[str]:
+    names = manifest.class_names
+    columns = {
+        "train": manifest.train.counts(len(names)),
+        "validation": manifest.validation.counts(len(names)),
+        manifest.final_split: manifest.final.counts(len(names)),
+    }
+    width = max(len(name) for name in (*names, "all classes"))
+    yield f"{'samples':{width}}" + "".join(f"{k:>12}" for k in columns)
+    for i, name in enumerate(names):
+        cells = "".join(f"{counts[i]:>12}" for counts in columns.values())
+        yield f"{name:{width}}" + cells
+    totals = "".join(f"{c.sum():>12}" for c in columns.values())
+    yield f"{'all classes':{width}}" + totals
+
+
+def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
+    """The table at the end of a run, from result.json.
+
+    Args:
+      result: as `run.finish` writes it.
+      workdir: shown, with the command that opens TensorBoard on it.
+    """
+    split = result["final_split"]
+    yield ""
+    yield f"{'stage':18}{'steps':>8}{split + ' loss':>18}{'accuracy':>12}"
+    for row in (*result.get("earlier_stages", ()), result):
+        yield (
+            f"{row['stage']:18}{row['steps']:>8}"
+            f"{row[f'{split}_loss']:>18.4f}"
+            f"{row[f'{split}_accuracy']:>12.4f}"
+        )
+    yield ""
+    yield from per_class_lines(result, split)
+    source = "photos of the test split" if result["validation_from_test"] else (
+        "the validation split"
+    )  # fmt: skip
+    yield (
+        f"best validation accuracy {result['best_validation_accuracy']:.4f}"
+        f" at step {result['best_step']} (on {source}); the table is of the"
+        " last step"
+    )
+    yield (
+        f"{result['train_examples']} training examples,"
+        f" {result['trainable_params']:,} of {result['total_params']:,}"
+        f" parameters trained, {result['train_seconds']:.0f} s in steps"
+    )
+    yield f"workdir: {workdir}"
+    yield f"tensorboard --logdir {workdir}"
+
+
+def per_class_lines(figures: dict[str, Any], split: str) -> Iterator[str]:
+    """Accuracy by class, from the figures of `Evaluation.to_json`."""
+    if f"{split}_top5_accuracy" in figures:
+        yield f"top-5 accuracy {figures[f'{split}_top5_accuracy']:.4f}"
+    per_class = figures[f"{split}_per_class_accuracy"]
+    width = max(len(name) for name in per_class)
+    for name, accuracy in per_class.items():
+        shown = "no examples" if accuracy is None else f"{accuracy:.4f}"
+        yield f"  {name:{width}}  {shown}"

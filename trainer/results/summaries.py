@@ -1,0 +1,115 @@
+"""TensorBoard: figures, pictures, the configuration as text, hparams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.results.evaluate import Evaluation
+
+FOLDER = "tensorboard"
+# A matrix of more classes than this cannot be read as a picture.
+_LABELLED_CLASSES = 40
+
+
+class TensorBoardWriter:
+    """One event file a split, so that the splits share their charts."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+
+    def _writer(self, split: str) -> tf.summary.SummaryWriter:
+        if split not in self._writers:
+            self._writers[split] = tf.summary.create_file_writer(
+                f"{self._folder}/{split}"
+            )
+        return self._writers[split]
+
+    def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Figures of one split at an absolute step."""
+        with self._writer(split).as_default():
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value, step=step)
+
+    def augmented(
+        self, step: int, before: np.ndarray, after: np.ndarray
+    ) -> None:
+        """A training batch (n, px, px, 3) in 0..255, plain above augmented."""
+        rows = np.concatenate([before, after], axis=1)
+        strip = np.concatenate(list(np.clip(rows, 0, 255)), axis=1)
+        with self._writer("train").as_default():
+            tf.summary.image(
+                "augmentation", strip[None].astype(np.uint8), step=step
+            )
+
+    def confusion(self, split: str, step: int, evaluation: Evaluation) -> None:
+        """The confusion matrix as a picture."""
+        with self._writer(split).as_default():
+            tf.summary.image(
+                "confusion_matrix",
+                confusion_picture(evaluation)[None],
+                step=step,
+            )
+
+    def configuration(self, values: Mapping[str, Any]) -> None:
+        """A text page with every field."""
+        text = "\n".join(
+            ["| field | value |", "|---|---|"]
+            + [f"| {k} | `{json.dumps(v)}` |" for k, v in values.items()]
+        )
+        with self._writer("train").as_default():
+            tf.summary.text("configuration", text, step=0)
+
+    def hparams(self, values: Mapping[str, Any]) -> None:
+        """The run as a row of the hparams page, beside its test figures."""
+        from tensorboard.plugins.hparams import api
+
+        with self._writer("test").as_default():
+            # The page refuses values that are not a number, text or bool.
+            api.hparams(
+                {k: "unset" if v is None else v for k, v in values.items()}
+            )
+
+    def close(self) -> None:
+        """Writes out what is pending."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def confusion_picture(evaluation: Evaluation) -> np.ndarray:
+    """uint8 (height, width, 3): rows true, columns predicted, in per cent."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names, counts = evaluation.class_names, evaluation.confusion
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(3.0 + 0.45 * len(names), 14.0)
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
+    if len(names) <= _LABELLED_CLASSES:
+        places = range(len(names))
+        axes.set_xticks(places, names, rotation=90)
+        axes.set_yticks(places, names)
+        for i in places:
+            for j in places:
+                axes.text(
+                    j,
+                    i,
+                    str(counts[i, j]),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if share[i, j] > 0.5 else "black",
+                )
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

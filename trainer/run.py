@@ -1,0 +1,223 @@
+"""One run from its configuration to its result: what main.py dispatches to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from trainer import devices
+from trainer.config import FEATURE_EXTRACT, FIELDS, NUMERICS, Config
+from trainer.data.manifest import Manifest
+from trainer.errors import TrainerError
+from trainer.model.architectures import architecture_json
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import apply_freeze
+from trainer.model.weights import weights_digest
+from trainer.prepare import (
+    Request,
+    new_classifier,
+    prepare,
+    read_manifest,
+    stored_classifier,
+)
+from trainer.results.evaluate import Evaluator
+from trainer.results.report import per_class_lines, plan_lines, result_lines
+from trainer.train.checkpoints import (
+    checkpoint_step,
+    find_checkpoint,
+    restore_variables,
+)
+from trainer.train.start import (
+    Start,
+    changed_numerics,
+    check_same_run,
+    check_warm_start,
+    find_start,
+    run_record,
+)
+from trainer.training_run import TrainingRun
+from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
+
+
+def dry_run(config: Config) -> None:
+    """Prints what a training run would do."""
+    request = prepare(config)
+    config = request.config
+    manifest = read_manifest(config)
+    classifier = new_classifier(request, len(manifest.class_names), load=False)
+    stages = config.stages()
+    if config.init_from:
+        check_warm_start(config, manifest.class_names)
+        stages = stages[-1:]
+    plans = [(spec, apply_freeze(classifier, spec.unfreeze)) for spec in stages]
+    print(f"workdir: {config.workdir} (nothing is written by --dry_run)")
+    print(f"weights: {request.weights.why}")
+    lines = plan_lines(
+        config, manifest, plans, request.strategy, xla=request.xla
+    )
+    print("\n".join(lines))
+
+
+def train(config: Config) -> None:
+    """Trains as configured, resuming what the workdir holds."""
+    request = prepare(config)
+    config = request.config
+    assert config.workdir is not None
+    print(f"workdir: {config.workdir}", flush=True)
+    workdir = Workdir(config.workdir)
+    workdir.create()
+    digest = weights_digest(request.weights)
+    check_same_run(
+        workdir,
+        config,
+        run_record(config, weights_digest=digest, fingerprint=None),
+    )
+    manifest = read_manifest(config, workdir.read_json(MANIFEST))
+    record = run_record(
+        config, weights_digest=digest, fingerprint=manifest.fingerprint
+    )
+    check_same_run(workdir, config, record)
+    if config.init_from:
+        check_warm_start(config, manifest.class_names)
+    if _is_complete(workdir, config):
+        return
+    start = find_start(workdir, config)
+    print(f"weights: {start.why}", flush=True)
+    classifier = _first_classifier(request, workdir, start, manifest)
+    _remember(workdir, request, record, manifest, start)
+    TrainingRun(request, workdir, manifest, classifier, start).run()
+
+
+def _is_complete(workdir: Workdir, config: Config) -> bool:
+    """Says so where the run has nothing left to do."""
+    result = workdir.read_json(RESULT)
+    if (
+        result is None
+        or result["stage"] != config.stage
+        or result["epochs"] < config.epochs
+    ):
+        return False
+    print("this run is complete; its result.json says:")
+    assert config.workdir is not None
+    print("\n".join(result_lines(result, config.workdir)))
+    return True
+
+
+def _first_classifier(
+    request: Request, workdir: Workdir, start: Start, manifest: Manifest
+) -> Classifier:
+    num_classes = len(manifest.class_names)
+    resumes = not start.fresh and not request.config.init_from
+    if resumes or workdir.read_json(BACKBONE) and not start.fresh:
+        classifier = stored_classifier(
+            workdir, request.config, request.strategy, num_classes
+        )
+    else:
+        classifier = new_classifier(request, num_classes, load=start.fresh)
+        workdir.write_json(
+            BACKBONE,
+            {
+                "backbone": request.config.backbone,
+                "pixels": classifier.pixels,
+                "architecture": architecture_json(classifier.backbone),
+            },
+        )
+    if start.checkpoint:
+        restore_variables(start.checkpoint, classifier.variables)
+    return classifier
+
+
+def _remember(
+    workdir: Workdir,
+    request: Request,
+    record: dict[str, Any],
+    manifest: Manifest,
+    start: Start,
+) -> None:
+    """Writes what the run is, and warns of what may change its last bits."""
+    config = request.config
+    stored = workdir.read_json(CONFIG) or {}
+    now = devices.environment(request.strategy) | {
+        name: getattr(config, name)
+        for name, field in FIELDS.items()
+        if field.metadata["effect"] == NUMERICS
+    }
+    workdir.event("start", stage=config.stage, why=start.why)
+    for change in changed_numerics(stored.get("environment", {}), now):
+        _warn(workdir, f"{change}: the last bits of the figures may differ")
+    for mine, theirs in manifest.shared_content[:5]:
+        _warn(workdir, f"the same photo is in train and test: {mine}, {theirs}")
+    for bad in manifest.skipped:
+        _warn(workdir, f"left out {bad.path}: {bad.reason}")
+    runs = {**stored.get("runs", {}), config.stage: record}
+    workdir.write_json(MANIFEST, manifest.to_json())
+    workdir.write_json(
+        CONFIG,
+        {"config": config.to_json(), "runs": runs, "environment": now},
+    )
+
+
+def _warn(workdir: Workdir, text: str) -> None:
+    print(f"warning: {text}", flush=True)
+    workdir.event("warning", text=text)
+
+
+def evaluate(config: Config, given: frozenset[str]) -> None:
+    """Evaluates a checkpoint of a workdir on its final split.
+
+    Args:
+      config: with stage evaluate.
+      given: names of the flags given explicitly; of the others, the run's own
+        values hold.
+    """
+    assert config.workdir is not None
+    workdir = Workdir(config.workdir)
+    workdir.require("workdir")
+    stored = workdir.read_json(CONFIG)
+    stages = [s for s in ("finetune", FEATURE_EXTRACT)
+              if find_checkpoint(workdir, s, config.checkpoint)]  # fmt: skip
+    if stored is None or not stages:
+        raise TrainerError(
+            f"--workdir={config.workdir!r}: holds no checkpoint; train there"
+            " first, or give the workdir of a run that has saved one"
+        )
+    run = Config.from_json(stored["config"])
+    run = dataclasses.replace(
+        run, **{name: getattr(config, name) for name in given - {"stage"}}
+    )
+    devices.configure(run.logical_cpus)
+    strategy = devices.make_strategy(
+        run.strategy, run.batch_size, run.logical_cpus
+    )
+    manifest = read_manifest(run, workdir.read_json(MANIFEST))
+    names = tuple((workdir.read_json(MANIFEST) or {}).get("class_names", ()))
+    if manifest.class_names != names:
+        raise TrainerError(
+            f"--dataset={run.dataset!r}: its classes are"
+            f" {list(manifest.class_names)}, the run's are {list(names)};"
+            " give data of the same classes"
+        )
+    classifier = stored_classifier(workdir, run, strategy, len(names))
+    path = find_checkpoint(workdir, stages[0], config.checkpoint)
+    assert path is not None
+    restore_variables(path, classifier.variables)
+    evaluator = Evaluator(
+        strategy, classifier, names, batch_size=run.batch_size,
+        xla=devices.use_xla(run.xla),
+    )  # fmt: skip
+    split = manifest.final_split
+    figures = {
+        "stage": stages[0],
+        "checkpoint": config.checkpoint,
+        "step": checkpoint_step(path),
+        "dataset": run.dataset,
+        **evaluator.evaluate(manifest.final).to_json(split),
+    }
+    workdir.write_json("evaluation.json", figures)
+    print(
+        f"{stages[0]} at step {figures['step']} ({config.checkpoint}), {split}"
+        f" split, {figures[f'{split}_examples']} examples:"
+        f" loss {figures[f'{split}_loss']:.4f},"
+        f" accuracy {figures[f'{split}_accuracy']:.4f}"
+    )
+    print("\n".join(per_class_lines(figures, split)))

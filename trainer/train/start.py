@@ -1,0 +1,241 @@
+"""How a run begins: is it the same run, and where its weights come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.config import (
+    FEATURE_EXTRACT,
+    FIELDS,
+    FINETUNE,
+    TRAINING_STAGES,
+    Config,
+    StageSpec,
+)
+from trainer.errors import TrainerError
+from trainer.train.checkpoints import checkpoint_step, find_checkpoint
+from trainer.workdir import CONFIG, MANIFEST, Workdir
+
+# What a finetune must share with the feature_extract it goes on from.
+_SAME_START = ("data_pct", "backbone", "backbone_args", "image_size", "seed",
+               "weights", "test_fraction", "precision", "on_bad_image")  # fmt: skip
+# A path may change where what it leads to is the same.
+_BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
+
+
+def run_record(
+    config: Config, *, weights_digest: str | None, fingerprint: str | None
+) -> dict[str, Any]:
+    """What config.json keeps of a run to know it again.
+
+    Args:
+      config: resolved.
+      weights_digest: of the weights file; None for imagenet and none.
+      fingerprint: of the data; None before the data was read.
+    """
+    return {
+        **config.result_fields(),
+        "weights_digest": weights_digest,
+        "data_fingerprint": fingerprint,
+    }
+
+
+def stage_marker(stage: str) -> str:
+    """The file that a finished stage leaves in its workdir."""
+    return f"checkpoints/{stage}/result.json"
+
+
+def differences(
+    stored: Mapping[str, Any], asked: Mapping[str, Any]
+) -> list[str]:
+    """`--field was A, is B` for each field that makes it another run.
+
+    A path whose content is the same is no difference, a field that either
+    side does not know yet is none, and `epochs` may grow.
+    """
+    found = []
+    for name in stored.keys() & asked.keys():
+        old, new = stored[name], asked[name]
+        content = _BY_CONTENT.get(name)
+        if old == new or (name in _BY_CONTENT.values() and None in (old, new)):
+            continue
+        if content and stored.get(content) is not None and (
+            asked.get(content) in (None, stored[content])
+        ):  # fmt: skip
+            continue
+        if name == "epochs" and new > old:
+            continue
+        flag = f"--{name}" if name in FIELDS else name
+        found.append(f"{flag} was {old!r}, is {new!r}")
+    return sorted(found)
+
+
+def check_same_run(
+    workdir: Workdir, config: Config, record: Mapping[str, Any]
+) -> None:
+    """Refuses to go on in a workdir that was started as another run.
+
+    Raises:
+      TrainerError: naming each field that differs, with both values.
+    """
+    runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
+    found: list[str] = []
+    if config.stage in runs:
+        found = differences(runs[config.stage], record)
+    elif FEATURE_EXTRACT in runs and config.stage == FINETUNE:
+        keys = (*_SAME_START, "weights_digest", "data_fingerprint")
+        old = {k: runs[FEATURE_EXTRACT].get(k) for k in keys}
+        found = differences(old, {k: record[k] for k in keys})
+    elif runs:
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds a run of"
+            f" --stage={next(iter(runs))}, which did feature_extract itself;"
+            " give another --workdir"
+        )
+    if found:
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: was started with another"
+            f" configuration ({'; '.join(found)}); repeat that one, or give"
+            " another --workdir (--init_from takes over the weights)"
+        )
+
+
+def changed_numerics(
+    stored: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[str]:
+    """`name: A -> B` for what may change the last bits of a resumed run."""
+    return [
+        f"{name}: {stored[name]} -> {now[name]}"
+        for name in sorted(stored.keys() & now.keys())
+        if stored[name] != now[name]
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a run begins.
+
+    Attributes:
+      stages: to go through, in order.
+      checkpoint: whose weights the first of them starts from; None for the
+        backbone's own and a fresh head, or where the stage resumes.
+      start_step: absolute step at which the first stage begins, unless it
+        resumes.
+      metrics_position: bytes of metrics.jsonl to keep; None leaves that to
+        the checkpoint that the stage resumes from.
+      fresh: whether the backbone's weights must be loaded.
+      why: one line for the log.
+    """
+
+    stages: tuple[StageSpec, ...]
+    checkpoint: str | None = None
+    start_step: int = 0
+    metrics_position: int | None = None
+    fresh: bool = False
+    why: str
+
+
+def find_start(workdir: Workdir, config: Config) -> Start:
+    """How the run finds its weights: the first of these that holds.
+
+    (1) The workdir has a checkpoint of this stage: resume it. So does one of
+        the feature_extract that a finetune began by itself.
+    (2) It has a complete feature_extract, and finetune is asked for: start
+        from its weights.
+    (3) --init_from: warm start.
+    (4) finetune with none of these: feature_extract first, in the same run.
+    (5) --weights for the backbone, and a fresh head.
+
+    Raises:
+      TrainerError: the feature_extract in the workdir is not complete.
+    """
+    specs = config.stages()
+    runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
+    follows = config.stage == FINETUNE and FEATURE_EXTRACT in runs
+    for spec in reversed(specs[-1:] if follows else specs):
+        path = find_checkpoint(workdir, spec.stage, "last")
+        if path is not None:
+            return Start(
+                stages=specs[specs.index(spec) :],
+                why=f"resume {spec.stage} from step {checkpoint_step(path)}",
+            )
+    if follows:
+        return _after_feature_extract(workdir, config)
+    if config.init_from:
+        stage, path = warm_start(Workdir(config.init_from), config)
+        return Start(
+            stages=specs[-1:],
+            checkpoint=path,
+            metrics_position=0,
+            why=f"warm start from {stage} of {config.init_from}",
+        )
+    why = f"start from --weights={config.weights} with a fresh head"
+    return Start(stages=specs, metrics_position=0, fresh=True, why=why)
+
+
+def _after_feature_extract(workdir: Workdir, config: Config) -> Start:
+    marker = workdir.read_json(stage_marker(FEATURE_EXTRACT))
+    path = find_checkpoint(
+        workdir, FEATURE_EXTRACT, config.init_from_checkpoint
+    )
+    if marker is None or path is None:
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: its feature_extract is not complete;"
+            " finish it with the --stage=feature_extract command that began"
+            " it, or give another --workdir"
+        )
+    return Start(
+        stages=config.stages()[-1:],
+        checkpoint=path,
+        start_step=marker["steps"],
+        metrics_position=marker["metrics_position"],
+        why=f"finetune from {config.init_from_checkpoint} weights of the"
+        " feature_extract in the workdir",
+    )
+
+
+def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
+    """The stage and checkpoint that `--init_from` leads to.
+
+    Raises:
+      UsageError: there is no such workdir.
+      TrainerError: it has no checkpoint.
+    """
+    source.require("init_from")
+    for stage in reversed(TRAINING_STAGES):
+        path = find_checkpoint(source, stage, config.init_from_checkpoint)
+        if path is not None:
+            return stage, path
+    raise TrainerError(
+        f"--init_from={source.path!r}: holds no checkpoint; give the workdir"
+        " of a run that has saved one"
+    )
+
+
+def check_warm_start(config: Config, class_names: tuple[str, ...]) -> None:
+    """Refuses weights of another architecture or of other classes.
+
+    Raises:
+      UsageError: there is no such workdir.
+      TrainerError: naming what differs.
+    """
+    assert config.init_from is not None
+    source = Workdir(config.init_from)
+    warm_start(source, config)
+    stored = (source.read_json(CONFIG) or {}).get("config", {})
+    for name in ("backbone", "backbone_args"):
+        new = getattr(config, name)
+        if stored.get(name) != new:
+            raise TrainerError(
+                f"--init_from={source.path!r}: its --{name} is"
+                f" {stored.get(name)!r}, this run's is {new!r}; give the same"
+            )
+    names = (source.read_json(MANIFEST) or {}).get("class_names")
+    if names != list(class_names):
+        raise TrainerError(
+            f"--init_from={source.path!r}: its classes are {names}, this"
+            f" run's are {list(class_names)}; to take its backbone only, give"
+            " one of its checkpoints as --weights"
+        )

@@ -1,0 +1,248 @@
+"""The step: pure functions, and the graph loops that run them on replicas.
+
+The pure functions touch no variable, so that XLA can compile them on a
+replica; all-reduce, clipping and the optimizer's update stand around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.augment import warp
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import FreezePlan
+
+Batch = dict[str, tf.Tensor]
+TOP_K = 5
+
+
+class StepOutput(NamedTuple):
+    """What one replica's step returns.
+
+    Attributes:
+      gradients: of the loss summed over the replica's real examples, float32,
+        one for each trainable value.
+      sums: float32 scalars `loss`, `correct` and `count` over the replica's
+        real examples; dividing by the global count is the caller's, because
+        only all replicas together know it.
+    """
+
+    gradients: list[tf.Tensor]
+    sums: dict[str, tf.Tensor]
+
+
+def make_train_step(
+    classifier: Classifier, plan: FreezePlan, *, kernel: str
+) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch], StepOutput]:
+    """(trainable values, frozen values, batch) -> gradients and sums.
+
+    Args:
+      classifier: what to train.
+      plan: its keys give the order of the two lists of values.
+      kernel: how `augment.warp` samples: projective, or gather under XLA.
+    """
+    variables = [
+        classifier.variables[key] for key in plan.trainable + plan.frozen
+    ]
+
+    def train_step(
+        trainable: list[tf.Tensor], frozen: list[tf.Tensor], batch: Batch
+    ) -> StepOutput:
+        images = batch["images"]
+        if "matrices" in batch:
+            images = warp(images, batch["matrices"], kernel=kernel)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(trainable)
+            logits = classifier.logits(variables, trainable + frozen, images)
+            losses = _losses(logits, batch["labels"]) * batch["mask"]
+            loss = tf.reduce_sum(losses)
+        gradients = tape.gradient(
+            loss, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return StepOutput(
+            gradients,
+            {
+                "loss": loss,
+                "correct": tf.reduce_sum(_correct(logits, batch)),
+                "count": tf.reduce_sum(batch["mask"]),
+            },
+        )
+
+    return train_step
+
+
+def make_evaluation_step(
+    classifier: Classifier, num_classes: int
+) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
+    """(values in the order of `classifier.variables`, batch) -> sums.
+
+    The sums are float32: `loss`, `count`, `top5` (scalars) and `confusion`
+    (classes, classes), rows true and columns predicted.
+    """
+    variables = list(classifier.variables.values())
+
+    def evaluation_step(
+        values: list[tf.Tensor], batch: Batch
+    ) -> dict[str, tf.Tensor]:
+        labels, mask = batch["labels"], batch["mask"]
+        logits = classifier.logits(variables, values, batch["images"])
+        true = tf.one_hot(labels, num_classes) * mask[:, None]
+        predicted = tf.one_hot(tf.argmax(logits, axis=1), num_classes)
+        own = tf.gather(logits, labels, axis=1, batch_dims=1)
+        rank = tf.reduce_sum(tf.cast(logits > own[:, None], tf.int32), axis=1)
+        # A comparison with NaN is false, which would rank NaN first.
+        top = tf.logical_and(rank < TOP_K, tf.math.is_finite(own))
+        return {
+            "loss": tf.reduce_sum(_losses(logits, labels) * mask),
+            "count": tf.reduce_sum(mask),
+            "top5": tf.reduce_sum(tf.cast(top, tf.float32) * mask),
+            "confusion": tf.matmul(true, predicted, transpose_a=True),
+        }
+
+    return evaluation_step
+
+
+def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+    predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
+    hits = tf.cast(predicted == batch["labels"], tf.float32)
+    return hits * batch["mask"]
+
+
+class TrainCall(NamedTuple):
+    """What several steps in one call return.
+
+    Attributes:
+      sums: float32 (steps,) each, over the global batch: loss, correct,
+        count, gradient_norm (before clipping).
+      gradient_seen: bool (trainable variables,), whether any step had a
+        gradient other than zero there.
+    """
+
+    sums: dict[str, np.ndarray]
+    gradient_seen: np.ndarray
+
+
+def make_train_function(
+    strategy: tf.distribute.Strategy,
+    classifier: Classifier,
+    plan: FreezePlan,
+    optimizer: keras.Optimizer,
+    *,
+    clip_global_norm: float | None,
+    xla: bool,
+) -> Callable[[Iterator[Batch], int], TrainCall]:
+    """A function that runs a number of training steps in one graph call.
+
+    Args:
+      strategy: what the model and the built optimizer were made under.
+      classifier: updated in place.
+      plan: what to train.
+      optimizer: built on the plan's trainable variables, in that order.
+      clip_global_norm: bound on the norm of the gradient of the mean loss
+        over the global batch; None does not clip.
+      xla: whether to compile the pure step.
+    """
+    kernel = "gather" if xla else "projective"
+    step = tf.function(
+        make_train_step(classifier, plan, kernel=kernel), jit_compile=xla
+    )
+    trainable = [classifier.variables[key] for key in plan.trainable]
+    frozen = [classifier.variables[key] for key in plan.frozen]
+    replicas = strategy.num_replicas_in_sync
+
+    def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        output = step(_values(trainable), _values(frozen), batch)
+        context = tf.distribute.get_replica_context()
+        gradients, sums = context.all_reduce(
+            tf.distribute.ReduceOp.SUM, (output.gradients, output.sums)
+        )
+        # The mean over the real examples of all replicas.
+        gradients = [g / sums["count"] for g in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        seen = tf.stack([tf.reduce_any(g != 0) for g in gradients])
+        if clip_global_norm is not None:
+            scale = clip_global_norm / tf.maximum(norm, clip_global_norm)
+            gradients = [g * scale for g in gradients]
+        # Keras sums over the replicas once more when it applies.
+        optimizer.apply([g / replicas for g in gradients], trainable)
+        return {**sums, "gradient_norm": norm}, seen
+
+    names = ("loss", "correct", "count", "gradient_norm")
+
+    @tf.function(reduce_retracing=True)
+    def train_steps(
+        iterator: Iterator[Batch], steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=(4,))
+        seen = tf.zeros([len(trainable)], tf.bool)
+        for i in tf.range(steps):
+            sums, step_seen = strategy.run(replica_step, (next(iterator),))
+            row = tf.stack([_first(strategy, sums[name]) for name in names])
+            rows = rows.write(i, row)
+            seen = tf.logical_or(seen, _first(strategy, step_seen))
+        return rows.stack(), seen
+
+    def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
+        rows, seen = train_steps(iterator, tf.constant(steps, tf.int32))
+        columns = rows.numpy().T
+        return TrainCall(dict(zip(names, columns, strict=True)), seen.numpy())
+
+    return call
+
+
+def make_evaluation_function(
+    strategy: tf.distribute.Strategy,
+    classifier: Classifier,
+    num_classes: int,
+    *,
+    xla: bool,
+) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
+    """A function that sums over a number of batches in one graph call.
+
+    The result has the keys of `make_evaluation_step`, as float64.
+    """
+    step = tf.function(
+        make_evaluation_step(classifier, num_classes), jit_compile=xla
+    )
+    variables = list(classifier.variables.values())
+    shapes = {"loss": (), "count": (), "top5": ()}
+
+    def replica_step(batch: Batch) -> dict[str, tf.Tensor]:
+        return step(_values(variables), batch)
+
+    @tf.function(reduce_retracing=True)
+    def evaluation_steps(
+        iterator: Iterator[Batch], steps: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        totals = {k: tf.zeros(s, tf.float64) for k, s in shapes.items()}
+        totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
+        for _ in tf.range(steps):
+            sums = strategy.run(replica_step, (next(iterator),))
+            for key in totals:
+                value = strategy.reduce("SUM", sums[key], axis=None)
+                totals[key] += tf.cast(value, tf.float64)
+        return totals
+
+    def call(iterator: Iterator[Batch], steps: int) -> dict[str, np.ndarray]:
+        totals = evaluation_steps(iterator, tf.constant(steps, tf.int32))
+        return {key: value.numpy() for key, value in totals.items()}
+
+    return call
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+    # Of a mirrored variable, a replica reads its own copy.
+    return [tf.convert_to_tensor(v.value) for v in variables]
+
+
+def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
+    return strategy.experimental_local_results(value)[0]

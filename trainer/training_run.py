@@ -1,0 +1,182 @@
+"""A training run: its stages one after the other, and their figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.config import FEATURE_EXTRACT, StageSpec
+from trainer.data.augment import warp
+from trainer.data.manifest import Manifest
+from trainer.data.pipeline import Shard, training_batches
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.prepare import Request
+from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.progress import ConsoleProgress
+from trainer.results.report import result_lines
+from trainer.results.summaries import FOLDER, TensorBoardWriter
+from trainer.train.checkpoints import find_checkpoint, restore_variables
+from trainer.train.loop import LoopOptions, StageLoop, StageOutcome
+from trainer.train.start import Start, stage_marker
+from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
+
+
+class TrainingRun:
+    """The stages of one run, and their figures."""
+
+    def __init__(
+        self,
+        request: Request,
+        workdir: Workdir,
+        manifest: Manifest,
+        classifier: Classifier,
+        start: Start,
+    ) -> None:
+        self._request, self._config = request, request.config
+        self._workdir, self._manifest = workdir, manifest
+        self._classifier, self._start = classifier, start
+        self._metrics = MetricsFile(workdir.file(METRICS))
+        self._writer = TensorBoardWriter(workdir.file(FOLDER))
+        self._evaluator = Evaluator(
+            request.strategy,
+            classifier,
+            manifest.class_names,
+            batch_size=self._config.batch_size,
+            xla=request.xla,
+        )
+        self._options = LoopOptions(
+            xla=request.xla,
+            **{
+                field.name: getattr(self._config, field.name)
+                for field in dataclasses.fields(LoopOptions)
+                if field.name != "xla"
+            },
+        )
+
+    def run(self) -> None:
+        """Goes through the stages, and ends with result.json and the table."""
+        config, workdir = self._config, self._workdir
+        self._writer.configuration(config.to_json())
+        if self._start.metrics_position is not None:
+            self._metrics.cut(self._start.metrics_position)
+        workdir.remove(RESULT)
+        step = self._start.start_step
+        for spec in self._start.stages:
+            plan = apply_freeze(self._classifier, spec.unfreeze)
+            outcome = self._train_stage(spec, plan, step)
+            step = outcome.step
+            result = self._finish_stage(spec, plan, outcome)
+            if spec.stage != config.stage:
+                self._take_over(spec.stage)
+        self._writer.close()
+        workdir.write_json(RESULT, result)
+        workdir.event("complete", stage=config.stage, step=step)
+        print("\n".join(result_lines(result, workdir.path)), flush=True)
+
+    def _train_stage(
+        self, spec: StageSpec, plan: FreezePlan, step: int
+    ) -> StageOutcome:
+        loop = StageLoop(
+            spec,
+            self._options,
+            strategy=self._request.strategy,
+            classifier=self._classifier,
+            plan=plan,
+            train=self._manifest.train,
+            start_step=step,
+            workdir=self._workdir,
+            validate=lambda: self._evaluator.evaluate(
+                self._manifest.validation
+            ),
+            writer=self._writer,
+            progress=ConsoleProgress(len(self._manifest.train)),
+        )
+        if self._config.augment:
+            self._show_augmentation(step)
+        return loop.run()
+
+    def _show_augmentation(self, step: int) -> None:
+        """A picture of the run's first batch, before and after."""
+        count = min(8, len(self._manifest.train))
+        dataset = training_batches(
+            self._manifest.train,
+            image_px=self._classifier.image_px,
+            shard=Shard(global_batch=count, num_replicas=1),
+            seed=self._config.seed,
+            start_step=0,
+            total_steps=1,
+            augment=True,
+        )
+        batch = next(iter(dataset))
+        after = warp(batch["images"], batch["matrices"], kernel="gather")
+        self._writer.augmented(step, batch["images"].numpy(), after.numpy())
+
+    def _take_over(self, stage: str) -> None:
+        """Goes on from the best weights, where they are asked for."""
+        if self._config.init_from_checkpoint == "best":
+            path = find_checkpoint(self._workdir, stage, "best")
+            assert path is not None
+            restore_variables(path, self._classifier.variables)
+
+    def _finish_stage(
+        self, spec: StageSpec, plan: FreezePlan, outcome: StageOutcome
+    ) -> dict[str, Any]:
+        """Evaluates on the final split and leaves the stage's marker."""
+        split = self._manifest.final_split
+        evaluation = self._evaluator.evaluate(self._manifest.final)
+        figures = evaluation.to_json(split)
+        self._metrics.append(
+            {
+                "stage": spec.stage,
+                "split": split,
+                "span": "final",
+                "step": outcome.step,
+                "loss": evaluation.loss,
+                "accuracy": evaluation.accuracy,
+            }
+        )
+        self._summarize(split, outcome.step, evaluation)
+        result = {
+            "stage": spec.stage,
+            "backbone": self._config.backbone,
+            "dataset": self._manifest.name,
+            "classes": list(self._manifest.class_names),
+            "train_examples": len(self._manifest.train),
+            "epochs": spec.epochs,
+            "steps": outcome.step,
+            "final_split": split,
+            **figures,
+            "validation_examples": len(self._manifest.validation),
+            "validation_from_test": self._manifest.validation_from_test,
+            "best_step": outcome.best["step"],
+            "best_validation_accuracy": outcome.best["accuracy"],
+            "total_params": plan.total_params,
+            "trainable_params": plan.trainable_params,
+            "train_seconds": round(outcome.seconds, 3),
+            "audit": dataclasses.asdict(outcome.audit),
+        }
+        earlier = self._earlier_stage(spec.stage)
+        if earlier:
+            result["earlier_stages"] = [earlier]
+        marker = {**result, "metrics_position": self._metrics.position()}
+        self._workdir.write_json(stage_marker(spec.stage), marker)
+        return result
+
+    def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
+        """The figures of the feature_extract before a finetune, in short."""
+        marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
+        if stage == FEATURE_EXTRACT or marker is None:
+            return None
+        split = marker["final_split"]
+        keys = ("stage", "epochs", "steps", f"{split}_loss",
+                f"{split}_accuracy", "train_seconds")  # fmt: skip
+        return {key: marker[key] for key in keys}
+
+    def _summarize(self, split: str, step: int, evaluation: Evaluation) -> None:
+        values = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+        # One writer for final figures, so that hparams finds them.
+        self._writer.hparams(self._config.result_fields())
+        self._writer.scalars("test", step, values)
+        self._writer.confusion("test", step, evaluation)

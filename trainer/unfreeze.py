@@ -1,0 +1,108 @@
+"""The grammar of `--unfreeze`: which backbone layers a rule chooses.
+
+No TensorFlow here: a rule that cannot be parsed must stop the run before
+TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+
+from trainer.errors import UsageError
+
+_LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
+
+
+@dataclasses.dataclass(frozen=True)
+class UnfreezeRule:
+    """A parsed rule: `kind` is last, all, none, from or regex."""
+
+    text: str
+    kind: str
+    argument: str = ""
+
+    def choose(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Positions of the layers that the rule makes trainable.
+
+        Args:
+          names: `layer.name` of `backbone.layers`, in order.
+
+        Returns:
+          Increasing positions into `names`; empty only for `none`.
+
+        Raises:
+          UsageError: the rule matches no layer, or asks for more layers than
+            there are.
+        """
+        count = len(names)
+        if self.kind == "none":
+            return ()
+        if self.kind == "all":
+            return tuple(range(count))
+        if self.kind == "last":
+            wanted = int(self.argument)
+            if wanted > count:
+                raise UsageError(
+                    f"--unfreeze={self.text!r}: the backbone has {count}"
+                    f" layers; give last:1 to last:{count}, or all"
+                )
+            return tuple(range(count - wanted, count))
+        if self.kind == "from":
+            if self.argument not in names:
+                raise UsageError(
+                    f"--unfreeze={self.text!r}: the backbone has no layer"
+                    f" {self.argument!r}{_near(self.argument, names)};"
+                    " --dry_run lists the layers"
+                )
+            return tuple(range(list(names).index(self.argument), count))
+        pattern = re.compile(self.argument)
+        chosen = tuple(
+            i for i, name in enumerate(names) if pattern.fullmatch(name)
+        )
+        if not chosen:
+            raise UsageError(
+                f"--unfreeze={self.text!r}: matches none of the {count}"
+                " layer names (it is matched against the whole name); try"
+                f" regex:.*{self.argument}.* or see --dry_run for the names"
+            )
+        return chosen
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def parse_unfreeze(text: str) -> UnfreezeRule:
+    """Parses an `--unfreeze` value.
+
+    Raises:
+      UsageError: the text is none of the legal forms.
+    """
+    if text in ("all", "none"):
+        return UnfreezeRule(text, text)
+    kind, colon, argument = text.partition(":")
+    if colon and kind == "last":
+        if not re.fullmatch(r"[0-9]+", argument) or int(argument) == 0:
+            raise UsageError(
+                f"--unfreeze={text!r}: last:N takes a whole number N >= 1;"
+                " give for example last:10, or none to train the head only"
+            )
+        return UnfreezeRule(text, kind, argument)
+    if colon and kind == "from" and argument:
+        return UnfreezeRule(text, kind, argument)
+    if colon and kind == "regex" and argument:
+        try:
+            re.compile(argument)
+        except re.error as error:
+            raise UsageError(
+                f"--unfreeze={text!r}: not a regular expression ({error});"
+                f" legal forms are {_LEGAL}"
+            ) from None
+        return UnfreezeRule(text, kind, argument)
+    raise UsageError(
+        f"--unfreeze={text!r}: cannot be parsed; legal forms are {_LEGAL}"
+    )

@@ -1,0 +1,150 @@
+"""The folder of a run: what is in it, and how it is written.
+
+config.json      what each stage's run was asked for, and on what machine
+manifest.json    the samples of each split
+backbone.json    the backbone's architecture
+metrics.jsonl    training and validation figures at absolute steps
+events.jsonl     starts, stops, saves, warnings
+result.json      the figures of the finished run
+checkpoints/STAGE/{last,best}/
+tensorboard/{train,validation}/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trainer.errors import TrainerError, UsageError
+
+CONFIG = "config.json"
+MANIFEST = "manifest.json"
+BACKBONE = "backbone.json"
+METRICS = "metrics.jsonl"
+EVENTS = "events.jsonl"
+RESULT = "result.json"
+
+
+class Workdir:
+    """Reads and writes the files of one run; a file is whole or not there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Makes the folder and proves that it can be written to.
+
+        Raises:
+          TrainerError: it cannot.
+        """
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            probe = self.file(f".probe-{os.getpid()}")
+            with open(probe, "w") as stream:
+                stream.write("probe")
+            os.remove(probe)
+        except OSError as error:
+            raise TrainerError(
+                f"--workdir={self.path!r}: cannot be written to"
+                f" ({error.strerror}); give a folder that can"
+            ) from None
+
+    def require(self, flag: str) -> None:
+        """Raises UsageError, naming the flag, where the folder is missing."""
+        if not os.path.isdir(self.path):
+            raise UsageError(
+                f"--{flag}={self.path!r}: no such folder; give the workdir"
+                " of an earlier run"
+            )
+
+    def file(self, *parts: str) -> str:
+        """The path of something in the folder."""
+        return os.path.join(self.path, *parts)
+
+    def checkpoints(self, stage: str, kind: str) -> str:
+        """The folder of a stage's `last` or `best` checkpoints."""
+        return self.file("checkpoints", stage, kind)
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What a JSON file holds; None where there is none.
+
+        Raises:
+          TrainerError: the file is there and cannot be read.
+        """
+        path = self.file(name)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return json.load(stream)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise TrainerError(
+                f"{path}: cannot be read ({error}); restore it, or start in"
+                " another --workdir"
+            ) from None
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """Replaces a JSON file in one move."""
+        self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replaces a text file in one move."""
+        path = self.file(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        partial = f"{path}.partial"
+        with open(partial, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+
+    def remove(self, name: str) -> None:
+        """Removes a file where there is one."""
+        if os.path.exists(self.file(name)):
+            os.remove(self.file(name))
+
+    def event(self, event: str, **values: Any) -> None:
+        """Appends to events.jsonl, with the wall time."""
+        line = {"event": event, "time": round(time.time(), 3), **values}
+        with open(self.file(EVENTS), "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+class MetricsFile:
+    """metrics.jsonl: appended to, and cut where a checkpoint was written.
+
+    A checkpoint remembers `position`; going on from it cuts the file there,
+    so that no line is lost and none is written twice.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def position(self) -> int:
+        """Bytes that are safely on disk."""
+        if not os.path.exists(self.path):
+            return 0
+        with open(self.path, "rb+") as stream:
+            os.fsync(stream.fileno())
+        return os.path.getsize(self.path)
+
+    def cut(self, position: int) -> None:
+        """Drops what was written after `position` bytes."""
+        if os.path.exists(self.path) and self.position() > position:
+            os.truncate(self.path, position)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Writes one line."""
+        with open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The lines so far."""
+        if not os.path.exists(self.path):
+            return
+        with open(self.path, encoding="utf-8") as stream:
+            for text in stream:
+                yield json.loads(text)
