@@ -340,7 +340,7 @@ class Config:
         return cls(**{k: v for k, v in values.items() if k in FIELDS})
 
     def stages(self) -> tuple[StageSpec, ...]:
-        """The stages a resolved run goes through when it starts from nothing."""
+        """The stages of a resolved run that starts from nothing."""
         assert self.learning_rate is not None
         own = StageSpec(
             stage=self.stage,

@@ -84,13 +84,14 @@ def set_precision(precision: str) -> None:
 
 def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """What may change the last bits of a run, for config.json."""
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "intra_op_threads": threads,
         "devices": list(strategy.extended.worker_devices),
         "replicas": strategy.num_replicas_in_sync,
     }

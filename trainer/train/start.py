@@ -19,8 +19,17 @@ from trainer.train.checkpoints import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
 # What a finetune must share with the feature_extract it goes on from.
-_SAME_START = ("data_pct", "backbone", "backbone_args", "image_size", "seed",
-               "weights", "test_fraction", "precision", "on_bad_image")  # fmt: skip
+_SAME_START = (
+    "data_pct",
+    "backbone",
+    "backbone_args",
+    "image_size",
+    "seed",
+    "weights",
+    "test_fraction",
+    "precision",
+    "on_bad_image",
+)
 # A path may change where what it leads to is the same.
 _BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
 

@@ -1,0 +1,25 @@
+"""Two CPU devices for all tests, so that two replicas can be tried."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+from trainer import devices
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    devices.configure(logical_cpus=2)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> str:
+    """The folder of real photos and weights, where the machine has one."""
+    folder = os.environ.get("TRAINER_TEST_DATA")
+    if not folder:
+        pytest.skip("TRAINER_TEST_DATA is not set: no real photos to test on")
+    for part in ("food3/train", "food3/test", "weights"):
+        path = os.path.join(folder, part)
+        assert os.path.isdir(path), f"TRAINER_TEST_DATA: {path} is missing"
+    return folder

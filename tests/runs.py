@@ -1,0 +1,64 @@
+"""Small whole runs inside the test's process."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import run
+from trainer.config import Config
+
+SMALL = {
+    "backbone": "MobileNetV2",
+    "backbone_args": "alpha=0.35",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 8,
+    "epochs": 1,
+    "head_epochs": 1,
+    "log_every_steps": 1,
+}
+
+
+def train(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
+    """Runs to the end; returns result.json."""
+    config = Config(
+        **{**SMALL, "dataset": dataset, "workdir": str(workdir), **values}
+    )
+    run.train(config)
+    return json.loads((workdir / "result.json").read_text())
+
+
+def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
+    """The model's arrays in a stage's checkpoint, by key."""
+    path = tf.train.latest_checkpoint(
+        str(workdir / "checkpoints" / stage / kind)
+    )
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("model/", "slots/"))
+    }
+
+
+def lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
+    """A .jsonl file, its times left out."""
+    found = []
+    for text in (workdir / name).read_text().splitlines():
+        line = json.loads(text)
+        line.pop("times", None)
+        line.pop("time", None)
+        found.append(line)
+    return found
+
+
+def assert_same_arrays(one: dict, two: dict) -> None:
+    """Bit for bit."""
+    assert one.keys() == two.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key], err_msg=key)

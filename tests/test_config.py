@@ -1,0 +1,152 @@
+"""Values, defaults and their one-line errors."""
+
+import dataclasses
+
+import pytest
+
+from trainer.config import FIELDS, Config, check_given
+from trainer.errors import UsageError
+
+
+def make(**values):
+    return Config(**{"dataset": "photos", **values})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "stage",
+            "finetun",
+            "--stage='finetun': not one of feature_extract, finetune,"
+            " evaluate; did you mean finetune?",
+        ),
+        (
+            "data_pct",
+            0.0,
+            "--data_pct=0: must be a number above 0 and up to 100;"
+            " the default is 100.0",
+        ),
+        ("data_pct", 101.0, "--data_pct=101: must be a number above 0"),
+        ("data_pct", -1.0, "--data_pct=-1: must be a number above 0"),
+        ("data_pct", float("nan"), "--data_pct=nan: must be a number above"),
+        ("batch_size", 0, "--batch_size=0: must be a whole number >= 1"),
+        ("epochs", 0, "--epochs=0: must be a whole number >= 1"),
+        ("learning_rate", 0.0, "--learning_rate=0: must be a number above 0"),
+        ("learning_rate", float("inf"), "--learning_rate=inf: must be"),
+        ("image_size", -5, "--image_size=-5: must be a whole number of px"),
+        ("seed", -1, "--seed=-1: must be a whole number from 0 to 2**31-1"),
+        ("test_fraction", 1.0, "--test_fraction=1: must be a number above 0"),
+        ("validation_fraction", 1.5, "--validation_fraction=1.5: must be"),
+        ("clip_global_norm", 0.0, "--clip_global_norm=0: must be a number"),
+        ("keep_checkpoints", 0, "--keep_checkpoints=0: must be a whole"),
+        ("log_every_steps", 0, "--log_every_steps=0: must be a whole"),
+        ("checkpoint_every_steps", -1, "--checkpoint_every_steps=-1: must"),
+        ("head_epochs", -1, "--head_epochs=-1: must be a whole number >= 0"),
+        ("head_learning_rate", -1.0, "--head_learning_rate=-1: must be"),
+        ("logical_cpus", 0, "--logical_cpus=0: must be a whole number >= 1"),
+        ("xla", "yes", "--xla='yes': not one of auto, on, off"),
+        ("precision", "fp16", "--precision='fp16': not one of auto, float32"),
+        ("strategy", "mirored", "did you mean mirrored?"),
+        ("on_bad_image", "ignore", "--on_bad_image='ignore': not one of"),
+        ("weights_origin", "keras", "--weights_origin='keras': not one of"),
+        ("init_from_checkpoint", "frist", "not one of last, best"),
+        ("checkpoint", "x", "--checkpoint='x': not one of last, best"),
+        ("unfreeze", "last:0", "--unfreeze='last:0': last:N takes a whole"),
+        ("dataset", "", "--dataset='': no data named; give a folder"),
+    ],
+)
+def test_illegal_values_get_one_line(field, value, message):
+    with pytest.raises(UsageError) as error:
+        make(**{field: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_evaluate_needs_a_workdir():
+    with pytest.raises(UsageError, match="--workdir='': --stage=evaluate"):
+        Config(stage="evaluate")
+
+
+@pytest.mark.parametrize(
+    ("stage", "asked", "rate"),
+    [
+        ("feature_extract", None, 1e-3),
+        ("finetune", None, 1e-4),
+        ("finetune", 0.5, 0.5),
+    ],
+)
+def test_learning_rate_is_that_of_the_stage_named(stage, asked, rate):
+    config = make(stage=stage, learning_rate=asked).resolved(224)
+    assert config.stages()[-1].learning_rate == rate
+
+
+def test_finetune_from_nothing_does_the_head_first():
+    config = make(head_epochs=2, head_learning_rate=0.01, epochs=7)
+    head, own = config.resolved(224).stages()
+    assert dataclasses.astuple(head) == ("feature_extract", 2, 0.01, "none")
+    assert dataclasses.astuple(own) == ("finetune", 7, 1e-4, "last:10")
+    alone = make(head_epochs=0).resolved(224).stages()
+    assert [spec.stage for spec in alone] == ["finetune"]
+
+
+def test_resolved_fills_the_backbones_image_size():
+    assert make().resolved(300).image_size == 300
+    assert make(image_size=96).resolved(300).image_size == 96
+    assert make().resolved(224).precision == "float32"
+
+
+def test_json_round_trip():
+    config = make(data_pct=0.5, clip_global_norm=1.0, unfreeze="all")
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_default_workdir_changes_with_every_field_that_changes_figures():
+    base = make().resolved(224)
+    other = {str: "other", int: 3, float: 0.5, bool: False}
+    legal = {
+        "stage": "feature_extract",
+        "on_bad_image": "skip",
+        "weights_origin": "imagenet",
+        "unfreeze": "all",
+        "init_from_checkpoint": "best",
+        "precision": "bfloat16",
+        "image_size": 96,
+        "learning_rate": 0.5,
+        "clip_global_norm": 1.0,
+        "init_from": "elsewhere",
+    }
+    names = set()
+    fields = base.result_fields()
+    for name in fields:
+        value = legal.get(name) or other[type(getattr(base, name))]
+        changed = dataclasses.replace(base, **{name: value})
+        names.add(changed.default_workdir())
+    assert len(names | {base.default_workdir()}) == len(fields) + 1
+    assert base.default_workdir().startswith(
+        "runs/photos-EfficientNetB0-finetune-100pct-"
+    )
+    same = dataclasses.replace(base, keep_checkpoints=9, xla="on")
+    assert same.default_workdir() == base.default_workdir()
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag"),
+    [
+        ("feature_extract", "unfreeze"),
+        ("feature_extract", "head_epochs"),
+        ("feature_extract", "checkpoint"),
+        ("evaluate", "epochs"),
+        ("evaluate", "data_pct"),
+    ],
+)
+def test_a_flag_that_the_stage_never_reads_is_refused(stage, flag):
+    with pytest.raises(UsageError) as error:
+        check_given(stage, frozenset({"workdir", flag}))
+    assert f"--{flag}: not read by --stage={stage}, only by" in str(error.value)
+
+
+def test_every_field_has_help_and_an_effect():
+    for name, field in FIELDS.items():
+        assert field.metadata["help"].endswith("."), name
+        assert field.metadata["effect"] in ("result", "numerics", "free")
