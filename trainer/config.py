@@ -8,15 +8,14 @@ dies before TensorFlow starts.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
 import os
 import re
 from typing import Any
 
 from trainer.errors import UsageError
+from trainer.legal import check_choice, check_range
 from trainer.unfreeze import parse_unfreeze
 
 FEATURE_EXTRACT = "feature_extract"
@@ -278,8 +277,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, field in FIELDS.items():
-            _check_choice(name, getattr(self, name), field.metadata["choices"])
-        _check_numbers(self)
+            value = getattr(self, name)
+            check_choice(name, value, field.metadata["choices"])
+            check_range(name, value, field.default)
         parse_unfreeze(self.unfreeze)
         if self.stage != EVALUATE and not self.dataset:
             raise UsageError(
@@ -388,49 +388,4 @@ def check_given(stage: str, given: frozenset[str]) -> None:
             raise UsageError(
                 f"--{name}: not read by --stage={stage}, only by"
                 f" {', '.join(stages)}; leave it out"
-            )
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not choices or value is None or value in choices:
-        return
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(
-        f"--{name}={value!r}: not one of {', '.join(choices)}{hint}"
-    )
-
-
-def _check_numbers(config: Config) -> None:
-    """Ranges of the numeric fields, as a table."""
-    fraction = "a number above 0 and below 1"
-    for name, legal, ok in (
-        ("data_pct", "a number above 0 and up to 100", lambda x: 0 < x <= 100),
-        ("test_fraction", fraction, lambda x: 0 < x < 1),
-        (
-            "validation_fraction",
-            "a number above 0 and up to 1",
-            lambda x: 0 < x <= 1,
-        ),
-        ("batch_size", "a whole number >= 1", lambda x: x >= 1),
-        ("epochs", "a whole number >= 1", lambda x: x >= 1),
-        ("head_epochs", "a whole number >= 0", lambda x: x >= 0),
-        ("image_size", "a whole number of px >= 1", lambda x: x >= 1),
-        ("learning_rate", "a number above 0", lambda x: x > 0),
-        ("head_learning_rate", "a number above 0", lambda x: x > 0),
-        ("clip_global_norm", "a number above 0", lambda x: x > 0),
-        ("seed", "a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
-        ("checkpoint_every_steps", "a whole number >= 0", lambda x: x >= 0),
-        ("keep_checkpoints", "a whole number >= 1", lambda x: x >= 1),
-        ("log_every_steps", "a whole number >= 1", lambda x: x >= 1),
-        ("logical_cpus", "a whole number >= 1", lambda x: x >= 1),
-    ):
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if not math.isfinite(value) or not ok(value):
-            default = FIELDS[name].default
-            raise UsageError(
-                f"--{name}={value:g}: must be {legal};"
-                f" the default is {'unset' if default is None else default}"
             )

@@ -36,7 +36,14 @@ from trainer.train.start import (
     run_record,
 )
 from trainer.training_run import TrainingRun
-from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir import (
+    BACKBONE,
+    CONFIG,
+    EVALUATION,
+    MANIFEST,
+    RESULT,
+    Workdir,
+)
 
 
 def dry_run(config: Config) -> None:
@@ -202,22 +209,25 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
     assert path is not None
     restore_variables(path, classifier.variables)
     evaluator = Evaluator(
-        strategy, classifier, names, batch_size=run.batch_size,
+        strategy,
+        classifier,
+        names,
+        batch_size=run.batch_size,
         xla=devices.use_xla(run.xla),
-    )  # fmt: skip
-    split = manifest.final_split
+    )
     figures = {
         "stage": stages[0],
         "checkpoint": config.checkpoint,
         "step": checkpoint_step(path),
         "dataset": run.dataset,
-        **evaluator.evaluate(manifest.final).to_json(split),
+        "final_split": manifest.final_split,
+        **evaluator.evaluate(manifest.final).to_json(),
     }
-    workdir.write_json("evaluation.json", figures)
+    workdir.write_json(EVALUATION, figures)
     print(
-        f"{stages[0]} at step {figures['step']} ({config.checkpoint}), {split}"
-        f" split, {figures[f'{split}_examples']} examples:"
-        f" loss {figures[f'{split}_loss']:.4f},"
-        f" accuracy {figures[f'{split}_accuracy']:.4f}"
+        f"{stages[0]} at step {figures['step']} ({config.checkpoint}),"
+        f" {manifest.final_split} split, {figures['test_examples']} examples:"
+        f" loss {figures['test_loss']:.4f},"
+        f" accuracy {figures['test_accuracy']:.4f}"
     )
-    print("\n".join(per_class_lines(figures, split)))
+    print("\n".join(per_class_lines(figures)))

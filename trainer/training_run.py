@@ -13,11 +13,12 @@ from trainer.data.pipeline import Shard, training_batches
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.prepare import Request
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
-from trainer.results.summaries import FOLDER, TensorBoardWriter
+from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.train.checkpoints import find_checkpoint, restore_variables
+from trainer.train.figures import Figures
 from trainer.train.loop import LoopOptions, StageLoop, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
@@ -124,20 +125,18 @@ class TrainingRun:
         self, spec: StageSpec, plan: FreezePlan, outcome: StageOutcome
     ) -> dict[str, Any]:
         """Evaluates on the final split and leaves the stage's marker."""
-        split = self._manifest.final_split
         evaluation = self._evaluator.evaluate(self._manifest.final)
-        figures = evaluation.to_json(split)
-        self._metrics.append(
-            {
-                "stage": spec.stage,
-                "split": split,
-                "span": "final",
-                "step": outcome.step,
-                "loss": evaluation.loss,
-                "accuracy": evaluation.accuracy,
-            }
+        Figures(self._workdir, self._writer, spec.stage).record(
+            FINAL,
+            outcome.step,
+            None,
+            {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+            span="final",
+            times={},
         )
-        self._summarize(split, outcome.step, evaluation)
+        # One writer for final figures, so that hparams finds them.
+        self._writer.hparams(self._config.result_fields())
+        self._writer.confusion(outcome.step, evaluation)
         result = {
             "stage": spec.stage,
             "backbone": self._config.backbone,
@@ -146,8 +145,8 @@ class TrainingRun:
             "train_examples": len(self._manifest.train),
             "epochs": spec.epochs,
             "steps": outcome.step,
-            "final_split": split,
-            **figures,
+            "final_split": self._manifest.final_split,
+            **evaluation.to_json(),
             "validation_examples": len(self._manifest.validation),
             "validation_from_test": self._manifest.validation_from_test,
             "best_step": outcome.best["step"],
@@ -169,14 +168,12 @@ class TrainingRun:
         marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
         if stage == FEATURE_EXTRACT or marker is None:
             return None
-        split = marker["final_split"]
-        keys = ("stage", "epochs", "steps", f"{split}_loss",
-                f"{split}_accuracy", "train_seconds")  # fmt: skip
+        keys = (
+            "stage",
+            "epochs",
+            "steps",
+            "test_loss",
+            "test_accuracy",
+            "train_seconds",
+        )
         return {key: marker[key] for key in keys}
-
-    def _summarize(self, split: str, step: int, evaluation: Evaluation) -> None:
-        values = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
-        # One writer for final figures, so that hparams finds them.
-        self._writer.hparams(self._config.result_fields())
-        self._writer.scalars("test", step, values)
-        self._writer.confusion("test", step, evaluation)

@@ -26,6 +26,7 @@ BACKBONE = "backbone.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
+EVALUATION = "evaluation.json"
 
 
 class Workdir:

@@ -49,20 +49,18 @@ class Evaluation:
             )
         }
 
-    def to_json(self, prefix: str) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The figures, as result.json holds them."""
-        values = {
-            f"{prefix}_examples": self.examples,
-            f"{prefix}_loss": self.loss,
-            f"{prefix}_accuracy": self.accuracy,
+        values: dict[str, Any] = {
+            "test_examples": self.examples,
+            "test_loss": self.loss,
+            "test_accuracy": self.accuracy,
+            "test_per_class_accuracy": self.per_class(),
+            "test_confusion": self.confusion.tolist(),
         }
         if self.top5_accuracy is not None:
-            values[f"{prefix}_top5_accuracy"] = self.top5_accuracy
-        return {
-            **values,
-            f"{prefix}_per_class_accuracy": self.per_class(),
-            f"{prefix}_confusion": self.confusion.tolist(),
-        }
+            values["test_top5_accuracy"] = self.top5_accuracy
+        return values
 
 
 class Evaluator:

@@ -81,23 +81,21 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     """The table at the end of a run, from result.json.
 
     Args:
-      result: as `run.finish` writes it.
+      result: as a finished run leaves it.
       workdir: shown, with the command that opens TensorBoard on it.
     """
-    split = result["final_split"]
+    shown = f"{result['final_split']} loss"
     yield ""
-    yield f"{'stage':18}{'steps':>8}{split + ' loss':>18}{'accuracy':>12}"
+    yield f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
     for row in (*result.get("earlier_stages", ()), result):
         yield (
             f"{row['stage']:18}{row['steps']:>8}"
-            f"{row[f'{split}_loss']:>18.4f}"
-            f"{row[f'{split}_accuracy']:>12.4f}"
+            f"{row['test_loss']:>18.4f}{row['test_accuracy']:>12.4f}"
         )
     yield ""
-    yield from per_class_lines(result, split)
-    source = "photos of the test split" if result["validation_from_test"] else (
-        "the validation split"
-    )  # fmt: skip
+    yield from per_class_lines(result)
+    from_test = result["validation_from_test"]
+    source = "photos of the test split" if from_test else "its own split"
     yield (
         f"best validation accuracy {result['best_validation_accuracy']:.4f}"
         f" at step {result['best_step']} (on {source}); the table is of the"
@@ -112,11 +110,11 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     yield f"tensorboard --logdir {workdir}"
 
 
-def per_class_lines(figures: dict[str, Any], split: str) -> Iterator[str]:
+def per_class_lines(figures: dict[str, Any]) -> Iterator[str]:
     """Accuracy by class, from the figures of `Evaluation.to_json`."""
-    if f"{split}_top5_accuracy" in figures:
-        yield f"top-5 accuracy {figures[f'{split}_top5_accuracy']:.4f}"
-    per_class = figures[f"{split}_per_class_accuracy"]
+    if "test_top5_accuracy" in figures:
+        yield f"top-5 accuracy {figures['test_top5_accuracy']:.4f}"
+    per_class = figures["test_per_class_accuracy"]
     width = max(len(name) for name in per_class)
     for name, accuracy in per_class.items():
         shown = "no examples" if accuracy is None else f"{accuracy:.4f}"

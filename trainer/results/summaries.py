@@ -12,6 +12,8 @@ import tensorflow as tf
 from trainer.results.evaluate import Evaluation
 
 FOLDER = "tensorboard"
+# The writer of figures at the end of a stage, whichever split they are of.
+FINAL = "test"
 # A matrix of more classes than this cannot be read as a picture.
 _LABELLED_CLASSES = 40
 
@@ -47,9 +49,9 @@ class TensorBoardWriter:
                 "augmentation", strip[None].astype(np.uint8), step=step
             )
 
-    def confusion(self, split: str, step: int, evaluation: Evaluation) -> None:
-        """The confusion matrix as a picture."""
-        with self._writer(split).as_default():
+    def confusion(self, step: int, evaluation: Evaluation) -> None:
+        """The confusion matrix at the end of a stage, as a picture."""
+        with self._writer(FINAL).as_default():
             tf.summary.image(
                 "confusion_matrix",
                 confusion_picture(evaluation)[None],
@@ -69,7 +71,7 @@ class TensorBoardWriter:
         """The run as a row of the hparams page, beside its test figures."""
         from tensorboard.plugins.hparams import api
 
-        with self._writer("test").as_default():
+        with self._writer(FINAL).as_default():
             # The page refuses values that are not a number, text or bool.
             api.hparams(
                 {k: "unset" if v is None else v for k, v in values.items()}

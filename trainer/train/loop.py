@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -18,8 +18,9 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.train.audit import Audit, audit, digests
 from trainer.train.checkpoints import StageCheckpoints, StageState
+from trainer.train.figures import Figures, Writer, means_of, no_sums
 from trainer.train.steps import Batch, TrainCall, make_train_function
-from trainer.workdir import METRICS, MetricsFile, Workdir
+from trainer.workdir import Workdir
 
 # Long enough that Python does not matter, short enough for a live display.
 _CALL_SECONDS = 1.0
@@ -33,14 +34,6 @@ class Evaluated(Protocol):
 
     @property
     def accuracy(self) -> float: ...
-
-
-class Writer(Protocol):
-    """Where figures go, besides metrics.jsonl."""
-
-    def scalars(
-        self, split: str, step: int, values: dict[str, float]
-    ) -> None: ...
 
 
 class Progress(Protocol):
@@ -112,15 +105,15 @@ class StageLoop:
         self._strategy, self._classifier = strategy, classifier
         self._plan, self._train = plan, train
         self._workdir, self._validate = workdir, validate
-        self._writer, self._progress = writer, progress
-        self._metrics = MetricsFile(workdir.file(METRICS))
+        self._progress = progress
+        self._figures = Figures(workdir, writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(train), options.batch_size)
         self._state = StageState(
             stage=spec.stage,
             start_step=start_step,
             step=start_step,
-            epoch_sums=_no_sums(),
-            window_sums=_no_sums(),
+            epoch_sums=no_sums(),
+            window_sums=no_sums(),
             best=None,
             digests=digests(classifier.variables),
             gradient_seen=dict.fromkeys(plan.trainable, False),
@@ -148,7 +141,7 @@ class StageLoop:
         """
         state = self._state
         if self._checkpoints.restore():
-            self._metrics.cut(state.metrics_position)
+            self._figures.cut(state.metrics_position)
             self._workdir.event("resume", stage=state.stage, step=state.step)
         else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
@@ -243,34 +236,38 @@ class StageLoop:
                 for name in sums:
                     sums[name] += float(call.sums[name][i])
             if state.step % self._options.log_every_steps == 0:
-                self._record(
+                self._figures.record(
                     "train",
+                    state.step,
                     epoch,
-                    _means(state.window_sums)
+                    means_of(state.window_sums)
                     | {"gradient_norm": float(call.sums["gradient_norm"][i])},
                     span="steps",
                     times={"images_per_second": examples / seconds},
                 )
-                state.window_sums = _no_sums()
-        means = _means(state.epoch_sums)
+                state.window_sums = no_sums()
+        means = means_of(state.epoch_sums)
         self._progress.steps(int(examples), means["loss"], means["accuracy"])
 
     def _end_epoch(self, epoch: int) -> None:
         state = self._state
-        means = _means(state.epoch_sums)
+        means = means_of(state.epoch_sums)
         means["learning_rate"] = self._spec.learning_rate
-        self._record("train", epoch, means, span="epoch")
+        self._figures.record(
+            "train", state.step, epoch, means, span="epoch", times={}
+        )
         began = time.perf_counter()
         evaluated = self._validate()
         values = {"loss": evaluated.loss, "accuracy": evaluated.accuracy}
-        self._record(
+        self._figures.record(
             "validation",
+            state.step,
             epoch,
             values,
             span="epoch",
             times={"seconds": time.perf_counter() - began},
         )
-        state.epoch_sums = _no_sums()
+        state.epoch_sums = no_sums()
         best = state.best is None or values["accuracy"] > state.best["accuracy"]
         if best:
             state.best = {"step": state.step, **values}
@@ -282,33 +279,8 @@ class StageLoop:
             f"  val_accuracy {values['accuracy']:.4f}"
         )
 
-    def _record(
-        self,
-        split: str,
-        epoch: int,
-        values: dict[str, float],
-        *,
-        span: str,
-        times: dict[str, float] | None = None,
-    ) -> None:
-        """One line of metrics.jsonl, and the same figures to the writer."""
-        step = self._state.step
-        line: dict[str, Any] = {
-            "stage": self._state.stage,
-            "split": split,
-            "span": span,
-            "epoch": epoch,
-            "step": step,
-            **values,
-            "times": {"wall": round(time.time(), 3), **(times or {})},
-        }
-        self._metrics.append(line)
-        prefix = "" if span == "epoch" else "steps/"
-        tagged = {prefix + k: v for k, v in {**values, **(times or {})}.items()}
-        self._writer.scalars(split, step, tagged)
-
     def _save(self, *, best: bool = False) -> None:
-        self._state.metrics_position = self._metrics.position()
+        self._state.metrics_position = self._figures.position()
         self._checkpoints.save(best=best)
         self._workdir.event(
             "save", stage=self._state.stage, step=self._state.step, best=best
@@ -331,14 +303,3 @@ class StageLoop:
             audit=found,
             seconds=state.seconds,
         )
-
-
-def _no_sums() -> dict[str, float]:
-    return {"loss": 0.0, "correct": 0.0, "count": 0.0}
-
-
-def _means(sums: dict[str, float]) -> dict[str, float]:
-    return {
-        "loss": sums["loss"] / sums["count"],
-        "accuracy": sums["correct"] / sums["count"],
-    }

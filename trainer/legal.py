@@ -1,0 +1,54 @@
+"""Which values of a flag are legal, and what is answered to the others."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trainer.errors import UsageError
+
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "data_pct": ("a number above 0 and up to 100", lambda x: 0 < x <= 100),
+    "test_fraction": ("a number above 0 and below 1", lambda x: 0 < x < 1),
+    "validation_fraction": (
+        "a number above 0 and up to 1",
+        lambda x: 0 < x <= 1,
+    ),
+    "batch_size": ("a whole number >= 1", lambda x: x >= 1),
+    "epochs": ("a whole number >= 1", lambda x: x >= 1),
+    "head_epochs": ("a whole number >= 0", lambda x: x >= 0),
+    "image_size": ("a whole number of px >= 1", lambda x: x >= 1),
+    "learning_rate": ("a number above 0", lambda x: x > 0),
+    "head_learning_rate": ("a number above 0", lambda x: x > 0),
+    "clip_global_norm": ("a number above 0", lambda x: x > 0),
+    "seed": ("a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
+    "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
+    "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),
+    "log_every_steps": ("a whole number >= 1", lambda x: x >= 1),
+    "logical_cpus": ("a whole number >= 1", lambda x: x >= 1),
+}
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises UsageError for a value that is none of the choices, if any."""
+    if not choices or value is None or value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(
+        f"--{name}={value!r}: not one of {', '.join(choices)}{hint}"
+    )
+
+
+def check_range(name: str, value: Any, default: Any) -> None:
+    """Raises UsageError for a number outside its range; None is unset."""
+    if name not in _RANGES or value is None:
+        return
+    legal, holds = _RANGES[name]
+    if not math.isfinite(value) or not holds(value):
+        shown = "unset" if default is None else default
+        raise UsageError(
+            f"--{name}={value:g}: must be {legal}; the default is {shown}"
+        )

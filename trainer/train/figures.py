@@ -1,0 +1,79 @@
+"""Training figures: summed exactly, written once, shown wherever asked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from trainer.workdir import METRICS, MetricsFile, Workdir
+
+
+class Writer(Protocol):
+    """Where figures go, besides metrics.jsonl."""
+
+    def scalars(
+        self, split: str, step: int, values: dict[str, float]
+    ) -> None: ...
+
+
+class Figures:
+    """Writes a stage's figures to metrics.jsonl and to a writer."""
+
+    def __init__(self, workdir: Workdir, writer: Writer, stage: str) -> None:
+        self._metrics = MetricsFile(workdir.file(METRICS))
+        self._writer, self._stage = writer, stage
+
+    def position(self) -> int:
+        """Bytes of metrics.jsonl that are safely on disk."""
+        return self._metrics.position()
+
+    def cut(self, position: int) -> None:
+        """Drops what was written after `position` bytes."""
+        self._metrics.cut(position)
+
+    def record(
+        self,
+        split: str,
+        step: int,
+        epoch: int | None,
+        values: dict[str, float],
+        *,
+        span: str,
+        times: dict[str, float],
+    ) -> None:
+        """One line of metrics.jsonl, and the same figures to the writer.
+
+        Args:
+          split: train, validation or test.
+          step: absolute.
+          epoch: of the stage, from 1; None for the figures at its end.
+          values: what must be equal in a repeated run.
+          span: epoch, final, or steps for the last few training steps.
+          times: what depends on the clock.
+        """
+        line: dict[str, Any] = {
+            "stage": self._stage,
+            "split": split,
+            "span": span,
+            **({} if epoch is None else {"epoch": epoch}),
+            "step": step,
+            **values,
+            "times": {"wall": round(time.time(), 3), **times},
+        }
+        self._metrics.append(line)
+        prefix = "steps/" if span == "steps" else ""
+        tagged = {prefix + k: v for k, v in {**values, **times}.items()}
+        self._writer.scalars(split, step, tagged)
+
+
+def no_sums() -> dict[str, float]:
+    """Sums over no example."""
+    return {"loss": 0.0, "correct": 0.0, "count": 0.0}
+
+
+def means_of(sums: dict[str, float]) -> dict[str, float]:
+    """Loss and accuracy over the examples summed, at least one."""
+    return {
+        "loss": sums["loss"] / sums["count"],
+        "accuracy": sums["correct"] / sums["count"],
+    }
