@@ -1,0 +1,300 @@
+"""Order, slices, padding, skipping: small pictures that name themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from trainer.data.augment import affine, draw_parameters
+from trainer.data.pipeline import (
+    Shard,
+    epoch_order,
+    evaluation_batches,
+    training_batches,
+)
+from trainer.data.samples import WHOLE_FILE, Samples
+
+N, PX = 10, 4
+Elements = list[dict[str, np.ndarray]]
+
+
+def value(row: int) -> int:
+    """The grey level of a row's picture, never black; its label is row % 3."""
+    return 20 * row + 5
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """Ten files."""
+    folder = tmp_path_factory.mktemp("photos")
+    paths = [folder / f"photo {i} é.png" for i in range(N)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (3 + i, 5), (value(i),) * 3).save(path)
+    return Samples(
+        ids=tuple(path.name for path in paths),
+        labels=np.arange(N, dtype=np.int32) % 3,
+        paths=tuple(str(path) for path in paths),
+        offsets=np.zeros(N, np.int64),
+        lengths=np.full(N, WHOLE_FILE, np.int64),
+    )
+
+
+def shard(batch: int = 4, replicas: int = 1, p: int = 0, of: int = 1) -> Shard:
+    """A `Shard`, in short."""
+    return Shard(
+        global_batch=batch, num_replicas=replicas, pipeline=p, num_pipelines=of
+    )
+
+
+def elements(dataset: tf.data.Dataset) -> Elements:
+    """All elements of a dataset, as arrays."""
+    return list(dataset.as_numpy_iterator())
+
+
+# Cached, because most tests compare with the plain run.
+@functools.cache
+def train(
+    samples: Samples,
+    part: Shard,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    total: int = 9,
+    augment: bool = True,
+) -> Elements:
+    """Three epochs of three steps, unless told otherwise."""
+    return elements(
+        training_batches(
+            samples,
+            image_px=PX,
+            shard=part,
+            seed=seed,
+            start_step=start,
+            total_steps=total,
+            augment=augment,
+        )
+    )
+
+
+def rows_of(parts: Elements) -> list[int]:
+    """Row number of every example, -1 for padding, by its pixels."""
+    images = np.concatenate([part["images"] for part in parts])
+    assert (images == images[:, :1, :1, :1]).all()
+    levels = images[:, 0, 0, 0]
+    return [-1 if v == 0 else round((v - 5) / 20) for v in levels]
+
+
+def assert_same(one: Elements, other: Elements) -> None:
+    """Bit for bit."""
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_static_shapes_and_types(samples: Samples, augment: bool) -> None:
+    dataset = training_batches(
+        samples,
+        image_px=PX,
+        shard=shard(4, 2),
+        seed=0,
+        start_step=0,
+        total_steps=1,
+        augment=augment,
+    )
+    expected = {
+        "images": tf.TensorSpec((2, PX, PX, 3), tf.float32),
+        "labels": tf.TensorSpec((2,), tf.int32),
+        "mask": tf.TensorSpec((2,), tf.float32),
+    }
+    evaluation = evaluation_batches(samples, image_px=PX, shard=shard(4, 2))
+    assert evaluation.element_spec == expected
+    if augment:
+        expected["matrices"] = tf.TensorSpec((2, 2, 2), tf.float32)
+    assert dataset.element_spec == expected
+
+
+def test_an_epoch_shows_every_sample_once(samples: Samples) -> None:
+    parts = train(samples, shard())
+    # 10 samples in batches of 4: 4 + 4 + 2, three times.
+    assert [part["mask"].sum() for part in parts] == [4, 4, 2] * 3
+    rows = np.array(rows_of(parts)).reshape(3, 12)
+    for epoch in range(3):
+        expected = [*epoch_order(N, 0, epoch).numpy(), -1, -1]
+        assert rows[epoch].tolist() == expected
+    labels = np.concatenate([part["labels"] for part in parts])
+    mask = np.concatenate([part["mask"] for part in parts])
+    flat = rows.reshape(-1)
+    assert labels.tolist() == [r % 3 if r >= 0 else 0 for r in flat]
+    assert mask.tolist() == [float(r >= 0) for r in flat]
+
+
+def test_matrices_are_drawn_by_seed_epoch_and_sample(samples: Samples) -> None:
+    parts = train(samples, shard(), seed=3)
+    matrices = np.concatenate([part["matrices"] for part in parts])
+    hashes = samples.id_hashes()
+    for i, row in enumerate(rows_of(parts)):
+        expected = np.eye(2, dtype=np.float32)
+        if row >= 0:
+            epoch = tf.constant(i // 12, tf.int64)
+            drawn = draw_parameters(3, epoch, tf.constant(hashes[row]))
+            expected = affine(drawn).numpy()
+        np.testing.assert_array_equal(matrices[i], expected)
+    assert len({matrix.tobytes() for matrix in matrices}) == 31
+
+
+SHARDS = {
+    "2_replicas": [shard(4, 2)],
+    "4_replicas": [shard(4, 4)],
+    "4_replicas_on_2_pipelines": [shard(4, 4, p, 2) for p in (0, 1)],
+    "2_replicas_on_2_pipelines": [shard(4, 2, p, 2) for p in (0, 1)],
+}
+
+
+def join(shards: list[Shard], parts: list[Elements]) -> Elements:
+    """Global batches from what each pipeline yields."""
+    local = shards[0].local_replicas
+    steps = len(parts[0]) // local
+    slices = [
+        [e for part in parts for e in part[local * i : local * (i + 1)]]
+        for i in range(steps)
+    ]
+    return [
+        {key: np.concatenate([e[key] for e in one]) for key in one[0]}
+        for one in slices
+    ]
+
+
+@pytest.mark.parametrize("shards", SHARDS.values(), ids=SHARDS)
+@pytest.mark.parametrize("read", ["train", "resume", "evaluate"])
+def test_slices_make_up_the_same_global_batches(
+    read: str, shards: list[Shard], samples: Samples
+) -> None:
+    readers: dict[str, Callable[[Shard], Elements]] = {
+        "train": lambda part: train(samples, part),
+        "resume": lambda part: train(samples, part, start=4, total=8),
+        "evaluate": lambda part: elements(
+            evaluation_batches(samples, image_px=PX, shard=part)
+        ),
+    }
+    parts = [readers[read](part) for part in shards]
+    assert_same(join(shards, parts), readers[read](shard()))
+
+
+def test_a_slice_may_be_all_padding(samples: Samples) -> None:
+    parts = elements(
+        evaluation_batches(samples, image_px=PX, shard=shard(8, 4))
+    )
+    # 16 places for 10 samples, two a slice.
+    assert [part["mask"].sum() for part in parts] == [2] * 5 + [0] * 3
+    assert not parts[-1]["images"].any()
+    assert not parts[-1]["labels"].any()
+
+
+@pytest.mark.parametrize("start", [1, 3, 4, 9])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_later_start_changes_nothing(
+    replicas: int, start: int, samples: Samples
+) -> None:
+    part = shard(4, replicas)
+    later = train(samples, part, start=start)
+    assert_same(later, train(samples, part)[start * replicas :])
+
+
+def test_a_later_start_reads_nothing_of_what_it_skips(
+    samples: Samples,
+) -> None:
+    # The files of the first two steps are gone.
+    order = epoch_order(N, 0, 0).numpy()
+    paths = list(samples.paths)
+    for row in order[:8]:
+        paths[row] = "/nowhere"
+    broken = dataclasses.replace(samples, paths=tuple(paths))
+    third = train(broken, shard(), start=2, total=3)
+    assert rows_of(third) == [*order[8:], -1, -1]
+    with pytest.raises(tf.errors.NotFoundError):
+        train(broken, shard(), start=0, total=1)
+
+
+def test_a_stage_may_end_within_an_epoch(samples: Samples) -> None:
+    assert_same(train(samples, shard(), total=4), train(samples, shard())[:4])
+
+
+def test_a_start_past_the_end_is_refused(samples: Samples) -> None:
+    with pytest.raises(ValueError, match="start_step=10: not in 0 ... 9"):
+        train(samples, shard(), start=10)
+
+
+def test_seed_decides_the_order(samples: Samples) -> None:
+    one, two = (train(samples, shard(), seed=seed) for seed in (1, 2))
+    assert rows_of(one) != rows_of(two)
+    assert_same(one, train.__wrapped__(samples, shard(), seed=1))
+
+
+def test_evaluation_keeps_the_given_order(samples: Samples) -> None:
+    rows = [7, 1, 1, 9, 0]
+    parts = elements(
+        evaluation_batches(samples.take(rows), image_px=PX, shard=shard())
+    )
+    assert rows_of(parts) == [*rows, -1, -1, -1]
+    assert [part["mask"].sum() for part in parts] == [4, 1]
+
+
+def test_records_give_the_same_pictures_as_files(
+    samples: Samples, tmp_path: pathlib.Path
+) -> None:
+    shards = [tmp_path / "0.tfrecord", tmp_path / "1.tfrecord"]
+    payloads = []
+    for i, path in enumerate(samples.paths):
+        content = pathlib.Path(path).read_bytes()
+        example = tf.train.Example()
+        feature = example.features.feature
+        feature["photo"].bytes_list.value.append(content)
+        feature["label"].int64_list.value.append(i)
+        payloads.append(example.SerializeToString())
+    for j, file in enumerate(shards):
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for payload in payloads[j::2]:
+                writer.write(payload)
+    contents = [file.read_bytes() for file in shards]
+    records = dataclasses.replace(
+        samples,
+        paths=tuple(str(shards[i % 2]) for i in range(N)),
+        offsets=np.array(
+            [contents[i % 2].index(p) for i, p in enumerate(payloads)]
+        ),
+        lengths=np.array([len(payload) for payload in payloads]),
+        record_image_key="photo",
+    )
+    assert_same(train(records, shard()), train(samples, shard()))
+
+
+def test_runs_under_a_strategy(samples: Samples) -> None:
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    distributed = strategy.distribute_datasets_from_function(
+        lambda context: training_batches(
+            samples,
+            image_px=PX,
+            shard=shard(
+                4,
+                strategy.num_replicas_in_sync,
+                context.input_pipeline_id,
+                context.num_input_pipelines,
+            ),
+            seed=0,
+            start_step=0,
+            total_steps=9,
+            augment=True,
+        )
+    )
+    got = [{k: v.numpy() for k, v in e.items()} for e in distributed]
+    assert_same(got, train(samples, shard()))

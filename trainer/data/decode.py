@@ -1,0 +1,134 @@
+"""From bytes on disk to a picture of one size; everything runs in graphs."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
+# 4 of checksum behind it.
+_RECORD_HEADER_BYTES = 12
+_RECORD_FOOTER_BYTES = 4
+_BMP_PALETTE_ENTRIES = 256
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP or GIF, told apart by content.
+
+    Grey is repeated over the channels, alpha is dropped, CMYK is converted,
+    16 bits a channel lose the lower 8, an animation gives its first frame.
+    The pixels are those of `tf.io.decode_image`, which is what
+    `keras.utils.image_dataset_from_directory` calls, except that the palette
+    of a BMP is honoured.
+
+    Args:
+      encoded: string scalar, the whole file.
+
+    Returns:
+      uint8 (h, w, 3), RGB.
+
+    Raises:
+      tf.errors.InvalidArgumentError: not such an image, or a broken one.
+    """
+    image = tf.cond(
+        tf.strings.substr(encoded, 0, 2) == b"BM",
+        lambda: _decode_bmp(encoded),
+        lambda: tf.io.decode_image(
+            encoded, channels=3, expand_animations=False
+        ),
+    )
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    # Asking for three channels would fail, or show palette indices as grey.
+    image = tf.io.decode_bmp(encoded, channels=0)
+    return tf.cond(
+        tf.shape(image)[-1] == 1,
+        lambda: tf.gather(
+            _bmp_palette(encoded), tf.cast(image[..., 0], "int32")
+        ),
+        lambda: image[..., :3],
+    )
+
+
+def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
+    """uint8 (256, 3): what each index of an 8-bit BMP stands for, RGB.
+
+    The file header is 14 bytes long; at byte 10 it says where the pixels
+    begin, and the second header, which begins with its own length, follows.
+    Between that header and the pixels stand entries of 4 bytes: B, G, R, 0.
+    """
+    fields = tf.io.decode_raw(tf.strings.substr(encoded, 10, 8), tf.int32)
+    start = 14 + fields[1]
+    entries = tf.clip_by_value(
+        (fields[0] - start) // 4, 0, _BMP_PALETTE_ENTRIES
+    )
+    raw = tf.io.decode_raw(
+        tf.strings.substr(encoded, start, 4 * entries), tf.uint8
+    )
+    palette = tf.reshape(raw, (entries, 4))[:, 2::-1]
+    # Indices without an entry are grey levels, so a file without a palette is
+    # a grey picture.
+    grey = tf.cast(tf.range(entries, _BMP_PALETTE_ENTRIES), tf.uint8)
+    return tf.concat([palette, tf.tile(grey[:, None], (1, 3))], axis=0)
+
+
+def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
+    """Stretches a picture to a square.
+
+    Bilinear, without antialiasing, the aspect ratio not kept: exactly what
+    `keras.utils.image_dataset_from_directory(interpolation='bilinear')` does.
+
+    Args:
+      image: uint8 (h, w, 3).
+      image_px: the side of the result, in pixels.
+
+    Returns:
+      float32 (image_px, image_px, 3) in 0..255.
+    """
+    size = (image_px, image_px)
+    resized = tf.image.resize(image, size, method="bilinear")
+    # Of a picture that already has that size, `resize` keeps the dtype.
+    return tf.ensure_shape(tf.cast(resized, tf.float32), (*size, 3))
+
+
+def read_encoded(
+    path: tf.Tensor,
+    offset: tf.Tensor,
+    length: tf.Tensor,
+    record_image_key: str | None,
+) -> tf.Tensor:
+    """Reads the encoded image of one sample, and little else of its file.
+
+    Args:
+      path: string scalar.
+      offset: int64 scalar, where the record's payload begins in a TFRecord
+        file; not read where `record_image_key` is None.
+      length: int64 scalar, bytes of the payload; likewise.
+      record_image_key: which bytes feature of the payload, a
+        `tf.train.Example`, is the encoded image; None: the whole file is it.
+
+    Returns:
+      string scalar.
+
+    Raises:
+      tf.errors.OpError: the file cannot be read, the record's checksum does
+        not match, or it has no such feature.
+    """
+    if record_image_key is None:
+        return tf.io.read_file(path)
+    # The op seeks, and reads no more than its buffer holds;
+    # FixedLengthRecordDataset would read all that stands before the record.
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path],
+        compression_type="",
+        buffer_size=_RECORD_HEADER_BYTES + length + _RECORD_FOOTER_BYTES,
+        byte_offsets=[offset - _RECORD_HEADER_BYTES],
+        metadata="",
+    )
+    spec = tf.TensorSpec((), tf.string)
+    records = tf.data.experimental.from_variant(variant, spec)
+    record = records.take(1).get_single_element()
+    feature = tf.io.FixedLenFeature((), tf.string)
+    parsed = tf.io.parse_single_example(record, {record_image_key: feature})
+    return parsed[record_image_key]
