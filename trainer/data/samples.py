@@ -1,9 +1,10 @@
-"""The list of samples that every other part of the data code hands around."""
+"""The lists of samples that every other part of the data code hands around."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,15 @@ def id_hash(sample_id: str) -> int:
     """64 bits of the sample id, as a signed integer in [-2**63, 2**63)."""
     digest = hashlib.blake2b(sample_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def printable(path: str) -> str:
+    """The path as text that can be encoded; bytes that are none are escaped.
+
+    A file's name need not be text: Python stands surrogates in for the bytes
+    that are not, and those can be neither printed nor hashed.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +39,9 @@ class Samples:
         may share one (a TFRecord shard).
       offsets: int64 (n,), where the sample's bytes begin in that file.
       lengths: int64 (n,), number of bytes, or `WHOLE_FILE`.
+      record_image_key: None where the sample's bytes are the encoded image;
+        else they are a serialised `tf.train.Example` whose bytes feature of
+        this name is the encoded image.
     """
 
     ids: tuple[str, ...]
@@ -36,6 +49,7 @@ class Samples:
     paths: tuple[str, ...]
     offsets: np.ndarray
     lengths: np.ndarray
+    record_image_key: str | None = None
 
     def __post_init__(self) -> None:
         columns = (self.labels, self.paths, self.offsets, self.lengths)
@@ -54,6 +68,7 @@ class Samples:
             paths=tuple(self.paths[row] for row in rows),
             offsets=self.offsets[rows],
             lengths=self.lengths[rows],
+            record_image_key=self.record_image_key,
         )
 
     def id_hashes(self) -> np.ndarray:
@@ -63,3 +78,33 @@ class Samples:
     def counts(self, num_classes: int) -> np.ndarray:
         """int64 (num_classes,): samples of each class."""
         return np.bincount(self.labels, minlength=num_classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A data set as it was found, not yet checked.
+
+    Attributes:
+      name: short, for names of folders: 'food3', 'food10', 'tf_flowers'.
+      location: where it lies, an absolute path.
+      class_names: in the order of the labels, in NFC.
+      train: what may be trained on.
+      validation: a split of its own, or None.
+      test: None only where there is a validation split.
+    """
+
+    name: str
+    location: str
+    class_names: tuple[str, ...]
+    train: Samples
+    validation: Samples | None
+    test: Samples | None
+
+    def splits(self) -> dict[str, Samples]:
+        """Those there are, by name."""
+        found = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {name: part for name, part in found.items() if part is not None}

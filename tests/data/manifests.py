@@ -1,0 +1,31 @@
+"""Manifests of small folders, as the tests of them build them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from trainer.data.manifest import Manifest, build_manifest
+
+
+def build(
+    dataset: str | pathlib.Path, earlier: Any = None, **changes: Any
+) -> Manifest:
+    options: dict[str, Any] = {
+        "tfds_data_dir": None,
+        "test_fraction": 0.2,
+        "data_pct": 50,
+        "seed": 0,
+        "batch_size": 4,
+        "validation_fraction": 0.5,
+        "on_bad_image": "fail",
+    }
+    return build_manifest(
+        dataset=str(dataset), earlier=earlier, **{**options, **changes}
+    )
+
+
+def stored(manifest: Manifest) -> dict[str, Any]:
+    """As it comes back from manifest.json."""
+    return json.loads(json.dumps(manifest.to_json(), ensure_ascii=False))

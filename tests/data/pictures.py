@@ -1,0 +1,75 @@
+"""Pictures and folders of them that tests read."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("apple pie", "sushi", "борщ")
+_TINTS = ((200, 60, 60), (60, 180, 60), (60, 60, 200), (190, 180, 50))
+
+
+def write_picture(
+    path: pathlib.Path,
+    *,
+    class_index: int = 0,
+    size: tuple[int, int] = (24, 20),
+    format: str = "JPEG",
+    mode: str = "RGB",
+    seed: int = 0,
+) -> pathlib.Path:
+    """Writes a picture whose class its colour tells.
+
+    Args:
+      path: where to; folders are made. Its suffix need not fit the format.
+      class_index: decides the tint.
+      size: width and height.
+      format: JPEG, PNG, BMP, GIF, WEBP, TIFF.
+      mode: Pillow's: RGB, L, RGBA, CMYK, P, ...
+      seed: of the noise over the tint.
+
+    Returns:
+      The path.
+    """
+    rng = np.random.default_rng([class_index, seed])
+    width, height = size
+    tint = np.array(_TINTS[class_index % 4]) * rng.uniform(0.7, 1.2)
+    noise = rng.normal(0, 30, (-(-height // 4), -(-width // 4), 3))
+    blocks = np.kron(noise, np.ones((4, 4, 1)))[:height, :width]
+    pixels = np.clip(tint + blocks, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path, format=format)
+    return path
+
+
+def make_folder(
+    root: pathlib.Path,
+    layout: Mapping[str, int] | None = None,
+    *,
+    classes: Sequence[str] = CLASSES,
+) -> str:
+    """Writes SPLIT/CLASS/000.jpg, SPLIT/CLASS/001.jpg and so on.
+
+    Args:
+      root: where to.
+      layout: split -> pictures of each class, six to train and four to test
+        on if not given; the split '' is the root itself.
+      classes: names of the class folders.
+
+    Returns:
+      The folder, for `--dataset`.
+    """
+    for number, (split, count) in enumerate(
+        (layout or {"train": 6, "test": 4}).items()
+    ):
+        for label, name in enumerate(classes):
+            for i in range(count):
+                write_picture(
+                    root / split / name / f"{i:03}.jpg",
+                    class_index=label,
+                    seed=1000 * number + i,
+                )
+    return str(root)

@@ -1,0 +1,171 @@
+"""Folders of photos in the layouts people have."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import unicodedata
+
+import pytest
+
+from tests.data.pictures import CLASSES, make_folder, write_picture
+from trainer.data.folder import open_folder
+from trainer.data.samples import Source
+
+
+def open_it(root: pathlib.Path | str, test_fraction: float = 0.2) -> Source:
+    return open_folder(str(root), dataset="photos", test_fraction=test_fraction)
+
+
+def sizes(source: Source) -> dict[str, int]:
+    return {split: len(part) for split, part in source.splits().items()}
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ({"train": 3, "test": 2}, {"train": 9, "test": 6}),
+        ({"train": 3, "val": 2}, {"train": 9, "validation": 6}),
+        ({"train": 3, "valid": 2}, {"train": 9, "validation": 6}),
+        ({"train": 3, "validation": 2}, {"train": 9, "validation": 6}),
+        (
+            {"train": 3, "val": 1, "test": 2},
+            {"train": 9, "validation": 3, "test": 6},
+        ),
+        ({"Train": 3, "TEST": 2}, {"train": 9, "test": 6}),
+        ({"train": 10}, {"train": 24, "test": 6}),
+        ({"": 10}, {"train": 24, "test": 6}),
+        ({"train": 3, "test": 2, "extra": 1}, {"train": 9, "test": 6}),
+    ],
+    ids=lambda value: "-".join(map(str, value)) or "flat",
+)
+def test_layouts(
+    tmp_path: pathlib.Path, layout: dict[str, int], expected: dict[str, int]
+) -> None:
+    source = open_it(make_folder(tmp_path / "food3", layout))
+    assert source.name == "food3"
+    assert source.location == str(tmp_path / "food3")
+    assert source.class_names == CLASSES
+    assert sizes(source) == expected
+    for part in source.splits().values():
+        assert len(set(part.counts(3).tolist())) == 1
+        assert list(part.ids) == sorted(part.ids)
+
+
+def test_a_sample(tmp_path: pathlib.Path) -> None:
+    train = open_it(make_folder(tmp_path)).train
+    assert train.ids[12] == "борщ/000.jpg"
+    assert train.labels[12] == 2
+    assert train.paths[12] == str(tmp_path / "train/борщ/000.jpg")
+    assert train.record_image_key is None
+
+
+def test_suffixes_nesting_and_what_is_passed_over(
+    tmp_path: pathlib.Path,
+) -> None:
+    root = tmp_path / "photos"
+    make_folder(root, {"train": 1, "test": 1}, classes=("a", "b"))
+    for name in (
+        "X.JPG",
+        "x.Jpeg",
+        "x.png",
+        "x.BMP",
+        "x.gif",
+        "deep/er/x.jpg",
+        # Passed over:
+        "x.webp",
+        "notes.txt",
+        ".hidden.jpg",
+        "._x.jpg",
+        ".thumbs/x.jpg",
+        "__MACOSX/x.jpg",
+        "deep/.x/x.jpg",
+    ):
+        write_picture(root / "train" / "a" / name)
+    (root / "train" / "a" / "folder.jpg").mkdir()
+    write_picture(root / "train" / ".cache" / "x.jpg")
+    write_picture(root / "__MACOSX" / "train" / "x.jpg")
+    write_picture(root / "train" / "loose.jpg")
+    source = open_it(root)
+    assert source.class_names == ("a", "b")
+    assert source.train.ids == (
+        "a/000.jpg",
+        "a/X.JPG",
+        "a/deep/er/x.jpg",
+        "a/x.BMP",
+        "a/x.Jpeg",
+        "a/x.gif",
+        "a/x.png",
+        "b/000.jpg",
+    )
+
+
+def test_classes_are_in_code_point_order(tmp_path: pathlib.Path) -> None:
+    names = ("a", "b b", "Ünter", "Z", "寿司", "ärgo", "10", "9")
+    root = make_folder(tmp_path, {"": 2}, classes=names)
+    expected = ("10", "9", "Z", "a", "b b", "Ünter", "ärgo", "寿司")
+    assert open_it(root).class_names == expected
+
+
+def test_ids_are_in_nfc_and_paths_as_on_disk(tmp_path: pathlib.Path) -> None:
+    name = unicodedata.normalize("NFD", "crème brûlée")
+    path = write_picture(tmp_path / "train" / name / f"{name}.jpg")
+    make_folder(tmp_path, {"train": 1, "test": 1}, classes=("pie",))
+    write_picture(
+        tmp_path / "test" / unicodedata.normalize("NFC", name) / "x.jpg"
+    )
+    source = open_it(tmp_path)
+    assert source.class_names == (unicodedata.normalize("NFC", name), "pie")
+    nfc = unicodedata.normalize("NFC", f"{name}/{name}.jpg")
+    assert source.train.ids[0] == nfc
+    assert source.train.paths[0] == str(path)
+
+
+def test_a_name_that_is_not_text_has_an_id_that_is(
+    tmp_path: pathlib.Path,
+) -> None:
+    root = make_folder(tmp_path, {"train": 1, "test": 1})
+    folder = os.fsencode(tmp_path / "train" / "sushi")
+    try:
+        os.rename(folder + b"/000.jpg", folder + b"/\xff.jpg")
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 only")
+    train = open_it(root).train
+    assert train.ids[1] == "sushi/\\xff.jpg"
+    assert os.path.exists(train.paths[1])
+    train.id_hashes()
+
+
+def test_links_in_a_circle_end(tmp_path: pathlib.Path) -> None:
+    root = make_folder(tmp_path, {"train": 2, "test": 1}, classes=("a", "b"))
+    folder = tmp_path / "train" / "a"
+    (folder / "again").symlink_to(folder)
+    (folder / "up").symlink_to(tmp_path / "train" / "b")
+    (tmp_path / "train" / "b" / "down").symlink_to(folder)
+    (folder / "self").symlink_to(folder / "self")
+    train = open_it(root).train
+    assert [i for i in train.ids if i.startswith("a/")] == [
+        "a/000.jpg",
+        "a/001.jpg",
+        "a/up/000.jpg",
+        "a/up/001.jpg",
+    ]
+
+
+def test_flat_split_does_not_depend_on_other_classes(
+    tmp_path: pathlib.Path,
+) -> None:
+    three = open_it(make_folder(tmp_path / "three", {"": 10}))
+    shutil.copytree(tmp_path / "three", tmp_path / "two")
+    shutil.rmtree(tmp_path / "two" / "борщ")
+    two = open_it(tmp_path / "two")
+    assert two.test is not None
+    assert three.test is not None
+    assert set(two.test.ids) < set(three.test.ids)
+    assert not set(three.test.ids) & set(three.train.ids)
+
+
+def test_a_class_called_train(tmp_path: pathlib.Path) -> None:
+    root = make_folder(tmp_path, {"": 3}, classes=("bus", "car", "train"))
+    assert open_it(root).class_names == ("bus", "car", "train")

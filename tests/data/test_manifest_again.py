@@ -1,0 +1,158 @@
+"""Manifests of a second start: what has changed, and what is read again."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.data.manifests import build, stored
+from tests.data.pictures import make_folder, write_picture
+from trainer.data import check
+
+
+@pytest.fixture
+def photos(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Six to train and four to test on of each of three classes."""
+    return pathlib.Path(make_folder(tmp_path / "photos"))
+
+
+def _touch(photos: pathlib.Path) -> None:
+    os.utime(photos / "test" / "sushi" / "000.jpg", ns=(1, 1))
+
+
+def _other_content(photos: pathlib.Path) -> None:
+    write_picture(photos / "test" / "sushi" / "000.jpg", seed=99)
+
+
+def _other_name(photos: pathlib.Path) -> None:
+    folder = photos / "test" / "sushi"
+    (folder / "000.jpg").rename(folder / "zzz.jpg")
+
+
+def _other_class_name(photos: pathlib.Path) -> None:
+    for split in ("train", "test"):
+        (photos / split / "sushi").rename(photos / split / "sashimi")
+
+
+def _other_label(photos: pathlib.Path) -> None:
+    (photos / "test" / "sushi" / "000.jpg").rename(
+        photos / "test" / "apple pie" / "zzz.jpg"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (_touch, True),
+        (_other_content, False),
+        (_other_name, False),
+        (_other_class_name, False),
+        (_other_label, False),
+    ],
+)
+def test_fingerprint(
+    photos: pathlib.Path, change: Callable[[pathlib.Path], None], same: bool
+) -> None:
+    before = build(photos)
+    change(photos)
+    after = build(photos, earlier=stored(before))
+    assert (after.fingerprint == before.fingerprint) is same
+
+
+def test_fingerprint_is_of_what_is_used(photos: pathlib.Path) -> None:
+    before = build(photos)
+    unused = set(before.splits["train"].samples.ids) - set(before.train.ids)
+    write_picture(photos / "train" / min(unused), seed=99)
+    assert build(photos).fingerprint == before.fingerprint
+    assert build(photos, data_pct=100).fingerprint != before.fingerprint
+    write_picture(photos / "train" / before.train.ids[0], seed=99)
+    assert build(photos).fingerprint != before.fingerprint
+
+
+def test_fingerprint_does_not_depend_on_the_place(
+    photos: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "elsewhere")
+    assert (
+        build(photos).fingerprint == build(tmp_path / "elsewhere").fingerprint
+    )
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The pictures that are looked at."""
+    found: list[bytes] = []
+
+    def spy(encoded: bytes) -> None:
+        found.append(encoded)
+
+    monkeypatch.setattr(check, "what_is_wrong", spy)
+    return found
+
+
+def test_a_second_start_reads_what_has_changed(
+    photos: pathlib.Path, reads: list[bytes]
+) -> None:
+    first = build(photos)
+    assert len(reads) == 30
+    reads.clear()
+    again = build(photos, earlier=stored(first))
+    assert reads == []
+    assert again.to_json() == first.to_json()
+    # Others of the same data set are known, too.
+    build(photos, earlier=stored(first), data_pct=100, seed=3)
+    assert reads == []
+    path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
+    build(photos, earlier=stored(first))
+    assert reads == [path.read_bytes()]
+
+
+def test_another_folder_is_read(
+    photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
+) -> None:
+    earlier = stored(build(photos))
+    # Times and sizes are the same.
+    shutil.copytree(photos, tmp_path / "copy")
+    reads.clear()
+    build(tmp_path / "copy", earlier=earlier)
+    assert len(reads) == 30
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda values: {}, id="empty"),
+        pytest.param(lambda values: [], id="a_list"),
+        pytest.param(lambda values: {**values, "splits": None}, id="no_splits"),
+        pytest.param(
+            lambda values: {**values, "splits": {"train": {"ids": []}}},
+            id="columns_missing",
+        ),
+        pytest.param(
+            lambda values: values["splits"]["train"]["sizes"].pop() and values,
+            id="column_too_short",
+        ),
+        pytest.param(
+            lambda values: {
+                **values,
+                "splits": {
+                    "train": {**values["splits"]["train"], "sizes": ["x"] * 18}
+                },
+            },
+            id="not_numbers",
+        ),
+    ],
+)
+def test_an_earlier_manifest_that_is_spoilt_is_ignored(
+    photos: pathlib.Path, reads: list[bytes], spoil: Callable[[Any], Any]
+) -> None:
+    first = build(photos)
+    reads.clear()
+    again = build(photos, earlier=spoil(stored(first)))
+    assert len(reads) == 30
+    assert again.to_json() == first.to_json()

@@ -1,0 +1,120 @@
+"""TFDS data sets that cannot be had or used, and what is said of them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+
+import pytest
+import tensorflow_datasets as tfds
+
+from tests.data import tfds_pictures
+from trainer.data import tfds_source
+from trainer.data.samples import Source
+from trainer.data.tfds_source import open_tfds
+from trainer.errors import TrainerError
+
+# Defining the data sets is what makes TFDS know them.
+assert tfds_pictures
+
+
+def open_it(dataset: str, folder: pathlib.Path) -> Source:
+    return open_tfds(dataset, data_dir=str(folder), test_fraction=0.2)
+
+
+def test_unreachable_is_said_within_seconds(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    start = time.monotonic()
+    with pytest.raises(TrainerError) as error:
+        open_it("trainer_unreachable", tmp_path)
+    assert time.monotonic() - start < 20
+    assert str(error.value) == (
+        "--dataset='trainer_unreachable': not prepared under"
+        f" {tmp_path}/trainer_unreachable/1.0.0 and photos.invalid cannot be"
+        " reached; prepare it on a machine with a network (tfds build"
+        " trainer_unreachable) and point --tfds_data_dir at it"
+    )
+    assert error.value.exit_status == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_name_that_is_never_looked_up(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfds_source, "_REACH_TIMEOUT_SECS", 0.05)
+    monkeypatch.setattr(tfds_source, "_answers", lambda url: time.sleep(2))
+    start = time.monotonic()
+    with pytest.raises(TrainerError, match="photos.invalid cannot be reached"):
+        open_it("trainer_unreachable", tmp_path)
+    assert time.monotonic() - start < 1.5
+
+
+def test_failure_to_prepare_is_one_line(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainerError) as error:
+        open_it("trainer_fails", tmp_path)
+    assert str(error.value) == (
+        "--dataset='trainer_fails': cannot be prepared (Manual folder is"
+        " missing. See the manual.); prepare it on a machine with a network"
+        " (tfds build trainer_fails) and point --tfds_data_dir at it"
+    )
+
+
+def test_not_for_classifying_images(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainerError) as error:
+        open_it("trainer_unkeyed", tmp_path)
+    assert str(error.value) == (
+        "--dataset='trainer_unkeyed': is not made for classifying images (its"
+        " supervised keys are None); give one of images with one class label"
+        " each"
+    )
+
+
+def test_without_train_split(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TrainerError) as error:
+        open_it("trainer_pictures/no_train", tmp_path)
+    assert str(error.value) == (
+        "--dataset='trainer_pictures/no_train': has no train split with"
+        " labels, but test; give one that has"
+    )
+
+
+def test_another_file_format(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tfds.builder(
+        "trainer_pictures/train_test", data_dir=str(tmp_path)
+    ).download_and_prepare()
+    monkeypatch.setattr(
+        tfds.core.DatasetInfo,
+        "file_format",
+        tfds.core.file_adapters.FileFormat.ARRAY_RECORD,
+    )
+    with pytest.raises(TrainerError) as error:
+        open_it("trainer_pictures/train_test", tmp_path)
+    assert str(error.value) == (
+        "--dataset='trainer_pictures/train_test': prepared in the file format"
+        " array_record; only tfrecord can be read: prepare it with tfds build"
+        " --file_format=tfrecord in another --tfds_data_dir"
+    )
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_shard_is_named(tmp_path: pathlib.Path, damage: str) -> None:
+    dataset = "trainer_pictures/train_test"
+    builder = tfds.builder(dataset, data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    path = os.fspath(builder.info.splits["train"].filepaths[0])
+    content = bytearray(pathlib.Path(path).read_bytes())
+    if damage == "truncated":
+        del content[-20:]
+    else:
+        content[100] ^= 0xFF
+    pathlib.Path(path).write_bytes(content)
+    with pytest.raises(TrainerError) as error:
+        open_it(dataset, tmp_path)
+    text = str(error.value)
+    assert text.startswith(f"--dataset={dataset!r}: {path}: cannot be read (")
+    assert text.endswith("); prepare the data set again")
+    assert "\n" not in text

@@ -1,0 +1,96 @@
+"""TFDS data sets that the tests themselves define."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+CLASSES = ("pie", "ramen", "sushi")
+SPLITS = {
+    "train_only": {"train": 30},
+    "train_test": {"train": 12, "test": 6},
+    "train_validation": {"train": 12, "validation": 6},
+    "all_three": {"train": 12, "validation": 3, "test": 6},
+    "secret_test": {"train": 12, "validation": 6, "test": 3},
+    "no_train": {"test": 6},
+}
+
+
+def png(seed: int) -> io.BytesIO:
+    """A picture of noise, 7 by 9 pixels, in PNG."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (9, 7, 3))
+    stream = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+    stream.seek(0)
+    return stream
+
+
+class Pictures:
+    """What the builders below share; `splits` says how many of each."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    splits: dict[str, int] = {"train": 6}
+    features: dict[str, Any] = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=CLASSES),
+    }
+    keys: tuple[str, str] | None = ("image", "label")
+    builder_config: Any
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(self.features),
+            supervised_keys=self.keys,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        splits = self.splits
+        if self.builder_config:
+            splits = SPLITS[self.builder_config.name]
+        return {
+            split: self._generate_examples(split, count)
+            for split, count in splits.items()
+        }
+
+    def _generate_examples(
+        self, split: str, count: int
+    ) -> Iterator[tuple[str, Any]]:
+        config = self.builder_config
+        secret = config and config.name == "secret_test" and split == "test"
+        for i in range(count):
+            label = -1 if secret else i % 3
+            yield (
+                f"{split}{i}",
+                {"image": png(len(split) * 100 + i), "label": label},
+            )
+
+
+class TrainerPictures(Pictures, tfds.core.GeneratorBasedBuilder):
+    """A config for each entry of `SPLITS`."""
+
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SPLITS]
+
+
+class TrainerUnreachable(Pictures, tfds.core.GeneratorBasedBuilder):
+    """Must be downloaded from a host that there is not."""
+
+    url_infos = {"https://photos.invalid/all.zip": None}
+
+
+class TrainerUnkeyed(Pictures, tfds.core.GeneratorBasedBuilder):
+    """Does not say which feature is the label."""
+
+    keys = None
+
+
+class TrainerFails(Pictures, tfds.core.GeneratorBasedBuilder):
+    """Cannot be prepared."""
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        raise AssertionError("Manual folder is missing.\nSee the manual.")

@@ -1,0 +1,220 @@
+"""A quick look at every picture before training begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from trainer.data.formats import what_is_wrong
+from trainer.data.samples import WHOLE_FILE, Samples, printable
+from trainer.errors import TrainerError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedFile:
+    """What is known of a picture that was found readable.
+
+    Attributes:
+      size: of the file, in bytes; of the whole shard for a record.
+      mtime_ns: when the file was last written.
+      digest: BLAKE2b of the encoded image, 32 hexadecimal digits.
+    """
+
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BadImage:
+    """A sample whose picture cannot be read.
+
+    Attributes:
+      split: 'train', 'validation' or 'test'.
+      id: of the sample.
+      path: of its file, printable.
+      reason: what is wrong with it.
+    """
+
+    split: str
+    id: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        # A shard's path does not say which of its records is meant.
+        where = "" if self.path.endswith(self.id) else f" ({self.id})"
+        return f"{self.path}{where}: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CheckResult:
+    """What a look at all samples of a split has shown.
+
+    Attributes:
+      split: its name.
+      samples: as they were given.
+      files: one for each sample; None where it is bad.
+      bad: those that cannot be read.
+    """
+
+    split: str
+    samples: Samples
+    files: tuple[CheckedFile | None, ...]
+    bad: tuple[BadImage, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CheckedSplit:
+    """The readable samples of a split, and one file for each."""
+
+    samples: Samples
+    files: tuple[CheckedFile, ...]
+
+    def take(self, rows: np.ndarray) -> CheckedSplit:
+        """The samples at the given row numbers, in the given order."""
+        return CheckedSplit(
+            samples=self.samples.take(rows),
+            files=tuple(self.files[row] for row in rows),
+        )
+
+
+def check_images(
+    samples: Samples,
+    *,
+    split: str,
+    known: Mapping[str, CheckedFile] | None = None,
+) -> CheckResult:
+    """Reads and decodes every picture once, on all cores.
+
+    Content decides the format, not the suffix.
+
+    Args:
+      samples: what to look at.
+      split: what they are called.
+      known: what an earlier look found, by sample id; a file of unchanged
+        size and time is not read again.
+
+    Returns:
+      A digest for each readable sample, a reason for each of the others.
+    """
+    earlier = known or {}
+
+    def look(row: int) -> CheckedFile | str:
+        try:
+            return _look(samples, row, earlier.get(samples.ids[row]))
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(look, range(len(samples))))
+    return CheckResult(
+        split=split,
+        samples=samples,
+        files=tuple(
+            outcome if isinstance(outcome, CheckedFile) else None
+            for outcome in outcomes
+        ),
+        bad=tuple(
+            BadImage(
+                split=split,
+                id=samples.ids[row],
+                path=printable(samples.paths[row]),
+                reason=outcome,
+            )
+            for row, outcome in enumerate(outcomes)
+            if isinstance(outcome, str)
+        ),
+    )
+
+
+def apply_policy(
+    results: Sequence[CheckResult],
+    *,
+    class_names: Sequence[str],
+    on_bad_image: str,
+) -> dict[str, CheckedSplit]:
+    """What to go on with.
+
+    Args:
+      results: one for each split.
+      class_names: of the labels.
+      on_bad_image: `fail` or `skip`.
+
+    Returns:
+      The readable samples of each split, by its name.
+
+    Raises:
+      TrainerError: there are bad ones and the policy is to fail; or a class
+        has no readable picture in one of the splits.
+    """
+    bad = [image for result in results for image in result.bad]
+    if bad and on_bad_image == "fail":
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise TrainerError(
+            f"{bad[0]}{more}; mend or remove it, or"
+            " --on_bad_image=skip trains on the rest"
+        )
+    checked = {}
+    for result in results:
+        good = [row for row, file in enumerate(result.files) if file]
+        samples = result.samples.take(good)
+        counts = samples.counts(len(class_names)).tolist()
+        for name, count in zip(class_names, counts, strict=True):
+            if not count:
+                raise TrainerError(
+                    f"class {name!r}: no readable picture in the"
+                    f" {result.split} split; add some or remove the class"
+                )
+        checked[result.split] = CheckedSplit(
+            samples=samples,
+            files=tuple(file for file in result.files if file),
+        )
+    return checked
+
+
+def _look(
+    samples: Samples, row: int, earlier: CheckedFile | None
+) -> CheckedFile | str:
+    """The digest of a picture, or what is wrong with it."""
+    path = samples.paths[row]
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    if earlier and (earlier.size, earlier.mtime_ns) == (
+        found.st_size,
+        found.st_mtime_ns,
+    ):
+        return earlier
+    encoded = _read(samples, row)
+    if encoded is None:
+        return f"the record has no image {samples.record_image_key!r}"
+    return what_is_wrong(encoded) or CheckedFile(
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        digest=hashlib.blake2b(encoded, digest_size=16).hexdigest(),
+    )
+
+
+def _read(samples: Samples, row: int) -> bytes | None:
+    """The encoded image; None if the record has none."""
+    length = int(samples.lengths[row])
+    with open(samples.paths[row], "rb") as stream:
+        stream.seek(int(samples.offsets[row]))
+        data = stream.read(None if length == WHOLE_FILE else length)
+    if samples.record_image_key is None:
+        return data
+    try:
+        features = tf.train.Example.FromString(data).features.feature
+    except DecodeError:
+        return None
+    values = features[samples.record_image_key].bytes_list.value
+    return values[0] if values else None

@@ -1,0 +1,228 @@
+"""Folders of photos, one folder a class."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
+from trainer.data.subsets import split_flat
+from trainer.errors import TrainerError
+
+LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_VALIDATION_NAMES = ("val", "valid", "validation")
+_SPLIT_NAMES = ("train", "test", *_VALIDATION_NAMES)
+
+
+def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
+    """Lists a folder of photos; opens none of them.
+
+    Either `train/CLASS/...` with `test/`, or one of `val/`, `valid/`,
+    `validation/`, or both beside it; or `train/` alone, or `CLASS/...`, of
+    which a part is split off to test on. Classes are in code point order of
+    their names, samples in that of their ids. Hidden files and folders are
+    passed over.
+
+    Args:
+      path: an existing folder.
+      dataset: what the user called it, for errors.
+      test_fraction: of each class, where the split is ours to make.
+
+    Returns:
+      The source, its class names and ids in NFC, its paths as on disk.
+
+    Raises:
+      TrainerError: the folder cannot be used; the message says why.
+    """
+    return _Folder(path, dataset).open(test_fraction)
+
+
+class _Folder:
+    """A folder and what the user called it."""
+
+    def __init__(self, path: str, dataset: str) -> None:
+        self._root = os.path.abspath(path)
+        self._dataset = dataset
+
+    def open(self, test_fraction: float) -> Source:
+        """See `open_folder`."""
+        folders = self._split_folders()
+        splits = {}
+        class_names: tuple[str, ...] = ()
+        for split, folder in folders.items():
+            classes = self._classes(folder)
+            if split == "train":
+                class_names = tuple(sorted(classes))
+            self._check_same_classes(class_names, classes, folder)
+            splits[split] = self._samples(folder, classes)
+        if len(class_names) < 2:
+            raise self._error(
+                f"one class only, {class_names[0]!r}; classifying needs two"
+                f" or more: give {LAYOUTS}"
+            )
+        if len(splits) == 1:
+            splits["train"], splits["test"] = split_flat(
+                splits["train"], class_names, test_fraction, self._dataset
+            )
+        return Source(
+            name=printable(os.path.basename(self._root)) or "photos",
+            location=printable(self._root),
+            class_names=class_names,
+            train=splits["train"],
+            validation=splits.get("validation"),
+            test=splits.get("test"),
+        )
+
+    def _error(self, text: str) -> TrainerError:
+        return TrainerError(f"--dataset={self._dataset!r}: {text}")
+
+    def _split_folders(self) -> dict[str, str]:
+        """The folder of each split below the root; train's is '' if flat."""
+        found = {}
+        for entry in self._scan(self._root):
+            name = entry.name.lower()
+            if name in _SPLIT_NAMES and _is_folder(entry):
+                # Of Train and train the latter comes last, and is meant.
+                found[name] = entry.name
+        if "train" not in found or self._is_class(found):
+            return {"train": ""}
+        validation = [name for name in _VALIDATION_NAMES if name in found]
+        if len(validation) > 1:
+            raise self._error(
+                "more than one validation split:"
+                f" {', '.join(f'{found[name]}/' for name in validation)};"
+                " keep one of them"
+            )
+        folders = {"train": found["train"]}
+        if validation:
+            folders["validation"] = found[validation[0]]
+        if "test" in found:
+            folders["test"] = found["test"]
+        return folders
+
+    def _is_class(self, found: Mapping[str, str]) -> bool:
+        """Whether `train` holds photos of trains, beside other classes."""
+        if len(found) > 1:
+            return False
+        entries = list(self._scan(os.path.join(self._root, found["train"])))
+        return any(_is_picture(entry) for entry in entries) and not any(
+            _is_folder(entry) for entry in entries
+        )
+
+    def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is in a folder and not hidden, sorted by name."""
+        try:
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            raise self._error(
+                f"{printable(folder)}: cannot be listed ({error.strerror});"
+                " give a folder that can be read"
+            ) from None
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                yield entry
+
+    def _classes(self, folder: str) -> dict[str, str]:
+        """Class name in NFC -> name of its folder, of one split."""
+        classes: dict[str, str] = {}
+        for entry in self._scan(os.path.join(self._root, folder)):
+            if not _is_folder(entry):
+                continue
+            name = _nfc(entry.name)
+            if name in classes:
+                raise self._error(
+                    f"two folders of class {name!r} in"
+                    f" {self._where(folder)}, {ascii(classes[name])} and"
+                    f" {ascii(entry.name)}: the same name in two Unicode"
+                    " forms; merge them"
+                )
+            classes[name] = entry.name
+        if not classes:
+            raise self._error(
+                f"no class folders in {self._where(folder)}; give {LAYOUTS}"
+            )
+        return classes
+
+    def _where(self, folder: str) -> str:
+        return f"{printable(folder)}/" if folder else "it"
+
+    def _check_same_classes(
+        self, expected: tuple[str, ...], found: Mapping[str, str], folder: str
+    ) -> None:
+        missing = sorted(set(expected) - set(found))
+        extra = sorted(set(found) - set(expected))
+        if not missing and not extra:
+            return
+        parts = [
+            f"{what} {', '.join(map(repr, names))}"
+            for what, names in (("lacks", missing), ("has besides", extra))
+            if names
+        ]
+        raise self._error(
+            f"{self._where(folder)} {' and '.join(parts)}, compared with"
+            " train/; give both the same class folders"
+        )
+
+    def _samples(self, folder: str, classes: Mapping[str, str]) -> Samples:
+        """All pictures of a split, sorted by id."""
+        rows: dict[str, tuple[int, str]] = {}
+        for label, name in enumerate(sorted(classes)):
+            below = os.path.join(self._root, folder, classes[name])
+            count = len(rows)
+            for path in self._pictures(below, set()):
+                relative = os.path.relpath(path, below).replace(os.sep, "/")
+                sample_id = f"{name}/{_nfc(relative)}"
+                if sample_id in rows:
+                    raise self._error(
+                        f"{ascii(rows[sample_id][1])} and {ascii(path)}: the"
+                        " same name in two Unicode forms; rename one"
+                    )
+                rows[sample_id] = (label, path)
+            if len(rows) == count:
+                raise self._error(
+                    f"class {name!r} in {self._where(folder)} has no picture"
+                    f" ({', '.join(SUFFIXES)}); add some or remove the class"
+                )
+        ids = sorted(rows)
+        return Samples(
+            ids=tuple(ids),
+            labels=np.array([rows[i][0] for i in ids], np.int32),
+            paths=tuple(rows[i][1] for i in ids),
+            offsets=np.zeros(len(ids), np.int64),
+            lengths=np.full(len(ids), WHOLE_FILE, np.int64),
+        )
+
+    def _pictures(
+        self, folder: str, visited: set[tuple[int, int]]
+    ) -> Iterator[str]:
+        """Paths of a class's pictures; links that lead in a circle end it."""
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in visited:
+            return
+        visited.add((stat.st_dev, stat.st_ino))
+        for entry in self._scan(folder):
+            if _is_folder(entry):
+                yield from self._pictures(entry.path, visited)
+            elif _is_picture(entry):
+                yield entry.path
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", printable(name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    # A link to nowhere is one: the check of the pictures reports it.
+    return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)

@@ -1,0 +1,59 @@
+"""Where the records of a TFRecord file lie, and what labels they have."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+# A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
+# 4 of checksum behind it.
+_LENGTH_BYTES = 8
+_HEADER_BYTES = 12
+_FOOTER_BYTES = 4
+_PARSE_BATCH = 64
+
+
+def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the payload of each record of a TFRecord file lies.
+
+    Returns:
+      Offsets and lengths in bytes, int64 (records,) each.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it ends amid a record.
+    """
+    spans = []
+    with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        position = 0
+        while position < size:
+            stream.seek(position)
+            header = stream.read(_HEADER_BYTES)
+            length = int.from_bytes(header[:_LENGTH_BYTES], "little")
+            spans.append((position + _HEADER_BYTES, length))
+            position += _HEADER_BYTES + length + _FOOTER_BYTES
+    if position != size:
+        raise ValueError("it ends amid a record")
+    columns = np.array(spans, np.int64).reshape(-1, 2)
+    return columns[:, 0], columns[:, 1]
+
+
+def read_labels(path: str, image_key: str, label_key: str) -> np.ndarray:
+    """int64 (records,): the labels; checks that each record has an image.
+
+    Raises:
+      tf.errors.OpError: a record is damaged or lacks one of the features.
+    """
+    spec = {
+        image_key: tf.io.FixedLenFeature((), tf.string),
+        label_key: tf.io.FixedLenFeature((), tf.int64),
+    }
+    labels = (
+        tf.data.TFRecordDataset(path)
+        .batch(_PARSE_BATCH)
+        .map(lambda batch: tf.io.parse_example(batch, spec)[label_key])
+    )
+    return np.concatenate([np.zeros(0, np.int64), *labels.as_numpy_iterator()])

@@ -1,0 +1,56 @@
+"""From what `--dataset` says to a source of samples."""
+
+from __future__ import annotations
+
+import os
+
+from trainer.data.folder import LAYOUTS, open_folder
+from trainer.data.samples import Source
+from trainer.data.tfds_source import is_tfds_name, open_tfds
+from trainer.errors import UsageError
+
+__all__ = ["Source", "open_source"]
+
+
+def open_source(
+    dataset: str, *, tfds_data_dir: str | None, test_fraction: float
+) -> Source:
+    """Finds the data set.
+
+    Args:
+      dataset: a folder; or `food10`, ten classes of TFDS `food101`; or a TFDS
+        name: `name`, `name/config`, `name:version`.
+      tfds_data_dir: where TFDS keeps its data; None: its own default.
+      test_fraction: of each class, where the data has one split only.
+
+    Raises:
+      UsageError: there is no such folder or TFDS data set.
+      TrainerError: it is there, and cannot be used as it is.
+    """
+    if not dataset:
+        raise UsageError(
+            f"--dataset: not given; give {LAYOUTS} or a TFDS name, such as"
+            " tf_flowers"
+        )
+    path = os.path.expanduser(dataset)
+    if os.path.isdir(path):
+        return open_folder(path, dataset=dataset, test_fraction=test_fraction)
+    if os.path.lexists(path):
+        what = "a file" if os.path.isfile(path) else "not a folder"
+        raise UsageError(f"--dataset={dataset!r}: {what}; give {LAYOUTS}")
+    if _is_path(dataset):
+        raise UsageError(
+            f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
+            " TFDS name"
+        )
+    return open_tfds(
+        dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
+    )
+
+
+def _is_path(dataset: str) -> bool:
+    """Whether it can only be meant as a path; `name/config` may be TFDS's."""
+    if dataset.startswith((".", "~")):
+        return True
+    separators = {os.sep, os.altsep or os.sep}
+    return not separators.isdisjoint(dataset) and not is_tfds_name(dataset)

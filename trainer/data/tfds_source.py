@@ -1,0 +1,296 @@
+"""TFDS data sets: where the encoded images lie in their TFRecord files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import queue
+import re
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import requests
+import tensorflow as tf
+
+from trainer.data.records import read_labels, record_spans
+from trainer.data.samples import Samples, Source, printable
+from trainer.data.subsets import split_flat
+from trainer.errors import TrainerError, UsageError
+
+FOOD10 = "food10"
+FOOD10_CLASSES = (
+    "chicken_curry",
+    "chicken_wings",
+    "fried_rice",
+    "grilled_salmon",
+    "hamburger",
+    "ice_cream",
+    "pizza",
+    "ramen",
+    "steak",
+    "sushi",
+)
+_NAME = re.compile(r"([A-Za-z]\w*)(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
+_REACH_TIMEOUT_SECS = 5
+
+
+def is_tfds_name(dataset: str) -> bool:
+    """Whether TFDS knows a data set of this name, config aside."""
+    import tensorflow_datasets as tfds
+
+    match = _NAME.fullmatch(dataset)
+    return match is not None and match[1] in tfds.list_builders()
+
+
+def open_tfds(
+    dataset: str, *, data_dir: str | None, test_fraction: float
+) -> Source:
+    """Finds the samples of a TFDS data set, which it prepares if need be.
+
+    To test on: the test split, else the validation split, else a part of
+    train. Where there are both, each epoch is validated on the latter.
+
+    Args:
+      dataset: `name`, `name/config`, `name:version`, or `food10`.
+      data_dir: where TFDS keeps its data; None: its own default.
+      test_fraction: of each class, where there is a train split only.
+
+    Raises:
+      UsageError: no such data set.
+      TrainerError: it cannot be had, or is not one of labelled images.
+    """
+    name = "food101" if dataset == FOOD10 else dataset
+    opened = _Builder(dataset, name, data_dir)
+    opened.prepare()
+    class_names, splits = opened.read()
+    if dataset == FOOD10:
+        splits = {
+            split: _only(samples, class_names, FOOD10_CLASSES)
+            for split, samples in splits.items()
+        }
+        class_names = FOOD10_CLASSES
+    train, validation = splits["train"], splits.get("validation")
+    test = splits.get("test")
+    if test is None:
+        test, validation = validation, None
+    if test is None:
+        train, test = split_flat(train, class_names, test_fraction, dataset)
+    return Source(
+        name=dataset.split(":")[0].replace("/", "-"),
+        location=opened.location,
+        class_names=class_names,
+        train=train,
+        validation=validation,
+        test=test,
+    )
+
+
+def _only(
+    samples: Samples, names: tuple[str, ...], wanted: tuple[str, ...]
+) -> Samples:
+    """The samples of some classes, labelled in the order of `wanted`."""
+    new_label = np.array(
+        [wanted.index(name) if name in wanted else -1 for name in names],
+        np.int32,
+    )
+    labels = new_label[samples.labels]
+    rows = np.flatnonzero(labels >= 0)
+    return dataclasses.replace(samples.take(rows), labels=labels[rows])
+
+
+class _Builder:
+    """A TFDS builder and what the user called it."""
+
+    def __init__(self, dataset: str, name: str, data_dir: str | None) -> None:
+        import tensorflow_datasets as tfds
+
+        self._dataset, self._name = dataset, name
+        match = _NAME.fullmatch(name)
+        folder = None if data_dir is None else os.path.expanduser(data_dir)
+        try:
+            if match is None:
+                raise tfds.core.registered.DatasetNotFoundError(name)
+            with _quiet():
+                self._builder = tfds.builder(
+                    name, data_dir=folder, try_gcs=False
+                )
+        except tfds.core.registered.DatasetNotFoundError:
+            raise UsageError(self._not_found(tfds.list_builders())) from None
+        except Exception as error:  # Whatever the data set's own code raises.
+            raise UsageError(
+                f"--dataset={dataset!r}: {_one_line(error)}; give a config and"
+                " version that TFDS has"
+            ) from None
+        self.location = str(self._builder.data_path)
+        # Before anything is downloaded.
+        self._image_key, self._label_key = self._keys()
+
+    def _error(self, text: str) -> TrainerError:
+        return TrainerError(f"--dataset={self._dataset!r}: {text}")
+
+    def _not_found(self, names: list[str]) -> str:
+        near = difflib.get_close_matches(
+            re.split("[/:]", self._dataset)[0], names, n=3, cutoff=0.6
+        )
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        return (
+            f"--dataset={self._dataset!r}: neither a folder nor a TFDS"
+            f" name{hint}; give a folder of photos, {FOOD10} or a name from"
+            " the TFDS catalogue"
+        )
+
+    def prepare(self) -> None:
+        """Downloads and prepares the data set, unless that has been done."""
+        import tensorflow_datasets as tfds
+
+        with _quiet():
+            prepared = self._builder.is_prepared()
+        if prepared:
+            return
+        remedy = (
+            "prepare it on a machine with a network (tfds build"
+            f" {self._name}) and point --tfds_data_dir at it"
+        )
+        # TFDS itself gives up only after minutes.
+        host = _unreachable_host(self._builder)
+        if host:
+            raise self._error(
+                f"not prepared under {self.location} and {host} cannot be"
+                f" reached; {remedy}"
+            )
+        print(f"{self._name}: downloading to {self.location}", flush=True)
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        try:
+            self._builder.download_and_prepare(download_config=config)
+        # What it raises differs from data set to data set.
+        except Exception as error:
+            raise self._error(
+                f"cannot be prepared ({_one_line(error)}); {remedy}"
+            ) from None
+
+    def read(self) -> tuple[tuple[str, ...], dict[str, Samples]]:
+        """Class names, and the samples of those splits that are used."""
+        info = self._builder.info
+        file_format = info.file_format
+        if file_format is None or file_format.value != "tfrecord":
+            found = getattr(file_format, "value", "unknown")
+            raise self._error(
+                f"prepared in the file format {found}; only tfrecord can be"
+                " read: prepare it with tfds build"
+                " --file_format=tfrecord in another --tfds_data_dir"
+            )
+        class_names = tuple(info.features[self._label_key].names)
+        if len(class_names) < 2:
+            raise self._error("one class only; classifying needs two or more")
+        splits = {}
+        for split in ("train", "validation", "test"):
+            if split in info.splits and info.splits[split].num_examples:
+                samples = self._samples(split)
+                # Of some data sets the labels of the test split are secret.
+                if samples.labels.min() >= 0:
+                    splits[split] = samples
+        if "train" not in splits:
+            raise self._error(
+                "has no train split with labels, but"
+                f" {', '.join(info.splits) or 'none at all'}; give one that"
+                " has"
+            )
+        return class_names, splits
+
+    def _keys(self) -> tuple[str, str]:
+        """Names of the image's and the label's feature."""
+        import tensorflow_datasets as tfds
+
+        found = self._builder.info.features
+        is_dict = isinstance(found, tfds.features.FeaturesDict)
+        features = dict(found.items()) if is_dict else {}
+        keys = self._builder.info.supervised_keys
+        if keys and len(keys) == 2 and all(isinstance(k, str) for k in keys):
+            image, label = (features.get(key) for key in keys)
+            if (
+                isinstance(image, tfds.features.Image)
+                and image.np_dtype in (np.uint8, np.uint16)
+                and isinstance(label, tfds.features.ClassLabel)
+            ):
+                return keys
+        raise self._error(
+            "is not made for classifying images (its supervised keys are"
+            f" {keys}); give one of images with one class label each"
+        )
+
+    def _samples(self, split: str) -> Samples:
+        ids: list[str] = []
+        labels, paths, offsets, lengths = [], [], [], []
+        for shard in self._builder.info.splits[split].filepaths:
+            path = os.fspath(shard)
+            try:
+                begin, length = record_spans(path)
+                found = read_labels(path, self._image_key, self._label_key)
+            except (OSError, ValueError, tf.errors.OpError) as error:
+                raise self._error(
+                    f"{printable(path)}: cannot be read ({_one_line(error)});"
+                    " prepare the data set again"
+                ) from None
+            base = os.path.basename(path)
+            ids.extend(f"{base}__{i}" for i in range(len(begin)))
+            paths.extend([path] * len(begin))
+            labels.append(found)
+            offsets.append(begin)
+            lengths.append(length)
+        return Samples(
+            ids=tuple(ids),
+            labels=np.concatenate(labels).astype(np.int32),
+            paths=tuple(paths),
+            offsets=np.concatenate(offsets),
+            lengths=np.concatenate(lengths),
+            record_image_key=self._image_key,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TFDS's warnings that a data set is not prepared."""
+    from absl import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says, cut short where it says much."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def _unreachable_host(builder: Any) -> str | None:
+    """The host to download from if it does not answer; None if it may."""
+    urls = [url for url in builder.url_infos or {} if url.startswith("http")]
+    if not urls:
+        return None
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    # In a thread, since no timeout covers the look-up of a name.
+    threading.Thread(
+        target=lambda: answers.put(_answers(urls[0])), daemon=True
+    ).start()
+    with contextlib.suppress(queue.Empty):
+        if answers.get(timeout=2 * _REACH_TIMEOUT_SECS):
+            return None
+    return urllib.parse.urlsplit(urls[0]).hostname
+
+
+def _answers(url: str) -> bool:
+    try:
+        # Not HEAD, which some hosts refuse. The body is not read.
+        requests.get(url, stream=True, timeout=_REACH_TIMEOUT_SECS).close()
+    except requests.RequestException:
+        return False
+    return True
