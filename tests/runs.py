@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import pathlib
+import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tests.train.classifiers import live_classifier
 from trainer import run
 from trainer.config import Config
 
-SMALL = {
-    "backbone": "MobileNetV2",
-    "backbone_args": "alpha=0.35",
-    "weights": "none",
-    "image_size": 32,
-    "batch_size": 8,
-    "epochs": 1,
-    "head_epochs": 1,
-    "log_every_steps": 1,
-}
+
+@functools.cache
+def live_weights() -> str:
+    """A weights file of a random backbone whose features are alive."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/live.weights.h5"
+    live_classifier("MobileNetV2", num_classes=2).backbone.save_weights(path)
+    return path
+
+
+def small(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
+    """The fields of a small run."""
+    return {
+        "dataset": dataset,
+        "workdir": str(workdir),
+        "backbone": "MobileNetV2",
+        "backbone_args": "alpha=0.35",
+        "weights": live_weights(),
+        "image_size": 32,
+        "batch_size": 8,
+        "epochs": 1,
+        "head_epochs": 1,
+        "log_every_steps": 1,
+        **values,
+    }
 
 
 def train(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
     """Runs to the end; returns result.json."""
-    config = Config(
-        **{**SMALL, "dataset": dataset, "workdir": str(workdir), **values}
-    )
-    run.train(config)
+    run.train(Config(**small(dataset, workdir, **values)))
     return json.loads((workdir / "result.json").read_text())
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.photos import CLASSES, make_photos
-from tests.runs import assert_same_arrays, lines, train, weights
+from tests.runs import assert_same_arrays, lines, small, train, weights
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.prepare import new_classifier, prepare
@@ -40,7 +40,7 @@ def test_result_json_has_the_promised_fields(finished):
     # 24 training pictures in batches of 8, two epochs in each stage.
     assert result["stage"] == "finetune"
     assert result["backbone"] == "MobileNetV2"
-    assert result["classes"] == list(CLASSES)
+    assert result["classes"] == sorted(CLASSES)
     assert result["train_examples"] == 24
     assert result["test_examples"] == 15
     assert result["steps"] == 12
@@ -86,7 +86,7 @@ def test_files_of_a_workdir(finished):
     assert config["config"]["data_pct"] == 100.0
     assert config["environment"]["replicas"] == 1
     manifest = json.loads((workdir / "manifest.json").read_text())
-    assert manifest["class_names"] == list(CLASSES)
+    assert manifest["class_names"] == sorted(CLASSES)
     events = [line["event"] for line in lines(workdir, "events.jsonl")]
     assert events[0] == "start"
     assert events[-1] == "complete"
@@ -143,19 +143,8 @@ def test_moving_statistics_are_bit_identical_after_finetune(
     assert moved > 2
 
 
-def _config(photos, workdir, **values) -> Config:
-    from tests.runs import SMALL
-
-    return Config(
-        **{
-            **SMALL,
-            "dataset": photos,
-            "workdir": str(workdir),
-            "epochs": 2,
-            "head_epochs": 2,
-            **values,
-        }
-    )
+def _config(photos, workdir) -> Config:
+    return Config(**small(photos, workdir, epochs=2, head_epochs=2))
 
 
 def test_frozen_variables_own_no_optimizer_slots(finished):
@@ -368,16 +357,10 @@ def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(
     """SIGKILL on a real process, some time after its second save."""
     workdir, result = finished
     killed = tmp_path / "killed"
-    from tests.runs import SMALL
-
-    command = [sys.executable, "main.py", f"--dataset={photos}"]
-    values = {
-        **SMALL,
-        "workdir": killed,
-        "epochs": 2,
-        "head_epochs": 2,
-        "checkpoint_every_steps": 1,
-    }
+    values = small(
+        photos, killed, epochs=2, head_epochs=2, checkpoint_every_steps=1
+    )
+    command = [sys.executable, "main.py"]
     command += [f"--{name}={value}" for name, value in values.items()]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     events = killed / "events.jsonl"

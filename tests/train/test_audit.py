@@ -1,9 +1,11 @@
 """What the audit calls unchanged, moved, stuck and silent."""
 
+import keras
+import numpy as np
 import pytest
 
 from trainer.model.freeze import FreezePlan
-from trainer.train.audit import audit
+from trainer.train.audit import audit, digests
 
 PLAN = FreezePlan(
     unfreeze="last:1",
@@ -12,17 +14,18 @@ PLAN = FreezePlan(
     frozen=("stem/kernel", "bn/moving_mean"),
     rows=(),
 )
-BEFORE = dict.fromkeys(PLAN.trainable + PLAN.frozen, "old")
-SEEN = dict.fromkeys(PLAN.trainable, True)
-MOVED = BEFORE | dict.fromkeys(PLAN.trainable, "new")
+KEYS = PLAN.trainable + PLAN.frozen
+SEEN = dict.fromkeys(PLAN.trainable, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("after", "seen", "frozen_ok", "trained_ok", "problems", "warnings"),
+    ("moved", "gradients", "frozen_ok", "trained_ok", "problems", "warnings"),
     [
-        pytest.param(MOVED, SEEN, True, True, (), (), id="as it should be"),
         pytest.param(
-            MOVED | {"bn/moving_mean": "new"},
+            PLAN.trainable, SEEN, True, True, (), (), id="as it should be"
+        ),
+        pytest.param(
+            (*PLAN.trainable, "bn/moving_mean"),
             SEEN,
             False,
             True,
@@ -31,7 +34,7 @@ MOVED = BEFORE | dict.fromkeys(PLAN.trainable, "new")
             id="statistics updated",
         ),
         pytest.param(
-            MOVED | {"conv/bias": "old"},
+            ("conv/kernel", "head/kernel"),
             SEEN,
             True,
             False,
@@ -40,8 +43,8 @@ MOVED = BEFORE | dict.fromkeys(PLAN.trainable, "new")
             id="optimizer missed a variable",
         ),
         pytest.param(
-            MOVED | {"conv/bias": "old"},
-            SEEN | {"conv/bias": False},
+            ("conv/kernel", "head/kernel"),
+            SEEN | {"conv/bias": 0.0},
             True,
             True,
             (),
@@ -49,18 +52,49 @@ MOVED = BEFORE | dict.fromkeys(PLAN.trainable, "new")
             id="one variable without gradient",
         ),
         pytest.param(
-            MOVED | {"conv/bias": "old", "conv/kernel": "old"},
-            SEEN | {"conv/bias": False, "conv/kernel": False},
+            ("head/kernel",),
+            SEEN | {"conv/bias": 0.0, "conv/kernel": 0.0},
             True,
             False,
             ("conv: trainable, and never had a gradient",),
             (),
             id="a whole layer without gradient",
         ),
+        # The values are 1, whose float32 spacing is 1.2e-7. Adam moves by
+        # about 1e-3 * g / (g + 1e-7): 1e-10 makes that 1e-6, 1e-11 1e-7.
+        pytest.param(
+            ("conv/kernel", "head/kernel"),
+            SEEN | {"conv/bias": 1e-10},
+            True,
+            False,
+            ("conv/bias: had a gradient, and has not moved",),
+            (),
+            id="a small gradient that moves",
+        ),
+        pytest.param(
+            ("conv/kernel", "head/kernel"),
+            SEEN | {"conv/bias": 1e-11},
+            True,
+            True,
+            (),
+            (
+                "conv/bias: has not moved, its gradients (at most 1e-11)"
+                " being too small",
+            ),
+            id="a gradient lost in rounding",
+        ),
     ],
 )
-def test_audit(after, seen, frozen_ok, trained_ok, problems, warnings):
-    found = audit(PLAN, BEFORE, after, seen)
+def test_audit(moved, gradients, frozen_ok, trained_ok, problems, warnings):
+    variables = {
+        key: keras.Variable(np.ones(3), dtype="float32") for key in KEYS
+    }
+    before = digests(variables)
+    for key in moved:
+        variables[key].assign([1, 1, 2])
+    found = audit(
+        PLAN, before, variables, gradients, learning_rate=1e-3, epsilon=1e-7
+    )
     assert found.frozen_unchanged is frozen_ok
     assert found.trainable_changed is trained_ok
     assert found.problems == problems

@@ -19,7 +19,10 @@ from trainer.train.steps import make_train_function
 CLASSES = 5
 # The last batch of an epoch of 20, then the next epoch's first two.
 BATCHES = (8, 8, 4, 8, 8)
-RATE = 1e-3
+RATE = 1e-4
+# Adam's update of a weight whose gradient is all rounding is of random sign,
+# and with the default of 1e-7 a few such weights among 10^5 would be seen.
+EPSILON = 1e-4
 
 
 class InferenceMode(keras.layers.Layer):
@@ -54,7 +57,7 @@ def _keras_fit(classifier, base_layer) -> None:
     features = keras.layers.GlobalAveragePooling2D()(base_layer(inputs))
     model = keras.Model(inputs, classifier.head(features))
     model.compile(
-        optimizer=keras.optimizers.Adam(RATE),
+        optimizer=keras.optimizers.Adam(RATE, epsilon=EPSILON),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
@@ -75,7 +78,7 @@ def _keras_fit(classifier, base_layer) -> None:
 
 def _our_steps(classifier, plan) -> None:
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    optimizer = keras.optimizers.Adam(RATE)
+    optimizer = keras.optimizers.Adam(RATE, epsilon=EPSILON)
     optimizer.build([classifier.variables[k] for k in plan.trainable])
     call = make_train_function(
         strategy, classifier, plan, optimizer, clip_global_norm=None, xla=False

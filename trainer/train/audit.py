@@ -45,31 +45,46 @@ def digests(variables: Mapping[str, keras.Variable]) -> dict[str, str]:
 def audit(
     plan: FreezePlan,
     before: Mapping[str, str],
-    after: Mapping[str, str],
-    gradient_seen: Mapping[str, bool],
+    variables: Mapping[str, keras.Variable],
+    gradient_max: Mapping[str, float],
+    *,
+    learning_rate: float,
+    epsilon: float,
 ) -> Audit:
     """Compares the variables with what they were when the stage began.
 
     Args:
       plan: what the stage was to train.
       before: digest by key at the start of the stage.
-      after: digest by key now.
-      gradient_seen: whether a trainable key ever had a non-zero gradient.
+      variables: as they are now, by key.
+      gradient_max: the largest absolute entry of any gradient, by trainable
+        key; 0 where there never was one.
+      learning_rate: Adam's.
+      epsilon: Adam's.
     """
+    after = digests(variables)
     changed = {key for key in before if before[key] != after[key]}
     thawed = [f"{key}: frozen, and has changed" for key in plan.frozen
               if key in changed]  # fmt: skip
-    stuck = [
-        f"{key}: had a gradient, and has not moved"
-        for key in plan.trainable
-        if gradient_seen[key] and key not in changed
-    ]
+    stuck, silent, warnings = [], [], []
     layers: dict[str, list[str]] = defaultdict(list)
     for key in plan.trainable:
         layers[key.rpartition("/")[0]].append(key)
-    silent, warnings = [], []
+        largest = gradient_max[key]
+        if key in changed or not largest:
+            continue
+        # Adam moves an entry by about this much, which a large entry may
+        # swallow in rounding.
+        move = learning_rate * largest / (largest + epsilon)
+        if move < np.spacing(np.abs(variables[key].numpy()).max()):
+            warnings.append(
+                f"{key}: has not moved, its gradients (at most {largest:.1g})"
+                " being too small"
+            )
+        else:
+            stuck.append(f"{key}: had a gradient, and has not moved")
     for layer, keys in layers.items():
-        without = [key for key in keys if not gradient_seen[key]]
+        without = [key for key in keys if not gradient_max[key]]
         if len(without) == len(keys):
             silent.append(f"{layer}: trainable, and never had a gradient")
         else:

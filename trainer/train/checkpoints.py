@@ -34,7 +34,8 @@ class StageState:
       window_sums: the same since the last line of training figures.
       best: step, accuracy and loss of the best validation; None before one.
       digests: of every variable when the stage began, by key.
-      gradient_seen: by key of a trainable variable.
+      gradient_max: the largest absolute entry of any gradient, by key of a
+        trainable variable.
       metrics_position: bytes of metrics.jsonl that belong to this state.
       seconds: time spent in training steps.
     """
@@ -46,7 +47,7 @@ class StageState:
     window_sums: dict[str, float]
     best: dict[str, float] | None
     digests: dict[str, str]
-    gradient_seen: dict[str, bool]
+    gradient_max: dict[str, float]
     metrics_position: int
     seconds: float
 

@@ -116,7 +116,7 @@ class StageLoop:
             window_sums=no_sums(),
             best=None,
             digests=digests(classifier.variables),
-            gradient_seen=dict.fromkeys(plan.trainable, False),
+            gradient_max=dict.fromkeys(plan.trainable, 0.0),
             metrics_position=0,
             seconds=0.0,
         )
@@ -225,10 +225,12 @@ class StageLoop:
     def _account(self, call: TrainCall, epoch: int, seconds: float) -> None:
         """Adds up what the steps of one call returned."""
         state = self._state
-        for key, seen in zip(
-            self._plan.trainable, call.gradient_seen, strict=True
+        for key, largest in zip(
+            self._plan.trainable, call.gradient_max, strict=True
         ):
-            state.gradient_seen[key] |= bool(seen)
+            state.gradient_max[key] = max(
+                state.gradient_max[key], float(largest)
+            )
         examples = float(call.sums["count"].sum())
         for i in range(len(call.sums["count"])):
             state.step += 1
@@ -291,8 +293,10 @@ class StageLoop:
         found = audit(
             self._plan,
             state.digests,
-            digests(self._classifier.variables),
-            state.gradient_seen,
+            self._classifier.variables,
+            state.gradient_max,
+            learning_rate=self._spec.learning_rate,
+            epsilon=self._optimizer.epsilon,
         )
         for warning in found.warnings:
             self._workdir.event("warning", text=warning)

@@ -25,11 +25,11 @@ class StepOutput(NamedTuple):
     """What one replica's step returns.
 
     Attributes:
-      gradients: of the loss summed over the replica's real examples, float32,
-        one for each trainable value.
+      gradients: this replica's part of the gradient of the mean loss over
+        the global batch, float32, one for each trainable value; the parts of
+        all replicas add up to the whole.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
-        real examples; dividing by the global count is the caller's, because
-        only all replicas together know it.
+        real examples.
     """
 
     gradients: list[tf.Tensor]
@@ -38,8 +38,11 @@ class StepOutput(NamedTuple):
 
 def make_train_step(
     classifier: Classifier, plan: FreezePlan, *, kernel: str
-) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch], StepOutput]:
-    """(trainable values, frozen values, batch) -> gradients and sums.
+) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch, tf.Tensor], StepOutput]:
+    """(trainable values, frozen values, batch, examples) -> StepOutput.
+
+    `examples`, a float32 scalar, is the number of real examples in the global
+    batch, which only all replicas together know.
 
     Args:
       classifier: what to train.
@@ -51,7 +54,10 @@ def make_train_step(
     ]
 
     def train_step(
-        trainable: list[tf.Tensor], frozen: list[tf.Tensor], batch: Batch
+        trainable: list[tf.Tensor],
+        frozen: list[tf.Tensor],
+        batch: Batch,
+        examples: tf.Tensor,
     ) -> StepOutput:
         images = batch["images"]
         if "matrices" in batch:
@@ -61,8 +67,10 @@ def make_train_step(
             logits = classifier.logits(variables, trainable + frozen, images)
             losses = _losses(logits, batch["labels"]) * batch["mask"]
             loss = tf.reduce_sum(losses)
+            # Inside the tape, so that rounding is that of a mean.
+            mean = loss / examples
         gradients = tape.gradient(
-            loss, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            mean, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         return StepOutput(
             gradients,
@@ -123,12 +131,12 @@ class TrainCall(NamedTuple):
     Attributes:
       sums: float32 (steps,) each, over the global batch: loss, correct,
         count, gradient_norm (before clipping).
-      gradient_seen: bool (trainable variables,), whether any step had a
-        gradient other than zero there.
+      gradient_max: float32 (trainable variables,), the largest absolute entry
+        of any step's gradient there, as the optimizer got it.
     """
 
     sums: dict[str, np.ndarray]
-    gradient_seen: np.ndarray
+    gradient_max: np.ndarray
 
 
 def make_train_function(
@@ -160,21 +168,21 @@ def make_train_function(
     replicas = strategy.num_replicas_in_sync
 
     def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        output = step(_values(trainable), _values(frozen), batch)
         context = tf.distribute.get_replica_context()
+        total = tf.distribute.ReduceOp.SUM
+        examples = context.all_reduce(total, tf.reduce_sum(batch["mask"]))
+        output = step(_values(trainable), _values(frozen), batch, examples)
         gradients, sums = context.all_reduce(
-            tf.distribute.ReduceOp.SUM, (output.gradients, output.sums)
+            total, (output.gradients, output.sums)
         )
-        # The mean over the real examples of all replicas.
-        gradients = [g / sums["count"] for g in gradients]
         norm = tf.linalg.global_norm(gradients)
-        seen = tf.stack([tf.reduce_any(g != 0) for g in gradients])
         if clip_global_norm is not None:
             scale = clip_global_norm / tf.maximum(norm, clip_global_norm)
             gradients = [g * scale for g in gradients]
+        largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in gradients])
         # Keras sums over the replicas once more when it applies.
         optimizer.apply([g / replicas for g in gradients], trainable)
-        return {**sums, "gradient_norm": norm}, seen
+        return {**sums, "gradient_norm": norm}, largest
 
     names = ("loss", "correct", "count", "gradient_norm")
 
@@ -183,18 +191,18 @@ def make_train_function(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=(4,))
-        seen = tf.zeros([len(trainable)], tf.bool)
+        largest = tf.zeros([len(trainable)])
         for i in tf.range(steps):
-            sums, step_seen = strategy.run(replica_step, (next(iterator),))
+            sums, step_largest = strategy.run(replica_step, (next(iterator),))
             row = tf.stack([_first(strategy, sums[name]) for name in names])
             rows = rows.write(i, row)
-            seen = tf.logical_or(seen, _first(strategy, step_seen))
-        return rows.stack(), seen
+            largest = tf.maximum(largest, _first(strategy, step_largest))
+        return rows.stack(), largest
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
-        rows, seen = train_steps(iterator, tf.constant(steps, tf.int32))
-        columns = rows.numpy().T
-        return TrainCall(dict(zip(names, columns, strict=True)), seen.numpy())
+        rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
+        sums = dict(zip(names, rows.numpy().T, strict=True))
+        return TrainCall(sums, largest.numpy())
 
     return call
 
@@ -227,9 +235,15 @@ def make_evaluation_function(
         totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
         for _ in tf.range(steps):
             sums = strategy.run(replica_step, (next(iterator),))
-            for key in totals:
-                value = strategy.reduce("SUM", sums[key], axis=None)
-                totals[key] += tf.cast(value, tf.float64)
+            # A new dict: AutoGraph carries rebound names through the loop, and
+            # loses what is assigned to an item.
+            totals = {
+                key: total
+                + tf.cast(
+                    strategy.reduce("SUM", sums[key], axis=None), tf.float64
+                )
+                for key, total in totals.items()
+            }
         return totals
 
     def call(iterator: Iterator[Batch], steps: int) -> dict[str, np.ndarray]:

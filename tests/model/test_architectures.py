@@ -1,0 +1,110 @@
+"""Architectures: sizes, the imagenet form of EfficientNet, and JSON."""
+
+from __future__ import annotations
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from trainer.model.architectures import (
+    architecture_json,
+    model_from_architecture,
+)
+from trainer.model.backbones import (
+    FORM_IMAGENET,
+    FORM_KERAS_NONE,
+    build_backbone,
+    find_backbone,
+)
+
+# A small member of each family, at its smallest picture.
+FAST = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16")
+SLOW = (
+    "ConvNeXtTiny",
+    "DenseNet121",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "NASNetMobile",
+    "ResNet50",
+    "ResNet50V2",
+    "Xception",
+)
+
+
+def without_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `weights="imagenet"` build, with random weights."""
+    module = sys.modules[keras.applications.EfficientNetB0.__module__]
+    monkeypatch.setattr(
+        module.file_utils, "get_file", lambda *_, **__: "unused.h5"
+    )
+    monkeypatch.setattr(keras.Model, "load_weights", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("EfficientNetB0", 238),
+        pytest.param("EfficientNetB1", 340, marks=pytest.mark.slow),
+    ],
+)
+def test_imagenet_form_is_what_keras_builds(
+    name: str, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.utils.clear_session()
+    ours = build_backbone(name, {}, 32, form=FORM_IMAGENET)
+    keras.utils.clear_session()
+    plain = build_backbone(name, {}, 32, form=FORM_KERAS_NONE)
+    without_download(monkeypatch)
+    keras.utils.clear_session()
+    theirs = getattr(keras.applications, name)(
+        weights="imagenet", include_top=False, input_shape=(32, 32, 3)
+    )
+    assert len(ours.layers) == len(theirs.layers) == layers
+    assert len(plain.layers) == layers - 1
+    assert ours.get_config() == theirs.get_config()
+    assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
+    # The same weights give the same features; in the other form they do not.
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
+    theirs.set_weights(ours.get_weights())
+    plain.set_weights(ours.get_weights())
+    stems = [
+        keras.Model(m.inputs[0], m.get_layer("stem_conv").output)(images)
+        for m in (ours, theirs, plain)
+    ]
+    np.testing.assert_array_equal(stems[0], stems[1])
+    assert np.abs(stems[0] - stems[2]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
+)
+def test_builds_at_its_smallest_size_and_again_from_json(name: str) -> None:
+    backbone = find_backbone(name)
+    form = FORM_IMAGENET if backbone.has_imagenet_form else "n/a"
+    px = backbone.min_image_px
+    keras.utils.clear_session()
+    model = build_backbone(name, {}, px, form=form)
+    assert model.input_shape == (None, px, px, 3)
+    assert len(model.output_shape) == 4
+    assert min(model.output_shape[1:]) >= 1
+    keras.utils.clear_session()
+    again = model_from_architecture(architecture_json(model))
+    assert architecture_json(again) == architecture_json(model)
+    assert [layer.name for layer in again.layers] == [
+        layer.name for layer in model.layers
+    ]
+    again.set_weights(model.get_weights())
+    pixels = np.random.default_rng(0).uniform(-1, 1, (1, px, px, 3))
+    np.testing.assert_array_equal(again(pixels), model(pixels))
+
+
+def test_json_with_python_code_is_refused() -> None:
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]
+    )
+    with pytest.raises(ValueError, match="[Ll]ambda"):
+        model_from_architecture(architecture_json(model))

@@ -1,0 +1,297 @@
+"""Backbones: name -> constructor, pixel contract, sizes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.errors import UsageError
+from trainer.model.architectures import with_imagenet_rescaling
+
+# The two forms of EfficientNetB0..B7, and the form of everything else.
+FORM_IMAGENET = "imagenet"
+FORM_KERAS_NONE = "keras_none"
+FORM_NA = "n/a"
+
+# What each contract is, in the words of keras.applications: raw pixels,
+# which the backbone rescales itself; [-1, 1]; ImageNet mean and standard
+# deviation; BGR minus the ImageNet mean.
+RAW, TF, TORCH, CAFFE = "raw", "tf", "torch", "caffe"
+_TORCH_MEAN = (0.485, 0.456, 0.406)
+_TORCH_STD = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+# Arguments that the trainer sets, and one that would change the pixels.
+_OWN_ARGS = (
+    "include_top",
+    "weights",
+    "input_shape",
+    "input_tensor",
+    "pooling",
+    "classes",
+    "classifier_activation",
+    "name",
+    "include_preprocessing",
+)
+
+# Pixel contract, smallest image, and each member's own image size, px.
+_FAMILIES: tuple[tuple[str, int, dict[str, int]], ...] = (
+    (
+        RAW,
+        32,
+        {
+            "ConvNeXtTiny": 224,
+            "ConvNeXtSmall": 224,
+            "ConvNeXtBase": 224,
+            "ConvNeXtLarge": 224,
+            "ConvNeXtXLarge": 224,
+            "EfficientNetB0": 224,
+            "EfficientNetB1": 240,
+            "EfficientNetB2": 260,
+            "EfficientNetB3": 300,
+            "EfficientNetB4": 380,
+            "EfficientNetB5": 456,
+            "EfficientNetB6": 528,
+            "EfficientNetB7": 600,
+            "EfficientNetV2B0": 224,
+            "EfficientNetV2B1": 240,
+            "EfficientNetV2B2": 260,
+            "EfficientNetV2B3": 300,
+            "EfficientNetV2S": 384,
+            "EfficientNetV2M": 480,
+            "EfficientNetV2L": 480,
+            "MobileNetV3Large": 224,
+            "MobileNetV3Small": 224,
+        },
+    ),
+    (
+        TF,
+        32,
+        {
+            "MobileNet": 224,
+            "MobileNetV2": 224,
+            "NASNetLarge": 331,
+            "NASNetMobile": 224,
+            "ResNet50V2": 224,
+            "ResNet101V2": 224,
+            "ResNet152V2": 224,
+        },
+    ),
+    (TF, 71, {"Xception": 299}),
+    (TF, 75, {"InceptionResNetV2": 299, "InceptionV3": 299}),
+    (TORCH, 32, {"DenseNet121": 224, "DenseNet169": 224, "DenseNet201": 224}),
+    (
+        CAFFE,
+        32,
+        {
+            "ResNet50": 224,
+            "ResNet101": 224,
+            "ResNet152": 224,
+            "VGG16": 224,
+            "VGG19": 224,
+        },
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """What the trainer must know of a backbone before it is built.
+
+    Attributes:
+      name: its name in `keras.applications`.
+      pixels: what `preprocess` makes of 0..255: "raw", "tf", "torch" or
+        "caffe".
+      image_px: the side of its own default picture.
+      min_image_px: the smallest side it takes.
+      has_imagenet_form: whether weights="imagenet" builds another
+        architecture than weights=None (EfficientNetB0..B7).
+    """
+
+    name: str
+    pixels: str
+    image_px: int
+    min_image_px: int
+    has_imagenet_form: bool
+
+
+_BACKBONES = {
+    name: Backbone(
+        name=name,
+        pixels=pixels,
+        image_px=image_px,
+        min_image_px=min_image_px,
+        has_imagenet_form=name.startswith("EfficientNetB"),
+    )
+    for pixels, min_image_px, members in _FAMILIES
+    for name, image_px in members.items()
+}
+
+
+def backbone_names() -> tuple[str, ...]:
+    """The legal names of `--backbone`, sorted; those this Keras has."""
+    return tuple(
+        sorted(n for n in _BACKBONES if hasattr(keras.applications, n))
+    )
+
+
+def find_backbone(name: str) -> Backbone:
+    """The backbone of that name.
+
+    Raises:
+      UsageError: there is none; names near matches and all legal names.
+    """
+    names = backbone_names()
+    if name in names:
+        return _BACKBONES[name]
+    by_lower = {legal.lower(): legal for legal in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    hint = " or ".join(by_lower[match] for match in near)
+    raise UsageError(
+        f"--backbone={name!r}: no such backbone"
+        + (f" (did you mean {hint}?)" if hint else "")
+        + f"; legal: {', '.join(names)}"
+    )
+
+
+def parse_backbone_args(text: str) -> dict[str, Any]:
+    """`alpha=0.35,dropout=0.1` as a dict; values are Python literals.
+
+    Raises:
+      UsageError: it cannot be parsed.
+    """
+    error = UsageError(
+        f"--backbone_args={text!r}: not of the form NAME=VALUE,NAME=VALUE with"
+        " each value a number, a quoted string, True, False, None or a tuple;"
+        " write for example alpha=0.35"
+    )
+    try:
+        # A call's syntax is the flag's syntax: commas inside tuples and
+        # strings, and names given twice, come out right.
+        call = ast.parse(f"f({text})", mode="eval").body
+        # "a=1)+g(b=2" parses too, and is no call of f.
+        if not isinstance(call, ast.Call) or call.args:
+            raise error
+        values = {
+            keyword.arg: ast.literal_eval(keyword.value)
+            for keyword in call.keywords
+        }
+    except (SyntaxError, ValueError, TypeError, MemoryError) as cause:
+        raise error from cause
+    args = {name: value for name, value in values.items() if name is not None}
+    if len(args) != len(call.keywords) or not isinstance(call.func, ast.Name):
+        raise error
+    return args
+
+
+def check_backbone(
+    name: str, backbone_args: Mapping[str, Any], image_px: int
+) -> None:
+    """Refuses what the constructor would refuse, before anything is built.
+
+    Raises:
+      UsageError: unknown name, argument the constructor does not take or the
+        trainer sets itself, picture below the backbone's smallest.
+    """
+    backbone = find_backbone(name)
+    if image_px < backbone.min_image_px:
+        raise UsageError(
+            f"--image_size={image_px}: too small for {name}, which takes"
+            f" pictures of at least {backbone.min_image_px} px; give"
+            f" --image_size={backbone.min_image_px} or more (its own is"
+            f" {backbone.image_px})"
+        )
+    legal = [
+        parameter
+        for parameter in inspect.signature(_constructor(name)).parameters
+        if parameter not in _OWN_ARGS
+    ]
+    remedy = (
+        f"legal for {name}: {', '.join(legal)}"
+        if legal
+        else f"{name} takes no arguments: leave the flag out"
+    )
+    for argument, value in backbone_args.items():
+        if argument in _OWN_ARGS:
+            why = "is set by the trainer itself"
+        elif argument not in legal:
+            why = f"is no argument of {name}"
+        else:
+            continue
+        raise UsageError(
+            f"--backbone_args={argument}={value!r}: {argument} {why}; {remedy}"
+        )
+
+
+def preprocess(images: tf.Tensor, pixels: str) -> tf.Tensor:
+    """What a backbone takes, made of plain pixels; as Keras makes it.
+
+    Args:
+      images: float32 (..., 3), RGB in 0..255.
+      pixels: a `Backbone.pixels`.
+
+    Returns:
+      float32 of the same shape.
+    """
+    if pixels == RAW:
+        return images
+    if pixels == TF:
+        return images / 127.5 - 1.0
+    if pixels == TORCH:
+        mean = tf.constant(_TORCH_MEAN, images.dtype)
+        return (images / 255.0 - mean) / tf.constant(_TORCH_STD, images.dtype)
+    if pixels == CAFFE:
+        mean = tf.constant(_CAFFE_MEAN_BGR, images.dtype)
+        return tf.reverse(images, axis=[-1]) - mean
+    raise ValueError(f"pixels={pixels!r}: not raw, tf, torch or caffe")
+
+
+def build_backbone(
+    name: str, backbone_args: Mapping[str, Any], image_px: int, *, form: str
+) -> keras.Model:
+    """The backbone without top and pooling, with random weights.
+
+    Call `keras.utils.clear_session()` before it: automatic layer names go on
+    counting from one model to the next.
+
+    Args:
+      name: a legal backbone.
+      backbone_args: arguments that `check_backbone` took.
+      image_px: side of the picture.
+      form: FORM_IMAGENET for EfficientNetB0..B7 as weights="imagenet" builds
+        them, FORM_KERAS_NONE as weights=None does; FORM_NA for all others.
+
+    Raises:
+      UsageError: the constructor refuses a value.
+    """
+    if (form == FORM_NA) == find_backbone(name).has_imagenet_form:
+        raise ValueError(f"form={form!r} is not a form of {name}")
+    try:
+        model = _constructor(name)(
+            weights=None,
+            include_top=False,
+            input_shape=(image_px, image_px, 3),
+            **backbone_args,
+        )
+    except (ValueError, TypeError, ArithmeticError) as error:
+        if not backbone_args:
+            raise
+        given = ",".join(f"{k}={v!r}" for k, v in backbone_args.items())
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--backbone_args={given}: {name} cannot be built with"
+            f" --image_size={image_px} ({reason}); give values that"
+            f" keras.applications.{name} takes"
+        ) from error
+    return with_imagenet_rescaling(model) if form == FORM_IMAGENET else model
+
+
+def _constructor(name: str) -> Callable[..., keras.Model]:
+    return getattr(keras.applications, name)

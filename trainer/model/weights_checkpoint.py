@@ -1,0 +1,150 @@
+"""Weights in TensorFlow checkpoints.
+
+Variables are found by the names in the checkpoint's object graph, so it does
+not matter which object wrote it: a Keras model, a dict of variables by path,
+or a `save_weights` of Keras 2.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from trainer.errors import TrainerError
+from trainer.model.saved_weights import (
+    LayerPair,
+    SavedLayer,
+    SavedWeight,
+    pair_by_name,
+    stem,
+    unreadable,
+)
+
+TF_CHECKPOINT = "tf_checkpoint"
+
+_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+def checkpoint_prefix(path: str) -> str | None:
+    """The checkpoint that `path` means: a prefix, or a folder's latest."""
+    if os.path.isfile(f"{path}.index"):
+        return path
+    return tf.train.latest_checkpoint(path) if os.path.isdir(path) else None
+
+
+def checkpoint_files(prefix: str) -> list[str]:
+    """The files a checkpoint consists of, sorted."""
+    folder, name = os.path.split(prefix)
+    pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
+    return [
+        os.path.join(folder, entry)
+        for entry in sorted(os.listdir(folder or "."))
+        if pattern.fullmatch(entry)
+    ]
+
+
+def pairs_in_checkpoint(
+    label: str, prefix: str, model: keras.Model
+) -> list[LayerPair]:
+    """Pairs by layer name.
+
+    Raises:
+      TrainerError: not readable, of another architecture, or incomplete.
+    """
+    reader, graph = _open(label, prefix)
+    shapes = reader.get_variable_to_shape_map()
+    layers: dict[str, dict[str, SavedWeight]] = collections.defaultdict(dict)
+    # An optimizer of Keras 2 calls its slots Adam/m/conv/kernel: of several
+    # variables that end in the same layer, the shortest path is the model's.
+    variables = sorted(_variables(graph), key=lambda item: item[0].count("/"))
+    for path, key, _ in variables:
+        parent, _, name = path.rpartition("/")
+        if key in shapes:
+            weight = SavedWeight(
+                name=name,
+                shape=tuple(shapes[key]),
+                read=functools.partial(reader.get_tensor, key),
+            )
+            layers[parent.rpartition("/")[2]].setdefault(name, weight)
+    saved = [
+        SavedLayer(name=name, weights=tuple(weights.values()))
+        for name, weights in layers.items()
+    ]
+    return pair_by_name(label, saved, model)
+
+
+def layers_between(
+    label: str, prefix: str, first: str, last: str
+) -> int | None:
+    """How many layers stand between two layers of one Keras model.
+
+    Args:
+      first: the name of the earlier layer, without its number.
+      last: that of the later one.
+
+    Returns:
+      None where the checkpoint does not number its layers.
+    """
+    _, graph = _open(label, prefix)
+    places: dict[str, dict[int, int]] = {first: {}, last: {}}
+    owners: dict[int, list[tuple[int, str]]] = collections.defaultdict(list)
+    for parent, node in enumerate(graph.nodes):
+        for child in node.children:
+            owners[child.node_id].append((parent, child.local_name))
+    for path, _, node_id in _variables(graph):
+        name = stem(path.rpartition("/")[0].rpartition("/")[2])
+        if name not in places:
+            continue
+        for layer, _ in owners[node_id]:
+            for container, local in owners[layer]:
+                # Keras 3 numbers the items of a list, Keras 2 its children.
+                if number := re.fullmatch(r"(?:layer-)?(\d+)", local):
+                    places[name][container] = int(number[1])
+    for container in places[first].keys() & places[last].keys():
+        return places[last][container] - places[first][container] - 1
+    return None
+
+
+def _open(label: str, prefix: str) -> tuple[Any, Any]:
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        if not reader.has_tensor(_GRAPH_KEY):
+            raise TrainerError(
+                f"{label}: a TensorFlow 1 checkpoint, without an object graph;"
+                " give one that tf.train.Checkpoint or save_weights wrote"
+            )
+        graph = trackable_object_graph_pb2.TrackableObjectGraph()
+        graph.ParseFromString(reader.get_tensor(_GRAPH_KEY))
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+        raise unreadable(label, error) from error
+    return reader, graph
+
+
+def _variables(graph: Any) -> Iterator[tuple[str, str, int]]:
+    """(path, checkpoint key, node) of each variable, in the graph's order."""
+    # A dict of variables by path says the path itself; under a distribution
+    # strategy the variable's own name may not.
+    named = {
+        child.node_id: child.local_name
+        for node in graph.nodes
+        for child in node.children
+        if "/" in child.local_name
+    }
+    slots = {
+        slot.slot_variable_node_id
+        for node in graph.nodes
+        for slot in node.slot_variables
+    }
+    for node_id, node in enumerate(graph.nodes):
+        for attribute in node.attributes:
+            if attribute.name == "VARIABLE_VALUE" and node_id not in slots:
+                path = named.get(node_id, attribute.full_name)
+                yield path.partition(":")[0], attribute.checkpoint_key, node_id
