@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
@@ -16,7 +16,7 @@ from trainer.errors import UsageError
 __all__ = ["config_from_flags", "define", "parse", "wants_traceback"]
 
 _FLAGS = flags.FLAGS
-_DEFINE = {
+_DEFINE: dict[str, Callable[..., Any]] = {
     "str": flags.DEFINE_string,
     "int": flags.DEFINE_integer,
     "float": flags.DEFINE_float,
@@ -53,6 +53,9 @@ def parse(
         rest = flag_values(list(argv))
     except flags.Error as error:
         _exit_usage(_explain(" ".join(str(error).split())))
+    if not _FLAGS["verbosity"].present:
+        # absl's default shows the notes of every library that logs with it.
+        absl_logging.set_verbosity(absl_logging.WARNING)
     if len(rest) > 1:
         _exit_usage(
             f"{rest[1]!r}: not a flag; every option is written"
@@ -104,7 +107,7 @@ def config_from_flags(
       UsageError: a value is not legal, or a flag is given that the stage does
         not read.
     """
-    values = {name: flag_values[name].value for name in FIELDS}
+    values: dict[str, Any] = {n: flag_values[n].value for n in FIELDS}
     given = frozenset(name for name in FIELDS if flag_values[name].present)
     config = Config(**values)
     check_given(config.stage, given)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-# TensorFlow's start-up notes would hide the one line that matters.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import flags  # noqa: E402
-from trainer.config import EVALUATE  # noqa: E402
-from trainer.errors import TrainerError  # noqa: E402
+import flags
+from trainer.config import EVALUATE
+from trainer.errors import TrainerError
+from trainer.quiet import native_notes_hidden
 
 
 def main(argv: list[str]) -> None:
@@ -18,7 +15,11 @@ def main(argv: list[str]) -> None:
     del argv  # The parser has refused what is not a flag.
     try:
         config, given = flags.config_from_flags()
-        from trainer import run  # TensorFlow, only once the flags are legal.
+        # TensorFlow starts only once the flags are legal.
+        with native_notes_hidden(not flags.wants_traceback()):
+            from trainer import devices, run
+
+            devices.discover()
 
         if config.stage == EVALUATE:
             run.evaluate(config, given)

@@ -14,6 +14,11 @@ from trainer.errors import UsageError
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
+def discover() -> None:
+    """Lets TensorFlow find the devices, and write its notes about them."""
+    tf.config.list_physical_devices()
+
+
 def configure(logical_cpus: int) -> None:
     """Sets up the devices; must run before TensorFlow uses any.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.data.manifest import Manifest, build_manifest
+from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError
 from trainer.model.architectures import model_from_architecture
 from trainer.model.backbones import (
@@ -43,6 +44,7 @@ def prepare(config: Config) -> Request:
     Raises:
       UsageError: wrong from the flags alone.
     """
+    check_dataset(config.dataset)
     backbone = find_backbone(config.backbone)
     config = config.resolved(backbone.image_px)
     backbone_args = parse_backbone_args(config.backbone_args)

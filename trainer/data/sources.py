@@ -27,25 +27,35 @@ def open_source(
       UsageError: there is no such folder or TFDS data set.
       TrainerError: it is there, and cannot be used as it is.
     """
+    check_dataset(dataset)
+    path = os.path.expanduser(dataset)
+    if os.path.isdir(path):
+        return open_folder(path, dataset=dataset, test_fraction=test_fraction)
+    return open_tfds(
+        dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
+    )
+
+
+def check_dataset(dataset: str) -> None:
+    """Refuses what can be neither a folder nor a TFDS name; reads nothing.
+
+    Raises:
+      UsageError: it names a path that is no folder.
+    """
     if not dataset:
         raise UsageError(
             f"--dataset: not given; give {LAYOUTS} or a TFDS name, such as"
             " tf_flowers"
         )
     path = os.path.expanduser(dataset)
-    if os.path.isdir(path):
-        return open_folder(path, dataset=dataset, test_fraction=test_fraction)
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not os.path.isdir(path):
         what = "a file" if os.path.isfile(path) else "not a folder"
         raise UsageError(f"--dataset={dataset!r}: {what}; give {LAYOUTS}")
-    if _is_path(dataset):
+    if not os.path.isdir(path) and _is_path(dataset):
         raise UsageError(
             f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
             " TFDS name"
         )
-    return open_tfds(
-        dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
-    )
 
 
 def _is_path(dataset: str) -> bool:
