@@ -1,0 +1,212 @@
+"""Accuracy of this trainer beside Keras 3 `fit`, on the same photos.
+
+    python -m benchmarks.accuracy --dataset=FOLDER --weights=FILE \\
+        --backbone=MobileNetV2 --backbone_args=alpha=0.35 \\
+        --recipes=10+10,100+100 --seeds=3 --workdir=OUT
+
+A recipe is HEAD[+FINETUNE][:noaugment], percentages of the training photos:
+`10` trains a head on 10 %, `10+100` then fine-tunes on 100 %. Each recipe runs
+once a seed in this trainer, in `fit` as the tutorials write it, and in `fit`
+with the base really in inference mode, each in a process of its own. Which
+photos a percentage means is read from this trainer's manifest, so all three
+train on the same ones. What is already in OUT is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Recipe", "main", "parse_recipe", "table"]
+
+OURS, WRITTEN, WRAPPED = "this trainer", "fit, as written", "fit, wrapped"
+SIDES = (OURS, WRITTEN, WRAPPED)
+_MODES = {WRITTEN: "as_written", WRAPPED: "wrapped"}
+_RECIPE = re.compile(r"([\d.]+)(?:\+([\d.]+))?(:noaugment)?")
+
+
+class Recipe(NamedTuple):
+    """What is trained: a head, then perhaps the last layers too."""
+
+    head_pct: float
+    finetune_pct: float | None
+    augment: bool
+
+    def rows(self) -> list[str]:
+        """Names of the figures that it gives, in order."""
+        plain = "" if self.augment else ", no augmentation"
+        names = [f"feature_extract {self.head_pct:g} %{plain}"]
+        if self.finetune_pct is not None:
+            after = (
+                f" after {names[0]}"
+                if self.finetune_pct != self.head_pct
+                else plain
+            )
+            names.append(f"finetune {self.finetune_pct:g} %{after}")
+        return names
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Reads HEAD[+FINETUNE][:noaugment]."""
+    match = _RECIPE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: not HEAD[+FINETUNE][:noaugment], such as 10+100"
+        )
+    head, finetune, plain = match.groups()
+    return Recipe(
+        float(head), float(finetune) if finetune else None, plain is None
+    )
+
+
+def _run(command: list[str], log: Path) -> None:
+    with log.open("w") as stream:
+        subprocess.run(
+            command, check=True, stdout=stream, stderr=subprocess.STDOUT
+        )
+
+
+def _ours(
+    recipe: Recipe, seed: int, folder: Path, args: argparse.Namespace
+) -> list[float]:
+    """Test accuracy after each stage; leaves its workdirs in `folder`."""
+    shared = [
+        f"--dataset={args.dataset}",
+        f"--weights={args.weights}",
+        f"--backbone={args.backbone}",
+        f"--backbone_args={args.backbone_args}",
+        f"--image_size={args.image_size}",
+        f"--seed={seed}",
+        f"--augment={recipe.augment}",
+    ]
+    workdirs: list[Path] = []
+    for stage, pct in (
+        ("feature_extract", recipe.head_pct),
+        ("finetune", recipe.finetune_pct),
+    ):
+        if pct is None:
+            continue
+        workdir = folder / stage
+        start = [f"--init_from={workdirs[0]}"] if workdirs else []
+        command = [sys.executable, "main.py", f"--stage={stage}"]
+        command += [f"--data_pct={pct}", f"--workdir={workdir}"]
+        _run(command + shared + start, folder / f"{stage}.log")
+        workdirs.append(workdir)
+    return [
+        json.loads((workdir / "result.json").read_text())["test_accuracy"]
+        for workdir in workdirs
+    ]
+
+
+def _photo_list(workdir: Path) -> Path:
+    """A file that names the training photos of a run of this trainer."""
+    manifest = json.loads((workdir / "manifest.json").read_text())
+    file = workdir / "train_list.txt"
+    file.write_text("\n".join(manifest["train_ids"]) + "\n")
+    return file
+
+
+def _fit(
+    side: str, recipe: Recipe, seed: int, folder: Path, args: argparse.Namespace
+) -> list[float]:
+    """Test accuracy of `fit` after each stage, on this trainer's photos."""
+    out = folder / f"{_MODES[side]}.json"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.keras_fit",
+        f"--dataset={args.dataset}",
+        f"--weights={args.weights}",
+        f"--backbone={args.backbone}",
+        f"--backbone_args={args.backbone_args}",
+        f"--image_size={args.image_size}",
+        f"--seed={seed}",
+        f"--inference_mode={_MODES[side]}",
+        f"--train_list={_photo_list(folder / 'feature_extract')}",
+        f"--json={out}",
+    ]
+    if recipe.finetune_pct is None:
+        command.append("--epochs=0")
+    else:
+        photos = _photo_list(folder / "finetune")
+        command += [f"--finetune_list={photos}", "--finetune_pct=100"]
+    if not recipe.augment:
+        command.append("--noaugment")
+    _run(command, folder / f"{_MODES[side]}.log")
+    stages = json.loads(out.read_text())["stages"]
+    return [figures["test_accuracy"] for figures in stages.values()]
+
+
+def table(figures: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown: a row a stage, a column a side, mean and each seed.
+
+    Args:
+      figures: row -> side -> test accuracy by seed.
+    """
+    lines = [
+        f"| | {' | '.join(SIDES)} |",
+        f"|---|{'---|' * len(SIDES)}",
+    ]
+    for row, sides in figures.items():
+        cells = []
+        for side in SIDES:
+            values = sides.get(side, [])
+            each = " ".join(f"{value:.3f}" for value in values)
+            mean = f"**{statistics.mean(values):.3f}**" if values else "-"
+            cells.append(f"{mean} ({each})" if len(values) > 1 else mean)
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="accuracy", allow_abbrev=False)
+    add = parser.add_argument
+    add("--dataset", type=Path, required=True, help="train/CLASS, test/CLASS")
+    add("--weights", type=Path, required=True, help="of the backbone, no top")
+    add("--workdir", type=Path, required=True, help="folder for what is run")
+    add("--backbone", default="EfficientNetB0")
+    add("--backbone_args", default="", help="NAME=VALUE")
+    add("--image_size", type=int, default=224, help="pixels")
+    add("--recipes", default="10+10,100+100", help="separated by commas")
+    add("--seeds", type=int, default=3, help="how many, from 0 on")
+    add("--sides", default=",".join(_MODES.values()), help="of Keras fit")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what is missing, and prints the table after each seed."""
+    args = _parse(argv)
+    recipes = [parse_recipe(text) for text in args.recipes.split(",")]
+    wanted = [s for s in SIDES if s == OURS or _MODES[s] in args.sides]
+    figures: dict[str, dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for seed in range(args.seeds):
+        for recipe in recipes:
+            name = "_".join(str(part) for part in recipe)
+            folder = args.workdir / f"seed{seed}" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for side in wanted:
+                done = folder / f"{side.replace(' ', '_')}.accuracy.json"
+                if not done.exists():
+                    values = (
+                        _ours(recipe, seed, folder, args)
+                        if side == OURS
+                        else _fit(side, recipe, seed, folder, args)
+                    )
+                    done.write_text(json.dumps(values))
+                values = json.loads(done.read_text())
+                for row, value in zip(recipe.rows(), values, strict=True):
+                    figures[row][side].append(value)
+        print(f"\nafter {seed + 1} of {args.seeds} seeds\n{table(figures)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
