@@ -255,7 +255,7 @@ def test_more_epochs_go_on_from_the_end(photos, tmp_path):
 
 
 def test_finetune_goes_on_from_a_feature_extract_in_the_workdir(
-    photos, finished, tmp_path
+    photos, finished, tmp_path, capsys
 ):
     workdir, result = finished
     steps = tmp_path / "steps"
@@ -266,6 +266,14 @@ def test_finetune_goes_on_from_a_feature_extract_in_the_workdir(
     assert_same_arrays(weights(workdir, "finetune"), weights(steps, "finetune"))
     kept = lines(steps, "metrics.jsonl")
     assert kept == lines(workdir, "metrics.jsonl")
+
+    # Asking for the feature_extract again must not undo what came after it.
+    capsys.readouterr()
+    train(photos, steps, stage="feature_extract", epochs=2)
+    assert "this run is complete" in capsys.readouterr().out
+    assert lines(steps, "metrics.jsonl") == kept
+    with pytest.raises(TrainerError, match="--epochs=3: .* has started from"):
+        train(photos, steps, stage="feature_extract", epochs=3)
 
 
 def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):

@@ -33,6 +33,7 @@ from trainer.train.start import (
     check_same_run,
     check_warm_start,
     find_start,
+    finished_stage,
     run_record,
 )
 from trainer.training_run import TrainingRun
@@ -41,7 +42,6 @@ from trainer.workdir import (
     CONFIG,
     EVALUATION,
     MANIFEST,
-    RESULT,
     Workdir,
 )
 
@@ -97,16 +97,11 @@ def train(config: Config) -> None:
 
 def _is_complete(workdir: Workdir, config: Config) -> bool:
     """Says so where the run has nothing left to do."""
-    result = workdir.read_json(RESULT)
-    if (
-        result is None
-        or result["stage"] != config.stage
-        or result["epochs"] < config.epochs
-    ):
+    result = finished_stage(workdir, config)
+    if result is None:
         return False
-    print("this run is complete; its result.json says:")
-    assert config.workdir is not None
-    print("\n".join(result_lines(result, config.workdir)))
+    print("this run is complete; its figures:")
+    print("\n".join(result_lines(result, workdir.path)))
     return True
 
 

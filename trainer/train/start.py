@@ -16,7 +16,7 @@ from trainer.config import (
 )
 from trainer.errors import TrainerError
 from trainer.train.checkpoints import checkpoint_step, find_checkpoint
-from trainer.workdir import CONFIG, MANIFEST, Workdir
+from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 
 # What a finetune must share with the feature_extract it goes on from.
 _SAME_START = (
@@ -54,6 +54,32 @@ def run_record(
 def stage_marker(stage: str) -> str:
     """The file that a finished stage leaves in its workdir."""
     return f"checkpoints/{stage}/result.json"
+
+
+def finished_stage(
+    workdir: Workdir, config: Config
+) -> dict[str, Any] | None:
+    """The figures of the stage asked for, if all its epochs are done.
+
+    Raises:
+      TrainerError: more epochs are asked of a feature_extract that a finetune
+        in the same workdir has started from.
+    """
+    marker = workdir.read_json(stage_marker(config.stage))
+    followed = find_checkpoint(workdir, FINETUNE, "last") is not None
+    if marker is None:
+        return None
+    if marker["epochs"] >= config.epochs:
+        # A finetune killed between the marker and result.json is not done.
+        done = config.stage == FEATURE_EXTRACT or workdir.read_json(RESULT)
+        return marker if done else None
+    if config.stage == FEATURE_EXTRACT and followed:
+        raise TrainerError(
+            f"--epochs={config.epochs}: the feature_extract in"
+            f" {workdir.path} is complete after {marker['epochs']}, and the"
+            " finetune there has started from it; give another --workdir"
+        )
+    return None
 
 
 def differences(
