@@ -54,12 +54,60 @@ class Classifier:
         Returns:
           float32 (batch, classes).
         """
+        return self._call(variables, values, images, training=False)[0]
+
+    def logits_and_updates(
+        self,
+        variables: Sequence[keras.Variable],
+        values: Sequence[tf.Tensor],
+        images: tf.Tensor,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The forward pass with every layer in training mode.
+
+        BatchNorm normalises with the statistics of the batch; dropout and
+        stochastic depth are on. For training from scratch only: no stage of
+        a run calls it.
+
+        Args:
+          variables: as `logits` takes them.
+          values: likewise.
+          images: likewise.
+
+        Returns:
+          What `logits` returns, and the new value of each variable that the
+          pass itself updates (moving statistics, seeds), by key.
+        """
+        logits, scope = self._call(variables, values, images, training=True)
+        updates = {
+            key: scope.get_current_value(variable)
+            for key, variable in self.variables.items()
+            if not variable.trainable
+        }
+        given = {
+            id(variable): value
+            for variable, value in zip(variables, values, strict=True)
+        }
+        return logits, {
+            key: value
+            for key, value in updates.items()
+            if value is not given[id(self.variables[key])]
+        }
+
+    def _call(
+        self,
+        variables: Sequence[keras.Variable],
+        values: Sequence[tf.Tensor],
+        images: tf.Tensor,
+        *,
+        training: bool,
+    ) -> tuple[tf.Tensor, keras.StatelessScope]:
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
         # Keras reads the given values in this scope, and no variable: what
         # XLA compiles may not touch the variables of a mirrored model.
-        with keras.StatelessScope(state_mapping=mapping):
-            return self.model(inputs, training=False)
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            # Keras overrides the False recorded in the model by `training`.
+            return self.model(inputs, training=training), scope
 
 
 def make_classifier(

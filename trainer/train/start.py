@@ -56,9 +56,7 @@ def stage_marker(stage: str) -> str:
     return f"checkpoints/{stage}/result.json"
 
 
-def finished_stage(
-    workdir: Workdir, config: Config
-) -> dict[str, Any] | None:
+def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
     """The figures of the stage asked for, if all its epochs are done.
 
     Raises:

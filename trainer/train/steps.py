@@ -30,14 +30,21 @@ class StepOutput(NamedTuple):
         all replicas add up to the whole.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
+      updates: new values of variables that the forward pass itself changes,
+        by key; empty in inference mode.
     """
 
     gradients: list[tf.Tensor]
     sums: dict[str, tf.Tensor]
+    updates: dict[str, tf.Tensor]
 
 
 def make_train_step(
-    classifier: Classifier, plan: FreezePlan, *, kernel: str
+    classifier: Classifier,
+    plan: FreezePlan,
+    *,
+    kernel: str,
+    from_scratch: bool = False,
 ) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch, tf.Tensor], StepOutput]:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
 
@@ -48,6 +55,8 @@ def make_train_step(
       classifier: what to train.
       plan: its keys give the order of the two lists of values.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
+      from_scratch: runs every layer in training mode, BatchNorm included. No
+        stage of a run does that; it is for making weights to start from.
     """
     variables = [
         classifier.variables[key] for key in plan.trainable + plan.frozen
@@ -64,7 +73,14 @@ def make_train_step(
             images = warp(images, batch["matrices"], kernel=kernel)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
-            logits = classifier.logits(variables, trainable + frozen, images)
+            values = trainable + frozen
+            updates: dict[str, tf.Tensor] = {}
+            if from_scratch:
+                logits, updates = classifier.logits_and_updates(
+                    variables, values, images
+                )
+            else:
+                logits = classifier.logits(variables, values, images)
             losses = _losses(logits, batch["labels"]) * batch["mask"]
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that rounding is that of a mean.
@@ -79,6 +95,7 @@ def make_train_step(
                 "correct": tf.reduce_sum(_correct(logits, batch)),
                 "count": tf.reduce_sum(batch["mask"]),
             },
+            updates,
         )
 
     return train_step
@@ -147,6 +164,7 @@ def make_train_function(
     *,
     clip_global_norm: float | None,
     xla: bool,
+    from_scratch: bool = False,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """A function that runs a number of training steps in one graph call.
 
@@ -158,10 +176,14 @@ def make_train_function(
       clip_global_norm: bound on the norm of the gradient of the mean loss
         over the global batch; None does not clip.
       xla: whether to compile the pure step.
+      from_scratch: see `make_train_step`.
     """
     kernel = "gather" if xla else "projective"
     step = tf.function(
-        make_train_step(classifier, plan, kernel=kernel), jit_compile=xla
+        make_train_step(
+            classifier, plan, kernel=kernel, from_scratch=from_scratch
+        ),
+        jit_compile=xla,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
     frozen = [classifier.variables[key] for key in plan.frozen]
@@ -182,6 +204,10 @@ def make_train_function(
         largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in gradients])
         # Keras sums over the replicas once more when it applies.
         optimizer.apply([g / replicas for g in gradients], trainable)
+        for key, value in output.updates.items():
+            if value.dtype.is_floating:
+                value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+            classifier.variables[key].value.assign(value)
         return {**sums, "gradient_norm": norm}, largest
 
     names = ("loss", "correct", "count", "gradient_norm")
