@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import flags
-from trainer.config import EVALUATE
+from trainer.config import EVALUATE, EXPORT, PREDICT
 from trainer.errors import TrainerError
 from trainer.quiet import native_notes_hidden
 
@@ -17,12 +18,17 @@ def main(argv: list[str]) -> None:
         config, given = flags.config_from_flags()
         # TensorFlow starts only once the flags are legal.
         with native_notes_hidden(not flags.wants_traceback()):
-            from trainer import devices, run
+            from trainer import devices, run, use
 
             devices.discover()
 
-        if config.stage == EVALUATE:
-            run.evaluate(config, given)
+        users = {
+            EVALUATE: use.evaluate,
+            PREDICT: use.predict,
+            EXPORT: use.export,
+        }
+        if config.stage in users:
+            users[config.stage](config, given)
         elif config.dry_run:
             run.dry_run(config)
         else:
@@ -32,6 +38,10 @@ def main(argv: list[str]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except BrokenPipeError:
+        # Who reads the output has seen enough; say nothing more to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print(
             "stopped; the same command goes on from the last checkpoint",

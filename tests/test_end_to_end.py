@@ -17,8 +17,8 @@ from tests.runs import assert_same_arrays, lines, small, train, weights
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.prepare import new_classifier, prepare
-from trainer.run import evaluate
 from trainer.train import checkpoints
+from trainer.use import evaluate
 
 pytestmark = pytest.mark.slow
 

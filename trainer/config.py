@@ -21,8 +21,12 @@ from trainer.unfreeze import parse_unfreeze
 FEATURE_EXTRACT = "feature_extract"
 FINETUNE = "finetune"
 EVALUATE = "evaluate"
-STAGES = (FEATURE_EXTRACT, FINETUNE, EVALUATE)
+PREDICT = "predict"
+EXPORT = "export"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
+USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.
+STAGES = TRAINING_STAGES + USING_STAGES
+_DATA_STAGES = (*TRAINING_STAGES, EVALUATE, EXPORT)
 
 # What a change of a field does to a run: RESULT changes its figures,
 # NUMERICS only their last bits, FREE nothing that is kept.
@@ -65,8 +69,8 @@ class Config:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train a head on the frozen backbone, fine-tune, or"
-        " evaluate what a workdir holds.",
+        "What to do: train a head on the frozen backbone, or fine-tune; or"
+        " evaluate, predict with or export what a workdir holds.",
         choices=STAGES,
     )
     dataset: str = _flag(
@@ -75,9 +79,13 @@ class Config:
         "A folder (train/CLASS/*.jpg beside test/ or val/, or CLASS/*.jpg"
         " alone), a TFDS name such as tf_flowers, or food10: ten classes of"
         " TFDS food101.",
+        stages=_DATA_STAGES,
     )
     tfds_data_dir: str | None = _flag(
-        None, FREE, "Where TFDS keeps its data; TFDS's own default if unset."
+        None,
+        FREE,
+        "Where TFDS keeps its data; TFDS's own default if unset.",
+        stages=_DATA_STAGES,
     )
     data_pct: float = _flag(
         100.0,
@@ -99,6 +107,7 @@ class Config:
         "What to do about a picture that cannot be read: stop before training"
         " or leave it out.",
         choices=("fail", "skip"),
+        stages=_DATA_STAGES,
     )
     backbone: str = _flag(
         "EfficientNetB0",
@@ -135,7 +144,10 @@ class Config:
         stages=TRAINING_STAGES,
     )
     batch_size: int = _flag(
-        32, RESULT, "Examples a step, over all replicas together."
+        32,
+        RESULT,
+        "Examples a step, over all replicas together.",
+        stages=(*TRAINING_STAGES, EVALUATE, PREDICT),
     )
     epochs: int = _flag(
         5,
@@ -218,9 +230,30 @@ class Config:
     checkpoint: str = _flag(
         "last",
         FREE,
-        "Which checkpoint of the workdir to evaluate.",
+        "Which checkpoint of the workdir to use.",
         choices=("last", "best"),
-        stages=(EVALUATE,),
+        stages=USING_STAGES,
+    )
+    inputs: str | None = _flag(
+        None,
+        FREE,
+        "What to predict: a picture, a folder, a glob in quotes, or - for a"
+        " list of paths on standard input.",
+        stages=(PREDICT,),
+    )
+    output: str | None = _flag(
+        None,
+        FREE,
+        "Where predictions go, a CSV file (standard output if unset), or where"
+        " the export goes, a folder (WORKDIR/export if unset).",
+        stages=(PREDICT, EXPORT),
+    )
+    top_k: int | None = _flag(
+        None,
+        FREE,
+        "Classes a prediction names, the most probable first; 5, or all where"
+        " there are fewer, if unset.",
+        stages=(PREDICT,),
     )
     checkpoint_every_steps: int = _flag(
         0,
@@ -253,6 +286,7 @@ class Config:
         NUMERICS,
         "Compile the step with XLA; auto does so on accelerators.",
         choices=("auto", "on", "off"),
+        stages=(*TRAINING_STAGES, EVALUATE, PREDICT),
     )
     strategy: str = _flag(
         "auto",
@@ -260,12 +294,14 @@ class Config:
         "How to use the devices; auto mirrors over several GPUs, else takes"
         " one device.",
         choices=("auto", "one_device", "mirrored"),
+        stages=(*TRAINING_STAGES, EVALUATE),
     )
     logical_cpus: int = _flag(
         1,
         NUMERICS,
         "Split the CPU into this many devices, to try --strategy=mirrored"
         " without GPUs.",
+        stages=(*TRAINING_STAGES, EVALUATE),
     )
     dry_run: bool = _flag(
         False,
@@ -281,16 +317,21 @@ class Config:
             check_choice(name, value, field.metadata["choices"])
             check_range(name, value, field.default)
         parse_unfreeze(self.unfreeze)
-        if self.stage != EVALUATE and not self.dataset:
+        if self.stage in TRAINING_STAGES and not self.dataset:
             raise UsageError(
                 "--dataset='': no data named; give a folder of photos"
                 " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
                 " tf_flowers, or food10"
             )
-        if self.stage == EVALUATE and not self.workdir:
+        if self.stage in USING_STAGES and not self.workdir:
             raise UsageError(
-                "--workdir='': --stage=evaluate needs the workdir of the run"
-                " to evaluate; give --workdir=FOLDER"
+                f"--workdir='': --stage={self.stage} needs the workdir of the"
+                f" run to {self.stage}; give --workdir=FOLDER"
+            )
+        if self.stage == PREDICT and not self.inputs:
+            raise UsageError(
+                "--inputs='': --stage=predict needs pictures; give a file, a"
+                " folder, a glob in quotes, or - for a list on standard input"
             )
 
     def resolved(self, image_px: int) -> Config:

@@ -140,11 +140,15 @@ def stored_classifier(
             f"{workdir.file(BACKBONE)}: missing; restore it, or start in"
             " another --workdir"
         )
+    architecture = stored["architecture"]
+    if config.precision == "float32":
+        # A run in bfloat16 can be used, and has to be exported, in float32.
+        architecture = architecture.replace("mixed_bfloat16", "float32")
     keras.utils.clear_session()
     devices.set_precision(config.precision)
     with strategy.scope():
         return make_classifier(
-            model_from_architecture(stored["architecture"]),
+            model_from_architecture(architecture),
             pixels=stored["pixels"],
             num_classes=num_classes,
             seed=config.seed,

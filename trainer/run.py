@@ -1,14 +1,12 @@
-"""One run from its configuration to its result: what main.py dispatches to."""
+"""Training, from a configuration to a result."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from trainer import devices
-from trainer.config import FEATURE_EXTRACT, FIELDS, NUMERICS, Config
+from trainer.config import FIELDS, NUMERICS, Config
 from trainer.data.manifest import Manifest
-from trainer.errors import TrainerError
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
@@ -20,13 +18,8 @@ from trainer.prepare import (
     read_manifest,
     stored_classifier,
 )
-from trainer.results.evaluate import Evaluator
-from trainer.results.report import per_class_lines, plan_lines, result_lines
-from trainer.train.checkpoints import (
-    checkpoint_step,
-    find_checkpoint,
-    restore_variables,
-)
+from trainer.results.report import plan_lines, result_lines
+from trainer.train.checkpoints import restore_variables
 from trainer.train.start import (
     Start,
     changed_numerics,
@@ -40,7 +33,6 @@ from trainer.training_run import TrainingRun
 from trainer.workdir import (
     BACKBONE,
     CONFIG,
-    EVALUATION,
     MANIFEST,
     Workdir,
 )
@@ -162,67 +154,3 @@ def _remember(
 def _warn(workdir: Workdir, text: str) -> None:
     print(f"warning: {text}", flush=True)
     workdir.event("warning", text=text)
-
-
-def evaluate(config: Config, given: frozenset[str]) -> None:
-    """Evaluates a checkpoint of a workdir on its final split.
-
-    Args:
-      config: with stage evaluate.
-      given: names of the flags given explicitly; of the others, the run's own
-        values hold.
-    """
-    assert config.workdir is not None
-    workdir = Workdir(config.workdir)
-    workdir.require("workdir")
-    stored = workdir.read_json(CONFIG)
-    stages = [s for s in ("finetune", FEATURE_EXTRACT)
-              if find_checkpoint(workdir, s, config.checkpoint)]  # fmt: skip
-    if stored is None or not stages:
-        raise TrainerError(
-            f"--workdir={config.workdir!r}: holds no checkpoint; train there"
-            " first, or give the workdir of a run that has saved one"
-        )
-    run = Config.from_json(stored["config"])
-    run = dataclasses.replace(
-        run, **{name: getattr(config, name) for name in given - {"stage"}}
-    )
-    devices.configure(run.logical_cpus)
-    strategy = devices.make_strategy(
-        run.strategy, run.batch_size, run.logical_cpus
-    )
-    manifest = read_manifest(run, workdir.read_json(MANIFEST))
-    names = tuple((workdir.read_json(MANIFEST) or {}).get("class_names", ()))
-    if manifest.class_names != names:
-        raise TrainerError(
-            f"--dataset={run.dataset!r}: its classes are"
-            f" {list(manifest.class_names)}, the run's are {list(names)};"
-            " give data of the same classes"
-        )
-    classifier = stored_classifier(workdir, run, strategy, len(names))
-    path = find_checkpoint(workdir, stages[0], config.checkpoint)
-    assert path is not None
-    restore_variables(path, classifier.variables)
-    evaluator = Evaluator(
-        strategy,
-        classifier,
-        names,
-        batch_size=run.batch_size,
-        xla=devices.use_xla(run.xla),
-    )
-    figures = {
-        "stage": stages[0],
-        "checkpoint": config.checkpoint,
-        "step": checkpoint_step(path),
-        "dataset": run.dataset,
-        "final_split": manifest.final_split,
-        **evaluator.evaluate(manifest.final).to_json(),
-    }
-    workdir.write_json(EVALUATION, figures)
-    print(
-        f"{stages[0]} at step {figures['step']} ({config.checkpoint}),"
-        f" {manifest.final_split} split, {figures['test_examples']} examples:"
-        f" loss {figures['test_loss']:.4f},"
-        f" accuracy {figures['test_accuracy']:.4f}"
-    )
-    print("\n".join(per_class_lines(figures)))

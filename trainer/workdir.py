@@ -27,6 +27,7 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 EVALUATION = "evaluation.json"
+EXPORT_FOLDER = "export"
 
 
 class Workdir:

@@ -194,7 +194,7 @@ def _look(
         found.st_mtime_ns,
     ):
         return earlier
-    encoded = _read(samples, row)
+    encoded = read_encoded_image(samples, row)
     if encoded is None:
         return f"the record has no image {samples.record_image_key!r}"
     return what_is_wrong(encoded) or CheckedFile(
@@ -204,7 +204,7 @@ def _look(
     )
 
 
-def _read(samples: Samples, row: int) -> bytes | None:
+def read_encoded_image(samples: Samples, row: int) -> bytes | None:
     """The encoded image; None if the record has none."""
     length = int(samples.lengths[row])
     with open(samples.paths[row], "rb") as stream:

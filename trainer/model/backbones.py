@@ -253,6 +253,27 @@ def preprocess(images: tf.Tensor, pixels: str) -> tf.Tensor:
     raise ValueError(f"pixels={pixels!r}: not raw, tf, torch or caffe")
 
 
+def preprocessing_layers(pixels: str) -> list[Callable[[Any], Any]]:
+    """`preprocess` as Keras operations, to be called one after the other."""
+    if pixels == TF:
+        return [keras.layers.Rescaling(1 / 127.5, offset=-1.0)]
+    if pixels == TORCH:
+        pairs = list(zip(_TORCH_MEAN, _TORCH_STD, strict=True))
+        return [
+            keras.layers.Rescaling(
+                [1 / (255 * std) for _, std in pairs],
+                offset=[-mean / std for mean, std in pairs],
+            )
+        ]
+    if pixels == CAFFE:
+        offset = [-mean for mean in _CAFFE_MEAN_BGR]
+        return [
+            lambda images: keras.ops.flip(images, axis=-1),
+            keras.layers.Rescaling([1.0] * 3, offset=offset),
+        ]
+    return []
+
+
 def build_backbone(
     name: str, backbone_args: Mapping[str, Any], image_px: int, *, form: str
 ) -> keras.Model:

@@ -1,0 +1,191 @@
+"""Predictions for files: class names and probabilities, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TextIO
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.decode import decode_image, resize
+from trainer.data.folder import SUFFIXES
+from trainer.data.formats import what_is_wrong
+from trainer.data.samples import printable
+from trainer.errors import UsageError
+from trainer.model.classifier import Classifier
+
+# Batches that are read while one is computed.
+_READ_AHEAD = 2
+_DIGITS = 6
+
+
+class Prediction(NamedTuple):
+    """What is said of one file.
+
+    Attributes:
+      path: as it was given.
+      probabilities: float32 (classes,), which add up to 1; None where the
+        file cannot be read.
+      error: why it cannot; empty where it can.
+    """
+
+    path: str
+    probabilities: np.ndarray | None
+    error: str
+
+
+def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
+    """The files that `--inputs` means.
+
+    Args:
+      inputs: a file; a folder, searched with all below it; a glob, in which
+        `**` stands for any depth; or `-`, a path a line on standard input.
+      stdin: where that list is read.
+
+    Returns:
+      Paths; sorted, but in the given order for a list. Of folders, the
+      pictures by their suffix, hidden ones left out; else whatever is named.
+
+    Raises:
+      UsageError: there is none.
+    """
+    if inputs == "-":
+        found = [line.rstrip("\n") for line in stdin if line.strip()]
+    elif os.path.lexists(os.path.expanduser(inputs)):
+        found = list(_below(os.path.expanduser(inputs)))
+    else:
+        matches = glob.glob(os.path.expanduser(inputs), recursive=True)
+        found = sorted({p for match in matches for p in _below(match)})
+    if not found:
+        raise UsageError(
+            f"--inputs={inputs!r}: no such file; give a picture, a folder of"
+            " pictures, a glob such as 'photos/*.jpg' in quotes, or - for a"
+            " list on standard input"
+        )
+    return found
+
+
+def _below(path: str) -> Iterator[str]:
+    """The path itself, or the pictures below the folder that it is."""
+    if not os.path.isdir(path):
+        yield path
+        return
+    for folder, names, files in os.walk(path):
+        names[:] = sorted(n for n in names if not n.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield os.path.join(folder, name)
+
+
+class Predictor:
+    """A classifier as it stands, applied to files."""
+
+    def __init__(
+        self, classifier: Classifier, *, batch_size: int, xla: bool
+    ) -> None:
+        """Args:
+        classifier: holds the weights.
+        batch_size: files in one pass; the figures do not depend on it.
+        xla: whether to compile the pass.
+        """
+        self._batch_size, self._image_px = batch_size, classifier.image_px
+        variables = list(classifier.variables.values())
+        forward = tf.function(
+            lambda values, images: tf.nn.softmax(
+                classifier.logits(variables, values, images)
+            ),
+            jit_compile=xla,
+        )
+        values = [tf.convert_to_tensor(v.value) for v in variables]
+        self._forward = lambda images: forward(values, images).numpy()
+
+    def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
+        """One prediction a path, in order; a bad file does not end it."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pending: deque[list[Future[np.ndarray | str]]] = deque()
+            starts = range(0, len(paths), self._batch_size)
+            for number, start in enumerate(starts):
+                chunk = paths[start : start + self._batch_size]
+                pending.append([pool.submit(self._read, p) for p in chunk])
+                if number >= _READ_AHEAD:
+                    yield from self._batch(
+                        paths, starts[number - _READ_AHEAD], pending.popleft()
+                    )
+            for start in starts[max(0, len(starts) - len(pending)) :]:
+                yield from self._batch(paths, start, pending.popleft())
+
+    def _read(self, path: str) -> np.ndarray | str:
+        """float32 (px, px, 3) in 0..255, or why there is none."""
+        try:
+            with open(path, "rb") as stream:
+                encoded = stream.read()
+        except (OSError, ValueError) as error:  # A NUL byte is a ValueError.
+            return f"cannot be read ({getattr(error, 'strerror', error)})"
+        wrong = what_is_wrong(encoded)
+        if wrong is not None:
+            return wrong
+        return resize(decode_image(tf.constant(encoded)), self._image_px)
+
+    def _batch(
+        self,
+        paths: Sequence[str],
+        start: int,
+        futures: Sequence[Future[np.ndarray | str]],
+    ) -> Iterator[Prediction]:
+        read = [future.result() for future in futures]
+        good = [image for image in read if not isinstance(image, str)]
+        # One shape for all batches, so that one graph serves them.
+        side = self._image_px
+        images = np.zeros((self._batch_size, side, side, 3), np.float32)
+        if good:
+            images[: len(good)] = good
+            probabilities = iter(self._forward(images))
+        for offset, image in enumerate(read):
+            path = paths[start + offset]
+            if isinstance(image, str):
+                yield Prediction(path, None, image)
+            else:
+                yield Prediction(path, next(probabilities), "")
+
+
+def csv_header(top_k: int) -> list[str]:
+    """file, class_1, probability_1 ... class_k, probability_k, error."""
+    pairs = ((f"class_{k}", f"probability_{k}") for k in range(1, top_k + 1))
+    return ["file", *(name for pair in pairs for name in pair), "error"]
+
+
+def csv_row(
+    prediction: Prediction, class_names: Sequence[str], top_k: int
+) -> list[str]:
+    """The row of one file, the most probable class first."""
+    cells: list[str] = []
+    if prediction.probabilities is not None:
+        ranks = np.argsort(-prediction.probabilities, kind="stable")[:top_k]
+        for label in ranks:
+            probability = prediction.probabilities[label]
+            cells += [class_names[label], f"{probability:.{_DIGITS}f}"]
+    cells += [""] * (2 * top_k - len(cells))
+    return [printable(prediction.path), *cells, prediction.error]
+
+
+def write_csv(
+    predictions: Iterator[Prediction],
+    stream: TextIO,
+    class_names: Sequence[str],
+    top_k: int,
+) -> int:
+    """Writes a header and a row a file; returns how many were bad."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(csv_header(top_k))
+    bad = 0
+    for prediction in predictions:
+        writer.writerow(csv_row(prediction, class_names, top_k))
+        bad += prediction.probabilities is None
+    return bad

@@ -1,0 +1,105 @@
+"""What a workdir holds after training: a classifier to evaluate and to use."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from trainer import devices
+from trainer.config import (
+    EVALUATE,
+    EXPORT,
+    FEATURE_EXTRACT,
+    FINETUNE,
+    Config,
+)
+from trainer.errors import TrainerError
+from trainer.model.classifier import Classifier
+from trainer.prepare import stored_classifier
+from trainer.train.checkpoints import (
+    checkpoint_step,
+    find_checkpoint,
+    restore_variables,
+)
+from trainer.workdir import CONFIG, MANIFEST, Workdir
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A classifier with the weights of a checkpoint.
+
+    Attributes:
+      workdir: where it comes from.
+      run: what the training run was asked for, with the flags given now.
+      strategy: what the classifier was made under.
+      classifier: its variables hold the checkpoint's weights.
+      class_names: in the order of the logits.
+      stage: the last one that has a checkpoint.
+      kind: last or best.
+      step: absolute.
+    """
+
+    workdir: Workdir
+    run: Config
+    strategy: tf.distribute.Strategy
+    classifier: Classifier
+    class_names: tuple[str, ...]
+    stage: str
+    kind: str
+    step: int
+
+
+def open_trained(config: Config, given: frozenset[str]) -> Trained:
+    """Rebuilds the classifier of `--workdir` from its latest stage.
+
+    Args:
+      config: of a stage that trains nothing; `workdir` is set.
+      given: names of the flags given explicitly; of the others, the values of
+        the run in the workdir hold.
+
+    Raises:
+      UsageError: there is no such workdir.
+      TrainerError: it holds no checkpoint, or one that cannot be read.
+    """
+    assert config.workdir is not None
+    workdir = Workdir(config.workdir)
+    workdir.require("workdir")
+    stored = workdir.read_json(CONFIG)
+    kind = config.checkpoint
+    found = [
+        (stage, path)
+        for stage in (FINETUNE, FEATURE_EXTRACT)
+        if (path := find_checkpoint(workdir, stage, kind))
+    ]
+    if stored is None or not found:
+        raise TrainerError(
+            f"--workdir={config.workdir!r}: holds no checkpoint; train there"
+            " first, or give the workdir of a run that has saved one"
+        )
+    stage, path = found[0]
+    run = dataclasses.replace(
+        Config.from_json(stored["config"]),
+        **{name: getattr(config, name) for name in given - {"stage"}},
+    )
+    if config.stage != EVALUATE:
+        run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
+    if config.stage == EXPORT:
+        run = dataclasses.replace(run, precision="float32")
+    devices.configure(run.logical_cpus)
+    strategy = devices.make_strategy(
+        run.strategy, run.batch_size, run.logical_cpus
+    )
+    names = (workdir.read_json(MANIFEST) or {}).get("class_names", ())
+    classifier = stored_classifier(workdir, run, strategy, len(names))
+    restore_variables(path, classifier.variables)
+    return Trained(
+        workdir=workdir,
+        run=run,
+        strategy=strategy,
+        classifier=classifier,
+        class_names=tuple(names),
+        stage=stage,
+        kind=kind,
+        step=checkpoint_step(path),
+    )

@@ -1,0 +1,169 @@
+"""What is done with a trained workdir: evaluate, predict, export."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from tqdm import tqdm
+
+from trainer import devices
+from trainer.config import Config
+from trainer.data.check import read_encoded_image
+from trainer.errors import TrainerError
+from trainer.prepare import read_manifest
+from trainer.quiet import native_notes_hidden
+from trainer.results.evaluate import Evaluator
+from trainer.results.export import write_export
+from trainer.results.predict import Predictor, find_inputs, write_csv
+from trainer.results.report import per_class_lines
+from trainer.trained import open_trained
+from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
+
+_TOP_K = 5
+_COMPARED_PICTURES = 32
+
+
+def evaluate(config: Config, given: frozenset[str]) -> None:
+    """Evaluates a checkpoint of a workdir on its final split.
+
+    Args:
+      config: with stage evaluate.
+      given: names of the flags given explicitly; of the others, the run's own
+        values hold.
+    """
+    trained = open_trained(config, given)
+    run, workdir = trained.run, trained.workdir
+    manifest = read_manifest(run, workdir.read_json(MANIFEST))
+    if manifest.class_names != trained.class_names:
+        raise TrainerError(
+            f"--dataset={run.dataset!r}: its classes are"
+            f" {list(manifest.class_names)}, the run's are"
+            f" {list(trained.class_names)}; give data of the same classes"
+        )
+    evaluator = Evaluator(
+        trained.strategy,
+        trained.classifier,
+        trained.class_names,
+        batch_size=run.batch_size,
+        xla=devices.use_xla(run.xla),
+    )
+    figures = {
+        "stage": trained.stage,
+        "checkpoint": trained.kind,
+        "step": trained.step,
+        "dataset": run.dataset,
+        "final_split": manifest.final_split,
+        **evaluator.evaluate(manifest.final).to_json(),
+    }
+    workdir.write_json(EVALUATION, figures)
+    print(
+        f"{trained.stage} at step {trained.step} ({trained.kind}),"
+        f" {manifest.final_split} split, {figures['test_examples']} examples:"
+        f" loss {figures['test_loss']:.4f},"
+        f" accuracy {figures['test_accuracy']:.4f}"
+    )
+    print("\n".join(per_class_lines(figures)))
+
+
+def predict(config: Config, given: frozenset[str]) -> None:
+    """Writes a row for each input file; a bad file is a row too.
+
+    Args:
+      config: with stage predict.
+      given: as in `evaluate`.
+    """
+    assert config.inputs is not None
+    paths = find_inputs(config.inputs)
+    trained = open_trained(config, given)
+    names = trained.class_names
+    top_k = config.top_k or min(_TOP_K, len(names))
+    if top_k > len(names):
+        raise TrainerError(
+            f"--top_k={top_k}: the run in {trained.workdir.path} has"
+            f" {len(names)} classes; give that many or fewer"
+        )
+    predictor = Predictor(
+        trained.classifier,
+        batch_size=trained.run.batch_size,
+        xla=devices.use_xla(trained.run.xla),
+    )
+    with contextlib.ExitStack() as stack:
+        # The bar keeps the terminal while the decoders' notes are held back.
+        terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
+        stack.enter_context(native_notes_hidden())
+        rows = tqdm(
+            predictor.predict(paths),
+            total=len(paths),
+            unit="img",
+            file=terminal,
+            disable=not terminal.isatty(),
+            leave=False,
+        )
+        out = stack.enter_context(_csv_output(config.output))
+        bad = write_csv(iter(rows), out, names, top_k)
+    print(
+        f"{len(paths)} files with {trained.stage} at step {trained.step}"
+        f" ({trained.kind}), {bad} of them could not be read"
+        + (f"; written to {config.output}" if config.output else ""),
+        file=sys.stderr,
+    )
+
+
+@contextlib.contextmanager
+def _csv_output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is whole or not there."""
+    if path is None:
+        yield sys.stdout
+        return
+    partial = f"{path}.partial"
+    try:
+        stream = open(  # noqa: SIM115, closed below
+            partial, "w", encoding="utf-8", newline=""
+        )
+    except OSError as error:
+        raise TrainerError(
+            f"--output={path!r}: cannot be written to ({error.strerror}); give"
+            " a file that can"
+        ) from error
+    with stream:
+        yield stream
+    os.replace(partial, path)
+
+
+def export(config: Config, given: frozenset[str]) -> None:
+    """Writes a SavedModel and a .keras file, and compares both.
+
+    Args:
+      config: with stage export.
+      given: as in `evaluate`.
+    """
+    trained = open_trained(config, given)
+    manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
+    # Spread over the classes, which stand one after the other.
+    step = max(1, len(manifest.final) // _COMPARED_PICTURES)
+    rows = range(0, len(manifest.final), step)[:_COMPARED_PICTURES]
+    found = (read_encoded_image(manifest.final, row) for row in rows)
+    encoded = [image for image in found if image is not None]
+    folder = config.output or trained.workdir.file(EXPORT_FOLDER)
+    differences = write_export(
+        folder,
+        trained.classifier,
+        trained.class_names,
+        encoded,
+        {
+            "stage": trained.stage,
+            "checkpoint": trained.kind,
+            "step": trained.step,
+        },
+    )
+    print(f"exported {trained.stage} at step {trained.step} ({trained.kind})")
+    for name, difference in differences.items():
+        print(
+            f"  {name}: largest difference of a probability {difference:.1e}"
+            f" on {len(encoded)} pictures"
+        )
+    print(f"export: {folder}")
