@@ -54,8 +54,9 @@ def parse(
     except flags.Error as error:
         _exit_usage(_explain(" ".join(str(error).split())))
     if not _FLAGS["verbosity"].present:
-        # absl's default shows the notes of every library that logs with it.
-        absl_logging.set_verbosity(absl_logging.WARNING)
+        # absl's default shows the notes of every library that logs with it;
+        # what a person has to know is printed.
+        absl_logging.set_verbosity(absl_logging.ERROR)
     if len(rest) > 1:
         _exit_usage(
             f"{rest[1]!r}: not a flag; every option is written"

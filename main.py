@@ -6,7 +6,7 @@ import os
 import sys
 
 import flags
-from trainer.config import EVALUATE, EXPORT, PREDICT
+from trainer.config import EVALUATE, EXPORT, PREDICT, STUDY
 from trainer.errors import TrainerError
 from trainer.quiet import native_notes_hidden
 
@@ -19,6 +19,7 @@ def main(argv: list[str]) -> None:
         # TensorFlow starts only once the flags are legal.
         with native_notes_hidden(not flags.wants_traceback()):
             from trainer import devices, run, use
+            from trainer.study import run as study
 
             devices.discover()
 
@@ -29,10 +30,9 @@ def main(argv: list[str]) -> None:
         }
         if config.stage in users:
             users[config.stage](config, given)
-        elif config.dry_run:
-            run.dry_run(config)
         else:
-            run.train(config)
+            trainer = study if config.stage == STUDY else run
+            (trainer.dry_run if config.dry_run else trainer.train)(config)
     except TrainerError as error:
         if flags.wants_traceback():
             raise

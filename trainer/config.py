@@ -23,10 +23,13 @@ FINETUNE = "finetune"
 EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
+STUDY = "study"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.
-STAGES = TRAINING_STAGES + USING_STAGES
-_DATA_STAGES = (*TRAINING_STAGES, EVALUATE, EXPORT)
+STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
+# A study decides by itself what sets its models apart.
+_FIT_STAGES = (*TRAINING_STAGES, STUDY)
+_DATA_STAGES = (*_FIT_STAGES, EVALUATE, EXPORT)
 
 # What a change of a field does to a run: RESULT changes its figures,
 # NUMERICS only their last bits, FREE nothing that is kept.
@@ -69,8 +72,9 @@ class Config:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train a head on the frozen backbone, or fine-tune; or"
-        " evaluate, predict with or export what a workdir holds.",
+        "What to do: train a head on the frozen backbone, fine-tune, or do the"
+        " five-model study; or evaluate, predict with or export what a workdir"
+        " holds.",
         choices=STAGES,
     )
     dataset: str = _flag(
@@ -99,7 +103,7 @@ class Config:
         RESULT,
         "Fraction of each class kept for testing where the data has no split"
         " of its own.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     on_bad_image: str = _flag(
         "fail",
@@ -113,21 +117,21 @@ class Config:
         "EfficientNetB0",
         RESULT,
         "A classifier of keras.applications, by its own name.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     backbone_args: str = _flag(
         "",
         RESULT,
         "Arguments of the backbone's constructor, such as alpha=0.35; several"
         " are separated by commas.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     weights: str = _flag(
         "imagenet",
         RESULT,
         "Backbone weights: imagenet (downloaded by Keras), none, or a file:"
         " .weights.h5, legacy .h5, .keras, or a TF checkpoint.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     weights_origin: str | None = _flag(
         None,
@@ -135,46 +139,46 @@ class Config:
         "Which form of EfficientNetB0..B7 a weights file was saved from:"
         " built with weights='imagenet' or with weights=None.",
         choices=("imagenet", "keras_none"),
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     image_size: int | None = _flag(
         None,
         RESULT,
         "Side of the square picture, px; the backbone's own if unset.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     batch_size: int = _flag(
         32,
         RESULT,
         "Examples a step, over all replicas together.",
-        stages=(*TRAINING_STAGES, EVALUATE, PREDICT),
+        stages=(*_FIT_STAGES, EVALUATE, PREDICT),
     )
     epochs: int = _flag(
         5,
         RESULT,
         "Epochs of the stage named by --stage.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     head_epochs: int = _flag(
         5,
         RESULT,
         "Epochs of the feature_extract stage that finetune does first when it"
-        " starts from nothing; 0 leaves it out.",
-        stages=(FINETUNE,),
+        " starts from nothing, 0 leaves it out; in a study, of models 0 to 2.",
+        stages=(FINETUNE, STUDY),
     )
     learning_rate: float | None = _flag(
         None,
         RESULT,
         "Adam's learning rate in the stage named by --stage; 1e-3 for"
         " feature_extract and 1e-4 for finetune if unset.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     head_learning_rate: float = _flag(
         1e-3,
         RESULT,
         "Adam's learning rate in the feature_extract stage that finetune does"
-        " first.",
-        stages=(FINETUNE,),
+        " first; in a study, of models 0 to 2.",
+        stages=(FINETUNE, STUDY),
     )
     augment: bool = _flag(
         True,
@@ -187,27 +191,27 @@ class Config:
         RESULT,
         "Backbone layers that finetune trains: last:N, all, none, from:LAYER"
         " (inclusive), or regex:PATTERN matched against whole layer names.",
-        stages=(FINETUNE,),
+        stages=(FINETUNE, STUDY),
     )
     clip_global_norm: float | None = _flag(
         None,
         RESULT,
         "Scale gradients down to this global norm; no clipping if unset.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     validation_fraction: float = _flag(
         0.25,
         RESULT,
         "Fraction of the test batches to validate on each epoch, where the"
         " data has no validation split.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     seed: int = _flag(
         0,
         RESULT,
         "Decides the subset, the order, the augmentation and the fresh"
         " weights.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     workdir: str | None = _flag(
         None,
@@ -260,33 +264,33 @@ class Config:
         FREE,
         "Save every this many steps too; 0 saves at the end of each epoch"
         " only.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     keep_checkpoints: int = _flag(
         3,
         FREE,
         "Latest checkpoints to keep, besides the best one.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     log_every_steps: int = _flag(
         10,
         FREE,
         "Write training figures every this many steps, besides each epoch.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     precision: str = _flag(
         "auto",
         RESULT,
         "Arithmetic of the model; auto is float32, except on TPU.",
         choices=("auto", "float32", "bfloat16"),
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
     xla: str = _flag(
         "auto",
         NUMERICS,
         "Compile the step with XLA; auto does so on accelerators.",
         choices=("auto", "on", "off"),
-        stages=(*TRAINING_STAGES, EVALUATE, PREDICT),
+        stages=(*_FIT_STAGES, EVALUATE, PREDICT),
     )
     strategy: str = _flag(
         "auto",
@@ -294,21 +298,33 @@ class Config:
         "How to use the devices; auto mirrors over several GPUs, else takes"
         " one device.",
         choices=("auto", "one_device", "mirrored"),
-        stages=(*TRAINING_STAGES, EVALUATE),
+        stages=(*_FIT_STAGES, EVALUATE),
     )
     logical_cpus: int = _flag(
         1,
         NUMERICS,
         "Split the CPU into this many devices, to try --strategy=mirrored"
         " without GPUs.",
-        stages=(*TRAINING_STAGES, EVALUATE),
+        stages=(*_FIT_STAGES, EVALUATE),
+    )
+    models: str = _flag(
+        "0,1,2,3,4",
+        FREE,
+        "Models of the study, separated by commas; 3 and 4 bring 2 along.",
+        stages=(STUDY,),
+    )
+    seeds: int = _flag(
+        1,
+        FREE,
+        "How often the study is done, with --seed and those after it.",
+        stages=(STUDY,),
     )
     dry_run: bool = _flag(
         False,
         FREE,
         "Print the plan (layers, parameters, samples, steps, devices) and"
         " stop before training.",
-        stages=TRAINING_STAGES,
+        stages=_FIT_STAGES,
     )
 
     def __post_init__(self) -> None:
@@ -317,7 +333,8 @@ class Config:
             check_choice(name, value, field.metadata["choices"])
             check_range(name, value, field.default)
         parse_unfreeze(self.unfreeze)
-        if self.stage in TRAINING_STAGES and not self.dataset:
+        self.model_numbers()
+        if self.stage in _FIT_STAGES and not self.dataset:
             raise UsageError(
                 "--dataset='': no data named; give a folder of photos"
                 " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
@@ -367,7 +384,9 @@ class Config:
         text = json.dumps(fields, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         source = os.path.basename(os.path.abspath(self.dataset))
-        parts = (source, self.backbone, self.stage, f"{self.data_pct:g}pct")
+        parts = [source, self.backbone, self.stage]
+        if self.stage != STUDY:
+            parts.append(f"{self.data_pct:g}pct")
         name = "-".join((*parts, digest))
         return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
 
@@ -379,6 +398,20 @@ class Config:
     def from_json(cls, values: dict[str, Any]) -> Config:
         """The run that `to_json` wrote; unknown fields are left out."""
         return cls(**{k: v for k, v in values.items() if k in FIELDS})
+
+    def model_numbers(self) -> tuple[int, ...]:
+        """The models of the study, sorted.
+
+        Raises:
+          UsageError: they are not numbers from 0 to 4.
+        """
+        found = sorted({text.strip() for text in self.models.split(",")})
+        if not set(found) <= set("01234"):
+            raise UsageError(
+                f"--models={self.models!r}: must be numbers from 0 to 4,"
+                " separated by commas, such as 0,2,3"
+            )
+        return tuple(int(text) for text in found)
 
     def stages(self) -> tuple[StageSpec, ...]:
         """The stages of a resolved run that starts from nothing."""

@@ -27,6 +27,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
     "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),
     "log_every_steps": ("a whole number >= 1", lambda x: x >= 1),
+    "seeds": ("a whole number >= 1", lambda x: x >= 1),
     "top_k": ("a whole number >= 1", lambda x: x >= 1),
     "logical_cpus": ("a whole number >= 1", lambda x: x >= 1),
 }

@@ -1,0 +1,109 @@
+"""A small study: what it trains, reuses and writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from tests.photos import CLASSES, make_photos
+from tests.runs import lines, small, weights
+from trainer.config import Config
+from trainer.study import run
+
+pytestmark = pytest.mark.slow
+
+
+def _config(photos, workdir, **values):
+    fields = small(photos, workdir, stage="study", models="0,3", **values)
+    return Config(**fields)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos"), train=20)
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "study"
+    run.train(_config(photos, workdir))
+    return workdir
+
+
+def test_models_and_what_they_start_from(finished):
+    record = json.loads((finished / "study.json").read_text())
+    rows = record["models"]
+    assert [row["model"] for row in rows] == [0, 2, 3]
+    # 10 % of 20 pictures in each of three classes.
+    assert [row["train_examples"] for row in rows] == [6, 6, 6]
+    assert [row["test_examples"] for row in rows] == [15, 15, 15]
+    head = 1280 * 3 + 3
+    assert [row["trainable_params"] for row in rows[:2]] == [head, head]
+    assert rows[2]["trainable_params"] > head
+    # The first layers were frozen throughout: model 3 has model 2's.
+    base = weights(finished / "seed0" / "model2", "feature_extract")
+    last = weights(finished / "seed0" / "model3", "finetune")
+    name = "model/Conv1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert (base[name] == last[name]).all()
+    why = [e["why"] for e in lines(finished / "seed0" / "model3",
+           "events.jsonl") if e["event"] == "start"]  # fmt: skip
+    assert why[0].startswith("warm start from feature_extract")
+
+
+def test_the_report_needs_nothing_else(finished):
+    text = (finished / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    for svg in re.findall(r"<svg.*?</svg>", text, re.S):
+        ElementTree.fromstring(svg)
+    assert text.count("<svg") == 3
+    for name in CLASSES:
+        assert name in text
+    for heading in ("Learning curves", "mistakes of model 3", "trainable"):
+        assert heading in text
+
+
+def test_a_study_goes_on_where_it_was_stopped(
+    photos, finished, tmp_path, monkeypatch
+):
+    class Stop(Exception):
+        pass
+
+    real, count = run.run.train, 0
+
+    def train_two(config):
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise Stop
+        real(config)
+
+    again = tmp_path / "study"
+    monkeypatch.setattr(run.run, "train", train_two)
+    with pytest.raises(Stop):
+        run.train(_config(photos, again))
+    assert not (again / "study.json").exists()
+    monkeypatch.undo()
+    run.train(_config(photos, again))
+
+    def figures(workdir):
+        record = json.loads((workdir / "study.json").read_text())
+        for row in record["models"]:
+            del row["times"]
+        return record
+
+    assert figures(again) == figures(finished)
+
+
+def test_a_dry_run_plans_every_model_and_writes_nothing(
+    photos, tmp_path, capsys
+):
+    run.dry_run(_config(photos, tmp_path / "none"))
+    text = capsys.readouterr().out
+    for number in (0, 2, 3):
+        assert f"== model {number}, seed 0" in text
+    assert text.count("stage feature_extract:") == 2
+    assert text.count("stage finetune:") == 1
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,1 @@
+"""The reference experiment: five models side by side, and their report."""

@@ -1,0 +1,164 @@
+"""The study's charts, each an SVG to be put into a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trainer.config import FINETUNE
+from trainer.study.models import BASE_MODEL
+
+# Okabe and Ito's palette, which people with colour blindness can tell apart.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
+_GREY = "#666666"
+_FONT: Any = {"font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "study"}
+
+
+def learning_curves(
+    curves: Mapping[int, Sequence[Mapping[str, Any]]],
+    boundary: int | None,
+) -> str:
+    """Loss and accuracy by epoch, fine-tuning behind feature extraction.
+
+    Args:
+      curves: by model, the lines of metrics.jsonl that end an epoch.
+      boundary: epochs of feature extraction, where models 3 and 4 begin;
+        None where there are none.
+    """
+    with matplotlib.rc_context(_FONT):
+        figure = Figure(figsize=(5.5, 6.2), layout="constrained")
+        panels = figure.subplots(2, 1, sharex=True)
+        for axes, key in zip(panels, ("accuracy", "loss"), strict=True):
+            for number, lines in curves.items():
+                before = curves[BASE_MODEL] if _follows(lines) else ()
+                _curve(axes, key, number, [*before, *lines], len(before) // 2)
+            axes.set_ylabel(key)
+            axes.grid(alpha=0.25)
+            if boundary is not None:
+                axes.axvline(
+                    boundary,
+                    color=_GREY,
+                    linestyle=":",
+                    label="fine-tuning begins",
+                )
+        panels[0].legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            frameon=False,
+        )
+        panels[1].set_xlabel("epoch (solid: validation, dashed: training)")
+        panels[1].xaxis.get_major_locator().set_params(integer=True)
+        return _svg(figure, "Learning curves of the models")
+
+
+def _follows(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a model starts from the base model's last weights."""
+    return lines[0]["stage"] == FINETUNE
+
+
+def _curve(
+    axes: Axes,
+    key: str,
+    number: int,
+    lines: Sequence[Mapping[str, Any]],
+    before: int,
+) -> None:
+    """A model's curves; `before` epochs are those of the base model.
+
+    Of these the last is drawn too, so that the curve begins where that ends.
+    """
+    for split, style in (("train", "--"), ("validation", "-")):
+        values = [line[key] for line in lines if line["split"] == split]
+        begin = max(0, before - 1)
+        axes.plot(
+            range(begin + 1, len(values) + 1),
+            values[begin:],
+            style,
+            color=COLOURS[number],
+            marker="o",
+            markersize=3.5 if split == "validation" else 0,
+            alpha=1 if split == "validation" else 0.6,
+            label=f"model {number}" if split == "validation" else None,
+        )
+
+
+def class_bars(record: Mapping[str, Any]) -> str:
+    """Accuracy of each class under each model, the first seed's."""
+    names, rows = record["classes"], record["models"]
+    height = 0.8 / len(rows)
+    with matplotlib.rc_context(_FONT):
+        figure = Figure(
+            figsize=(5.5, 1.2 + 0.17 * len(names) * (len(rows) + 1)),
+            layout="constrained",
+        )
+        axes = figure.subplots()
+        places = np.arange(len(names))
+        for i, row in enumerate(rows):
+            values = [row["per_class_accuracy"][name] or 0 for name in names]
+            axes.barh(
+                places + (i - (len(rows) - 1) / 2) * height,
+                values,
+                height,
+                color=COLOURS[row["model"]],
+                label=f"model {row['model']}",
+            )
+        axes.set_yticks(places, names)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("accuracy")
+        axes.grid(axis="x", alpha=0.25)
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            frameon=False,
+        )
+        return _svg(figure, "Accuracy of each class")
+
+
+def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Rows true, columns predicted, shaded by the share of the row."""
+    counts = np.array(row["confusion"])
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(2.5 + 0.45 * len(names), 12)
+    with matplotlib.rc_context(_FONT):
+        figure = Figure(figsize=(side, side), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        for i, j in np.ndindex(counts.shape):
+            if counts[i, j]:
+                axes.text(
+                    j,
+                    i,
+                    str(counts[i, j]),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if share[i, j] > 0.5 else "black",
+                )
+        return _svg(figure, f"Confusion matrix of model {row['model']}")
+
+
+def _svg(figure: Figure, title: str) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    # The page's own style gives the width; a reader hears the title.
+    view = f'viewBox="0 0 {figure.get_figwidth() * 72:g}'
+    view += f' {figure.get_figheight() * 72:g}"'
+    head, _, rest = text.partition(">")
+    head = re.sub(r'\s(height|width|viewBox|version)="[^"]*"', "", head)
+    return f'{head} {view} role="img" aria-label="{title}">{rest}'

@@ -1,0 +1,107 @@
+"""Runs the study, model after model, and writes what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from trainer import run
+from trainer.config import FINETUNE, Config
+from trainer.errors import UsageError
+from trainer.model.backbones import find_backbone
+from trainer.study.mistakes import find_mistakes
+from trainer.study.models import (
+    StudyModel,
+    model_config,
+    model_workdir,
+    models_to_train,
+)
+from trainer.study.report import write_html
+from trainer.study.table import markdown, study_record
+from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
+
+STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
+
+
+def train(config: Config) -> None:
+    """Trains what is missing, then writes study.json, study.md, report.html.
+
+    Raises:
+      UsageError: wrong from the flags alone.
+      TrainerError: from one of the runs.
+    """
+    config = _resolved(config)
+    models = models_to_train(config.model_numbers())
+    assert config.workdir is not None
+    print(f"workdir: {config.workdir}", flush=True)
+    seeds = range(config.seed, config.seed + config.seeds)
+    for seed in seeds:
+        for model in models:
+            _announce(model, seed)
+            run.train(model_config(config, model, seed))
+    _write(config, models, list(seeds))
+
+
+def dry_run(config: Config) -> None:
+    """Prints what each model of the study would train."""
+    config = _resolved(config)
+    for model in models_to_train(config.model_numbers()):
+        _announce(model, config.seed)
+        # Model 2, to start from, may not be trained yet.
+        plan = model_config(config, model, config.seed)
+        run.dry_run(dataclasses.replace(plan, init_from=None, head_epochs=0))
+
+
+def _resolved(config: Config) -> Config:
+    if config.head_epochs < 1:
+        raise UsageError(
+            "--head_epochs=0: a study trains heads; give a whole number >= 1"
+        )
+    backbone = find_backbone(config.backbone)
+    if config.workdir is None:
+        resolved = config.resolved(backbone.image_px)
+        config = dataclasses.replace(config, workdir=resolved.default_workdir())
+    return config
+
+
+def _announce(model: StudyModel, seed: int) -> None:
+    print(f"\n== model {model.number}, seed {seed}: {model.title}", flush=True)
+
+
+def _write(
+    config: Config, models: tuple[StudyModel, ...], seeds: list[int]
+) -> None:
+    assert config.workdir is not None
+    workdir = Workdir(config.workdir)
+    results: dict[int, list[dict[str, Any]]] = {}
+    curves: dict[int, list[dict[str, Any]]] = {}
+    for model in models:
+        folders = [
+            Workdir(model_workdir(config.workdir, seed, model.number))
+            for seed in seeds
+        ]
+        results[model.number] = [
+            json.loads(_read(folder.file(RESULT))) for folder in folders
+        ]
+        lines = MetricsFile(folders[0].file(METRICS)).lines()
+        curves[model.number] = [x for x in lines if x["span"] == "epoch"]
+    record = study_record(config, models, seeds, results)
+    last = models[-1]
+    workdir.write_json(STUDY_JSON, record)
+    workdir.write_text(STUDY_MD, markdown(record))
+    write_html(
+        workdir.file(REPORT),
+        record,
+        curves,
+        find_mistakes(model_config(config, last, seeds[0])),
+        boundary=config.head_epochs if last.stage == FINETUNE else None,
+    )
+    print(f"\n{markdown(record)}")
+    print(f"report: {workdir.file(REPORT)}")
+    print(f"tensorboard --logdir {config.workdir}")
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()

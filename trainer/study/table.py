@@ -1,0 +1,136 @@
+"""The five models in one table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainer.config import Config
+from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.study.models import StudyModel
+
+
+def study_record(
+    config: Config,
+    models: Sequence[StudyModel],
+    seeds: Sequence[int],
+    results: Mapping[int, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """What study.json holds.
+
+    Args:
+      config: of the study.
+      models: those trained.
+      seeds: each was trained with.
+      results: by model, the result.json of each seed.
+    """
+    first = results[models[0].number][0]
+    food101 = first["classes"] == list(FOOD10_CLASSES) and (
+        first["dataset"] != "demo"
+    )
+    rows = []
+    for model in models:
+        runs = results[model.number]
+        accuracies = [run["test_accuracy"] for run in runs]
+        row = {
+            "model": model.number,
+            "stage": model.stage,
+            "data_pct": model.data_pct,
+            "augment": model.augment,
+            "title": model.title,
+            "train_examples": runs[0]["train_examples"],
+            "epochs": runs[0]["epochs"],
+            "test_examples": runs[0]["test_examples"],
+            "test_accuracy": accuracies,
+            "test_accuracy_mean": statistics.mean(accuracies),
+            "test_accuracy_sd": (
+                statistics.stdev(accuracies) if len(accuracies) > 1 else None
+            ),
+            "test_loss": [run["test_loss"] for run in runs],
+            "trainable_params": runs[0]["trainable_params"],
+            "total_params": runs[0]["total_params"],
+            "times": {
+                "train_seconds": [run["train_seconds"] for run in runs],
+                "images_per_second": [_rate(run) for run in runs],
+            },
+            "per_class_accuracy": runs[0]["test_per_class_accuracy"],
+            "confusion": runs[0]["test_confusion"],
+        }
+        if food101:
+            row["published_accuracy"] = model.published
+        rows.append(row)
+    return {
+        "dataset": first["dataset"],
+        "backbone": config.backbone,
+        "weights": config.weights,
+        "unfreeze": config.unfreeze,
+        "image_size": config.image_size,
+        "final_split": first["final_split"],
+        "classes": first["classes"],
+        "seeds": list(seeds),
+        "models": rows,
+    }
+
+
+def _rate(run: Mapping[str, Any]) -> float:
+    images = run["train_examples"] * run["epochs"]
+    return round(images / max(run["train_seconds"], 1e-9), 1)
+
+
+def accuracy_text(row: Mapping[str, Any]) -> str:
+    """Mean and standard deviation in per cent, `82.3 % ± 1.0`."""
+    text = f"{100 * row['test_accuracy_mean']:.1f} %"
+    if row["test_accuracy_sd"] is not None:
+        text += f" ± {100 * row['test_accuracy_sd']:.1f}"
+    return text
+
+
+def table_columns(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Header -> a cell for each model; the published figures if they apply."""
+    rows = record["models"]
+    columns = {
+        "model": [str(row["model"]) for row in rows],
+        "what": [row["title"] for row in rows],
+        "training examples": [f"{row['train_examples']:,}" for row in rows],
+        "trained parameters": [f"{row['trainable_params']:,}" for row in rows],
+        f"{record['final_split']} accuracy": [accuracy_text(r) for r in rows],
+        "seconds in steps": [
+            f"{statistics.mean(r['times']['train_seconds']):.0f}" for r in rows
+        ],
+        "images/s": [
+            f"{statistics.mean(r['times']['images_per_second']):.0f}"
+            for r in rows
+        ],
+    }
+    if all("published_accuracy" in row for row in rows):
+        columns["published"] = [
+            f"{100 * row['published_accuracy']:.1f} %" for row in rows
+        ]
+    return columns
+
+
+def caption(record: Mapping[str, Any]) -> str:
+    """What the table is of, in one line."""
+    seeds = record["seeds"]
+    spread = (
+        f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}"
+        if len(seeds) > 1
+        else f"seed {seeds[0]}"
+    )
+    count = record["models"][0]["test_examples"]
+    return (
+        f"{record['backbone']} on {record['dataset']},"
+        f" {len(record['classes'])} classes, {count:,}"
+        f" {record['final_split']} examples; {spread}; models 3 and 4 start"
+        f" from model 2's last weights and unfreeze {record['unfreeze']}"
+    )
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """The table for study.md and the terminal."""
+    columns = table_columns(record)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for cells in zip(*columns.values(), strict=True):
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([caption(record), "", *lines, ""])
