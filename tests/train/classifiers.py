@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from trainer import devices
 from trainer.model.classifier import Classifier, make_classifier
 
 SPECS = {
@@ -59,13 +61,17 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
     return classifier
 
 
-def tiny_classifier(num_classes: int = 3, seed: int = 0) -> Classifier:
+def tiny_classifier(
+    num_classes: int = 3, seed: int = 0, precision: str = "float32"
+) -> Classifier:
     """conv -> norm -> relu -> top_conv -> top_norm at 8 px, in an instant.
 
     The moving statistics are not those of a fresh BatchNorm, so that one that
     normalises with the batch's own is seen.
     """
+    # In this order: a cleared session has forgotten its precision.
     keras.utils.clear_session()
+    devices.set_precision(precision)
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((TINY_PX, TINY_PX, 3), name="input")
     x = keras.layers.Conv2D(4, 3, use_bias=False, name="conv")(inputs)
@@ -108,3 +114,19 @@ def batch_of(
         "labels": np.pad(labels, (0, missing)),
         "mask": np.pad(np.ones(len(labels), np.float32), (0, missing)),
     }
+
+
+def copy_of(
+    classifier: Classifier, strategy: tf.distribute.Strategy
+) -> Classifier:
+    """The same under a strategy, in whose scope no session can be cleared."""
+    with strategy.scope():
+        copy = make_classifier(
+            keras.models.clone_model(classifier.backbone),
+            pixels=classifier.pixels,
+            num_classes=classifier.head.units,
+            seed=0,
+        )
+        for key, variable in copy.variables.items():
+            variable.assign(classifier.variables[key].numpy())
+    return copy
