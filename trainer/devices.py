@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from typing import Any
@@ -61,8 +62,7 @@ def make_strategy(
     gpus = [d.name for d in tf.config.list_logical_devices("GPU")]
     cpus = [d.name for d in tf.config.list_logical_devices("CPU")]
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or cpus[:logical_cpus]
-        strategy = tf.distribute.MirroredStrategy(devices)
+        strategy = _mirrored(tuple(gpus or cpus[:logical_cpus]))
     else:
         strategy = tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
     replicas = strategy.num_replicas_in_sync
@@ -73,6 +73,14 @@ def make_strategy(
             f" {replicas}, or --strategy=one_device"
         )
     return strategy
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    # One for all runs of a process: every strategy numbers its all-reduces
+    # from the same start, and TensorFlow aborts one whose number it has seen
+    # with another shape.
+    return tf.distribute.MirroredStrategy(names)
 
 
 def use_xla(xla: str) -> bool:

@@ -26,7 +26,7 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
+    _flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
@@ -35,12 +35,19 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
         except BaseException:
             _restore(kept)
             held.seek(0)
-            shutil.copyfileobj(held, sys.stderr.buffer)
+            # Not through `sys.stderr`, which a notebook replaces.
+            with open(2, "wb", closefd=False) as stream:
+                shutil.copyfileobj(held, stream)
             raise
         _restore(kept)
 
 
+def _flush() -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
 def _restore(kept: int) -> None:
-    sys.stderr.flush()
+    _flush()
     os.dup2(kept, 2)
     os.close(kept)

@@ -146,10 +146,12 @@ def make_classifier(
     )
 
 
-def variable_keys(model: keras.Model) -> dict[str, keras.Variable]:
-    """The model's variables by path; a path met again gets a number."""
+def variable_keys(
+    owner: keras.Model | keras.Optimizer,
+) -> dict[str, keras.Variable]:
+    """The owner's variables by path; a path met again gets a number."""
     keys: dict[str, keras.Variable] = {}
-    for variable in model.variables:
+    for variable in owner.variables:
         key, number = variable.path, 1
         while key in keys:
             number += 1

@@ -95,6 +95,7 @@ def apply_freeze(classifier: Classifier, unfreeze: str) -> FreezePlan:
         rows=tuple(
             _row(layer, trainable_ids)
             for layer in (*backbone.layers, classifier.head)
+            # Not `variables`: a dropout's counter is no parameter.
             if layer.weights
         ),
     )

@@ -6,6 +6,11 @@ import sys
 
 from tqdm import tqdm
 
+# The figures come first and fit into 80 columns; of what is left, the bar.
+_FORMAT = (
+    "{desc} {percentage:3.0f}%{postfix}, {rate_fmt}, {remaining} left |{bar}|"
+)
+
 
 class ConsoleProgress:
     """A bar an epoch on a terminal; one line an epoch elsewhere."""
@@ -20,6 +25,7 @@ class ConsoleProgress:
             self._bar = tqdm(
                 total=self._examples,
                 initial=done,
+                bar_format=_FORMAT,
                 desc=f"{stage} {epoch}/{epochs}",
                 unit="img",
                 leave=False,

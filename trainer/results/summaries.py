@@ -62,7 +62,10 @@ class TensorBoardWriter:
         """A text page with every field."""
         text = "\n".join(
             ["| field | value |", "|---|---|"]
-            + [f"| {k} | `{json.dumps(v)}` |" for k, v in values.items()]
+            + [
+                f"| {k} | `{json.dumps(v, ensure_ascii=False)}` |"
+                for k, v in values.items()
+            ]
         )
         with self._writer("train").as_default():
             tf.summary.text("configuration", text, step=0)

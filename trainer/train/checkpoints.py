@@ -17,9 +17,13 @@ import keras
 import tensorflow as tf
 
 from trainer.errors import TrainerError
+from trainer.model.classifier import variable_keys
 from trainer.workdir import Workdir
 
 _PREFIX = "ckpt"
+# What TensorFlow raises for another model's checkpoint and for damaged files,
+# of which a data file cut short is an IndexError.
+_RESTORE_ERRORS = (tf.errors.OpError, AssertionError, ValueError, IndexError)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -108,12 +112,12 @@ class StageCheckpoints:
         Raises:
           TrainerError: it cannot be read, or is not of this model.
         """
-        path = self._managers["last"].latest_checkpoint
+        path = find_checkpoint(self._workdir, self._state.stage, "last")
         if path is None:
             return False
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except _RESTORE_ERRORS as error:
             raise _unreadable(path, error) from error
         return True
 
@@ -137,15 +141,23 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
     # The learning rate stays outside: the stored one would replace the one
     # asked for.
     return {
-        variable.path.partition("/")[2]: variable.value
-        for variable in optimizer.variables
-        if not variable.path.endswith("learning_rate")
+        key.partition("/")[2]: variable.value
+        for key, variable in variable_keys(optimizer).items()
+        if not key.endswith("learning_rate")
     }
 
 
 def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
-    """The prefix of a stage's latest or best checkpoint, if it has one."""
-    return tf.train.latest_checkpoint(workdir.checkpoints(stage, kind))
+    """The prefix of a stage's latest or best checkpoint, if it has one.
+
+    Not `tf.train.latest_checkpoint`: where the newest was removed by hand, it
+    finds none of the others.
+    """
+    state = tf.train.get_checkpoint_state(workdir.checkpoints(stage, kind))
+    for path in reversed(state.all_model_checkpoint_paths if state else ()):
+        if os.path.exists(f"{path}.index"):
+            return path
+    return None
 
 
 def checkpoint_step(path: str) -> int:
@@ -170,13 +182,13 @@ def restore_variables(
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except _RESTORE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: Exception) -> TrainerError:
     reason = str(error).strip().splitlines()[0][:200]
     return TrainerError(
-        f"{path}: cannot be restored ({reason}); remove this checkpoint to"
-        " use the one before it, or start in another --workdir"
+        f"{path}: cannot be restored ({reason}); remove {path}.* to use the"
+        " checkpoint before it, or start in another --workdir"
     )

@@ -1,0 +1,121 @@
+"""A bar on a terminal, plain lines in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+
+import pytest
+
+from trainer.results.progress import ConsoleProgress
+
+COLUMNS = 80
+
+
+class Stream(io.StringIO):
+    """Keeps what is written, and says whether it is a terminal."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def show(monkeypatch, terminal: bool, done: int = 0) -> str:
+    """Two epochs of 96 pictures, each of three calls."""
+    stream = Stream(terminal)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(96)
+    for epoch in (1, 2):
+        progress.epoch("finetune", epoch, 2, done if epoch == 1 else 0)
+        for i in range(3):
+            progress.steps(32, 0.5 - 0.1 * i, 0.25 * i)
+        progress.end_epoch(f"finetune epoch {epoch}/2  loss 0.3000")
+    return stream.getvalue()
+
+
+LINES = "finetune epoch 1/2  loss 0.3000\nfinetune epoch 2/2  loss 0.3000\n"
+
+
+def test_plain_lines_elsewhere(monkeypatch):
+    assert show(monkeypatch, terminal=False) == LINES
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    text = show(monkeypatch, terminal=True)
+    assert "finetune 1/2 " in text
+    assert "finetune 2/2 " in text
+    # The bar is wiped out before its epoch's line.
+    for line in LINES.splitlines():
+        assert re.search(rf"\r *\r{re.escape(line)}\n", text), repr(text)
+    assert text.endswith("\n")
+
+
+def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
+    """What a real terminal gets: the beginning, and a call each ten seconds."""
+    ours, theirs = pty.openpty()
+    size = struct.pack("HHHH", 24, COLUMNS, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    now = [1000.0]
+    monkeypatch.setattr(sys, "stdout", os.fdopen(theirs, "w"))
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    progress = ConsoleProgress(4096)
+    progress.epoch(stage, 2, 5, done)
+    for i in range((4096 - done) // 1024):
+        now[0] += 10
+        progress.steps(1024, 0.5 - 0.125 * i, 0.25 * (i + 1))
+    progress.end_epoch("done")
+    sys.stdout.close()
+    shown = b""
+    # What was written arrives piece by piece; then the closed end is an error.
+    with contextlib.suppress(OSError):
+        while piece := os.read(ours, 2**16):
+            shown += piece
+    os.close(ours)
+    text = shown.decode().rpartition("done")[0]
+    return [bar for bar in text.split("\r") if bar.strip()]
+
+
+@pytest.mark.parametrize("stage", ["finetune", "feature_extract"])
+def test_the_bar_shows_figures_rate_and_time_left(monkeypatch, stage):
+    """1024 pictures in ten seconds; 3072 more take another thirty."""
+    begin, first, second, *_ = bars(monkeypatch, stage)
+    assert begin.startswith(f"{stage} 2/5   0%, ?img/s, ? left |")
+    assert first.startswith(
+        f"{stage} 2/5  25%, loss 0.5000, accuracy 0.2500, 102.40img/s,"
+        " 00:30 left"
+    )
+    assert second.startswith(
+        f"{stage} 2/5  50%, loss 0.3750, accuracy 0.5000, 102.40img/s,"
+        " 00:20 left"
+    )
+    assert len(first) <= COLUMNS
+
+
+def test_the_bar_of_a_resumed_epoch_begins_where_it_was(monkeypatch):
+    """What was done before does not count as speed."""
+    begin, first = bars(monkeypatch, "finetune", done=3072)
+    assert begin.startswith("finetune 2/5  75%,")
+    assert first.startswith(
+        "finetune 2/5 100%, loss 0.5000, accuracy 0.2500, 102.40img/s,"
+        " 00:00 left"
+    )
+
+
+def test_nothing_of_a_bar_reaches_the_next_epoch(monkeypatch):
+    """An epoch may be finished already when a run is started again."""
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(96)
+    progress.end_epoch("one")
+    progress.steps(32, 0.5, 0.5)
+    assert stream.getvalue() == "one\n"

@@ -1,0 +1,223 @@
+"""The texts a person reads, word for word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.train.replicas import strategy_of
+from trainer.config import Config
+from trainer.data.manifest import Manifest
+from trainer.data.samples import WHOLE_FILE, Samples
+from trainer.model.freeze import FreezePlan, LayerRow
+from trainer.results.report import per_class_lines, plan_lines, result_lines
+
+NAMES = ("apple pie", "борщ")
+
+
+def samples(*counts: int) -> Samples:
+    """So many of each class, of files that nobody opens."""
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    n = len(labels)
+    return Samples(
+        ids=tuple(str(i) for i in range(n)),
+        labels=labels,
+        paths=("",) * n,
+        offsets=np.zeros(n, np.int64),
+        lengths=np.full(n, WHOLE_FILE, np.int64),
+    )
+
+
+def manifest(final_split: str = "test") -> Manifest:
+    """Nine to train on, three to validate on, seven at the end."""
+    validation, test = samples(1, 2), samples(3, 4)
+    return Manifest(
+        name="food",
+        location="/food",
+        class_names=NAMES,
+        train=samples(5, 4),
+        validation=validation,
+        validation_from_test=True,
+        final=test if final_split == "test" else validation,
+        final_split=final_split,
+        skipped=(),
+        shared_content=(),
+        fingerprint="f",
+        train_total=9,
+        splits={},
+    )
+
+
+def plan(unfreeze: str, unfrozen: tuple[str, ...], *trained: int) -> FreezePlan:
+    """Three layers, of which so many parameters are trained."""
+    layers = (("conv1", 108), ("bn", 16), ("head", 12810))
+    return FreezePlan(
+        unfreeze=unfreeze,
+        unfrozen_layers=unfrozen,
+        trainable=(),
+        frozen=(),
+        rows=tuple(
+            LayerRow(name=n, kind=n.title(), params=p, trainable_params=t)
+            for (n, p), t in zip(layers, trained, strict=True)
+        ),
+    )
+
+
+HEAD_ONLY = plan("none", (), 0, 0, 12810)
+LAST_TWO = plan("last:2", ("bn", "act"), 0, 8, 12810)
+
+
+def lines(config: Config, *plans: FreezePlan, **options) -> list[str]:
+    """What --dry_run prints, trailing blanks left out."""
+    config = config.resolved(224)
+    found = plan_lines(
+        config,
+        options.pop("manifest", manifest()),
+        list(zip(config.stages(), plans, strict=True)),
+        strategy_of(options.pop("replicas", 1)),
+        xla=options.pop("xla", False),
+    )
+    return [line.rstrip() for line in found]
+
+
+def test_the_plan_of_a_finetune():
+    config = Config(
+        dataset="food", batch_size=4, epochs=2, head_epochs=3, unfreeze="last:2"
+    )
+    assert lines(config, HEAD_ONLY, LAST_TWO) == [
+        "layer  kind                     parameters  trainable",
+        "conv1  Conv1                           108  frozen",
+        "bn     Bn                               16  8",
+        "head   Head                         12,810  12,810",
+        "",
+        "stage feature_extract: 12,934 parameters in all, 12,810 trainable",
+        # Nine pictures in batches of four.
+        "  3 epochs of 3 steps of 4 = 9 steps, Adam at a constant 0.001",
+        "stage finetune: 12,934 parameters in all, 12,818 trainable",
+        "  --unfreeze=last:2: 2 layers, bn ... act",
+        "  2 epochs of 3 steps of 4 = 6 steps, Adam at a constant 0.0001",
+        "",
+        "samples           train  validation        test",
+        "apple pie             5           1           3",
+        "борщ                  4           2           4",
+        "all classes           9           3           7",
+        "",
+        "devices: /job:localhost/replica:0/task:0/device:CPU:0"
+        " (OneDeviceStrategy, 1 replicas), float32, XLA off",
+    ]
+
+
+def test_the_plan_of_a_feature_extract_without_a_test_split():
+    config = Config(
+        stage="feature_extract",
+        dataset="food",
+        batch_size=32,
+        epochs=1,
+        learning_rate=2.5e-5,
+        precision="bfloat16",
+    )
+    found = lines(
+        config,
+        HEAD_ONLY,
+        manifest=manifest("validation"),
+        replicas=2,
+        xla=True,
+    )
+    assert found[5:] == [
+        "stage feature_extract: 12,934 parameters in all, 12,810 trainable",
+        "  1 epochs of 1 steps of 32 = 1 steps, Adam at a constant 2.5e-05",
+        "",
+        "samples           train  validation",
+        "apple pie             5           1",
+        "борщ                  4           2",
+        "all classes           9           3",
+        "",
+        "devices: /job:localhost/replica:0/task:0/device:CPU:0,"
+        " /job:localhost/replica:0/task:0/device:CPU:1"
+        " (MirroredStrategy, 2 replicas), bfloat16, XLA on",
+    ]
+
+
+RESULT = {
+    "stage": "finetune",
+    "steps": 12,
+    "final_split": "test",
+    "test_loss": 0.61237,
+    "test_accuracy": 0.85,
+    "test_per_class_accuracy": {"apple pie": 2 / 3, "борщ": None},
+    "validation_from_test": True,
+    "best_validation_accuracy": 0.9,
+    "best_step": 9,
+    "train_examples": 750,
+    "trainable_params": 906042,
+    "total_params": 4062381,
+    "train_seconds": 12.6,
+}
+
+
+def test_the_table_of_a_result():
+    assert list(result_lines(RESULT, "runs/x")) == [
+        "",
+        "stage                steps         test loss    accuracy",
+        "finetune                12            0.6124      0.8500",
+        "",
+        "  apple pie  0.6667",
+        "  борщ       no examples",
+        "best validation accuracy 0.9000 at step 9 (on photos of the test"
+        " split); the table is of the last step",
+        "750 training examples, 906,042 of 4,062,381 parameters trained,"
+        " 13 s in steps",
+        "workdir: runs/x",
+        "tensorboard --logdir runs/x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {
+                "earlier_stages": [
+                    {
+                        "stage": "feature_extract",
+                        "steps": 6,
+                        "test_loss": 1.25,
+                        "test_accuracy": 0.5,
+                    }
+                ]
+            },
+            "feature_extract          6            1.2500      0.5000",
+        ),
+        (
+            {"final_split": "validation"},
+            "stage                steps   validation loss    accuracy",
+        ),
+        (
+            {"validation_from_test": False},
+            "best validation accuracy 0.9000 at step 9 (on its own split);"
+            " the table is of the last step",
+        ),
+        ({"test_top5_accuracy": 0.98765}, "top-5 accuracy 0.9877"),
+    ],
+)
+def test_a_line_of_the_table(changes, line):
+    assert line not in list(result_lines(RESULT, "runs/x"))
+    found = list(result_lines({**RESULT, **changes}, "runs/x"))
+    assert line in found
+
+
+def test_the_stages_stand_in_their_order():
+    earlier = {**RESULT, "stage": "feature_extract"}
+    found = list(result_lines({**RESULT, "earlier_stages": [earlier]}, "x"))
+    assert [line.split()[0] for line in found[2:4]] == [
+        "feature_extract",
+        "finetune",
+    ]
+
+
+def test_per_class_lines_without_top5():
+    figures = {"test_per_class_accuracy": {"a": 1.0, "long name": 0.0}}
+    assert list(per_class_lines(figures)) == [
+        "  a          1.0000",
+        "  long name  0.0000",
+    ]

@@ -1,0 +1,48 @@
+"""One and two replicas on the CPU, and batches for each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import devices
+
+
+def strategy_of(replicas: int) -> tf.distribute.Strategy:
+    """A strategy over the first logical CPUs."""
+    name = "one_device" if replicas == 1 else "mirrored"
+    return devices.make_strategy(name, replicas, replicas)
+
+
+def feed(
+    strategy: tf.distribute.Strategy, batches: Sequence[dict[str, np.ndarray]]
+) -> Iterator:
+    """The global batches, replica r getting the r-th part of each."""
+    replicas = strategy.num_replicas_in_sync
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in batches[0]}
+    for batch in batches:
+        for name, value in batch.items():
+            parts[name] += np.split(value, replicas)
+    stacked = {name: np.stack(values) for name, values in parts.items()}
+    return iter(
+        strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_tensor_slices(stacked)
+        )
+    )
+
+
+@contextlib.contextmanager
+def counted_calls(monkeypatch, owner: type, name: str) -> Iterator[list[int]]:
+    """Counts how often a method runs as Python: once a trace and replica."""
+    calls, real = [0], getattr(owner, name)
+
+    def counting(*args, **kwargs):
+        calls[0] += 1
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, counting)
+        yield calls

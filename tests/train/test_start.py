@@ -1,0 +1,424 @@
+"""Where a run begins, one case a line, and which other run is refused."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from trainer.config import Config
+from trainer.errors import TrainerError, UsageError
+from trainer.train.start import (
+    changed_numerics,
+    check_same_run,
+    check_warm_start,
+    differences,
+    find_start,
+    run_record,
+    stage_marker,
+)
+from trainer.workdir import Workdir
+
+
+def config(stage: str = "finetune", **values) -> Config:
+    """A resolved run."""
+    return Config(stage=stage, dataset="photos", **values).resolved(32)
+
+
+def add_checkpoint(
+    path: pathlib.Path, stage: str, step: int, kind: str = "last"
+) -> str:
+    """The files that TensorFlow looks for; returns the prefix."""
+    folder = path / "checkpoints" / stage / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = folder / f"ckpt-{step}"
+    (folder / f"{prefix.name}.index").touch()
+    (folder / f"{prefix.name}.data-00000-of-00001").touch()
+    (folder / "checkpoint").write_text(
+        f'model_checkpoint_path: "{prefix.name}"\n'
+        f'all_model_checkpoint_paths: "{prefix.name}"\n'
+    )
+    return str(prefix)
+
+
+def add_runs(path: pathlib.Path, **runs) -> None:
+    """config.json, with what each stage's run was asked for."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps({"runs": runs}))
+
+
+def complete_feature_extract(path: pathlib.Path) -> str:
+    """A finished feature_extract of 30 steps; returns its last checkpoint."""
+    add_runs(path, feature_extract={})
+    add_checkpoint(path, "feature_extract", 20, "best")
+    prefix = add_checkpoint(path, "feature_extract", 30)
+    Workdir(str(path)).write_json(
+        stage_marker("feature_extract"),
+        {"steps": 30, "metrics_position": 456},
+    )
+    return prefix
+
+
+BOTH = ("feature_extract", "finetune")
+
+
+@pytest.mark.parametrize(
+    ("stage", "runs", "saved", "stages", "why"),
+    [
+        # (1) before everything else.
+        (
+            "feature_extract",
+            ("feature_extract",),
+            {"feature_extract": 7},
+            ("feature_extract",),
+            "resume feature_extract from step 7",
+        ),
+        (
+            "finetune",
+            ("finetune",),
+            {"feature_extract": 7},
+            BOTH,
+            "resume feature_extract from step 7",
+        ),
+        (
+            "finetune",
+            ("finetune",),
+            {"feature_extract": 9, "finetune": 12},
+            ("finetune",),
+            "resume finetune from step 12",
+        ),
+        (
+            "finetune",
+            ("feature_extract", "finetune"),
+            {"feature_extract": 9, "finetune": 12},
+            ("finetune",),
+            "resume finetune from step 12",
+        ),
+        # (4) and (5).
+        (
+            "finetune",
+            (),
+            {},
+            BOTH,
+            "start from --weights=imagenet with a fresh head",
+        ),
+        (
+            "finetune",
+            ("finetune",),
+            {},
+            BOTH,
+            "start from --weights=imagenet with a fresh head",
+        ),
+        (
+            "feature_extract",
+            (),
+            {},
+            ("feature_extract",),
+            "start from --weights=imagenet with a fresh head",
+        ),
+    ],
+)
+def test_resumed_and_fresh_starts(tmp_path, stage, runs, saved, stages, why):
+    if runs:
+        add_runs(tmp_path, **{name: {} for name in runs})
+    for name, step in saved.items():
+        add_checkpoint(tmp_path, name, step)
+    start = find_start(Workdir(str(tmp_path)), config(stage))
+    assert tuple(spec.stage for spec in start.stages) == stages
+    assert start.why == why
+    assert start.checkpoint is None
+    assert start.start_step == 0
+    # A fresh start has no figures to keep; a checkpoint knows its own.
+    assert start.fresh == (not saved)
+    assert start.metrics_position == (None if saved else 0)
+
+
+@pytest.mark.parametrize("kind", ["last", "best"])
+def test_2_finetune_from_the_feature_extract_in_the_workdir(tmp_path, kind):
+    prefix = complete_feature_extract(tmp_path)
+    if kind == "best":
+        prefix = str(tmp_path / "checkpoints/feature_extract/best/ckpt-20")
+    # Before (3): it would lead elsewhere.
+    other = tmp_path / "other"
+    add_checkpoint(other, "feature_extract", 5)
+    asked = config(init_from_checkpoint=kind, init_from=str(other))
+    start = find_start(Workdir(str(tmp_path)), asked)
+    assert [spec.stage for spec in start.stages] == ["finetune"]
+    assert start.checkpoint == prefix
+    # Its steps go on from those of the last epoch, whichever weights.
+    assert (start.start_step, start.metrics_position) == (30, 456)
+    assert start.fresh is False
+    assert start.why == (
+        f"finetune from {kind} weights of the feature_extract in the workdir"
+    )
+
+
+def test_2_an_incomplete_feature_extract_is_refused(tmp_path):
+    add_runs(tmp_path, feature_extract={})
+    add_checkpoint(tmp_path, "feature_extract", 7)
+    with pytest.raises(TrainerError) as error:
+        find_start(Workdir(str(tmp_path)), config())
+    assert str(error.value) == (
+        f"--workdir={str(tmp_path)!r}: its feature_extract is not complete;"
+        " finish it with the --stage=feature_extract command that began it,"
+        " or give another --workdir"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "saved", "found"),
+    [
+        ("feature_extract", "last", ("feature_extract",), "feature_extract"),
+        ("finetune", "last", ("feature_extract",), "feature_extract"),
+        # The stage that came last is the one to go on from.
+        ("finetune", "last", BOTH, "finetune"),
+        ("finetune", "best", BOTH, "finetune"),
+    ],
+)
+def test_3_warm_start(tmp_path, stage, kind, saved, found):
+    source = tmp_path / "source"
+    for name in saved:
+        for where in ("last", "best"):
+            add_checkpoint(source, name, 5, where)
+    asked = config(stage, init_from=str(source), init_from_checkpoint=kind)
+    start = find_start(Workdir(str(tmp_path / "run")), asked)
+    assert [spec.stage for spec in start.stages] == [stage]
+    assert start.checkpoint == str(
+        source / "checkpoints" / found / kind / "ckpt-5"
+    )
+    assert (start.start_step, start.metrics_position) == (0, 0)
+    assert start.fresh is False
+    assert start.why == f"warm start from {found} of {source}"
+
+
+def test_3_a_warm_start_that_was_interrupted_is_resumed(tmp_path):
+    add_checkpoint(tmp_path / "source", "feature_extract", 5)
+    add_runs(tmp_path / "run", finetune={})
+    add_checkpoint(tmp_path / "run", "finetune", 3)
+    asked = config(init_from=str(tmp_path / "source"))
+    start = find_start(Workdir(str(tmp_path / "run")), asked)
+    assert start.why == "resume finetune from step 3"
+    assert [spec.stage for spec in start.stages] == ["finetune"]
+
+
+def test_3_warm_start_from_nothing(tmp_path):
+    missing = tmp_path / "missing"
+    with pytest.raises(UsageError, match="--init_from=.* no such folder"):
+        find_start(
+            Workdir(str(tmp_path / "run")), config(init_from=str(missing))
+        )
+    missing.mkdir()
+    with pytest.raises(TrainerError, match="--init_from=.*no checkpoint;"):
+        find_start(
+            Workdir(str(tmp_path / "run")), config(init_from=str(missing))
+        )
+
+
+def test_4_without_head_epochs_finetune_stands_alone(tmp_path):
+    start = find_start(Workdir(str(tmp_path)), config(head_epochs=0))
+    assert [spec.stage for spec in start.stages] == ["finetune"]
+    assert start.fresh is True
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        pytest.param({"seed": 0}, {"seed": 0}, [], id="the same"),
+        pytest.param(
+            {"seed": 0, "backbone": "VGG16", "augment": True},
+            {"seed": 3, "backbone": "VGG19", "augment": True},
+            ["--backbone was 'VGG16', is 'VGG19'", "--seed was 0, is 3"],
+            id="sorted, as flags",
+        ),
+        pytest.param({"epochs": 2}, {"epochs": 3}, [], id="epochs may grow"),
+        pytest.param(
+            {"epochs": 3},
+            {"epochs": 2},
+            ["--epochs was 3, is 2"],
+            id="epochs may not shrink",
+        ),
+        pytest.param(
+            {"head_epochs": 2},
+            {"head_epochs": 3},
+            ["--head_epochs was 2, is 3"],
+            id="head_epochs may not grow",
+        ),
+        pytest.param(
+            {"seed": 0}, {"seed": 0, "brand_new": 1}, [], id="a newer field"
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": "f"},
+            [],
+            id="the same photos elsewhere",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": None},
+            [],
+            id="photos not read yet",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": "g"},
+            ["--dataset was 'a', is 'b'", "data_fingerprint was 'f', is 'g'"],
+            id="other photos elsewhere",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "a", "data_fingerprint": "g"},
+            ["data_fingerprint was 'f', is 'g'"],
+            id="other photos in the same place",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "b.h5", "weights_digest": "f"},
+            [],
+            id="the same weights file elsewhere",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "a.h5", "weights_digest": "g"},
+            ["weights_digest was 'f', is 'g'"],
+            id="other weights in the same place",
+        ),
+        pytest.param(
+            {"weights": "imagenet", "weights_digest": None},
+            {"weights": "a.h5", "weights_digest": "f"},
+            ["--weights was 'imagenet', is 'a.h5'"],
+            id="from Keras's weights to a file",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "imagenet", "weights_digest": None},
+            ["--weights was 'a.h5', is 'imagenet'"],
+            id="from a file to Keras's weights",
+        ),
+        pytest.param(
+            {"weights": "imagenet", "weights_digest": None},
+            {"weights": "none", "weights_digest": None},
+            ["--weights was 'imagenet', is 'none'"],
+            id="neither is a file",
+        ),
+    ],
+)
+def test_differences(stored, asked, found):
+    assert differences(stored, asked) == found
+
+
+def record(asked: Config, fingerprint: str | None = "f") -> dict:
+    """What config.json would keep of a run."""
+    return run_record(asked, weights_digest=None, fingerprint=fingerprint)
+
+
+def check(path: pathlib.Path, asked: Config, fingerprint: str = "f") -> None:
+    check_same_run(Workdir(str(path)), asked, record(asked, fingerprint))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config(),
+        config(epochs=6),
+        # What does not change the figures may change.
+        config(log_every_steps=1, keep_checkpoints=9, logical_cpus=2),
+    ],
+)
+def test_the_same_run_may_go_on(tmp_path, asked):
+    check(tmp_path, asked)
+    add_runs(tmp_path, finetune=record(config()))
+    check(tmp_path, asked)
+
+
+def test_another_run_is_refused_in_one_line(tmp_path):
+    add_runs(tmp_path, finetune=record(config(epochs=4)))
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config(epochs=3, seed=1), "g")
+    assert str(error.value) == (
+        f"--workdir={str(tmp_path)!r}: was started with another configuration"
+        " (--epochs was 4, is 3; --seed was 0, is 1; data_fingerprint was"
+        " 'f', is 'g'); repeat that one, or give another --workdir"
+        " (--init_from takes over the weights)"
+    )
+
+
+def test_feature_extract_after_a_finetune_that_did_its_own(tmp_path):
+    add_runs(tmp_path, finetune=record(config()))
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config("feature_extract"))
+    assert str(error.value) == (
+        f"--workdir={str(tmp_path)!r}: holds a run of --stage=finetune, which"
+        " did feature_extract itself; give another --workdir"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "fingerprint", "found"),
+    [
+        ({}, "f", None),
+        # These are each stage's own.
+        ({"epochs": 1, "learning_rate": 0.5, "augment": False}, "f", None),
+        ({"batch_size": 8}, "f", None),
+        ({"seed": 1}, "f", "--seed was 0, is 1"),
+        ({"data_pct": 1.0}, "f", "--data_pct was 100.0, is 1.0"),
+        ({"weights": "none"}, "f", "--weights was 'imagenet', is 'none'"),
+        ({"precision": "bfloat16"}, "f", "is 'bfloat16'"),
+        ({}, "g", "data_fingerprint was 'f', is 'g'"),
+    ],
+)
+def test_finetune_after_feature_extract(tmp_path, values, fingerprint, found):
+    add_runs(tmp_path, feature_extract=record(config("feature_extract")))
+    if found is None:
+        check(tmp_path, config(**values), fingerprint)
+        return
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config(**values), fingerprint)
+    assert found in str(error.value)
+
+
+def test_changed_numerics():
+    stored = {"tensorflow": "2.20.0", "replicas": 1, "gone": 1, "same": 0}
+    now = {"tensorflow": "2.21.0", "replicas": 2, "new": 1, "same": 0}
+    assert changed_numerics(stored, now) == [
+        "replicas: 1 -> 2",
+        "tensorflow: 2.20.0 -> 2.21.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "message"),
+    [
+        ({}, ("a", "b"), None),
+        (
+            {"backbone": "VGG16"},
+            ("a", "b"),
+            "its --backbone is 'MobileNetV2', this run's is 'VGG16'; give the"
+            " same",
+        ),
+        (
+            {"backbone_args": ""},
+            ("a", "b"),
+            "its --backbone_args is 'alpha=0.35', this run's is ''; give the"
+            " same",
+        ),
+        (
+            {},
+            ("b", "a"),
+            "its classes are ['a', 'b'], this run's are ['b', 'a']; to take"
+            " its backbone only, give one of its checkpoints as --weights",
+        ),
+    ],
+)
+def test_check_warm_start(tmp_path, values, classes, message):
+    own = {"backbone": "MobileNetV2", "backbone_args": "alpha=0.35"}
+    add_checkpoint(tmp_path, "finetune", 5)
+    (tmp_path / "config.json").write_text(json.dumps({"config": own}))
+    (tmp_path / "manifest.json").write_text('{"class_names": ["a", "b"]}')
+    asked = config(init_from=str(tmp_path), **{**own, **values})
+    if message is None:
+        check_warm_start(asked, classes)
+        return
+    with pytest.raises(TrainerError) as error:
+        check_warm_start(asked, classes)
+    assert str(error.value) == f"--init_from={str(tmp_path)!r}: {message}"
