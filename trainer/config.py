@@ -292,6 +292,12 @@ class Config:
                 "--workdir='': --stage=evaluate needs the workdir of the run"
                 " to evaluate; give --workdir=FOLDER"
             )
+        for name in ("tfds_data_dir", "workdir", "init_from"):
+            if getattr(self, name) == "":
+                raise UsageError(
+                    f"--{name}='': an empty path; give a folder, or leave the"
+                    " flag out"
+                )
 
     def resolved(self, image_px: int) -> Config:
         """This run with nothing left open but the workdir.
