@@ -20,6 +20,7 @@ from PIL import Image
 from tests.command import arguments, command
 from tests.data import tfds_pictures
 from tests.photos import make_photos
+from tests.runs import assert_same_arrays, weights
 from tests.tiny import tiny_backbone, use_tiny_backbone
 from trainer.data import tfds_source
 
@@ -459,11 +460,12 @@ def assert_one_line(text: str, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_one_line_before_training_begins(root, tmp_path, case):
+def test_one_line_before_training_begins(root, tmp_path, capfd, case):
     values = {**BASE, "workdir": tmp_path / "run", **case.flags}
     said = command(*_arguments(root, values))
     assert_one_line(said.err, tuple(w.format(root=root) for w in case.words))
     assert said.status == case.status
+    assert capfd.readouterr().err == ""
     assert not (tmp_path / "run/checkpoints").exists()
     assert not (tmp_path / "run/config.json").exists()
 
@@ -512,45 +514,94 @@ def test_bad_images_are_skipped_and_named(root, tmp_path):
 def finished(root):
     """A workdir whose run is complete, to be copied and damaged."""
     workdir = root / "finished"
-    said = command(*_arguments(root, {**BASE, "workdir": workdir}))
+    values = {**BASE, "epochs": 2, "workdir": workdir}
+    said = command(*_arguments(root, values))
     assert said.status == 0, said.err
     return workdir
 
 
-def _cut_checkpoint(workdir: pathlib.Path) -> None:
-    folder = workdir / "checkpoints/feature_extract/last"
-    (path,) = folder.glob("*.data-*")
+LAST = "checkpoints/feature_extract/last"
+DATA = f"{LAST}/ckpt-6.data-00000-of-00001"
+
+
+def _cut(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
+
+
+def _flip(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[50] ^= 0xFF
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("again", ["evaluate", "train"])
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("name", "damage", "words"),
     [
+        ("config.json", _cut, ("/config.json: cannot be read",)),
         (
-            lambda w: (w / "config.json").write_text('{"config": '),
-            ("/config.json: cannot be read", "another --workdir"),
+            "backbone.json",
+            pathlib.Path.unlink,
+            ("/backbone.json: missing; restore it",),
         ),
         (
-            lambda w: (w / "backbone.json").unlink(),
-            ("/backbone.json: missing; restore it", "another --workdir"),
+            DATA,
+            _cut,
+            (
+                f"/{LAST}/ckpt-6: cannot be restored",
+                "remove this checkpoint to use the one before it",
+            ),
         ),
+        (DATA, _flip, ("/ckpt-6: cannot be restored", "Checksum does not")),
+        (DATA, pathlib.Path.unlink, ("/ckpt-6: cannot be restored",)),
+        (f"{LAST}/ckpt-6.index", _cut, ("/ckpt-6: cannot be restored",)),
         (
-            _cut_checkpoint,
-            ("/last/ckpt-3: cannot be restored", "another --workdir"),
+            f"{LAST}/checkpoint",
+            lambda path: path.write_bytes(b"\xff"),
+            (f"/{LAST}/checkpoint: cannot be read", "restore it"),
         ),
     ],
-    ids=["config", "backbone", "checkpoint"],
+    ids=[
+        "config",
+        "backbone",
+        "data-cut",
+        "data-flipped",
+        "data-gone",
+        "index-cut",
+        "list",
+    ],
 )
-def test_a_damaged_workdir(root, finished, tmp_path, damage, words, again):
+def test_a_damaged_workdir(
+    root, finished, tmp_path, capfd, name, damage, words, again
+):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
-    damage(workdir)
-    flags = {"epochs": 2, "workdir": workdir}
+    damage(workdir / name)
+    flags = {"epochs": 3, "workdir": workdir}
     values = {**BASE, **flags} if again == "train" else evaluating(str(workdir))
     said = command(*_arguments(root, values))
-    assert_one_line(said.err, (str(workdir), *words))
+    assert_one_line(said.err, (str(workdir), *words, "another --workdir"))
     assert said.status == FAILURE
+    assert capfd.readouterr().err == ""
+
+
+def test_without_its_last_checkpoint_a_run_goes_on_from_the_one_before(
+    root, finished, tmp_path
+):
+    ends = {}
+    for name in ("whole", "less"):
+        workdir = tmp_path / name
+        shutil.copytree(finished, workdir)
+        if name == "less":
+            for path in (workdir / LAST).glob("ckpt-6.*"):
+                path.unlink()
+        values = {**BASE, "epochs": 3, "workdir": workdir}
+        said = command(*_arguments(root, values))
+        assert said.status == 0, said.err
+        ends[name] = said.out, weights(workdir, "feature_extract")
+    assert "resume feature_extract from step 6\n" in ends["whole"][0]
+    assert "resume feature_extract from step 3\n" in ends["less"][0]
+    assert_same_arrays(ends["whole"][1], ends["less"][1])
 
 
 def test_evaluate_on_data_of_other_classes(root, finished, tmp_path):

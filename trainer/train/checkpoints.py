@@ -20,6 +20,8 @@ from trainer.errors import TrainerError
 from trainer.workdir import Workdir
 
 _PREFIX = "ckpt"
+# An IndexError is what TensorFlow makes of a file that is cut short.
+_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -108,12 +110,13 @@ class StageCheckpoints:
         Raises:
           TrainerError: it cannot be read, or is not of this model.
         """
-        path = self._managers["last"].latest_checkpoint
+        path = find_checkpoint(self._workdir, self._state.stage, "last")
         if path is None:
             return False
         try:
+            _read_all(path)
             self._checkpoint.restore(path).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except _UNREADABLE as error:
             raise _unreadable(path, error) from error
         return True
 
@@ -144,8 +147,26 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 
 
 def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
-    """The prefix of a stage's latest or best checkpoint, if it has one."""
-    return tf.train.latest_checkpoint(workdir.checkpoints(stage, kind))
+    """The prefix of a stage's latest or best checkpoint, if it has one.
+
+    Unlike TensorFlow, which finds nothing where the latest was removed, this
+    goes on to the one before it.
+
+    Raises:
+      TrainerError: the list of checkpoints cannot be read.
+    """
+    folder = workdir.checkpoints(stage, kind)
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError as error:
+        raise TrainerError(
+            f"{os.path.join(folder, 'checkpoint')}: cannot be read ({error});"
+            " restore it, or start in another --workdir"
+        ) from error
+    for path in reversed(state.all_model_checkpoint_paths if state else ()):
+        if os.path.exists(f"{path}.index"):
+            return path
+    return None
 
 
 def checkpoint_step(path: str) -> int:
@@ -167,11 +188,20 @@ def restore_variables(
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
     try:
+        _read_all(path)
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+
+
+def _read_all(path: str) -> None:
+    # A restore that fails half way leaves variables half restored, and
+    # TensorFlow warns of each of them.
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
 
 
 def _unreadable(path: str, error: Exception) -> TrainerError:
