@@ -350,6 +350,12 @@ class Config:
                 "--inputs='': --stage=predict needs pictures; give a file, a"
                 " folder, a glob in quotes, or - for a list on standard input"
             )
+        for name in ("tfds_data_dir", "workdir", "init_from"):
+            if getattr(self, name) == "":
+                raise UsageError(
+                    f"--{name}='': an empty path; give a folder, or leave the"
+                    " flag out"
+                )
 
     def resolved(self, image_px: int) -> Config:
         """This run with nothing left open but the workdir.

@@ -52,5 +52,5 @@ def check_range(name: str, value: Any, default: Any) -> None:
     if not math.isfinite(value) or not holds(value):
         shown = "unset" if default is None else default
         raise UsageError(
-            f"--{name}={value:g}: must be {legal}; the default is {shown}"
+            f"--{name}={value:.15g}: must be {legal}; the default is {shown}"
         )

@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's native start-up notes off the terminal."""
+"""Keeps the notes of TensorFlow's native libraries off the terminal."""
 
 from __future__ import annotations
 

@@ -102,12 +102,19 @@ def _first_classifier(
 ) -> Classifier:
     num_classes = len(manifest.class_names)
     resumes = not start.fresh and not request.config.init_from
-    if resumes or workdir.read_json(BACKBONE) and not start.fresh:
+    stored = resumes or (
+        not start.fresh and workdir.read_json(BACKBONE) is not None
+    )
+    if stored:
         classifier = stored_classifier(
             workdir, request.config, request.strategy, num_classes
         )
     else:
         classifier = new_classifier(request, num_classes, load=start.fresh)
+    # A rule that fits no layer is refused now, not after an earlier stage.
+    for spec in start.stages:
+        apply_freeze(classifier, spec.unfreeze)
+    if not stored:
         workdir.write_json(
             BACKBONE,
             {

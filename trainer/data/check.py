@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from trainer.data.formats import what_is_wrong
 from trainer.data.samples import WHOLE_FILE, Samples, printable
 from trainer.errors import TrainerError
+from trainer.quiet import native_notes_hidden
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,8 @@ def check_images(
         except OSError as error:
             return f"cannot be read ({error.strerror})"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # The decoders write about what they cannot read themselves.
+    with native_notes_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(look, range(len(samples))))
     return CheckResult(
         split=split,
@@ -168,17 +170,27 @@ def apply_policy(
         good = [row for row, file in enumerate(result.files) if file]
         samples = result.samples.take(good)
         counts = samples.counts(len(class_names)).tolist()
-        for name, count in zip(class_names, counts, strict=True):
-            if not count:
+        for label, name in enumerate(class_names):
+            if not counts[label]:
                 raise TrainerError(
                     f"class {name!r}: no readable picture in the"
-                    f" {result.split} split; add some or remove the class"
+                    f" {result.split} split{_first_bad(result, label)}; add"
+                    " some or remove the class"
                 )
         checked[result.split] = CheckedSplit(
             samples=samples,
             files=tuple(file for file in result.files if file),
         )
     return checked
+
+
+def _first_bad(result: CheckResult, label: int) -> str:
+    """` (PATH: REASON)` of a class's first bad picture, if it has one."""
+    rows = [row for row, file in enumerate(result.files) if file is None]
+    for row, image in zip(rows, result.bad, strict=True):
+        if result.samples.labels[row] == label:
+            return f" ({image})"
+    return ""
 
 
 def _look(

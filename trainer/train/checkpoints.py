@@ -21,9 +21,8 @@ from trainer.model.classifier import variable_keys
 from trainer.workdir import Workdir
 
 _PREFIX = "ckpt"
-# What TensorFlow raises for another model's checkpoint and for damaged files,
-# of which a data file cut short is an IndexError.
-_RESTORE_ERRORS = (tf.errors.OpError, AssertionError, ValueError, IndexError)
+# An IndexError is what TensorFlow makes of a file that is cut short.
+_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -116,8 +115,9 @@ class StageCheckpoints:
         if path is None:
             return False
         try:
+            _read_all(path)
             self._checkpoint.restore(path).assert_consumed()
-        except _RESTORE_ERRORS as error:
+        except _UNREADABLE as error:
             raise _unreadable(path, error) from error
         return True
 
@@ -150,10 +150,20 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
     """The prefix of a stage's latest or best checkpoint, if it has one.
 
-    Not `tf.train.latest_checkpoint`: where the newest was removed by hand, it
-    finds none of the others.
+    Unlike TensorFlow, which finds nothing where the latest was removed, this
+    goes on to the one before it.
+
+    Raises:
+      TrainerError: the list of checkpoints cannot be read.
     """
-    state = tf.train.get_checkpoint_state(workdir.checkpoints(stage, kind))
+    folder = workdir.checkpoints(stage, kind)
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError as error:
+        raise TrainerError(
+            f"{os.path.join(folder, 'checkpoint')}: cannot be read ({error});"
+            " restore it, or start in another --workdir"
+        ) from error
     for path in reversed(state.all_model_checkpoint_paths if state else ()):
         if os.path.exists(f"{path}.index"):
             return path
@@ -179,11 +189,20 @@ def restore_variables(
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
     try:
+        _read_all(path)
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    except _RESTORE_ERRORS as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+
+
+def _read_all(path: str) -> None:
+    # A restore that fails half way leaves variables half restored, and
+    # TensorFlow warns of each of them.
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
 
 
 def _unreadable(path: str, error: Exception) -> TrainerError:
