@@ -73,8 +73,8 @@ class Config:
         "",
         RESULT,
         "A folder (train/CLASS/*.jpg beside test/ or val/, or CLASS/*.jpg"
-        " alone), a TFDS name such as tf_flowers, or food10: ten classes of"
-        " TFDS food101.",
+        " alone), a TFDS name such as tf_flowers, food10 (ten classes of TFDS"
+        " food101), or demo: as many classes drawn on first use, offline.",
     )
     tfds_data_dir: str | None = _flag(
         None, FREE, "Where TFDS keeps its data; TFDS's own default if unset."
@@ -285,7 +285,7 @@ class Config:
             raise UsageError(
                 "--dataset='': no data named; give a folder of photos"
                 " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
-                " tf_flowers, or food10"
+                " tf_flowers, food10 or demo"
             )
         if self.stage == EVALUATE and not self.workdir:
             raise UsageError(
