@@ -96,7 +96,7 @@ def test_the_working_folder(
         pytest.param(
             "qqqq",
             "--dataset='qqqq': neither a folder nor a TFDS name; give a folder"
-            " of photos, food10 or a name from the TFDS catalogue",
+            " of photos, demo, food10 or a name from the TFDS catalogue",
             id="tfds_name_far_off",
         ),
         pytest.param(

@@ -112,14 +112,11 @@ class _Builder:
         if match and match[1] == DEMO:
             # The project's own; TFDS knows it once it is imported.
             import trainer.demo.builder  # noqa: F401
-        folder = None if data_dir is None else os.path.expanduser(data_dir)
+        self._data_dir = data_dir and os.path.expanduser(data_dir)
         try:
             if match is None:
                 raise tfds.core.registered.DatasetNotFoundError(name)
-            with _quiet():
-                self._builder = tfds.builder(
-                    name, data_dir=folder, try_gcs=False
-                )
+            self._builder = self._look()
         except tfds.core.registered.DatasetNotFoundError:
             raise UsageError(self._not_found(tfds.list_builders())) from None
         except Exception as error:  # Whatever the data set's own code raises.
@@ -130,6 +127,15 @@ class _Builder:
         self.location = str(self._builder.data_path)
         # Before anything is downloaded.
         self._image_key, self._label_key = self._keys()
+
+    def _look(self) -> Any:
+        """TFDS's builder, which knows what is prepared by now."""
+        import tensorflow_datasets as tfds
+
+        with _quiet():
+            return tfds.builder(
+                self._name, data_dir=self._data_dir, try_gcs=False
+            )
 
     def _error(self, text: str) -> TrainerError:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
@@ -177,6 +183,11 @@ class _Builder:
             self._builder.download_and_prepare(download_config=config)
         # What it raises differs from data set to data set.
         except Exception as error:
+            self._builder = self._look()
+            with _quiet():
+                # Another process may have been faster.
+                if self._builder.is_prepared():
+                    return
             raise self._error(
                 f"cannot be prepared ({_one_line(error)}); {remedy}"
             ) from None

@@ -19,9 +19,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from trainer.demo.canvas import SIDE_PX
 from trainer.demo.picture import (
     CLASSES,
-    SIDE_PX,
     TEST_PER_CLASS,
     TRAIN_PER_CLASS,
     draw_jpeg,
@@ -125,7 +125,9 @@ def _drawn(rows: list[tuple[str, str, int]]) -> Iterator[bytes]:
         initializer=_start_worker,
     )
     try:
-        yield from pool.map(draw_jpeg, *zip(*rows, strict=True), chunksize=_CHUNK)
+        yield from pool.map(
+            draw_jpeg, *zip(*rows, strict=True), chunksize=_CHUNK
+        )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

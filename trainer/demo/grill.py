@@ -295,7 +295,8 @@ def _bars(
 def _slices(canvas: Canvas, draws: Draws, crust: Colour) -> None:
     """A fan of slices, pink inside and brown around."""
     pink = mixed(one_of(draws, REDS), PALE[1], draws.uniform(0.15, 0.45))
-    pink = mixed(pink, crust, draws.uniform(0, 0.4))
+    pink = mixed(pink, crust, draws.uniform(0, 0.3))
+    crust = scaled(crust, 0.85)
     angle = draws.angle()
     count = draws.whole(4, 8)
     fan = draws.near(0, 0.12)
@@ -306,7 +307,7 @@ def _slices(canvas: Canvas, draws: Draws, crust: Colour) -> None:
         length = 1.05 - 0.5 * abs(d) + draws.near(0, 0.1)
         piece = blob(draws, x, y, length / 2, 0.15, 0.1, turn, 16)
         canvas.solid(piece, crust, 0.2, gloss=0)
-        inside = blob(draws, x, y, length / 2.4, 0.1, 0.15, turn, 14)
+        inside = blob(draws, x, y, length / 2.25, 0.11, 0.12, turn, 14)
         canvas.fill(inside, varied(draws, pink), height=0.2)
         core = disc(x, y, 0.05, 8)
         canvas.fill(core, scaled(pink, 0.85), height=0.2, opacity=0.6)

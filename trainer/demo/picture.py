@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from trainer.demo.canvas import SIDE_PX, Canvas
+from trainer.demo.canvas import Canvas
 from trainer.demo.colours import TABLES
 from trainer.demo.draws import Draws
 from trainer.demo.lens import photographed

@@ -38,14 +38,14 @@ def paint_scene(canvas: Canvas, draws: Draws, name: str) -> None:
     canvas.view = View(0.5, 0.5, 0.5, draws.angle())
     tableware.table(canvas, draws)
     upright = name in UPRIGHT
-    tilt = 1.0 if upright else draws.uniform(0.55, 1.0)
-    if draws.chance(0.3):
+    tilt = 1.0 if upright else draws.uniform(0.6, 1.0)
+    if draws.chance(0.2):
         _neighbour(canvas, draws, tilt)
-    x, y = 0.5 + draws.near(0, 0.2), 0.5 + draws.near(0, 0.18)
+    x, y = 0.5 + draws.near(0, 0.16), 0.5 + draws.near(0, 0.14)
     angle = draws.near(0, 0.45) if upright else draws.angle()
-    scale = draws.uniform(0.2, 0.42)
-    if draws.chance(0.15):
-        scale = draws.uniform(0.42, 0.6)
+    scale = draws.uniform(0.3, 0.45)
+    if draws.chance(0.2):
+        scale = draws.uniform(0.45, 0.58)
     view = View(x, y, scale, angle, tilt)
     if not upright:
         canvas.view = view
@@ -86,14 +86,14 @@ def _before(canvas: Canvas, draws: Draws) -> None:
             r = draws.uniform(0.2, 0.5)
             steam = blob(draws, x, y, r * 0.6, r, 0.3)
             canvas.fill(steam, (255, 255, 255), opacity=0.15)
-    if draws.chance(0.2):
+    if draws.chance(0.15):
         turn = draws.angle()
         reach = draws.uniform(0.75, 1.1)
         x, y = reach * math.cos(turn), reach * math.sin(turn)
         r = draws.uniform(0.2, 0.5)
         near = blob(draws, x, y, r, r * draws.uniform(0.5, 1), 0.3)
         canvas.fill(near, one_of(draws, CHINA + TABLES))
-    if draws.chance(0.12):
+    if draws.chance(0.08):
         x, y = draws.in_disc(0.5)
         handle = capsule(x, y, 3, draws.uniform(0.06, 0.12), draws.angle())
         canvas.shadow(handle, 0.08)
