@@ -118,7 +118,8 @@ class _Builder:
                 raise tfds.core.registered.DatasetNotFoundError(name)
             self._builder = self._look()
         except tfds.core.registered.DatasetNotFoundError:
-            raise UsageError(self._not_found(tfds.list_builders())) from None
+            names = sorted({DEMO, FOOD10, *tfds.list_builders()})
+            raise UsageError(self._not_found(names)) from None
         except Exception as error:  # Whatever the data set's own code raises.
             raise UsageError(
                 f"--dataset={dataset!r}: {_one_line(error)}; give a config and"

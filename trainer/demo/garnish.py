@@ -215,3 +215,11 @@ def puddle(
     """A flat patch of sauce."""
     outline = blob(draws, x, y, size, size * draws.uniform(0.6, 1), 0.3)
     canvas.fill(outline, paint)
+
+
+def sides(canvas: Canvas, draws: Draws) -> None:
+    """What lies beside a piece of meat or fish."""
+    for _ in range(draws.whole(0, 2)):
+        turn = draws.angle()
+        r = draws.uniform(0.65, 0.95)
+        side_dish(canvas, draws, r * math.cos(turn), r * math.sin(turn))

@@ -9,9 +9,10 @@ from PIL import Image
 
 from trainer.demo.canvas import Canvas
 from trainer.demo.colours import TABLES
+from trainer.demo.dishes import DISHES
 from trainer.demo.draws import Draws
 from trainer.demo.lens import photographed
-from trainer.demo.scene import DISHES, paint_scene
+from trainer.demo.scene import paint_scene
 
 CLASSES = tuple(DISHES)
 TRAIN_PER_CLASS, TEST_PER_CLASS = 750, 250

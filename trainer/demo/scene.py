@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from trainer.demo import tableware
-from trainer.demo.bowls import chicken_curry, fried_rice, ramen
 from trainer.demo.canvas import Canvas, View
 from trainer.demo.colours import CHINA, TABLES, one_of
+from trainer.demo.dishes import DISHES, UPRIGHT
 from trainer.demo.draws import Draws
 from trainer.demo.garnish import crumbs
-from trainer.demo.grill import chicken_wings, grilled_salmon, steak
-from trainer.demo.handheld import hamburger, ice_cream, pizza, sushi
 from trainer.demo.shapes import blob, box, capsule
-
-Paint = Callable[[Canvas, Draws], None]
-
-DISHES: dict[str, Paint] = {
-    "chicken_curry": chicken_curry,
-    "chicken_wings": chicken_wings,
-    "fried_rice": fried_rice,
-    "grilled_salmon": grilled_salmon,
-    "hamburger": hamburger,
-    "ice_cream": ice_cream,
-    "pizza": pizza,
-    "ramen": ramen,
-    "steak": steak,
-    "sushi": sushi,
-}
-# Seen from the side; the others from above.
-UPRIGHT = frozenset({"hamburger", "ice_cream"})
 
 
 def paint_scene(canvas: Canvas, draws: Draws, name: str) -> None:

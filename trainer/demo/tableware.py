@@ -20,6 +20,7 @@ from trainer.demo.shapes import (
     box,
     capsule,
     disc,
+    ellipse,
     ribbon,
     rounded,
     wave,
@@ -211,3 +212,13 @@ def napkin(canvas: Canvas, draws: Draws) -> None:
     canvas.shadow(box(x, y, 1.5, 1.2, angle), 0.04)
     canvas.fill(box(x, y, 1.5, 1.2, angle), colour)
     canvas.fill(box(x, y, 0.75, 1.2, angle), scaled(colour, 0.85))
+
+
+def saucer(canvas: Canvas, draws: Draws) -> None:
+    """A plate seen from the side, under what stands on it."""
+    colour = one_of(draws, CHINA)
+    y = 0.82
+    shape = ellipse(0, y, draws.uniform(1.3, 1.8), 0.2, 0, 30)
+    canvas.shadow(shape, 0.1)
+    canvas.fill(shape, scaled(colour, 0.7), down=0.05)
+    canvas.fill(shape, colour)
