@@ -15,7 +15,18 @@ from trainer.data.tfds_source import FOOD10_CLASSES
 from trainer.demo.picture import CLASSES, draw_jpeg, draw_picture
 
 # blake2b of the pixels before JPEG; two pictures a class.
-HASHES: dict[str, tuple[str, str]] = {}
+HASHES = {
+    "chicken_curry": ("d7419e890f4ba146", "1c384d050dc071e4"),
+    "chicken_wings": ("684dd271f888fefc", "ac7042fbbc60dff2"),
+    "fried_rice": ("70853aad94c9d7ce", "b2aed28974d92449"),
+    "grilled_salmon": ("65c23d3417875913", "7bca1ff545cb3423"),
+    "hamburger": ("c3854c78cbf62053", "47c06b325a435998"),
+    "ice_cream": ("15cdde57ec17f0da", "6c03bf02e3d30f3d"),
+    "pizza": ("123482323f36920a", "b7011d1a9bdc4db7"),
+    "ramen": ("91ad65356b9b0c8a", "293df9a88720183e"),
+    "steak": ("a55ccf1dcb33c1c7", "93248b20108547b6"),
+    "sushi": ("d4ad45d4106c1159", "8792dda71275dc0d"),
+}
 
 
 def _digest(name: str, split: str, index: int) -> str:
