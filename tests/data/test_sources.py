@@ -52,7 +52,7 @@ def test_the_working_folder(
     [
         pytest.param(
             "",
-            f"--dataset: not given; {_LAYOUTS} or a TFDS name, such as"
+            f"--dataset: not given; {_LAYOUTS}, demo, or a TFDS name, such as"
             " tf_flowers",
             id="none",
         ),
@@ -92,6 +92,12 @@ def test_the_working_folder(
             "--dataset='tf_flower': neither a folder nor a TFDS name; did you"
             " mean tf_flowers",
             id="tfds_name_misspelt",
+        ),
+        pytest.param(
+            "demos",
+            "--dataset='demos': neither a folder nor a TFDS name; did you"
+            " mean demo",
+            id="demo_misspelt",
         ),
         pytest.param(
             "qqqq",

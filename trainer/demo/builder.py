@@ -7,13 +7,8 @@ nothing is downloaded, the pictures are drawn.
 from __future__ import annotations
 
 import io
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -24,11 +19,8 @@ from trainer.demo.picture import (
     CLASSES,
     TEST_PER_CLASS,
     TRAIN_PER_CLASS,
-    draw_jpeg,
 )
-
-_MAX_WORKERS = 16
-_CHUNK = 25
+from trainer.demo.workers import draw_all, rows_of
 
 
 class Demo(tfds.core.GeneratorBasedBuilder):
@@ -76,10 +68,10 @@ class Demo(tfds.core.GeneratorBasedBuilder):
         self, split: str, count: int
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """The pictures of a split, class by class; TFDS shuffles by the key."""
-        rows = [(name, split, i) for name in CLASSES for i in range(count)]
+        rows = rows_of(split, count)
         # The bar shows on a terminal only.
         with tqdm(
-            zip(rows, _drawn(rows), strict=True),
+            zip(rows, draw_all(split, count), strict=True),
             total=len(rows),
             desc=f"drawing {split}",
             unit="img",
@@ -108,38 +100,3 @@ class Demo(tfds.core.GeneratorBasedBuilder):
 
     def _log_download_done(self) -> None:
         pass
-
-
-def _drawn(rows: list[tuple[str, str, int]]) -> Iterator[bytes]:
-    """JPEG files, in the order of the rows, drawn on all cores."""
-    workers = min(
-        os.cpu_count() or 1, _MAX_WORKERS, 1 + len(rows) // (4 * _CHUNK)
-    )
-    if workers == 1:
-        yield from (draw_jpeg(*row) for row in rows)
-        return
-    # Not forked: TensorFlow's threads would not survive it.
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    try:
-        yield from pool.map(
-            draw_jpeg, *zip(*rows, strict=True), chunksize=_CHUNK
-        )
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ends with its parent, however that ends, and leaves Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
