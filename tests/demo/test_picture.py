@@ -97,3 +97,14 @@ def test_drawing_needs_no_tensorflow() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_other_data_does_not_import_it() -> None:
+    code = (
+        "import sys, trainer.run, trainer.data.sources;"
+        "print([m for m in sys.modules if m.startswith('trainer.demo')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
