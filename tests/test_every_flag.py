@@ -47,6 +47,21 @@ BASE: Mapping[str, Any] = {
 FINETUNE = {"stage": "finetune", "head_epochs": 1}
 DRY = {"dry_run": True}
 ONE_STEP = {"batch_size": 12}
+PREDICT = {
+    "stage": "predict",
+    "workdir": "{root}/source",
+    "inputs": "{root}/photos/test",
+}
+STUDY = {
+    "stage": "study",
+    "dataset": "{root}/photos",
+    "workdir": "{root}/study",
+    "backbone": "MobileNetV2",
+    "weights": "none",
+    "image_size": 32,
+    "head_epochs": 1,
+    "dry_run": True,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -238,6 +253,26 @@ def own_workdir(ran: Ran) -> bool:
 
 def looks_below_root(ran: Ran) -> bool:
     return f"not prepared under {ran.root}/tfds/" in ran.said.err
+
+
+def predicted_files(ran: Ran) -> int:
+    return len(ran.said.out.splitlines()) - 1
+
+
+def predicted_columns(ran: Ran) -> int:
+    return len(ran.said.out.splitlines()[0].split(","))
+
+
+def written(ran: Ran) -> bool:
+    return (ran.root / "rows.csv").exists()
+
+
+def planned_models(ran: Ran) -> list[str]:
+    return re.findall(r"== model (\d), seed 0", ran.said.out)
+
+
+def trained_models(ran: Ran) -> list[str]:
+    return re.findall(r"== (model \d, seed \d)", ran.said.out)
 
 
 # The backbone has 216 + 1152 + 2304 weights in convolutions and 4 * 40 in
@@ -443,6 +478,52 @@ CASES = (
         see=evaluated_step,
         without="6",
         given="3",
+    ),
+    Case(
+        flag="inputs",
+        value="{root}/photos/test/sushi",
+        also=PREDICT,
+        alone=True,
+        see=predicted_files,
+        without=9,
+        given=3,
+    ),
+    Case(
+        flag="output",
+        value="{root}/rows.csv",
+        also=PREDICT,
+        alone=True,
+        see=written,
+        without=False,
+        given=True,
+    ),
+    Case(
+        flag="top_k",
+        value=1,
+        also=PREDICT,
+        alone=True,
+        see=predicted_columns,
+        without=8,
+        given=4,
+    ),
+    Case(
+        flag="models",
+        value="0",
+        also={**STUDY, "seeds": 1},
+        alone=True,
+        see=planned_models,
+        without=["0", "1", "2", "3", "4"],
+        given=["0"],
+    ),
+    # The same place, so a second seed finds the first one done.
+    Case(
+        flag="seeds",
+        value=2,
+        also={**STUDY, "models": "0", "dry_run": False, "batch_size": 12},
+        alone=True,
+        see=trained_models,
+        without=["model 0, seed 0"],
+        given=["model 0, seed 0", "model 0, seed 1"],
     ),
     Case(
         flag="checkpoint_every_steps",

@@ -81,8 +81,8 @@ class Config:
         "",
         RESULT,
         "A folder (train/CLASS/*.jpg beside test/ or val/, or CLASS/*.jpg"
-        " alone), a TFDS name such as tf_flowers, or food10: ten classes of"
-        " TFDS food101.",
+        " alone), a TFDS name such as tf_flowers, food10 (ten classes of TFDS"
+        " food101), or demo: as many classes drawn on first use, offline.",
         stages=_DATA_STAGES,
     )
     tfds_data_dir: str | None = _flag(
@@ -338,7 +338,7 @@ class Config:
             raise UsageError(
                 "--dataset='': no data named; give a folder of photos"
                 " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
-                " tf_flowers, or food10"
+                " tf_flowers, food10 or demo"
             )
         if self.stage in USING_STAGES and not self.workdir:
             raise UsageError(

@@ -52,7 +52,7 @@ def test_the_working_folder(
     [
         pytest.param(
             "",
-            f"--dataset: not given; {_LAYOUTS} or a TFDS name, such as"
+            f"--dataset: not given; {_LAYOUTS}, demo, or a TFDS name, such as"
             " tf_flowers",
             id="none",
         ),
@@ -94,9 +94,15 @@ def test_the_working_folder(
             id="tfds_name_misspelt",
         ),
         pytest.param(
+            "demos",
+            "--dataset='demos': neither a folder nor a TFDS name; did you"
+            " mean demo",
+            id="demo_misspelt",
+        ),
+        pytest.param(
             "qqqq",
             "--dataset='qqqq': neither a folder nor a TFDS name; give a folder"
-            " of photos, food10 or a name from the TFDS catalogue",
+            " of photos, demo, food10 or a name from the TFDS catalogue",
             id="tfds_name_far_off",
         ),
         pytest.param(

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.data import tfds_pictures
-from trainer.data import tfds_source
+from trainer.data import reach
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
@@ -43,8 +43,8 @@ def test_unreachable_is_said_within_seconds(
 def test_a_name_that_is_never_looked_up(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tfds_source, "_REACH_TIMEOUT_SECS", 0.05)
-    monkeypatch.setattr(tfds_source, "_answers", lambda url: time.sleep(2))
+    monkeypatch.setattr(reach, "_REACH_TIMEOUT_SECS", 0.05)
+    monkeypatch.setattr(reach, "_answers", lambda url: time.sleep(2))
     start = time.monotonic()
     with pytest.raises(TrainerError, match="photos.invalid cannot be reached"):
         open_it("trainer_unreachable", tmp_path)

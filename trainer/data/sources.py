@@ -18,7 +18,8 @@ def open_source(
     """Finds the data set.
 
     Args:
-      dataset: a folder; or `food10`, ten classes of TFDS `food101`; or a TFDS
+      dataset: a folder; or `demo`, which comes with the project and is drawn
+        on first use; or `food10`, ten classes of TFDS `food101`; or a TFDS
         name: `name`, `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: of each class, where the data has one split only.
@@ -44,8 +45,8 @@ def check_dataset(dataset: str) -> None:
     """
     if not dataset:
         raise UsageError(
-            f"--dataset: not given; give {LAYOUTS} or a TFDS name, such as"
-            " tf_flowers"
+            f"--dataset: not given; give {LAYOUTS}, demo, or a TFDS name, such"
+            " as tf_flowers"
         )
     path = os.path.expanduser(dataset)
     if os.path.lexists(path) and not os.path.isdir(path):

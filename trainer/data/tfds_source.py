@@ -6,22 +6,21 @@ import contextlib
 import dataclasses
 import difflib
 import os
-import queue
 import re
-import threading
-import urllib.parse
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import requests
 import tensorflow as tf
 
+from trainer.data.reach import unreachable_host
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import Samples, Source, printable
 from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError, UsageError
 
+DEMO = "demo"
 FOOD10 = "food10"
 FOOD10_CLASSES = (
     "chicken_curry",
@@ -36,7 +35,6 @@ FOOD10_CLASSES = (
     "sushi",
 )
 _NAME = re.compile(r"([A-Za-z]\w*)(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
-_REACH_TIMEOUT_SECS = 5
 
 
 def is_tfds_name(dataset: str) -> bool:
@@ -56,7 +54,7 @@ def open_tfds(
     train. Where there are both, each epoch is validated on the latter.
 
     Args:
-      dataset: `name`, `name/config`, `name:version`, or `food10`.
+      dataset: `name`, `name/config`, `name:version`, `food10`, or `demo`.
       data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: of each class, where there is a train split only.
 
@@ -111,16 +109,17 @@ class _Builder:
 
         self._dataset, self._name = dataset, name
         match = _NAME.fullmatch(name)
-        folder = None if data_dir is None else os.path.expanduser(data_dir)
+        if match and match[1] == DEMO:
+            # The project's own; TFDS knows it once it is imported.
+            import trainer.demo.builder  # noqa: F401
+        self._data_dir = data_dir and os.path.expanduser(data_dir)
         try:
             if match is None:
                 raise tfds.core.registered.DatasetNotFoundError(name)
-            with _quiet():
-                self._builder = tfds.builder(
-                    name, data_dir=folder, try_gcs=False
-                )
+            self._builder = self._look()
         except tfds.core.registered.DatasetNotFoundError:
-            raise UsageError(self._not_found(tfds.list_builders())) from None
+            names = sorted({DEMO, FOOD10, *tfds.list_builders()})
+            raise UsageError(self._not_found(names)) from None
         except Exception as error:  # Whatever the data set's own code raises.
             raise UsageError(
                 f"--dataset={dataset!r}: {_one_line(error)}; give a config and"
@@ -129,6 +128,15 @@ class _Builder:
         self.location = str(self._builder.data_path)
         # Before anything is downloaded.
         self._image_key, self._label_key = self._keys()
+
+    def _look(self) -> Any:
+        """TFDS's builder, which knows what is prepared by now."""
+        import tensorflow_datasets as tfds
+
+        with _quiet():
+            return tfds.builder(
+                self._name, data_dir=self._data_dir, try_gcs=False
+            )
 
     def _error(self, text: str) -> TrainerError:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
@@ -140,8 +148,8 @@ class _Builder:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         return (
             f"--dataset={self._dataset!r}: neither a folder nor a TFDS"
-            f" name{hint}; give a folder of photos, {FOOD10} or a name from"
-            " the TFDS catalogue"
+            f" name{hint}; give a folder of photos, {DEMO}, {FOOD10} or a name"
+            " from the TFDS catalogue"
         )
 
     def prepare(self) -> None:
@@ -152,23 +160,35 @@ class _Builder:
             prepared = self._builder.is_prepared()
         if prepared:
             return
+        # How a data set that is not downloaded is made.
+        making = getattr(self._builder, "making", None)
         remedy = (
             "prepare it on a machine with a network (tfds build"
             f" {self._name}) and point --tfds_data_dir at it"
         )
-        # TFDS itself gives up only after minutes.
-        host = _unreachable_host(self._builder)
-        if host:
-            raise self._error(
-                f"not prepared under {self.location} and {host} cannot be"
-                f" reached; {remedy}"
-            )
-        print(f"{self._name}: downloading to {self.location}", flush=True)
+        if making:
+            print(f"{self._name}: {making} to {self.location} (once)")
+            remedy = "point --tfds_data_dir at a folder with space to write in"
+        else:
+            # TFDS itself gives up only after minutes.
+            host = unreachable_host(self._builder.url_infos or {})
+            if host:
+                raise self._error(
+                    f"not prepared under {self.location} and {host} cannot be"
+                    f" reached; {remedy}"
+                )
+            print(f"{self._name}: downloading to {self.location}")
+        sys.stdout.flush()
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
             self._builder.download_and_prepare(download_config=config)
         # What it raises differs from data set to data set.
         except Exception as error:
+            self._builder = self._look()
+            with _quiet():
+                # Another process may have been faster.
+                if self._builder.is_prepared():
+                    return
             raise self._error(
                 f"cannot be prepared ({_one_line(error)}); {remedy}"
             ) from None
@@ -269,28 +289,3 @@ def _one_line(error: BaseException) -> str:
     """What an error says, cut short where it says much."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]} ..."
-
-
-def _unreachable_host(builder: Any) -> str | None:
-    """The host to download from if it does not answer; None if it may."""
-    urls = [url for url in builder.url_infos or {} if url.startswith("http")]
-    if not urls:
-        return None
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    # In a thread, since no timeout covers the look-up of a name.
-    threading.Thread(
-        target=lambda: answers.put(_answers(urls[0])), daemon=True
-    ).start()
-    with contextlib.suppress(queue.Empty):
-        if answers.get(timeout=2 * _REACH_TIMEOUT_SECS):
-            return None
-    return urllib.parse.urlsplit(urls[0]).hostname
-
-
-def _answers(url: str) -> bool:
-    try:
-        # Not HEAD, which some hosts refuse. The body is not read.
-        requests.get(url, stream=True, timeout=_REACH_TIMEOUT_SECS).close()
-    except requests.RequestException:
-        return False
-    return True

@@ -1,0 +1,93 @@
+"""Draws on all cores.
+
+Plain processes rather than `multiprocessing`: forked ones would inherit
+TensorFlow's threads, and spawned ones would import the caller's main module
+again, which a notebook or a script from standard input does not have.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from trainer.demo.picture import CLASSES, draw_jpeg
+
+_MAX_WORKERS = 16
+# Fewer pictures than this are drawn before another process has started.
+_ROWS_A_WORKER = 60
+_LENGTH_BYTES = 4
+
+Row = tuple[str, str, int]
+
+
+def rows_of(split: str, count: int) -> list[Row]:
+    """Class, split and number of each picture of a split, class by class."""
+    return [(name, split, i) for name in CLASSES for i in range(count)]
+
+
+def draw_all(split: str, count: int) -> Iterator[bytes]:
+    """JPEG files of `rows_of(split, count)`, in that order."""
+    rows = rows_of(split, count)
+    workers = min(
+        os.cpu_count() or 1, _MAX_WORKERS, len(rows) // _ROWS_A_WORKER
+    )
+    if workers < 2:
+        yield from (draw_jpeg(*row) for row in rows)
+        return
+    processes = [_start(split, count, i, workers) for i in range(workers)]
+    try:
+        for i in range(len(rows)):
+            yield _next(processes[i % workers])
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _start(
+    split: str, count: int, worker: int, workers: int
+) -> subprocess.Popen[bytes]:
+    root = str(pathlib.Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    numbers = (str(n) for n in (count, worker, workers))
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__, split, *numbers],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _next(process: subprocess.Popen[bytes]) -> bytes:
+    """The next picture that a process has drawn."""
+    assert process.stdout is not None
+    head = process.stdout.read(_LENGTH_BYTES)
+    length = int.from_bytes(head, "big")
+    jpeg = process.stdout.read(length)
+    if len(head) < _LENGTH_BYTES or len(jpeg) < length:
+        raise RuntimeError(
+            f"a drawing process ended with status {process.wait()}"
+        )
+    return jpeg
+
+
+def _draw(arguments: Sequence[str]) -> None:
+    """What a process does: every n-th picture, to standard output."""
+    split = arguments[0]
+    count, worker, workers = (int(n) for n in arguments[1:])
+    # Ctrl-C is for the caller; where that is gone, the pipe is closed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for row in rows_of(split, count)[worker::workers]:
+        jpeg = draw_jpeg(*row)
+        sys.stdout.buffer.write(len(jpeg).to_bytes(_LENGTH_BYTES, "big") + jpeg)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _draw(sys.argv[1:])
