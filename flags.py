@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer.config import FIELDS, Config, check_given
+from trainer.config import Config, check_given
 from trainer.errors import UsageError
+from trainer.fields import FIELDS
 
 __all__ = ["config_from_flags", "define", "parse", "wants_traceback"]
 

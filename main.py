@@ -6,8 +6,8 @@ import os
 import sys
 
 import flags
-from trainer.config import EVALUATE, EXPORT, PREDICT, STUDY
 from trainer.errors import TrainerError
+from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.quiet import native_notes_hidden
 
 
@@ -16,6 +16,8 @@ def main(argv: list[str]) -> None:
     del argv  # The parser has refused what is not a flag.
     try:
         config, given = flags.config_from_flags()
+        if config.stage not in USING_STAGES:
+            print(*config.introduction(), sep="\n", flush=True)
         # TensorFlow starts only once the flags are legal.
         with native_notes_hidden(not flags.wants_traceback()):
             from trainer import devices, run, use

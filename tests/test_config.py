@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from trainer.config import FIELDS, Config, check_given
+from trainer.config import Config, check_given
 from trainer.errors import UsageError
+from trainer.fields import FIELDS
 
 
 def make(**values):

@@ -27,7 +27,7 @@ from tests.data import tfds_pictures
 from tests.photos import CLASSES, make_photos
 from tests.runs import lines, weights
 from tests.tiny import tiny_backbone, use_tiny_backbone
-from trainer.config import FIELDS
+from trainer.fields import FIELDS
 
 # Defining the data sets is what makes TFDS know them.
 assert tfds_pictures

@@ -4,8 +4,9 @@ import pytest
 from absl import flags as absl_flags
 
 import flags
-from trainer.config import FIELDS, Config
+from trainer.config import Config
 from trainer.errors import UsageError
+from trainer.fields import FIELDS
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def prepare(config: Config) -> Request:
     backbone = find_backbone(config.backbone)
     config = config.resolved(backbone.image_px)
     backbone_args = parse_backbone_args(config.backbone_args)
-    assert config.image_size is not None
+    assert config.image_size is not None and config.weights is not None
     check_backbone(config.backbone, backbone_args, config.image_size)
     weights = plan_weights(
         config.weights,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from trainer import devices
-from trainer.config import FIELDS, NUMERICS, Config
+from trainer.config import Config
 from trainer.data.manifest import Manifest
+from trainer.fields import FIELDS, NUMERICS
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze

@@ -7,14 +7,9 @@ import dataclasses
 import tensorflow as tf
 
 from trainer import devices
-from trainer.config import (
-    EVALUATE,
-    EXPORT,
-    FEATURE_EXTRACT,
-    FINETUNE,
-    Config,
-)
+from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.fields import EVALUATE, EXPORT, FEATURE_EXTRACT, FINETUNE
 from trainer.model.classifier import Classifier
 from trainer.prepare import stored_classifier
 from trainer.train.checkpoints import (

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.config import FEATURE_EXTRACT, StageSpec
+from trainer.config import StageSpec
 from trainer.data.augment import warp
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Shard, training_batches
+from trainer.fields import FEATURE_EXTRACT
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.prepare import Request

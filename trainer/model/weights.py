@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from trainer.errors import TrainerError, UsageError
+from trainer.fields import DEMO, IMAGENET
 from trainer.model.backbones import (
     FORM_IMAGENET,
     FORM_KERAS_NONE,
@@ -36,6 +37,7 @@ from trainer.model.weights_forms import form_of_file
 from trainer.model.weights_hdf5 import (
     KERAS,
     LEGACY_H5,
+    WEIGHTS_H5,
     hdf5_kind,
     keras_config,
     open_hdf5,
@@ -43,8 +45,10 @@ from trainer.model.weights_hdf5 import (
     pairs_in_weights_h5,
 )
 
-IMAGENET = "imagenet"
 NONE = "none"
+# The weights that come with the project, and the backbone they are of.
+_DEMO_BACKBONE = "EfficientNetB0"
+_DEMO_FILE = "demo/efficientnetb0_64px.weights.h5"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -80,7 +84,7 @@ def plan_weights(
     """Looks at the flag and the file; reads no arrays.
 
     Args:
-      weights: "imagenet", "none" or a path.
+      weights: "imagenet", "none", "demo" or a path.
       backbone: what the weights are for.
       weights_origin: FORM_IMAGENET, FORM_KERAS_NONE or None.
 
@@ -108,12 +112,35 @@ def plan_weights(
             form=form if backbone.has_imagenet_form else FORM_NA,
             why="downloaded by Keras" if weights == IMAGENET else "random",
         )
+    if weights == DEMO:
+        return _demo_plan(backbone, weights_origin)
     kind, path = _kind_and_path(weights)
     form, why = FORM_NA, f"read as {kind}"
     if backbone.has_imagenet_form:
         form, how = _form(path, kind, backbone, weights_origin)
         why = f"{why}; {how}, so it was saved from the {form} form"
     return WeightsPlan(kind=kind, path=path, form=form, why=why)
+
+
+def _demo_plan(backbone: Backbone, weights_origin: str | None) -> WeightsPlan:
+    if backbone.name != _DEMO_BACKBONE:
+        raise UsageError(
+            f"--weights=demo: of {_DEMO_BACKBONE} only, not of"
+            f" {backbone.name}; give imagenet, none or a file, or"
+            f" --backbone={_DEMO_BACKBONE}"
+        )
+    if weights_origin not in (None, FORM_KERAS_NONE):
+        raise UsageError(
+            f"--weights_origin={weights_origin}: --weights=demo is of the"
+            f" {FORM_KERAS_NONE} form: leave the flag out"
+        )
+    package = os.path.dirname(os.path.dirname(__file__))
+    return WeightsPlan(
+        kind=WEIGHTS_H5,
+        path=os.path.join(package, *_DEMO_FILE.split("/")),
+        form=FORM_KERAS_NONE,
+        why="the backbone that comes with the project",
+    )
 
 
 def load_weights(

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer.config import FINETUNE
+from trainer.fields import FINETUNE
 from trainer.study.models import BASE_MODEL
 
 # Okabe and Ito's palette, which people with colour blindness can tell apart.

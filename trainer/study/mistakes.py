@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.image import imsave
 
-from trainer.config import EVALUATE, Config
+from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Shard, evaluation_batches
+from trainer.fields import EVALUATE
 from trainer.prepare import read_manifest
 from trainer.trained import Trained, open_trained
 from trainer.workdir import MANIFEST

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from trainer.config import FEATURE_EXTRACT, FINETUNE, Config
+from trainer.config import Config
+from trainer.fields import FEATURE_EXTRACT, FINETUNE
 
 # The model whose weights the fine-tuned ones start from.
 BASE_MODEL = 2

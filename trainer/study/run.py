@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 from trainer import run
-from trainer.config import FINETUNE, Config
+from trainer.config import Config
 from trainer.errors import UsageError
+from trainer.fields import FINETUNE
 from trainer.model.backbones import find_backbone
 from trainer.study.mistakes import find_mistakes
 from trainer.study.models import (
@@ -58,11 +59,9 @@ def _resolved(config: Config) -> Config:
         raise UsageError(
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
-    backbone = find_backbone(config.backbone)
-    if config.workdir is None:
-        resolved = config.resolved(backbone.image_px)
-        config = dataclasses.replace(config, workdir=resolved.default_workdir())
-    return config
+    config = config.resolved(find_backbone(config.backbone).image_px)
+    workdir = config.workdir or config.default_workdir()
+    return dataclasses.replace(config, workdir=workdir)
 
 
 def _announce(model: StudyModel, seed: int) -> None:

@@ -6,15 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.config import (
-    FEATURE_EXTRACT,
-    FIELDS,
-    FINETUNE,
-    TRAINING_STAGES,
-    Config,
-    StageSpec,
-)
+from trainer.config import Config, StageSpec
 from trainer.errors import TrainerError
+from trainer.fields import FEATURE_EXTRACT, FIELDS, FINETUNE, TRAINING_STAGES
 from trainer.train.checkpoints import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 
