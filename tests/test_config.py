@@ -20,7 +20,7 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " evaluate; did you mean finetune?",
+            " study, evaluate, predict, export; did you mean finetune?",
         ),
         (
             "data_pct",
@@ -69,9 +69,15 @@ def test_illegal_values_get_one_line(field, value, message):
     assert "\n" not in str(error.value)
 
 
-def test_evaluate_needs_a_workdir():
-    with pytest.raises(UsageError, match="--workdir='': --stage=evaluate"):
-        Config(stage="evaluate")
+@pytest.mark.parametrize("stage", ["evaluate", "predict", "export"])
+def test_using_what_was_trained_needs_a_workdir(stage):
+    with pytest.raises(UsageError, match=f"--workdir='': --stage={stage}"):
+        Config(stage=stage)
+
+
+def test_predict_needs_inputs():
+    with pytest.raises(UsageError, match="--inputs='': --stage=predict needs"):
+        Config(stage="predict", workdir="w")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +106,41 @@ def test_resolved_fills_the_backbones_image_size():
     assert make().resolved(300).image_size == 300
     assert make(image_size=96).resolved(300).image_size == 96
     assert make().resolved(224).precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("fields", "weights", "image_px", "said"),
+    [
+        ({}, "demo", 64, "--weights not given: demo (made for"),
+        ({"image_size": 96}, "demo", 96, "--weights not given: demo (made"),
+        ({"weights": "demo", "dataset": "photos"}, "demo", 64, ""),
+        ({"weights": "none"}, "none", 224, ""),
+        (
+            {"dataset": "photos"},
+            "imagenet",
+            224,
+            "--weights not given: imagenet (downloaded by Keras",
+        ),
+        ({"backbone": "MobileNetV2"}, "imagenet", 224, "given: imagenet"),
+        ({"backbone_args": "a=1"}, "imagenet", 224, "given: imagenet"),
+    ],
+)
+def test_the_demo_picks_its_own_weights(fields, weights, image_px, said):
+    config = Config(**fields)
+    resolved = config.resolved(224)
+    assert (resolved.weights, resolved.image_size) == (weights, image_px)
+    text = "\n".join(config.introduction())
+    assert said in text
+    demo = config.dataset == "demo"
+    assert ("this is the demo" in text) is demo
+    # What is resolved has nothing left to explain.
+    assert "--weights" not in "\n".join(resolved.introduction())
+
+
+def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert Config().resolved(224).weights == "imagenet"
 
 
 def test_json_round_trip():
