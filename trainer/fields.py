@@ -262,6 +262,14 @@ class Fields:
         "Latest checkpoints to keep, besides the best one.",
         stages=FIT_STAGES,
     )
+    on_nonfinite: str = _flag(
+        "stop",
+        FREE,
+        "What to do when a loss is not finite: stop, or rollback to the last"
+        " epoch boundary with half the learning rate, at most three times.",
+        choices=("stop", "rollback"),
+        stages=FIT_STAGES,
+    )
     log_every_steps: int = _flag(
         10,
         FREE,

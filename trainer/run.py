@@ -146,19 +146,14 @@ def _remember(
     }
     workdir.event("start", stage=config.stage, why=start.why)
     for change in changed_numerics(stored.get("environment", {}), now):
-        _warn(workdir, f"{change}: the last bits of the figures may differ")
+        workdir.warn(f"{change}: the last bits of the figures may differ")
     for mine, theirs in manifest.shared_content[:5]:
-        _warn(workdir, f"the same photo is in train and test: {mine}, {theirs}")
+        workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
-        _warn(workdir, f"left out {bad.path}: {bad.reason}")
+        workdir.warn(f"left out {bad.path}: {bad.reason}")
     runs = {**stored.get("runs", {}), config.stage: record}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},
     )
-
-
-def _warn(workdir: Workdir, text: str) -> None:
-    print(f"warning: {text}", flush=True)
-    workdir.event("warning", text=text)

@@ -20,7 +20,8 @@ from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.train.checkpoints import find_checkpoint, restore_variables
 from trainer.train.figures import Figures
-from trainer.train.loop import LoopOptions, StageLoop, StageOutcome
+from trainer.train.loop import StageLoop
+from trainer.train.stage import LoopOptions, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
 

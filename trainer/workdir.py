@@ -114,6 +114,11 @@ class Workdir:
         with open(self.file(EVENTS), "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    def warn(self, text: str) -> None:
+        """Says it, and keeps it in events.jsonl."""
+        print(f"warning: {text}", flush=True)
+        self.event("warning", text=text)
+
 
 class MetricsFile:
     """metrics.jsonl: appended to, and cut where a checkpoint was written.

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer import interrupt
 from trainer.data.pipeline import Shard, evaluation_batches, steps_per_epoch
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
 from trainer.train.steps import TOP_K, make_evaluation_function
 
-# Steps in one graph call; between calls Ctrl-C is heard.
-_CALL_STEPS = 16
+# Steps in one graph call; between calls a signal is heard.
+_CALL_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +97,7 @@ class Evaluator:
         for done in range(0, steps, _CALL_STEPS):
             sums = self._function(iterator, min(_CALL_STEPS, steps - done))
             totals = {k: totals.get(k, 0.0) + v for k, v in sums.items()}
+            interrupt.check()
         count = float(totals["count"])
         confusion = np.rint(totals["confusion"]).astype(np.int64)
         return Evaluation(

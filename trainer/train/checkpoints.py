@@ -8,8 +8,10 @@ another where shapes happen to agree.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +23,11 @@ from trainer.model.classifier import variable_keys
 from trainer.workdir import Workdir
 
 _PREFIX = "ckpt"
+_INDEX = re.compile(r"ckpt-\d+\.index")
 # An IndexError is what TensorFlow makes of a file that is cut short.
 _UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
+_DAMAGED = (tf.errors.OpError, ValueError, IndexError)
+LAST, BEST, EPOCH = "last", "best", "epoch"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,6 +46,8 @@ class StageState:
         trainable variable.
       metrics_position: bytes of metrics.jsonl that belong to this state.
       seconds: time spent in training steps.
+      pending_validation: the epoch that ends at `step` is yet to be validated.
+      rollbacks: how often the stage went back after a loss that was no number.
     """
 
     stage: str
@@ -53,6 +60,8 @@ class StageState:
     gradient_max: dict[str, float]
     metrics_position: int
     seconds: float
+    pending_validation: bool = False
+    rollbacks: int = 0
 
 
 class _StateInCheckpoint(tf.train.experimental.PythonState):
@@ -70,7 +79,7 @@ class _StateInCheckpoint(tf.train.experimental.PythonState):
 
 
 class StageCheckpoints:
-    """Saves and restores one stage: the latest few, and the best."""
+    """Saves and restores one stage: the latest few, the best, the boundary."""
 
     def __init__(
         self,
@@ -95,41 +104,103 @@ class StageCheckpoints:
             slots=_slots(optimizer),
             state=_StateInCheckpoint(state),
         )
-        self._managers = {
-            kind: tf.train.CheckpointManager(
-                self._checkpoint,
-                workdir.checkpoints(state.stage, kind),
-                max_to_keep=kept,
-                checkpoint_name=_PREFIX,
-            )
-            for kind, kept in (("last", keep), ("best", 1))
-        }
+        self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
+        self._managers = {kind: self._manager(kind) for kind in self._keep}
+
+    def _manager(self, kind: str) -> tf.train.CheckpointManager:
+        return tf.train.CheckpointManager(
+            self._checkpoint,
+            self._workdir.checkpoints(self._state.stage, kind),
+            max_to_keep=self._keep[kind],
+            checkpoint_name=_PREFIX,
+        )
 
     def restore(self) -> bool:
-        """Goes back to the latest checkpoint; False where there is none.
+        """Goes back to the latest whole checkpoint; False where there is none.
+
+        Newer ones that cannot be read are named in a warning, and removed.
 
         Raises:
-          TrainerError: it cannot be read, or is not of this model.
+          TrainerError: there are some, and none can be read; or the latest
+            is of another model.
         """
-        path = find_checkpoint(self._workdir, self._state.stage, "last")
-        if path is None:
-            return False
+        paths = find_checkpoints(self._workdir, self._state.stage, LAST)
+        error: Exception | None = None
+        for path in paths:
+            try:
+                _read_all(path)
+            except _DAMAGED as damage:
+                error = damage
+                self._workdir.warn(
+                    f"{path}: cannot be read ({_reason(damage)}); going on"
+                    " from the one before it"
+                )
+                continue
+            self._restore(path)
+            if error:
+                self._drop_after(self._state.step)
+            return True
+        if error:
+            raise TrainerError(
+                f"{os.path.dirname(paths[0])}: none of its {len(paths)}"
+                f" checkpoints can be read ({_reason(error)}); restore them,"
+                " or start in another --workdir"
+            )
+        return False
+
+    def _restore(self, path: str) -> None:
         try:
-            _read_all(path)
             self._checkpoint.restore(path).assert_consumed()
         except _UNREADABLE as error:
             raise _unreadable(path, error) from error
-        return True
 
-    def save(self, *, best: bool = False) -> str:
-        """Writes a checkpoint, the best first; returns the latest's path.
+    def roll_back(self) -> None:
+        """Goes back to the last epoch boundary, and forgets what came after.
 
-        A kill between the two leaves a best that the same run, going on from
-        the latest, writes again.
+        Raises:
+          TrainerError: that checkpoint cannot be read.
         """
+        (path,) = find_checkpoints(self._workdir, self._state.stage, EPOCH)
+        self._restore(path)
+        self._drop_after(self._state.step)
+
+    def _drop_after(self, step: int) -> None:
+        for path in find_checkpoints(self._workdir, self._state.stage, LAST):
+            if checkpoint_step(path) > step:
+                remove_checkpoint(path)
+        paths = find_checkpoints(self._workdir, self._state.stage, LAST)
+        tf.train.update_checkpoint_state(
+            self._workdir.checkpoints(self._state.stage, LAST),
+            paths[0] if paths else "",
+            all_model_checkpoint_paths=paths[::-1],
+        )
+        self._managers[LAST] = self._manager(LAST)
+
+    def save(self, *, best: bool = False, epoch: bool = False) -> str:
+        """Writes a checkpoint, the latest last; returns the latest's path.
+
+        A kill in between leaves a best that the same run, going on from the
+        latest, writes again.
+
+        Args:
+          best: whether it is the best so far, too.
+          epoch: whether it is an epoch boundary to come back to, too.
+
+        Raises:
+          TrainerError: the disk is full, or cannot be written to.
+        """
+        kinds = [BEST] * best + [EPOCH] * epoch + [LAST]
         path = ""
-        for kind in ("best", "last") if best else ("last",):
-            path = self._managers[kind].save(checkpoint_number=self._state.step)
+        for kind in kinds:
+            manager = self._managers[kind]
+            try:
+                path = manager.save(checkpoint_number=self._state.step)
+            except (tf.errors.OpError, OSError) as error:
+                raise TrainerError(
+                    f"{manager.directory}: step {self._state.step} cannot be"
+                    f" saved ({_reason(error)}); make room, and the same"
+                    " command goes on from the checkpoint before it"
+                ) from error
         return path
 
 
@@ -147,27 +218,32 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
     }
 
 
-def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
-    """The prefix of a stage's latest or best checkpoint, if it has one.
+def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
+    """Prefixes of a stage's checkpoints of one kind, the latest first.
 
-    Unlike TensorFlow, which finds nothing where the latest was removed, this
-    goes on to the one before it.
-
-    Raises:
-      TrainerError: the list of checkpoints cannot be read.
+    By the files themselves: an index is written when all else is there, and
+    the list that TensorFlow keeps beside them may be lost or outdated.
     """
     folder = workdir.checkpoints(stage, kind)
-    try:
-        state = tf.train.get_checkpoint_state(folder)
-    except ValueError as error:
-        raise TrainerError(
-            f"{os.path.join(folder, 'checkpoint')}: cannot be read ({error});"
-            " restore it, or start in another --workdir"
-        ) from error
-    for path in reversed(state.all_model_checkpoint_paths if state else ()):
-        if os.path.exists(f"{path}.index"):
-            return path
-    return None
+    found = [
+        os.path.join(folder, name.removesuffix(".index"))
+        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
+        if _INDEX.fullmatch(name)
+    ]
+    return sorted(found, key=checkpoint_step, reverse=True)
+
+
+def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
+    """The prefix of a stage's latest or best checkpoint, if it has one."""
+    found = find_checkpoints(workdir, stage, kind)
+    return found[0] if found else None
+
+
+def remove_checkpoint(path: str) -> None:
+    """Removes a checkpoint's files, the index first."""
+    os.remove(f"{path}.index")
+    for data in glob.glob(f"{glob.escape(path)}.data-*"):
+        os.remove(data)
 
 
 def checkpoint_step(path: str) -> int:
@@ -205,9 +281,13 @@ def _read_all(path: str) -> None:
         reader.get_tensor(name)
 
 
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
 def _unreadable(path: str, error: Exception) -> TrainerError:
-    reason = str(error).strip().splitlines()[0][:200]
     return TrainerError(
-        f"{path}: cannot be restored ({reason}); remove {path}.* to use the"
-        " checkpoint before it, or start in another --workdir"
+        f"{path}: cannot be restored ({_reason(error)}); remove {path}.* to"
+        " use the checkpoint before it, or start in another --workdir"
     )

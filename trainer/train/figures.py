@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from trainer.train.checkpoints import StageState
+from trainer.train.steps import TrainCall
 from trainer.workdir import METRICS, MetricsFile, Workdir
 
 
@@ -64,6 +67,54 @@ class Figures:
         prefix = "steps/" if span == "steps" else ""
         tagged = {prefix + k: v for k, v in {**values, **times}.items()}
         self._writer.scalars(split, step, tagged)
+
+
+class StepAccount:
+    """Adds up what training steps return, in the state of a stage."""
+
+    def __init__(
+        self, state: StageState, figures: Figures, *, log_every_steps: int
+    ) -> None:
+        self._state, self._figures = state, figures
+        self._log_every_steps = log_every_steps
+
+    def add(
+        self,
+        call: TrainCall,
+        trainable: Sequence[str],
+        epoch: int,
+        seconds: float,
+    ) -> None:
+        """Counts the steps of one call.
+
+        Args:
+          call: what they returned.
+          trainable: keys of the trainable variables, in order.
+          epoch: of the stage, from 1.
+          seconds: that the call took.
+        """
+        state = self._state
+        for key, largest in zip(trainable, call.gradient_max, strict=True):
+            state.gradient_max[key] = max(
+                state.gradient_max[key], float(largest)
+            )
+        examples = float(call.sums["count"].sum())
+        for i in range(len(call.sums["count"])):
+            state.step += 1
+            for sums in (state.epoch_sums, state.window_sums):
+                for name in sums:
+                    sums[name] += float(call.sums[name][i])
+            if state.step % self._log_every_steps == 0:
+                norm = float(call.sums["gradient_norm"][i])
+                self._figures.record(
+                    "train",
+                    state.step,
+                    epoch,
+                    means_of(state.window_sums) | {"gradient_norm": norm},
+                    span="steps",
+                    times={"images_per_second": examples / seconds},
+                )
+                state.window_sums = no_sums()
 
 
 def no_sums() -> dict[str, float]:

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import keras
 import tensorflow as tf
 
+from trainer import interrupt
 from trainer.config import StageSpec
 from trainer.data.pipeline import Shard, steps_per_epoch, training_batches
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.train.audit import Audit, audit, digests
+from trainer.train.audit import audit, digests
 from trainer.train.checkpoints import StageCheckpoints, StageState
-from trainer.train.figures import Figures, Writer, means_of, no_sums
+from trainer.train.figures import (
+    Figures,
+    StepAccount,
+    Writer,
+    means_of,
+    no_sums,
+)
+from trainer.train.nonfinite import (
+    NonFiniteError,
+    check_finite,
+    inputs_of_step,
+)
+from trainer.train.stage import (
+    Evaluated,
+    LoopOptions,
+    Progress,
+    StageOutcome,
+)
 from trainer.train.steps import Batch, TrainCall, make_train_function
 from trainer.workdir import Workdir
 
 # Long enough that Python does not matter, short enough for a live display.
 _CALL_SECONDS = 1.0
-
-
-class Evaluated(Protocol):
-    """What the loop reads of a validation."""
-
-    @property
-    def loss(self) -> float: ...
-
-    @property
-    def accuracy(self) -> float: ...
-
-
-class Progress(Protocol):
-    """What a person sees while the loop runs."""
-
-    def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None: ...
-
-    def steps(self, examples: int, loss: float, accuracy: float) -> None: ...
-
-    def end_epoch(self, line: str) -> None: ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopOptions:
-    """What every stage of a run shares."""
-
-    batch_size: int
-    seed: int
-    augment: bool
-    clip_global_norm: float | None
-    checkpoint_every_steps: int
-    keep_checkpoints: int
-    log_every_steps: int
-    xla: bool
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StageOutcome:
-    """A finished stage."""
-
-    step: int
-    best: dict[str, float]
-    audit: Audit
-    seconds: float
+ROLLBACK = "rollback"
+_MAX_ROLLBACKS = 3
 
 
 class StageLoop:
@@ -103,7 +78,7 @@ class StageLoop:
         """
         self._spec, self._options = spec, options
         self._strategy, self._classifier = strategy, classifier
-        self._plan, self._train = plan, train
+        self._plan, self._train_samples = plan, train
         self._workdir, self._validate = workdir, validate
         self._progress = progress
         self._figures = Figures(workdir, writer, spec.stage)
@@ -119,6 +94,11 @@ class StageLoop:
             gradient_max=dict.fromkeys(plan.trainable, 0.0),
             metrics_position=0,
             seconds=0.0,
+        )
+        self._account = StepAccount(
+            self._state,
+            self._figures,
+            log_every_steps=options.log_every_steps,
         )
         with strategy.scope():
             self._optimizer = keras.optimizers.Adam(spec.learning_rate)
@@ -140,24 +120,14 @@ class StageLoop:
           TrainerError: the audit failed; everything is saved first.
         """
         state = self._state
-        if self._checkpoints.restore():
-            self._figures.cut(state.metrics_position)
-            self._workdir.event("resume", stage=state.stage, step=state.step)
-        else:
-            self._workdir.event("begin", stage=state.stage, step=state.step)
+        self._resume()
         end = state.start_step + self._spec.epochs * self._epoch_steps
-        if state.step < end:
-            train = make_train_function(
-                self._strategy,
-                self._classifier,
-                self._plan,
-                self._optimizer,
-                clip_global_norm=self._options.clip_global_norm,
-                xla=self._options.xla,
-            )
-            iterator = self._batches(end)
-            while state.step < end:
-                self._epoch(train, iterator)
+        # From here on weights and files are only in order between two calls.
+        with interrupt.deferred():
+            if state.pending_validation:
+                self._end_epoch()
+            if state.step < end:
+                self._train(end)
         outcome = self._outcome()
         if outcome.audit.problems:
             raise TrainerError(
@@ -167,13 +137,86 @@ class StageLoop:
             )
         return outcome
 
+    def _resume(self) -> None:
+        """Goes on from the latest whole checkpoint, if there is one."""
+        state = self._state
+        if not self._checkpoints.restore():
+            self._workdir.event("begin", stage=state.stage, step=state.step)
+            if self._options.on_nonfinite == ROLLBACK:
+                self._save(epoch=True)
+            return
+        self._figures.cut(state.metrics_position)
+        self._set_rate()
+        self._workdir.event("resume", stage=state.stage, step=state.step)
+
+    def _train(self, end: int) -> None:
+        """Trains to the absolute step `end`."""
+        train = make_train_function(
+            self._strategy,
+            self._classifier,
+            self._plan,
+            self._optimizer,
+            clip_global_norm=self._options.clip_global_norm,
+            xla=self._options.xla,
+        )
+        iterator = self._batches(end)
+        while self._state.step < end:
+            try:
+                self._epoch(train, iterator)
+            except NonFiniteError as error:
+                self._roll_back(error)
+                iterator = self._batches(end)
+
+    def _rate(self) -> float:
+        """The learning rate, which is halved by every rollback."""
+        return self._spec.learning_rate * 0.5**self._state.rollbacks
+
+    def _set_rate(self) -> None:
+        self._optimizer.learning_rate = self._rate()
+
+    def _roll_back(self, error: NonFiniteError) -> None:
+        """Back to the last epoch boundary with half the learning rate.
+
+        Raises:
+          TrainerError: that was not asked for, or was done too often.
+        """
+        state, options = self._state, self._options
+        inputs = inputs_of_step(
+            self._train_samples,
+            global_batch=options.batch_size,
+            seed=options.seed,
+            step=error.step - state.start_step,
+        )
+        rollbacks = state.rollbacks + 1
+        self._workdir.event("nonfinite", step=error.step, what=error.what)
+        if options.on_nonfinite != ROLLBACK or rollbacks > _MAX_ROLLBACKS:
+            tried = f" after {state.rollbacks} rollbacks" * bool(
+                state.rollbacks
+            )
+            raise TrainerError(
+                f"{state.stage}: {error.what} at step {error.step}{tried}, on"
+                f" {inputs}; nothing of it is saved: lower --learning_rate,"
+                " give --clip_global_norm, or try --on_nonfinite=rollback, in"
+                " another --workdir"
+            ) from None
+        self._checkpoints.roll_back()
+        state.rollbacks = rollbacks
+        self._set_rate()
+        self._figures.cut(state.metrics_position)
+        self._workdir.warn(
+            f"{state.stage}: {error.what} at step {error.step}, on {inputs};"
+            f" back to step {state.step} with learning rate {self._rate():g}"
+        )
+        # A kill from now on must not lose the lower rate.
+        self._save(epoch=True)
+
     def _batches(self, end: int) -> Iterator[Batch]:
         replicas = self._strategy.num_replicas_in_sync
         state, options = self._state, self._options
 
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return training_batches(
-                self._train,
+                self._train_samples,
                 image_px=self._classifier.image_px,
                 shard=Shard(
                     global_batch=options.batch_size,
@@ -214,53 +257,34 @@ class StageLoop:
             call = train(iterator, min(steps, left))
             seconds = time.perf_counter() - began
             state.seconds += seconds
-            self._account(call, epoch, seconds)
+            check_finite(call, state.step)
+            self._account.add(call, self._plan.trainable, epoch, seconds)
+            means = means_of(state.epoch_sums)
+            self._progress.steps(
+                int(call.sums["count"].sum()), means["loss"], means["accuracy"]
+            )
             per_step = seconds / len(call.sums["count"])
             # The first call traces, so it only ever grows by doubling.
             steps = max(1, min(2 * steps, int(_CALL_SECONDS / per_step)))
-            if every and state.step % every == 0 and state.step < epoch_end:
+            stop = interrupt.requested()
+            due = stop or (every and state.step % every == 0)
+            if due and state.step < epoch_end:
                 self._save()
-        self._end_epoch(epoch)
+                interrupt.check()
+        self._end_epoch()
 
-    def _account(self, call: TrainCall, epoch: int, seconds: float) -> None:
-        """Adds up what the steps of one call returned."""
+    def _end_epoch(self) -> None:
+        """Validates the epoch that ends here, and saves."""
         state = self._state
-        for key, largest in zip(
-            self._plan.trainable, call.gradient_max, strict=True
-        ):
-            state.gradient_max[key] = max(
-                state.gradient_max[key], float(largest)
-            )
-        examples = float(call.sums["count"].sum())
-        for i in range(len(call.sums["count"])):
-            state.step += 1
-            for sums in (state.epoch_sums, state.window_sums):
-                for name in sums:
-                    sums[name] += float(call.sums[name][i])
-            if state.step % self._options.log_every_steps == 0:
-                self._figures.record(
-                    "train",
-                    state.step,
-                    epoch,
-                    means_of(state.window_sums)
-                    | {"gradient_norm": float(call.sums["gradient_norm"][i])},
-                    span="steps",
-                    times={"images_per_second": examples / seconds},
-                )
-                state.window_sums = no_sums()
+        epoch = (state.step - state.start_step) // self._epoch_steps
+        state.metrics_position = self._figures.position()
         means = means_of(state.epoch_sums)
-        self._progress.steps(int(examples), means["loss"], means["accuracy"])
-
-    def _end_epoch(self, epoch: int) -> None:
-        state = self._state
-        means = means_of(state.epoch_sums)
-        means["learning_rate"] = self._spec.learning_rate
+        means["learning_rate"] = self._rate()
         self._figures.record(
             "train", state.step, epoch, means, span="epoch", times={}
         )
         began = time.perf_counter()
-        evaluated = self._validate()
-        values = {"loss": evaluated.loss, "accuracy": evaluated.accuracy}
+        values = self._validated()
         self._figures.record(
             "validation",
             state.step,
@@ -273,19 +297,54 @@ class StageLoop:
         best = state.best is None or values["accuracy"] > state.best["accuracy"]
         if best:
             state.best = {"step": state.step, **values}
-        self._save(best=best)
+        rollback = self._options.on_nonfinite == ROLLBACK
+        self._save(best=best, epoch=rollback)
         self._progress.end_epoch(
             f"{state.stage} epoch {epoch}/{self._spec.epochs}"
             f"  loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
             f"  val_loss {values['loss']:.4f}"
             f"  val_accuracy {values['accuracy']:.4f}"
         )
+        interrupt.check()
 
-    def _save(self, *, best: bool = False) -> None:
-        self._state.metrics_position = self._figures.position()
-        self._checkpoints.save(best=best)
+    def _validated(self) -> dict[str, float]:
+        """The figures of a validation.
+
+        Raises:
+          Stopped: asked for meanwhile; what is trained is saved, and the next
+            start begins with this validation.
+          NonFiniteError: the loss is not finite.
+        """
+        state = self._state
+        state.pending_validation = True
+        try:
+            evaluated = self._validate()
+        except interrupt.Stopped:
+            # Without the figures of the epoch, which are written again.
+            self._save(position=state.metrics_position)
+            raise
+        state.pending_validation = False
+        if not math.isfinite(evaluated.loss):
+            raise NonFiniteError(
+                state.step, f"validation loss {evaluated.loss}"
+            )
+        return {"loss": evaluated.loss, "accuracy": evaluated.accuracy}
+
+    def _save(
+        self,
+        *,
+        best: bool = False,
+        epoch: bool = False,
+        position: int | None = None,
+    ) -> None:
+        """Saves, with all of metrics.jsonl or what stands before a byte."""
+        state = self._state
+        state.metrics_position = (
+            self._figures.position() if position is None else position
+        )
+        self._checkpoints.save(best=best, epoch=epoch)
         self._workdir.event(
-            "save", stage=self._state.stage, step=self._state.step, best=best
+            "save", stage=state.stage, step=state.step, best=best
         )
 
     def _outcome(self) -> StageOutcome:
@@ -295,7 +354,7 @@ class StageLoop:
             state.digests,
             self._classifier.variables,
             state.gradient_max,
-            learning_rate=self._spec.learning_rate,
+            learning_rate=self._rate(),
             epsilon=self._optimizer.epsilon,
         )
         for warning in found.warnings:
