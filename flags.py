@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,15 @@ _DEFINE: dict[str, Callable[..., Any]] = {
     "float": flags.DEFINE_float,
     "bool": flags.DEFINE_bool,
 }
+_PATHS = (
+    "dataset",
+    "init_from",
+    "inputs",
+    "output",
+    "tfds_data_dir",
+    "weights",
+    "workdir",
+)
 _LEGAL = {
     "str": "a text",
     "int": "a whole number",
@@ -40,6 +50,8 @@ def define(flag_values: flags.FlagValues = _FLAGS) -> None:
             text += f" One of: {', '.join(choices)}."
         # Choices are checked by Config, so that all errors read alike.
         _DEFINE[_kind(name)](name, field.default, text, flag_values=flag_values)
+        # --help shows the flags of the main module only.
+        flag_values.register_key_flag_for_module(sys.argv[0], flag_values[name])
 
 
 def parse(
@@ -110,6 +122,10 @@ def config_from_flags(
         not read.
     """
     values: dict[str, Any] = {n: flag_values[n].value for n in FIELDS}
+    for name in _PATHS:
+        # Shells leave the ~ of --name=~/folder to the program.
+        if values[name]:
+            values[name] = os.path.expanduser(values[name])
     given = frozenset(name for name in FIELDS if flag_values[name].present)
     config = Config(**values)
     check_given(config.stage, given)

@@ -29,6 +29,12 @@ def main(argv: list[str]) -> None:
         # Who reads the output has seen enough; say nothing more to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if flags.wants_traceback():
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(TrainerError.exit_status)
     except interrupt.Stopped as stopped:
         print(f"stopped by {stopped}{_remedy(config)}", file=sys.stderr)
         sys.exit(stopped.exit_status)
@@ -36,7 +42,8 @@ def main(argv: list[str]) -> None:
 
 def _dispatch(config: Config, given: frozenset[str]) -> None:
     if config.stage not in USING_STAGES:
-        print(*config.introduction(), sep="\n", flush=True)
+        for line in config.introduction():
+            print(line, flush=True)
     # TensorFlow starts only once the flags are legal.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer import devices, run, use

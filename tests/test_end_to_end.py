@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import tensorflow as tf
 
 from tests.photos import CLASSES, make_photos
 from tests.runs import assert_same_arrays, lines, small, train, weights
+from trainer import interrupt
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.prepare import new_classifier, prepare
-from trainer.train import checkpoints
+from trainer.results.evaluate import Evaluator
+from trainer.train import checkpoints, loop
 from trainer.use import evaluate
 
 pytestmark = pytest.mark.slow
@@ -218,9 +221,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     workdir, result = finished
     real, count = checkpoints.StageCheckpoints.save, 0
 
-    def save_then_stop(self, *, best=False):
+    def save_then_stop(self, **kinds):
         nonlocal count
-        path = real(self, best=best)
+        path = real(self, **kinds)
         count += 1
         if count == saves:
             raise Stop
@@ -309,6 +312,65 @@ def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
             np.testing.assert_allclose(value, theirs[key], atol=1e-7)
 
 
+def test_a_stop_within_a_validation_saves_what_was_trained(
+    photos, finished, tmp_path, monkeypatch
+):
+    workdir, result = finished
+    evaluate_samples, count = Evaluator.evaluate, 0
+
+    def signal_in_the_second(self, samples):
+        nonlocal count
+        count += 1
+        if count == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate_samples(self, samples)
+
+    again = tmp_path / "again"
+    values = {"epochs": 2, "head_epochs": 2}
+    monkeypatch.setattr(Evaluator, "evaluate", signal_in_the_second)
+    with interrupt.watched(), pytest.raises(interrupt.Stopped):
+        train(photos, again, **values)
+    monkeypatch.undo()
+    # Two epochs of three steps are trained, the second is not validated.
+    found = lines(again, "events.jsonl")
+    assert [e["step"] for e in found if e["event"] == "save"] == [3, 6]
+    resumed = train(photos, again, **values)
+    for stage in ("feature_extract", "finetune"):
+        assert_same_arrays(weights(workdir, stage), weights(again, stage))
+    assert lines(again, "metrics.jsonl") == lines(workdir, "metrics.jsonl")
+    assert resumed["test_confusion"] == result["test_confusion"]
+
+
+def test_finetune_may_have_another_batch_size_than_the_head(photos, tmp_path):
+    workdir = tmp_path / "run"
+    train(photos, workdir, stage="feature_extract")
+    result = train(
+        photos, workdir, stage="finetune", batch_size=4, validation_fraction=1.0
+    )
+    # Three steps of eight, then six of four.
+    assert result["steps"] == 9
+    assert result["validation_examples"] == 15
+
+
+def test_finetune_refuses_a_head_that_is_half_way_to_more_epochs(
+    photos, tmp_path, monkeypatch
+):
+    workdir = tmp_path / "run"
+    train(photos, workdir, stage="feature_extract")
+    end = loop.StageLoop._end_epoch
+
+    def stop(self):
+        end(self)
+        raise Stop
+
+    monkeypatch.setattr(loop.StageLoop, "_end_epoch", stop)
+    with pytest.raises(Stop):
+        train(photos, workdir, stage="feature_extract", epochs=3)
+    monkeypatch.undo()
+    with pytest.raises(TrainerError, match="feature_extract is not complete"):
+        train(photos, workdir, stage="finetune")
+
+
 def test_warm_start_with_other_classes_is_refused(finished, tmp_path):
     workdir, _ = finished
     other = make_photos(tmp_path / "p", classes=("a", "b"))
@@ -359,10 +421,19 @@ def test_two_replicas_train_like_one(photos, finished, tmp_path):
     assert np.sqrt(apart) <= 1e-3 * np.sqrt(way)
 
 
-def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(
-    photos, finished, tmp_path
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+    ],
+    ids=["SIGKILL", "SIGTERM", "SIGINT"],
+)
+def test_stopped_and_started_again_it_ends_as_if_it_never_was(
+    photos, finished, tmp_path, number, status
 ):
-    """SIGKILL on a real process, some time after its second save."""
+    """A signal to a real process, some time after its second save."""
     workdir, result = finished
     killed = tmp_path / "killed"
     values = small(
@@ -370,19 +441,44 @@ def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(
     )
     command = [sys.executable, "main.py"]
     command += [f"--{name}={value}" for name, value in values.items()]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     events = killed / "events.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (events.exists() and events.read_text().count('"save"') >= 2):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == status
+    found = lines(killed, "events.jsonl")
+    if number == signal.SIGKILL:
+        assert said == ""
+    else:
+        name = signal.Signals(number).name
+        assert said == (
+            f"stopped by {name}; the same command goes on from the last"
+            " checkpoint\n"
+        )
+        assert found[-1] == {"event": "stop", "reason": f"Stopped: {name}"}
+    saved = max(e["step"] for e in found if e["event"] == "save")
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    resumed = [e for e in lines(killed, "events.jsonl")
-               if e["event"] == "resume"]  # fmt: skip
-    assert resumed[0]["step"] >= 2
+    resumed = [
+        e["step"]
+        for e in lines(killed, "events.jsonl")
+        if e["event"] == "resume"
+    ]
+    assert resumed[0] == saved >= 2
+    for stage in ("feature_extract", "finetune"):
+        assert_same_arrays(weights(workdir, stage), weights(killed, stage))
+    assert lines(killed, "metrics.jsonl") == lines(workdir, "metrics.jsonl")
     again = json.loads((killed / "result.json").read_text())
-    assert again["test_accuracy"] == result["test_accuracy"]
-    assert again["steps"] == result["steps"]
+    times = {"train_seconds", "earlier_stages"}
+    assert {k: v for k, v in again.items() if k not in times} == {
+        k: v for k, v in result.items() if k not in times
+    }

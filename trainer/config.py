@@ -16,6 +16,8 @@ from typing import Any
 from trainer.errors import UsageError
 from trainer.fields import (
     DEMO,
+    DEMO_BACKBONE,
+    DEMO_IMAGE_PX,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
@@ -30,8 +32,6 @@ from trainer.fields import (
 from trainer.legal import check_choice, check_range
 from trainer.unfreeze import parse_unfreeze
 
-_DEMO_BACKBONE = "EfficientNetB0"
-_DEMO_IMAGE_PX = 64
 _DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
@@ -80,7 +80,7 @@ class Config(Fields):
           image_px: the backbone's own image size.
         """
         weights = self.weights or self._default_weights()
-        own_px = _DEMO_IMAGE_PX if weights == DEMO else image_px
+        own_px = DEMO_IMAGE_PX if weights == DEMO else image_px
         return dataclasses.replace(
             self,
             weights=weights,
@@ -91,7 +91,7 @@ class Config(Fields):
         )
 
     def _default_weights(self) -> str:
-        fits = self.backbone == _DEMO_BACKBONE and not self.backbone_args
+        fits = self.backbone == DEMO_BACKBONE and not self.backbone_args
         return DEMO if self._is_demo() and fits else IMAGENET
 
     def _is_demo(self) -> bool:

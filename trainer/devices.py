@@ -99,12 +99,32 @@ def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """What may change the last bits of a run, for config.json."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
-        "tensorflow": tf.__version__,
+        "tensorflow": f"{tf.__version__} ({tf.version.GIT_VERSION})",
         "keras": keras.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "cpu_count": os.cpu_count(),
+        "processor": _processor(),
+        "cpu_count": _usable_cpus(),
         "intra_op_threads": threads,
         "devices": list(strategy.extended.worker_devices),
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def _processor() -> str:
+    """The processor's model, where the system says it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _usable_cpus() -> int | None:
+    """Those that this process may run on; TensorFlow sizes its threads so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()

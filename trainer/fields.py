@@ -16,6 +16,8 @@ EXPORT = "export"
 STUDY = "study"
 # A data set and, under the same name, weights that come with the project.
 DEMO = "demo"
+DEMO_BACKBONE = "EfficientNetB0"
+DEMO_IMAGE_PX = 64
 IMAGENET = "imagenet"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.

@@ -55,6 +55,7 @@ def watched() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _Watch.pending = None
 
 
 @contextlib.contextmanager

@@ -49,8 +49,12 @@ def check_range(name: str, value: Any, default: Any) -> None:
     if name not in _RANGES or value is None:
         return
     legal, holds = _RANGES[name]
-    if not math.isfinite(value) or not holds(value):
+    # Every float is in some range; no range reaches beyond the floats.
+    if not (math.isfinite(value) if isinstance(value, float) else True) or (
+        not holds(value)
+    ):
         shown = "unset" if default is None else default
+        given = f"{value:.15g}" if isinstance(value, float) else str(value)
         raise UsageError(
-            f"--{name}={value:.15g}: must be {legal}; the default is {shown}"
+            f"--{name}={given[:40]}: must be {legal}; the default is {shown}"
         )

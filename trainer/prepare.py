@@ -13,7 +13,10 @@ from trainer.config import Config
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError
-from trainer.model.architectures import model_from_architecture
+from trainer.model.architectures import (
+    architecture_json,
+    model_from_architecture,
+)
 from trainer.model.backbones import (
     Backbone,
     build_backbone,
@@ -102,24 +105,53 @@ def new_classifier(
     # Layer names are numbered from where the process left off.
     keras.utils.clear_session()
     devices.set_precision(config.precision)
-    keras.utils.set_random_seed(derived_seed(config.seed, "backbone"))
-    with request.strategy.scope():
-        backbone = build_backbone(
+    architecture = architecture_json(
+        build_backbone(
             config.backbone,
             request.backbone_args,
             config.image_size,
             form=request.weights.form,
         )
-        if load:
-            load_weights(
-                backbone,
+    )
+    classifier = _from_architecture(
+        architecture,
+        pixels=request.backbone.pixels,
+        num_classes=num_classes,
+        config=config,
+        strategy=request.strategy,
+    )
+    if load:
+        with request.strategy.scope():
+            loaded = load_weights(
+                classifier.backbone,
                 request.weights,
                 backbone=request.backbone,
                 backbone_args=request.backbone_args,
             )
+        print(loaded, flush=True)
+    return classifier
+
+
+def _from_architecture(
+    architecture: str,
+    *,
+    pixels: str,
+    num_classes: int,
+    config: Config,
+    strategy: tf.distribute.Strategy,
+) -> Classifier:
+    """The one way to a classifier, for new runs and for resumed ones.
+
+    Constructors and architectures name some variables differently, and
+    checkpoints know variables by their names.
+    """
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    keras.utils.set_random_seed(derived_seed(config.seed, "backbone"))
+    with strategy.scope():
         return make_classifier(
-            backbone,
-            pixels=request.backbone.pixels,
+            model_from_architecture(architecture),
+            pixels=pixels,
             num_classes=num_classes,
             seed=config.seed,
         )
@@ -144,12 +176,10 @@ def stored_classifier(
     if config.precision == "float32":
         # A run in bfloat16 can be used, and has to be exported, in float32.
         architecture = architecture.replace("mixed_bfloat16", "float32")
-    keras.utils.clear_session()
-    devices.set_precision(config.precision)
-    with strategy.scope():
-        return make_classifier(
-            model_from_architecture(architecture),
-            pixels=stored["pixels"],
-            num_classes=num_classes,
-            seed=config.seed,
-        )
+    return _from_architecture(
+        architecture,
+        pixels=stored["pixels"],
+        num_classes=num_classes,
+        config=config,
+        strategy=strategy,
+    )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import tensorflow as tf
 
 from trainer import devices
 from trainer.config import Config
 from trainer.data.manifest import Manifest
+from trainer.errors import TrainerError
 from trainer.fields import FIELDS, NUMERICS
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.weights import weights_digest
+from trainer.model.weights_forms import form_of_architecture
 from trainer.prepare import (
     Request,
     new_classifier,
@@ -65,13 +70,47 @@ def train(config: Config) -> None:
     assert config.workdir is not None
     print(f"workdir: {config.workdir}", flush=True)
     workdir = Workdir(config.workdir)
-    workdir.create()
+    new = workdir.create()
+    try:
+        record, manifest = _same_run(request, workdir)
+    except BaseException:
+        # A name mistyped leaves no folder behind.
+        if new:
+            workdir.remove_if_empty()
+        raise
+    if _is_complete(workdir, config):
+        return
+    start = find_start(workdir, config)
+    print(f"weights: {start.why}", flush=True)
+    try:
+        classifier = _first_classifier(request, workdir, start, manifest)
+        _remember(workdir, request, record, manifest, start)
+        TrainingRun(request, workdir, manifest, classifier, start).run()
+    except tf.errors.OpError as error:
+        workdir.event("stop", reason=type(error).__name__)
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise TrainerError(
+            f"{config.stage}: {reason.partition(' [[')[0][:200]}; put it right,"
+            " and the same command goes on from the last checkpoint"
+        ) from error
+    except BaseException as error:
+        workdir.event("stop", reason=f"{type(error).__name__}: {error}"[:200])
+        raise
+
+
+def _same_run(
+    request: Request, workdir: Workdir
+) -> tuple[dict[str, Any], Manifest]:
+    """What the run is and its data, if the workdir holds no other run.
+
+    Raises:
+      TrainerError: it does; or the data cannot be used.
+    """
+    config = request.config
     digest = weights_digest(request.weights)
-    check_same_run(
-        workdir,
-        config,
-        run_record(config, weights_digest=digest, fingerprint=None),
-    )
+    # Before the data is read, which takes longest.
+    before = run_record(config, weights_digest=digest, fingerprint=None)
+    check_same_run(workdir, config, before)
     manifest = read_manifest(config, workdir.read_json(MANIFEST))
     record = run_record(
         config, weights_digest=digest, fingerprint=manifest.fingerprint
@@ -79,13 +118,7 @@ def train(config: Config) -> None:
     check_same_run(workdir, config, record)
     if config.init_from:
         check_warm_start(config, manifest.class_names)
-    if _is_complete(workdir, config):
-        return
-    start = find_start(workdir, config)
-    print(f"weights: {start.why}", flush=True)
-    classifier = _first_classifier(request, workdir, start, manifest)
-    _remember(workdir, request, record, manifest, start)
-    TrainingRun(request, workdir, manifest, classifier, start).run()
+    return record, manifest
 
 
 def _is_complete(workdir: Workdir, config: Config) -> bool:
@@ -102,15 +135,14 @@ def _first_classifier(
     request: Request, workdir: Workdir, start: Start, manifest: Manifest
 ) -> Classifier:
     num_classes = len(manifest.class_names)
-    resumes = not start.fresh and not request.config.init_from
-    stored = resumes or (
-        not start.fresh and workdir.read_json(BACKBONE) is not None
-    )
+    stored = not (start.fresh or start.warm)
     if stored:
         classifier = stored_classifier(
             workdir, request.config, request.strategy, num_classes
         )
     else:
+        if start.warm:
+            request = _in_form_of_source(request)
         classifier = new_classifier(request, num_classes, load=start.fresh)
     # A rule that fits no layer is refused now, not after an earlier stage.
     for spec in start.stages:
@@ -127,6 +159,20 @@ def _first_classifier(
     if start.checkpoint:
         restore_variables(start.checkpoint, classifier.variables)
     return classifier
+
+
+def _in_form_of_source(request: Request) -> Request:
+    """The request with the form of EfficientNet that --init_from has.
+
+    Its weights fit the other form too, and would compute other features.
+    """
+    assert request.config.init_from is not None
+    source = Workdir(request.config.init_from).read_json(BACKBONE)
+    if source is None or not request.backbone.has_imagenet_form:
+        return request
+    form = form_of_architecture(source["architecture"])
+    weights = dataclasses.replace(request.weights, form=form)
+    return dataclasses.replace(request, weights=weights)
 
 
 def _remember(

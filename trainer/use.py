@@ -44,6 +44,12 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
             f" {list(manifest.class_names)}, the run's are"
             f" {list(trained.class_names)}; give data of the same classes"
         )
+    stored = (workdir.read_json(MANIFEST) or {}).get("fingerprint")
+    if "dataset" not in given and manifest.fingerprint != stored:
+        workdir.warn(
+            f"{run.dataset}: not the photos that the run was made with; some"
+            " of those tested on may have been trained on"
+        )
     evaluator = Evaluator(
         trained.strategy,
         trained.classifier,

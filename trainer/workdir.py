@@ -12,6 +12,7 @@ tensorboard/{train,validation}/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -36,12 +37,16 @@ class Workdir:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def create(self) -> None:
+    def create(self) -> bool:
         """Makes the folder and proves that it can be written to.
+
+        Returns:
+          Whether it was not there before.
 
         Raises:
           TrainerError: it cannot.
         """
+        new = not os.path.isdir(self.path)
         try:
             os.makedirs(self.path, exist_ok=True)
             probe = self.file(f".probe-{os.getpid()}")
@@ -53,6 +58,12 @@ class Workdir:
                 f"--workdir={self.path!r}: cannot be written to"
                 f" ({error.strerror}); give a folder that can"
             ) from None
+        return new
+
+    def remove_if_empty(self) -> None:
+        """Takes back a folder that nothing was written to."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
 
     def require(self, flag: str) -> None:
         """Raises UsageError, naming the flag, where the folder is missing."""

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.errors import UsageError
 from trainer.model import backbones
+from trainer.model import pixels as pixels_module
 
 NAMES = backbones.backbone_names()
 
@@ -84,7 +85,7 @@ def test_preprocess_is_that_of_keras(name: str) -> None:
     images[0, 0] = [[0, 0, 0], [255, 255, 255], [255, 0, 127], [1, 2, 3]]
     expected = module_of(name).preprocess_input(images.copy())
     pixels = backbones.find_backbone(name).pixels
-    actual = backbones.preprocess(tf.constant(images), pixels)
+    actual = pixels_module.preprocess(tf.constant(images), pixels)
     assert actual.dtype == tf.float32
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
 
@@ -104,14 +105,14 @@ def test_preprocess_is_that_of_keras(name: str) -> None:
 def test_preprocess_by_hand(
     pixels: str, expected: list[float], jit_compile: bool
 ) -> None:
-    run = tf.function(backbones.preprocess, jit_compile=jit_compile)
+    run = tf.function(pixels_module.preprocess, jit_compile=jit_compile)
     actual = run(tf.constant([[255.0, 0.0, 51.0]]), pixels)
     np.testing.assert_allclose(actual, [expected], rtol=1e-5)
 
 
 def test_preprocess_refuses_another_contract() -> None:
     with pytest.raises(ValueError, match="pixels='bgr'"):
-        backbones.preprocess(tf.zeros((1, 3)), "bgr")
+        pixels_module.preprocess(tf.zeros((1, 3)), "bgr")
 
 
 @pytest.mark.parametrize(

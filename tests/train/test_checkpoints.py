@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import textwrap
@@ -141,6 +142,8 @@ def test_the_state_comes_back_whole(tmp_path):
         "gradient_max": {"head/kernel": 0.1},
         "metrics_position": 2**40,
         "seconds": 1.25,
+        "pending_validation": True,
+        "rollbacks": 2,
     }
     for name, value in values.items():
         setattr(stage.state, name, value)
@@ -343,7 +346,9 @@ DATA, INDEX = ".data-00000-of-00001", ".index"
         "data missing",
     ],
 )
-def test_a_damaged_checkpoint_is_one_line_whose_advice_works(tmp_path, damage):
+def test_a_damaged_checkpoint_is_named_and_passed_over(
+    tmp_path, damage, capsys
+):
     stage = Stage(tmp_path)
     stage.step()
     stage.checkpoints.save()
@@ -352,31 +357,84 @@ def test_a_damaged_checkpoint_is_one_line_whose_advice_works(tmp_path, damage):
     path = stage.checkpoints.save()
     damage(path)
 
+    # Who asks for this very one is told how to get the one before it.
     other = Stage(tmp_path)
-    for restore in (
-        other.checkpoints.restore,
-        lambda: restore_variables(path, other.variables),
-    ):
-        with pytest.raises(TrainerError) as error:
-            restore()
-        text = str(error.value)
-        assert text.startswith(f"{path}: cannot be restored (")
-        assert text.endswith(
-            f"); remove {path}.* to use the checkpoint before it, or start in"
-            " another --workdir"
-        )
-        assert "\n" not in text
+    with pytest.raises(TrainerError) as error:
+        restore_variables(path, other.variables)
+    text = str(error.value)
+    assert text.startswith(f"{path}: cannot be restored (")
+    assert text.endswith(
+        f"); remove {path}.* to use the checkpoint before it, or start in"
+        " another --workdir"
+    )
+    assert "\n" not in text
 
-    for part in pathlib.Path(path).parent.glob("ckpt-2.*"):
-        part.unlink()
+    # A run that goes on gets it by itself.
     again = Stage(tmp_path)
-    assert checkpoint_step(again.path()) == 1
     assert again.checkpoints.restore() is True
+    said = capsys.readouterr().out
+    assert said.startswith(f"warning: {path}: cannot be read (")
+    assert said.endswith("; going on from the one before it\n")
+    assert said.count("\n") == 1
     assert again.state.step == 1
     assert_equal(again.arrays(), good)
+    assert checkpoint_step(again.path()) == 1
     again.step()
     again.checkpoints.save()
     assert checkpoint_step(again.path()) == 2
+
+
+def test_where_none_is_whole_there_is_one_line(tmp_path):
+    stage = Stage(tmp_path)
+    for _ in range(2):
+        stage.step()
+        cut(stage.checkpoints.save() + DATA, 0.5)
+    with pytest.raises(TrainerError) as error:
+        Stage(tmp_path).checkpoints.restore()
+    folder = pathlib.Path(stage.path()).parent
+    assert str(error.value).startswith(
+        f"{folder}: none of its 2 checkpoints can be read ("
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
+    stage = Stage(tmp_path, keep=5)
+    stage.step()
+    stage.checkpoints.save(epoch=True)
+    boundary = stage.arrays()
+    for _ in range(2):
+        stage.step()
+        stage.checkpoints.save()
+    stage.checkpoints.roll_back()
+    assert stage.state.step == 1
+    assert_equal(stage.arrays(), boundary)
+    assert checkpoint_step(stage.path()) == 1
+    again = Stage(tmp_path, keep=5)
+    assert again.checkpoints.restore() is True
+    assert again.state.step == 1
+
+
+def test_a_full_disk_is_one_line_and_spares_what_was_saved(tmp_path):
+    stage = Stage(tmp_path)
+    stage.step()
+    stage.checkpoints.save()
+    good = stage.arrays()
+    stage.step()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(TrainerError) as error:
+            stage.checkpoints.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    text = str(error.value)
+    assert "/last: step 2 cannot be saved (" in text
+    assert "\n" not in text
+    again = Stage(tmp_path)
+    assert again.checkpoints.restore() is True
+    assert again.state.step == 1
+    assert_equal(again.arrays(), good)
 
 
 @pytest.mark.slow

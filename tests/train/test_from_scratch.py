@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import trainer.train.loop
 from tests.train.classifiers import live_classifier, pictures
+from tests.train.replicas import strategy_of
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
 from trainer.train.steps import make_train_function
@@ -89,7 +90,7 @@ def test_stochastic_depth_draws_anew_each_step():
 
 @pytest.mark.parametrize("from_scratch", [False, True])
 def test_statistics_move_only_in_training_mode(from_scratch):
-    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    strategy = strategy_of(2)
     keras.utils.clear_session()
     with strategy.scope():
         backbone = keras.applications.MobileNetV2(

@@ -113,14 +113,21 @@ def _assign(classifier, values) -> None:
         variable.assign(values[key])
 
 
-@pytest.mark.parametrize("unfreeze", ["none", "last:10", "all"])
+PLANS = ("none", "last:10", "all")
+# Not all of ResNet50V2: random, its gradients are so ill-conditioned that
+# rounding alone turns the sign of some, which Adam makes whole updates of.
+CASES = {
+    "MobileNetV2": PLANS,
+    "MobileNet": PLANS,
+    "EfficientNetB0": PLANS,
+    "ResNet50V2": PLANS[:2],
+}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [
-        "MobileNetV2",
-        pytest.param("EfficientNetB0", marks=pytest.mark.slow),
-        pytest.param("ResNet50V2", marks=pytest.mark.slow),
-    ],
+    ("name", "unfreeze"),
+    [(name, plan) for name, plans in CASES.items() for plan in plans],
 )
 def test_five_steps_equal_keras_fit(name, unfreeze):
     classifier = live_classifier(name, CLASSES)

@@ -42,7 +42,8 @@ class Manifest:
       shared_content: pairs of a sample of `train` and one of `final` that are
         the same picture, byte for byte.
       fingerprint: hexadecimal, of the class names and of role, id, label and
-        content of every sample in `train`, `validation` and `final`.
+        content of every sample in `train` and `final`, and in `validation`
+        where that is a split of its own.
       train_total: readable samples to train on, before the subset.
       splits: all readable samples of the data set, by split.
     """
@@ -157,7 +158,12 @@ def build_manifest(
         shared_content=_shared_content(train, final),
         fingerprint=_fingerprint(
             source.class_names,
-            {"train": train, "validation": validation, "final": final},
+            {
+                "train": train,
+                "final": final,
+                # A sample of the final split follows from it.
+                **{k: v for k, v in splits.items() if k == "validation"},
+            },
         ),
         train_total=len(splits["train"].samples),
         splits=splits,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from trainer.model.backbones import preprocess
+from trainer.model.pixels import preprocess
 
 HEAD = "head"
 
@@ -22,7 +22,7 @@ class Classifier:
       model: preprocessed images -> logits, float32 (batch, classes).
       backbone: the part of `model` without pooling and head.
       head: the Dense layer.
-      pixels: the backbone's pixel contract; see `backbones.preprocess`.
+      pixels: the backbone's pixel contract; see `pixels.preprocess`.
       image_px: side of the pictures.
       variables: every variable of the model by a key that is stable from one
         process to the next and unique in the model.

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from trainer.errors import TrainerError, UsageError
-from trainer.fields import DEMO, IMAGENET
+from trainer.fields import DEMO, DEMO_BACKBONE, IMAGENET
 from trainer.model.backbones import (
     FORM_IMAGENET,
     FORM_KERAS_NONE,
@@ -46,8 +46,6 @@ from trainer.model.weights_hdf5 import (
 )
 
 NONE = "none"
-# The weights that come with the project, and the backbone they are of.
-_DEMO_BACKBONE = "EfficientNetB0"
 _DEMO_FILE = "demo/efficientnetb0_64px.weights.h5"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -123,11 +121,11 @@ def plan_weights(
 
 
 def _demo_plan(backbone: Backbone, weights_origin: str | None) -> WeightsPlan:
-    if backbone.name != _DEMO_BACKBONE:
+    if backbone.name != DEMO_BACKBONE:
         raise UsageError(
-            f"--weights=demo: of {_DEMO_BACKBONE} only, not of"
+            f"--weights=demo: of {DEMO_BACKBONE} only, not of"
             f" {backbone.name}; give imagenet, none or a file, or"
-            f" --backbone={_DEMO_BACKBONE}"
+            f" --backbone={DEMO_BACKBONE}"
         )
     if weights_origin not in (None, FORM_KERAS_NONE):
         raise UsageError(

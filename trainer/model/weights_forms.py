@@ -7,6 +7,7 @@ prove nothing: both forms have them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from trainer.model import weights_checkpoint, weights_hdf5
@@ -64,6 +65,19 @@ def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
                 *weights_hdf5.config_layer_names(config),
             ]
         )
+
+
+def form_of_architecture(text: str) -> str:
+    """The form of an EfficientNetB0..B7 from its architecture as JSON.
+
+    Raises:
+      ValueError: it is no such architecture.
+    """
+    names = weights_hdf5.config_layer_names(json.loads(text))
+    form, how = _by_names(names)
+    if form is None:
+        raise ValueError(f"not an EfficientNet: {how}")
+    return form
 
 
 def _by_names(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:

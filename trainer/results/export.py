@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from trainer.data.decode import decode_image, resize
 from trainer.errors import TrainerError
-from trainer.model.backbones import preprocessing_layers
 from trainer.model.classifier import Classifier
+from trainer.model.pixels import preprocessing_layers
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
 # Of a probability; the same float32 arithmetic in another order.

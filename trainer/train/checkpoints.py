@@ -108,9 +108,21 @@ class StageCheckpoints:
         self._managers = {kind: self._manager(kind) for kind in self._keep}
 
     def _manager(self, kind: str) -> tf.train.CheckpointManager:
+        folder = self._workdir.checkpoints(self._state.stage, kind)
+        paths = find_checkpoints(self._workdir, self._state.stage, kind)
+        if paths:
+            # TensorFlow goes by its list, which may be lost or outdated.
+            tf.compat.v1.train.update_checkpoint_state(
+                folder,
+                paths[0],
+                all_model_checkpoint_paths=paths[::-1],
+                all_model_checkpoint_timestamps=[
+                    os.path.getmtime(f"{path}.index") for path in paths[::-1]
+                ],
+            )
         return tf.train.CheckpointManager(
             self._checkpoint,
-            self._workdir.checkpoints(self._state.stage, kind),
+            folder,
             max_to_keep=self._keep[kind],
             checkpoint_name=_PREFIX,
         )
@@ -168,12 +180,6 @@ class StageCheckpoints:
         for path in find_checkpoints(self._workdir, self._state.stage, LAST):
             if checkpoint_step(path) > step:
                 remove_checkpoint(path)
-        paths = find_checkpoints(self._workdir, self._state.stage, LAST)
-        tf.train.update_checkpoint_state(
-            self._workdir.checkpoints(self._state.stage, LAST),
-            paths[0] if paths else "",
-            all_model_checkpoint_paths=paths[::-1],
-        )
         self._managers[LAST] = self._manager(LAST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:

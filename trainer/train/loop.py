@@ -281,7 +281,12 @@ class StageLoop:
         means = means_of(state.epoch_sums)
         means["learning_rate"] = self._rate()
         self._figures.record(
-            "train", state.step, epoch, means, span="epoch", times={}
+            "train",
+            state.step,
+            epoch,
+            means,
+            span="epoch",
+            times={"images_per_second": self._images_per_second()},
         )
         began = time.perf_counter()
         values = self._validated()
@@ -306,6 +311,15 @@ class StageLoop:
             f"  val_accuracy {values['accuracy']:.4f}"
         )
         interrupt.check()
+
+    def _images_per_second(self) -> float:
+        """Over all training steps of the stage so far."""
+        state = self._state
+        steps = state.step - state.start_step
+        epochs, rest = divmod(steps, self._epoch_steps)
+        images = epochs * len(self._train_samples)
+        images += rest * self._options.batch_size
+        return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
         """The figures of a validation.

@@ -58,14 +58,16 @@ def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
         in the same workdir has started from.
     """
     marker = workdir.read_json(stage_marker(config.stage))
-    followed = find_checkpoint(workdir, FINETUNE, "last") is not None
+    followed = (
+        config.stage == FEATURE_EXTRACT
+        and find_checkpoint(workdir, FINETUNE, "last") is not None
+    )
     if marker is None:
         return None
     if marker["epochs"] >= config.epochs:
-        # A finetune killed between the marker and result.json is not done.
-        done = config.stage == FEATURE_EXTRACT or workdir.read_json(RESULT)
-        return marker if done else None
-    if config.stage == FEATURE_EXTRACT and followed:
+        # A run killed between the marker and result.json is not done.
+        return marker if followed or workdir.read_json(RESULT) else None
+    if followed:
         raise TrainerError(
             f"--epochs={config.epochs}: the feature_extract in"
             f" {workdir.path} is complete after {marker['epochs']}, and the"
@@ -161,6 +163,7 @@ class Start:
       metrics_position: bytes of metrics.jsonl to keep; None leaves that to
         the checkpoint that the stage resumes from.
       fresh: whether the backbone's weights must be loaded.
+      warm: whether `checkpoint` is another run's.
       why: one line for the log.
     """
 
@@ -169,6 +172,7 @@ class Start:
     start_step: int = 0
     metrics_position: int | None = None
     fresh: bool = False
+    warm: bool = False
     why: str
 
 
@@ -204,6 +208,7 @@ def find_start(workdir: Workdir, config: Config) -> Start:
             stages=specs[-1:],
             checkpoint=path,
             metrics_position=0,
+            warm=True,
             why=f"warm start from {stage} of {config.init_from}",
         )
     why = f"start from --weights={config.weights} with a fresh head"
@@ -215,7 +220,14 @@ def _after_feature_extract(workdir: Workdir, config: Config) -> Start:
     path = find_checkpoint(
         workdir, FEATURE_EXTRACT, config.init_from_checkpoint
     )
-    if marker is None or path is None:
+    last = find_checkpoint(workdir, FEATURE_EXTRACT, "last")
+    if (
+        marker is None
+        or path is None
+        or last is None
+        # More epochs were asked for since, and are not done.
+        or checkpoint_step(last) != marker["steps"]
+    ):
         raise TrainerError(
             f"--workdir={workdir.path!r}: its feature_extract is not complete;"
             " finish it with the --stage=feature_extract command that began"
