@@ -92,7 +92,7 @@ CASES = (
     ),
     Case(
         name="no dataset",
-        flags={"dataset": None},
+        flags={"dataset": ""},
         status=USAGE,
         words=("--dataset=''", "no data named", "give a folder", "food10"),
     ),

@@ -13,7 +13,7 @@ SPECS = {
     "EfficientNetB0": (keras.applications.EfficientNetB0, {}, "raw"),
     "MobileNetV2": (keras.applications.MobileNetV2, {"alpha": 0.35}, "tf"),
     "ResNet50V2": (keras.applications.ResNet50V2, {}, "tf"),
-    "MobileNet": (keras.applications.MobileNet, {"alpha": 0.25}, "tf"),
+    "EfficientNetV2B0": (keras.applications.EfficientNetV2B0, {}, "raw"),
 }
 IMAGE_PX = 32
 TINY_PX = 8

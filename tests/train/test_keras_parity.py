@@ -114,12 +114,13 @@ def _assign(classifier, values) -> None:
 
 
 PLANS = ("none", "last:10", "all")
-# Not all of ResNet50V2: random, its gradients are so ill-conditioned that
-# rounding alone turns the sign of some, which Adam makes whole updates of.
+# ReLU has a kink, where two orders of summation may take different sides; in
+# a random deep network with all layers trained one such flip was seen to turn
+# 20 % of an update. EfficientNets are smooth; not so ResNet50V2.
 CASES = {
-    "MobileNetV2": PLANS,
-    "MobileNet": PLANS,
     "EfficientNetB0": PLANS,
+    "EfficientNetV2B0": PLANS,
+    "MobileNetV2": PLANS,
     "ResNet50V2": PLANS[:2],
 }
 
