@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,11 +145,11 @@ def _fit(
     return [figures["test_accuracy"] for figures in stages.values()]
 
 
-def table(figures: dict[str, dict[str, list[float]]]) -> str:
+def table(figures: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
     """Markdown: a row a stage, a column a side, mean and each seed.
 
     Args:
-      figures: row -> side -> test accuracy by seed.
+      figures: row -> side -> seed -> test accuracy.
     """
     lines = [
         f"| | {' | '.join(SIDES)} |",
@@ -157,7 +158,7 @@ def table(figures: dict[str, dict[str, list[float]]]) -> str:
     for row, sides in figures.items():
         cells = []
         for side in SIDES:
-            values = sides.get(side, [])
+            values = list(sides.get(side, {}).values())
             each = " ".join(f"{value:.3f}" for value in values)
             mean = f"**{statistics.mean(values):.3f}**" if values else "-"
             cells.append(f"{mean} ({each})" if len(values) > 1 else mean)
@@ -185,8 +186,8 @@ def main(argv: list[str]) -> None:
     args = _parse(argv)
     recipes = [parse_recipe(text) for text in args.recipes.split(",")]
     wanted = [s for s in SIDES if s == OURS or _MODES[s] in args.sides]
-    figures: dict[str, dict[str, list[float]]] = defaultdict(
-        lambda: defaultdict(list)
+    figures: dict[str, dict[str, dict[int, float]]] = defaultdict(
+        lambda: defaultdict(dict)
     )
     for seed in range(args.seeds):
         for recipe in recipes:
@@ -204,7 +205,8 @@ def main(argv: list[str]) -> None:
                     done.write_text(json.dumps(values))
                 values = json.loads(done.read_text())
                 for row, value in zip(recipe.rows(), values, strict=True):
-                    figures[row][side].append(value)
+                    # Two recipes may share the run of a head.
+                    figures[row][side][seed] = value
         print(f"\nafter {seed + 1} of {args.seeds} seeds\n{table(figures)}")
 
 
