@@ -111,9 +111,9 @@ def test_resolved_fills_the_backbones_image_size():
 @pytest.mark.parametrize(
     ("fields", "weights", "image_px", "said"),
     [
-        ({}, "demo", 64, "--weights not given: demo (made for"),
-        ({"image_size": 96}, "demo", 96, "--weights not given: demo (made"),
-        ({"weights": "demo", "dataset": "photos"}, "demo", 64, ""),
+        ({}, "demo", 96, "--weights not given: demo (made for"),
+        ({"image_size": 64}, "demo", 64, "--weights not given: demo (made"),
+        ({"weights": "demo", "dataset": "photos"}, "demo", 96, ""),
         ({"weights": "none"}, "none", 224, ""),
         (
             {"dataset": "photos"},

@@ -17,7 +17,7 @@ STUDY = "study"
 # A data set and, under the same name, weights that come with the project.
 DEMO = "demo"
 DEMO_BACKBONE = "EfficientNetB0"
-DEMO_IMAGE_PX = 64
+DEMO_IMAGE_PX = 96
 IMAGENET = "imagenet"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.
@@ -135,7 +135,7 @@ class Fields:
     image_size: int | None = _flag(
         None,
         RESULT,
-        "Side of the square picture, px; if unset the backbone's own, or 64"
+        "Side of the square picture, px; if unset the backbone's own, or 96"
         " with --weights=demo.",
         stages=FIT_STAGES,
     )
