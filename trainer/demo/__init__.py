@@ -1,0 +1,1 @@
+"""The data set and the backbone that come with the project."""
