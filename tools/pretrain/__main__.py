@@ -39,11 +39,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for found in (drawing, training, exporting, real):
         found.add_argument("--workdir", required=True)
     for found in (drawing, training):
-        found.add_argument("--pictures", type=int, default=80_000)
-        found.add_argument("--held_out", type=int, default=4_080)
+        found.add_argument("--pictures", type=int, default=60_000)
+        found.add_argument("--held_out", type=int, default=3_020)
     for found in (training, real):
         _recipe_arguments(found)
     training.add_argument("--steps", type=int, required=True)
+    training.add_argument("--init_from", help="workdir of another training")
     real.add_argument("--epochs", type=int, default=30)
     real.add_argument("--data_pct", type=float, default=100.0)
     for found in (real, calibrating):
@@ -59,10 +60,10 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--batch_size", type=int, default=64)
     add("--learning_rate", type=float, default=2e-3)
-    add("--warmup_steps", type=int, default=300)
+    add("--warmup_steps", type=int, default=200)
     add("--weight_decay", type=float, default=0.02)
-    add("--clip_global_norm", type=float, default=2.0)
-    add("--log_every_steps", type=int, default=50)
+    add("--clip_global_norm", type=float, default=1.0)
+    add("--log_every_steps", type=int, default=40)
     add("--validate_every_steps", type=int, default=500)
 
 

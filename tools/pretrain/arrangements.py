@@ -114,9 +114,11 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def draw_arrangement(rng: Rng, px: int, element: str, layout: str) -> Figure:
-    """One of the pictures of a class of arrangements."""
-    contour = ELEMENTS[element]
+def draw_arrangement(
+    rng: Rng, px: int, elements: tuple[str, ...], layout: str
+) -> Figure:
+    """One of the pictures of a class; all its elements are of one kind."""
+    contour = ELEMENTS[elements[int(rng.integers(len(elements)))]]
     x, y = grid(px)
     alpha = np.zeros((px, px), np.float32)
     value, height = alpha.copy(), alpha.copy()

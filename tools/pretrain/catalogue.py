@@ -15,20 +15,16 @@ from tools.pretrain.fractals import draw_fractal
 from tools.pretrain.strokes import BUNDLES, draw_strokes
 from tools.pretrain.textures import TEXTURES, draw_texture
 
-_FRACTALS = 30
-_HARMONICS = ((2, 5), (3, 7), (4, 9), (5, 11), (6, 13), (8, 19))
+_FRACTALS = 16
+_HARMONICS = ((2, 5), (3, 7), (5, 11), (8, 19))
 _SHAPES: dict[str, Contour] = {
     "triangle": Contour(kind="polygon", order=3),
     "square": Contour(kind="polygon", order=4),
-    "hexagon": Contour(kind="polygon", order=6),
     "star_4": Contour(kind="star", order=4),
     "star_5": Contour(kind="star", order=5),
-    "star_8": Contour(kind="star", order=8),
     "petals_3": Contour(kind="petals", order=3),
     "petals_5": Contour(kind="petals", order=5),
-    "petals_8": Contour(kind="petals", order=8),
     "gear_9": Contour(kind="gear", order=9),
-    "gear_16": Contour(kind="gear", order=16),
     "disc": Contour(kind="superellipse", order=2),
     "cushion": Contour(kind="superellipse", order=4),
     "pinched": Contour(kind="superellipse", order=1),
@@ -38,9 +34,13 @@ _SHAPES: dict[str, Contour] = {
     "cross": Contour(kind="cross", order=0),
 }
 _NESTED = ("triangle", "square", "star_5", "petals_5", "disc", "crescent")
-_ELEMENTS_OF_LAYOUTS = ("disc", "square", "star", "crescent")
-_COATED = ("disc", "square", "star_5", "ring", "crescent")
-_COATS = ("lines", "dots_shifted", "band_middle", "labyrinth_low", "cells_many")
+# What an arrangement is made of is drawn anew for each picture.
+_ELEMENTS = {
+    "round": ("disc", "disc", "ring", "crescent"),
+    "angular": ("square", "triangle", "star"),
+}
+_COATED = ("disc", "square", "star_5", "ring")
+_COATS = ("lines", "dots_shifted", "labyrinth_low", "cells_many")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,7 @@ class PictureClass:
     draw: Callable[[Rng, int], Figure]
 
 
-def _draw_coated(
-    rng: Rng, px: int, contour: Contour, texture: str
-) -> Figure:
+def _draw_coated(rng: Rng, px: int, contour: Contour, texture: str) -> Figure:
     """A shape with a texture on it."""
     x, y = pose(rng, px, scale=(0.6, 0.95))
     depth = inside(contour, rng, x, y)
@@ -98,9 +96,9 @@ def picture_classes() -> tuple[PictureClass, ...]:
     for name in BUNDLES:
         found[f"strokes/{name}"] = partial(draw_strokes, name=name)
     for layout in LAYOUTS:
-        for element in _ELEMENTS_OF_LAYOUTS:
-            found[f"arrangement/{layout}_{element}"] = partial(
-                draw_arrangement, element=element, layout=layout
+        for manner, elements in _ELEMENTS.items():
+            found[f"arrangement/{layout}_{manner}"] = partial(
+                draw_arrangement, elements=elements, layout=layout
             )
     for name in _COATED:
         for texture in _COATS:

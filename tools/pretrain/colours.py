@@ -28,7 +28,7 @@ from tools.pretrain.fields import (
 
 _LEVELS = 64
 # Mean distance of two palettes, of 255, that keeps a figure visible.
-_CONTRAST = 45.0
+_CONTRAST = 60.0
 
 
 def palette(rng: Rng) -> np.ndarray:
@@ -154,7 +154,7 @@ def photograph(rng: Rng, px: int, figure: Figure) -> np.ndarray:
             shadow = np.roll(blur(alpha, rng.uniform(1, 4)), shift, (0, 1))
             behind = behind * (1 - rng.uniform(0.2, 0.6) * shadow[..., None])
         picture = behind + alpha[..., None] * (picture - behind)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         _clutter(rng, px, picture)
     return _exposed(rng, px, picture)
 
@@ -163,7 +163,7 @@ def _exposed(rng: Rng, px: int, picture: np.ndarray) -> np.ndarray:
     x, y = grid(px)
     angle, fall = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.4)
     light = 1 + fall * (math.cos(angle) * x + math.sin(angle) * y)
-    light = light * rng.uniform(0.75, 1.2)
+    light = light * rng.uniform(0.85, 1.3)
     tint = rng.uniform(0.88, 1.12, 3).astype(np.float32)
     picture = picture * (light[..., None] * tint)
     if rng.random() < 0.35:

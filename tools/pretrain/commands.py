@@ -30,14 +30,11 @@ from trainer.data.pipeline import (
     training_batches as photo_batches,
 )
 from trainer.errors import TrainerError
-from trainer.model.classifier import Classifier
 from trainer.prepare import read_manifest
 from trainer.results.evaluate import Evaluator
 from trainer.train.checkpoints import find_checkpoint, restore_variables
 from trainer.train.steps import make_evaluation_function
 from trainer.workdir import RESULT, Workdir
-
-_REQUEST = "request.json"
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -55,6 +52,9 @@ def train_backbone(args: argparse.Namespace) -> None:
         num_classes, image_px=args.image_size, seed=args.seed,
         strategy=strategy,
     )  # fmt: skip
+
+    if args.init_from:
+        restore_variables(_last(Workdir(args.init_from)), classifier.variables)
 
     def batches(step: int) -> tf.data.Dataset:
         return training_batches(
@@ -163,9 +163,7 @@ def real(args: argparse.Namespace) -> None:
         len(manifest.class_names), image_px=args.image_size, seed=args.seed,
         strategy=strategy,
     )  # fmt: skip
-    steps = args.epochs * steps_per_epoch(
-        len(manifest.train), args.batch_size
-    )
+    steps = args.epochs * steps_per_epoch(len(manifest.train), args.batch_size)
 
     def batches(step: int) -> tf.data.Dataset:
         return photo_batches(
@@ -222,8 +220,13 @@ def _strategy(args: argparse.Namespace) -> tf.distribute.Strategy:
 
 
 def _pool(args: argparse.Namespace, workdir: Workdir) -> Pool:
+    # Room for crops of four fifths.
     return draw_pool(
-        workdir, seed=args.seed, count=args.pictures, held_out=args.held_out
+        workdir,
+        seed=args.seed,
+        count=args.pictures,
+        held_out=args.held_out,
+        px=args.image_size * 5 // 4,
     )
 
 

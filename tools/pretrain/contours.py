@@ -53,10 +53,9 @@ def inside(contour: Contour, rng: Rng, x: Field, y: Field) -> Field:
     if kind == "cross":
         width = rng.uniform(0.22, 0.36)
         a, b = np.abs(x), np.abs(y)
-        bars = np.maximum(
+        return np.maximum(
             np.minimum(width - a, 1 - b), np.minimum(width - b, 1 - a)
         )
-        return bars
     theta = np.arctan2(y, x)
     if kind == "harmonic":
         first, second = rng.uniform(0.14, 0.28), rng.uniform(0.08, 0.18)

@@ -13,7 +13,6 @@ from tools.pretrain.catalogue import draw_picture, picture_classes
 from trainer.errors import TrainerError
 from trainer.workdir import Workdir
 
-PICTURE_PX = 80
 _PICTURES, _RECORD = "pictures.npy", "pictures.json"
 _CHUNK = 2000
 # How many stored pictures are drawn again before they are used.
@@ -52,7 +51,7 @@ def draw_pool(
     seed: int,
     count: int,
     held_out: int,
-    px: int = PICTURE_PX,
+    px: int,
 ) -> Pool:
     """Draws what is not drawn yet.
 

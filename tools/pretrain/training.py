@@ -65,7 +65,7 @@ def make_optimizer(recipe: Recipe) -> keras.Optimizer:
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay
+        schedule, weight_decay=recipe.weight_decay, beta_2=0.99
     )
     optimizer.exclude_from_weight_decay(var_names=_NO_DECAY)
     return optimizer
