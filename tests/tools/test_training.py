@@ -1,0 +1,144 @@
+"""Pre-training: batches, recipe, resume."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.train.classifiers import IMAGE_PX, live_classifier
+from tools.pretrain.batches import (
+    held_out_batches,
+    training_batch,
+    training_batches,
+    training_rows,
+)
+from tools.pretrain.pool import Pool
+from tools.pretrain.training import Recipe, make_optimizer, train
+from trainer.workdir import METRICS, Workdir
+
+CLASSES, BATCH = 3, 4
+RECIPE = Recipe(
+    steps=6,
+    learning_rate=1e-2,
+    warmup_steps=2,
+    weight_decay=0.02,
+    clip_global_norm=1.0,
+    log_every_steps=1,
+    validate_every_steps=2,
+)
+
+
+def _pool(training=22, held_out=6, px=40):
+    rng = np.random.default_rng(0)
+    n = training + held_out
+    return Pool(
+        pictures=rng.integers(0, 256, (n, px, px, 3), np.uint8),
+        labels=(np.arange(n) % CLASSES).astype(np.int32),
+        held_out=held_out,
+    )
+
+
+def test_an_epoch_shows_no_picture_twice_and_no_held_out_one():
+    pool = _pool()
+    rows = [
+        training_rows(pool, batch_size=BATCH, seed=1, step=step)
+        for step in range(10)
+    ]
+    first, second = np.concatenate(rows[:5]), np.concatenate(rows[5:])
+    for epoch in (first, second):
+        assert len(set(epoch)) == 20 and epoch.max() < pool.training
+    assert first.tolist() != second.tolist()
+
+
+def test_a_step_has_its_batch_wherever_training_began():
+    pool = _pool()
+    options = {"batch_size": BATCH, "image_px": IMAGE_PX, "seed": 1}
+    whole = list(training_batches(pool, **options, start_step=0, total_steps=7))
+    rest = list(training_batches(pool, **options, start_step=5, total_steps=7))
+    assert len(whole) == 7 and len(rest) == 2
+    for expected, found in zip(whole[5:], rest, strict=True):
+        for key, value in expected.items():
+            np.testing.assert_array_equal(value, found[key], err_msg=key)
+    images = whole[0]["images"].numpy()
+    assert images.shape == (BATCH, IMAGE_PX, IMAGE_PX, 3)
+    assert images.min() >= 0 and images.max() <= 255
+    plain = training_batch(pool, **options, step=0)
+    np.testing.assert_array_equal(plain["labels"], whole[0]["labels"])
+
+
+def test_held_out_pictures_come_once_and_padding_is_masked():
+    pool = _pool()
+    found = list(held_out_batches(pool, batch_size=BATCH, image_px=IMAGE_PX))
+    mask = np.concatenate([batch["mask"] for batch in found])
+    labels = np.concatenate([batch["labels"] for batch in found])
+    assert mask.tolist() == [1] * 6 + [0] * 2
+    np.testing.assert_array_equal(labels[:6], pool.labels[-6:])
+    np.testing.assert_array_equal(
+        found[0]["images"][0], pool.pictures[22, 4:36, 4:36]
+    )
+
+
+def test_the_learning_rate_rises_and_falls_to_zero():
+    schedule = make_optimizer(RECIPE)._learning_rate
+    rates = [float(schedule(step)) for step in range(7)]
+    assert rates[0] == 0 and rates[2] == pytest.approx(1e-2)
+    assert rates[2] > rates[3] > rates[5] > rates[6]
+    assert rates[6] == pytest.approx(0, abs=1e-9)
+
+
+def _trained(folder, pool, stop_at=None):
+    """Trains in `folder`; raises KeyboardInterrupt at the n-th validation."""
+    folder.mkdir(exist_ok=True)
+    classifier = live_classifier("MobileNetV2", CLASSES)
+    calls = []
+
+    def evaluate():
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return 1.0, 0.5
+
+    def batches(step):
+        return training_batches(
+            pool,
+            batch_size=BATCH,
+            image_px=IMAGE_PX,
+            seed=1,
+            start_step=step,
+            total_steps=RECIPE.steps,
+        )
+
+    train(
+        classifier,
+        RECIPE,
+        strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
+        batches=batches,
+        evaluate=evaluate,
+        workdir=Workdir(str(folder)),
+    )
+    return {k: v.numpy() for k, v in classifier.variables.items()}
+
+
+def _figures(folder):
+    lines = (folder / METRICS).read_text().splitlines()
+    return [
+        {k: v for k, v in json.loads(line).items() if k != "times"}
+        for line in lines
+    ]
+
+
+@pytest.mark.slow
+def test_interrupted_training_goes_on_bit_for_bit(tmp_path):
+    pool = _pool()
+    whole = _trained(tmp_path / "a", pool)
+    with pytest.raises(KeyboardInterrupt):
+        # At step 4: steps 3 and 4 are lost, and done again.
+        _trained(tmp_path / "b", pool, stop_at=2)
+    again = _trained(tmp_path / "b", pool)
+    for key, value in whole.items():
+        np.testing.assert_array_equal(again[key], value, err_msg=key)
+    assert _figures(tmp_path / "a") == _figures(tmp_path / "b")
+    assert any((tmp_path / "a" / "tensorboard" / "validation").iterdir())
