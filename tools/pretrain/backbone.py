@@ -29,17 +29,25 @@ def random_classifier(
     image_px: int,
     seed: int,
     strategy: tf.distribute.Strategy,
+    calm: bool = True,
 ) -> Classifier:
     """The backbone with random weights, and a head.
 
-    Without stochastic depth: that is a remedy for overfitting, and drawn
-    pictures do not run out.
+    Args:
+      num_classes: outputs of the head.
+      image_px: side of the pictures.
+      seed: of the weights.
+      strategy: to make them under.
+      calm: begins with closed residual branches and without stochastic depth,
+        a remedy for overfitting: drawn pictures do not run out. Else all is as
+        Keras makes it.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(derived_seed(seed, "backbone"))
     with strategy.scope():
         backbone = build_backbone(NAME, {}, image_px, form=FORM_KERAS_NONE)
-        _calm(backbone)
+        if calm:
+            _calm(backbone)
         return make_classifier(
             backbone,
             pixels=find_backbone(NAME).pixels,

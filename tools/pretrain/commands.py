@@ -135,7 +135,11 @@ def calibrate(args: argparse.Namespace) -> None:
     """Writes random weights with moving statistics of real photos."""
     strategy = _strategy(args)
     classifier = backbones.random_classifier(
-        2, image_px=args.image_size, seed=args.seed, strategy=strategy
+        2,
+        image_px=args.image_size,
+        seed=args.seed,
+        strategy=strategy,
+        calm=False,
     )
     manifest = read_manifest(_config(args))
     count = min(args.photos, len(manifest.train))
