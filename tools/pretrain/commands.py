@@ -91,6 +91,11 @@ def train_backbone(args: argparse.Namespace) -> None:
         workdir=workdir,
     )
     drawing = workdir.read_json("pictures.json") or {}
+    earlier = (
+        {"init_from": Workdir(args.init_from).read_json(RESULT)}
+        if args.init_from
+        else {}
+    )
     _finish(
         workdir,
         {
@@ -101,6 +106,7 @@ def train_backbone(args: argparse.Namespace) -> None:
             "pictures": pool.training,
             "drawing_seconds": round(drawing.get("seconds", 0.0)),
             **_common(args, args.steps, trained),
+            **earlier,
         },
     )
 
@@ -269,7 +275,7 @@ def _last(workdir: Workdir) -> str:
 def _common(
     args: argparse.Namespace, steps: int, trained: Trained
 ) -> dict[str, Any]:
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--workdir")]
+    arguments = [_without_folders(argument) for argument in sys.argv[1:]]
     return {
         "steps": steps,
         "images_seen": steps * args.batch_size,
@@ -286,6 +292,14 @@ def _common(
         },
         "cpu_count": os.cpu_count(),
     }
+
+
+def _without_folders(argument: str) -> str:
+    """--workdir=/some/where/a as --workdir=a: where it lies is nobody's."""
+    name, equals, value = argument.partition("=")
+    if name in ("--workdir", "--init_from", "--dataset"):
+        value = os.path.basename(os.path.normpath(value))
+    return f"{name}{equals}{value}"
 
 
 def _finish(workdir: Workdir, result: dict[str, Any]) -> None:
