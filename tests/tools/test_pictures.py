@@ -64,12 +64,13 @@ def test_every_class_draws_something_of_its_own():
                 assert field.shape == (PX, PX)
                 assert np.isfinite(field).all()
             assert figure.alpha.min() >= 0 and figure.alpha.max() <= 1
-            assert figure.value.min() >= 0 and figure.value.max() <= 1
+            seen = figure.value[figure.alpha > 0]
+            assert seen.min() >= -0.5 and seen.max() <= 1.5
             assert figure.alpha.mean() > 0.01, found.name
         first, second = figures[:2]
-        seen = np.abs(first.alpha - second.alpha).mean()
-        seen += np.abs(first.value - second.value).mean()
-        assert seen > 0.01, found.name
+        change = np.abs(first.alpha - second.alpha).mean()
+        change += np.abs(first.value - second.value).mean()
+        assert change > 0.01, found.name
 
 
 def test_fractal_classes_have_systems_of_their_own():
@@ -108,15 +109,16 @@ def test_colour_does_not_give_the_class_away():
     )  # fmt: skip
     colour = _nearest_mean_accuracy("colour", *parts)
     structure = _nearest_mean_accuracy("structure", *parts)
-    assert colour < 5 / n
-    assert structure > 15 / n
+    assert colour < 3 / n
+    assert structure > 6 / n
 
 
 def test_a_pool_goes_on_where_it_was_cut_off(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.pretrain.pool._CHUNK", 16)
+    (tmp_path / "a").mkdir()
     whole = draw_pool(
         Workdir(str(tmp_path / "a")), seed=2, count=40, held_out=8, px=16
-    ) if (tmp_path / "a").mkdir() is None else None  # fmt: skip
+    )
     (tmp_path / "b").mkdir()
     workdir = Workdir(str(tmp_path / "b"))
 

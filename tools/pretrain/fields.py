@@ -21,7 +21,8 @@ class Figure:
 
     Attributes:
       alpha: in [0, 1]; 0 where the background shows.
-      value: in [0, 1]; the position on the figure's palette.
+      value: the position on the figure's palette, about [0, 1]; what lies
+        outside is clipped when it is painted.
       height: the relief that the light falls on, in units of half a picture.
     """
 
