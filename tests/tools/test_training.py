@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import keras
@@ -15,8 +16,11 @@ from tools.pretrain.batches import (
     training_batches,
     training_rows,
 )
+from tools.pretrain.comparison import without_blanks
 from tools.pretrain.pool import Pool
+from tools.pretrain.runs import settle
 from tools.pretrain.training import Recipe, make_optimizer, train
+from trainer.errors import TrainerError
 from trainer.model.classifier import make_classifier
 from trainer.workdir import METRICS, Workdir
 
@@ -80,6 +84,25 @@ def test_held_out_pictures_come_once_and_padding_is_masked():
     np.testing.assert_array_equal(
         found[0]["images"][0], pool.pictures[22, 4:36, 4:36]
     )
+
+
+def test_padding_repeats_real_pictures():
+    images = np.arange(4 * 3, dtype=np.float32).reshape(4, 1, 1, 3)
+    batch = {
+        "images": tf.constant(images),
+        "mask": tf.constant([1.0, 1.0, 1.0, 0.0]),
+    }
+    found = without_blanks(batch)
+    np.testing.assert_array_equal(found["images"], images[[0, 1, 2, 0]])
+    np.testing.assert_array_equal(found["mask"], batch["mask"])
+
+
+def test_a_workdir_goes_on_with_the_same_flags_only(tmp_path):
+    workdir = Workdir(str(tmp_path))
+    settle(workdir, argparse.Namespace(run=1, workdir="a", steps=3, seed=0))
+    settle(workdir, argparse.Namespace(run=2, workdir="b", steps=3, seed=0))
+    with pytest.raises(TrainerError, match="began with another --steps; give"):
+        settle(workdir, argparse.Namespace(run=1, steps=4, seed=0))
 
 
 def test_the_learning_rate_rises_and_falls_to_zero():

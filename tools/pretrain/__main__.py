@@ -8,7 +8,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from tools.pretrain import commands
+from tools.pretrain import commands, comparison
 from trainer.errors import TrainerError
 
 _DEMO = "trainer/demo/efficientnetb0_64px.weights.h5"
@@ -31,10 +31,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     training = part(
         "train", commands.train_backbone, "train the backbone on them"
     )
-    real = part("real", commands.real, "train from scratch on real photos")
+    real = part("real", comparison.real, "train from scratch on real photos")
     exporting = part("export", commands.export, "write the trained weights")
     calibrating = part(
-        "calibrate", commands.calibrate, "write random weights, calibrated"
+        "calibrate", comparison.calibrate, "write random weights, calibrated"
     )
     for found in (drawing, training, exporting, real):
         found.add_argument("--workdir", required=True)

@@ -1,17 +1,10 @@
-"""The commands: what each does, once its arguments are parsed."""
+"""The commands that make the demo backbone."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
-import sys
-import time
-from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,19 +12,17 @@ from tools.pretrain import backbone as backbones
 from tools.pretrain.batches import held_out_batches, training_batches
 from tools.pretrain.catalogue import picture_classes
 from tools.pretrain.pool import Pool, draw_pool
-from tools.pretrain.training import STAGE, Recipe, Trained, train
-from trainer import devices
-from trainer.config import Config
-from trainer.data.pipeline import (
-    Shard,
-    steps_per_epoch,
+from tools.pretrain.runs import (
+    facts,
+    finish,
+    one_device,
+    open_workdir,
+    recipe_of,
+    settle,
 )
-from trainer.data.pipeline import (
-    training_batches as photo_batches,
-)
+from tools.pretrain.training import STAGE, train
+from trainer.data.pipeline import steps_per_epoch
 from trainer.errors import TrainerError
-from trainer.prepare import read_manifest
-from trainer.results.evaluate import Evaluator
 from trainer.train.checkpoints import find_checkpoint, restore_variables
 from trainer.train.steps import make_evaluation_function
 from trainer.workdir import RESULT, Workdir
@@ -39,14 +30,15 @@ from trainer.workdir import RESULT, Workdir
 
 def draw(args: argparse.Namespace) -> None:
     """Draws the pictures."""
-    _pool(args, _workdir(args))
+    _pool(args, open_workdir(args))
 
 
 def train_backbone(args: argparse.Namespace) -> None:
     """Trains on the pictures, drawing them first where they are missing."""
-    workdir = _workdir(args)
+    workdir = open_workdir(args)
+    settle(workdir, args)
     pool = _pool(args, workdir)
-    strategy = _strategy(args)
+    strategy = one_device(args)
     num_classes = len(picture_classes())
     classifier = backbones.random_classifier(
         num_classes, image_px=args.image_size, seed=args.seed,
@@ -84,7 +76,7 @@ def train_backbone(args: argparse.Namespace) -> None:
 
     trained = train(
         classifier,
-        _recipe(args, args.steps),
+        recipe_of(args, args.steps),
         strategy=strategy,
         batches=batches,
         evaluate=evaluate,
@@ -96,7 +88,7 @@ def train_backbone(args: argparse.Namespace) -> None:
         if args.init_from
         else {}
     )
-    _finish(
+    finish(
         workdir,
         {
             "held_out_accuracy": trained.accuracy,
@@ -105,7 +97,7 @@ def train_backbone(args: argparse.Namespace) -> None:
             "classes": num_classes,
             "pictures": pool.training,
             "drawing_seconds": round(drawing.get("seconds", 0.0)),
-            **_common(args, args.steps, trained),
+            **facts(args, args.steps, trained),
             **earlier,
         },
     )
@@ -113,13 +105,13 @@ def train_backbone(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Writes the weights of a finished training, and the facts about them."""
-    workdir = _workdir(args)
+    workdir = open_workdir(args)
     result = workdir.read_json(RESULT)
     if result is None:
         raise TrainerError(
             f"{workdir.path}: no finished training; run the train command"
         )
-    strategy = _strategy(args)
+    strategy = one_device(args)
     classifier = backbones.random_classifier(
         result["classes"],
         image_px=result["image_size"],
@@ -128,105 +120,13 @@ def export(args: argparse.Namespace) -> None:
     )
     restore_variables(_last(workdir), classifier.variables)
     backbones.save_backbone(classifier.backbone, args.output)
-    facts = {**backbones.file_facts(args.output), **result}
+    known = {**backbones.file_facts(args.output), **result}
     suffix = ".weights.h5"
     path = args.output.removesuffix(suffix) + ".json"
     with open(path, "w", encoding="utf-8") as stream:
-        json.dump(facts, stream, indent=2)
+        json.dump(known, stream, indent=2)
         stream.write("\n")
-    print(f"{args.output}: {facts['bytes']:,} bytes; {path}")
-
-
-def calibrate(args: argparse.Namespace) -> None:
-    """Writes random weights with moving statistics of real photos."""
-    strategy = _strategy(args)
-    classifier = backbones.random_classifier(
-        2,
-        image_px=args.image_size,
-        seed=args.seed,
-        strategy=strategy,
-        calm=False,
-    )
-    manifest = read_manifest(_config(args))
-    count = min(args.photos, len(manifest.train))
-    data = photo_batches(
-        manifest.train,
-        image_px=args.image_size,
-        shard=Shard(global_batch=count, num_replicas=1),
-        seed=args.seed,
-        start_step=0,
-        total_steps=1,
-        augment=False,
-    )
-    images = next(iter(data))["images"].numpy()
-    backbones.calibrate(classifier.backbone, images)
-    backbones.save_backbone(classifier.backbone, args.output)
-    print(f"{args.output}: random, calibrated on {count} photos")
-
-
-def real(args: argparse.Namespace) -> None:
-    """Trains from random weights on a real data set, and tests."""
-    workdir = _workdir(args)
-    strategy = _strategy(args)
-    manifest = read_manifest(_config(args))
-    classifier = backbones.random_classifier(
-        len(manifest.class_names), image_px=args.image_size, seed=args.seed,
-        strategy=strategy,
-    )  # fmt: skip
-    steps = args.epochs * steps_per_epoch(len(manifest.train), args.batch_size)
-
-    def batches(step: int) -> tf.data.Dataset:
-        return photo_batches(
-            manifest.train,
-            image_px=args.image_size,
-            shard=Shard(global_batch=args.batch_size, num_replicas=1),
-            seed=args.seed,
-            start_step=step,
-            total_steps=steps,
-            augment=True,
-        )
-
-    evaluator = Evaluator(
-        strategy, classifier, manifest.class_names,
-        batch_size=args.batch_size, xla=False,
-    )  # fmt: skip
-
-    def evaluate() -> tuple[float, float]:
-        found = evaluator.evaluate(manifest.final)
-        return found.loss, found.accuracy
-
-    trained = train(
-        classifier,
-        _recipe(args, steps),
-        strategy=strategy,
-        batches=batches,
-        evaluate=evaluate,
-        workdir=workdir,
-    )
-    _finish(
-        workdir,
-        {
-            "dataset": manifest.name,
-            "data_pct": args.data_pct,
-            "train_examples": len(manifest.train),
-            "test_accuracy": trained.accuracy,
-            "test_loss": trained.loss,
-            "test_examples": len(manifest.final),
-            **_common(args, steps, trained),
-        },
-    )
-
-
-def _workdir(args: argparse.Namespace) -> Workdir:
-    workdir = Workdir(args.workdir)
-    workdir.create()
-    return workdir
-
-
-def _strategy(args: argparse.Namespace) -> tf.distribute.Strategy:
-    devices.configure(logical_cpus=1)
-    batch_size = getattr(args, "batch_size", 1)
-    return devices.make_strategy("one_device", batch_size, 1)
+    print(f"{args.output}: {known['bytes']:,} bytes; {path}")
 
 
 def _pool(args: argparse.Namespace, workdir: Workdir) -> Pool:
@@ -240,68 +140,8 @@ def _pool(args: argparse.Namespace, workdir: Workdir) -> Pool:
     )
 
 
-def _config(args: argparse.Namespace) -> Config:
-    return Config(
-        stage="feature_extract",
-        dataset=os.path.abspath(args.dataset)
-        if os.path.isdir(args.dataset)
-        else args.dataset,
-        tfds_data_dir=args.tfds_data_dir,
-        data_pct=getattr(args, "data_pct", 100.0),
-        image_size=args.image_size,
-        seed=args.seed,
-    )
-
-
-def _recipe(args: argparse.Namespace, steps: int) -> Recipe:
-    return Recipe(
-        steps=steps,
-        learning_rate=args.learning_rate,
-        warmup_steps=args.warmup_steps,
-        weight_decay=args.weight_decay,
-        clip_global_norm=args.clip_global_norm,
-        log_every_steps=args.log_every_steps,
-        validate_every_steps=args.validate_every_steps,
-    )
-
-
 def _last(workdir: Workdir) -> str:
     path = find_checkpoint(workdir, STAGE, "last")
     if path is None:
         raise TrainerError(f"{workdir.path}: holds no checkpoint")
     return path
-
-
-def _common(
-    args: argparse.Namespace, steps: int, trained: Trained
-) -> dict[str, Any]:
-    arguments = [_without_folders(argument) for argument in sys.argv[1:]]
-    return {
-        "steps": steps,
-        "images_seen": steps * args.batch_size,
-        "image_size": args.image_size,
-        "seconds": round(trained.seconds),
-        "command": shlex.join(["python", "-m", "tools.pretrain", *arguments]),
-        "seed": args.seed,
-        "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
-        "cpu_count": os.cpu_count(),
-    }
-
-
-def _without_folders(argument: str) -> str:
-    """--workdir=/some/where/a as --workdir=a: where it lies is nobody's."""
-    name, equals, value = argument.partition("=")
-    if name in ("--workdir", "--init_from", "--dataset"):
-        value = os.path.basename(os.path.normpath(value))
-    return f"{name}{equals}{value}"
-
-
-def _finish(workdir: Workdir, result: dict[str, Any]) -> None:
-    workdir.write_json(RESULT, result)
-    print(json.dumps(result, indent=2), flush=True)
