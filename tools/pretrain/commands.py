@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +45,6 @@ def train_backbone(args: argparse.Namespace) -> None:
         num_classes, image_px=args.image_size, seed=args.seed,
         strategy=strategy,
     )  # fmt: skip
-
     if args.init_from:
         restore_variables(_last(Workdir(args.init_from)), classifier.variables)
 
@@ -120,13 +120,24 @@ def export(args: argparse.Namespace) -> None:
     )
     restore_variables(_last(workdir), classifier.variables)
     backbones.save_backbone(classifier.backbone, args.output)
-    known = {**backbones.file_facts(args.output), **result}
+    known = {
+        **backbones.file_facts(args.output),
+        "total_images_seen": _total(result, "images_seen"),
+        "total_seconds": _total(result, "seconds"),
+        **result,
+    }
     suffix = ".weights.h5"
     path = args.output.removesuffix(suffix) + ".json"
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(known, stream, indent=2)
         stream.write("\n")
     print(f"{args.output}: {known['bytes']:,} bytes; {path}")
+
+
+def _total(result: dict[str, Any], name: str) -> int:
+    """A figure of a training, and of those that it began from."""
+    earlier = result.get("init_from")
+    return result[name] + (_total(earlier, name) if earlier else 0)
 
 
 def _pool(args: argparse.Namespace, workdir: Workdir) -> Pool:
