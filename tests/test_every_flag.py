@@ -541,6 +541,14 @@ CASES = (
         given=["ckpt-6"],
     ),
     Case(
+        flag="on_nonfinite",
+        value="rollback",
+        also={"learning_rate": 1e38},
+        see=lambda ran: "back to step 0 with" in ran.said.out,
+        without=False,
+        given=True,
+    ),
+    Case(
         flag="log_every_steps",
         value=2,
         see=logged,
