@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import keras
 import pytest
@@ -100,4 +101,8 @@ def test_environment_is_json_and_knows_the_replicas(name, replicas):
     found = devices.environment(devices.make_strategy(name, 8, 2))
     assert json.loads(json.dumps(found)) == found
     assert found["replicas"] == len(found["devices"]) == replicas
-    assert found["tensorflow"] == tf.__version__
+    assert found["tensorflow"].startswith(f"{tf.__version__} (")
+    # What gradients were seen to depend on: the processor, and how many
+    # threads TensorFlow may make of it.
+    assert found["processor"]
+    assert 1 <= found["cpu_count"] <= os.cpu_count()

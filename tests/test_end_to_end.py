@@ -213,7 +213,7 @@ class Stop(Exception):
     """What a test throws to end a run early."""
 
 
-@pytest.mark.parametrize("saves", [1, 2, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("saves", [1, 2, 5, 6, 8])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     photos, finished, tmp_path, monkeypatch, saves
 ):
