@@ -63,16 +63,20 @@ class WeightsPlan:
       path: the file, or the checkpoint's prefix; None without one.
       form: which architecture to build, for `backbones.build_backbone`.
       why: one line for the log.
+      flag: what the flag said, where that is not the path.
     """
 
     kind: str
     path: str | None
     form: str
     why: str
+    flag: str | None = None
 
     @property
     def label(self) -> str:
         """What messages call it: the flag with the file, or the kind."""
+        if self.flag:
+            return f"--weights={self.flag}"
         return f"--weights={self.path!r}" if self.path else self.kind
 
 
@@ -138,6 +142,7 @@ def _demo_plan(backbone: Backbone, weights_origin: str | None) -> WeightsPlan:
         path=os.path.join(package, *_DEMO_FILE.split("/")),
         form=FORM_KERAS_NONE,
         why="the backbone that comes with the project",
+        flag=DEMO,
     )
 
 
