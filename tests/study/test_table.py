@@ -39,12 +39,12 @@ def test_one_seed():
         " models 3 and 4 start from model 2's last weights and unfreeze"
         " last:10",
         "",
-        "| model | what | training examples | trained parameters |"
-        " test accuracy | seconds in steps | images/s |",
+        "| model | what | test accuracy | training examples |"
+        " trained parameters | seconds in steps | images/s |",
         "|---|---|---|---|---|---|---|",
-        "| 0 | feature_extract, 10 % of the data, no augmentation | 30 |"
-        " 12,810 | 50.0 % | 2 | 60 |",
-        "| 2 | feature_extract, 10 % of the data | 30 | 12,810 | 75.0 % | 2 |"
+        "| 0 | feature_extract, 10 % of the data, no augmentation | 50.0 % |"
+        " 30 | 12,810 | 2 | 60 |",
+        "| 2 | feature_extract, 10 % of the data | 75.0 % | 30 | 12,810 | 2 |"
         " 60 |",
     ]
 

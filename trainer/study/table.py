@@ -92,9 +92,10 @@ def table_columns(record: Mapping[str, Any]) -> dict[str, list[str]]:
     columns = {
         "model": [str(row["model"]) for row in rows],
         "what": [row["title"] for row in rows],
+        # First, since a narrow screen shows no more without scrolling.
+        f"{record['final_split']} accuracy": [accuracy_text(r) for r in rows],
         "training examples": [f"{row['train_examples']:,}" for row in rows],
         "trained parameters": [f"{row['trainable_params']:,}" for row in rows],
-        f"{record['final_split']} accuracy": [accuracy_text(r) for r in rows],
         "seconds in steps": [
             f"{statistics.mean(r['times']['train_seconds']):.0f}" for r in rows
         ],
