@@ -56,6 +56,19 @@ class Classifier:
         """
         return self._call(variables, values, images, training=False)[0]
 
+    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """The softmax of `logits` with the variables as they stand.
+
+        Args:
+          images: as `logits` takes them.
+
+        Returns:
+          float32 (batch, classes).
+        """
+        variables = list(self.variables.values())
+        values = [tf.convert_to_tensor(v.value) for v in variables]
+        return tf.nn.softmax(self.logits(variables, values, images))
+
     def logits_and_updates(
         self,
         variables: Sequence[keras.Variable],

@@ -63,14 +63,10 @@ class _Servable(tf.Module):
         return self._answer(pictures)
 
     def _answer(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        variables = list(self._model.variables.values())
-        logits = self._model.logits(
-            variables, [tf.convert_to_tensor(v.value) for v in variables],
-            pictures,
-        )  # fmt: skip
+        probabilities = self._model.probabilities(pictures)
         return {
-            "probabilities": tf.nn.softmax(logits),
-            "label": tf.gather(self._names, tf.argmax(logits, axis=1)),
+            "probabilities": probabilities,
+            "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
             "class_names": self._names,
         }
 
@@ -193,9 +189,7 @@ def _compare(
     pictures = tf.stack(
         [resize(decode_image(tf.constant(e)), side) for e in encoded]
     )
-    variables = list(classifier.variables.values())
-    values = [tf.convert_to_tensor(v.value) for v in variables]
-    own = tf.nn.softmax(classifier.logits(variables, values, pictures)).numpy()
+    own = classifier.probabilities(pictures).numpy()
     loaded = tf.saved_model.load(f"{folder}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{folder}/{KERAS_FILE}")

@@ -96,15 +96,7 @@ class Predictor:
         xla: whether to compile the pass.
         """
         self._batch_size, self._image_px = batch_size, classifier.image_px
-        variables = list(classifier.variables.values())
-        forward = tf.function(
-            lambda values, images: tf.nn.softmax(
-                classifier.logits(variables, values, images)
-            ),
-            jit_compile=xla,
-        )
-        values = [tf.convert_to_tensor(v.value) for v in variables]
-        self._forward = lambda images: forward(values, images).numpy()
+        self._forward = tf.function(classifier.probabilities, jit_compile=xla)
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """One prediction a path, in order; a bad file does not end it."""
@@ -146,7 +138,7 @@ class Predictor:
         images = np.zeros((self._batch_size, side, side, 3), np.float32)
         if good:
             images[: len(good)] = good
-            probabilities = iter(self._forward(images))
+            probabilities = iter(self._forward(tf.constant(images)).numpy())
         for offset, image in enumerate(read):
             path = paths[start + offset]
             if isinstance(image, str):

@@ -75,13 +75,7 @@ def _predictions(
 ) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
     """(row of the first example, batch, probabilities) of each batch."""
     classifier = trained.classifier
-    variables = list(classifier.variables.values())
-    values = [tf.convert_to_tensor(v.value) for v in variables]
-
-    @tf.function
-    def forward(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(classifier.logits(variables, values, images))
-
+    forward = tf.function(classifier.probabilities)
     batches = evaluation_batches(
         manifest.final,
         image_px=classifier.image_px,
