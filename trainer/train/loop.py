@@ -124,9 +124,7 @@ class StageLoop:
         end = state.start_step + self._spec.epochs * self._epoch_steps
         # From here on weights and files are only in order between two calls.
         with interrupt.deferred():
-            if state.pending_validation:
-                self._end_epoch()
-            if state.step < end:
+            if state.pending_validation or state.step < end:
                 self._train(end)
         outcome = self._outcome()
         if outcome.audit.problems:
@@ -150,7 +148,8 @@ class StageLoop:
         self._workdir.event("resume", stage=state.stage, step=state.step)
 
     def _train(self, end: int) -> None:
-        """Trains to the absolute step `end`."""
+        """Trains to the absolute step `end`, and validates the last epoch."""
+        state = self._state
         train = make_train_function(
             self._strategy,
             self._classifier,
@@ -160,9 +159,12 @@ class StageLoop:
             xla=self._options.xla,
         )
         iterator = self._batches(end)
-        while self._state.step < end:
+        while state.pending_validation or state.step < end:
             try:
-                self._epoch(train, iterator)
+                if state.pending_validation:
+                    self._end_epoch()
+                else:
+                    self._epoch(train, iterator)
             except NonFiniteError as error:
                 self._roll_back(error)
                 iterator = self._batches(end)
