@@ -637,6 +637,20 @@ def test_where_all_checkpoints_are_damaged_there_is_one_line(
     assert said.status == FAILURE
 
 
+def test_evaluate_warns_of_photos_that_changed(root, tmp_path):
+    photos = make_photos(tmp_path / "photos", train=4, test=3)
+    workdir = tmp_path / "run"
+    values = {**BASE, "dataset": photos, "workdir": workdir}
+    assert command(*_arguments(root, values)).status == 0
+    warning = f"warning: {photos}: not the photos that the run was made with"
+    flags = {"stage": "evaluate", "workdir": workdir}
+    said = command(*_arguments(root, flags))
+    assert (said.status, warning in said.out) == (0, False)
+    (tmp_path / "photos/test/sushi/000.jpg").unlink()
+    said = command(*_arguments(root, flags))
+    assert (said.status, warning in said.out) == (0, True)
+
+
 def test_evaluate_on_data_of_other_classes(root, finished, tmp_path):
     other = make_photos(tmp_path, train=2, test=2, classes=("a", "b"))
     flags = evaluating(str(finished), dataset=other)

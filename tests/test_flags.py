@@ -85,3 +85,29 @@ def test_a_bad_command_line_gets_one_line_and_status_2(
 def test_a_flag_that_the_stage_does_not_read_is_refused(parsed):
     with pytest.raises(UsageError, match="--unfreeze: not read by"):
         parsed("--dataset=d", "--stage=feature_extract", "--unfreeze=all")
+
+
+def test_help_shows_every_flag():
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    text = values.main_module_help()
+    for name in FIELDS:
+        assert f"--{name}:" in text or f"--[no]{name}:" in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "names"),
+    [
+        ("feature_extract", ("dataset", "init_from", "weights", "workdir")),
+        ("predict", ("inputs", "output", "workdir")),
+        ("evaluate", ("tfds_data_dir", "workdir")),
+    ],
+)
+def test_home_is_expanded_in_every_path(parsed, monkeypatch, stage, names):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = {"workdir": "w", "inputs": "i"} if stage == "predict" else {}
+    given |= {name: f"~/{name}" for name in names}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+    config, _ = parsed(f"--stage={stage}", *arguments)
+    for name in names:
+        assert getattr(config, name) == f"/home/me/{name}"
