@@ -415,6 +415,25 @@ def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
     assert again.state.step == 1
 
 
+def test_a_boundary_of_a_later_step_is_not_gone_back_to(tmp_path):
+    """A kill between the boundary and the latest leaves one that is ahead."""
+    stage = Stage(tmp_path)
+    assert not stage.checkpoints.has_boundary()
+    stage.step()
+    stage.checkpoints.save(epoch=True)
+    boundary = stage.arrays()
+    folder = tmp_path / "checkpoints" / STAGE / "epoch"
+    for path in folder.glob("ckpt-1.*"):
+        ahead = path.name.replace("ckpt-1.", "ckpt-3.")
+        (folder / ahead).write_bytes(path.read_bytes())
+    stage.step()
+    stage.checkpoints.save()
+    assert stage.checkpoints.has_boundary()
+    stage.checkpoints.roll_back()
+    assert stage.state.step == 1
+    assert_equal(stage.arrays(), boundary)
+
+
 def test_a_full_disk_is_one_line_and_spares_what_was_saved(tmp_path):
     stage = Stage(tmp_path)
     stage.step()

@@ -182,6 +182,17 @@ def test_rollback_in_the_first_epoch_goes_back_to_the_start(
     assert "back to step 0 with" in capsys.readouterr().out
 
 
+def test_rollback_may_be_asked_for_when_a_run_goes_on(
+    photos, tmp_path, monkeypatch, capsys
+):
+    _fails_at(monkeypatch, 9, 9)
+    with pytest.raises(TrainerError, match="loss nan at step 9"):
+        _train(photos, tmp_path / "run")
+    result = _train(photos, tmp_path / "run", on_nonfinite="rollback")
+    assert result["steps"] == 18
+    assert "back to step 6 with" in capsys.readouterr().out
+
+
 def test_rollbacks_are_bounded(photos, tmp_path, monkeypatch):
     _fails_at(monkeypatch, 2, 3, 2, 3)
     with pytest.raises(TrainerError, match="step 3 after 3 rollbacks, on"):

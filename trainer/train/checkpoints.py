@@ -160,6 +160,11 @@ class StageCheckpoints:
             )
         return False
 
+    def has_boundary(self) -> bool:
+        """Whether there is a checkpoint that `roll_back` can go back to."""
+        found = find_checkpoints(self._workdir, self._state.stage, EPOCH)
+        return any(checkpoint_step(p) <= self._state.step for p in found)
+
     def _restore(self, path: str) -> None:
         try:
             self._checkpoint.restore(path).assert_consumed()
@@ -172,7 +177,14 @@ class StageCheckpoints:
         Raises:
           TrainerError: that checkpoint cannot be read.
         """
-        (path,) = find_checkpoints(self._workdir, self._state.stage, EPOCH)
+        # A kill amid saving may leave two, one of them of a later step.
+        path = next(
+            path
+            for path in find_checkpoints(
+                self._workdir, self._state.stage, EPOCH
+            )
+            if checkpoint_step(path) <= self._state.step
+        )
         self._restore(path)
         self._drop_after(self._state.step)
 

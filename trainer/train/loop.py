@@ -138,14 +138,15 @@ class StageLoop:
     def _resume(self) -> None:
         """Goes on from the latest whole checkpoint, if there is one."""
         state = self._state
-        if not self._checkpoints.restore():
+        if self._checkpoints.restore():
+            self._figures.cut(state.metrics_position)
+            self._set_rate()
+            self._workdir.event("resume", stage=state.stage, step=state.step)
+        else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
-            if self._options.on_nonfinite == ROLLBACK:
-                self._save(epoch=True)
-            return
-        self._figures.cut(state.metrics_position)
-        self._set_rate()
-        self._workdir.event("resume", stage=state.stage, step=state.step)
+        rollback = self._options.on_nonfinite == ROLLBACK
+        if rollback and not self._checkpoints.has_boundary():
+            self._save(epoch=True)
 
     def _train(self, end: int) -> None:
         """Trains to the absolute step `end`, and validates the last epoch."""
