@@ -37,15 +37,16 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
     """
     trained = open_trained(config, given)
     run, workdir = trained.run, trained.workdir
-    manifest = read_manifest(run, workdir.read_json(MANIFEST))
+    stored = workdir.read_json(MANIFEST) or {}
+    manifest = read_manifest(run, stored)
     if manifest.class_names != trained.class_names:
         raise TrainerError(
             f"--dataset={run.dataset!r}: its classes are"
             f" {list(manifest.class_names)}, the run's are"
             f" {list(trained.class_names)}; give data of the same classes"
         )
-    stored = (workdir.read_json(MANIFEST) or {}).get("fingerprint")
-    if "dataset" not in given and manifest.fingerprint != stored:
+    same = manifest.fingerprint == stored.get("fingerprint")
+    if "dataset" not in given and not same:
         workdir.warn(
             f"{run.dataset}: not the photos that the run was made with; some"
             " of those tested on may have been trained on"

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.results.confusion import draw_confusion
 from trainer.results.evaluate import Evaluation
 
 FOLDER = "tensorboard"
 # The writer of figures at the end of a stage, whichever split they are of.
 FINAL = "test"
-# A matrix of more classes than this cannot be read as a picture.
-_LABELLED_CLASSES = 40
 
 
 class TensorBoardWriter:
@@ -92,29 +91,11 @@ def confusion_picture(evaluation: Evaluation) -> np.ndarray:
     from matplotlib.figure import Figure
 
     names, counts = evaluation.class_names, evaluation.confusion
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(3.0 + 0.45 * len(names), 14.0)
     figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    draw_confusion(axes, counts, names, zeros=True)
     axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
-    if len(names) <= _LABELLED_CLASSES:
-        places = range(len(names))
-        axes.set_xticks(places, names, rotation=90)
-        axes.set_yticks(places, names)
-        for i in places:
-            for j in places:
-                axes.text(
-                    j,
-                    i,
-                    str(counts[i, j]),
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if share[i, j] > 0.5 else "black",
-                )
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

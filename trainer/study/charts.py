@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.fields import FINETUNE
+from trainer.results.confusion import draw_confusion
 from trainer.study.models import BASE_MODEL
 
 # Okabe and Ito's palette, which people with colour blindness can tell apart.
@@ -127,27 +128,11 @@ def class_bars(record: Mapping[str, Any]) -> str:
 def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """Rows true, columns predicted, shaded by the share of the row."""
     counts = np.array(row["confusion"])
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(2.5 + 0.45 * len(names), 12)
     with matplotlib.rc_context(_FONT):
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        for i, j in np.ndindex(counts.shape):
-            if counts[i, j]:
-                axes.text(
-                    j,
-                    i,
-                    str(counts[i, j]),
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if share[i, j] > 0.5 else "black",
-                )
+        draw_confusion(axes, counts, names, zeros=False)
         return _svg(figure, f"Confusion matrix of model {row['model']}")
 
 

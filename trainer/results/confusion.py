@@ -1,0 +1,46 @@
+"""A confusion matrix drawn: rows true, columns predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A matrix of more classes than this cannot be read as a picture.
+_LABELLED_CLASSES = 40
+
+
+def draw_confusion(
+    axes: Axes, counts: np.ndarray, names: Sequence[str], *, zeros: bool
+) -> None:
+    """Shades each cell by its share of the row, and writes the counts.
+
+    Args:
+      axes: to draw on.
+      counts: (classes, classes) whole numbers.
+      names: of the classes; labels and counts of many classes are left out.
+      zeros: whether cells without examples show a 0.
+    """
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(names) > _LABELLED_CLASSES:
+        return
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    for i, j in np.ndindex(counts.shape):
+        if counts[i, j] or zeros:
+            axes.text(
+                j,
+                i,
+                str(counts[i, j]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share[i, j] > 0.5 else "black",
+            )
