@@ -76,20 +76,23 @@ def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
 def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
     """Stretches a picture to a square.
 
-    Bilinear, without antialiasing, the aspect ratio not kept: exactly what
-    `keras.utils.image_dataset_from_directory(interpolation='bilinear')` does.
+    Bilinear, without antialiasing, the aspect ratio not kept: what
+    `keras.utils.image_dataset_from_directory(interpolation='bilinear')` does,
+    rounded to whole numbers, half to even. So a picture can be kept in a byte
+    a value, and it makes no difference whether it was.
 
     Args:
       image: uint8 (h, w, 3).
       image_px: the side of the result, in pixels.
 
     Returns:
-      float32 (image_px, image_px, 3) in 0..255.
+      float32 (image_px, image_px, 3), whole numbers in 0..255.
     """
     size = (image_px, image_px)
     resized = tf.image.resize(image, size, method="bilinear")
     # Of a picture that already has that size, `resize` keeps the dtype.
-    return tf.ensure_shape(tf.cast(resized, tf.float32), (*size, 3))
+    whole = tf.round(tf.cast(resized, tf.float32))
+    return tf.ensure_shape(whole, (*size, 3))
 
 
 def read_encoded(

@@ -49,7 +49,7 @@ class _Servable(tf.Module):
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """RGB pictures in 0..255, of any one size."""
         side = self._model.image_px
-        return self._answer(tf.image.resize(images, (side, side)))
+        return self._answer(tf.round(tf.image.resize(images, (side, side))))
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

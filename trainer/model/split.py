@@ -1,0 +1,254 @@
+"""A classifier in two parts, cut where a stage's freeze plan allows.
+
+The trunk is what no trainable variable can influence: the same function all
+stage long, so its outputs, the features, need no gradient and can be kept.
+The tail is the rest, head included. Tail after trunk computes what the
+classifier computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.model.classifier import HEAD, Classifier
+from trainer.model.folding import fold, foldable
+from trainer.model.freeze import FreezePlan
+from trainer.model.graph import graph_of
+from trainer.model.pixels import preprocess
+from trainer.model.saved_weights import finalize_layers
+
+_POOL = "pool"
+Pair = tuple[keras.Variable, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """The two parts, on layers of their own that hold no weights of note.
+
+    Attributes:
+      classifier: whose variables the parts compute with.
+      cut: names of the layers whose outputs are the features, in order; empty
+        where nothing worth a name is frozen, and then there is no trunk.
+      folded: names of the BatchNorm layers folded into convolutions.
+      feature_shapes: of one sample, for each cut tensor.
+    """
+
+    classifier: Classifier
+    cut: tuple[str, ...]
+    folded: tuple[str, ...]
+    feature_shapes: tuple[tuple[int, ...], ...]
+    _trunk: keras.Model | None
+    _tail: keras.Model
+    _layers: Mapping[str, tuple[keras.layers.Layer, keras.layers.Layer]]
+    _fold: Mapping[str, str]
+
+    def trunk_constants(self) -> list[np.ndarray]:
+        """The trunk's weights as they stand, BatchNorm folded.
+
+        They are what `trunk` takes; read them once the weights are loaded.
+        """
+        read = _reader({})
+        with tf.device("CPU:0"):
+            return [
+                value.numpy() for _, value in self._mapping(self._trunk, read)
+            ]
+
+    def trunk(
+        self, constants: Sequence[np.ndarray | tf.Tensor], images: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """The features of pictures.
+
+        Args:
+          constants: of `trunk_constants`.
+          images: float32 (batch, px, px, 3) in 0..255.
+
+        Returns:
+          For each cut tensor (batch, *its shape).
+        """
+        assert self._trunk is not None
+        variables = [pair[0] for pair in self._pairs(self._trunk)]
+        mapping = list(zip(variables, constants, strict=True))
+        inputs = preprocess(images, self.classifier.pixels)
+        with keras.StatelessScope(state_mapping=mapping):
+            found = self._trunk(inputs, training=False)
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
+    def logits(
+        self,
+        variables: Sequence[keras.Variable],
+        values: Sequence[tf.Tensor],
+        inputs: Sequence[tf.Tensor],
+    ) -> tf.Tensor:
+        """The tail as a pure function of the variables' values.
+
+        Args:
+          variables: of the classifier, in any order; those of the tail are
+            enough.
+          values: a value for each.
+          inputs: the features; or, where there is no trunk, the pictures
+            alone, float32 (batch, px, px, 3) in 0..255.
+
+        Returns:
+          float32 (batch, classes).
+        """
+        given = {id(v): t for v, t in zip(variables, values, strict=True)}
+        mapping = self._mapping(self._tail, _reader(given))
+        if not self.cut:
+            inputs = [preprocess(inputs[0], self.classifier.pixels)]
+        with keras.StatelessScope(state_mapping=mapping):
+            return self._tail(list(inputs), training=False)
+
+    def _pairs(self, part: keras.Model | None) -> list[Pair]:
+        """Each variable of a part, and the layer it belongs to."""
+        assert part is not None
+        return [
+            (variable, layer.name)
+            for layer in part.layers
+            for variable in layer.variables
+            if layer.name in self._layers
+        ]
+
+    def _mapping(
+        self, part: keras.Model | None, read: Any
+    ) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Each variable of a part with its value."""
+        assert part is not None
+        mapping: list[tuple[keras.Variable, tf.Tensor]] = []
+        normalized_by = {conv: norm for norm, conv in self._fold.items()}
+        for layer in part.layers:
+            if layer.name not in self._layers:
+                continue
+            original, copy = self._layers[layer.name]
+            if layer.name in normalized_by:
+                norm = self._layers[normalized_by[layer.name]][0]
+                kernel, bias = fold(original, norm, read)
+                mapping += [(copy.kernel, kernel), (copy.bias, bias)]
+            else:
+                mapping += [
+                    (mine, read(theirs))
+                    for mine, theirs in zip(
+                        copy.variables, original.variables, strict=True
+                    )
+                ]
+        return mapping
+
+
+def _reader(given: Mapping[int, tf.Tensor]) -> Any:
+    def read(variable: keras.Variable) -> tf.Tensor:
+        value = given.get(id(variable))
+        return tf.convert_to_tensor(variable.value) if value is None else value
+
+    return read
+
+
+def split_classifier(
+    classifier: Classifier, plan: FreezePlan, *, fold_batch_norm: bool
+) -> Split | None:
+    """Cuts the classifier where the plan allows.
+
+    Args:
+      classifier: as `apply_freeze` left it.
+      plan: what the stage trains.
+      fold_batch_norm: whether to fold BatchNorm into convolutions.
+
+    Returns:
+      None where the backbone's graph cannot be read: a layer that is called
+      twice, or has several outputs.
+    """
+    backbone = classifier.backbone
+    graph = graph_of(backbone)
+    if graph is None:
+        return None
+    names = {layer.name: layer for layer in backbone.layers}
+    parents = {
+        **graph.parents,
+        _POOL: (graph.output,),
+        HEAD: (_POOL,),
+    }
+    whole = dataclasses.replace(graph, parents=parents, output=HEAD)
+    trained = {id(classifier.variables[key]) for key in plan.trainable}
+    tail = whole.influenced_by(
+        [HEAD]
+        + [
+            name
+            for name, layer in names.items()
+            if any(id(variable) in trained for variable in layer.variables)
+        ]
+    )
+    folds = foldable(whole, names, tail) if fold_batch_norm else {}
+    cut = tuple(
+        name
+        for name, consumers in whole.consumers().items()
+        if name not in tail and any(c in tail for c in consumers)
+    )
+    if not any(hasattr(names.get(n), "kernel") for n in set(parents) - tail):
+        cut = ()
+    copies, tensors, source = _copy(classifier, folds)
+    features = [tensors[name] for name in cut]
+    return Split(
+        classifier=classifier,
+        cut=cut,
+        folded=tuple(folds),
+        feature_shapes=tuple(tuple(t.shape[1:]) for t in features),
+        _trunk=keras.Model(source, features) if cut else None,
+        _tail=keras.Model(features or [source], tensors[HEAD]),
+        _layers=copies,
+        _fold=folds,
+    )
+
+
+def _copy(
+    classifier: Classifier, folds: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Copies of the layers, the tensors between them, and the input tensor."""
+    convolutions = set(folds.values())
+    copies: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
+
+    def copy_layer(operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer):
+            return operation
+        copies[operation.name] = (
+            operation,
+            _blank(operation, biased=operation.name in convolutions),
+        )
+        return copies[operation.name][1]
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        folded = operation.name in folds
+        result = args[0] if folded else operation(*args, **kwargs)
+        tensors[operation.name] = result
+        return result
+
+    model = keras.models.clone_model(
+        classifier.backbone, clone_function=copy_layer, call_function=call
+    )
+    source = model.inputs[0]
+    tensors[classifier.backbone.input.name] = source
+    pool = keras.layers.GlobalAveragePooling2D(name=_POOL)
+    tensors[_POOL] = pool(model.outputs[0])
+    head = copy_layer(classifier.head)
+    tensors[HEAD] = head(tensors[_POOL])
+    for original, copy in copies.values():
+        if hasattr(copy, "finalize_state"):
+            # What it normalises with is no variable.
+            copy.set_weights(original.get_weights())
+    finalize_layers(model)
+    return copies, tensors, source
+
+
+def _blank(layer: keras.layers.Layer, *, biased: bool) -> keras.layers.Layer:
+    """The layer again, without the cost of random weights."""
+    config = layer.get_config()
+    for name in config:
+        if name.endswith("_initializer") and config[name] is not None:
+            config[name] = "zeros"
+    if biased:
+        config["use_bias"] = True
+    return type(layer).from_config(config)
