@@ -1,8 +1,16 @@
 """Two CPU devices for all tests, so that two replicas can be tried."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No test reads or fills the cache of whoever runs them.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+atexit.register(
+    shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True
+)
 
 import pytest
 

@@ -90,6 +90,14 @@ def use_xla(xla: str) -> bool:
     return xla == "on"
 
 
+def all_cpus(strategy: tf.distribute.Strategy) -> bool:
+    """Whether every replica runs on a CPU of this process."""
+    devices = strategy.extended.worker_devices
+    return all("CPU" in device for device in devices) and not (
+        tf.config.list_physical_devices("GPU")
+    )
+
+
 def set_precision(precision: str) -> None:
     """Makes Keras build layers that compute in float32 or bfloat16."""
     keras.config.set_dtype_policy(_POLICIES[precision])

@@ -292,6 +292,71 @@ class Fields:
         choices=("auto", "on", "off"),
         stages=(*FIT_STAGES, EVALUATE, PREDICT),
     )
+    trunk_engine: str = _flag(
+        "auto",
+        NUMERICS,
+        "What runs the frozen part of the classifier: step (inside the"
+        " training step), graph or litert (ahead of it, on a CPU; what they"
+        " compute can be cached); auto takes step on accelerators.",
+        choices=("auto", "step", "graph", "litert"),
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    trunk_block: int = _flag(
+        0,
+        FREE,
+        "Pictures that --trunk_engine=graph takes at once; 0 takes what fits a"
+        " processor's cache.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    fold_batch_norm: bool = _flag(
+        True,
+        NUMERICS,
+        "Fold BatchNorm, which is always in inference mode, into the"
+        " convolution before it.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    augment_kernel: str = _flag(
+        "auto",
+        NUMERICS,
+        "How pictures are warped: projective, which is faster on a CPU, or"
+        " gather, which XLA compiles.",
+        choices=("auto", "projective", "gather"),
+        stages=FIT_STAGES,
+    )
+    cache: str = _flag(
+        "auto",
+        FREE,
+        "Where to keep features of the frozen part, and decoded pictures: auto"
+        " (on disk where that works, else in memory), ram, disk or off.",
+        choices=("auto", "ram", "disk", "off"),
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    cache_dir: str | None = _flag(
+        None,
+        FREE,
+        "Folder of the cache, which runs share; ~/.cache/transfer-trainer if"
+        " unset.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    cache_ram_mib: int = _flag(
+        0,
+        FREE,
+        "What the cache may take of memory, MiB; 0 is a quarter of what is"
+        " free.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    cache_disk_mib: int = _flag(
+        16384,
+        FREE,
+        "What the cache may take on disk, MiB; the least recently used goes.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    decode_cache: bool = _flag(
+        True,
+        FREE,
+        "Keep decoded pictures, a byte a value, where they are read again.",
+        stages=(*FIT_STAGES, EVALUATE),
+    )
     strategy: str = _flag(
         "auto",
         NUMERICS,

@@ -29,6 +29,9 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "log_every_steps": ("a whole number >= 1", lambda x: x >= 1),
     "seeds": ("a whole number >= 1", lambda x: x >= 1),
     "top_k": ("a whole number >= 1", lambda x: x >= 1),
+    "trunk_block": ("a whole number >= 0", lambda x: x >= 0),
+    "cache_ram_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
+    "cache_disk_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
     "logical_cpus": ("a whole number >= 1", lambda x: x >= 1),
 }
 

@@ -11,6 +11,7 @@ from trainer import devices
 from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
+from trainer.fast_paths import FastPaths, fast_paths
 from trainer.fields import FIELDS, NUMERICS
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
@@ -84,8 +85,9 @@ def train(config: Config) -> None:
     print(f"weights: {start.why}", flush=True)
     try:
         classifier = _first_classifier(request, workdir, start, manifest)
-        _remember(workdir, request, record, manifest, start)
-        TrainingRun(request, workdir, manifest, classifier, start).run()
+        paths = _fast_paths(request, workdir, manifest)
+        _remember(workdir, request, record, manifest, start, paths)
+        TrainingRun(request, workdir, manifest, classifier, start, paths).run()
     except tf.errors.OpError as error:
         workdir.event("stop", reason=type(error).__name__)
         reason = (error.message or type(error).__name__).splitlines()[0]
@@ -175,12 +177,31 @@ def _in_form_of_source(request: Request) -> Request:
     return dataclasses.replace(request, weights=weights)
 
 
+def _fast_paths(
+    request: Request, workdir: Workdir, manifest: Manifest
+) -> FastPaths:
+    """Those of the run; what it began with holds where no flag says else."""
+    config = request.config
+    stored = workdir.read_json(CONFIG) or {}
+    epochs = sum(spec.epochs for spec in config.stages())
+    images = len(manifest.train) * (epochs if config.augment else 1)
+    images += len(manifest.validation) + len(manifest.final)
+    return fast_paths(
+        config,
+        request.strategy,
+        xla=request.xla,
+        images=images,
+        earlier=stored.get("environment", {}).get("trunk_engine"),
+    )
+
+
 def _remember(
     workdir: Workdir,
     request: Request,
     record: dict[str, Any],
     manifest: Manifest,
     start: Start,
+    paths: FastPaths,
 ) -> None:
     """Writes what the run is, and warns of what may change its last bits."""
     config = request.config
@@ -190,6 +211,7 @@ def _remember(
         for name, field in FIELDS.items()
         if field.metadata["effect"] == NUMERICS
     }
+    now |= {"trunk_engine": paths.engine, "augment_kernel": paths.kernel}
     workdir.event("start", stage=config.stage, why=start.why)
     for change in changed_numerics(stored.get("environment", {}), now):
         workdir.warn(f"{change}: the last bits of the figures may differ")

@@ -11,6 +11,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fields import EVALUATE, EXPORT, FEATURE_EXTRACT, FINETUNE
 from trainer.model.classifier import Classifier
+from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.prepare import stored_classifier
 from trainer.train.checkpoints import (
     checkpoint_step,
@@ -33,6 +34,8 @@ class Trained:
       stage: the last one that has a checkpoint.
       kind: last or best.
       step: absolute.
+      plan: what that stage trained.
+      engine: that its run took for the trunk; None if it is not known.
     """
 
     workdir: Workdir
@@ -43,6 +46,8 @@ class Trained:
     stage: str
     kind: str
     step: int
+    plan: FreezePlan
+    engine: str | None
 
 
 def open_trained(config: Config, given: frozenset[str]) -> Trained:
@@ -97,4 +102,8 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         stage=stage,
         kind=kind,
         step=checkpoint_step(path),
+        plan=apply_freeze(
+            classifier, run.unfreeze if stage == FINETUNE else "none"
+        ),
+        engine=stored.get("environment", {}).get("trunk_engine"),
     )

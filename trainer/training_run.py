@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import StageSpec
 from trainer.data.augment import warp
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Shard, training_batches
+from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.fast_paths import FastPaths
 from trainer.fields import FEATURE_EXTRACT
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.prepare import Request
-from trainer.results.evaluate import Evaluator
+from trainer.results.evaluate import Evaluation, Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
@@ -36,25 +38,21 @@ class TrainingRun:
         manifest: Manifest,
         classifier: Classifier,
         start: Start,
+        paths: FastPaths,
     ) -> None:
         self._request, self._config = request, request.config
         self._workdir, self._manifest = workdir, manifest
         self._classifier, self._start = classifier, start
         self._metrics = MetricsFile(workdir.file(METRICS))
         self._writer = TensorBoardWriter(workdir.file(FOLDER))
-        self._evaluator = Evaluator(
-            request.strategy,
-            classifier,
-            manifest.class_names,
-            batch_size=self._config.batch_size,
-            xla=request.xla,
-        )
+        self._paths = paths
         self._options = LoopOptions(
             xla=request.xla,
+            kernel=paths.kernel,
             **{
                 field.name: getattr(self._config, field.name)
                 for field in dataclasses.fields(LoopOptions)
-                if field.name != "xla"
+                if field.name not in ("xla", "kernel")
             },
         )
 
@@ -67,10 +65,8 @@ class TrainingRun:
         workdir.remove(RESULT)
         step = self._start.start_step
         for spec in self._start.stages:
-            plan = apply_freeze(self._classifier, spec.unfreeze)
-            outcome = self._train_stage(spec, plan, step)
-            step = outcome.step
-            result = self._finish_stage(spec, plan, outcome)
+            result = self._stage(spec, step)
+            step = result["steps"]
             if spec.stage != config.stage:
                 self._take_over(spec.stage)
         self._writer.close()
@@ -78,34 +74,52 @@ class TrainingRun:
         workdir.event("complete", stage=config.stage, step=step)
         print("\n".join(result_lines(result, workdir.path)), flush=True)
 
-    def _train_stage(
-        self, spec: StageSpec, plan: FreezePlan, step: int
-    ) -> StageOutcome:
+    def _stage(self, spec: StageSpec, step: int) -> dict[str, Any]:
+        """Trains and evaluates one stage; its figures."""
+        classifier, manifest = self._classifier, self._manifest
+        plan = apply_freeze(classifier, spec.unfreeze)
+        progress = ConsoleProgress(len(manifest.train))
+        split, inputs = self._paths.stage(
+            classifier, plan, warn=self._workdir.warn, report=progress.rows
+        )
+        evaluator = Evaluator(
+            self._request.strategy,
+            classifier,
+            manifest.class_names,
+            batch_size=self._config.batch_size,
+            xla=self._request.xla,
+            split=split,
+            inputs=inputs,
+        )
         loop = StageLoop(
             spec,
             self._options,
             strategy=self._request.strategy,
-            classifier=self._classifier,
+            classifier=classifier,
             plan=plan,
-            train=self._manifest.train,
+            split=split,
+            inputs=inputs,
+            train=manifest.train,
             start_step=step,
             workdir=self._workdir,
-            validate=lambda: self._evaluator.evaluate(
-                self._manifest.validation
+            validate=functools.partial(
+                evaluator.evaluate, manifest.validation, again=True
             ),
             writer=self._writer,
-            progress=ConsoleProgress(len(self._manifest.train)),
+            progress=progress,
         )
         if self._config.augment:
             self._show_augmentation(step)
-        return loop.run()
+        outcome = loop.run()
+        evaluation = evaluator.evaluate(manifest.final)
+        return self._finish_stage(spec, plan, outcome, evaluation)
 
     def _show_augmentation(self, step: int) -> None:
         """A picture of the run's first batch, before and after."""
         count = min(8, len(self._manifest.train))
         dataset = training_batches(
             self._manifest.train,
-            image_px=self._classifier.image_px,
+            reading=Reading(image_px=self._classifier.image_px),
             shard=Shard(global_batch=count, num_replicas=1),
             seed=self._config.seed,
             start_step=0,
@@ -124,10 +138,13 @@ class TrainingRun:
             restore_variables(path, self._classifier.variables)
 
     def _finish_stage(
-        self, spec: StageSpec, plan: FreezePlan, outcome: StageOutcome
+        self,
+        spec: StageSpec,
+        plan: FreezePlan,
+        outcome: StageOutcome,
+        evaluation: Evaluation,
     ) -> dict[str, Any]:
-        """Evaluates on the final split and leaves the stage's marker."""
-        evaluation = self._evaluator.evaluate(self._manifest.final)
+        """Writes the final figures and leaves the stage's marker."""
         Figures(self._workdir, self._writer, spec.stage).record(
             FINAL,
             outcome.step,

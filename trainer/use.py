@@ -14,11 +14,13 @@ from trainer import devices
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.errors import TrainerError
+from trainer.fast_paths import fast_paths
 from trainer.prepare import read_manifest
 from trainer.quiet import native_notes_hidden
 from trainer.results.evaluate import Evaluator
 from trainer.results.export import write_export
 from trainer.results.predict import Predictor, find_inputs, write_csv
+from trainer.results.progress import ConsoleProgress
 from trainer.results.report import per_class_lines
 from trainer.trained import open_trained
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
@@ -51,12 +53,29 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
             f"{run.dataset}: not the photos that the run was made with; some"
             " of those tested on may have been trained on"
         )
+    xla = devices.use_xla(run.xla)
+    paths = fast_paths(
+        run,
+        trained.strategy,
+        xla=xla,
+        images=len(manifest.final),
+        earlier=trained.engine,
+    )
+    progress = ConsoleProgress(len(manifest.final))
+    split, inputs = paths.stage(
+        trained.classifier,
+        trained.plan,
+        warn=workdir.warn,
+        report=progress.rows,
+    )
     evaluator = Evaluator(
         trained.strategy,
         trained.classifier,
         trained.class_names,
         batch_size=run.batch_size,
-        xla=devices.use_xla(run.xla),
+        xla=xla,
+        split=split,
+        inputs=inputs,
     )
     figures = {
         "stage": trained.stage,

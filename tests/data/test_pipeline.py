@@ -14,6 +14,7 @@ from PIL import Image
 
 from trainer.data.augment import affine, draw_parameters
 from trainer.data.pipeline import (
+    Reading,
     Shard,
     epoch_order,
     evaluation_batches,
@@ -73,7 +74,7 @@ def train(
     return elements(
         training_batches(
             samples,
-            image_px=PX,
+            reading=Reading(image_px=PX),
             shard=part,
             seed=seed,
             start_step=start,
@@ -104,7 +105,7 @@ def assert_same(one: Elements, other: Elements) -> None:
 def test_static_shapes_and_types(samples: Samples, augment: bool) -> None:
     dataset = training_batches(
         samples,
-        image_px=PX,
+        reading=Reading(image_px=PX),
         shard=shard(4, 2),
         seed=0,
         start_step=0,
@@ -116,7 +117,9 @@ def test_static_shapes_and_types(samples: Samples, augment: bool) -> None:
         "labels": tf.TensorSpec((2,), tf.int32),
         "mask": tf.TensorSpec((2,), tf.float32),
     }
-    evaluation = evaluation_batches(samples, image_px=PX, shard=shard(4, 2))
+    evaluation = evaluation_batches(
+        samples, reading=Reading(image_px=PX), shard=shard(4, 2)
+    )
     assert evaluation.element_spec == expected
     if augment:
         expected["matrices"] = tf.TensorSpec((2, 2, 2), tf.float32)
@@ -183,7 +186,9 @@ def test_slices_make_up_the_same_global_batches(
         "train": lambda part: train(samples, part),
         "resume": lambda part: train(samples, part, start=4, total=8),
         "evaluate": lambda part: elements(
-            evaluation_batches(samples, image_px=PX, shard=part)
+            evaluation_batches(
+                samples, reading=Reading(image_px=PX), shard=part
+            )
         ),
     }
     parts = [readers[read](part) for part in shards]
@@ -192,7 +197,9 @@ def test_slices_make_up_the_same_global_batches(
 
 def test_a_slice_may_be_all_padding(samples: Samples) -> None:
     parts = elements(
-        evaluation_batches(samples, image_px=PX, shard=shard(8, 4))
+        evaluation_batches(
+            samples, reading=Reading(image_px=PX), shard=shard(8, 4)
+        )
     )
     # 16 places for 10 samples, two a slice.
     assert [part["mask"].sum() for part in parts] == [2] * 5 + [0] * 3
@@ -243,7 +250,9 @@ def test_seed_decides_the_order(samples: Samples) -> None:
 def test_evaluation_keeps_the_given_order(samples: Samples) -> None:
     rows = [7, 1, 1, 9, 0]
     parts = elements(
-        evaluation_batches(samples.take(rows), image_px=PX, shard=shard())
+        evaluation_batches(
+            samples.take(rows), reading=Reading(image_px=PX), shard=shard()
+        )
     )
     assert rows_of(parts) == [*rows, -1, -1, -1]
     assert [part["mask"].sum() for part in parts] == [4, 1]
@@ -283,7 +292,7 @@ def test_runs_under_a_strategy(samples: Samples) -> None:
     distributed = strategy.distribute_datasets_from_function(
         lambda context: training_batches(
             samples,
-            image_px=PX,
+            reading=Reading(image_px=PX),
             shard=shard(
                 4,
                 strategy.num_replicas_in_sync,

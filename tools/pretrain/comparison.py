@@ -18,7 +18,12 @@ from tools.pretrain.runs import (
 )
 from tools.pretrain.training import train
 from trainer.config import Config
-from trainer.data.pipeline import Shard, steps_per_epoch, training_batches
+from trainer.data.pipeline import (
+    Reading,
+    Shard,
+    steps_per_epoch,
+    training_batches,
+)
 from trainer.prepare import read_manifest
 from trainer.results.evaluate import Evaluator
 
@@ -37,7 +42,7 @@ def calibrate(args: argparse.Namespace) -> None:
     count = min(args.photos, len(manifest.train))
     data = training_batches(
         manifest.train,
-        image_px=args.image_size,
+        reading=Reading(image_px=args.image_size),
         shard=Shard(global_batch=count, num_replicas=1),
         seed=args.seed,
         start_step=0,
@@ -65,7 +70,7 @@ def real(args: argparse.Namespace) -> None:
     def batches(step: int) -> tf.data.Dataset:
         return training_batches(
             manifest.train,
-            image_px=args.image_size,
+            reading=Reading(image_px=args.image_size),
             shard=Shard(global_batch=args.batch_size, num_replicas=1),
             seed=args.seed,
             start_step=step,

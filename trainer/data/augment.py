@@ -99,6 +99,11 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
     raise ValueError(f"kernel={kernel!r}: must be one of {KERNELS}")
 
 
+def warp_kernel(xla: bool) -> str:
+    """The kernel that suits: the one XLA compiles, or the faster one."""
+    return "gather" if xla else "projective"
+
+
 def _shift(matrices: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """float32 (B, 2): c - M c, what M * target lacks of source, x and y."""
     centre = tf.constant([(width - 1) / 2, (height - 1) / 2], tf.float32)

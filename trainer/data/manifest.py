@@ -131,6 +131,7 @@ def build_manifest(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
+    splits = {name: _with_digests(part) for name, part in splits.items()}
     num_classes = len(source.class_names)
     train = splits["train"].take(
         nested_subset(splits["train"].samples, num_classes, data_pct, seed)
@@ -167,6 +168,13 @@ def build_manifest(
         ),
         train_total=len(splits["train"].samples),
         splits=splits,
+    )
+
+
+def _with_digests(part: CheckedSplit) -> CheckedSplit:
+    digests = tuple(file.digest for file in part.files)
+    return dataclasses.replace(
+        part, samples=dataclasses.replace(part.samples, digests=digests)
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.augment import affine, draw_parameters
+from trainer.data.augment import affine, draw_parameters, warp
 from trainer.data.decode import decode_image, read_encoded, resize
+from trainer.data.kept import KeptRows
 from trainer.data.samples import Samples
 
 # The row number that stands for padding.
@@ -19,8 +21,30 @@ _PADDING = -1
 # pile up is some 20 MB a batch of 32 at 224 px.
 _PREFETCH_STEPS = 2
 
-Element = dict[str, tf.Tensor]
+Element = dict[str, Any]
 Load = Callable[..., Element]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """How a list of samples becomes what a step takes.
+
+    Attributes:
+      image_px: side of the pictures.
+      pictures: kept pictures, uint8; None decodes them.
+      trunk: float32 (n, px, px, 3) in 0..255 -> features, (n, *shape) each;
+        None leaves the pictures to the step.
+      feature_shapes: what the trunk gives, of one sample.
+      features: kept features, which need neither pictures nor trunk.
+      kernel: how `augment.warp` samples before the trunk.
+    """
+
+    image_px: int
+    pictures: KeptRows | None = None
+    trunk: Callable[[np.ndarray], list[np.ndarray]] | None = None
+    feature_shapes: tuple[tuple[int, ...], ...] = ()
+    features: KeptRows | None = None
+    kernel: str = "projective"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +116,7 @@ def steps_per_epoch(n: int, global_batch: int) -> int:
 def training_batches(
     samples: Samples,
     *,
-    image_px: int,
+    reading: Reading,
     shard: Shard,
     seed: int,
     start_step: int,
@@ -103,21 +127,22 @@ def training_batches(
 
     Args:
       samples: what an epoch consists of; at least one.
-      image_px: side of the pictures.
+      reading: how they are read.
       shard: the part of each global batch to yield.
       seed: decides order and augmentation.
       start_step: steps of this stage to leave out. The rest is what it would
         be without; nothing is read for those left out.
       total_steps: at which the stage ends, counted from its first step.
-      augment: whether to draw matrices.
+      augment: whether to draw matrices; not with kept features.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements,
       for each step one a replica, in order. With b = shard.replica_batch an
-      element has `images` float32 (b, image_px, image_px, 3) in 0..255, not
-      yet augmented; `labels` int32 (b,); `mask` float32 (b,), 1, or 0 where
-      the last batch of an epoch is padded (with zeros); and, if `augment`,
-      `matrices` float32 (b, 2, 2) for `augment.warp`.
+      element has `labels` int32 (b,); `mask` float32 (b,), 1, or 0 where the
+      last batch of an epoch is padded; and either `features`, a tuple of
+      float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
+      0..255 (zeros where padded), not yet augmented, and with them, if
+      `augment`, `matrices` float32 (b, 2, 2) for `augment.warp`.
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -142,20 +167,18 @@ def training_batches(
         .skip(steps_into_it * shard.local_batch)
         .take((total_steps - start_step) * shard.local_batch)
     )
-    load = _loader(samples, image_px)
-    if augment:
-        return _batches(rows, _with_matrix(load, samples, seed), shard)
-    return _batches(rows.map(lambda row, epoch: row), load, shard)
+    matrix = _matrices(samples, seed) if augment else None
+    return _batches(rows, samples, reading, shard, matrix)
 
 
 def evaluation_batches(
-    samples: Samples, *, image_px: int, shard: Shard
+    samples: Samples, *, reading: Reading, shard: Shard
 ) -> tf.data.Dataset:
     """One pass over the samples, in their order.
 
     Args:
       samples: each is yielded once.
-      image_px: side of the pictures.
+      reading: how they are read.
       shard: the part of each global batch to yield.
 
     Returns:
@@ -168,8 +191,38 @@ def evaluation_batches(
     """
     steps = steps_per_epoch(len(samples), shard.global_batch)
     order = tf.range(len(samples), dtype=tf.int64)
-    rows = tf.data.Dataset.from_tensor_slices(_local_rows(order, steps, shard))
-    return _batches(rows, _loader(samples, image_px), shard)
+    rows = _local_rows(order, steps, shard)
+    # Of no epoch: pictures that are evaluated are not augmented.
+    epochs = tf.zeros_like(rows)
+    dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
+    return _batches(dataset, samples, reading, shard, None)
+
+
+def picture_blocks(
+    samples: Samples, rows: np.ndarray, *, image_px: int, block: int
+) -> tf.data.Dataset:
+    """The pictures of some samples, in blocks.
+
+    Args:
+      samples: of a split.
+      rows: int64 (n,), sample numbers, in the order wanted.
+      image_px: side of the pictures.
+      block: pictures in a block; the last one may have fewer.
+
+    Returns:
+      A dataset of uint8 (block, image_px, image_px, 3).
+    """
+    image = _decoder(samples, image_px)
+
+    def load(row: tf.Tensor) -> tf.Tensor:
+        return tf.cast(image(row), tf.uint8)
+
+    return (
+        tf.data.Dataset.from_tensor_slices(rows)
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(block)
+        .prefetch(2)
+    )
 
 
 def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
@@ -182,13 +235,14 @@ def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
     return tf.reshape(by_pipeline[:, shard.pipeline], (-1,))
 
 
-def _loader(samples: Samples, image_px: int) -> Load:
-    """Row number, int64 scalar -> its image, label and mask."""
+def _decoder(
+    samples: Samples, image_px: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Row number, int64 scalar -> its picture, float32."""
     # As bytes: a file's name need not be text.
     paths = tf.constant([os.fsencode(path) for path in samples.paths])
     offsets = tf.constant(samples.offsets, tf.int64)
     lengths = tf.constant(samples.lengths, tf.int64)
-    labels = tf.constant(samples.labels.astype(np.int32))
 
     def image(row: tf.Tensor) -> tf.Tensor:
         encoded = read_encoded(
@@ -196,39 +250,120 @@ def _loader(samples: Samples, image_px: int) -> Load:
         )
         return resize(decode_image(encoded), image_px)
 
-    def load(row: tf.Tensor) -> Element:
-        real = row != _PADDING
-        return {
-            "images": tf.cond(
-                real,
-                lambda: image(row),
-                lambda: tf.zeros((image_px, image_px, 3)),
-            ),
-            "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
-            "mask": tf.cast(real, tf.float32),
-        }
-
-    return load
+    return image
 
 
-def _with_matrix(load: Load, samples: Samples, seed: int) -> Load:
-    """(Row number, epoch), int64 scalars -> what `load` gives, and a matrix."""
+def _matrices(samples: Samples, seed: int) -> Load:
+    """(Row numbers, epochs), int64 (b,) -> float32 (b, 2, 2)."""
     hashes = tf.constant(samples.id_hashes(), tf.int64)
 
-    def load_and_draw(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-        id_hash = hashes[tf.maximum(row, 0)]
-        matrix = affine(draw_parameters(seed, epoch, id_hash))
-        drawn = tf.where(row != _PADDING, matrix, tf.eye(2))
-        return {**load(row), "matrices": drawn}
+    def draw(row: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        matrix = affine(
+            draw_parameters(seed, epoch, hashes[tf.maximum(row, 0)])
+        )
+        return tf.where(row != _PADDING, matrix, tf.eye(2))
 
-    return load_and_draw
+    return draw
 
 
 def _batches(
-    rows: tf.data.Dataset, load: Load, shard: Shard
+    rows: tf.data.Dataset,
+    samples: Samples,
+    reading: Reading,
+    shard: Shard,
+    matrix: Load | None,
 ) -> tf.data.Dataset:
-    return (
-        rows.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(shard.replica_batch, drop_remainder=True)
-        .prefetch(_PREFETCH_STEPS * shard.local_replicas)
+    """Pairs of row number and epoch -> the elements of a step."""
+    batch = shard.replica_batch
+    labels = tf.constant(samples.labels.astype(np.int32))
+
+    def known(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+        """What needs no picture."""
+        real = row != _PADDING
+        element = {
+            "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
+            "mask": tf.cast(real, tf.float32),
+        }
+        if matrix is not None:
+            element["matrices"] = matrix(row, epoch)
+        return element
+
+    side = reading.image_px
+    if reading.features is None and reading.pictures is None:
+        image = _decoder(samples, side)
+
+        def load(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+            picture = tf.cond(
+                row != _PADDING,
+                lambda: image(row),
+                lambda: tf.zeros((side, side, 3)),
+            )
+            return {**known(row, epoch), "images": picture}
+
+        dataset = _map(rows, load).batch(batch, drop_remainder=True)
+    else:
+        kept = reading.features or reading.pictures
+        assert kept is not None
+        name = "features" if reading.features else "images"
+
+        def numbered(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+            return {**known(row, epoch), "rows": row}
+
+        def look_up(element: Element) -> Element:
+            found = _from_numpy(
+                kept.read, element.pop("rows"), [s.shape for s in kept.specs],
+                [s.dtype for s in kept.specs], batch,
+            )  # fmt: skip
+            value = (
+                found if name == "features" else tf.cast(found[0], "float32")
+            )
+            return {**element, name: value}
+
+        dataset = _map(
+            rows.map(numbered).batch(batch, drop_remainder=True), look_up
+        )
+    if reading.trunk is not None and reading.features is None:
+        dataset = _map(dataset, _through_trunk(reading, batch))
+    return dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas)
+
+
+def _through_trunk(reading: Reading, batch: int) -> Load:
+    """Pictures of an element -> their features, augmented before."""
+    assert reading.trunk is not None
+
+    def run(element: Element) -> Element:
+        images = element.pop("images")
+        if "matrices" in element:
+            images = warp(
+                images, element.pop("matrices"), kernel=reading.kernel
+            )
+        shapes = list(reading.feature_shapes)
+        features = _from_numpy(
+            reading.trunk, images, shapes, ["float32"] * len(shapes), batch
+        )
+        return {**element, "features": features}
+
+    return run
+
+
+def _from_numpy(
+    function: Any,
+    argument: tf.Tensor,
+    shapes: list[tuple[int, ...]],
+    dtypes: list[str],
+    batch: int,
+) -> tuple[tf.Tensor, ...]:
+    """What a function of NumPy arrays gives, in a graph."""
+    found = tf.numpy_function(
+        function, [argument], [tf.as_dtype(d) for d in dtypes], stateful=False
+    )
+    return tuple(
+        tf.ensure_shape(tensor, (batch, *shape))
+        for tensor, shape in zip(found, shapes, strict=True)
+    )
+
+
+def _map(dataset: tf.data.Dataset, function: Load) -> tf.data.Dataset:
+    return dataset.map(
+        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )

@@ -42,6 +42,7 @@ class Samples:
       record_image_key: None where the sample's bytes are the encoded image;
         else they are a serialised `tf.train.Example` whose bytes feature of
         this name is the encoded image.
+      digests: of the encoded images; empty before they are checked.
     """
 
     ids: tuple[str, ...]
@@ -50,10 +51,13 @@ class Samples:
     offsets: np.ndarray
     lengths: np.ndarray
     record_image_key: str | None = None
+    digests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns = (self.labels, self.paths, self.offsets, self.lengths)
         if any(len(column) != len(self.ids) for column in columns):
+            raise ValueError("columns differ in length")
+        if self.digests and len(self.digests) != len(self.ids):
             raise ValueError("columns differ in length")
 
     def __len__(self) -> int:
@@ -69,6 +73,9 @@ class Samples:
             offsets=self.offsets[rows],
             lengths=self.lengths[rows],
             record_image_key=self.record_image_key,
+            digests=tuple(self.digests[row] for row in rows)
+            if self.digests
+            else (),
         )
 
     def id_hashes(self) -> np.ndarray:

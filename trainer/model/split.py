@@ -9,6 +9,8 @@ classifier computes.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,12 +39,16 @@ class Split:
         where nothing worth a name is frozen, and then there is no trunk.
       folded: names of the BatchNorm layers folded into convolutions.
       feature_shapes: of one sample, for each cut tensor.
+      largest_activation: values of one sample in the trunk's largest layer.
+      description: of the trunk's layers and their order, without weights.
     """
 
     classifier: Classifier
     cut: tuple[str, ...]
     folded: tuple[str, ...]
     feature_shapes: tuple[tuple[int, ...], ...]
+    largest_activation: int
+    description: str
     _trunk: keras.Model | None
     _tail: keras.Model
     _layers: Mapping[str, tuple[keras.layers.Layer, keras.layers.Layer]]
@@ -148,7 +154,11 @@ def _reader(given: Mapping[int, tf.Tensor]) -> Any:
 
 
 def split_classifier(
-    classifier: Classifier, plan: FreezePlan, *, fold_batch_norm: bool
+    classifier: Classifier,
+    plan: FreezePlan,
+    *,
+    fold_batch_norm: bool,
+    cut_trunk: bool = True,
 ) -> Split | None:
     """Cuts the classifier where the plan allows.
 
@@ -156,6 +166,7 @@ def split_classifier(
       classifier: as `apply_freeze` left it.
       plan: what the stage trains.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
+      cut_trunk: False makes all of it the tail.
 
     Returns:
       None where the backbone's graph cannot be read: a layer that is called
@@ -181,26 +192,59 @@ def split_classifier(
             if any(id(variable) in trained for variable in layer.variables)
         ]
     )
-    folds = foldable(whole, names, tail) if fold_batch_norm else {}
     cut = tuple(
         name
         for name, consumers in whole.consumers().items()
         if name not in tail and any(c in tail for c in consumers)
     )
-    if not any(hasattr(names.get(n), "kernel") for n in set(parents) - tail):
-        cut = ()
+    frozen = [name for name in parents if name not in tail]
+    if not cut_trunk or not any(
+        hasattr(names.get(name), "kernel") for name in frozen
+    ):
+        # One part; no fold can reach across a cut.
+        cut, tail = (), frozenset(parents)
+    folds = foldable(whole, names, tail) if fold_batch_norm else {}
     copies, tensors, source = _copy(classifier, folds)
+    tensors |= {name: source for name in parents if not parents[name]}
     features = [tensors[name] for name in cut]
+    trunk = keras.Model(source, features, name="trunk") if cut else None
+    # Read before the tail is made, which calls some of the layers again.
+    sizes = [
+        math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
+    ]
     return Split(
         classifier=classifier,
         cut=cut,
         folded=tuple(folds),
         feature_shapes=tuple(tuple(t.shape[1:]) for t in features),
-        _trunk=keras.Model(source, features) if cut else None,
-        _tail=keras.Model(features or [source], tensors[HEAD]),
+        largest_activation=max(sizes, default=0),
+        description=_describe(frozen, parents, names, classifier),
+        _trunk=trunk,
+        _tail=keras.Model(features or [source], tensors[HEAD], name="tail"),
         _layers=copies,
         _fold=folds,
     )
+
+
+def _describe(
+    frozen: Sequence[str],
+    parents: Mapping[str, tuple[str, ...]],
+    layers: Mapping[str, keras.layers.Layer],
+    classifier: Classifier,
+) -> str:
+    # Without inputs, whose names a process numbers as it goes.
+    named = [name for name in frozen if parents[name]]
+    rows = [
+        (
+            name,
+            [parent for parent in parents[name] if parents[parent]],
+            type(layers[name]).__name__ if name in layers else "",
+            layers[name].get_config() if name in layers else {},
+        )
+        for name in named
+    ]
+    head = [classifier.pixels, classifier.image_px]
+    return json.dumps([head, rows], sort_keys=True, default=str)
 
 
 def _copy(
@@ -230,7 +274,6 @@ def _copy(
         classifier.backbone, clone_function=copy_layer, call_function=call
     )
     source = model.inputs[0]
-    tensors[classifier.backbone.input.name] = source
     pool = keras.layers.GlobalAveragePooling2D(name=_POOL)
     tensors[_POOL] = pool(model.outputs[0])
     head = copy_layer(classifier.head)

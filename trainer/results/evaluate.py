@@ -9,9 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import interrupt
-from trainer.data.pipeline import Shard, evaluation_batches, steps_per_epoch
+from trainer.data.pipeline import (
+    Reading,
+    Shard,
+    evaluation_batches,
+    steps_per_epoch,
+)
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
+from trainer.model.split import Split
+from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K, make_evaluation_function
 
 # Steps in one graph call; between calls a signal is heard.
@@ -75,6 +82,8 @@ class Evaluator:
         *,
         batch_size: int,
         xla: bool,
+        split: Split | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
         """Args:
         strategy: what the classifier was made under.
@@ -82,16 +91,24 @@ class Evaluator:
         class_names: in the order of the logits.
         batch_size: global batch; the figures do not depend on it.
         xla: whether to compile the pure step.
+        split: see `make_evaluation_function`.
+        inputs: how samples are read; None decodes them each time.
         """
         self._strategy, self._classifier = strategy, classifier
         self._class_names, self._batch_size = class_names, batch_size
+        self._inputs = inputs
         self._function = make_evaluation_function(
-            strategy, classifier, len(class_names), xla=xla
+            strategy, classifier, len(class_names), xla=xla, split=split
         )
 
-    def evaluate(self, samples: Samples) -> Evaluation:
-        """The figures over `samples`, at least one."""
-        iterator = iter(self._batches(samples))
+    def evaluate(self, samples: Samples, *, again: bool = False) -> Evaluation:
+        """The figures over `samples`, at least one.
+
+        Args:
+          samples: what to evaluate on.
+          again: whether they will be evaluated on more than once.
+        """
+        iterator = iter(self._batches(samples, again))
         steps = steps_per_epoch(len(samples), self._batch_size)
         totals: dict[str, Any] = {}
         for done in range(0, steps, _CALL_STEPS):
@@ -112,11 +129,17 @@ class Evaluator:
             class_names=self._class_names,
         )
 
-    def _batches(self, samples: Samples) -> tf.distribute.DistributedDataset:
+    def _batches(
+        self, samples: Samples, again: bool
+    ) -> tf.distribute.DistributedDataset:
+        reading = Reading(image_px=self._classifier.image_px)
+        if self._inputs is not None:
+            reading = self._inputs.evaluation(samples, again=again)
+
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return evaluation_batches(
                 samples,
-                image_px=self._classifier.image_px,
+                reading=reading,
                 shard=Shard(
                     global_batch=self._batch_size,
                     num_replicas=self._strategy.num_replicas_in_sync,

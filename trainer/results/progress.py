@@ -18,6 +18,7 @@ class ConsoleProgress:
     def __init__(self, train_examples: int) -> None:
         self._examples = train_examples
         self._bar: tqdm | None = None
+        self._rows: tqdm | None = None
 
     def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
         """An epoch begins, `done` of its examples already behind it."""
@@ -40,6 +41,24 @@ class ConsoleProgress:
                 f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False
             )
             self._bar.update(examples)
+
+    def rows(self, what: str, done: int, total: int) -> None:
+        """Features or pictures are computed, to be kept."""
+        if not sys.stdout.isatty():
+            return
+        if self._rows is None:
+            self._rows = tqdm(
+                total=total,
+                desc=what,
+                unit="img",
+                leave=False,
+                file=sys.stdout,
+                dynamic_ncols=True,
+            )
+        self._rows.update(done - self._rows.n)
+        if done >= total:
+            self._rows.close()
+            self._rows = None
 
     def end_epoch(self, line: str) -> None:
         """The epoch is validated and saved."""

@@ -12,7 +12,7 @@ from matplotlib.image import imsave
 
 from trainer.config import Config
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Shard, evaluation_batches
+from trainer.data.pipeline import Reading, Shard, evaluation_batches
 from trainer.fields import EVALUATE
 from trainer.prepare import read_manifest
 from trainer.trained import Trained, open_trained
@@ -78,7 +78,7 @@ def _predictions(
     forward = tf.function(classifier.probabilities)
     batches = evaluation_batches(
         manifest.final,
-        image_px=classifier.image_px,
+        reading=Reading(image_px=classifier.image_px),
         shard=Shard(global_batch=_BATCH, num_replicas=1),
     )
     for number, batch in enumerate(batches):

@@ -11,11 +11,17 @@ import tensorflow as tf
 
 from trainer import interrupt
 from trainer.config import StageSpec
-from trainer.data.pipeline import Shard, steps_per_epoch, training_batches
+from trainer.data.pipeline import (
+    Reading,
+    Shard,
+    steps_per_epoch,
+    training_batches,
+)
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
+from trainer.model.split import Split
 from trainer.train.audit import audit, digests
 from trainer.train.checkpoints import StageCheckpoints, StageState
 from trainer.train.figures import (
@@ -25,6 +31,7 @@ from trainer.train.figures import (
     means_of,
     no_sums,
 )
+from trainer.train.inputs import Inputs
 from trainer.train.nonfinite import (
     NonFiniteError,
     check_finite,
@@ -56,6 +63,8 @@ class StageLoop:
         strategy: tf.distribute.Strategy,
         classifier: Classifier,
         plan: FreezePlan,
+        split: Split | None,
+        inputs: Inputs,
         train: Samples,
         start_step: int,
         workdir: Workdir,
@@ -69,6 +78,8 @@ class StageLoop:
         strategy: what the classifier was made under.
         classifier: holds the weights to start from.
         plan: as `apply_freeze` made it for this stage.
+        split: what the step computes with; None takes the classifier.
+        inputs: how samples are read.
         train: the training subset.
         start_step: absolute step at which the stage begins.
         workdir: where checkpoints and figures go.
@@ -79,6 +90,8 @@ class StageLoop:
         self._spec, self._options = spec, options
         self._strategy, self._classifier = strategy, classifier
         self._plan, self._train_samples = plan, train
+        self._split, self._inputs = split, inputs
+        self._reading: Reading | None = None
         self._workdir, self._validate = workdir, validate
         self._progress = progress
         self._figures = Figures(workdir, writer, spec.stage)
@@ -158,6 +171,8 @@ class StageLoop:
             self._optimizer,
             clip_global_norm=self._options.clip_global_norm,
             xla=self._options.xla,
+            kernel=self._options.kernel,
+            split=self._split,
         )
         iterator = self._batches(end)
         while state.pending_validation or state.step < end:
@@ -216,11 +231,14 @@ class StageLoop:
     def _batches(self, end: int) -> Iterator[Batch]:
         replicas = self._strategy.num_replicas_in_sync
         state, options = self._state, self._options
+        reading = self._reading = self._reading or self._inputs.training(
+            self._train_samples, augment=options.augment
+        )
 
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return training_batches(
                 self._train_samples,
-                image_px=self._classifier.image_px,
+                reading=reading,
                 shard=Shard(
                     global_batch=options.batch_size,
                     num_replicas=replicas,

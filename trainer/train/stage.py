@@ -27,6 +27,8 @@ class Progress(Protocol):
 
     def end_epoch(self, line: str) -> None: ...
 
+    def rows(self, what: str, done: int, total: int) -> None: ...
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopOptions:
@@ -41,6 +43,7 @@ class LoopOptions:
     log_every_steps: int
     on_nonfinite: str
     xla: bool
+    kernel: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,18 @@ replica; all-reduce, clipping and the optimizer's update stand around them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.augment import warp
+from trainer.data.augment import warp, warp_kernel
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
+from trainer.model.split import Split
 
-Batch = dict[str, tf.Tensor]
+Batch = dict[str, Any]
 TOP_K = 5
 
 
@@ -44,6 +45,7 @@ def make_train_step(
     plan: FreezePlan,
     *,
     kernel: str,
+    split: Split | None = None,
     from_scratch: bool = False,
 ) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch, tf.Tensor], StepOutput]:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
@@ -55,6 +57,8 @@ def make_train_step(
       classifier: what to train.
       plan: its keys give the order of the two lists of values.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
+      split: computes with the tail on features; None with the classifier on
+        pictures.
       from_scratch: runs every layer in training mode, BatchNorm included. No
         stage of a run does that; it is for making weights to start from.
     """
@@ -68,19 +72,17 @@ def make_train_step(
         batch: Batch,
         examples: tf.Tensor,
     ) -> StepOutput:
-        images = batch["images"]
-        if "matrices" in batch:
-            images = warp(images, batch["matrices"], kernel=kernel)
+        inputs = _inputs(batch, kernel)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
             updates: dict[str, tf.Tensor] = {}
             if from_scratch:
                 logits, updates = classifier.logits_and_updates(
-                    variables, values, images
+                    variables, values, inputs[0]
                 )
             else:
-                logits = classifier.logits(variables, values, images)
+                logits = _logits(classifier, split, variables, values, inputs)
             losses = _losses(logits, batch["labels"]) * batch["mask"]
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that rounding is that of a mean.
@@ -102,7 +104,7 @@ def make_train_step(
 
 
 def make_evaluation_step(
-    classifier: Classifier, num_classes: int
+    classifier: Classifier, num_classes: int, *, split: Split | None = None
 ) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
     """(values in the order of `classifier.variables`, batch) -> sums.
 
@@ -115,7 +117,8 @@ def make_evaluation_step(
         values: list[tf.Tensor], batch: Batch
     ) -> dict[str, tf.Tensor]:
         labels, mask = batch["labels"], batch["mask"]
-        logits = classifier.logits(variables, values, batch["images"])
+        inputs = _inputs(batch, "")
+        logits = _logits(classifier, split, variables, values, inputs)
         true = tf.one_hot(labels, num_classes) * mask[:, None]
         predicted = tf.one_hot(tf.argmax(logits, axis=1), num_classes)
         own = tf.gather(logits, labels, axis=1, batch_dims=1)
@@ -130,6 +133,27 @@ def make_evaluation_step(
         }
 
     return evaluation_step
+
+
+def _inputs(batch: Batch, kernel: str) -> list[tf.Tensor]:
+    """The features of a batch, or its pictures, warped where asked for."""
+    if "features" in batch:
+        return list(batch["features"])
+    if "matrices" in batch:
+        return [warp(batch["images"], batch["matrices"], kernel=kernel)]
+    return [batch["images"]]
+
+
+def _logits(
+    classifier: Classifier,
+    split: Split | None,
+    variables: Sequence[keras.Variable],
+    values: Sequence[tf.Tensor],
+    inputs: list[tf.Tensor],
+) -> tf.Tensor:
+    if split is not None:
+        return split.logits(variables, values, inputs)
+    return classifier.logits(variables, values, inputs[0])
 
 
 def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -164,6 +188,8 @@ def make_train_function(
     *,
     clip_global_norm: float | None,
     xla: bool,
+    kernel: str | None = None,
+    split: Split | None = None,
     from_scratch: bool = False,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """A function that runs a number of training steps in one graph call.
@@ -176,13 +202,20 @@ def make_train_function(
       clip_global_norm: bound on the norm of the gradient of the mean loss
         over the global batch; None does not clip.
       xla: whether to compile the pure step.
+      kernel: see `make_train_step`; None takes the one that XLA compiles, or
+        else the faster one.
+      split: likewise.
       from_scratch: see `make_train_step`.
     """
-    kernel = "gather" if xla else "projective"
+    kernel = kernel or warp_kernel(xla)
     step = tf.function(
         make_train_step(
-            classifier, plan, kernel=kernel, from_scratch=from_scratch
-        ),
+            classifier,
+            plan,
+            kernel=kernel,
+            split=split,
+            from_scratch=from_scratch,
+        ),  # fmt: skip
         jit_compile=xla,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
@@ -239,13 +272,15 @@ def make_evaluation_function(
     num_classes: int,
     *,
     xla: bool,
+    split: Split | None = None,
 ) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
     """A function that sums over a number of batches in one graph call.
 
     The result has the keys of `make_evaluation_step`, as float64.
     """
     step = tf.function(
-        make_evaluation_step(classifier, num_classes), jit_compile=xla
+        make_evaluation_step(classifier, num_classes, split=split),
+        jit_compile=xla,
     )
     variables = list(classifier.variables.values())
     shapes = {"loss": (), "count": (), "top5": ()}

@@ -1,0 +1,168 @@
+"""Engines that run the trunk of a split classifier on the CPU.
+
+Every engine works in blocks of a fixed shape, so that a sample's features do
+not depend on the batch that it came in: a cached feature and a fresh one are
+the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.model.split import Split
+from trainer.quiet import native_notes_hidden
+
+GRAPH, LITERT = "graph", "litert"
+# What the largest activation of a block may take: about what a core's share
+# of the last cache is on the machines that this ran on.
+_BLOCK_BYTES = 32 * 2**20
+_MAX_BLOCK = 32
+# How far LiteRT may be from the graph, relative to the largest feature.
+MAX_DIFFERENCE = 1e-4
+
+
+class GraphTrunk:
+    """The trunk as an inference graph with its weights as constants."""
+
+    name = GRAPH
+
+    def __init__(self, split: Split, *, block: int) -> None:
+        """Args:
+        split: with a trunk; its classifier's weights are loaded.
+        block: pictures in one pass.
+        """
+        self.block = block
+        self._side = split.classifier.image_px
+        self._function = _concrete(split, split.trunk_constants(), block)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
+        found = []
+        for start in range(0, len(images), self.block):
+            part = _padded(images[start : start + self.block], self.block)
+            found.append([t.numpy() for t in self._function(tf.constant(part))])
+        return _joined(found, len(images))
+
+
+class LiteTrunk:
+    """The trunk in LiteRT: one interpreter of one thread for each core."""
+
+    name = LITERT
+    block = 1
+
+    def __init__(self, split: Split, *, cores: int) -> None:
+        """Args:
+        split: with a trunk; its classifier's weights are loaded.
+        cores: interpreters to make.
+
+        Raises:
+          ValueError: LiteRT cannot take the trunk, or gives other features.
+        """
+        function = _concrete(split, split.trunk_constants(), 1)
+        self._free: queue.Queue[Any] = queue.Queue()
+        try:
+            with native_notes_hidden(), warnings.catch_warnings():
+                # Its new home, ai_edge_litert, is another package.
+                warnings.simplefilter("ignore")
+                content = tf.lite.TFLiteConverter.from_concrete_functions(
+                    [function], None
+                ).convert()
+                for _ in range(cores):
+                    interpreter = tf.lite.Interpreter(
+                        model_content=content, num_threads=1
+                    )
+                    interpreter.allocate_tensors()
+                    self._free.put(interpreter)
+        except Exception as error:
+            # The converter raises many kinds, bare Exception among them.
+            reason = (str(error).strip() or type(error).__name__).splitlines()
+            raise ValueError(f"cannot be converted ({reason[0]})") from error
+        self._compare(split, function)
+
+    def _compare(self, split: Split, function: Any) -> None:
+        rng = np.random.default_rng(0)
+        side = split.classifier.image_px
+        image = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
+        for mine, theirs in zip(
+            self(image), function(tf.constant(image)), strict=True
+        ):
+            theirs = theirs.numpy()
+            bound = MAX_DIFFERENCE * max(float(np.abs(theirs).max()), 1e-30)
+            if mine.shape != theirs.shape or not (
+                float(np.abs(mine - theirs).max()) <= bound
+            ):
+                raise ValueError("gives other features than the graph")
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
+        interpreter = self._free.get()
+        try:
+            source = interpreter.get_input_details()[0]["index"]
+            order = [d["index"] for d in interpreter.get_output_details()]
+            found = []
+            for row in range(len(images)):
+                interpreter.set_tensor(source, images[row : row + 1])
+                interpreter.invoke()
+                found.append([interpreter.get_tensor(i) for i in order])
+        finally:
+            self._free.put(interpreter)
+        return _joined(found, len(images))
+
+
+Trunk = GraphTrunk | LiteTrunk
+
+
+def block_of(split: Split) -> int:
+    """Pictures that a graph takes at once: a power of two, by a rule.
+
+    Never by a measurement, which would let the clock decide; and blocks of
+    any size were seen to give the same bits.
+    """
+    largest = 4 * split.largest_activation
+    block = 1
+    while block < _MAX_BLOCK and 2 * block * largest <= _BLOCK_BYTES:
+        block *= 2
+    return block
+
+
+def trunk_key(split: Split) -> dict[str, str]:
+    """What decides the features besides picture and engine."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(split.description.encode())
+    for array in split.trunk_constants():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {"trunk": digest.hexdigest(), "cut": json.dumps(split.cut)}
+
+
+def _concrete(split: Split, constants: Sequence[np.ndarray], block: int) -> Any:
+    side = split.classifier.image_px
+
+    @tf.function
+    def trunk(images: tf.Tensor) -> list[tf.Tensor]:
+        # Made inside, so that they are constants of the graph.
+        return split.trunk([tf.constant(array) for array in constants], images)
+
+    return trunk.get_concrete_function(
+        tf.TensorSpec((block, side, side, 3), tf.float32)
+    )
+
+
+def _padded(images: np.ndarray, block: int) -> np.ndarray:
+    lacking = block - len(images)
+    if not lacking:
+        return images
+    return np.concatenate(
+        [images, np.zeros((lacking, *images.shape[1:]), images.dtype)]
+    )
+
+
+def _joined(found: list[list[np.ndarray]], count: int) -> list[np.ndarray]:
+    return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]

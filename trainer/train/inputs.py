@@ -1,0 +1,224 @@
+"""What the steps of a stage read: pictures, or features of a frozen trunk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import interrupt
+from trainer.data.kept import KeptRows, RowCache, RowSpec
+from trainer.data.pipeline import Reading, picture_blocks
+from trainer.data.samples import Samples
+from trainer.model.split import Split
+from trainer.model.trunk import (
+    GRAPH,
+    LITERT,
+    GraphTrunk,
+    LiteTrunk,
+    Trunk,
+    block_of,
+    trunk_key,
+)
+
+# Blocks that are decoded and computed at once while rows are made.
+_ROWS_IN_A_CALL = 32
+Report = Callable[[str, int, int], None]
+
+
+class Inputs:
+    """Readings for one stage; nothing is computed before it is asked for."""
+
+    def __init__(
+        self,
+        split: Split | None,
+        *,
+        image_px: int,
+        engine: str,
+        block: int,
+        kernel: str,
+        cache: RowCache,
+        decode_cache: bool,
+        machine: str,
+        warn: Callable[[str], None],
+        report: Report,
+    ) -> None:
+        """Args:
+        split: whose trunk runs here; None, or one without a trunk, leaves
+          everything to the step.
+        image_px: side of the pictures.
+        engine: of the trunk, graph or litert.
+        block: pictures in a pass of the graph; 0 takes the rule's.
+        kernel: how pictures are warped before the trunk.
+        cache: where features and pictures are kept.
+        decode_cache: whether pictures are.
+        machine: whatever may change the last bits of a feature.
+        warn: told when LiteRT cannot be used.
+        report: told what is computed, how many are done, and of how many.
+        """
+        self._split = split if split is not None and split.cut else None
+        self._image_px, self._engine = image_px, engine
+        self._block, self._kernel = block, kernel
+        self._cache, self._decode_cache = cache, decode_cache
+        self._machine, self._warn, self._report = machine, warn, report
+        self._made: tuple[Trunk, dict[str, Any]] | None = None
+
+    def training(self, samples: Samples, *, augment: bool) -> Reading:
+        """How a stage's training subset is read."""
+        if self._split is None or augment:
+            return self._reading(samples, keep_pictures=True)
+        return self._features(samples, "train") or self._reading(
+            samples, keep_pictures=True
+        )
+
+    def evaluation(self, samples: Samples, *, again: bool) -> Reading:
+        """How a split is read that is never augmented.
+
+        Args:
+          samples: of the split.
+          again: whether they will be read more than once.
+        """
+        if self._split is not None:
+            found = self._features(samples, "evaluation")
+            if found is not None:
+                return found
+        return self._reading(samples, keep_pictures=again)
+
+    def _reading(self, samples: Samples, *, keep_pictures: bool) -> Reading:
+        """From pictures, through the trunk where there is one."""
+        pictures = self._pictures(samples) if keep_pictures else None
+        if self._split is None:
+            return Reading(image_px=self._image_px, pictures=pictures)
+        return Reading(
+            image_px=self._image_px,
+            pictures=pictures,
+            trunk=self._trunk()[0],
+            feature_shapes=self._split.feature_shapes,
+            kernel=self._kernel,
+        )
+
+    def _trunk(self) -> tuple[Trunk, dict[str, Any]]:
+        """The engine, and what its features depend on besides the picture."""
+        if self._made is None:
+            assert self._split is not None
+            trunk: Trunk | None = None
+            if self._engine == LITERT:
+                try:
+                    trunk = LiteTrunk(self._split, cores=os.cpu_count() or 1)
+                except ValueError as error:
+                    self._warn(
+                        f"--trunk_engine=litert: the frozen part {error};"
+                        " going on with graph, and last bits may differ"
+                    )
+            if trunk is None:
+                block = self._block or block_of(self._split)
+                trunk = GraphTrunk(self._split, block=block)
+            kind = {
+                **trunk_key(self._split),
+                "kind": "features",
+                "engine": trunk.name,
+                # Threads share the sums of a graph, and its kernels are
+                # chosen for the processor.
+                "machine": self._machine,
+            }
+            self._made = trunk, kind
+        return self._made
+
+    def _features(self, samples: Samples, what: str) -> Reading | None:
+        """From kept features; None where they are not to be kept."""
+        if not samples.digests:
+            return None
+        assert self._split is not None
+        trunk, kind = self._trunk()
+
+        def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+            yield from self._blocks(samples, rows, f"features of {what}", trunk)
+
+        kept = self._cache.rows(
+            samples.digests,
+            kind=kind,
+            specs=[
+                RowSpec(shape=shape, dtype="float32")
+                for shape in self._split.feature_shapes
+            ],
+            compute=compute,
+            warn=self._warn,
+        )
+        if kept is None:
+            return None
+        return Reading(image_px=self._image_px, features=kept)
+
+    def _pictures(self, samples: Samples) -> KeptRows | None:
+        if not self._decode_cache or not samples.digests:
+            return None
+        side = self._image_px
+
+        def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+            yield from self._blocks(samples, rows, "pictures", None)
+
+        return self._cache.rows(
+            samples.digests,
+            kind={
+                "kind": "pictures",
+                "image_px": side,
+                "tensorflow": tf.__version__,
+            },
+            specs=[RowSpec(shape=(side, side, 3), dtype="uint8")],
+            compute=compute,
+            warn=self._warn,
+        )
+
+    def _blocks(
+        self,
+        samples: Samples,
+        rows: np.ndarray,
+        what: str,
+        trunk: Trunk | None,
+    ) -> Iterator[list[np.ndarray]]:
+        """Pictures or features of some samples, block by block.
+
+        Raises:
+          Stopped: the end of the run was asked for.
+        """
+        dataset = picture_blocks(
+            samples, rows, image_px=self._image_px, block=_ROWS_IN_A_CALL
+        )
+        if trunk is not None:
+            dataset = dataset.map(
+                lambda images: tf.numpy_function(
+                    trunk,
+                    [tf.cast(images, tf.float32)],
+                    [tf.float32] * len(self._shapes()),
+                    stateful=False,
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            ).prefetch(1)
+        done = 0
+        for block in dataset.as_numpy_iterator():
+            parts = [block] if trunk is None else list(block)
+            done += len(parts[0])
+            self._report(what, done, len(rows))
+            yield parts
+            interrupt.check()
+
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        assert self._split is not None
+        return self._split.feature_shapes
+
+
+def auto_engine(images: int, *, graph_only: bool) -> str:
+    """Which engine `--trunk_engine=auto` takes on a CPU.
+
+    Args:
+      images: pictures that will go through the trunk.
+      graph_only: whether LiteRT is out of the question.
+    """
+    return GRAPH if graph_only or images < _LITERT_IMAGES else LITERT
+
+
+# Conversion takes about as long as LiteRT saves on so many pictures.
+_LITERT_IMAGES = 500
