@@ -23,6 +23,7 @@ import argparse
 import ast
 import json
 import math
+import statistics
 import sys
 import tempfile
 import time
@@ -59,6 +60,25 @@ class InferenceBase(keras.layers.Layer):
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Feature maps (n, h, w, c) of images (n, height, width, 3)."""
         return self.base(images, training=False)
+
+
+class StepClock(keras.callbacks.Callback):
+    """Notes how long each training batch takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
 
 
 def read_photos(
@@ -147,6 +167,8 @@ def train_stage(
 
     Returns:
       The stage's figures. `seconds` is the time of `fit`, validation included;
+      `step_seconds` the median of a training batch, the first left out;
+      `images` what went through the classifier, evaluation included;
       `batchnorm_max_change` the largest change of a moving mean or variance.
     """
     train = read_photos(photos, args, shuffle=True)
@@ -160,13 +182,16 @@ def train_stage(
         jit_compile=False,
     )
     before = moving_statistics(classifier.base)
+    clock = StepClock()
+    validated = max(1, int(_VALIDATION_FRACTION * len(test)))
     started = time.perf_counter()
     history = classifier.model.fit(
         train,
         epochs=epochs.stop,
         initial_epoch=epochs.start,
         validation_data=val,
-        validation_steps=max(1, int(_VALIDATION_FRACTION * len(test))),
+        validation_steps=validated,
+        callbacks=[clock],
         verbose=2,
     ).history
     seconds = time.perf_counter() - started
@@ -183,6 +208,13 @@ def train_stage(
         "batchnorm_max_change": float(max(changes, default=0.0)),
         "history": history,
         "seconds": seconds,
+        "step_seconds": statistics.median(clock.seconds[1:] or clock.seconds),
+        "images": len(epochs)
+        * (
+            len(train.file_paths)
+            + min(validated * args.batch_size, len(test.file_paths))
+        )
+        + len(test.file_paths),
     }
 
 
@@ -203,9 +235,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         photos = link_photos(train, first, Path(folder) / "feature_extract")
         epochs = range(args.head_epochs)
-        stages["feature_extract"] = train_stage(
-            classifier, photos, epochs, args.head_learning_rate, args
-        )
+        if args.start_from:
+            classifier.model.load_weights(args.start_from)
+        else:
+            stages["feature_extract"] = train_stage(
+                classifier, photos, epochs, args.head_learning_rate, args
+            )
+        if args.save_to:
+            classifier.model.save_weights(args.save_to)
         if args.epochs:
             classifier.base.trainable = True
             for layer in classifier.base.layers[: -args.unfreeze_last]:
@@ -255,6 +292,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--epochs", type=int, default=5, help="of fine-tuning")
     add("--learning_rate", type=float, default=1e-4, help="of fine-tuning")
     add("--unfreeze_last", type=int, default=10, help="layers")
+    add("--save_to", type=Path, help="file for the weights after the head")
+    add("--start_from", type=Path, help="such a file, instead of a head")
     add("--noaugment", dest="augment", action="store_false")
     args = parser.parse_args(argv)
     if args.finetune_pct is None:
@@ -276,7 +315,12 @@ def _check(args: argparse.Namespace) -> None:
     for split in (args.dataset / "train", args.dataset / "test"):
         if not split.is_dir():
             raise UsageError(f"--dataset: no folder {str(split)!r}; make it")
-    for file in (args.weights, args.train_list, args.finetune_list):
+    for file in (
+        args.weights,
+        args.train_list,
+        args.finetune_list,
+        args.start_from,
+    ):
         if file and not file.is_file():
             raise UsageError(f"{str(file)!r}: no such file; give one that is")
 
