@@ -9,15 +9,19 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.fast_paths import fast_paths
 from trainer.fields import EVALUATE, EXPORT, FEATURE_EXTRACT, FINETUNE
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.split import Split
 from trainer.prepare import stored_classifier
+from trainer.results.progress import ConsoleProgress
 from trainer.train.checkpoints import (
     checkpoint_step,
     find_checkpoint,
     restore_variables,
 )
+from trainer.train.inputs import Inputs
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
 
@@ -106,4 +110,32 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
             classifier, run.unfreeze if stage == FINETUNE else "none"
         ),
         engine=stored.get("environment", {}).get("trunk_engine"),
+    )
+
+
+def open_fast_paths(
+    trained: Trained, *, images: int, block: int | None = None
+) -> tuple[Split | None, Inputs]:
+    """What the classifier computes with and reads, as its run did.
+
+    Args:
+      trained: of a workdir.
+      images: pictures that will go through it.
+      block: `--trunk_block`, if not the run's.
+    """
+    run = trained.run
+    if block is not None:
+        run = dataclasses.replace(run, trunk_block=block)
+    paths = fast_paths(
+        run,
+        trained.strategy,
+        xla=devices.use_xla(trained.run.xla),
+        images=images,
+        earlier=trained.engine,
+    )
+    return paths.stage(
+        trained.classifier,
+        trained.plan,
+        warn=trained.workdir.warn,
+        report=ConsoleProgress(images).rows,
     )

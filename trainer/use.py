@@ -14,15 +14,13 @@ from trainer import devices
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.errors import TrainerError
-from trainer.fast_paths import fast_paths
 from trainer.prepare import read_manifest
 from trainer.quiet import native_notes_hidden
 from trainer.results.evaluate import Evaluator
 from trainer.results.export import write_export
 from trainer.results.predict import Predictor, find_inputs, write_csv
-from trainer.results.progress import ConsoleProgress
 from trainer.results.report import per_class_lines
-from trainer.trained import open_trained
+from trainer.trained import open_fast_paths, open_trained
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 _TOP_K = 5
@@ -53,27 +51,13 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
             f"{run.dataset}: not the photos that the run was made with; some"
             " of those tested on may have been trained on"
         )
-    xla = devices.use_xla(run.xla)
-    paths = fast_paths(
-        run,
-        trained.strategy,
-        xla=xla,
-        images=len(manifest.final),
-        earlier=trained.engine,
-    )
-    progress = ConsoleProgress(len(manifest.final))
-    split, inputs = paths.stage(
-        trained.classifier,
-        trained.plan,
-        warn=workdir.warn,
-        report=progress.rows,
-    )
+    split, inputs = open_fast_paths(trained, images=len(manifest.final))
     evaluator = Evaluator(
         trained.strategy,
         trained.classifier,
         trained.class_names,
         batch_size=run.batch_size,
-        xla=xla,
+        xla=devices.use_xla(run.xla),
         split=split,
         inputs=inputs,
     )
@@ -112,10 +96,14 @@ def predict(config: Config, given: frozenset[str]) -> None:
             f"--top_k={top_k}: the run in {trained.workdir.path} has"
             f" {len(names)} classes; give that many or fewer"
         )
+    # A file at a time, on all cores.
+    split, inputs = open_fast_paths(trained, images=len(paths), block=1)
     predictor = Predictor(
         trained.classifier,
         batch_size=trained.run.batch_size,
         xla=devices.use_xla(trained.run.xla),
+        split=split,
+        trunk=inputs.trunk,
     )
     with contextlib.ExitStack() as stack:
         # The bar keeps the terminal while the decoders' notes are held back.

@@ -20,6 +20,9 @@ from trainer.data.formats import what_is_wrong
 from trainer.data.samples import printable
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
+from trainer.model.split import Split
+from trainer.model.trunk import Trunk
+from trainer.train.steps import make_prediction_function
 
 # Batches that are read while one is computed.
 _READ_AHEAD = 2
@@ -88,20 +91,32 @@ class Predictor:
     """A classifier as it stands, applied to files."""
 
     def __init__(
-        self, classifier: Classifier, *, batch_size: int, xla: bool
+        self,
+        classifier: Classifier,
+        *,
+        batch_size: int,
+        xla: bool,
+        split: Split | None = None,
+        trunk: Trunk | None = None,
     ) -> None:
         """Args:
         classifier: holds the weights.
         batch_size: files in one pass; the figures do not depend on it.
         xla: whether to compile the pass.
+        split: of the classifier; None computes without.
+        trunk: its trunk, where it is to be run for each file by itself.
         """
         self._batch_size, self._image_px = batch_size, classifier.image_px
-        self._forward = tf.function(classifier.probabilities, jit_compile=xla)
+        self._trunk = trunk
+        side = classifier.image_px
+        shapes = split.feature_shapes if trunk and split else ((side, side, 3),)
+        self._shapes: tuple[tuple[int, ...], ...] = shapes
+        self._forward = make_prediction_function(classifier, split, xla=xla)
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """One prediction a path, in order; a bad file does not end it."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending: deque[list[Future[np.ndarray | str]]] = deque()
+            pending: deque[list[Future[list[np.ndarray] | str]]] = deque()
             starts = range(0, len(paths), self._batch_size)
             for number, start in enumerate(starts):
                 chunk = paths[start : start + self._batch_size]
@@ -113,8 +128,8 @@ class Predictor:
             for start in starts[max(0, len(starts) - len(pending)) :]:
                 yield from self._batch(paths, start, pending.popleft())
 
-    def _read(self, path: str) -> np.ndarray | str:
-        """float32 (px, px, 3) in 0..255, or why there is none."""
+    def _read(self, path: str) -> list[np.ndarray] | str:
+        """What the pass takes of a file, or why there is nothing."""
         try:
             with open(path, "rb") as stream:
                 encoded = stream.read()
@@ -123,26 +138,39 @@ class Predictor:
         wrong = what_is_wrong(encoded)
         if wrong is not None:
             return wrong
-        return resize(decode_image(tf.constant(encoded)), self._image_px)
+        image = resize(decode_image(tf.constant(encoded)), self._image_px)
+        if self._trunk is None:
+            return [image.numpy()]
+        return [part[0] for part in self._trunk(image.numpy()[None])]
 
     def _batch(
         self,
         paths: Sequence[str],
         start: int,
-        futures: Sequence[Future[np.ndarray | str]],
+        futures: Sequence[Future[list[np.ndarray] | str]],
     ) -> Iterator[Prediction]:
         read = [future.result() for future in futures]
-        good = [image for image in read if not isinstance(image, str)]
+        good = [parts for parts in read if not isinstance(parts, str)]
         # One shape for all batches, so that one graph serves them.
-        side = self._image_px
-        images = np.zeros((self._batch_size, side, side, 3), np.float32)
+        inputs = [
+            np.zeros((self._batch_size, *shape), np.float32)
+            for shape in self._shapes
+        ]
         if good:
-            images[: len(good)] = good
-            probabilities = iter(self._forward(tf.constant(images)).numpy())
-        for offset, image in enumerate(read):
+            for whole, parts in zip(
+                inputs, zip(*good, strict=True), strict=True
+            ):
+                whole[: len(good)] = parts
+            batch = (
+                {"images": tf.constant(inputs[0])}
+                if self._trunk is None
+                else {"features": tuple(tf.constant(x) for x in inputs)}
+            )
+            probabilities = iter(self._forward(batch).numpy())
+        for offset, parts in enumerate(read):
             path = paths[start + offset]
-            if isinstance(image, str):
-                yield Prediction(path, None, image)
+            if isinstance(parts, str):
+                yield Prediction(path, None, parts)
             else:
                 yield Prediction(path, next(probabilities), "")
 

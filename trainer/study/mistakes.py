@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 from matplotlib.image import imsave
 
+from trainer import devices
 from trainer.config import Config
-from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Reading, Shard, evaluation_batches
+from trainer.data.pipeline import (
+    Shard,
+    evaluation_batches,
+    picture_blocks,
+)
+from trainer.data.samples import Samples
 from trainer.fields import EVALUATE
 from trainer.prepare import read_manifest
-from trainer.trained import Trained, open_trained
+from trainer.train.steps import make_prediction_function
+from trainer.trained import Trained, open_fast_paths, open_trained
 from trainer.workdir import MANIFEST
 
 _BATCH = 32
@@ -50,43 +54,48 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
     config = dataclasses.replace(config, stage=EVALUATE, checkpoint="last")
     trained = open_trained(config, frozenset({"stage", "workdir"}))
     manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
-    found: list[Mistake] = []
-    for first, batch, probabilities in _predictions(trained, manifest):
-        for row in range(len(probabilities)):
-            true, guess = batch["labels"][row], probabilities[row].argmax()
-            if first + row < len(manifest.final) and true != guess:
-                found.append(
-                    Mistake(
-                        sample_id=manifest.final.ids[first + row],
-                        true=trained.class_names[true],
-                        predicted=trained.class_names[guess],
-                        probability=float(probabilities[row][guess]),
-                        png=_png(batch["images"][row]),
-                    )
-                )
-        # Only so many are ever kept, however many mistakes there are.
-        found.sort(key=lambda m: (-m.probability, m.sample_id))
-        del found[count:]
-    return found
+    final = manifest.final
+    probabilities = _probabilities(trained, final)
+    guesses = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(guesses != final.labels)
+    rows = sorted(
+        wrong.tolist(),
+        key=lambda row: (-probabilities[row, guesses[row]], final.ids[row]),
+    )[:count]
+    pictures = picture_blocks(
+        final,
+        np.array(rows, np.int64),
+        image_px=trained.classifier.image_px,
+        block=1,
+    )
+    return [
+        Mistake(
+            sample_id=final.ids[row],
+            true=trained.class_names[final.labels[row]],
+            predicted=trained.class_names[guesses[row]],
+            probability=float(probabilities[row, guesses[row]]),
+            png=_png(picture[0]),
+        )
+        for row, picture in zip(rows, pictures.as_numpy_iterator(), strict=True)
+    ]
 
 
-def _predictions(
-    trained: Trained, manifest: Manifest
-) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
-    """(row of the first example, batch, probabilities) of each batch."""
-    classifier = trained.classifier
-    forward = tf.function(classifier.probabilities)
+def _probabilities(trained: Trained, samples: Samples) -> np.ndarray:
+    """float32 (n, classes), in the order of the samples."""
+    xla = devices.use_xla(trained.run.xla)
+    # The features are those of the run's own evaluation.
+    split, inputs = open_fast_paths(trained, images=len(samples))
+    forward = make_prediction_function(trained.classifier, split, xla=xla)
     batches = evaluation_batches(
-        manifest.final,
-        reading=Reading(image_px=classifier.image_px),
+        samples,
+        reading=inputs.evaluation(samples, again=False),
         shard=Shard(global_batch=_BATCH, num_replicas=1),
     )
-    for number, batch in enumerate(batches):
-        arrays = {key: value.numpy() for key, value in batch.items()}
-        yield number * _BATCH, arrays, forward(batch["images"]).numpy()
+    found = [forward(batch).numpy() for batch in batches]
+    return np.concatenate(found)[: len(samples)]
 
 
 def _png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    imsave(stream, np.clip(image, 0, 255).astype(np.uint8), format="png")
+    imsave(stream, image, format="png")
     return stream.getvalue()

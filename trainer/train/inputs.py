@@ -66,6 +66,11 @@ class Inputs:
         self._machine, self._warn, self._report = machine, warn, report
         self._made: tuple[Trunk, dict[str, Any]] | None = None
 
+    @property
+    def trunk(self) -> Trunk | None:
+        """What pictures go through before the step; None if nothing."""
+        return self._trunk()[0] if self._split is not None else None
+
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """How a stage's training subset is read."""
         if self._split is None or augment:

@@ -135,6 +135,30 @@ def make_evaluation_step(
     return evaluation_step
 
 
+def make_prediction_function(
+    classifier: Classifier, split: Split | None, *, xla: bool
+) -> Callable[[Batch], tf.Tensor]:
+    """A function that gives a batch's probabilities, float32 (b, classes).
+
+    Of one device; the weights are read at each call.
+    """
+    variables = list(classifier.variables.values())
+
+    def step(values: list[tf.Tensor], batch: Batch) -> tf.Tensor:
+        logits = _logits(
+            classifier, split, variables, values, _inputs(batch, "")
+        )
+        return tf.nn.softmax(logits)
+
+    compiled = tf.function(step, jit_compile=xla)
+
+    @tf.function
+    def predict(batch: Batch) -> tf.Tensor:
+        return compiled(_values(variables), batch)
+
+    return predict
+
+
 def _inputs(batch: Batch, kernel: str) -> list[tf.Tensor]:
     """The features of a batch, or its pictures, warped where asked for."""
     if "features" in batch:
