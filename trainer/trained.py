@@ -12,11 +12,8 @@ from trainer.errors import TrainerError
 from trainer.fields import EVALUATE, EXPORT, FEATURE_EXTRACT, FINETUNE
 from trainer.model.classifier import Classifier
 from trainer.prepare import stored_classifier
-from trainer.train.checkpoints import (
-    checkpoint_step,
-    find_checkpoint,
-    restore_variables,
-)
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.train.checkpoints import restore_variables
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
 

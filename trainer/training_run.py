@@ -18,7 +18,8 @@ from trainer.results.evaluate import Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
-from trainer.train.checkpoints import find_checkpoint, restore_variables
+from trainer.train.checkpoint_files import find_checkpoint
+from trainer.train.checkpoints import restore_variables
 from trainer.train.figures import Figures
 from trainer.train.loop import StageLoop
 from trainer.train.stage import LoopOptions, StageOutcome
