@@ -30,10 +30,15 @@ _VALUES = {
     "log_every_steps": 3,
     "checkpoint_every_steps": 2,
 }
-# What is kept on disk: several of the latest; one, and an epoch boundary.
+# Several of the latest are kept; or one, epoch boundaries, and the best, which
+# finetune starts from.
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
-    {"keep_checkpoints": 1, "on_nonfinite": "rollback"},
+    {
+        "keep_checkpoints": 1,
+        "on_nonfinite": "rollback",
+        "init_from_checkpoint": "best",
+    },
 )
 
 
