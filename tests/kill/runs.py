@@ -173,7 +173,8 @@ class Aim:
             durations = _durations(course, phase) if phase else []
             nth = min(1 + int(chance.expovariate(1)), len(durations))
             if phase and attempt.wait_for(phase, nth):
-                share = chance.random()
+                # Rather early: the uninterrupted run may have been slower.
+                share = chance.random() ** 2
                 attempt.wait_seconds(share * chance.choice(durations))
                 ended = attempt.kill()
             else:
@@ -184,12 +185,12 @@ class Aim:
         return ended
 
     def _phase(self, run: Run) -> str | None:
-        """One that has few kills; None where those will not come again."""
+        """One that is short of kills; None where that will not come again."""
         few = min(self.kills.values()) + 1
+        short = self.missed() or [p for p in PHASES if self.kills[p] <= few]
         behind = (HEAD, BETWEEN) if run.has_begun_finetune() else ()
         return self._random.choice(
-            [p for p in PHASES if self.kills[p] <= few and p not in behind]
-            or [None]
+            [phase for phase in short if phase not in behind] or [None]
         )
 
 
