@@ -16,11 +16,8 @@ from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.model.split import Split
 from trainer.prepare import stored_classifier
 from trainer.results.progress import ConsoleProgress
-from trainer.train.checkpoints import (
-    checkpoint_step,
-    find_checkpoint,
-    restore_variables,
-)
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 

@@ -20,7 +20,8 @@ from trainer.results.evaluate import Evaluation, Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
-from trainer.train.checkpoints import find_checkpoint, restore_variables
+from trainer.train.checkpoint_files import find_checkpoint
+from trainer.train.checkpoints import restore_variables
 from trainer.train.figures import Figures
 from trainer.train.loop import StageLoop
 from trainer.train.stage import LoopOptions, StageOutcome
@@ -108,11 +109,14 @@ class TrainingRun:
             writer=self._writer,
             progress=progress,
         )
-        if self._config.augment:
-            self._show_augmentation(step)
-        outcome = loop.run()
+        outcome = self._train_stage(loop, step)
         evaluation = evaluator.evaluate(manifest.final)
         return self._finish_stage(spec, plan, outcome, evaluation)
+
+    def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
+        if self._config.augment:
+            self._show_augmentation(step)
+        return loop.run()
 
     def _show_augmentation(self, step: int) -> None:
         """A picture of the run's first batch, before and after."""

@@ -12,15 +12,16 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.ops import gen_io_ops
 
 from tests.train.classifiers import tiny_classifier
 from trainer.errors import TrainerError
 from trainer.model.freeze import apply_freeze
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import (
     StageCheckpoints,
     StageState,
-    checkpoint_step,
-    find_checkpoint,
     restore_variables,
 )
 from trainer.workdir import Workdir
@@ -327,15 +328,19 @@ def flip(path: str) -> None:
 DATA, INDEX = ".data-00000-of-00001", ".index"
 
 
+PASSED_OVER = "; going on from the one before it\n"
+REMOVED = ": cannot be read (not written to its end); going on without it\n"
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "end"),
     [
-        lambda path: cut(path + DATA, 0.0),
-        lambda path: cut(path + DATA, 0.5),
-        lambda path: cut(path + INDEX, 0.0),
-        lambda path: cut(path + INDEX, 0.5),
-        lambda path: flip(path + DATA),
-        lambda path: os.remove(path + DATA),
+        (lambda path: cut(path + DATA, 0.0), PASSED_OVER),
+        (lambda path: cut(path + DATA, 0.5), PASSED_OVER),
+        (lambda path: cut(path + INDEX, 0.0), REMOVED),
+        (lambda path: cut(path + INDEX, 0.5), REMOVED),
+        (lambda path: flip(path + DATA), PASSED_OVER),
+        (lambda path: os.remove(path + DATA), PASSED_OVER),
     ],
     ids=[
         "data empty",
@@ -347,7 +352,7 @@ DATA, INDEX = ".data-00000-of-00001", ".index"
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_passed_over(
-    tmp_path, damage, capsys
+    tmp_path, damage, end, capsys
 ):
     stage = Stage(tmp_path)
     stage.step()
@@ -374,7 +379,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert again.checkpoints.restore() is True
     said = capsys.readouterr().out
     assert said.startswith(f"warning: {path}: cannot be read (")
-    assert said.endswith("; going on from the one before it\n")
+    assert said.endswith(end)
     assert said.count("\n") == 1
     assert again.state.step == 1
     assert_equal(again.arrays(), good)
@@ -396,6 +401,90 @@ def test_where_none_is_whole_there_is_one_line(tmp_path):
         f"{folder}: none of its 2 checkpoints can be read ("
     )
     assert "\n" not in str(error.value)
+
+
+def names(folder: pathlib.Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+WHOLE = {"ckpt-1.index", "ckpt-1.data-00000-of-00001"}
+
+
+def test_a_first_checkpoint_whose_index_was_cut_short_is_none(tmp_path, capsys):
+    """A kill while TensorFlow writes it, from its beginning to its end."""
+    stage = Stage(tmp_path)
+    before = stage.arrays()
+    stage.state.step = 1
+    path = stage.checkpoints.save(best=True)
+    cut(path + INDEX, 0.9)
+    cut(stage.path("best") + INDEX, 0.0)
+    assert find_checkpoint(stage.workdir, STAGE, "last") is None
+    again = Stage(tmp_path)
+    assert again.checkpoints.restore() is False
+    assert_equal(again.arrays(), before)
+    assert capsys.readouterr().out.count("not written to its end") == 2
+    for kind in ("last", "best"):
+        left = names(tmp_path / "checkpoints" / STAGE / kind)
+        assert left == {"checkpoint"}
+
+
+def test_what_a_kill_left_of_checkpoints_is_removed(tmp_path, capsys):
+    stage = Stage(tmp_path)
+    stage.step()
+    path = pathlib.Path(stage.checkpoints.save())
+    for temporary in ("ckpt-1_temp", "ckpt-2_temp"):
+        (path.parent / temporary).mkdir()
+        (path.parent / temporary / "part-00000-of-00001.index").touch()
+    (path.parent / f"ckpt-0{DATA}").touch()
+    (path.parent / "checkpoint.tmp12ab").touch()
+    (path.parent / "notes.txt").touch()
+    assert Stage(tmp_path).checkpoints.restore() is True
+    assert names(path.parent) == {*WHOLE, "checkpoint", "notes.txt"}
+    # Nothing of it was ever a checkpoint.
+    assert capsys.readouterr().out == ""
+
+
+def test_more_than_are_kept_are_removed_on_resume(tmp_path):
+    """A kill came after the last save of a stage, before it removed one."""
+    stage = Stage(tmp_path, keep=4)
+    for _ in range(4):
+        stage.step()
+        stage.checkpoints.save()
+    assert Stage(tmp_path, keep=2).checkpoints.restore() is True
+    folder = pathlib.Path(stage.path()).parent
+    assert sorted(p.name for p in folder.glob("*.index")) == [
+        "ckpt-3.index",
+        "ckpt-4.index",
+    ]
+    listed = tf.train.get_checkpoint_state(str(folder))
+    assert [checkpoint_step(p) for p in listed.all_model_checkpoint_paths] == [
+        3,
+        4,
+    ]
+
+
+def test_saving_a_step_once_more_never_leaves_two_halves(tmp_path, monkeypatch):
+    """TensorFlow moves the new data to their place before the new index."""
+    stage = Stage(tmp_path, keep=1)
+    stage.step()
+    stage.checkpoints.save()
+
+    class Killed(BaseException):
+        pass
+
+    def data_only(prefixes, destination, **kwargs):
+        part = prefixes[0].numpy().decode()
+        os.replace(part + DATA, destination.numpy().decode() + DATA)
+        raise Killed
+
+    stage.state.pending_validation = True
+    monkeypatch.setattr(gen_io_ops, "merge_v2_checkpoints", data_only)
+    with pytest.raises(Killed):
+        stage.checkpoints.save()
+    monkeypatch.undo()
+    again = Stage(tmp_path, keep=1)
+    assert again.checkpoints.restore() is False
+    assert names(tmp_path / "checkpoints" / STAGE / "last") == {"checkpoint"}
 
 
 def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):

@@ -24,7 +24,8 @@ from tools.pretrain.runs import (
 from tools.pretrain.training import STAGE, train
 from trainer.data.pipeline import steps_per_epoch
 from trainer.errors import TrainerError
-from trainer.train.checkpoints import find_checkpoint, restore_variables
+from trainer.train.checkpoint_files import find_checkpoint
+from trainer.train.checkpoints import restore_variables
 from trainer.train.steps import make_evaluation_function
 from trainer.workdir import RESULT, Workdir
 

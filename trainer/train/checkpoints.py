@@ -8,10 +8,8 @@ another where shapes happen to agree.
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +18,21 @@ import tensorflow as tf
 
 from trainer.errors import TrainerError
 from trainer.model.classifier import variable_keys
+from trainer.train.checkpoint_files import (
+    BEST,
+    EPOCH,
+    LAST,
+    PREFIX,
+    checkpoint_step,
+    find_checkpoints,
+    remove_checkpoint,
+    remove_unfinished,
+)
 from trainer.workdir import Workdir
 
-_PREFIX = "ckpt"
-_INDEX = re.compile(r"ckpt-\d+\.index")
 # An IndexError is what TensorFlow makes of a file that is cut short.
 _UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
 _DAMAGED = (tf.errors.OpError, ValueError, IndexError)
-LAST, BEST, EPOCH = "last", "best", "epoch"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -124,7 +129,7 @@ class StageCheckpoints:
             self._checkpoint,
             folder,
             max_to_keep=self._keep[kind],
-            checkpoint_name=_PREFIX,
+            checkpoint_name=PREFIX,
         )
 
     def restore(self) -> bool:
@@ -136,7 +141,13 @@ class StageCheckpoints:
           TrainerError: there are some, and none can be read; or the latest
             is of another model.
         """
-        paths = find_checkpoints(self._workdir, self._state.stage, LAST)
+        stage = self._state.stage
+        for path in remove_unfinished(self._workdir, stage):
+            self._workdir.warn(
+                f"{path}: cannot be read (not written to its end); going on"
+                " without it"
+            )
+        paths = find_checkpoints(self._workdir, stage, LAST)
         error: Exception | None = None
         for path in paths:
             try:
@@ -149,8 +160,7 @@ class StageCheckpoints:
                 )
                 continue
             self._restore(path)
-            if error:
-                self._drop_after(self._state.step)
+            self._tidy()
             return True
         if error:
             raise TrainerError(
@@ -186,12 +196,18 @@ class StageCheckpoints:
             if checkpoint_step(path) <= self._state.step
         )
         self._restore(path)
-        self._drop_after(self._state.step)
+        self._tidy()
 
-    def _drop_after(self, step: int) -> None:
-        for path in find_checkpoints(self._workdir, self._state.stage, LAST):
-            if checkpoint_step(path) > step:
-                remove_checkpoint(path)
+    def _tidy(self) -> None:
+        """Removes later ones than this state, and more than are to be kept.
+
+        A kill may have come between the writing of one and the removal of
+        another.
+        """
+        paths = find_checkpoints(self._workdir, self._state.stage, LAST)
+        later = [p for p in paths if checkpoint_step(p) > self._state.step]
+        for path in later + paths[len(later) + self._keep[LAST] :]:
+            remove_checkpoint(path)
         self._managers[LAST] = self._manager(LAST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
@@ -212,6 +228,7 @@ class StageCheckpoints:
         for kind in kinds:
             manager = self._managers[kind]
             try:
+                self._unlist(kind)
                 path = manager.save(checkpoint_number=self._state.step)
             except (tf.errors.OpError, OSError) as error:
                 raise TrainerError(
@@ -220,6 +237,16 @@ class StageCheckpoints:
                     " command goes on from the checkpoint before it"
                 ) from error
         return path
+
+    def _unlist(self, kind: str) -> None:
+        """Before a step is saved once more: its index goes first.
+
+        TensorFlow replaces the data before the index, and a kill in between
+        must not leave one beside the other's.
+        """
+        for path in find_checkpoints(self._workdir, self._state.stage, kind):
+            if checkpoint_step(path) == self._state.step:
+                os.remove(f"{path}.index")
 
 
 def _by_key(variables: Mapping[str, keras.Variable]) -> dict[str, Any]:
@@ -234,39 +261,6 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
         for key, variable in variable_keys(optimizer).items()
         if not key.endswith("learning_rate")
     }
-
-
-def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
-    """Prefixes of a stage's checkpoints of one kind, the latest first.
-
-    By the files themselves: an index is written when all else is there, and
-    the list that TensorFlow keeps beside them may be lost or outdated.
-    """
-    folder = workdir.checkpoints(stage, kind)
-    found = [
-        os.path.join(folder, name.removesuffix(".index"))
-        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
-        if _INDEX.fullmatch(name)
-    ]
-    return sorted(found, key=checkpoint_step, reverse=True)
-
-
-def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
-    """The prefix of a stage's latest or best checkpoint, if it has one."""
-    found = find_checkpoints(workdir, stage, kind)
-    return found[0] if found else None
-
-
-def remove_checkpoint(path: str) -> None:
-    """Removes a checkpoint's files, the index first."""
-    os.remove(f"{path}.index")
-    for data in glob.glob(f"{glob.escape(path)}.data-*"):
-        os.remove(data)
-
-
-def checkpoint_step(path: str) -> int:
-    """The absolute step in a checkpoint's name."""
-    return int(os.path.basename(path).rpartition("-")[2])
 
 
 def restore_variables(

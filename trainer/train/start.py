@@ -9,7 +9,7 @@ from typing import Any
 from trainer.config import Config, StageSpec
 from trainer.errors import TrainerError
 from trainer.fields import FEATURE_EXTRACT, FIELDS, FINETUNE, TRAINING_STAGES
-from trainer.train.checkpoints import checkpoint_step, find_checkpoint
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 
 # What a finetune must share with the feature_extract it goes on from.

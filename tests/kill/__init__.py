@@ -1,0 +1,1 @@
+"""What kills runs of the command line, and looks at what they end with."""

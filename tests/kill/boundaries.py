@@ -1,0 +1,178 @@
+"""Named instants between two writes, at which a run kills itself.
+
+The random kills hit the short ones seldom. Each is found by the call that
+writes, in the child only; where TensorFlow writes in C++, the files are left
+as it leaves them on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import tensorflow as tf
+from tensorflow.python.checkpoint import checkpoint_management
+from tensorflow.python.lib.io import file_io
+from tensorflow.python.ops import gen_io_ops
+
+from tests.kill.command import wrap
+from trainer.workdir import MetricsFile, Workdir
+
+BEFORE, AFTER = "before", "after"
+
+
+@dataclasses.dataclass(frozen=True)
+class Boundary:
+    """The first call of a function whose arguments match, in one attempt.
+
+    Attributes:
+      owner: module or class.
+      attribute: name of the function.
+      pattern: searched for in what the arguments say; see `_text`.
+      when: before or after the call; or what is done instead of it.
+    """
+
+    owner: Any
+    attribute: str
+    pattern: str
+    when: str | Callable[..., None]
+
+    def arm(self) -> None:
+        """Makes this process kill itself there."""
+
+        def around(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            said = " ".join(_text(value) for value in args)
+            if not re.search(self.pattern, said):
+                return real(*args, **kwargs)
+            if callable(self.when):
+                self.when(real, *args, **kwargs)
+            elif self.when == AFTER:
+                real(*args, **kwargs)
+            _die()
+
+        wrap(self.owner, self.attribute, around)
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL did not come")
+
+
+def _text(value: Any) -> str:
+    """What an argument is about: a path, mostly."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, tf.Tensor):
+        return value.numpy().decode()
+    for name in ("directory", "path", "title"):
+        if hasattr(value, name):
+            return str(getattr(value, name))
+    return ""
+
+
+def _index_share(share: float | None) -> Callable[..., None]:
+    """Merges a checkpoint, but the index is cut short; None: not begun."""
+
+    def merge(
+        real: Callable[..., Any], parts: Any, prefix: tf.Tensor, **kwargs: Any
+    ) -> None:
+        real(parts, prefix, **kwargs)
+        index = f"{_text(prefix)}.index"
+        if share is None:
+            os.remove(index)
+        else:
+            os.truncate(index, int(os.path.getsize(index) * share))
+
+    return merge
+
+
+def _half_a_line(
+    real: Callable[..., Any], self: MetricsFile, line: dict[str, Any]
+) -> None:
+    del real
+    with open(self.path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line)[:40])
+
+
+_HEAD = "/feature_extract/"
+_FIRST = f"{_HEAD}last/"
+_MANAGER = tf.train.CheckpointManager
+_RESULT = r"^(?!.*/checkpoints/).*/result\.json$"
+
+
+def _replace(name: str, when: str) -> Boundary:
+    return Boundary(os, "replace", f"/{name}$", when)
+
+
+def _merge(pattern: str, when: str | Callable[..., None]) -> Boundary:
+    return Boundary(gen_io_ops, "merge_v2_checkpoints", pattern, when)
+
+
+def _append(pattern: str, when: str | Callable[..., None]) -> Boundary:
+    return Boundary(MetricsFile, "append", pattern, when)
+
+
+def _manage(method: str, kind: str, when: str) -> Boundary:
+    return Boundary(_MANAGER, method, f"{_HEAD}{kind}$", when)
+
+
+# In the order in which a run comes to them, each time from where the kill
+# before it left off. It keeps one checkpoint, and epoch boundaries.
+BOUNDARIES = {
+    "folder made, its probe in it": Boundary(
+        os, "remove", r"/\.probe-", BEFORE
+    ),
+    "backbone.json written, not moved": _replace(r"backbone\.json", BEFORE),
+    "backbone.json, no manifest.json": _replace(r"backbone\.json", AFTER),
+    "manifest.json written, not moved": _replace(r"manifest\.json", BEFORE),
+    "manifest.json, no config.json": _replace(r"manifest\.json", AFTER),
+    "config.json written, not moved": _replace(r"config\.json", BEFORE),
+    "config.json, no checkpoint": _replace(r"config\.json", AFTER),
+    # Step 0, for a rollback to come back to, then step 2.
+    "first: shard written, not merged": _merge(_FIRST, BEFORE),
+    "first: data moved, no index": _merge(_FIRST, _index_share(None)),
+    "first: index empty": _merge(_FIRST, _index_share(0.0)),
+    "first: index cut short": _merge(_FIRST, _index_share(0.6)),
+    "first: not in the list": Boundary(
+        checkpoint_management,
+        "update_checkpoint_state_internal",
+        f"{_HEAD}last$",
+        BEFORE,
+    ),
+    # Steps 3 and 4.
+    "half a line of figures": _append('"steps"', _half_a_line),
+    "figures of steps, not saved": _append('"steps"', AFTER),
+    "later: the older not removed": _manage("_sweep", "last", BEFORE),
+    "figures cut, nothing trained": Boundary(MetricsFile, "cut", "", AFTER),
+    # Step 6, the end of an epoch.
+    "figures of an epoch, not saved": _append('"validation"', AFTER),
+    "best saved, epoch and last not": _manage("save", "best", AFTER),
+    "best and epoch saved, last not": _manage("save", "epoch", AFTER),
+    "best once more: data moved, no index": _merge(
+        f"{_HEAD}best/", _index_share(None)
+    ),
+    "later: index of the older removed, data not": Boundary(
+        file_io, "delete_file", rf"{_FIRST}.*\.index$", AFTER
+    ),
+    # Step 8.
+    "saved, not noted": Boundary(Workdir, "event", " save$", BEFORE),
+    "head done, no marker": _replace(r"feature_extract/result\.json", BEFORE),
+    "marker of the head, no finetune": _replace(
+        r"feature_extract/result\.json", AFTER
+    ),
+    "finetune's first: index cut short": _merge(
+        "/finetune/last/", _index_share(0.6)
+    ),
+    "figures of finetune, not saved": _append('"finetune".*"steps"', AFTER),
+    "finetune done, no marker": _replace(r"finetune/result\.json", BEFORE),
+    "marker, no result.json": _replace(r"finetune/result\.json", AFTER),
+    "result.json written, not moved": Boundary(os, "replace", _RESULT, BEFORE),
+    "result.json, not noted": Boundary(os, "replace", _RESULT, AFTER),
+}

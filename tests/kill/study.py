@@ -1,0 +1,71 @@
+"""A study that is killed in a model, between models and in its report."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+from tests.command import arguments
+from tests.kill.attempt import Attempt, Ended
+from tests.kill.boundaries import AFTER, BEFORE, Boundary
+from tests.kill.command import FINETUNE, run_command
+from tests.kill.ending import differences, study_ending
+from tests.kill.runs import Bench, Failed, check, in_child
+from trainer.study import run as study
+
+# Both bring model 2 along.
+_VALUES = {"stage": "study", "models": "3,4", "epochs": 2, "head_epochs": 1}
+
+
+def kill_a_study(bench: Bench) -> list[str]:
+    """The differences between a study killed five times and one that was not.
+
+    Raises:
+      Failed: it could not be killed there, or did not go on.
+    """
+    whole, killed = bench.root / "whole", bench.root / "killed"
+    log = bench.root / "study.log"
+
+    def start(
+        workdir: pathlib.Path, arm: Callable[[], None] | None = None
+    ) -> Attempt:
+        values = bench.values(workdir, 0) | _VALUES
+        asked = arguments(values)
+        return Attempt(lambda name: run_command(asked, name, arm), log)
+
+    check(start(whole).end(), log)
+    expected = in_child(whole, study_ending)
+
+    def kill_in_training(entry: int, where: str) -> None:
+        attempt = start(killed)
+        attempt.wait_for(FINETUNE, entry)
+        _must_be_killed(attempt.kill(), log, where)
+
+    def kill_at(boundary: Boundary, where: str) -> None:
+        _must_be_killed(start(killed, boundary.arm).end(), log, where)
+
+    # It goes on after a validation and a checkpoint.
+    kill_in_training(3, "in model 3, an epoch saved")
+    kill_at(
+        Boundary(study, "_announce", "finetune, 100 %", BEFORE),
+        "between models 3 and 4",
+    )
+    kill_in_training(2, "in model 4, two steps of an epoch saved")
+    kill_at(
+        Boundary(study.Workdir, "write_json", r" study\.json", AFTER),
+        "study.json written, no study.md",
+    )
+    kill_at(
+        Boundary(study, "write_html", r"report\.html", BEFORE),
+        "study.md written, no report.html",
+    )
+    check(start(killed).end(), log)
+    if not (killed / "report.html").is_file():
+        return ["report.html is missing"]
+    return differences(expected, in_child(killed, study_ending))
+
+
+def _must_be_killed(ended: Ended, log: pathlib.Path, where: str) -> None:
+    if not check(ended, log):
+        raise Failed(f"the study never came to be killed {where}")
+    print(f"killed: {where}", flush=True)

@@ -1,0 +1,151 @@
+"""The harness itself: it sees what differs, and knows where it killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.kill.attempt import Attempt
+from tests.kill.command import HEAD, PHASES
+from tests.kill.ending import differences, ending
+from tests.kill.runs import Aim, Failed, check
+from tests.train.test_checkpoints import Stage
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """As a run of one step leaves it, in short."""
+    stage = Stage(tmp_path)
+    stage.step()
+    stage.checkpoints.save()
+    files = {
+        "result.json": {"test_accuracy": 0.5, "train_seconds": 1.0},
+        "config.json": {"runs": {"finetune": {"seed": 0}}},
+        "manifest.json": {},
+        "backbone.json": {},
+    }
+    for name, values in files.items():
+        (tmp_path / name).write_text(json.dumps(values))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "times": {"wall": 1}}')
+    return tmp_path
+
+
+def _rewrite(name, **values):
+    return lambda workdir: (workdir / name).write_text(json.dumps(values))
+
+
+def _save_again(change):
+    def save(workdir):
+        stage = Stage(workdir)
+        stage.checkpoints.restore()
+        change(stage)
+        stage.checkpoints.save()
+
+    return save
+
+
+def _nudge(variable) -> None:
+    variable.assign(variable.numpy() * 1.0000001)
+
+
+def _set_state(name, value):
+    return _save_again(lambda stage: setattr(stage.state, name, value))
+
+
+@pytest.mark.parametrize(
+    ("change", "keys"),
+    [
+        (lambda workdir: None, []),
+        (
+            _save_again(lambda s: _nudge(s.variables["head/kernel"])),
+            ["finetune/last/ckpt-1 model/head.Skernel/.ATTRIBUTES"
+             "/VARIABLE_VALUE"],
+        ),
+        (
+            _save_again(lambda s: s.optimizer.iterations.assign(7)),
+            ["finetune/last/ckpt-1 slots/iteration/.ATTRIBUTES"
+             "/VARIABLE_VALUE"],
+        ),
+        (_set_state("gradient_max", {"a": 1.0}),
+         ["finetune/last/ckpt-1 state gradient_max"]),
+        (_set_state("seconds", 9.0), []),
+        (_rewrite("result.json", test_accuracy=0.5, train_seconds=2.0), []),
+        (_rewrite("result.json", test_accuracy=0.5000000000000001),
+         ["result.json test_accuracy", "result.json train_seconds"]),
+        (_rewrite("metrics.jsonl", step=1, times={"wall": 2}), []),
+        (_rewrite("metrics.jsonl", step=2), ["metrics.jsonl line 1"]),
+        (
+            lambda workdir: (workdir / "metrics.jsonl").write_text(
+                '{"step": 1}\n{"step": 1}\n'
+            ),
+            ["metrics.jsonl line 2"],
+        ),
+        (lambda workdir: os.mkdir(workdir / "checkpoints/finetune/last/a_temp")
+         or (workdir / "checkpoints/finetune/last/a_temp/part").touch(),
+         ["file checkpoints/finetune/last/a_temp/part"]),
+    ],
+    ids=[
+        "nothing",
+        "a weight",
+        "a slot",
+        "the state",
+        "seconds of the state",
+        "a time",
+        "a figure",
+        "a time of a line",
+        "a line",
+        "a line twice",
+        "a file left over",
+    ],
+)  # fmt: skip
+def test_what_differs_is_named_and_times_do_not(workdir, change, keys):
+    before = ending(workdir)
+    change(workdir)
+    found = differences(before, ending(workdir))
+    assert [line.partition(": ")[0] for line in found] == keys
+
+
+def test_an_attempt_names_its_phases_until_it_is_killed(tmp_path):
+    def body(name):
+        for phase in ("one", "two", "one"):
+            name(phase)
+        time.sleep(60)
+
+    attempt = Attempt(body, tmp_path / "log")
+    assert attempt.wait_for("one", 2)
+    ended = attempt.kill()
+    assert ended.killed and ended.phase == "one"
+    assert [entry.name for entry in ended.entries] == ["one", "two", "one"]
+    assert check(ended, tmp_path / "log") is True
+
+
+def test_an_attempt_that_fails_is_no_end(tmp_path):
+    def body(name):
+        name("one")
+        raise ValueError("what went wrong")
+
+    attempt = Attempt(body, tmp_path / "log")
+    assert not attempt.wait_for("two", 1)
+    with pytest.raises(Failed, match=r"(?s)status 70 in one.*what went wrong"):
+        check(attempt.end(), tmp_path / "log")
+
+
+def test_an_attempt_that_ends_well_is_complete(tmp_path):
+    attempt = Attempt(lambda name: name("one"), tmp_path / "log")
+    assert not attempt.wait_for("two", 1)
+    # The kill comes too late for it.
+    assert check(attempt.kill(), tmp_path / "log") is False
+
+
+def test_a_phase_missed_is_asked_for_again_and_given_up_in_the_end():
+    aim = Aim(kills=7, needed=1, seed=0)
+    aim.kills = {**dict.fromkeys(PHASES, 2), HEAD: 0}
+    assert aim.total == 12 and aim.missed() == [HEAD]
+    assert not aim.done()
+    aim.kills[PHASES[0]] = 4
+    assert aim.done()
+    aim.kills[HEAD] = 1
+    assert aim.missed() == []

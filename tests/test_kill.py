@@ -1,0 +1,50 @@
+"""Killed at any instant and started again, a run ends as if it never was.
+
+Each of these is a process of its own, which forks before TensorFlow starts;
+it can be repeated by hand, see `python -m tests.kill_fuzz --help`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.kill.boundaries import BOUNDARIES
+from tests.kill.command import PHASES
+
+
+def kill_fuzz(*arguments: str) -> str:
+    """What it prints; it must find no difference."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kill_fuzz", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("no difference\n")
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_killed_at_random_instants_of_every_phase():
+    said = kill_fuzz("--kills=7", "--seed=1")
+    kills = dict(re.findall(r"^(\w+) +(\d+) +1$", said, re.M))
+    assert list(kills) == list(PHASES)
+    assert all(int(count) >= 1 for count in kills.values())
+    assert sum(map(int, kills.values())) >= 7
+
+
+@pytest.mark.slow
+def test_killed_between_any_two_writes():
+    said = kill_fuzz("--part=boundaries")
+    assert re.findall("^killed: (.*)$", said, re.M) == list(BOUNDARIES)
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_models_between_them_and_in_its_report():
+    said = kill_fuzz("--part=study")
+    assert len(re.findall("^killed: ", said, re.M)) == 5
