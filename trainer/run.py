@@ -12,6 +12,7 @@ from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
 from trainer.fields import FIELDS, NUMERICS
+from trainer.lock import locked
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
@@ -71,13 +72,22 @@ def train(config: Config) -> None:
     print(f"workdir: {config.workdir}", flush=True)
     workdir = Workdir(config.workdir)
     new = workdir.create()
+    # Of several workers only one writes checkpoints.
+    chief = request.strategy.extended.should_checkpoint
     try:
-        record, manifest = _same_run(request, workdir)
+        with locked(workdir, chief=chief):
+            _train(request, workdir)
     except BaseException:
         # A name mistyped leaves no folder behind.
         if new:
             workdir.remove_if_empty()
         raise
+
+
+def _train(request: Request, workdir: Workdir) -> None:
+    """Trains in a workdir that is this process's."""
+    config = request.config
+    record, manifest = _same_run(request, workdir)
     if _is_complete(workdir, config):
         return
     start = find_start(workdir, config)
