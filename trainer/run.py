@@ -59,7 +59,12 @@ def dry_run(config: Config) -> None:
     print(f"workdir: {config.workdir} (nothing is written by --dry_run)")
     print(f"weights: {request.weights.why}")
     lines = plan_lines(
-        config, manifest, plans, request.strategy, xla=request.xla
+        config,
+        manifest,
+        plans,
+        request.strategy,
+        xla=request.xla,
+        deterministic=request.deterministic,
     )
     print("\n".join(lines))
 
@@ -98,14 +103,23 @@ def _train(request: Request, workdir: Workdir) -> None:
         TrainingRun(request, workdir, manifest, classifier, start).run()
     except tf.errors.OpError as error:
         workdir.event("stop", reason=type(error).__name__)
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise TrainerError(
-            f"{config.stage}: {reason.partition(' [[')[0][:200]}; put it right,"
-            " and the same command goes on from the last checkpoint"
-        ) from error
+        raise _failure(request, error) from error
     except BaseException as error:
         workdir.event("stop", reason=f"{type(error).__name__}: {error}"[:200])
         raise
+
+
+def _failure(request: Request, error: tf.errors.OpError) -> TrainerError:
+    """What TensorFlow has stopped at, on one line."""
+    lines = (error.message or type(error).__name__).splitlines()
+    reason = lines[0].partition(" [[")[0][:200]
+    remedy = "put it right"
+    if request.deterministic and "determinis" in reason:
+        remedy = "give --deterministic=off"
+    return TrainerError(
+        f"{request.config.stage}: {reason}; {remedy}, and the same command goes"
+        " on from the last checkpoint"
+    )
 
 
 def _same_run(
