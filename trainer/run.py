@@ -10,8 +10,14 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.data.manifest import Manifest
+from trainer.drift import (
+    backbone_facts,
+    changed_numerics,
+    check_same_run,
+    environment,
+    run_record,
+)
 from trainer.errors import TrainerError
-from trainer.fields import FIELDS, NUMERICS
 from trainer.lock import locked
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
@@ -29,12 +35,9 @@ from trainer.results.report import plan_lines, result_lines
 from trainer.train.checkpoints import restore_variables
 from trainer.train.start import (
     Start,
-    changed_numerics,
-    check_same_run,
     check_warm_start,
     find_start,
     finished_stage,
-    run_record,
 )
 from trainer.training_run import TrainingRun
 from trainer.workdir import (
@@ -131,14 +134,16 @@ def _same_run(
       TrainerError: it does; or the data cannot be used.
     """
     config = request.config
-    digest = weights_digest(request.weights)
+    facts = {
+        "weights_digest": weights_digest(request.weights),
+        **backbone_facts(workdir),
+    }
     # Before the data is read, which takes longest.
-    before = run_record(config, weights_digest=digest, fingerprint=None)
-    check_same_run(workdir, config, before)
+    check_same_run(workdir, config, run_record(config, facts))
     manifest = read_manifest(config, workdir.read_json(MANIFEST))
-    record = run_record(
-        config, weights_digest=digest, fingerprint=manifest.fingerprint
-    )
+    facts["data_fingerprint"] = manifest.fingerprint
+    facts["class_names"] = list(manifest.class_names)
+    record = run_record(config, facts)
     check_same_run(workdir, config, record)
     if config.init_from:
         check_warm_start(config, manifest.class_names)
@@ -209,21 +214,30 @@ def _remember(
     """Writes what the run is, and warns of what may change its last bits."""
     config = request.config
     stored = workdir.read_json(CONFIG) or {}
-    now = devices.environment(request.strategy) | {
-        name: getattr(config, name)
-        for name, field in FIELDS.items()
-        if field.metadata["effect"] == NUMERICS
-    }
+    now = environment(config, _machine_facts(request))
     workdir.event("start", stage=config.stage, why=start.why)
-    for change in changed_numerics(stored.get("environment", {}), now):
-        workdir.warn(f"{change}: the last bits of the figures may differ")
+    warning = changed_numerics(stored.get("environment", {}), now)
+    if warning:
+        workdir.warn(warning)
     for mine, theirs in manifest.shared_content[:5]:
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
+    # The backbone may have been made only now.
+    record = {**record, **backbone_facts(workdir)}
     runs = {**stored.get("runs", {}), config.stage: record}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},
     )
+
+
+def _machine_facts(request: Request) -> dict[str, Any]:
+    """Of the machine, and what it made of flags that were left to it."""
+    return {
+        **devices.environment(request.strategy),
+        "strategy": type(request.strategy).__name__,
+        "xla": "on" if request.xla else "off",
+        "deterministic": "on" if request.deterministic else "off",
+    }
