@@ -18,6 +18,7 @@ from trainer.drift import (
     run_record,
 )
 from trainer.errors import TrainerError
+from trainer.holder import unwritable
 from trainer.lock import locked
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
@@ -85,10 +86,14 @@ def train(config: Config) -> None:
     try:
         with locked(workdir, chief=chief):
             _train(request, workdir)
-    except BaseException:
+    except BaseException as error:
         # A name mistyped leaves no folder behind.
         if new:
             workdir.remove_if_empty()
+        if isinstance(error, PermissionError) and workdir.has(error.filename):
+            # The folder could be written to, a file in it cannot.
+            reason = f"{error.filename}: {error.strerror}"
+            raise unwritable(workdir.path, reason) from None
         raise
 
 

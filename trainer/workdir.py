@@ -90,6 +90,10 @@ class Workdir:
         """The path of something in the folder."""
         return os.path.join(self.path, *parts)
 
+    def has(self, path: str | None) -> bool:
+        """Whether a path leads into the folder."""
+        return (path or "").startswith(self.file(""))
+
     def checkpoints(self, stage: str, kind: str) -> str:
         """The folder of a stage's `last` or `best` checkpoints."""
         return self.file("checkpoints", stage, kind)
@@ -140,9 +144,10 @@ class Workdir:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def warn(self, text: str) -> None:
-        """Says it, and keeps it in events.jsonl."""
+        """Says it, and keeps it in events.jsonl if that can be written to."""
         print(f"warning: {text}", flush=True)
-        self.event("warning", text=text)
+        with contextlib.suppress(OSError):
+            self.event("warning", text=text)
 
 
 class MetricsFile:
