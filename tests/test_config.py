@@ -41,6 +41,15 @@ def make(**values):
         ("data_pct", 100.00001, "--data_pct=100.00001: must be a number"),
         ("workdir", "", "--workdir='': an empty path; give a folder, or"),
         ("init_from", "", "--init_from='': an empty path; give a folder"),
+        (
+            "workdir",
+            "runs[1]",
+            "--workdir='runs[1]': TensorFlow takes paths with any of * ? [ \\"
+            " for patterns, and would not find its checkpoints again; give a"
+            " path without",
+        ),
+        ("workdir", "a*", "--workdir='a*': TensorFlow takes paths with any"),
+        ("init_from", "what?", "--init_from='what?': TensorFlow takes paths"),
         ("tfds_data_dir", "", "--tfds_data_dir='': an empty path; give a"),
         ("test_fraction", 1.0, "--test_fraction=1: must be a number above 0"),
         ("validation_fraction", 1.5, "--validation_fraction=1.5: must be"),

@@ -456,6 +456,8 @@ def test_stopped_and_started_again_it_ends_as_if_it_never_was(
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == status
+    # A killed one leaves its lock's file, which does not block.
+    assert (killed / "lock").exists() == (number == signal.SIGKILL)
     found = lines(killed, "events.jsonl")
     if number == signal.SIGKILL:
         assert said == ""

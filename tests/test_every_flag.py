@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from tests.command import Said, arguments, command
 from tests.data import tfds_pictures
+from tests.determinism import is_on, undone
 from tests.photos import CLASSES, make_photos
 from tests.runs import lines, weights
 from tests.tiny import tiny_backbone, use_tiny_backbone
@@ -72,6 +73,7 @@ class Ran:
     workdir: pathlib.Path
     said: Said
     compiled: list[str]
+    deterministic: bool
 
     def json(self, name: str) -> dict[str, Any]:
         return json.loads((self.workdir / name).read_text())
@@ -570,6 +572,14 @@ CASES = (
         given=["evaluation_step", "train_step"],
     ),
     Case(
+        flag="deterministic",
+        value="off",
+        also=DRY,
+        see=lambda ran: ran.deterministic,
+        without=True,
+        given=False,
+    ),
+    Case(
         flag="strategy",
         value="mirrored",
         also={"logical_cpus": 2, **DRY},
@@ -647,14 +657,16 @@ def run(root):
         if key not in done:
             if not alone:
                 values.setdefault("workdir", root / f"run-{len(done)}")
-            with _compilations() as compiled:
+            with _compilations() as compiled, undone():
                 said = command(*_arguments(root, values))
+                deterministic = is_on()
             workdir = str(values.get("workdir", "nowhere")).format(root=root)
             done[key] = Ran(
                 root=root,
                 workdir=pathlib.Path(workdir),
                 said=said,
                 compiled=sorted(compiled),
+                deterministic=deterministic,
             )
         return done[key]
 

@@ -58,3 +58,17 @@ def test_events_carry_a_time(tmp_path):
     line = json.loads((tmp_path / "events.jsonl").read_text())
     assert (line["event"], line["step"]) == ("save", 3)
     assert line["time"] > 1e9
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        ("runs/a/events.jsonl", True),
+        ("runs/a/checkpoints/x", True),
+        ("runs/ab/events.jsonl", False),
+        ("photos/1.jpg", False),
+        (None, False),
+    ],
+)
+def test_what_lies_in_the_folder(path, inside):
+    assert Workdir("runs/a").has(path) is inside

@@ -32,6 +32,7 @@ from trainer.fields import (
 from trainer.legal import check_choice, check_range
 from trainer.unfreeze import parse_unfreeze
 
+_PATTERN = frozenset("*?[\\")
 _DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
@@ -71,6 +72,14 @@ class Config(Fields):
                 raise UsageError(
                     f"--{name}='': an empty path; give a folder, or leave the"
                     " flag out"
+                )
+        for name in ("workdir", "init_from"):
+            path = getattr(self, name) or ""
+            if set(path) & _PATTERN:
+                raise UsageError(
+                    f"--{name}={path!r}: TensorFlow takes paths with any of"
+                    f" {' '.join(sorted(_PATTERN))} for patterns, and would not"
+                    " find its checkpoints again; give a path without"
                 )
 
     def resolved(self, image_px: int) -> Config:

@@ -20,15 +20,30 @@ def discover() -> None:
     tf.config.list_physical_devices()
 
 
-def configure(logical_cpus: int) -> None:
+class _Process:
+    """What TensorFlow cannot be asked, and cannot take back."""
+
+    deterministic = False
+
+
+def configure(logical_cpus: int, deterministic: str = "auto") -> None:
     """Sets up the devices; must run before TensorFlow uses any.
 
     Args:
       logical_cpus: number of devices to split the CPU into.
+      deterministic: see `use_determinism`; of the whole process from then on.
 
     Raises:
-      UsageError: TensorFlow is already running with another split.
+      UsageError: TensorFlow is already running otherwise.
     """
+    if use_determinism(deterministic):
+        tf.config.experimental.enable_op_determinism()
+        _Process.deterministic = True
+    elif _Process.deterministic:
+        raise UsageError(
+            f"--deterministic={deterministic}: this process already runs with"
+            " on; start a new one"
+        )
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -98,25 +113,43 @@ def all_cpus(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
+def use_determinism(deterministic: str) -> bool:
+    """Whether operations must repeat bit for bit; `auto` where it is free."""
+    if deterministic == "auto":
+        return not tf.config.list_physical_devices("GPU")
+    return deterministic == "on"
+
+
 def set_precision(precision: str) -> None:
     """Makes Keras build layers that compute in float32 or bfloat16."""
     keras.config.set_dtype_policy(_POLICIES[precision])
 
 
 def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """What may change the last bits of a run, for config.json."""
+    """The facts of a machine and a process; `drift.FACTS` is their list."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "tensorflow": f"{tf.__version__} ({tf.version.GIT_VERSION})",
         "keras": keras.__version__,
         "python": platform.python_version(),
+        # Its kernels round otherwise than TensorFlow's own.
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "gpus": _gpus(),
         "cpu_count": _usable_cpus(),
         "intra_op_threads": threads,
         "devices": list(strategy.extended.worker_devices),
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def _gpus() -> list[str]:
+    """Their models; the names of devices are alike on every machine."""
+    return [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "?")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
 
 
 def _processor() -> str:

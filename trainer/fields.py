@@ -372,6 +372,14 @@ class Fields:
         " without GPUs.",
         stages=(*FIT_STAGES, EVALUATE),
     )
+    deterministic: str = _flag(
+        "auto",
+        NUMERICS,
+        "Have TensorFlow use operations only that repeat bit for bit; auto does"
+        " so on the CPU, and not with GPUs, where it takes time.",
+        choices=("auto", "on", "off"),
+        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+    )
     models: str = _flag(
         "0,1,2,3,4",
         FREE,

@@ -39,6 +39,7 @@ class Request:
     weights: WeightsPlan
     strategy: tf.distribute.Strategy
     xla: bool
+    deterministic: bool
 
 
 def prepare(config: Config) -> Request:
@@ -60,7 +61,7 @@ def prepare(config: Config) -> Request:
     )
     if config.workdir is None:
         config = dataclasses.replace(config, workdir=config.default_workdir())
-    devices.configure(config.logical_cpus)
+    devices.configure(config.logical_cpus, config.deterministic)
     return Request(
         config=config,
         backbone=backbone,
@@ -70,6 +71,7 @@ def prepare(config: Config) -> Request:
             config.strategy, config.batch_size, config.logical_cpus
         ),
         xla=devices.use_xla(config.xla),
+        deterministic=devices.use_determinism(config.deterministic),
     )
 
 

@@ -10,9 +10,17 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.data.manifest import Manifest
+from trainer.drift import (
+    backbone_facts,
+    changed_numerics,
+    check_same_run,
+    environment,
+    run_record,
+)
 from trainer.errors import TrainerError
 from trainer.fast_paths import FastPaths, fast_paths
-from trainer.fields import FIELDS, NUMERICS
+from trainer.holder import unwritable
+from trainer.lock import locked
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
@@ -29,12 +37,9 @@ from trainer.results.report import plan_lines, result_lines
 from trainer.train.checkpoints import restore_variables
 from trainer.train.start import (
     Start,
-    changed_numerics,
-    check_same_run,
     check_warm_start,
     find_start,
     finished_stage,
-    run_record,
 )
 from trainer.training_run import TrainingRun
 from trainer.workdir import (
@@ -59,7 +64,12 @@ def dry_run(config: Config) -> None:
     print(f"workdir: {config.workdir} (nothing is written by --dry_run)")
     print(f"weights: {request.weights.why}")
     lines = plan_lines(
-        config, manifest, plans, request.strategy, xla=request.xla
+        config,
+        manifest,
+        plans,
+        request.strategy,
+        xla=request.xla,
+        deterministic=request.deterministic,
     )
     print("\n".join(lines))
 
@@ -72,13 +82,26 @@ def train(config: Config) -> None:
     print(f"workdir: {config.workdir}", flush=True)
     workdir = Workdir(config.workdir)
     new = workdir.create()
+    # Of several workers only one writes checkpoints.
+    chief = request.strategy.extended.should_checkpoint
     try:
-        record, manifest = _same_run(request, workdir)
-    except BaseException:
+        with locked(workdir, chief=chief):
+            _train(request, workdir)
+    except BaseException as error:
         # A name mistyped leaves no folder behind.
         if new:
             workdir.remove_if_empty()
+        if isinstance(error, PermissionError) and workdir.has(error.filename):
+            # The folder could be written to, a file in it cannot.
+            reason = f"{error.filename}: {error.strerror}"
+            raise unwritable(workdir.path, reason) from None
         raise
+
+
+def _train(request: Request, workdir: Workdir) -> None:
+    """Trains in a workdir that is this process's."""
+    config = request.config
+    record, manifest = _same_run(request, workdir)
     if _is_complete(workdir, config):
         return
     start = find_start(workdir, config)
@@ -90,14 +113,23 @@ def train(config: Config) -> None:
         TrainingRun(request, workdir, manifest, classifier, start, paths).run()
     except tf.errors.OpError as error:
         workdir.event("stop", reason=type(error).__name__)
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise TrainerError(
-            f"{config.stage}: {reason.partition(' [[')[0][:200]}; put it right,"
-            " and the same command goes on from the last checkpoint"
-        ) from error
+        raise _failure(request, error) from error
     except BaseException as error:
         workdir.event("stop", reason=f"{type(error).__name__}: {error}"[:200])
         raise
+
+
+def _failure(request: Request, error: tf.errors.OpError) -> TrainerError:
+    """What TensorFlow has stopped at, on one line."""
+    lines = (error.message or type(error).__name__).splitlines()
+    reason = lines[0].partition(" [[")[0][:200]
+    remedy = "put it right"
+    if request.deterministic and "determinis" in reason:
+        remedy = "give --deterministic=off"
+    return TrainerError(
+        f"{request.config.stage}: {reason}; {remedy}, and the same command goes"
+        " on from the last checkpoint"
+    )
 
 
 def _same_run(
@@ -109,14 +141,16 @@ def _same_run(
       TrainerError: it does; or the data cannot be used.
     """
     config = request.config
-    digest = weights_digest(request.weights)
+    facts = {
+        "weights_digest": weights_digest(request.weights),
+        **backbone_facts(workdir),
+    }
     # Before the data is read, which takes longest.
-    before = run_record(config, weights_digest=digest, fingerprint=None)
-    check_same_run(workdir, config, before)
+    check_same_run(workdir, config, run_record(config, facts))
     manifest = read_manifest(config, workdir.read_json(MANIFEST))
-    record = run_record(
-        config, weights_digest=digest, fingerprint=manifest.fingerprint
-    )
+    facts["data_fingerprint"] = manifest.fingerprint
+    facts["class_names"] = list(manifest.class_names)
+    record = run_record(config, facts)
     check_same_run(workdir, config, record)
     if config.init_from:
         check_warm_start(config, manifest.class_names)
@@ -206,22 +240,32 @@ def _remember(
     """Writes what the run is, and warns of what may change its last bits."""
     config = request.config
     stored = workdir.read_json(CONFIG) or {}
-    now = devices.environment(request.strategy) | {
-        name: getattr(config, name)
-        for name, field in FIELDS.items()
-        if field.metadata["effect"] == NUMERICS
-    }
-    now |= {"trunk_engine": paths.engine, "augment_kernel": paths.kernel}
+    now = environment(config, _machine_facts(request, paths))
     workdir.event("start", stage=config.stage, why=start.why)
-    for change in changed_numerics(stored.get("environment", {}), now):
-        workdir.warn(f"{change}: the last bits of the figures may differ")
+    warning = changed_numerics(stored.get("environment", {}), now)
+    if warning:
+        workdir.warn(warning)
     for mine, theirs in manifest.shared_content[:5]:
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
+    # The backbone may have been made only now.
+    record = {**record, **backbone_facts(workdir)}
     runs = {**stored.get("runs", {}), config.stage: record}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},
     )
+
+
+def _machine_facts(request: Request, paths: FastPaths) -> dict[str, Any]:
+    """Of the machine, and what it made of flags that were left to it."""
+    return {
+        **devices.environment(request.strategy),
+        "strategy": type(request.strategy).__name__,
+        "xla": "on" if request.xla else "off",
+        "deterministic": "on" if request.deterministic else "off",
+        "trunk_engine": paths.engine,
+        "augment_kernel": paths.kernel,
+    }

@@ -87,7 +87,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
     if config.stage == EXPORT:
         run = dataclasses.replace(run, precision="float32")
-    devices.configure(run.logical_cpus)
+    devices.configure(run.logical_cpus, run.deterministic)
     strategy = devices.make_strategy(
         run.strategy, run.batch_size, run.logical_cpus
     )

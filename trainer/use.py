@@ -69,7 +69,6 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
         "final_split": manifest.final_split,
         **evaluator.evaluate(manifest.final).to_json(),
     }
-    workdir.write_json(EVALUATION, figures)
     print(
         f"{trained.stage} at step {trained.step} ({trained.kind}),"
         f" {manifest.final_split} split, {figures['test_examples']} examples:"
@@ -77,6 +76,15 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
         f" accuracy {figures['test_accuracy']:.4f}"
     )
     print("\n".join(per_class_lines(figures)))
+    try:
+        workdir.write_json(EVALUATION, figures)
+    except OSError as error:
+        # Somebody else's run can be evaluated where it cannot be written to.
+        workdir.warn(
+            f"--workdir={workdir.path!r}: cannot be written to"
+            f" ({error.strerror}), so {EVALUATION} is not kept; for a file,"
+            " copy the workdir to a folder of your own"
+        )
 
 
 def predict(config: Config, given: frozenset[str]) -> None:

@@ -5,6 +5,7 @@ manifest.json    the samples of each split
 backbone.json    the backbone's architecture
 metrics.jsonl    training and validation figures at absolute steps
 events.jsonl     starts, stops, saves, warnings
+lock             of the process that trains here now
 result.json      the figures of the finished run
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
@@ -16,10 +17,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainer.errors import TrainerError, UsageError
+from trainer.holder import unwritable
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
@@ -29,6 +31,7 @@ EVENTS = "events.jsonl"
 RESULT = "result.json"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
+LOCK = "lock"
 
 
 class Workdir:
@@ -36,6 +39,7 @@ class Workdir:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._check: Callable[[], None] | None = None
 
     def create(self) -> bool:
         """Makes the folder and proves that it can be written to.
@@ -54,11 +58,20 @@ class Workdir:
                 stream.write("probe")
             os.remove(probe)
         except OSError as error:
-            raise TrainerError(
-                f"--workdir={self.path!r}: cannot be written to"
-                f" ({error.strerror}); give a folder that can"
-            ) from None
+            raise unwritable(self.path, error.strerror) from None
         return new
+
+    def hold(self, check: Callable[[], None] | None) -> None:
+        """Has `check` raise where the folder's lock is lost; None: no lock."""
+        self._check = check
+
+    def check_held(self) -> None:
+        """Raises TrainerError where a lock on the folder was lost.
+
+        To be called before anything is saved. Who took no lock may write.
+        """
+        if self._check is not None:
+            self._check()
 
     def remove_if_empty(self) -> None:
         """Takes back a folder that nothing was written to."""
@@ -76,6 +89,10 @@ class Workdir:
     def file(self, *parts: str) -> str:
         """The path of something in the folder."""
         return os.path.join(self.path, *parts)
+
+    def has(self, path: str | None) -> bool:
+        """Whether a path leads into the folder."""
+        return (path or "").startswith(self.file(""))
 
     def checkpoints(self, stage: str, kind: str) -> str:
         """The folder of a stage's `last` or `best` checkpoints."""
@@ -105,6 +122,7 @@ class Workdir:
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces a text file in one move."""
+        self.check_held()
         path = self.file(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.partial"
@@ -126,9 +144,10 @@ class Workdir:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def warn(self, text: str) -> None:
-        """Says it, and keeps it in events.jsonl."""
+        """Says it, and keeps it in events.jsonl if that can be written to."""
         print(f"warning: {text}", flush=True)
-        self.event("warning", text=text)
+        with contextlib.suppress(OSError):
+            self.event("warning", text=text)
 
 
 class MetricsFile:

@@ -76,6 +76,7 @@ def lines(config: Config, *plans: FreezePlan, **options) -> list[str]:
         list(zip(config.stages(), plans, strict=True)),
         strategy_of(options.pop("replicas", 1)),
         xla=options.pop("xla", False),
+        deterministic=options.pop("deterministic", True),
     )
     return [line.rstrip() for line in found]
 
@@ -103,7 +104,8 @@ def test_the_plan_of_a_finetune():
         "all classes           9           3           7",
         "",
         "devices: /job:localhost/replica:0/task:0/device:CPU:0"
-        " (OneDeviceStrategy, 1 replicas), float32, XLA off",
+        " (OneDeviceStrategy, 1 replicas), float32, XLA off,"
+        " determinism on",
     ]
 
 
@@ -122,6 +124,7 @@ def test_the_plan_of_a_feature_extract_without_a_test_split():
         manifest=manifest("validation"),
         replicas=2,
         xla=True,
+        deterministic=False,
     )
     assert found[5:] == [
         "stage feature_extract: 12,934 parameters in all, 12,810 trainable",
@@ -134,7 +137,8 @@ def test_the_plan_of_a_feature_extract_without_a_test_split():
         "",
         "devices: /job:localhost/replica:0/task:0/device:CPU:0,"
         " /job:localhost/replica:0/task:0/device:CPU:1"
-        " (MirroredStrategy, 2 replicas), bfloat16, XLA on",
+        " (MirroredStrategy, 2 replicas), bfloat16, XLA on,"
+        " determinism off",
     ]
 
 

@@ -20,6 +20,7 @@ def plan_lines(
     strategy: tf.distribute.Strategy,
     *,
     xla: bool,
+    deterministic: bool,
 ) -> Iterator[str]:
     """What a run would do, for --dry_run."""
     yield from _layer_lines(stages[-1][1])
@@ -47,7 +48,8 @@ def plan_lines(
     yield (
         f"devices: {', '.join(strategy.extended.worker_devices)}"
         f" ({type(strategy).__name__}, {strategy.num_replicas_in_sync}"
-        f" replicas), {config.precision}, XLA {'on' if xla else 'off'}"
+        f" replicas), {config.precision}, XLA {'on' if xla else 'off'},"
+        f" determinism {'on' if deterministic else 'off'}"
     )
 
 

@@ -10,6 +10,7 @@ from trainer import run
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fields import FINETUNE
+from trainer.lock import locked
 from trainer.model.backbones import find_backbone
 from trainer.study.mistakes import find_mistakes
 from trainer.study.models import (
@@ -30,18 +31,27 @@ def train(config: Config) -> None:
 
     Raises:
       UsageError: wrong from the flags alone.
-      TrainerError: from one of the runs.
+      TrainerError: from one of the runs; or another process does the study.
     """
     config = _resolved(config)
     models = models_to_train(config.model_numbers())
     assert config.workdir is not None
     print(f"workdir: {config.workdir}", flush=True)
     seeds = range(config.seed, config.seed + config.seeds)
-    for seed in seeds:
-        for model in models:
-            _announce(model, seed)
-            run.train(model_config(config, model, seed))
-    _write(config, models, list(seeds))
+    workdir = Workdir(config.workdir)
+    new = workdir.create()
+    try:
+        # Each model's folder has a lock of its own besides.
+        with locked(workdir):
+            for seed in seeds:
+                for model in models:
+                    _announce(model, seed)
+                    run.train(model_config(config, model, seed))
+            _write(config, models, list(seeds))
+    except BaseException:
+        if new:
+            workdir.remove_if_empty()
+        raise
 
 
 def dry_run(config: Config) -> None:

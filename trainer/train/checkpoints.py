@@ -221,8 +221,10 @@ class StageCheckpoints:
           epoch: whether it is an epoch boundary to come back to, too.
 
         Raises:
-          TrainerError: the disk is full, or cannot be written to.
+          TrainerError: the disk is full, or cannot be written to; or the
+            workdir is another process's by now.
         """
+        self._workdir.check_held()
         kinds = [BEST] * best + [EPOCH] * epoch + [LAST]
         path = ""
         for kind in kinds:

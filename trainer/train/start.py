@@ -1,48 +1,15 @@
-"""How a run begins: is it the same run, and where its weights come from."""
+"""How a run begins: what is done already, where its weights come from."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, StageSpec
 from trainer.errors import TrainerError
-from trainer.fields import FEATURE_EXTRACT, FIELDS, FINETUNE, TRAINING_STAGES
+from trainer.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
-
-# What a finetune must share with the feature_extract it goes on from.
-_SAME_START = (
-    "data_pct",
-    "backbone",
-    "backbone_args",
-    "image_size",
-    "seed",
-    "weights",
-    "test_fraction",
-    "precision",
-    "on_bad_image",
-)
-# A path may change where what it leads to is the same.
-_BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
-
-
-def run_record(
-    config: Config, *, weights_digest: str | None, fingerprint: str | None
-) -> dict[str, Any]:
-    """What config.json keeps of a run to know it again.
-
-    Args:
-      config: resolved.
-      weights_digest: of the weights file; None for imagenet and none.
-      fingerprint: of the data; None before the data was read.
-    """
-    return {
-        **config.result_fields(),
-        "weights_digest": weights_digest,
-        "data_fingerprint": fingerprint,
-    }
 
 
 def stage_marker(stage: str) -> str:
@@ -74,80 +41,6 @@ def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
             " finetune there has started from it; give another --workdir"
         )
     return None
-
-
-def differences(
-    stored: Mapping[str, Any], asked: Mapping[str, Any]
-) -> list[str]:
-    """`--field was A, is B` for each field that makes it another run.
-
-    A path whose content is the same is no difference, a field that either
-    side does not know yet is none, and `epochs` may grow.
-    """
-    found = []
-    for name in stored.keys() & asked.keys():
-        old, new = stored[name], asked[name]
-        if old == new or (name in _BY_CONTENT.values() and None in (old, new)):
-            continue
-        if name in _BY_CONTENT and _same_content(name, stored, asked):
-            continue
-        if name == "epochs" and new > old:
-            continue
-        flag = f"--{name}" if name in FIELDS else name
-        found.append(f"{flag} was {old!r}, is {new!r}")
-    return sorted(found)
-
-
-def _same_content(
-    name: str, stored: Mapping[str, Any], asked: Mapping[str, Any]
-) -> bool:
-    content = _BY_CONTENT[name]
-    old, new = stored.get(content), asked.get(content)
-    # Data that was not read yet gets the benefit of the doubt. Weights were
-    # always read, and those of Keras have no digest.
-    unread = new is None and name == "dataset"
-    return old is not None and (unread or new == old)
-
-
-def check_same_run(
-    workdir: Workdir, config: Config, record: Mapping[str, Any]
-) -> None:
-    """Refuses to go on in a workdir that was started as another run.
-
-    Raises:
-      TrainerError: naming each field that differs, with both values.
-    """
-    runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
-    found: list[str] = []
-    if config.stage in runs:
-        found = differences(runs[config.stage], record)
-    elif FEATURE_EXTRACT in runs and config.stage == FINETUNE:
-        keys = (*_SAME_START, "weights_digest", "data_fingerprint")
-        old = {k: runs[FEATURE_EXTRACT].get(k) for k in keys}
-        found = differences(old, {k: record[k] for k in keys})
-    elif runs:
-        raise TrainerError(
-            f"--workdir={workdir.path!r}: holds a run of"
-            f" --stage={next(iter(runs))}, which did feature_extract itself;"
-            " give another --workdir"
-        )
-    if found:
-        raise TrainerError(
-            f"--workdir={workdir.path!r}: was started with another"
-            f" configuration ({'; '.join(found)}); repeat that one, or give"
-            " another --workdir (--init_from takes over the weights)"
-        )
-
-
-def changed_numerics(
-    stored: Mapping[str, Any], now: Mapping[str, Any]
-) -> list[str]:
-    """`name: A -> B` for what may change the last bits of a resumed run."""
-    return [
-        f"{name}: {stored[name]} -> {now[name]}"
-        for name in sorted(stored.keys() & now.keys())
-        if stored[name] != now[name]
-    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,179 @@
+"""What --deterministic=on costs: the input pipeline and the step, in turns.
+
+    python -m benchmarks.determinism --rounds=8
+
+Both are made twice in one process, with TensorFlow's op determinism and
+without, and timed one after the other, round after round, so that whatever
+else the machine does meets both. Prints the median seconds of eight batches
+of 32 pictures and of two steps, and their ratio. The pictures are noise of
+512x384 px in JPEG files; the step fine-tunes the last ten layers of
+EfficientNetB0 from random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+# Only this switches it off again, which is for measurements alone.
+from tensorflow.python.framework import config as tf_config
+
+from trainer.config import Config
+from trainer.data.manifest import Manifest
+from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import apply_freeze
+from trainer.prepare import Request, new_classifier, prepare, read_manifest
+from trainer.train.steps import make_train_function
+
+Timed = Callable[[], None]
+_STEPS = 8
+# By the clock, and of all the processors' work.
+Seconds = tuple[float, float]
+
+
+def main() -> None:
+    """Parses, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--of", default="input,step")
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--image_size", type=int, default=224)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _draw(Path(folder), args.pictures)
+        config = Config(
+            dataset=folder,
+            weights="none",
+            image_size=args.image_size,
+            workdir=f"{folder}/none",
+            deterministic="off",
+        )
+        request = prepare(config)
+        manifest = read_manifest(request.config)
+        classifier = new_classifier(request, 2, load=False)
+        for name, make in {"input": _input, "step": _step}.items():
+            if name not in args.of.split(","):
+                continue
+            pair = {}
+            for on in (True, False):
+                _switch(on)
+                pair[on] = make(request, manifest, classifier)
+                pair[on]()  # Traces.
+            print(f"{name}: {summary(measure(pair, args.rounds))}", flush=True)
+
+
+def measure(pair: dict[bool, Timed], rounds: int) -> dict[bool, list[Seconds]]:
+    """Seconds of each, in turns, and which is first takes turns too."""
+    seconds: dict[bool, list[Seconds]] = {True: [], False: []}
+    for number in range(rounds):
+        for on in (True, False) if number % 2 else (False, True):
+            _switch(on)
+            began = time.perf_counter(), time.process_time()
+            pair[on]()
+            ended = time.perf_counter(), time.process_time()
+            seconds[on].append((ended[0] - began[0], ended[1] - began[1]))
+    return seconds
+
+
+def summary(seconds: dict[bool, list[Seconds]]) -> str:
+    """Medians with and without, and the quartiles of the rounds' ratios."""
+    parts = []
+    for i, kind in enumerate(("wall", "processor")):
+        on, off = ([s[i] for s in seconds[key]] for key in (True, False))
+        ratios = [a / b for a, b in zip(on, off, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        parts.append(
+            f"{kind} {statistics.median(on):.3f} s with,"
+            f" {statistics.median(off):.3f} s without, ratio {middle:.3f}"
+            f" ({low:.3f} to {high:.3f})"
+        )
+    return "; ".join(parts)
+
+
+def _switch(on: bool) -> None:
+    if on:
+        tf.config.experimental.enable_op_determinism()
+    else:
+        tf_config.disable_op_determinism()
+
+
+def _draw(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    for split, number in (("train", count), ("test", 8)):
+        for i in range(number):
+            path = folder / split / "ab"[i % 2] / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.kron(
+                rng.integers(0, 255, (24, 32, 3)), np.ones((16, 16, 1))
+            )
+            Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+
+
+def _input(
+    request: Request, manifest: Manifest, classifier: Classifier
+) -> Timed:
+    batches = _batches(request, manifest, classifier, steps=_STEPS)
+
+    def one_pass() -> None:
+        # From the start each time: nothing is read ahead between two passes.
+        for _ in batches:
+            pass
+
+    return one_pass
+
+
+def _batches(
+    request: Request,
+    manifest: Manifest,
+    classifier: Classifier,
+    steps: int,
+) -> tf.data.Dataset:
+    return training_batches(
+        manifest.train,
+        reading=Reading(image_px=classifier.image_px),
+        shard=Shard(global_batch=request.config.batch_size, num_replicas=1),
+        seed=0,
+        start_step=0,
+        total_steps=steps,
+        augment=True,
+    )
+
+
+def _step(
+    request: Request, manifest: Manifest, classifier: Classifier
+) -> Timed:
+    plan = apply_freeze(classifier, "last:10")
+    with request.strategy.scope():
+        optimizer = keras.optimizers.Adam(1e-4)
+        optimizer.build([classifier.variables[key] for key in plan.trainable])
+    train = make_train_function(
+        request.strategy,
+        classifier,
+        plan,
+        optimizer,
+        clip_global_norm=None,
+        xla=False,
+    )
+    # One batch over and over: reading is timed by itself.
+    batch = next(iter(_batches(request, manifest, classifier, steps=1)))
+    repeated = tf.data.Dataset.from_tensors(batch).repeat()
+    iterator = iter(request.strategy.experimental_distribute_dataset(repeated))
+
+    def two_steps() -> None:
+        train(iterator, 2)
+
+    return two_steps
+
+
+if __name__ == "__main__":
+    main()
