@@ -43,7 +43,7 @@ def test_good_pictures(
     assert what_is_wrong(path.read_bytes()) is None
 
 
-_READABLE = "JPEG, PNG, BMP and GIF can be read"
+_READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,12 @@ def test_bad_content(content: bytes, expected: str) -> None:
     assert what_is_wrong(content) == expected
 
 
-@pytest.mark.parametrize("format", ["WEBP", "TIFF"])
-def test_pictures_of_other_kinds(tmp_path: pathlib.Path, format: str) -> None:
-    path = write_picture(tmp_path / "x.jpg", format=format)
-    kind = {"WEBP": "WebP"}.get(format, format)
-    assert what_is_wrong(path.read_bytes()) == f"looks like {kind}; {_READABLE}"
+def test_a_tiff(tmp_path: pathlib.Path) -> None:
+    path = write_picture(tmp_path / "x.jpg", format="TIFF")
+    assert what_is_wrong(path.read_bytes()) == f"looks like TIFF; {_READABLE}"
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
     mode = "P" if format == "GIF" else "RGB"
@@ -134,9 +132,10 @@ def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
     )
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
+    kind = {"WEBP": "WebP"}.get(format, format)
     assert (
         what_is_wrong(path.read_bytes())
-        == f"a broken, truncated or unsupported {format}"
+        == f"a broken, truncated or unsupported {kind}"
     )
 
 
