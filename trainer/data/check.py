@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from trainer.data.formats import what_is_wrong
+from trainer.data.formats import unfit_to_read, what_is_wrong
+from trainer.data.headers import orientation
 from trainer.data.samples import WHOLE_FILE, Samples, printable
 from trainer.errors import TrainerError
 from trainer.quiet import native_notes_hidden
@@ -27,11 +27,13 @@ class CheckedFile:
       size: of the file, in bytes; of the whole shard for a record.
       mtime_ns: when the file was last written.
       digest: BLAKE2b of the encoded image, 32 hexadecimal digits.
+      orientation: by its EXIF data, 1 to 8; 1 is upright.
     """
 
     size: int
     mtime_ns: int
     digest: str
+    orientation: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,8 +201,12 @@ def _look(
     """The digest of a picture, or what is wrong with it."""
     path = samples.paths[row]
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        return "not a regular file"
+    length = int(samples.lengths[row])
+    unfit = unfit_to_read(
+        found.st_mode, found.st_size if length == WHOLE_FILE else length
+    )
+    if unfit:
+        return unfit
     if earlier and (earlier.size, earlier.mtime_ns) == (
         found.st_size,
         found.st_mtime_ns,
@@ -213,6 +219,7 @@ def _look(
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         digest=hashlib.blake2b(encoded, digest_size=16).hexdigest(),
+        orientation=orientation(encoded),
     )
 
 
