@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer import devices
 from trainer.config import Config
+from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
 from trainer.fields import FIELDS, NUMERICS
@@ -197,6 +198,10 @@ def _remember(
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
+    if manifest.turned:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
     runs = {**stored.get("runs", {}), config.stage: record}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(

@@ -325,7 +325,7 @@ BAD: dict[str, Bad] = {
     ),
     # Sizes.
     **{
-        f"claims.{kind}": Bad(
+        f"claims_{kind}.jpg": Bad(
             put=claiming(whole, kind, _HUGE), reason=f"{name} that {_CLAIM}"
         )
         for kind, whole, name in (
@@ -336,7 +336,7 @@ BAD: dict[str, Bad] = {
             ("BMP", _BMP, "a BMP"),
         )
     },
-    "claims.WebP": Bad(
+    "claims_WebP.jpg": Bad(
         put=claiming(_WEBP, "WebP", (16_000, 16_000)),
         reason="a WebP that claims 16000 x 16000 pixels; at most 100",
     ),
@@ -368,14 +368,9 @@ BAD: dict[str, Bad] = {
 
 
 def put(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Makes one of the corpus in a folder; its path.
-
-    A name without a suffix that pictures have gets one.
-    """
+    """Makes one of the corpus in a folder; its path."""
     case = GOOD.get(name) or BAD[name]
     path = folder / name
-    if path.suffix in (".progressive", ".JPEG", ".WebP"):
-        path = folder / f"{name}.jpg"
     content = case.encoded if isinstance(case, Good) else case.put
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -384,12 +379,9 @@ def put(folder: pathlib.Path, name: str) -> pathlib.Path:
     return path
 
 
-def put_all(folder: pathlib.Path) -> dict[str, str]:
-    """Makes all of it in a folder, and a folder called a.jpg.
-
-    Returns:
-      Path -> name.
-    """
+def put_all(folder: pathlib.Path) -> None:
+    """Makes all of it in a folder, and in that an empty folder a.jpg."""
     folder.mkdir(parents=True)
     (folder / "a.jpg").mkdir()
-    return {str(put(folder, name)): name for name in (*GOOD, *BAD)}
+    for name in (*GOOD, *BAD):
+        put(folder, name)

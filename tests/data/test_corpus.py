@@ -125,12 +125,12 @@ def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
 
 
 _BOMBS = (
-    "claims.JPEG",
-    "claims.progressive",
-    "claims.PNG",
-    "claims.GIF",
-    "claims.BMP",
-    "claims.WebP",
+    "claims_JPEG.jpg",
+    "claims_progressive.jpg",
+    "claims_PNG.jpg",
+    "claims_GIF.jpg",
+    "claims_BMP.jpg",
+    "claims_WebP.jpg",
     "huge.png",
     "many_frames.gif",
     "many_scans.jpg",

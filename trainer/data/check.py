@@ -58,6 +58,22 @@ class BadImage:
         return f"{self.path}{where}: {self.reason}"
 
 
+class BadImagesError(TrainerError):
+    """Some pictures cannot be read, and the policy is to fail.
+
+    Attributes:
+      bad: all of them; the message names the first.
+    """
+
+    def __init__(self, bad: Sequence[BadImage]) -> None:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        super().__init__(
+            f"{bad[0]}{more}; mend or remove it, or"
+            " --on_bad_image=skip trains on the rest"
+        )
+        self.bad = tuple(bad)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CheckResult:
     """What a look at all samples of a split has shown.
@@ -157,16 +173,12 @@ def apply_policy(
       The readable samples of each split, by its name.
 
     Raises:
-      TrainerError: there are bad ones and the policy is to fail; or a class
-        has no readable picture in one of the splits.
+      BadImagesError: there are bad ones and the policy is to fail.
+      TrainerError: a class has no readable picture in one of the splits.
     """
     bad = [image for result in results for image in result.bad]
     if bad and on_bad_image == "fail":
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise TrainerError(
-            f"{bad[0]}{more}; mend or remove it, or"
-            " --on_bad_image=skip trains on the rest"
-        )
+        raise BadImagesError(bad)
     checked = {}
     for result in results:
         good = [row for row, file in enumerate(result.files) if file]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 import sys
 from collections import deque
@@ -16,7 +17,8 @@ import tensorflow as tf
 
 from trainer.data.decode import decode_image, resize
 from trainer.data.folder import SUFFIXES
-from trainer.data.formats import what_is_wrong
+from trainer.data.formats import unfit_to_read, what_is_wrong
+from trainer.data.headers import UPRIGHT, orientation
 from trainer.data.samples import printable
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
@@ -34,11 +36,27 @@ class Prediction(NamedTuple):
       probabilities: float32 (classes,), which add up to 1; None where the
         file cannot be read.
       error: why it cannot; empty where it can.
+      orientation: by its EXIF data, 1 to 8; 1 is upright.
     """
 
     path: str
     probabilities: np.ndarray | None
     error: str
+    orientation: int = UPRIGHT
+
+
+class _Read(NamedTuple):
+    """A file that was read.
+
+    Attributes:
+      image: float32 (px, px, 3) in 0..255; None where there is none.
+      error: why there is none.
+      orientation: see `Prediction`.
+    """
+
+    image: np.ndarray | None
+    error: str = ""
+    orientation: int = UPRIGHT
 
 
 def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
@@ -46,7 +64,8 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
 
     Args:
       inputs: a file; a folder, searched with all below it; a glob, in which
-        `**` stands for any depth; or `-`, a path a line on standard input.
+        `**` stands for any depth; or `-`, a path a line on standard input
+        (so a name with a line end in it cannot be given there).
       stdin: where that list is read.
 
     Returns:
@@ -57,6 +76,11 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
       UsageError: there is none.
     """
     if inputs == "-":
+        if isinstance(stdin, io.TextIOWrapper):
+            # A file's name need not be text; see `printable`.
+            stdin.reconfigure(
+                encoding=sys.getfilesystemencoding(), errors="surrogateescape"
+            )
         found = [line.rstrip("\n") for line in stdin if line.strip()]
     elif os.path.lexists(os.path.expanduser(inputs)):
         found = list(_below(os.path.expanduser(inputs)))
@@ -101,7 +125,7 @@ class Predictor:
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """One prediction a path, in order; a bad file does not end it."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending: deque[list[Future[np.ndarray | str]]] = deque()
+            pending: deque[list[Future[_Read]]] = deque()
             starts = range(0, len(paths), self._batch_size)
             for number, start in enumerate(starts):
                 chunk = paths[start : start + self._batch_size]
@@ -113,38 +137,45 @@ class Predictor:
             for start in starts[max(0, len(starts) - len(pending)) :]:
                 yield from self._batch(paths, start, pending.popleft())
 
-    def _read(self, path: str) -> np.ndarray | str:
-        """float32 (px, px, 3) in 0..255, or why there is none."""
+    def _read(self, path: str) -> _Read:
         try:
+            # Before it is opened: a pipe would wait for who writes to it.
+            found = os.stat(path)
+            unfit = unfit_to_read(found.st_mode, found.st_size)
+            if unfit:
+                return _Read(None, unfit)
             with open(path, "rb") as stream:
                 encoded = stream.read()
         except (OSError, ValueError) as error:  # A NUL byte is a ValueError.
-            return f"cannot be read ({getattr(error, 'strerror', error)})"
+            reason = getattr(error, "strerror", error)
+            return _Read(None, f"cannot be read ({reason})")
         wrong = what_is_wrong(encoded)
         if wrong is not None:
-            return wrong
-        return resize(decode_image(tf.constant(encoded)), self._image_px)
+            return _Read(None, wrong)
+        image = resize(decode_image(tf.constant(encoded)), self._image_px)
+        return _Read(image.numpy(), orientation=orientation(encoded))
 
     def _batch(
         self,
         paths: Sequence[str],
         start: int,
-        futures: Sequence[Future[np.ndarray | str]],
+        futures: Sequence[Future[_Read]],
     ) -> Iterator[Prediction]:
         read = [future.result() for future in futures]
-        good = [image for image in read if not isinstance(image, str)]
+        good = [file.image for file in read if file.image is not None]
         # One shape for all batches, so that one graph serves them.
         side = self._image_px
         images = np.zeros((self._batch_size, side, side, 3), np.float32)
         if good:
             images[: len(good)] = good
             probabilities = iter(self._forward(tf.constant(images)).numpy())
-        for offset, image in enumerate(read):
-            path = paths[start + offset]
-            if isinstance(image, str):
-                yield Prediction(path, None, image)
-            else:
-                yield Prediction(path, next(probabilities), "")
+        for offset, file in enumerate(read):
+            yield Prediction(
+                paths[start + offset],
+                None if file.image is None else next(probabilities),
+                file.error,
+                file.orientation,
+            )
 
 
 def csv_header(top_k: int) -> list[str]:
