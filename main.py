@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 import flags
 from trainer import interrupt
 from trainer.config import Config
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, one_line
 from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.quiet import native_notes_hidden
 
@@ -16,6 +17,9 @@ from trainer.quiet import native_notes_hidden
 def main(argv: list[str]) -> None:
     """Dispatches on --stage, and ends the process as the outcome asks for."""
     del argv  # The parser has refused what is not a flag.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal may lack letters that the names of classes have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         config, given = flags.config_from_flags()
         with interrupt.watched():
@@ -23,7 +27,7 @@ def main(argv: list[str]) -> None:
     except TrainerError as error:
         if flags.wants_traceback():
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_status)
     except BrokenPipeError:
         # Who reads the output has seen enough; say nothing more to it.
@@ -33,7 +37,8 @@ def main(argv: list[str]) -> None:
         if flags.wants_traceback():
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        line = one_line(f"{where}{error.strerror or error}")
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(TrainerError.exit_status)
     except interrupt.Stopped as stopped:
         print(f"stopped by {stopped}{_remedy(config)}", file=sys.stderr)

@@ -42,6 +42,7 @@ BASE: Mapping[str, Any] = {
 FINETUNE = {"stage": "finetune"}
 TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
 PHOTOS = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
+READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
 MEND = "mend or remove it, or --on_bad_image=skip trains on the rest"
 RULES = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 PERCENT = "must be a number above 0 and up to 100"
@@ -172,8 +173,8 @@ CASES = (
             ("corrupt", "a broken, truncated or unsupported JPEG"),
             ("truncated", "a broken, truncated or unsupported JPEG"),
             ("zero", "an empty file"),
-            ("html", "looks like HTML; JPEG, PNG, BMP and GIF can be read"),
-            ("webp", "looks like WebP; JPEG, PNG, BMP and GIF can be read"),
+            ("html", f"looks like HTML; {READABLE}"),
+            ("tiff", f"looks like TIFF; {READABLE}"),
         )
     ),
     *(
@@ -413,7 +414,7 @@ def _make_folders(folder: pathlib.Path) -> None:
         path.write_bytes(b"")
     differ = folder / "differ/test"
     (differ / "sushi").rename(differ / "suhsi")
-    for name in ("corrupt", "truncated", "zero", "html", "webp"):
+    for name in ("corrupt", "truncated", "zero", "html", "tiff"):
         shutil.copytree(good, folder / name)
         _spoil(folder / name / "test/sushi/001.jpg", name)
 
@@ -421,8 +422,8 @@ def _make_folders(folder: pathlib.Path) -> None:
 def _spoil(path: pathlib.Path, how: str) -> None:
     content = path.read_bytes()
     half = len(content) // 2
-    if how == "webp":
-        Image.open(path).save(path, "WEBP")
+    if how == "tiff":
+        Image.open(path).save(path, "TIFF")
         return
     path.write_bytes(
         {
@@ -488,7 +489,7 @@ def test_bad_images_are_skipped_and_named(root, tmp_path):
         "train/sushi/001.jpg": "truncated",
         "train/apple pie/002.jpg": "zero",
         "test/apple pie/000.jpg": "html",
-        "test/sushi/002.jpg": "webp",
+        "test/sushi/002.jpg": "tiff",
     }
     for name, how in spoilt.items():
         _spoil(photos / name, how)

@@ -40,6 +40,7 @@ def make(**values):
         ("seed", 2**31, "--seed=2147483648: must be a whole number from 0"),
         ("data_pct", 100.00001, "--data_pct=100.00001: must be a number"),
         ("workdir", "", "--workdir='': an empty path; give a folder, or"),
+        ("workdir", "x\udcff", r"--workdir='x\udcff': not UTF-8; rename it"),
         ("init_from", "", "--init_from='': an empty path; give a folder"),
         (
             "workdir",

@@ -1,6 +1,7 @@
 """Whole files or none, and metrics cut where a checkpoint was written."""
 
 import json
+import os
 
 import pytest
 
@@ -18,6 +19,17 @@ def test_json_files_are_replaced_in_one_move(tmp_path):
     assert [p.name for p in (tmp_path / "a b" / "пицца").iterdir()] == [
         "x.json"
     ]
+
+
+def test_a_path_that_is_no_text_comes_back(tmp_path, capsys):
+    workdir = Workdir(str(tmp_path))
+    values = {"dataset": os.fsdecode(b"/photos/\xff\n")}
+    workdir.write_json("x.json", values)
+    assert workdir.read_json("x.json") == values
+    workdir.warn(f"{values['dataset']} is odd")
+    assert capsys.readouterr().out == ("warning: /photos/\\udcff\\n is odd\n")
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == "/photos/\udcff\n is odd"
 
 
 def test_a_broken_json_file_is_named(tmp_path):

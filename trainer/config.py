@@ -67,6 +67,10 @@ class Config(Fields):
                 "--inputs='': --stage=predict needs pictures; give a file, a"
                 " folder, a glob in quotes, or - for a list on standard input"
             )
+        for name in FIELDS.keys() - {"dataset", "inputs"}:
+            value = getattr(self, name)
+            if isinstance(value, str) and not value.isascii():
+                _check_utf8(name, value)
         for name in ("tfds_data_dir", "workdir", "init_from"):
             if getattr(self, name) == "":
                 raise UsageError(
@@ -199,6 +203,16 @@ class StageSpec:
     epochs: int
     learning_rate: float
     unfreeze: str
+
+
+def _check_utf8(name: str, value: str) -> None:
+    """TensorFlow takes no other paths; of photos only Python reads names."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"--{name}={value!r}: not UTF-8; rename it, or give another"
+        ) from None
 
 
 def check_given(stage: str, given: frozenset[str]) -> None:

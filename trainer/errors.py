@@ -1,4 +1,4 @@
-"""The two errors a person can cause, and the exit status of each."""
+"""The two errors a person can cause, the exit status of each, their line."""
 
 
 class TrainerError(Exception):
@@ -15,3 +15,17 @@ class UsageError(TrainerError):
     """Wrong from the flags alone, or a path they name is missing: exit 2."""
 
     exit_status = 2
+
+
+def one_line(text: str) -> str:
+    """The text with all that is no visible character escaped.
+
+    A file's name may hold line ends, bytes that are no text, and what moves a
+    terminal's cursor.
+    """
+    return "".join(
+        char
+        if char.isprintable()
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from trainer import devices
 from trainer.config import Config
+from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, one_line
 from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
@@ -78,7 +79,22 @@ def prepare(config: Config) -> Request:
 def read_manifest(
     config: Config, earlier: dict[str, Any] | None = None
 ) -> Manifest:
-    """Finds, checks and splits the data of a resolved run."""
+    """Finds, checks and splits the data of a resolved run.
+
+    Raises:
+      UsageError, TrainerError: see `build_manifest`. Where several pictures
+        cannot be read, each is printed first: the message names one.
+    """
+    try:
+        return _build_manifest(config, earlier)
+    except BadImagesError as error:
+        if len(error.bad) > 1:
+            for bad in error.bad:
+                print(f"cannot be used: {one_line(str(bad))}")
+        raise
+
+
+def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
     return build_manifest(
         dataset=config.dataset,
         tfds_data_dir=config.tfds_data_dir,

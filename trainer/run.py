@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer import devices
 from trainer.config import Config
+from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.drift import (
     backbone_facts,
@@ -251,6 +252,10 @@ def _remember(
         workdir.warn(f"left out {bad.path}: {bad.reason}")
     # The backbone may have been made only now.
     record = {**record, **backbone_facts(workdir)}
+    if manifest.turned:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
     runs = {**stored.get("runs", {}), config.stage: record}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(

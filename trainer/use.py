@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from tqdm import tqdm
@@ -13,12 +13,19 @@ from tqdm import tqdm
 from trainer import devices
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
-from trainer.errors import TrainerError
+from trainer.data.headers import UPRIGHT, orientation_warning
+from trainer.data.samples import printable
+from trainer.errors import TrainerError, one_line
 from trainer.prepare import read_manifest
 from trainer.quiet import native_notes_hidden
 from trainer.results.evaluate import Evaluator
 from trainer.results.export import write_export
-from trainer.results.predict import Predictor, find_inputs, write_csv
+from trainer.results.predict import (
+    Prediction,
+    Predictor,
+    find_inputs,
+    write_csv,
+)
 from trainer.results.report import per_class_lines
 from trainer.trained import open_fast_paths, open_trained
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
@@ -52,6 +59,10 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
             " of those tested on may have been trained on"
         )
     split, inputs = open_fast_paths(trained, images=len(manifest.final))
+    if manifest.turned and not same:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
     evaluator = Evaluator(
         trained.strategy,
         trained.classifier,
@@ -113,12 +124,13 @@ def predict(config: Config, given: frozenset[str]) -> None:
         split=split,
         trunk=inputs.trunk,
     )
+    turned: list[str] = []
     with contextlib.ExitStack() as stack:
         # The bar keeps the terminal while the decoders' notes are held back.
         terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
         stack.enter_context(native_notes_hidden())
         rows = tqdm(
-            predictor.predict(paths),
+            _noting_turned(predictor.predict(paths), turned),
             total=len(paths),
             unit="img",
             file=terminal,
@@ -133,6 +145,20 @@ def predict(config: Config, given: frozenset[str]) -> None:
         + (f"; written to {config.output}" if config.output else ""),
         file=sys.stderr,
     )
+    if turned:
+        warning = orientation_warning(len(turned), printable(turned[0]))
+        # Not on standard output, which may be the CSV.
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+
+
+def _noting_turned(
+    predictions: Iterable[Prediction], turned: list[str]
+) -> Iterator[Prediction]:
+    """The predictions; the paths of those that are not upright are added."""
+    for prediction in predictions:
+        if prediction.orientation != UPRIGHT:
+            turned.append(prediction.path)
+        yield prediction
 
 
 @contextlib.contextmanager

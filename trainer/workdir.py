@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainer.errors import TrainerError, UsageError
+from trainer.errors import TrainerError, UsageError, one_line
 from trainer.holder import unwritable
 
 CONFIG = "config.json"
@@ -126,7 +126,10 @@ class Workdir:
         path = self.file(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         partial = f"{path}.partial"
-        with open(partial, "w", encoding="utf-8") as stream:
+        # Of bytes in a path that are no text this makes JSON's own escapes.
+        with open(
+            partial, "w", encoding="utf-8", errors="backslashreplace"
+        ) as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -140,12 +143,17 @@ class Workdir:
     def event(self, event: str, **values: Any) -> None:
         """Appends to events.jsonl, with the wall time."""
         line = {"event": event, "time": round(time.time(), 3), **values}
-        with open(self.file(EVENTS), "a", encoding="utf-8") as stream:
+        with open(
+            self.file(EVENTS),
+            "a",
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def warn(self, text: str) -> None:
         """Says it, and keeps it in events.jsonl if that can be written to."""
-        print(f"warning: {text}", flush=True)
+        print(f"warning: {one_line(text)}", flush=True)
         with contextlib.suppress(OSError):
             self.event("warning", text=text)
 

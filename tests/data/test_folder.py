@@ -72,9 +72,10 @@ def test_suffixes_nesting_and_what_is_passed_over(
         "x.png",
         "x.BMP",
         "x.gif",
+        "x.webp",
         "deep/er/x.jpg",
         # Passed over:
-        "x.webp",
+        "x.tiff",
         "notes.txt",
         ".hidden.jpg",
         "._x.jpg",
@@ -97,6 +98,7 @@ def test_suffixes_nesting_and_what_is_passed_over(
         "a/x.Jpeg",
         "a/x.gif",
         "a/x.png",
+        "a/x.webp",
         "b/000.jpg",
     )
 

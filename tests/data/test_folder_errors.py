@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 def _empty_class(root: pathlib.Path) -> None:
     make_folder(root)
     (root / "test" / "pie").mkdir()
-    (root / "test" / "pie" / "x.webp").touch()
+    (root / "test" / "pie" / "x.tiff").touch()
     write_picture(root / "train" / "pie" / "x.jpg")
 
 
@@ -72,7 +72,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         pytest.param(
             _empty_class,
             "--dataset='photos': class 'pie' in test/ has no picture (.jpg,"
-            " .jpeg, .png, .bmp, .gif); add some or remove the class",
+            " .jpeg, .png, .bmp, .gif, .webp); add some or remove the class",
             id="class_without_pictures",
         ),
         pytest.param(

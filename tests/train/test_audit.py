@@ -6,6 +6,7 @@ import pytest
 
 from trainer.model.freeze import FreezePlan
 from trainer.train.audit import audit, digests
+from trainer.train.steps import NO_PATH
 
 PLAN = FreezePlan(
     unfreeze="last:1",
@@ -48,17 +49,47 @@ SEEN = dict.fromkeys(PLAN.trainable, 0.5)
             True,
             True,
             (),
-            ("conv/bias: never had a gradient",),
+            ("conv/bias: its gradient was 0 in every step",),
             id="one variable without gradient",
         ),
         pytest.param(
             ("head/kernel",),
             SEEN | {"conv/bias": 0.0, "conv/kernel": 0.0},
             True,
-            False,
-            ("conv: trainable, and never had a gradient",),
+            True,
             (),
-            id="a whole layer without gradient",
+            (
+                "conv/kernel: its gradient was 0 in every step",
+                "conv/bias: its gradient was 0 in every step",
+            ),
+            id="a whole layer behind a dead ReLU",
+        ),
+        pytest.param(
+            ("conv/kernel", "head/kernel"),
+            SEEN | {"conv/bias": NO_PATH},
+            True,
+            True,
+            (),
+            ("conv/bias: never had a gradient",),
+            id="one variable apart",
+        ),
+        pytest.param(
+            ("head/kernel",),
+            SEEN | {"conv/bias": NO_PATH, "conv/kernel": NO_PATH},
+            True,
+            False,
+            ("conv: trainable, and the loss does not depend on it",),
+            (),
+            id="a whole layer apart",
+        ),
+        pytest.param(
+            (),
+            dict.fromkeys(SEEN, 0.0),
+            True,
+            False,
+            ("every gradient was 0, so nothing was trained",),
+            tuple(f"{k}: its gradient was 0 in every step" for k in SEEN),
+            id="no gradient at all",
         ),
         # The values are 1, whose float32 spacing is 1.2e-7. Adam moves by
         # about 1e-3 * g / (g + 1e-7): 1e-10 makes that 1e-6, 1e-11 1e-7.

@@ -24,6 +24,7 @@ from trainer.data.augment import affine, draw_parameters, warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.train.steps import (
+    NO_PATH,
     make_evaluation_function,
     make_evaluation_step,
     make_train_function,
@@ -31,6 +32,7 @@ from trainer.train.steps import (
 )
 
 CLASSES = 3
+LOGITS = "logits_and_updates"
 
 
 def matrices_of(count: int) -> np.ndarray:
@@ -279,6 +281,46 @@ def test_clipping_by_hand(replicas, clip, scale):
     np.testing.assert_allclose(call.sums["loss"], [2 * np.log(2)], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "xla"), [(1, False), (2, False), (2, True)]
+)
+def test_no_path_to_the_loss_is_not_a_gradient_of_zero(
+    replicas, xla, monkeypatch
+):
+    """An output times 0, and one that is never read."""
+    call = keras.layers.BatchNormalization.call
+
+    def stopped(layer, inputs, training=None, mask=None):
+        outputs = call(layer, inputs, training=training, mask=mask)
+        # Of top_norm only beta is left.
+        return outputs * 0 + layer.beta if layer.name == "top_norm" else outputs
+
+    monkeypatch.setattr(keras.layers.BatchNormalization, "call", stopped)
+    zero = Trainer(replicas=replicas, xla=xla, unfreeze="last:2")
+    (call_of_zero,) = zero.train([tiny_batch(4, 4)])
+    found = dict(
+        zip(zero.plan.trainable, call_of_zero.gradient_max, strict=True)
+    )
+    assert found["top_conv/kernel"] == found["top_norm/gamma"] == 0
+    assert found["top_norm/beta"] > 0
+
+    def cut(layer, inputs, training=None, mask=None):
+        return tf.zeros_like(inputs) + layer.beta
+
+    monkeypatch.setattr(keras.layers.BatchNormalization, "call", cut)
+    apart = Trainer(replicas=replicas, xla=xla, unfreeze="last:2")
+    before = values_of(apart.classifier)
+    (call_of_cut,) = apart.train([tiny_batch(4, 4)])
+    found = dict(
+        zip(apart.plan.trainable, call_of_cut.gradient_max, strict=True)
+    )
+    assert found["top_conv/kernel"] == found["top_norm/gamma"] == NO_PATH
+    assert found["top_norm/beta"] > 0
+    after = values_of(apart.classifier)
+    for key, largest in found.items():
+        assert np.any(after[key] != before[key]) == (largest > 0), key
+
+
 @pytest.mark.parametrize("unfreeze", ["none", "last:1", "regex:.*norm", "all"])
 def test_frozen_variables_stay_and_the_others_move(unfreeze):
     trainer = Trainer(unfreeze=unfreeze, optimizer=adam)
@@ -354,7 +396,7 @@ def test_only_the_first_call_traces(monkeypatch, replicas):
     trainer = Trainer(replicas=replicas, optimizer=adam)
     batches = [tiny_batch(n, 4, seed=n) for n in (4, 4, 4, 4, 4, 3)]
     iterator = feed(trainer.strategy, batches)
-    with counted_calls(monkeypatch, Classifier, "logits") as calls:
+    with counted_calls(monkeypatch, Classifier, LOGITS) as calls:
         trainer.function(iterator, 1)
         traced = calls[0]
         assert traced >= 1

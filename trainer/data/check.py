@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from trainer.data.formats import what_is_wrong
+from trainer.data.formats import unfit_to_read, what_is_wrong
+from trainer.data.headers import orientation
 from trainer.data.samples import WHOLE_FILE, Samples, printable
 from trainer.errors import TrainerError
 from trainer.quiet import native_notes_hidden
@@ -27,11 +27,13 @@ class CheckedFile:
       size: of the file, in bytes; of the whole shard for a record.
       mtime_ns: when the file was last written.
       digest: BLAKE2b of the encoded image, 32 hexadecimal digits.
+      orientation: by its EXIF data, 1 to 8; 1 is upright.
     """
 
     size: int
     mtime_ns: int
     digest: str
+    orientation: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,22 @@ class BadImage:
         # A shard's path does not say which of its records is meant.
         where = "" if self.path.endswith(self.id) else f" ({self.id})"
         return f"{self.path}{where}: {self.reason}"
+
+
+class BadImagesError(TrainerError):
+    """Some pictures cannot be read, and the policy is to fail.
+
+    Attributes:
+      bad: all of them; the message names the first.
+    """
+
+    def __init__(self, bad: Sequence[BadImage]) -> None:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        super().__init__(
+            f"{bad[0]}{more}; mend or remove it, or"
+            " --on_bad_image=skip trains on the rest"
+        )
+        self.bad = tuple(bad)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,16 +173,12 @@ def apply_policy(
       The readable samples of each split, by its name.
 
     Raises:
-      TrainerError: there are bad ones and the policy is to fail; or a class
-        has no readable picture in one of the splits.
+      BadImagesError: there are bad ones and the policy is to fail.
+      TrainerError: a class has no readable picture in one of the splits.
     """
     bad = [image for result in results for image in result.bad]
     if bad and on_bad_image == "fail":
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise TrainerError(
-            f"{bad[0]}{more}; mend or remove it, or"
-            " --on_bad_image=skip trains on the rest"
-        )
+        raise BadImagesError(bad)
     checked = {}
     for result in results:
         good = [row for row, file in enumerate(result.files) if file]
@@ -199,8 +213,12 @@ def _look(
     """The digest of a picture, or what is wrong with it."""
     path = samples.paths[row]
     found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        return "not a regular file"
+    length = int(samples.lengths[row])
+    unfit = unfit_to_read(
+        found.st_mode, found.st_size if length == WHOLE_FILE else length
+    )
+    if unfit:
+        return unfit
     if earlier and (earlier.size, earlier.mtime_ns) == (
         found.st_size,
         found.st_mtime_ns,
@@ -213,6 +231,7 @@ def _look(
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         digest=hashlib.blake2b(encoded, digest_size=16).hexdigest(),
+        orientation=orientation(encoded),
     )
 
 

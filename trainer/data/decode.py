@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from trainer.data.headers import WEBP_ANIMATED
+
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
 # 4 of checksum behind it.
 _RECORD_HEADER_BYTES = 12
@@ -12,13 +14,14 @@ _BMP_PALETTE_ENTRIES = 256
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP or GIF, told apart by content.
+    """Decodes a JPEG, PNG, BMP, GIF or WebP, told apart by content.
 
     Grey is repeated over the channels, alpha is dropped, CMYK is converted,
-    16 bits a channel lose the lower 8, an animation gives its first frame.
+    16 bits a channel lose the lower 8, an animated GIF gives its first frame.
+    The EXIF orientation is not applied.
     The pixels are those of `tf.io.decode_image`, which is what
     `keras.utils.image_dataset_from_directory` calls, except that the palette
-    of a BMP is honoured.
+    of a BMP is honoured, and that a WebP may have alpha.
 
     Args:
       encoded: string scalar, the whole file.
@@ -27,16 +30,61 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
       uint8 (h, w, 3), RGB.
 
     Raises:
-      tf.errors.InvalidArgumentError: not such an image, or a broken one.
+      tf.errors.InvalidArgumentError: not such an image, or a broken one; or
+        an animated WebP.
     """
+    start = tf.strings.substr(encoded, 0, 4)
     image = tf.cond(
-        tf.strings.substr(encoded, 0, 2) == b"BM",
+        tf.strings.substr(start, 0, 2) == b"BM",
         lambda: _decode_bmp(encoded),
-        lambda: tf.io.decode_image(
-            encoded, channels=3, expand_animations=False
+        lambda: tf.cond(
+            start == b"RIFF",
+            lambda: _decode_webp(encoded),
+            lambda: tf.io.decode_image(
+                _none_if(~_has_magic(start), encoded),
+                channels=3,
+                expand_animations=False,
+            ),
         ),
     )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _has_magic(start: tf.Tensor) -> tf.Tensor:
+    """Whether four bytes begin a JPEG, PNG or GIF.
+
+    TensorFlow may decode further kinds, JPEG XL in 2.21, which nothing here
+    has looked at.
+    """
+    jpeg = tf.strings.substr(start, 0, 3) == b"\xff\xd8\xff"
+    return jpeg | (start == b"\x89PNG") | (start == b"GIF8")
+
+
+def _none_if(refused: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
+    """Nothing, at which every decoder fails, where `refused` holds."""
+    return tf.where(refused, b"", encoded)
+
+
+def _part(
+    encoded: tf.Tensor, start: tf.Tensor | int, length: tf.Tensor | int
+) -> tf.Tensor:
+    """So many bytes from `start` on, or what there is of them.
+
+    `substr` itself fails where there is nothing, with all of the string in
+    its message: that is no text, and Python raises UnicodeDecodeError.
+    """
+    start = tf.clip_by_value(start, 0, tf.strings.length(encoded))
+    return tf.strings.substr(encoded, start, length)
+
+
+def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+    # An animation without alpha corrupts the heap in TensorFlow 2.21, and so
+    # ends the process. A flag announces one; see `headers.webp_is_animated`.
+    flags = tf.io.decode_raw(_part(encoded, 20, 1), tf.uint8)
+    animated = tf.reduce_any(tf.bitwise.bitwise_and(flags, WEBP_ANIMATED) > 0)
+    refused = animated & (_part(encoded, 12, 4) == b"VP8X")
+    frames = tf.io.decode_webp(_none_if(refused, encoded), channels=0)
+    return frames[0, ..., :3]
 
 
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
@@ -58,14 +106,12 @@ def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
     begin, and the second header, which begins with its own length, follows.
     Between that header and the pixels stand entries of 4 bytes: B, G, R, 0.
     """
-    fields = tf.io.decode_raw(tf.strings.substr(encoded, 10, 8), tf.int32)
+    fields = tf.io.decode_raw(_part(encoded, 10, 8), tf.int32)
     start = 14 + fields[1]
     entries = tf.clip_by_value(
         (fields[0] - start) // 4, 0, _BMP_PALETTE_ENTRIES
     )
-    raw = tf.io.decode_raw(
-        tf.strings.substr(encoded, start, 4 * entries), tf.uint8
-    )
+    raw = tf.io.decode_raw(_part(encoded, start, 4 * entries), tf.uint8)
     palette = tf.reshape(raw, (entries, 4))[:, 2::-1]
     # Indices without an entry are grey levels, so a file without a palette is
     # a grey picture.

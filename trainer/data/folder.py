@@ -13,7 +13,7 @@ from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _VALIDATION_NAMES = ("val", "valid", "validation")
 _SPLIT_NAMES = ("train", "test", *_VALIDATION_NAMES)
 

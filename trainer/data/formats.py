@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import codecs
-import struct
+import stat
 
 import tensorflow as tf
 
 from trainer.data.decode import decode_image
+from trainer.data.headers import (
+    declared_size,
+    gif_frame_pixels,
+    webp_is_animated,
+)
 
+# Decoded that is 300 MB, of which each thread that decodes may hold one. The
+# largest photos that cameras write are of 100 megapixels, and TensorFlow's
+# decoder of JPEG ends at 179.
 _MAX_PIXELS = 100_000_000
-_LEGAL = "JPEG, PNG, BMP and GIF can be read"
+# Of all frames of a GIF, which takes one byte a pixel for them.
+_MAX_GIF_PIXELS = 3 * _MAX_PIXELS
+# A BMP of the largest size has as many; compressed pictures have fewer.
+_MAX_BYTES = 4 * _MAX_PIXELS
+# Each scan of a progressive JPEG goes over all of the picture. Encoders write
+# about ten.
+_MAX_JPEG_SCANS = 200
+_LEGAL = "JPEG, PNG, BMP, GIF and WebP can be read"
 _KINDS = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG", "PNG"),
@@ -18,6 +33,8 @@ _KINDS = (
     (b"BM", "BMP"),
 )
 _OTHER_KINDS = (
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"%PDF", "PDF"),
@@ -30,23 +47,38 @@ _OTHER_KINDS = (
     (b"<html", "HTML"),
     (b"<?xml", "XML"),
 )
-# How width and height are written, and where.
-_SIZES = {"PNG": (">II", 16), "GIF": ("<HH", 6), "BMP": ("<ii", 18)}
+
+
+def unfit_to_read(mode: int, size: int) -> str | None:
+    """Why a file is not to be read at all; None if it may be.
+
+    Pipes and devices may never end.
+
+    Args:
+      mode: of the file, as `os.stat` gives it.
+      size: bytes of the encoded picture.
+    """
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    if size > _MAX_BYTES:
+        return (
+            f"has {size // 1_000_000} MB; at most"
+            f" {_MAX_BYTES // 1_000_000} MB are read"
+        )
+    return None
 
 
 def what_is_wrong(encoded: bytes) -> str | None:
     """None if the picture can be decoded."""
     if not encoded:
         return "an empty file"
-    kind = next((k for magic, k in _KINDS if encoded.startswith(magic)), None)
+    kind = _kind(encoded)
     if kind is None:
         return f"looks like {_other_kind(encoded)}; {_LEGAL}"
-    width, height = _declared_size(encoded, kind)
-    if width * height > _MAX_PIXELS:
-        return (
-            f"a {kind} that claims {width} x {height} pixels; at most"
-            f" {_MAX_PIXELS // 1_000_000} megapixels are read"
-        )
+    # Before the decoder makes room for it.
+    excess = _excess(encoded, kind)
+    if excess:
+        return excess
     try:
         if kind == "JPEG":
             # All of the file is read, and few pixels are made of it.
@@ -58,23 +90,39 @@ def what_is_wrong(encoded: bytes) -> str | None:
     return None
 
 
-def _declared_size(encoded: bytes, kind: str) -> tuple[int, int]:
-    """Width and height by the header.
+def _kind(encoded: bytes) -> str | None:
+    """JPEG, PNG, GIF, BMP, WebP, or None."""
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "WebP"
+    return next((k for magic, k in _KINDS if encoded.startswith(magic)), None)
 
-    (0, 0) where it is cut short, and for JPEG, whose has no fixed place.
-    """
-    layout, place = _SIZES.get(kind, ("<HH", len(encoded)))
-    if place + struct.calcsize(layout) > len(encoded):
-        return 0, 0
-    width, height = struct.unpack_from(layout, encoded, place)
-    # A BMP's height is negative where its rows go from top to bottom.
-    return abs(width), abs(height)
+
+def _excess(encoded: bytes, kind: str) -> str | None:
+    """What of a picture would take too much memory or time."""
+    width, height = declared_size(encoded, kind)
+    if width * height > _MAX_PIXELS:
+        return (
+            f"a {kind} that claims {width} x {height} pixels; at most"
+            f" {_MAX_PIXELS // 1_000_000} megapixels are read"
+        )
+    if kind == "GIF":
+        frames, pixels = gif_frame_pixels(encoded)
+        if pixels > _MAX_GIF_PIXELS:
+            return (
+                f"a GIF of {pixels // 1_000_000} megapixels in {frames}"
+                f" frames; at most {_MAX_GIF_PIXELS // 1_000_000} are read"
+            )
+    if kind == "WebP" and webp_is_animated(encoded):
+        return "an animated WebP; save one frame of it as a picture"
+    # Elsewhere in the file these two bytes mean a thumbnail, or nothing.
+    scans = encoded.count(b"\xff\xda") if kind == "JPEG" else 0
+    if scans > _MAX_JPEG_SCANS:
+        return f"a JPEG of {scans} scans; at most {_MAX_JPEG_SCANS} are read"
+    return None
 
 
 def _other_kind(encoded: bytes) -> str:
     """What a file that is none of ours seems to be."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "WebP"
     if encoded[4:8] == b"ftyp":
         return "HEIC, AVIF or a video"
     start = encoded[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -15,7 +15,8 @@ from trainer.data.check import (
     apply_policy,
     check_images,
 )
-from trainer.data.samples import Samples
+from trainer.data.headers import UPRIGHT
+from trainer.data.samples import Samples, printable
 from trainer.data.sources import Source, open_source
 from trainer.data.subsets import (
     nested_subset,
@@ -62,6 +63,16 @@ class Manifest:
     train_total: int
     splits: Mapping[str, CheckedSplit]
 
+    @property
+    def turned(self) -> tuple[str, ...]:
+        """Paths of readable samples whose EXIF orientation is not upright."""
+        return tuple(
+            printable(path)
+            for part in self.splits.values()
+            for path, file in zip(part.samples.paths, part.files, strict=True)
+            if file.orientation != UPRIGHT
+        )
+
     def to_json(self) -> dict[str, Any]:
         """What manifest.json holds, and `build_manifest` takes as earlier."""
         return {
@@ -75,6 +86,7 @@ class Manifest:
             "train_ids": list(self.train.ids),
             "validation_ids": list(self.validation.ids),
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
+            "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
             "splits": {
                 split: {
@@ -83,6 +95,7 @@ class Manifest:
                     "digests": [file.digest for file in part.files],
                     "sizes": [file.size for file in part.files],
                     "mtimes_ns": [file.mtime_ns for file in part.files],
+                    "orientations": [file.orientation for file in part.files],
                 }
                 for split, part in self.splits.items()
             },
@@ -188,13 +201,17 @@ def _known(
         return {
             split: {
                 sample_id: CheckedFile(
-                    size=int(size), mtime_ns=int(mtime), digest=str(digest)
+                    size=int(size),
+                    mtime_ns=int(mtime),
+                    digest=str(digest),
+                    orientation=int(orientation),
                 )
-                for sample_id, size, mtime, digest in zip(
+                for sample_id, size, mtime, digest, orientation in zip(
                     part["ids"],
                     part["sizes"],
                     part["mtimes_ns"],
                     part["digests"],
+                    part["orientations"],
                     strict=True,
                 )
             }

@@ -22,9 +22,11 @@ def printable(path: str) -> str:
     """The path as text that can be encoded; bytes that are none are escaped.
 
     A file's name need not be text: Python stands surrogates in for the bytes
-    that are not, and those can be neither printed nor hashed.
+    that are not, and those can be neither printed nor hashed. NUL, which no
+    file's name holds and a list of names may, is escaped too.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text.replace("\0", "\\x00")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -54,7 +54,9 @@ class Classifier:
         Returns:
           float32 (batch, classes).
         """
-        return self._call(variables, values, images, training=False)[0]
+        return self.logits_and_updates(
+            variables, values, images, training=False
+        )[0]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """The softmax of `logits` with the variables as they stand.
@@ -74,53 +76,43 @@ class Classifier:
         variables: Sequence[keras.Variable],
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
+        *,
+        training: bool,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The forward pass with every layer in training mode.
-
-        BatchNorm normalises with the statistics of the batch; dropout and
-        stochastic depth are on. For training from scratch only: no stage of
-        a run calls it.
+        """The forward pass, and what it does to variables.
 
         Args:
           variables: as `logits` takes them.
           values: likewise.
           images: likewise.
+          training: whether every layer runs in training mode: BatchNorm
+            normalises with the statistics of the batch; dropout and
+            stochastic depth are on. For training from scratch only: no stage
+            of a run asks for it.
 
         Returns:
           What `logits` returns, and the new value of each variable that the
-          pass itself updates (moving statistics, seeds), by key.
+          pass itself updates (moving statistics, seeds), by key. In inference
+          mode there is none, unless a layer does not heed the mode.
         """
-        logits, scope = self._call(variables, values, images, training=True)
-        updates = {
-            key: scope.get_current_value(variable)
-            for key, variable in self.variables.items()
-            if not variable.trainable
-        }
-        given = {
-            id(variable): value
-            for variable, value in zip(variables, values, strict=True)
-        }
-        return logits, {
-            key: value
-            for key, value in updates.items()
-            if value is not given[id(self.variables[key])]
-        }
-
-    def _call(
-        self,
-        variables: Sequence[keras.Variable],
-        values: Sequence[tf.Tensor],
-        images: tf.Tensor,
-        *,
-        training: bool,
-    ) -> tuple[tf.Tensor, keras.StatelessScope]:
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
         # Keras reads the given values in this scope, and no variable: what
         # XLA compiles may not touch the variables of a mirrored model.
         with keras.StatelessScope(state_mapping=mapping) as scope:
+            before = self._values_in(scope)
             # Keras overrides the False recorded in the model by `training`.
-            return self.model(inputs, training=training), scope
+            logits = self.model(inputs, training=training)
+        after = self._values_in(scope)
+        return logits, {
+            key: after[key] for key in after if after[key] is not before[key]
+        }
+
+    def _values_in(self, scope: keras.StatelessScope) -> dict[str, tf.Tensor]:
+        return {
+            key: scope.get_current_value(variable)
+            for key, variable in self.variables.items()
+        }
 
 
 def make_classifier(

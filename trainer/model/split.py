@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -91,6 +91,15 @@ class Split:
         values: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
     ) -> tf.Tensor:
+        """The first of what `logits_and_updates` returns."""
+        return self.logits_and_updates(variables, values, inputs)[0]
+
+    def logits_and_updates(
+        self,
+        variables: Sequence[keras.Variable],
+        values: Sequence[tf.Tensor],
+        inputs: Sequence[tf.Tensor],
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The tail as a pure function of the variables' values.
 
         Args:
@@ -101,14 +110,32 @@ class Split:
             alone, float32 (batch, px, px, 3) in 0..255.
 
         Returns:
-          float32 (batch, classes).
+          float32 (batch, classes), and the new value of each variable that the
+          pass itself changes, by key: none, unless a layer does not heed
+          inference mode.
         """
         given = {id(v): t for v, t in zip(variables, values, strict=True)}
         mapping = self._mapping(self._tail, _reader(given))
         if not self.cut:
             inputs = [preprocess(inputs[0], self.classifier.pixels)]
-        with keras.StatelessScope(state_mapping=mapping):
-            return self._tail(list(inputs), training=False)
+        copies = dict(self._keys(self._tail))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            before = {k: scope.get_current_value(v) for k, v in copies.items()}
+            logits = self._tail(list(inputs), training=False)
+        after = {k: scope.get_current_value(v) for k, v in copies.items()}
+        return logits, {k: v for k, v in after.items() if v is not before[k]}
+
+    def _keys(self, part: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
+        """The copies of variables, by the key of what they are copies of."""
+        keys = {id(v): key for key, v in self.classifier.variables.items()}
+        for layer in part.layers:
+            original, copy = self._layers.get(layer.name, (None, None))
+            if original is None or layer.name in self._fold.values():
+                continue
+            for theirs, mine in zip(
+                original.variables, copy.variables, strict=True
+            ):
+                yield keys[id(theirs)], mine
 
     def _pairs(self, part: keras.Model | None) -> list[Pair]:
         """Each variable of a part, and the layer it belongs to."""

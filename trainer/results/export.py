@@ -53,7 +53,7 @@ class _Servable(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Whole files: JPEG, PNG, BMP or GIF."""
+        """Whole files: JPEG, PNG, BMP, GIF or WebP."""
         side = self._model.image_px
         pictures = tf.map_fn(
             lambda image: resize(decode_image(image), side),

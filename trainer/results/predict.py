@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 import sys
 from collections import deque
@@ -16,7 +17,8 @@ import tensorflow as tf
 
 from trainer.data.decode import decode_image, resize
 from trainer.data.folder import SUFFIXES
-from trainer.data.formats import what_is_wrong
+from trainer.data.formats import unfit_to_read, what_is_wrong
+from trainer.data.headers import UPRIGHT, orientation
 from trainer.data.samples import printable
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
@@ -37,11 +39,28 @@ class Prediction(NamedTuple):
       probabilities: float32 (classes,), which add up to 1; None where the
         file cannot be read.
       error: why it cannot; empty where it can.
+      orientation: by its EXIF data, 1 to 8; 1 is upright.
     """
 
     path: str
     probabilities: np.ndarray | None
     error: str
+    orientation: int = UPRIGHT
+
+
+class _Read(NamedTuple):
+    """A file that was read.
+
+    Attributes:
+      parts: what the pass takes of it, the picture or its features; None where
+        there is nothing.
+      error: why there is none.
+      orientation: see `Prediction`.
+    """
+
+    parts: list[np.ndarray] | None
+    error: str = ""
+    orientation: int = UPRIGHT
 
 
 def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
@@ -49,7 +68,8 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
 
     Args:
       inputs: a file; a folder, searched with all below it; a glob, in which
-        `**` stands for any depth; or `-`, a path a line on standard input.
+        `**` stands for any depth; or `-`, a path a line on standard input
+        (so a name with a line end in it cannot be given there).
       stdin: where that list is read.
 
     Returns:
@@ -60,6 +80,11 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
       UsageError: there is none.
     """
     if inputs == "-":
+        if isinstance(stdin, io.TextIOWrapper):
+            # A file's name need not be text; see `printable`.
+            stdin.reconfigure(
+                encoding=sys.getfilesystemencoding(), errors="surrogateescape"
+            )
         found = [line.rstrip("\n") for line in stdin if line.strip()]
     elif os.path.lexists(os.path.expanduser(inputs)):
         found = list(_below(os.path.expanduser(inputs)))
@@ -116,7 +141,7 @@ class Predictor:
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """One prediction a path, in order; a bad file does not end it."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending: deque[list[Future[list[np.ndarray] | str]]] = deque()
+            pending: deque[list[Future[_Read]]] = deque()
             starts = range(0, len(paths), self._batch_size)
             for number, start in enumerate(starts):
                 chunk = paths[start : start + self._batch_size]
@@ -128,29 +153,35 @@ class Predictor:
             for start in starts[max(0, len(starts) - len(pending)) :]:
                 yield from self._batch(paths, start, pending.popleft())
 
-    def _read(self, path: str) -> list[np.ndarray] | str:
-        """What the pass takes of a file, or why there is nothing."""
+    def _read(self, path: str) -> _Read:
         try:
+            # Before it is opened: a pipe would wait for who writes to it.
+            found = os.stat(path)
+            unfit = unfit_to_read(found.st_mode, found.st_size)
+            if unfit:
+                return _Read(None, unfit)
             with open(path, "rb") as stream:
                 encoded = stream.read()
         except (OSError, ValueError) as error:  # A NUL byte is a ValueError.
-            return f"cannot be read ({getattr(error, 'strerror', error)})"
+            reason = getattr(error, "strerror", error)
+            return _Read(None, f"cannot be read ({reason})")
         wrong = what_is_wrong(encoded)
         if wrong is not None:
-            return wrong
+            return _Read(None, wrong)
         image = resize(decode_image(tf.constant(encoded)), self._image_px)
-        if self._trunk is None:
-            return [image.numpy()]
-        return [part[0] for part in self._trunk(image.numpy()[None])]
+        parts = [image.numpy()]
+        if self._trunk is not None:
+            parts = [part[0] for part in self._trunk(parts[0][None])]
+        return _Read(parts, orientation=orientation(encoded))
 
     def _batch(
         self,
         paths: Sequence[str],
         start: int,
-        futures: Sequence[Future[list[np.ndarray] | str]],
+        futures: Sequence[Future[_Read]],
     ) -> Iterator[Prediction]:
         read = [future.result() for future in futures]
-        good = [parts for parts in read if not isinstance(parts, str)]
+        good = [file.parts for file in read if file.parts is not None]
         # One shape for all batches, so that one graph serves them.
         inputs = [
             np.zeros((self._batch_size, *shape), np.float32)
@@ -167,12 +198,13 @@ class Predictor:
                 else {"features": tuple(tf.constant(x) for x in inputs)}
             )
             probabilities = iter(self._forward(batch).numpy())
-        for offset, parts in enumerate(read):
-            path = paths[start + offset]
-            if isinstance(parts, str):
-                yield Prediction(path, None, parts)
-            else:
-                yield Prediction(path, next(probabilities), "")
+        for offset, file in enumerate(read):
+            yield Prediction(
+                paths[start + offset],
+                None if file.parts is None else next(probabilities),
+                file.error,
+                file.orientation,
+            )
 
 
 def csv_header(top_k: int) -> list[str]:

@@ -67,7 +67,7 @@ class TensorBoardWriter:
             ]
         )
         with self._writer("train").as_default():
-            tf.summary.text("configuration", text, step=0)
+            tf.summary.text("configuration", _utf8(text), step=0)
 
     def hparams(self, values: Mapping[str, Any]) -> None:
         """The run as a row of the hparams page, beside its test figures."""
@@ -75,14 +75,23 @@ class TensorBoardWriter:
 
         with self._writer(FINAL).as_default():
             # The page refuses values that are not a number, text or bool.
-            api.hparams(
-                {k: "unset" if v is None else v for k, v in values.items()}
-            )
+            api.hparams({k: _hparam(v) for k, v in values.items()})
 
     def close(self) -> None:
         """Writes out what is pending."""
         for writer in self._writers.values():
             writer.close()
+
+
+def _hparam(value: Any) -> Any:
+    if value is None:
+        return "unset"
+    return _utf8(value) if isinstance(value, str) else value
+
+
+def _utf8(text: str) -> str:
+    """The text with bytes of a path that are no text escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def confusion_picture(evaluation: Evaluation) -> np.ndarray:

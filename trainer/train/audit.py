@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from trainer.model.freeze import FreezePlan
+from trainer.train.steps import NO_PATH
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,10 +20,12 @@ class Audit:
 
     Attributes:
       frozen_unchanged: every frozen variable is bit-identical.
-      trainable_changed: every variable that had a gradient has moved, and no
-        layer went without gradients altogether.
+      trainable_changed: every variable that had a gradient has moved, the
+        loss depends on some variable of each layer, and there was a gradient
+        at all.
       problems: a line for each thing that fails the run.
-      warnings: a line for each variable that never had a gradient.
+      warnings: a line for each variable that never had a gradient, or that
+        had one too small to move it.
     """
 
     frozen_unchanged: bool
@@ -58,7 +61,9 @@ def audit(
       before: digest by key at the start of the stage.
       variables: as they are now, by key.
       gradient_max: the largest absolute entry of any gradient, by trainable
-        key; 0 where there never was one.
+        key; 0 where all were 0, which is right behind a ReLU that is dead,
+        and `NO_PATH` where the loss does not depend on the variable, which
+        is right nowhere.
       learning_rate: Adam's.
       epsilon: Adam's.
     """
@@ -71,7 +76,9 @@ def audit(
     for key in plan.trainable:
         layers[key.rpartition("/")[0]].append(key)
         largest = gradient_max[key]
-        if key in changed or not largest:
+        if largest == 0:
+            warnings.append(f"{key}: its gradient was 0 in every step")
+        if key in changed or largest <= 0:
             continue
         # Adam moves an entry by about this much, which a large entry may
         # swallow in rounding.
@@ -84,11 +91,15 @@ def audit(
         else:
             stuck.append(f"{key}: had a gradient, and has not moved")
     for layer, keys in layers.items():
-        without = [key for key in keys if not gradient_max[key]]
-        if len(without) == len(keys):
-            silent.append(f"{layer}: trainable, and never had a gradient")
+        apart = [key for key in keys if gradient_max[key] == NO_PATH]
+        if len(apart) == len(keys):
+            silent.append(
+                f"{layer}: trainable, and the loss does not depend on it"
+            )
         else:
-            warnings += [f"{key}: never had a gradient" for key in without]
+            warnings += [f"{key}: never had a gradient" for key in apart]
+    if not silent and all(gradient_max[key] <= 0 for key in plan.trainable):
+        silent.append("every gradient was 0, so nothing was trained")
     return Audit(
         frozen_unchanged=not thawed,
         trainable_changed=not (stuck or silent),

@@ -48,7 +48,7 @@ class StageState:
       best: step, accuracy and loss of the best validation; None before one.
       digests: of every variable when the stage began, by key.
       gradient_max: the largest absolute entry of any gradient, by key of a
-        trainable variable.
+        trainable variable; `steps.NO_PATH` where there never was one.
       metrics_position: bytes of metrics.jsonl that belong to this state.
       seconds: time spent in training steps.
       pending_validation: the epoch that ends at `step` is yet to be validated.

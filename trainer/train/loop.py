@@ -43,13 +43,19 @@ from trainer.train.stage import (
     Progress,
     StageOutcome,
 )
-from trainer.train.steps import Batch, TrainCall, make_train_function
+from trainer.train.steps import (
+    NO_PATH,
+    Batch,
+    TrainCall,
+    make_train_function,
+)
 from trainer.workdir import Workdir
 
 # Long enough that Python does not matter, short enough for a live display.
 _CALL_SECONDS = 1.0
 ROLLBACK = "rollback"
 _MAX_ROLLBACKS = 3
+_SHOWN_PROBLEMS = 3
 
 
 class StageLoop:
@@ -104,7 +110,7 @@ class StageLoop:
             window_sums=no_sums(),
             best=None,
             digests=digests(classifier.variables),
-            gradient_max=dict.fromkeys(plan.trainable, 0.0),
+            gradient_max=dict.fromkeys(plan.trainable, NO_PATH),
             metrics_position=0,
             seconds=0.0,
         )
@@ -140,11 +146,14 @@ class StageLoop:
             if state.pending_validation or state.step < end:
                 self._train(end)
         outcome = self._outcome()
-        if outcome.audit.problems:
+        problems = outcome.audit.problems
+        if problems:
+            shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+            more = len(problems) - _SHOWN_PROBLEMS
             raise TrainerError(
                 f"{self._workdir.path}: the audit of {state.stage} failed:"
-                f" {'; '.join(outcome.audit.problems[:3])}; the weights are"
-                " saved, but do not trust them"
+                f" {shown}{f' (and {more} more)' if more > 0 else ''}; the"
+                " weights are saved, but do not trust them"
             )
         return outcome
 
@@ -393,7 +402,7 @@ class StageLoop:
             epsilon=self._optimizer.epsilon,
         )
         for warning in found.warnings:
-            self._workdir.event("warning", text=warning)
+            self._workdir.warn(f"{state.stage}: {warning}")
         assert state.best is not None
         return StageOutcome(
             step=state.step,

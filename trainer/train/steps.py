@@ -14,12 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.augment import warp, warp_kernel
+from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 
 Batch = dict[str, Any]
 TOP_K = 5
+# Stands for the gradient of a variable that the loss does not depend on.
+NO_PATH = -1.0
 
 
 class StepOutput(NamedTuple):
@@ -28,14 +31,15 @@ class StepOutput(NamedTuple):
     Attributes:
       gradients: this replica's part of the gradient of the mean loss over
         the global batch, float32, one for each trainable value; the parts of
-        all replicas add up to the whole.
+        all replicas add up to the whole. None where no path leads from the
+        value to the loss, which is another thing than a gradient of 0.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
       updates: new values of variables that the forward pass itself changes,
-        by key; empty in inference mode.
+        by key; empty in inference mode if every layer heeds it.
     """
 
-    gradients: list[tf.Tensor]
+    gradients: list[tf.Tensor | None]
     sums: dict[str, tf.Tensor]
     updates: dict[str, tf.Tensor]
 
@@ -76,22 +80,20 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            updates: dict[str, tf.Tensor] = {}
-            if from_scratch:
+            if split is None or from_scratch:
                 logits, updates = classifier.logits_and_updates(
-                    variables, values, inputs[0]
+                    variables, values, inputs[0], training=from_scratch
                 )
             else:
-                logits = _logits(classifier, split, variables, values, inputs)
+                logits, updates = split.logits_and_updates(
+                    variables, values, inputs
+                )
             losses = _losses(logits, batch["labels"]) * batch["mask"]
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that rounding is that of a mean.
             mean = loss / examples
-        gradients = tape.gradient(
-            mean, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
         return StepOutput(
-            gradients,
+            tape.gradient(mean, trainable),
             {
                 "loss": loss,
                 "correct": tf.reduce_sum(_correct(logits, batch)),
@@ -197,7 +199,8 @@ class TrainCall(NamedTuple):
       sums: float32 (steps,) each, over the global batch: loss, correct,
         count, gradient_norm (before clipping).
       gradient_max: float32 (trainable variables,), the largest absolute entry
-        of any step's gradient there, as the optimizer got it.
+        of any step's gradient there, as the optimizer got it; NO_PATH where
+        the loss does not depend on the variable.
     """
 
     sums: dict[str, np.ndarray]
@@ -230,6 +233,10 @@ def make_train_function(
         else the faster one.
       split: likewise.
       from_scratch: see `make_train_step`.
+
+    The function raises TrainerError where a layer changes variables of its
+    own in inference mode, as BatchNorm does in training mode: their values
+    would be dropped, and no digest of any variable would tell.
     """
     kernel = kernel or warp_kernel(xla)
     step = tf.function(
@@ -245,22 +252,36 @@ def make_train_function(
     trainable = [classifier.variables[key] for key in plan.trainable]
     frozen = [classifier.variables[key] for key in plan.frozen]
     replicas = strategy.num_replicas_in_sync
+    # Filled when the step is traced. An error raised there would come out
+    # wrapped in a page about the graph.
+    heedless: set[str] = set()
 
     def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         context = tf.distribute.get_replica_context()
         total = tf.distribute.ReduceOp.SUM
         examples = context.all_reduce(total, tf.reduce_sum(batch["mask"]))
-        output = step(_values(trainable), _values(frozen), batch, examples)
-        gradients, sums = context.all_reduce(
-            total, (output.gradients, output.sums)
-        )
+        values = _values(trainable)
+        output = step(values, _values(frozen), batch, examples)
+        gradients = [
+            tf.zeros_like(value) if gradient is None else gradient
+            for gradient, value in zip(output.gradients, values, strict=True)
+        ]
+        gradients, sums = context.all_reduce(total, (gradients, output.sums))
         norm = tf.linalg.global_norm(gradients)
         if clip_global_norm is not None:
             scale = clip_global_norm / tf.maximum(norm, clip_global_norm)
             gradients = [g * scale for g in gradients]
-        largest = tf.stack([tf.reduce_max(tf.abs(g)) for g in gradients])
+        largest = tf.stack(
+            [
+                NO_PATH if part is None else tf.reduce_max(tf.abs(whole))
+                for part, whole in zip(output.gradients, gradients, strict=True)
+            ]
+        )
         # Keras sums over the replicas once more when it applies.
         optimizer.apply([g / replicas for g in gradients], trainable)
+        if not from_scratch:
+            heedless.update(output.updates)
+            return {**sums, "gradient_norm": norm}, largest
         for key, value in output.updates.items():
             if value.dtype.is_floating:
                 value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
@@ -274,7 +295,7 @@ def make_train_function(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=(4,))
-        largest = tf.zeros([len(trainable)])
+        largest = tf.fill([len(trainable)], NO_PATH)
         for i in tf.range(steps):
             sums, step_largest = strategy.run(replica_step, (next(iterator),))
             row = tf.stack([_first(strategy, sums[name]) for name in names])
@@ -284,6 +305,12 @@ def make_train_function(
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
         rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
+        if heedless:
+            raise TrainerError(
+                f"{min(heedless)}: changed by a forward pass in inference mode,"
+                " so its layer does not heed training=False; nothing of it is"
+                " saved: take a --backbone whose layers do"
+            )
         sums = dict(zip(names, rows.numpy().T, strict=True))
         return TrainCall(sums, largest.numpy())
 

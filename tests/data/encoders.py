@@ -1,0 +1,212 @@
+"""Pictures in forms that no encoder at hand writes, byte by byte."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
+_BLACK_AND_WHITE = b"\0\0\0\xff\xff\xff"
+_GIF_MAX_CODES = 4095
+
+
+def png(
+    rows: Iterable[bytes],
+    size: tuple[int, int],
+    *,
+    bits: int = 8,
+    colour: int = 2,
+    interlaced: bool = False,
+    chunks: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """A PNG.
+
+    Args:
+      rows: the bytes of each row, without a filter byte.
+      size: width and height.
+      bits: a channel.
+      colour: type by the standard: 0 grey, 2 RGB, 3 palette, 4 and 6 the
+        first two with alpha.
+      interlaced: what the header says; the rows are the caller's business.
+      chunks: name and data of further chunks, before the pixels.
+    """
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(b"\0" + row) for row in rows)
+    header = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, interlaced)
+    every = (
+        (b"IHDR", header),
+        *chunks,
+        (b"IDAT", data + packer.flush()),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data))
+        + name
+        + data
+        + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in every
+    )
+
+
+def png_of(pixels: np.ndarray, **options: object) -> bytes:
+    """An RGB PNG of uint8 or, with `bits=16`, uint16 (h, w, 3)."""
+    rows = pixels.astype(">u2" if options.get("bits") == 16 else "u1")
+    size = (pixels.shape[1], pixels.shape[0])
+    return png((row.tobytes() for row in rows), size, **options)
+
+
+def interlaced_png_of(pixels: np.ndarray) -> bytes:
+    """An RGB PNG of uint8 (h, w, 3) in the seven passes of Adam7."""
+    rows = [
+        row.tobytes()
+        for top, left, down, right in _ADAM7
+        for row in pixels[top::down, left::right]
+    ]
+    size = (pixels.shape[1], pixels.shape[0])
+    return png(rows, size, interlaced=True)
+
+
+def bmp_from_the_top(pixels: np.ndarray) -> bytes:
+    """A BMP of uint8 (h, w, 3), w a multiple of 4, whose first row is first."""
+    height, width, _ = pixels.shape
+    data = pixels[:, :, ::-1].tobytes()
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 54 + len(data), 0, 0, 54)
+        + struct.pack("<IiiHHI", 40, width, -height, 1, 24, 0)
+        + bytes(20)
+        + data
+    )
+
+
+def black_gif(
+    screen: tuple[int, int], frames: Iterable[tuple[int, int]]
+) -> bytes:
+    """A GIF of black frames.
+
+    Args:
+      screen: width and height by the header.
+      frames: width and height of each.
+    """
+    packed: dict[tuple[int, int], bytes] = {}
+    out = [b"GIF89a", struct.pack("<HHBBB", *screen, 0x80, 0, 0)]
+    out.append(_BLACK_AND_WHITE)
+    for size in frames:
+        if size not in packed:
+            packed[size] = _black_lzw(size[0] * size[1])
+        out.append(b"\x2c" + struct.pack("<HHHHB", 0, 0, *size, 0) + b"\x02")
+        out.append(packed[size])
+    return b"".join((*out, b";"))
+
+
+def _black_lzw(pixels: int) -> bytes:
+    """So many zeros, each code one zero longer than the one before."""
+    clear, end, first = 4, 5, 6
+    bits, held, data = 0, 0, bytearray()
+    width, following, run, left = 3, first, 0, pixels
+
+    def put(code: int) -> None:
+        nonlocal bits, held
+        bits |= code << held
+        held += width
+        while held >= 8:
+            data.append(bits & 255)
+            bits, held = bits >> 8, held - 8
+
+    put(clear)
+    while left:
+        if run == 0 or run + 1 > left:
+            put(0)
+            following += run > 0
+            run, left = max(run, 1), left - 1
+        else:
+            put(following)
+            following, run = following + 1, run + 1
+            left -= run
+        if following == 1 << width and width < 12:
+            width += 1
+        if following >= _GIF_MAX_CODES:
+            put(clear)
+            width, following, run = 3, first, 0
+    put(end)
+    data.append(bits & 255)
+    blocks = [data[i : i + 255] for i in range(0, len(data), 255)]
+    return b"".join(bytes([len(b)]) + bytes(b) for b in blocks) + b"\0"
+
+
+def exif(orientation: int, *, order: str = "<", kind: int = 3) -> bytes:
+    """EXIF data: a TIFF header and a directory of two entries.
+
+    Args:
+      orientation: the value of tag 0x0112.
+      order: `<` Intel, `>` Motorola.
+      kind: of the value; 3 is the two bytes that the standard asks for.
+    """
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    value = struct.pack(f"{order}H", orientation) + b"\0\0"
+    width = struct.pack(f"{order}HHII", 0x0100, 4, 1, 16)
+    tag = struct.pack(f"{order}HHI", 0x0112, kind, 1) + value
+    return (
+        start
+        + struct.pack(f"{order}IH", 8, 2)
+        + width
+        + tag
+        + struct.pack(f"{order}I", 0)
+    )
+
+
+def with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
+    """A JPEG with a segment put in at its beginning."""
+    head = bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2)
+    return jpeg[:2] + head + data + jpeg[2:]
+
+
+def with_exif(jpeg: bytes, data: bytes) -> bytes:
+    """A JPEG with EXIF data."""
+    return with_segment(jpeg, 0xE1, b"Exif\0\0" + data)
+
+
+def claiming(encoded: bytes, kind: str, size: tuple[int, int]) -> bytes:
+    """A JPEG, PNG, GIF, BMP or lossless WebP with another size in its header.
+
+    Args:
+      encoded: the whole file.
+      kind: of it; `progressive` for a progressive JPEG.
+      size: width and height that it is to claim.
+    """
+    width, height = size
+    if kind in ("JPEG", "progressive"):
+        marker = b"\xff\xc0" if kind == "JPEG" else b"\xff\xc2"
+        place, data = encoded.index(marker) + 5, (">HH", height, width)
+    elif kind == "WebP":
+        assert encoded[12:16] == b"VP8L"
+        place, data = 21, ("<I", width - 1 | (height - 1) << 14)
+    else:
+        place = {"PNG": 16, "GIF": 6, "BMP": 18}[kind]
+        data = ({"PNG": ">II", "GIF": "<HH", "BMP": "<ii"}[kind], width, height)
+    new = struct.pack(*data)
+    changed = encoded[:place] + new + encoded[place + len(new) :]
+    return with_right_checksums(changed) if kind == "PNG" else changed
+
+
+def with_right_checksums(encoded: bytes) -> bytes:
+    """A damaged PNG whose chunks have checksums that fit."""
+    changed, start = bytearray(encoded), 8
+    while start + 12 <= len(changed):
+        end = start + 8 + int.from_bytes(changed[start : start + 4], "big")
+        if end + 4 <= len(changed):
+            checksum = zlib.crc32(changed[start + 4 : end])
+            changed[end : end + 4] = struct.pack(">I", checksum)
+        start = end + 4
+    return bytes(changed)

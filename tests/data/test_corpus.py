@@ -1,0 +1,179 @@
+"""Every picture of the corpus is read rightly, or named with a reason."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.data.corpus import BAD, GOOD, PX, put
+from tests.data.encoders import with_right_checksums
+from tests.data.test_check import reason, samples_of
+from trainer.data import check
+from trainer.data.check import check_images
+from trainer.data.decode import decode_image
+from trainer.data.formats import what_is_wrong
+from trainer.data.pipeline import Shard, epoch_order, training_batches
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(GOOD) >= 40
+    assert len(BAD) >= 80
+
+
+@pytest.mark.parametrize("name", BAD, ids=ascii)
+def test_bad_ones_have_a_reason(tmp_path: pathlib.Path, name: str) -> None:
+    said = reason(put(tmp_path, name))
+    assert said is not None
+    assert BAD[name].reason in said
+
+
+def test_good_ones_train_on_the_pixels_they_show(
+    tmp_path: pathlib.Path,
+) -> None:
+    samples = samples_of([put(tmp_path, name) for name in GOOD])
+    result = check_images(samples, split="train")
+    assert [str(bad) for bad in result.bad] == []
+    found = [file.orientation for file in result.files if file]
+    assert found == [good.orientation for good in GOOD.values()]
+    batches = training_batches(
+        samples,
+        image_px=PX,
+        shard=Shard(global_batch=1, num_replicas=1),
+        seed=0,
+        start_step=0,
+        total_steps=len(samples),
+        augment=False,
+    )
+    order = epoch_order(len(samples), 0, 0).numpy()
+    for row, batch in zip(order, batches.as_numpy_iterator(), strict=True):
+        name = list(GOOD)[row]
+        good = GOOD[name]
+        off = np.abs(batch["images"][0] - good.pixels).max()
+        assert off <= good.loss, name
+
+
+def test_a_file_without_permission(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "plain.png")
+    path.chmod(0)
+    if os.geteuid() == 0:  # Root may read it all the same.
+
+        def refuse(path: str, mode: str) -> None:
+            raise PermissionError(13, os.strerror(13), path)
+
+        monkeypatch.setattr(check, "open", refuse, raising=False)
+    assert reason(path) == "cannot be read (Permission denied)"
+
+
+def _damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
+    """Copies with one to four bytes replaced, half of them near the start."""
+    rng = np.random.default_rng(seed)
+    copies = []
+    for number in range(count):
+        copy = bytearray(whole)
+        end = len(whole) if number % 2 else min(len(whole), 80)
+        for place in rng.integers(0, end, rng.integers(1, 5)):
+            copy[place] = rng.integers(256)
+        # What a checksum covers is else refused before it is looked at.
+        whole_again = with_right_checksums if number % 4 > 1 else bytes
+        copies.append(whole_again(bytes(copy)))
+    return copies
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "plain.png",
+        "interlaced.png",
+        "transparent_palette.png",
+        "animated.gif",
+        "plain.bmp",
+        "palette.bmp",
+        "plain.webp",
+        "lossy.webp",
+        "alpha.webp",
+    ],
+)
+def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
+    whole = GOOD[name].encoded
+    decode = tf.function(
+        decode_image, input_signature=[tf.TensorSpec((), tf.string)]
+    )
+    passed = 0
+    for encoded in _damaged(whole, len(name), 200):
+        wrong = what_is_wrong(encoded)
+        if wrong and not wrong.startswith("a broken"):
+            continue  # Refused unseen: another kind, or too large.
+        try:
+            decode(tf.constant(encoded))
+            decodes = True
+        except tf.errors.OpError:
+            decodes = False
+        assert decodes == (wrong is None), encoded
+        passed += decodes
+    assert passed > 0
+
+
+_BOMBS = (
+    "claims_JPEG.jpg",
+    "claims_progressive.jpg",
+    "claims_PNG.jpg",
+    "claims_GIF.jpg",
+    "claims_BMP.jpg",
+    "claims_WebP.jpg",
+    "huge.png",
+    "many_frames.gif",
+    "many_scans.jpg",
+    "huge_file.jpg",
+    "link_to_zeros.jpg",
+    "pipe.jpg",
+)
+_MEASURE = """
+import pathlib, resource, sys, time
+from tests.data.test_check import reason
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+reason(pathlib.Path(sys.argv[1]))
+for path in sys.argv[2:]:
+    before, began = peak(), time.perf_counter()
+    assert reason(pathlib.Path(path)), path
+    print(peak() - before, time.perf_counter() - began)
+"""
+
+
+@pytest.mark.slow
+def test_what_would_fill_the_memory_is_refused_before(
+    tmp_path: pathlib.Path,
+) -> None:
+    names = ("plain.jpg", *_BOMBS)
+    paths = [str(put(tmp_path, name)) for name in names]
+    said = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *paths],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    ).stdout
+    lines = [line.split() for line in said.splitlines()]
+    assert len(lines) == len(_BOMBS)
+    for name, (kilobytes, seconds) in zip(_BOMBS, lines, strict=True):
+        # Decoded they would take from 300 MB to 1.2 GB.
+        assert int(kilobytes) < 50_000, name
+        assert float(seconds) < 5, name
+
+
+def test_an_animated_webp_does_not_reach_its_decoder() -> None:
+    """TensorFlow 2.21 corrupts its heap there; so an export must refuse it."""
+    encoded = BAD["animated.webp"].put
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_image(tf.constant(encoded))

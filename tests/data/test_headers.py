@@ -1,0 +1,129 @@
+"""Sizes and orientations, read from bytes that are written by hand."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.data.corpus import GOOD
+from tests.data.encoders import (
+    black_gif,
+    claiming,
+    exif,
+    png_of,
+    with_exif,
+    with_segment,
+)
+from trainer.data.headers import (
+    declared_size,
+    gif_frame_pixels,
+    orientation,
+    webp_is_animated,
+)
+
+JPEG = GOOD["plain.jpg"].encoded
+PROGRESSIVE = GOOD["progressive.jpg"].encoded
+BMP = GOOD["plain.bmp"].encoded
+# A directory may say that it has more entries than there are.
+MANY = exif(6)[:8] + b"\xff\xff" + exif(6)[10:22]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("number", range(1, 9))
+def test_orientations(number: int, order: str) -> None:
+    data = exif(number, order=order)
+    assert orientation(with_exif(JPEG, data)) == number
+    chunk = [(b"tEXt", b"by\0hand"), (b"eXIf", data)]
+    png = png_of(GOOD["plain.png"].pixels, chunks=chunk)
+    assert orientation(png) == number
+    riff = b"RIFF\0\0\0\0WEBP"
+    odd = b"ICCP" + struct.pack("<I", 3) + b"abc\0"
+    webp = riff + odd + b"EXIF" + struct.pack("<I", len(data)) + data
+    assert orientation(webp) == number
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(JPEG, id="no EXIF"),
+        pytest.param(JPEG[:3], id="three bytes"),
+        pytest.param(b"\xff\xd8" + b"\xff" * 50, id="fill bytes"),
+        pytest.param(with_exif(JPEG, b""), id="empty EXIF"),
+        pytest.param(with_exif(JPEG, b"\0" * 40), id="no byte order"),
+        pytest.param(with_exif(JPEG, exif(0)), id="0"),
+        pytest.param(with_exif(JPEG, exif(9)), id="9"),
+        pytest.param(with_exif(JPEG, exif(6, kind=4)), id="another type"),
+        pytest.param(with_exif(JPEG, exif(6)[:31]), id="cut in the entry"),
+        pytest.param(with_exif(JPEG, exif(6)[:9]), id="cut in the count"),
+        pytest.param(
+            with_exif(JPEG, b"II*\0\xff\xff\xff\xff"), id="points outside"
+        ),
+        pytest.param(with_exif(JPEG, MANY), id="too many entries"),
+        pytest.param(
+            with_segment(JPEG, 0xE1, b"http://ns.adobe.com/xap/1.0/\0 6"),
+            id="XMP",
+        ),
+        # What follows the beginning of the pixels is not looked at.
+        pytest.param(JPEG[:-2] + with_exif(JPEG, exif(6)), id="behind"),
+        pytest.param(with_exif(JPEG, exif(6))[:20], id="cut in the segment"),
+        pytest.param(
+            b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIHDR" + exif(6), id="long chunk"
+        ),
+        pytest.param(b"RIFF\0\0\0\0WEBPEXIF", id="RIFF of 16 bytes"),
+        pytest.param(BMP, id="BMP"),
+    ],
+)
+def test_upright_in_doubt(encoded: bytes) -> None:
+    assert orientation(encoded) == 1
+
+
+def test_exif_may_stand_behind_other_segments() -> None:
+    turned = with_segment(with_exif(JPEG, exif(8)), 0xE0, b"JFIF\0" + bytes(9))
+    assert orientation(turned) == 8
+
+
+@pytest.mark.parametrize(
+    ("encoded", "kind", "size"),
+    [
+        (claiming(JPEG, "JPEG", (300, 200)), "JPEG", (300, 200)),
+        (claiming(PROGRESSIVE, "progressive", (7, 65535)), "JPEG", (7, 65535)),
+        # Bytes between two segments, which decoders pass over.
+        (JPEG[:2] + b"\0junk\xff\0\xff\xff" + JPEG[2:], "JPEG", (16, 16)),
+        (with_segment(JPEG, 0xC4, b"\xff\xc0" * 9), "JPEG", (16, 16)),
+        (JPEG[: JPEG.index(b"\xff\xc0") + 6], "JPEG", (0, 0)),
+        (JPEG[:2], "JPEG", (0, 0)),
+        (BMP[:18] + struct.pack("<ii", 12, -34), "BMP", (12, 34)),
+        (BMP[:25], "BMP", (0, 0)),
+        (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\4\1\0\0\1\0", "WebP",
+         (261, 257)),
+        (GOOD["plain.webp"].encoded, "WebP", (16, 16)),
+        (GOOD["lossy.webp"].encoded, "WebP", (16, 16)),
+        (GOOD["alpha.webp"].encoded, "WebP", (16, 16)),
+        (b"RIFF\0\0\0\0WEBPVP8X", "WebP", (0, 0)),
+    ],
+)  # fmt: skip
+def test_declared_sizes(
+    encoded: bytes, kind: str, size: tuple[int, int]
+) -> None:
+    assert declared_size(encoded, kind) == size
+
+
+def test_gif_frames() -> None:
+    gif = black_gif((9, 9), [(10, 20), (300, 4), (1, 1)])
+    assert gif_frame_pixels(gif) == (3, 1401)
+    # 13 bytes of header, a table of 2 colours; a frame announced and cut.
+    assert gif_frame_pixels(gif[:28]) == (1, 200)
+    assert gif_frame_pixels(gif[:5]) == (0, 0)
+    # Extensions and tables of the frames' own stand in between.
+    animated = GOOD["animated.gif"].encoded
+    assert gif_frame_pixels(animated) == (2, 2 * 16 * 16)
+
+
+def test_which_webp_is_animated() -> None:
+    head = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0"
+    assert webp_is_animated(head + b"\x12")
+    assert not webp_is_animated(head + b"\x10")
+    assert not webp_is_animated(head)
+    assert not webp_is_animated(b"RIFF\0\0\0\0WEBPVP8L\x0a\0\0\0\x12")
