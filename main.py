@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -11,6 +12,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.quiet import native_notes_hidden
+from trainer.topology import find_topology
 
 
 def main(argv: list[str]) -> None:
@@ -41,6 +43,15 @@ def main(argv: list[str]) -> None:
 
 
 def _dispatch(config: Config, given: frozenset[str]) -> None:
+    if find_topology(config.strategy, config.stage).is_chief:
+        _run_stage(config, given)
+        return
+    # One process speaks for all; an error each says itself.
+    with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
+        _run_stage(config, given)
+
+
+def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage not in USING_STAGES:
         for line in config.introduction():
             print(line, flush=True)

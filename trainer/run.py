@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
@@ -48,7 +48,8 @@ def dry_run(config: Config) -> None:
     """Prints what a training run would do."""
     request = prepare(config)
     config = request.config
-    manifest = read_manifest(config)
+    # Data that is made or downloaded on first use, one process makes.
+    manifest = request.processes.chief_first(lambda: read_manifest(config))
     classifier = new_classifier(request, len(manifest.class_names), load=False)
     stages = config.stages()
     if config.init_from:
@@ -66,10 +67,17 @@ def dry_run(config: Config) -> None:
 def train(config: Config) -> None:
     """Trains as configured, resuming what the workdir holds."""
     request = prepare(config)
-    config = request.config
+    with multi_worker.working(request.processes):
+        _train(request)
+
+
+def _train(request: Request) -> None:
+    config, processes = request.config, request.processes
     assert config.workdir is not None
     print(f"workdir: {config.workdir}", flush=True)
-    workdir = Workdir(config.workdir)
+    chosen = devices.strategy_line(request.strategy, processes)
+    print(f"devices: {chosen}", flush=True)
+    workdir = Workdir(config.workdir, processes)
     new = workdir.create()
     try:
         record, manifest = _same_run(request, workdir)
@@ -81,6 +89,11 @@ def train(config: Config) -> None:
     if _is_complete(workdir, config):
         return
     start = find_start(workdir, config)
+    processes.check_same(
+        start.why,
+        f"--workdir={workdir.path!r}: not the same for all processes; give a"
+        " folder that all of them share",
+    )
     print(f"weights: {start.why}", flush=True)
     try:
         classifier = _first_classifier(request, workdir, start, manifest)
@@ -88,6 +101,8 @@ def train(config: Config) -> None:
         TrainingRun(request, workdir, manifest, classifier, start).run()
     except tf.errors.OpError as error:
         workdir.event("stop", reason=type(error).__name__)
+        if multi_worker.lost_peer(error, processes) is not None:
+            raise
         reason = (error.message or type(error).__name__).splitlines()[0]
         raise TrainerError(
             f"{config.stage}: {reason.partition(' [[')[0][:200]}; put it right,"
@@ -111,13 +126,25 @@ def _same_run(
     # Before the data is read, which takes longest.
     before = run_record(config, weights_digest=digest, fingerprint=None)
     check_same_run(workdir, config, before)
-    manifest = read_manifest(config, workdir.read_json(MANIFEST))
-    record = run_record(
-        config, weights_digest=digest, fingerprint=manifest.fingerprint
+
+    def read() -> tuple[dict[str, Any], Manifest]:
+        manifest = read_manifest(config, workdir.read_json(MANIFEST))
+        record = run_record(
+            config, weights_digest=digest, fingerprint=manifest.fingerprint
+        )
+        check_same_run(workdir, config, record)
+        if config.init_from:
+            check_warm_start(config, manifest.class_names)
+        # For the processes that read next, and need not look at the pictures.
+        workdir.write_json(MANIFEST, manifest.to_json())
+        return record, manifest
+
+    record, manifest = request.processes.chief_first(read)
+    request.processes.check_same(
+        manifest.fingerprint,
+        f"--dataset={config.dataset!r}: not the same data for all processes;"
+        " give each the same",
     )
-    check_same_run(workdir, config, record)
-    if config.init_from:
-        check_warm_start(config, manifest.class_names)
     return record, manifest
 
 
@@ -185,7 +212,8 @@ def _remember(
     """Writes what the run is, and warns of what may change its last bits."""
     config = request.config
     stored = workdir.read_json(CONFIG) or {}
-    now = devices.environment(request.strategy) | {
+    environment = devices.environment(request.strategy, request.processes)
+    now = environment | {
         name: getattr(config, name)
         for name, field in FIELDS.items()
         if field.metadata["effect"] == NUMERICS
@@ -198,7 +226,6 @@ def _remember(
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
     runs = {**stored.get("runs", {}), config.stage: record}
-    workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},

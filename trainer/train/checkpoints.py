@@ -105,7 +105,11 @@ class StageCheckpoints:
             state=_StateInCheckpoint(state),
         )
         self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
-        self._managers = {kind: self._manager(kind) for kind in self._keep}
+        self._managers = (
+            {kind: self._manager(kind) for kind in self._keep}
+            if workdir.writes
+            else {}
+        )
 
     def _manager(self, kind: str) -> tf.train.CheckpointManager:
         folder = self._workdir.checkpoints(self._state.stage, kind)
@@ -150,7 +154,7 @@ class StageCheckpoints:
                 continue
             self._restore(path)
             if error:
-                self._drop_after(self._state.step)
+                self._drop_newer()
             return True
         if error:
             raise TrainerError(
@@ -186,16 +190,22 @@ class StageCheckpoints:
             if checkpoint_step(path) <= self._state.step
         )
         self._restore(path)
-        self._drop_after(self._state.step)
+        self._drop_newer()
 
-    def _drop_after(self, step: int) -> None:
+    def _drop_newer(self) -> None:
+        self._workdir.processes.by_chief(self._remove_newer)
+
+    def _remove_newer(self) -> None:
         for path in find_checkpoints(self._workdir, self._state.stage, LAST):
-            if checkpoint_step(path) > step:
+            if checkpoint_step(path) > self._state.step:
                 remove_checkpoint(path)
         self._managers[LAST] = self._manager(LAST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
         """Writes a checkpoint, the latest last; returns the latest's path.
+
+        Mirrored variables are the same in all processes, and what one of them
+        writes all restore; the others wait until it is there.
 
         A kill in between leaves a best that the same run, going on from the
         latest, writes again.
@@ -208,6 +218,10 @@ class StageCheckpoints:
           TrainerError: the disk is full, or cannot be written to.
         """
         kinds = [BEST] * best + [EPOCH] * epoch + [LAST]
+        processes = self._workdir.processes
+        return processes.by_chief(lambda: self._write(kinds)) or ""
+
+    def _write(self, kinds: list[str]) -> str:
         path = ""
         for kind in kinds:
             manager = self._managers[kind]
