@@ -23,8 +23,10 @@ import keras
 
 import flags
 import main
+from tests import loaded
 from tests.tiny import NAMES, tiny_backbone
 
+assert loaded
 _DEADLINE_SECONDS = 150.0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import sys
 import time
@@ -109,9 +110,10 @@ def _listen(address: str) -> socket.socket:
             dualstack_ipv6=both,
         )
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise TrainerError(
-            f"{address}: the chief cannot listen there ({error.strerror}); end"
-            " what does, or give all processes another port for it"
+            f"{address}: the chief cannot listen there ({reason}); end what"
+            " does, or give all processes another port for it"
         ) from None
     server.settimeout(_BETWEEN_SECONDS)
     return server

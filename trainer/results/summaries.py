@@ -56,6 +56,8 @@ class TensorBoardWriter:
 
     def confusion(self, step: int, evaluation: Evaluation) -> None:
         """The confusion matrix at the end of a stage, as a picture."""
+        if not self._writes:
+            return
         with self._writer(FINAL).as_default():
             tf.summary.image(
                 "confusion_matrix",
@@ -77,6 +79,8 @@ class TensorBoardWriter:
 
     def hparams(self, values: Mapping[str, Any]) -> None:
         """The run as a row of the hparams page, beside its test figures."""
+        if not self._writes:
+            return
         from tensorboard.plugins.hparams import api
 
         with self._writer(FINAL).as_default():
