@@ -43,7 +43,12 @@ def main(argv: list[str]) -> None:
 
 
 def _dispatch(config: Config, given: frozenset[str]) -> None:
-    if find_topology(config.strategy, config.stage).is_chief:
+    topology = find_topology(config.strategy, config.stage)
+    if topology.count > 1 and not flags.wants_traceback():
+        # What TensorFlow writes about a process that is gone says less than
+        # the one line that follows.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if topology.is_chief:
         _run_stage(config, given)
         return
     # One process speaks for all; an error each says itself.

@@ -128,10 +128,12 @@ def lost_peer(error: Exception, processes: Processes) -> TrainerError | None:
     if processes.count == 1 or not isinstance(error, _LOST):
         return None
     text = str(error.message or type(error).__name__)
-    reason = text.partition("aborted by: ")[2] or text
+    lines = (text.partition("aborted by: ")[2] or text).splitlines()
+    # Which task it was stands on a line of its own.
+    reason = " ".join(lines[: 1 + lines[0].endswith(":")])
     return TrainerError(
         f"another of the {processes.count} processes is gone or does not"
-        f" answer ({reason.splitlines()[0][:200]}); see its output, then start"
+        f" answer ({reason[:200]}); see its output, then start"
         " all again with the same command: training goes on from the last"
         " checkpoint"
     )
