@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -12,6 +13,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError, one_line
 from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.quiet import native_notes_hidden
+from trainer.topology import find_topology
 
 
 def main(argv: list[str]) -> None:
@@ -46,6 +48,20 @@ def main(argv: list[str]) -> None:
 
 
 def _dispatch(config: Config, given: frozenset[str]) -> None:
+    topology = find_topology(config.strategy, config.stage)
+    if topology.count > 1 and not flags.wants_traceback():
+        # What TensorFlow writes about a process that is gone says less than
+        # the one line that follows.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if topology.is_chief:
+        _run_stage(config, given)
+        return
+    # One process speaks for all; an error each says itself.
+    with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
+        _run_stage(config, given)
+
+
+def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage not in USING_STAGES:
         for line in config.introduction():
             print(line, flush=True)

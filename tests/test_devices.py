@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer import devices
 from trainer.errors import UsageError
+from trainer.processes import ALONE
 
 NO_GPUS = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
@@ -98,7 +99,7 @@ def test_no_more_devices_once_the_process_runs():
 @NO_GPUS
 @pytest.mark.parametrize(("name", "replicas"), [("auto", 1), ("mirrored", 2)])
 def test_environment_is_json_and_knows_the_replicas(name, replicas):
-    found = devices.environment(devices.make_strategy(name, 8, 2))
+    found = devices.environment(devices.make_strategy(name, 8, 2), ALONE)
     assert json.loads(json.dumps(found)) == found
     assert found["replicas"] == len(found["devices"]) == replicas
     assert found["tensorflow"].startswith(f"{tf.__version__} (")

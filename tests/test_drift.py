@@ -21,6 +21,7 @@ from trainer.drift import (
 )
 from trainer.errors import TrainerError
 from trainer.fields import FIELDS, FREE, NUMERICS, RESULT
+from trainer.processes import ALONE
 from trainer.workdir import Workdir
 
 
@@ -283,7 +284,7 @@ def test_the_table_has_every_flag_and_every_fact():
     # machine; none is kept that is not in the table, or the other way round.
     of_run = run_record(config(), {}).keys() - FIELDS.keys()
     strategy = devices.make_strategy("one_device", 8, 1)
-    of_machine = devices.environment(strategy).keys()
+    of_machine = devices.environment(strategy, ALONE).keys()
     assert {name for name in FACTS if FACTS[name] == RESULT} == of_run
     assert of_run | of_machine == FACTS.keys()
     assert not of_run & of_machine

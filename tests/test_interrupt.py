@@ -75,3 +75,42 @@ def test_handlers_are_put_back_and_nothing_is_left_over():
 
 def test_it_is_no_exception_that_others_catch():
     assert not issubclass(interrupt.Stopped, Exception)
+
+
+def test_a_signal_to_another_process_counts():
+    asked = []
+
+    def share(signum):
+        asked.append(signum)
+        return [0, signal.SIGTERM][len(asked) > 1]
+
+    with interrupt.watched(), interrupt.deferred(), interrupt.shared(share):
+        interrupt.check()
+        assert interrupt.requested()
+        # Once all know, none asks again: the others may be on their way out.
+        with pytest.raises(interrupt.Stopped) as stopped:
+            interrupt.check()
+    assert stopped.value.signum == signal.SIGTERM
+    assert asked == [0, 0]
+
+
+def test_ones_own_signal_is_told_to_the_others():
+    with interrupt.watched(), interrupt.deferred():
+        _send(signal.SIGTERM)
+        with interrupt.shared(lambda signum: signum):
+            assert interrupt.requested()
+        with interrupt.shared(lambda signum: 0):
+            assert not interrupt.requested()
+
+
+def test_handlers_that_somebody_takes_are_taken_back():
+    with interrupt.watched(), interrupt.deferred():
+        with interrupt.at_once():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                assert signal.getsignal(number) == signal.SIG_DFL
+            signal.signal(signal.SIGTERM, lambda *_: None)
+        _send(signal.SIGTERM)
+        assert interrupt.requested()
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupt.at_once():
+        assert signal.getsignal(signal.SIGTERM) is before

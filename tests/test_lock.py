@@ -115,11 +115,6 @@ def test_a_lock_is_given_back_whatever_ends_the_block(workdir):
         workdir.remove("x")
 
 
-def test_who_is_not_chief_takes_no_lock(workdir):
-    with locked(workdir), locked(Workdir(workdir.path), chief=False):
-        assert os.listdir(workdir.path) == ["lock"]
-
-
 @pytest.mark.parametrize("how", ["removed", "of another"])
 def test_without_its_lock_a_process_saves_nothing(workdir, how):
     workdir.write_text("x", "before")

@@ -7,6 +7,7 @@ import pytest
 
 # Ten layers, so that --unfreeze=last:10 is all of them.
 _CHANNELS = (8, 16, 16)
+NAMES = ("MobileNetV2", "EfficientNetB0")
 
 
 def tiny_backbone(
@@ -34,5 +35,5 @@ def tiny_backbone(
 
 def use_tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes --backbone=MobileNetV2 and EfficientNetB0 the one above."""
-    for name in ("MobileNetV2", "EfficientNetB0"):
+    for name in NAMES:
         monkeypatch.setattr(keras.applications, name, tiny_backbone)

@@ -10,7 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import multi_worker
 from trainer.errors import UsageError
+from trainer.processes import Processes
+from trainer.topology import Topology
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -62,24 +65,26 @@ def configure(logical_cpus: int, deterministic: str = "auto") -> None:
 
 
 def make_strategy(
-    name: str, batch_size: int, logical_cpus: int
+    name: str,
+    batch_size: int,
+    logical_cpus: int,
+    topology: Topology = Topology(),  # noqa: B008, frozen
 ) -> tf.distribute.Strategy:
     """The distribution strategy.
 
     Args:
-      name: auto, one_device or mirrored.
+      name: auto, one_device, mirrored or multi_worker.
       batch_size: the global batch, which the replicas share evenly.
       logical_cpus: number of CPU devices that `mirrored` uses without GPUs.
+      topology: of the job. Where it has several processes their strategy is
+        taken, which has to come before all other uses of a device; where it
+        has one, multi_worker does what auto does.
 
     Raises:
       UsageError: the batch cannot be shared evenly.
+      TrainerError: some of the processes did not come.
     """
-    gpus = [d.name for d in tf.config.list_logical_devices("GPU")]
-    cpus = [d.name for d in tf.config.list_logical_devices("CPU")]
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        strategy = _mirrored(tuple(gpus or cpus[:logical_cpus]))
-    else:
-        strategy = tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
+    strategy = _strategy(name, logical_cpus, topology)
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise UsageError(
@@ -88,6 +93,34 @@ def make_strategy(
             f" {replicas}, or --strategy=one_device"
         )
     return strategy
+
+
+def _strategy(
+    name: str, logical_cpus: int, topology: Topology
+) -> tf.distribute.Strategy:
+    if topology.count > 1:
+        gpu_count = len(tf.config.list_physical_devices("GPU"))
+        return multi_worker.join(topology, gpu_count)
+    gpus = [d.name for d in tf.config.list_logical_devices("GPU")]
+    cpus = [d.name for d in tf.config.list_logical_devices("CPU")]
+    if name == "mirrored" or (name != "one_device" and len(gpus) > 1):
+        return _mirrored(tuple(gpus or cpus[:logical_cpus]))
+    return tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
+
+
+def strategy_line(
+    strategy: tf.distribute.Strategy, processes: Processes
+) -> str:
+    """What was chosen, for the log."""
+    replicas = strategy.num_replicas_in_sync
+    shown = f"{replicas} replica{'s' * (replicas > 1)}"
+    here = ", ".join(strategy.extended.worker_devices)
+    if processes.count > 1:
+        return (
+            f"multi_worker, {processes.count} processes, {shown}, here {here}"
+        )
+    one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    return f"{'one_device' if one else 'mirrored'}, {shown}, {here}"
 
 
 @functools.cache
@@ -125,7 +158,9 @@ def set_precision(precision: str) -> None:
     keras.config.set_dtype_policy(_POLICIES[precision])
 
 
-def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+def environment(
+    strategy: tf.distribute.Strategy, processes: Processes
+) -> dict[str, Any]:
     """The facts of a machine and a process; `drift.FACTS` is their list."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
@@ -141,6 +176,7 @@ def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "intra_op_threads": threads,
         "devices": list(strategy.extended.worker_devices),
         "replicas": strategy.num_replicas_in_sync,
+        "processes": processes.count,
     }
 
 

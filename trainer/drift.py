@@ -43,6 +43,7 @@ FACTS = {
     "intra_op_threads": NUMERICS,
     "devices": NUMERICS,
     "replicas": NUMERICS,
+    "processes": NUMERICS,
     # Computes nothing that lasts.
     "python": FREE,
 }

@@ -15,12 +15,13 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.data.augment import warp_kernel
-from trainer.data.kept import RowCache
+from trainer.data.kept import OFF, RowCache
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split, split_classifier
 from trainer.model.trunk import LITERT
+from trainer.processes import Processes
 from trainer.train.inputs import Inputs, Report, auto_engine
 
 AUTO, STEP = "auto", "step"
@@ -90,6 +91,7 @@ class FastPaths:
 def fast_paths(
     config: Config,
     strategy: tf.distribute.Strategy,
+    processes: Processes,
     *,
     xla: bool,
     images: int,
@@ -100,6 +102,7 @@ def fast_paths(
     Args:
       config: resolved.
       strategy: of the run.
+      processes: of the job.
       xla: whether the step is compiled.
       images: pictures that will go through the classifier.
       earlier: the engine that the run began with, if it did.
@@ -113,7 +116,7 @@ def fast_paths(
             " or --xla=off"
         )
     return FastPaths(
-        engine=_engine(config, strategy, xla, images, earlier),
+        engine=_engine(config, strategy, processes, xla, images, earlier),
         kernel=warp_kernel(xla)
         if config.augment_kernel == AUTO
         else config.augment_kernel,
@@ -121,17 +124,18 @@ def fast_paths(
         block=config.trunk_block,
         decode_cache=config.decode_cache,
         cache=_cache(
-            config.cache,
+            # Processes that fill it at their own pace would lose each other.
+            config.cache if processes.count == 1 else OFF,
             config.cache_dir or default_cache_dir(),
             config.cache_ram_mib,
             config.cache_disk_mib,
         ),
-        machine=_machine(strategy),
+        machine=_machine(strategy, processes),
     )
 
 
-def _machine(strategy: tf.distribute.Strategy) -> str:
-    facts = devices.environment(strategy)
+def _machine(strategy: tf.distribute.Strategy, processes: Processes) -> str:
+    facts = devices.environment(strategy, processes)
     names = ("tensorflow", "processor", "cpu_count", "intra_op_threads")
     return str([facts[name] for name in names])
 
@@ -139,6 +143,7 @@ def _machine(strategy: tf.distribute.Strategy) -> str:
 def _engine(
     config: Config,
     strategy: tf.distribute.Strategy,
+    processes: Processes,
     xla: bool,
     images: int,
     earlier: str | None,
@@ -148,6 +153,8 @@ def _engine(
         if xla
         else f"--precision={config.precision} (float32 is)"
         if config.precision != "float32"
+        else "it is for one process"
+        if processes.count > 1
         else "it runs on CPUs only"
         if not devices.all_cpus(strategy)
         else ""

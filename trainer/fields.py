@@ -360,9 +360,10 @@ class Fields:
     strategy: str = _flag(
         "auto",
         NUMERICS,
-        "How to use the devices; auto mirrors over several GPUs, else takes"
-        " one device.",
-        choices=("auto", "one_device", "mirrored"),
+        "How to use the devices; auto takes several processes where TF_CONFIG"
+        " or Slurm names them, else mirrors over several GPUs, else takes one"
+        " device.",
+        choices=("auto", "one_device", "mirrored", "multi_worker"),
         stages=(*FIT_STAGES, EVALUATE),
     )
     logical_cpus: int = _flag(

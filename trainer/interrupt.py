@@ -4,13 +4,14 @@ Signals belong to the process, so what was asked for is kept in this module.
 While the weights are in order and on disk a signal ends the run at once; in a
 `deferred` block it is only noted, and `check` ends the run where the block
 has come to a point to save at. A second Ctrl-C ends it whatever is going on.
+Where several processes share a run, a signal to one of them counts for all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -31,10 +32,21 @@ class Stopped(BaseException):
 
 
 class _Watch:
-    """What was asked for, and whether to wait with it."""
+    """What was asked for, and whether to wait with it.
 
+    Attributes:
+      watching: whether the handlers are in place.
+      pending: a signal that has come to this process.
+      deferring: deferred blocks around.
+      share: a process's signal, or 0, to one of all processes; if shared.
+      agreed: what all processes have found to be asked for.
+    """
+
+    watching = False
     pending: int | None = None
     deferring = 0
+    share: Callable[[int], int] | None = None
+    agreed: int | None = None
 
 
 def _handle(signum: int, frame: FrameType | None) -> None:
@@ -50,12 +62,50 @@ def watched() -> Iterator[None]:
     """Handles both signals in this block; for the main thread of a process."""
     _Watch.pending = None
     before = {number: signal.signal(number, _handle) for number in _SIGNALS}
+    _Watch.watching = True
     try:
         yield
     finally:
+        _Watch.watching = False
         for number, handler in before.items():
             signal.signal(number, handler)
         _Watch.pending = None
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """A block in which a signal ends the process, whoever is waited for.
+
+    Python hears of a signal only between two of its own instructions, and not
+    at all once somebody else has taken it; so the handlers are put back.
+    """
+    if not _Watch.watching:
+        yield
+        return
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, _handle)
+
+
+@contextlib.contextmanager
+def shared(share: Callable[[int], int]) -> Iterator[None]:
+    """A block in which a signal to one process is found by all.
+
+    In it all of them must call `check` and `requested` at the same points.
+
+    Args:
+      share: from the signal that has come to this process, or 0, to one that
+        has come to any; waits for all processes.
+    """
+    _Watch.share, _Watch.agreed = share, None
+    try:
+        yield
+    finally:
+        _Watch.share = None
 
 
 @contextlib.contextmanager
@@ -74,10 +124,19 @@ def check() -> None:
     Raises:
       Stopped: it was.
     """
-    if _Watch.pending is not None:
-        raise Stopped(_Watch.pending)
+    signum = _asked_for()
+    if signum is not None:
+        raise Stopped(signum)
 
 
 def requested() -> bool:
     """Whether the end of the run was asked for and is waited with."""
-    return _Watch.pending is not None
+    return _asked_for() is not None
+
+
+def _asked_for() -> int | None:
+    if _Watch.share is None:
+        return _Watch.pending
+    if _Watch.agreed is None:
+        _Watch.agreed = _Watch.share(_Watch.pending or 0) or None
+    return _Watch.agreed

@@ -48,25 +48,19 @@ class _Lock(Protocol):
 
 
 @contextlib.contextmanager
-def locked(
-    workdir: Workdir, *, chief: bool = True, pace: Pace | None = None
-) -> Iterator[None]:
+def locked(workdir: Workdir, *, pace: Pace | None = None) -> Iterator[None]:
     """Keeps other processes from writing to a workdir in this block.
 
     Who only reads it needs no lock.
 
     Args:
       workdir: its folder is there.
-      chief: False for a worker of a run whose chief holds the lock.
       pace: of the heartbeat, where one is needed.
 
     Raises:
       TrainerError: another process holds the workdir; or, from
         `workdir.check_held` in the block, another has taken it over.
     """
-    if not chief:
-        yield
-        return
     lock: _Lock = FileLock(workdir.file(LOCK))
     if is_shared(workdir.path) or not lock_files_work(workdir.path):
         lock = HeartbeatLock(

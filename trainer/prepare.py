@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
@@ -27,6 +27,8 @@ from trainer.model.backbones import (
 )
 from trainer.model.classifier import Classifier, derived_seed, make_classifier
 from trainer.model.weights import WeightsPlan, load_weights, plan_weights
+from trainer.processes import Processes
+from trainer.topology import find_topology
 from trainer.workdir import BACKBONE, Workdir
 
 
@@ -39,6 +41,7 @@ class Request:
     backbone_args: dict[str, Any]
     weights: WeightsPlan
     strategy: tf.distribute.Strategy
+    processes: Processes
     xla: bool
     deterministic: bool
 
@@ -62,15 +65,18 @@ def prepare(config: Config) -> Request:
     )
     if config.workdir is None:
         config = dataclasses.replace(config, workdir=config.default_workdir())
+    topology = find_topology(config.strategy, config.stage)
     devices.configure(config.logical_cpus, config.deterministic)
+    strategy = devices.make_strategy(
+        config.strategy, config.batch_size, config.logical_cpus, topology
+    )
     return Request(
         config=config,
         backbone=backbone,
         backbone_args=backbone_args,
         weights=weights,
-        strategy=devices.make_strategy(
-            config.strategy, config.batch_size, config.logical_cpus
-        ),
+        strategy=strategy,
+        processes=multi_worker.processes_of(strategy, topology),
         xla=devices.use_xla(config.xla),
         deterministic=devices.use_determinism(config.deterministic),
     )
@@ -139,14 +145,18 @@ def new_classifier(
         strategy=request.strategy,
     )
     if load:
-        with request.strategy.scope():
-            loaded = load_weights(
-                classifier.backbone,
-                request.weights,
-                backbone=request.backbone,
-                backbone_args=request.backbone_args,
-            )
-        print(loaded, flush=True)
+
+        def loaded() -> str:
+            with request.strategy.scope():
+                return load_weights(
+                    classifier.backbone,
+                    request.weights,
+                    backbone=request.backbone,
+                    backbone_args=request.backbone_args,
+                )
+
+        # What Keras downloads, one process has to download.
+        print(request.processes.chief_first(loaded), flush=True)
     return classifier
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
@@ -55,7 +56,8 @@ def dry_run(config: Config) -> None:
     """Prints what a training run would do."""
     request = prepare(config)
     config = request.config
-    manifest = read_manifest(config)
+    # Data that is made or downloaded on first use, one process makes.
+    manifest = request.processes.chief_first(lambda: read_manifest(config))
     classifier = new_classifier(request, len(manifest.class_names), load=False)
     stages = config.stages()
     if config.init_from:
@@ -78,15 +80,22 @@ def dry_run(config: Config) -> None:
 def train(config: Config) -> None:
     """Trains as configured, resuming what the workdir holds."""
     request = prepare(config)
-    config = request.config
+    with multi_worker.working(request.processes):
+        _train_locked(request)
+
+
+def _train_locked(request: Request) -> None:
+    config, processes = request.config, request.processes
     assert config.workdir is not None
     print(f"workdir: {config.workdir}", flush=True)
-    workdir = Workdir(config.workdir)
+    chosen = devices.strategy_line(request.strategy, processes)
+    print(f"devices: {chosen}", flush=True)
+    workdir = Workdir(config.workdir, processes)
     new = workdir.create()
-    # Of several workers only one writes checkpoints.
-    chief = request.strategy.extended.should_checkpoint
     try:
-        with locked(workdir, chief=chief):
+        with contextlib.ExitStack() as stack:
+            # Where the chief is refused, the others hear why.
+            processes.by_chief(lambda: stack.enter_context(locked(workdir)))
             _train(request, workdir)
     except BaseException as error:
         # A name mistyped leaves no folder behind.
@@ -101,11 +110,16 @@ def train(config: Config) -> None:
 
 def _train(request: Request, workdir: Workdir) -> None:
     """Trains in a workdir that is this process's."""
-    config = request.config
+    config, processes = request.config, request.processes
     record, manifest = _same_run(request, workdir)
     if _is_complete(workdir, config):
         return
     start = find_start(workdir, config)
+    processes.check_same(
+        start.why,
+        f"--workdir={workdir.path!r}: not the same for all processes; give a"
+        " folder that all of them share",
+    )
     print(f"weights: {start.why}", flush=True)
     try:
         classifier = _first_classifier(request, workdir, start, manifest)
@@ -114,6 +128,8 @@ def _train(request: Request, workdir: Workdir) -> None:
         TrainingRun(request, workdir, manifest, classifier, start, paths).run()
     except tf.errors.OpError as error:
         workdir.event("stop", reason=type(error).__name__)
+        if multi_worker.lost_peer(error, processes) is not None:
+            raise
         raise _failure(request, error) from error
     except BaseException as error:
         workdir.event("stop", reason=f"{type(error).__name__}: {error}"[:200])
@@ -148,13 +164,25 @@ def _same_run(
     }
     # Before the data is read, which takes longest.
     check_same_run(workdir, config, run_record(config, facts))
-    manifest = read_manifest(config, workdir.read_json(MANIFEST))
-    facts["data_fingerprint"] = manifest.fingerprint
-    facts["class_names"] = list(manifest.class_names)
-    record = run_record(config, facts)
-    check_same_run(workdir, config, record)
-    if config.init_from:
-        check_warm_start(config, manifest.class_names)
+
+    def read() -> tuple[dict[str, Any], Manifest]:
+        manifest = read_manifest(config, workdir.read_json(MANIFEST))
+        facts["data_fingerprint"] = manifest.fingerprint
+        facts["class_names"] = list(manifest.class_names)
+        record = run_record(config, facts)
+        check_same_run(workdir, config, record)
+        if config.init_from:
+            check_warm_start(config, manifest.class_names)
+        # For the processes that read next, and need not look at the pictures.
+        workdir.write_json(MANIFEST, manifest.to_json())
+        return record, manifest
+
+    record, manifest = request.processes.chief_first(read)
+    request.processes.check_same(
+        manifest.fingerprint,
+        f"--dataset={config.dataset!r}: not the same data for all processes;"
+        " give each the same",
+    )
     return record, manifest
 
 
@@ -224,6 +252,7 @@ def _fast_paths(
     return fast_paths(
         config,
         request.strategy,
+        request.processes,
         xla=request.xla,
         images=images,
         earlier=stored.get("environment", {}).get("trunk_engine"),
@@ -257,7 +286,6 @@ def _remember(
             orientation_warning(len(manifest.turned), manifest.turned[0])
         )
     runs = {**stored.get("runs", {}), config.stage: record}
-    workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},
@@ -267,7 +295,7 @@ def _remember(
 def _machine_facts(request: Request, paths: FastPaths) -> dict[str, Any]:
     """Of the machine, and what it made of flags that were left to it."""
     return {
-        **devices.environment(request.strategy),
+        **devices.environment(request.strategy, request.processes),
         "strategy": type(request.strategy).__name__,
         "xla": "on" if request.xla else "off",
         "deterministic": "on" if request.deterministic else "off",

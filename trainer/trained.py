@@ -6,7 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fast_paths import fast_paths
@@ -15,7 +15,9 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.model.split import Split
 from trainer.prepare import stored_classifier
+from trainer.processes import Processes
 from trainer.results.progress import ConsoleProgress
+from trainer.topology import find_topology
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
@@ -30,6 +32,7 @@ class Trained:
       workdir: where it comes from.
       run: what the training run was asked for, with the flags given now.
       strategy: what the classifier was made under.
+      processes: of the job.
       classifier: its variables hold the checkpoint's weights.
       class_names: in the order of the logits.
       stage: the last one that has a checkpoint.
@@ -42,6 +45,7 @@ class Trained:
     workdir: Workdir
     run: Config
     strategy: tf.distribute.Strategy
+    processes: Processes
     classifier: Classifier
     class_names: tuple[str, ...]
     stage: str
@@ -87,10 +91,13 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
     if config.stage == EXPORT:
         run = dataclasses.replace(run, precision="float32")
+    topology = find_topology(config.strategy, config.stage)
     devices.configure(run.logical_cpus, run.deterministic)
     strategy = devices.make_strategy(
-        run.strategy, run.batch_size, run.logical_cpus
+        run.strategy, run.batch_size, run.logical_cpus, topology
     )
+    processes = multi_worker.processes_of(strategy, topology)
+    workdir = Workdir(config.workdir, processes)
     names = (workdir.read_json(MANIFEST) or {}).get("class_names", ())
     classifier = stored_classifier(workdir, run, strategy, len(names))
     restore_variables(path, classifier.variables)
@@ -98,6 +105,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         workdir=workdir,
         run=run,
         strategy=strategy,
+        processes=processes,
         classifier=classifier,
         class_names=tuple(names),
         stage=stage,
@@ -126,6 +134,7 @@ def open_fast_paths(
     paths = fast_paths(
         run,
         trained.strategy,
+        trained.processes,
         xla=devices.use_xla(trained.run.xla),
         images=images,
         earlier=trained.engine,

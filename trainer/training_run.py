@@ -26,7 +26,7 @@ from trainer.train.figures import Figures
 from trainer.train.loop import StageLoop
 from trainer.train.stage import LoopOptions, StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
+from trainer.workdir import RESULT, Workdir
 
 
 class TrainingRun:
@@ -44,8 +44,10 @@ class TrainingRun:
         self._request, self._config = request, request.config
         self._workdir, self._manifest = workdir, manifest
         self._classifier, self._start = classifier, start
-        self._metrics = MetricsFile(workdir.file(METRICS))
-        self._writer = TensorBoardWriter(workdir.file(FOLDER))
+        self._metrics = workdir.metrics()
+        self._writer = TensorBoardWriter(
+            workdir.file(FOLDER), writes=workdir.writes
+        )
         self._paths = paths
         self._options = LoopOptions(
             xla=request.xla,
@@ -114,7 +116,7 @@ class TrainingRun:
         return self._finish_stage(spec, plan, outcome, evaluation)
 
     def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
-        if self._config.augment:
+        if self._config.augment and self._workdir.writes:
             self._show_augmentation(step)
         return loop.run()
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from trainer import devices
+from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
@@ -27,7 +27,7 @@ from trainer.results.predict import (
     write_csv,
 )
 from trainer.results.report import per_class_lines
-from trainer.trained import open_fast_paths, open_trained
+from trainer.trained import Trained, open_fast_paths, open_trained
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 _TOP_K = 5
@@ -43,9 +43,14 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
         values hold.
     """
     trained = open_trained(config, given)
+    with multi_worker.working(trained.processes):
+        _evaluate(trained, given)
+
+
+def _evaluate(trained: Trained, given: frozenset[str]) -> None:
     run, workdir = trained.run, trained.workdir
     stored = workdir.read_json(MANIFEST) or {}
-    manifest = read_manifest(run, stored)
+    manifest = trained.processes.chief_first(lambda: read_manifest(run, stored))
     if manifest.class_names != trained.class_names:
         raise TrainerError(
             f"--dataset={run.dataset!r}: its classes are"

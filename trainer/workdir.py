@@ -22,6 +22,7 @@ from typing import Any
 
 from trainer.errors import TrainerError, UsageError, one_line
 from trainer.holder import unwritable
+from trainer.processes import ALONE, Processes
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
@@ -35,21 +36,39 @@ LOCK = "lock"
 
 
 class Workdir:
-    """Reads and writes the files of one run; a file is whole or not there."""
+    """Reads and writes the files of one run; a file is whole or not there.
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    Of several processes that share it, all read and the chief alone writes:
+    on the others, what would change a file does nothing.
+    """
+
+    def __init__(self, path: str, processes: Processes = ALONE) -> None:
+        self.path, self.processes = path, processes
         self._check: Callable[[], None] | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.processes.is_chief
 
     def create(self) -> bool:
         """Makes the folder and proves that it can be written to.
 
         Returns:
-          Whether it was not there before.
+          Whether it was not there before, on the process that writes.
 
         Raises:
-          TrainerError: it cannot.
+          TrainerError: it cannot; or another process does not see it.
         """
+        new = self.processes.by_chief(self._create)
+        if not os.path.isdir(self.path):
+            raise TrainerError(
+                f"--workdir={self.path!r}: made by one process, and not there"
+                " for another; give a folder that all of them share"
+            )
+        return bool(new)
+
+    def _create(self) -> bool:
         new = not os.path.isdir(self.path)
         try:
             os.makedirs(self.path, exist_ok=True)
@@ -75,8 +94,9 @@ class Workdir:
 
     def remove_if_empty(self) -> None:
         """Takes back a folder that nothing was written to."""
-        with contextlib.suppress(OSError):
-            os.rmdir(self.path)
+        if self.writes:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
 
     def require(self, flag: str) -> None:
         """Raises UsageError, naming the flag, where the folder is missing."""
@@ -122,6 +142,8 @@ class Workdir:
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces a text file in one move."""
+        if not self.writes:
+            return
         self.check_held()
         path = self.file(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -137,11 +159,13 @@ class Workdir:
 
     def remove(self, name: str) -> None:
         """Removes a file where there is one."""
-        if os.path.exists(self.file(name)):
+        if self.writes and os.path.exists(self.file(name)):
             os.remove(self.file(name))
 
     def event(self, event: str, **values: Any) -> None:
         """Appends to events.jsonl, with the wall time."""
+        if not self.writes:
+            return
         line = {"event": event, "time": round(time.time(), 3), **values}
         with open(
             self.file(EVENTS),
@@ -157,6 +181,10 @@ class Workdir:
         with contextlib.suppress(OSError):
             self.event("warning", text=text)
 
+    def metrics(self) -> MetricsFile:
+        """The file of figures."""
+        return MetricsFile(self.file(METRICS), writes=self.writes)
+
 
 class MetricsFile:
     """metrics.jsonl: appended to, and cut where a checkpoint was written.
@@ -165,12 +193,16 @@ class MetricsFile:
     so that no line is lost and none is written twice.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, *, writes: bool = True) -> None:
+        """Args:
+        path: of the file.
+        writes: False changes nothing, and knows of no position.
+        """
+        self.path, self._writes = path, writes
 
     def position(self) -> int:
         """Bytes that are safely on disk."""
-        if not os.path.exists(self.path):
+        if not self._writes or not os.path.exists(self.path):
             return 0
         with open(self.path, "rb+") as stream:
             os.fsync(stream.fileno())
@@ -183,6 +215,8 @@ class MetricsFile:
 
     def append(self, line: dict[str, Any]) -> None:
         """Writes one line."""
+        if not self._writes:
+            return
         with open(self.path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 

@@ -18,7 +18,12 @@ from trainer.data import check
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
-from trainer.data.pipeline import Shard, epoch_order, training_batches
+from trainer.data.pipeline import (
+    Reading,
+    Shard,
+    epoch_order,
+    training_batches,
+)
 
 
 def test_there_are_enough_of_them() -> None:
@@ -43,7 +48,7 @@ def test_good_ones_train_on_the_pixels_they_show(
     assert found == [good.orientation for good in GOOD.values()]
     batches = training_batches(
         samples,
-        image_px=PX,
+        reading=Reading(image_px=PX),
         shard=Shard(global_batch=1, num_replicas=1),
         seed=0,
         start_step=0,

@@ -26,12 +26,21 @@ def feed(
     for batch in batches:
         for name, value in batch.items():
             parts[name] += np.split(value, replicas)
-    stacked = {name: np.stack(values) for name, values in parts.items()}
-    return iter(
-        strategy.distribute_datasets_from_function(
-            lambda context: tf.data.Dataset.from_tensor_slices(stacked)
+
+    def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        # The replicas of a process stand side by side.
+        pipelines = context.num_input_pipelines
+        first = context.input_pipeline_id * replicas // pipelines
+        own = [
+            row
+            for row in range(replicas * len(batches))
+            if first <= row % replicas < first + replicas // pipelines
+        ]
+        return tf.data.Dataset.from_tensor_slices(
+            {name: np.stack(values)[own] for name, values in parts.items()}
         )
-    )
+
+    return iter(strategy.distribute_datasets_from_function(dataset))
 
 
 @contextlib.contextmanager

@@ -20,11 +20,17 @@ FINAL = "test"
 class TensorBoardWriter:
     """One event file a split, so that the splits share their charts."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, *, writes: bool = True) -> None:
+        """Args:
+        folder: of the event files.
+        writes: False makes no file.
+        """
+        self._folder, self._writes = folder, writes
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def _writer(self, split: str) -> tf.summary.SummaryWriter:
+        if not self._writes:
+            return tf.summary.create_noop_writer()
         if split not in self._writers:
             self._writers[split] = tf.summary.create_file_writer(
                 f"{self._folder}/{split}"
@@ -50,6 +56,8 @@ class TensorBoardWriter:
 
     def confusion(self, step: int, evaluation: Evaluation) -> None:
         """The confusion matrix at the end of a stage, as a picture."""
+        if not self._writes:
+            return
         with self._writer(FINAL).as_default():
             tf.summary.image(
                 "confusion_matrix",
@@ -71,6 +79,8 @@ class TensorBoardWriter:
 
     def hparams(self, values: Mapping[str, Any]) -> None:
         """The run as a row of the hparams page, beside its test figures."""
+        if not self._writes:
+            return
         from tensorboard.plugins.hparams import api
 
         with self._writer(FINAL).as_default():

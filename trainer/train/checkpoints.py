@@ -110,7 +110,11 @@ class StageCheckpoints:
             state=_StateInCheckpoint(state),
         )
         self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
-        self._managers = {kind: self._manager(kind) for kind in self._keep}
+        self._managers = (
+            {kind: self._manager(kind) for kind in self._keep}
+            if workdir.writes
+            else {}
+        )
 
     def _manager(self, kind: str) -> tf.train.CheckpointManager:
         folder = self._workdir.checkpoints(self._state.stage, kind)
@@ -204,14 +208,21 @@ class StageCheckpoints:
         A kill may have come between the writing of one and the removal of
         another.
         """
+        self._workdir.processes.by_chief(self._remove_others)
+
+    def _remove_others(self) -> None:
         paths = find_checkpoints(self._workdir, self._state.stage, LAST)
         later = [p for p in paths if checkpoint_step(p) > self._state.step]
         for path in later + paths[len(later) + self._keep[LAST] :]:
             remove_checkpoint(path)
+
         self._managers[LAST] = self._manager(LAST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
         """Writes a checkpoint, the latest last; returns the latest's path.
+
+        Mirrored variables are the same in all processes, and what one of them
+        writes all restore; the others wait until it is there.
 
         A kill in between leaves a best that the same run, going on from the
         latest, writes again.
@@ -224,8 +235,12 @@ class StageCheckpoints:
           TrainerError: the disk is full, or cannot be written to; or the
             workdir is another process's by now.
         """
-        self._workdir.check_held()
         kinds = [BEST] * best + [EPOCH] * epoch + [LAST]
+        processes = self._workdir.processes
+        return processes.by_chief(lambda: self._write(kinds)) or ""
+
+    def _write(self, kinds: list[str]) -> str:
+        self._workdir.check_held()
         path = ""
         for kind in kinds:
             manager = self._managers[kind]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from trainer.train.checkpoints import StageState
 from trainer.train.steps import TrainCall
-from trainer.workdir import METRICS, MetricsFile, Workdir
+from trainer.workdir import Workdir
 
 
 class Writer(Protocol):
@@ -23,7 +23,7 @@ class Figures:
     """Writes a stage's figures to metrics.jsonl and to a writer."""
 
     def __init__(self, workdir: Workdir, writer: Writer, stage: str) -> None:
-        self._metrics = MetricsFile(workdir.file(METRICS))
+        self._metrics = workdir.metrics()
         self._writer, self._stage = writer, stage
 
     def position(self) -> int:

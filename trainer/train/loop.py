@@ -166,8 +166,11 @@ class StageLoop:
             self._workdir.event("resume", stage=state.stage, step=state.step)
         else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
-        rollback = self._options.on_nonfinite == ROLLBACK
-        if rollback and not self._checkpoints.has_boundary():
+        # As the chief sees it, before it writes another.
+        boundary = self._workdir.processes.chief_value(
+            self._checkpoints.has_boundary()
+        )
+        if self._options.on_nonfinite == ROLLBACK and not boundary:
             self._save(epoch=True)
 
     def _train(self, end: int) -> None:
@@ -293,7 +296,10 @@ class StageLoop:
             self._progress.steps(
                 int(call.sums["count"].sum()), means["loss"], means["accuracy"]
             )
-            per_step = seconds / len(call.sums["count"])
+            # All processes make as many steps a call.
+            per_step = self._workdir.processes.chief_value(
+                seconds / len(call.sums["count"])
+            )
             # The first call traces, so it only ever grows by doubling.
             steps = max(1, min(2 * steps, int(_CALL_SECONDS / per_step)))
             stop = interrupt.requested()

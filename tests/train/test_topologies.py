@@ -1,0 +1,86 @@
+"""The same global batch on 1, 2 and 4 replicas and in two processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.jobs import Job
+from tests.train.topologies import CLIPS, ROWS, measure
+
+pytestmark = pytest.mark.slow
+
+TOPOLOGIES = ("1x2", "1x4", "2x1")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What each topology gave, by PROCESSESxREPLICAS."""
+    folder = tmp_path_factory.mktemp("measured")
+    # A process cannot have as many devices as it has and others besides.
+    jobs = [
+        Job(count, folder / f"{count}", measure, folder, (replicas,))
+        for count, replicas in ((1, 4), (2, 1))
+    ]
+    measure(folder, (1, 2))
+    for job in jobs:
+        left = job.wait()
+        assert not any(p.status for p in left), left
+    return {p.stem: dict(np.load(p)) for p in folder.glob("*.npz")}
+
+
+def of(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    found = {k: v for k, v in values.items() if k.startswith(f"{name} ")}
+    assert len(found) == 9
+    return found
+
+
+def norm(arrays) -> float:
+    squares = (np.sum(np.square(a, dtype=np.float64)) for a in arrays)
+    return float(np.sqrt(sum(squares)))
+
+
+def apart(one: dict, other: dict) -> float:
+    """The norm of the difference, as a part of that of `one`."""
+    assert one.keys() == other.keys()
+    return norm(one[k] - other[k] for k in one) / norm(one.values())
+
+
+def test_they_are_what_they_are_called(measured):
+    found = {name: int(v["replicas"]) for name, v in measured.items()}
+    assert found == {"1x1": 1, "1x2": 2, "1x4": 4, "2x1": 2}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_gradients(measured, topology, clip, rows):
+    name = f"gradient {clip} {rows}"
+    one, other = (of(measured[t], name) for t in ("1x1", topology))
+    assert apart(one, other) <= 1e-5
+    if clip:
+        # The clipped norm is that of the whole batch, not of a part.
+        assert norm(other.values()) == pytest.approx(clip, rel=1e-5)
+    else:
+        assert norm(other.values()) > 1.5 * CLIPS[1]
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_twenty_steps_of_adam(measured, topology, clip):
+    name = f"adam {clip}"
+    one, other = (of(measured[t], name) for t in ("1x1", topology))
+    assert apart(one, other) <= 1e-3
+    # Every variable has gone some way, about 1e-3 a step and entry.
+    assert all(np.abs(v).max() > 2e-3 for v in one.values())
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_evaluation_counts(measured, topology):
+    one, other = measured["1x1"], measured[topology]
+    for name in ("confusion", "count", "top5"):
+        key = f"evaluation {name}"
+        np.testing.assert_array_equal(one[key], other[key])
+    assert one["evaluation count"] == sum(ROWS)
+    key = "evaluation loss"
+    np.testing.assert_allclose(one[key], other[key], rtol=1e-5)
