@@ -1,6 +1,5 @@
 """Two CPU devices for all tests, so that two replicas can be tried."""
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -8,9 +7,6 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # No test reads or fills the cache of whoever runs them.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
-atexit.register(
-    shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True
-)
 
 import pytest
 
@@ -19,6 +15,10 @@ from trainer import devices
 
 def pytest_configure(config: pytest.Config) -> None:
     devices.configure(logical_cpus=2)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
