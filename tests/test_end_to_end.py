@@ -318,12 +318,12 @@ def test_a_stop_within_a_validation_saves_what_was_trained(
     workdir, result = finished
     evaluate_samples, count = Evaluator.evaluate, 0
 
-    def signal_in_the_second(self, samples):
+    def signal_in_the_second(self, samples, *, again=False):
         nonlocal count
         count += 1
         if count == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate_samples(self, samples)
+        return evaluate_samples(self, samples, again=again)
 
     again = tmp_path / "again"
     values = {"epochs": 2, "head_epochs": 2}

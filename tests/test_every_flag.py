@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,9 @@ from tests.photos import CLASSES, make_photos
 from tests.runs import lines, weights
 from tests.tiny import tiny_backbone, use_tiny_backbone
 from trainer.fields import FIELDS
+from trainer.model import split
+from trainer.model.trunk import GraphTrunk, LiteTrunk
+from trainer.train.inputs import Inputs
 
 # Defining the data sets is what makes TFDS know them.
 assert tfds_pictures
@@ -65,6 +69,21 @@ STUDY = {
 }
 
 
+@dataclasses.dataclass(kw_only=True)
+class Did:
+    """What a command went through that leaves no trace in its files.
+
+    Attributes:
+      trunks: name and block of each engine made.
+      folded: whether a BatchNorm was folded.
+      computed: what rows were computed of.
+    """
+
+    trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    folded: bool = False
+    computed: set[str] = dataclasses.field(default_factory=set)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ran:
     """A command that has run."""
@@ -74,6 +93,8 @@ class Ran:
     said: Said
     compiled: list[str]
     deterministic: bool
+    cache: pathlib.Path
+    did: Did
 
     def json(self, name: str) -> dict[str, Any]:
         return json.loads((self.workdir / name).read_text())
@@ -235,6 +256,15 @@ def logged(ran: Ran) -> list[int]:
         for line in lines(ran.workdir, "metrics.jsonl")
         if line["span"] == "steps"
     ]
+
+
+def kept_segments(ran: Ran) -> int:
+    """Files of rows where no flag says where."""
+    return len(list(ran.cache.glob("transfer-trainer/*/rows-*")))
+
+
+def keeps_pictures(ran: Ran) -> bool:
+    return "pictures" in ran.did.computed
 
 
 def evaluated_step(ran: Ran) -> str:
@@ -576,6 +606,78 @@ CASES = (
         value="off",
         also=DRY,
         see=lambda ran: ran.deterministic,
+    ),
+    Case(
+        flag="trunk_engine",
+        value="litert",
+        see=lambda ran: ran.did.trunks,
+        without=[("graph", 32)],
+        given=[("litert", 1)],
+    ),
+    Case(
+        flag="trunk_engine",
+        value="step",
+        see=lambda ran: ran.did.trunks,
+        without=[("graph", 32)],
+        given=[],
+    ),
+    Case(
+        flag="trunk_block",
+        value=2,
+        see=lambda ran: ran.did.trunks,
+        without=[("graph", 32)],
+        given=[("graph", 2)],
+    ),
+    Case(
+        flag="fold_batch_norm",
+        value=False,
+        see=lambda ran: ran.did.folded,
+        without=True,
+        given=False,
+    ),
+    Case(
+        flag="augment_kernel",
+        value="gather",
+        see=head_kernel,
+        without=ANY,
+        given=ANY,
+    ),
+    # Pictures to train on, features to validate on, and those of the rest.
+    Case(
+        flag="cache",
+        value="off",
+        see=kept_segments,
+        without=3,
+        given=0,
+    ),
+    Case(
+        flag="cache_dir",
+        value="{root}/shelf",
+        see=lambda ran: (kept_segments(ran), (ran.root / "shelf").exists()),
+        without=(3, False),
+        given=(0, True),
+    ),
+    # 12 pictures of 150,528 bytes.
+    Case(
+        flag="cache_ram_mib",
+        value=1,
+        also={"cache": "ram", "image_size": 224},
+        see=keeps_pictures,
+        without=True,
+        given=False,
+    ),
+    Case(
+        flag="cache_disk_mib",
+        value=0,
+        also={"cache": "disk"},
+        see=kept_segments,
+        without=3,
+        given=0,
+    ),
+    Case(
+        flag="decode_cache",
+        value=False,
+        see=keeps_pictures,
         without=True,
         given=False,
     ),
@@ -657,7 +759,14 @@ def run(root):
         if key not in done:
             if not alone:
                 values.setdefault("workdir", root / f"run-{len(done)}")
-            with _compilations() as compiled, undone():
+            # An empty one, as no run may find what another has kept.
+            cache = root / f"cache-{len(done)}"
+            with (
+                _compilations() as compiled,
+                _watched() as did,
+                mock.patch.dict(os.environ, XDG_CACHE_HOME=str(cache)),
+                undone(),
+            ):
                 said = command(*_arguments(root, values))
                 deterministic = is_on()
             workdir = str(values.get("workdir", "nowhere")).format(root=root)
@@ -667,6 +776,8 @@ def run(root):
                 said=said,
                 compiled=sorted(compiled),
                 deterministic=deterministic,
+                cache=cache,
+                did=did,
             )
         return done[key]
 
@@ -690,6 +801,36 @@ def _compilations() -> Iterator[list[str]]:
 
     with mock.patch.object(tf, "function", function):
         yield made
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[Did]:
+    did = Did()
+    fold, blocks = split.fold, Inputs._blocks
+
+    def folding(*args: Any) -> Any:
+        did.folded = True
+        return fold(*args)
+
+    def computing(self: Inputs, samples: Any, rows: Any, what: str, trunk: Any):
+        did.computed.add(what)
+        return blocks(self, samples, rows, what, trunk)
+
+    with contextlib.ExitStack() as stack:
+        for engine in (GraphTrunk, LiteTrunk):
+            made = _noting(engine.__init__, did.trunks)
+            stack.enter_context(mock.patch.object(engine, "__init__", made))
+        stack.enter_context(mock.patch.object(split, "fold", folding))
+        stack.enter_context(mock.patch.object(Inputs, "_blocks", computing))
+        yield did
+
+
+def _noting(real: Callable[..., None], trunks: list[tuple[str, int]]) -> Any:
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        trunks.append((self.name, self.block))
+
+    return make
 
 
 @pytest.mark.parametrize(

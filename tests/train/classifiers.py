@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from trainer import devices
 from trainer.model.classifier import Classifier, make_classifier
+from trainer.model.pixels import preprocess
 
 SPECS = {
     "EfficientNetB0": (keras.applications.EfficientNetB0, {}, "raw"),
@@ -46,6 +47,13 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
     classifier = make_classifier(
         backbone, pixels=pixels, num_classes=num_classes, seed=seed
     )
+    make_live(classifier, pictures(64, seed=seed + 1))
+    return classifier
+
+
+def make_live(classifier: Classifier, images: np.ndarray) -> None:
+    """Gives BatchNorm the statistics of one batch, float32 in 0..255."""
+    backbone = classifier.backbone
     norms = [
         layer
         for layer in backbone.layers
@@ -54,12 +62,10 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
     momenta = [layer.momentum for layer in norms]
     for layer in norms:
         layer.momentum = 0.0
-    images = pictures(64, seed=seed + 1)
-    scaled = images / 127.5 - 1 if pixels == "tf" else images
+    scaled = preprocess(tf.constant(images), classifier.pixels)
     backbone(scaled, training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-    return classifier
 
 
 def tiny_classifier(

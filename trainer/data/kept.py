@@ -10,15 +10,17 @@ twice is only kept twice.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +28,8 @@ AUTO, OFF, RAM, DISK = "auto", "off", "ram", "disk"
 _SEGMENT = "segment.json"
 # A new number makes what older versions wrote unread.
 _FORMAT = 1
+# No process takes so long between two writes to a segment.
+_STALE_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,7 +168,9 @@ class RowCache:
                 missing.setdefault(digest, number)
         if missing:
             numbers = np.array(list(missing.values()), np.int64)
-            made = self._make(key, tuple(missing), specs, compute(numbers))
+            made = self._make(
+                key, tuple(missing), specs, lambda: compute(numbers)
+            )
             if made is None:
                 return None
             segments.append(made)
@@ -205,13 +211,16 @@ class RowCache:
                 if _checksum(array) != stored["checksums"][number]:
                     raise ValueError("its checksum does not match")
                 arrays.append(array)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except Exception as error:
+            # NumPy's parser of headers raises many kinds, tokenize's among
+            # them.
             if os.path.isdir(path):
+                reason = str(error).strip() or type(error).__name__
                 self._warn(
-                    f"{path}: kept rows are broken ({error}); they are removed"
-                    " and computed again"
+                    f"{path}: kept rows are broken ({reason.splitlines()[0]});"
+                    " they are removed and computed again"
                 )
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             return None
         return self._into_ram(digests, arrays, path)
 
@@ -233,35 +242,42 @@ class RowCache:
 
     def _ram_takes(self, size: int) -> bool:
         """Whether memory has room, if need be without rows of other kinds."""
-        for key in list(self._known)[:-1]:
+        others = list(self._known)[:-1]
+        held = sum(s.in_ram for key in others for s in self._known[key])
+        if size > self._ram_left + held:
+            return False
+        for key in others:
             if size <= self._ram_left:
                 break
             self._ram_left += sum(s.in_ram for s in self._known.pop(key))
-        return size <= self._ram_left
+        return True
 
     def _make(
         self,
         key: str,
         digests: tuple[str, ...],
         specs: Sequence[RowSpec],
-        blocks: Iterator[list[np.ndarray]],
+        compute: Callable[[], Iterator[list[np.ndarray]]],
     ) -> _Segment | None:
+        """Computes rows, into a file or into memory.
+
+        Returns:
+          None where there is room in neither.
+        """
         size = len(digests) * sum(spec.nbytes for spec in specs)
         if self._files_take(size):
             try:
-                return self._write(key, digests, specs, blocks)
+                return self._write(key, digests, specs, compute())
             except OSError as error:
                 self._no_files = True
                 self._warn(
                     f"--cache_dir={self._folder!r}: cannot be written to"
                     f" ({error.strerror or error}); going on without files"
                 )
-                # Some blocks are gone; whoever asked reads them afresh.
-                return None
         if self._mode == DISK or not self._ram_takes(size):
             return None
         arrays = [np.empty((len(digests), *s.shape), s.dtype) for s in specs]
-        _fill(arrays, blocks)
+        _fill(arrays, compute())
         self._ram_left -= size
         return _Segment(
             digests=digests, arrays=arrays, folder=None, in_ram=size
@@ -389,25 +405,54 @@ def _touch(segment: _Segment) -> None:
 def _make_room(folder: str, bound: int, held: set[str | None]) -> None:
     """Removes the least recently used segments until `bound` bytes are left.
 
-    Those that this process holds stay.
+    Those that this process holds stay. What killed processes left half
+    written goes first.
     """
     found = []
     for key in os.listdir(folder):
-        for entry in _scan(os.path.join(folder, key)):
-            size = sum(e.stat().st_size for e in _scan(entry.path))
-            found.append((entry.stat().st_mtime, size, entry.path))
+        for path, used, _ in _scan(os.path.join(folder, key)):
+            files = _scan(path)
+            if os.path.basename(path).startswith("."):
+                written = max([used, *(file.mtime for file in files)])
+                if written < time.time() - _STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                    continue
+            found.append((used, sum(file.size for file in files), path))
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if total <= bound:
             return
         if path not in held and not os.path.basename(path).startswith("."):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             total -= size
 
 
-def _scan(path: str) -> list[os.DirEntry[str]]:
+def _remove(path: str) -> None:
+    """Removes a segment; nobody reads it while it is in pieces."""
+    folder, name = os.path.split(path)
+    aside = os.path.join(folder, f".gone-{os.getpid()}-{name}")
     try:
-        with os.scandir(path) as entries:
-            return list(entries)
+        os.rename(path, aside)
     except OSError:
-        return []
+        # Another process was faster, or the folder is not to be written to.
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+class _Entry(NamedTuple):
+    path: str
+    mtime: float
+    size: int
+
+
+def _scan(path: str) -> list[_Entry]:
+    """What is in a folder; other processes may remove it meanwhile."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                status = entry.stat()
+                found.append(
+                    _Entry(entry.path, status.st_mtime, status.st_size)
+                )
+    return found

@@ -1,0 +1,119 @@
+"""Which fast paths a run takes, from its flags, devices and size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from tests.train.replicas import strategy_of
+from trainer import devices
+from trainer.config import Config
+from trainer.errors import UsageError
+from trainer.fast_paths import FastPaths, default_cache_dir, fast_paths
+
+FEW, MANY = 10, 10_000
+
+
+def paths(
+    images: int = FEW,
+    *,
+    xla: bool = False,
+    earlier: str | None = None,
+    **values: Any,
+) -> FastPaths:
+    values = {"precision": "float32", **values}
+    return fast_paths(
+        Config(**values),
+        strategy_of(1),
+        xla=xla,
+        images=images,
+        earlier=earlier,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "graph"),
+        ({"images": MANY}, "litert"),
+        # What the run began with holds, however many there are now.
+        ({"images": MANY, "earlier": "graph"}, "graph"),
+        ({"earlier": "litert"}, "litert"),
+        ({"earlier": "step"}, "step"),
+        ({"earlier": "litert", "trunk_engine": "graph"}, "graph"),
+        ({"earlier": "graph", "trunk_engine": "step"}, "step"),
+        ({"trunk_engine": "litert"}, "litert"),
+        # Where only the step will do.
+        ({"images": MANY, "xla": True}, "step"),
+        ({"earlier": "graph", "xla": True}, "step"),
+        ({"precision": "bfloat16"}, "step"),
+        ({"trunk_engine": "step", "xla": True}, "step"),
+    ],
+    ids=str,
+)
+def test_the_engine(given: dict[str, Any], expected: str) -> None:
+    assert paths(**given).engine == expected
+
+
+def test_on_an_accelerator_the_step_does_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "all_cpus", lambda strategy: False)
+    assert paths(MANY).engine == "step"
+    with pytest.raises(UsageError, match="it runs on CPUs only; give auto or"):
+        paths(trunk_engine="graph")
+
+
+def test_a_tensorflow_without_lite(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = strategy_of(1)
+    lacking = type(
+        "tensorflow", (), {"distribute": tf.distribute, "config": tf.config}
+    )
+    monkeypatch.setattr("trainer.fast_paths.tf", lacking)
+
+    def engine(**values: Any) -> str:
+        config = Config(precision="float32", **values)
+        return fast_paths(config, strategy, xla=False, images=MANY).engine
+
+    assert engine() == "graph"
+    with pytest.raises(UsageError, match="no tf.lite; give graph"):
+        engine(trunk_engine="litert")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "projective"),
+        ({"xla": True}, "gather"),
+        ({"augment_kernel": "gather"}, "gather"),
+        ({"augment_kernel": "gather", "xla": True}, "gather"),
+        ({"augment_kernel": "projective"}, "projective"),
+    ],
+    ids=str,
+)
+def test_the_kernel(given: dict[str, Any], expected: str) -> None:
+    assert paths(**given).kernel == expected
+
+
+def test_all_runs_of_a_process_share_rows() -> None:
+    one, two = paths(), paths(MANY, trunk_block=3)
+    assert one.cache is two.cache
+    assert one.cache is not paths(cache="ram").cache
+    assert (one.block, two.block) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/transfer-trainer"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/transfer-trainer"),
+    ],
+)
+def test_where_the_cache_is(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_cache_dir() == expected

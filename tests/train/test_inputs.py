@@ -1,0 +1,243 @@
+"""What a stage reads: kept features, kept pictures, or the trunk's output."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.data.manifests import build
+from tests.photos import make_photos
+from tests.train.classifiers import TINY_PX, tiny_classifier
+from trainer.data.kept import RowCache
+from trainer.data.pipeline import (
+    Reading,
+    Shard,
+    evaluation_batches,
+    picture_blocks,
+    training_batches,
+)
+from trainer.data.samples import Samples
+from trainer.model.freeze import apply_freeze
+from trainer.model.split import Split, split_classifier
+from trainer.model.trunk import LiteTrunk
+from trainer.train.inputs import Inputs, auto_engine
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """Fifteen photos of three classes."""
+    folder = make_photos(tmp_path_factory.mktemp("photos"), train=5, test=2)
+    return build(folder, data_pct=100).train
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    """The last convolution and its BatchNorm train."""
+    classifier = tiny_classifier()
+    plan = apply_freeze(classifier, "last:2")
+    found = split_classifier(classifier, plan, fold_batch_norm=True)
+    assert found is not None and found.cut == ("relu",)
+    return found
+
+
+class Made:
+    """Inputs, and what they said."""
+
+    def __init__(self, split: Split | None, mode: str, **values: Any) -> None:
+        self.warnings: list[str] = []
+        self.reports: list[tuple[str, int, int]] = []
+        self.inputs = Inputs(
+            split,
+            image_px=TINY_PX,
+            cache=RowCache(
+                mode=mode, folder="/nowhere", ram_bytes=10**8, disk_bytes=0
+            ),
+            warn=self.warnings.append,
+            report=lambda *report: self.reports.append(report),
+            **{
+                "engine": "graph",
+                "block": 4,
+                "kernel": "projective",
+                "decode_cache": True,
+                "machine": "this one",
+                **values,
+            },
+        )
+
+
+def kinds(reading: Reading) -> set[str]:
+    """Which of its parts a reading has."""
+    parts = ("pictures", "trunk", "features")
+    return {name for name in parts if getattr(reading, name) is not None}
+
+
+@pytest.mark.parametrize("mode", ["ram", "off"])
+@pytest.mark.parametrize(
+    ("cut", "call", "kept", "plain"),
+    [
+        (True, "train", {"features"}, {"trunk"}),
+        (True, "augmented", {"pictures", "trunk"}, {"trunk"}),
+        (True, "again", {"features"}, {"trunk"}),
+        (True, "once", {"features"}, {"trunk"}),
+        (False, "train", {"pictures"}, set()),
+        (False, "augmented", {"pictures"}, set()),
+        (False, "again", {"pictures"}, set()),
+        # What is read once is not worth its place.
+        (False, "once", set(), set()),
+    ],
+)
+def test_what_is_read(
+    samples: Samples,
+    split: Split,
+    mode: str,
+    cut: bool,
+    call: str,
+    kept: set[str],
+    plain: set[str],
+) -> None:
+    inputs = Made(split if cut else None, mode).inputs
+    if call in ("train", "augmented"):
+        reading = inputs.training(samples, augment=call == "augmented")
+    else:
+        reading = inputs.evaluation(samples, again=call == "again")
+    assert kinds(reading) == (kept if mode == "ram" else plain)
+
+
+def test_samples_without_digests_are_not_kept(
+    samples: Samples, split: Split
+) -> None:
+    unchecked = dataclasses.replace(samples, digests=())
+    inputs = Made(split, "ram").inputs
+    assert kinds(inputs.training(unchecked, augment=False)) == {"trunk"}
+
+
+def _elements(dataset: tf.data.Dataset) -> list[dict[str, Any]]:
+    return list(dataset.as_numpy_iterator())
+
+
+@pytest.mark.parametrize("engine", ["graph", "litert"])
+@pytest.mark.parametrize("call", ["train", "augmented", "evaluate"])
+def test_kept_or_not_the_batches_are_the_same_bits(
+    samples: Samples, split: Split, call: str, engine: str
+) -> None:
+    """A batch of 4 of 15 samples, the last one of each epoch padded."""
+    found = []
+    for mode in ("off", "ram"):
+        inputs = Made(split, mode, engine=engine).inputs
+        shard = Shard(global_batch=4, num_replicas=2)
+        if call == "evaluate":
+            dataset = evaluation_batches(
+                samples,
+                reading=inputs.evaluation(samples, again=True),
+                shard=shard,
+            )
+        else:
+            augment = call == "augmented"
+            dataset = training_batches(
+                samples,
+                reading=inputs.training(samples, augment=augment),
+                shard=shard,
+                seed=0,
+                start_step=2,
+                total_steps=9,
+                augment=augment,
+            )
+        found.append(_elements(dataset))
+    off, ram = found
+    assert len(off) == len(ram) == (8 if call == "evaluate" else 14)
+    for one, two in zip(off, ram, strict=True):
+        assert set(one) == set(two) == {"features", "labels", "mask"}
+        np.testing.assert_array_equal(one["labels"], two["labels"])
+        np.testing.assert_array_equal(one["mask"], two["mask"])
+        real = one["mask"] > 0
+        for mine, theirs in zip(one["features"], two["features"], strict=True):
+            assert mine.shape == (2, *split.feature_shapes[0])
+            np.testing.assert_array_equal(mine[real], theirs[real])
+            assert np.isfinite(mine).all() and np.isfinite(theirs).all()
+
+
+def test_features_are_those_of_the_pictures(
+    samples: Samples, split: Split
+) -> None:
+    """In the order of the samples, by the split itself."""
+    made = Made(split, "ram")
+    reading = made.inputs.evaluation(samples, again=True)
+    assert reading.features is not None
+    (found,) = reading.features.read(np.arange(15))
+    rows = np.arange(15)
+    (images,) = picture_blocks(
+        samples, rows, image_px=TINY_PX, block=15
+    ).as_numpy_iterator()
+    assert images.dtype == np.uint8
+    (expected,) = split.trunk(
+        split.trunk_constants(), tf.constant(images, tf.float32)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert made.reports == [("features of evaluation", 15, 15)]
+
+
+def test_a_litert_that_fails_is_said_once(
+    samples: Samples, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, split: Split, *, cores: int) -> None:
+        raise ValueError("gives other features than the graph")
+
+    monkeypatch.setattr(LiteTrunk, "__init__", fail)
+    made = Made(split, "off", engine="litert")
+    readings = [
+        made.inputs.training(samples, augment=True),
+        made.inputs.evaluation(samples, again=True),
+    ]
+    assert [reading.trunk.name for reading in readings] == ["graph", "graph"]
+    assert made.warnings == [
+        "--trunk_engine=litert: the frozen part gives other features than the"
+        " graph; going on with graph, and last bits may differ"
+    ]
+
+
+@pytest.mark.parametrize("change", ["engine", "machine"])
+def test_what_changes_bits_is_part_of_the_kind(
+    samples: Samples,
+    split: Split,
+    tmp_path: pathlib.Path,
+    change: str,
+) -> None:
+    """Features of another engine or machine are never taken for these."""
+
+    def computed(**values: Any) -> int:
+        made = Made(split, "off", **values)
+        made.inputs._cache = RowCache(
+            mode="disk",
+            folder=str(tmp_path),
+            ram_bytes=10**8,
+            disk_bytes=10**8,
+        )
+        made.inputs.evaluation(samples, again=True)
+        return len(made.reports)
+
+    assert computed() == 1
+    assert computed() == 0
+    assert computed(block=2) == 0
+    other = {"engine": "litert", "machine": "that one"}[change]
+    assert computed(**{change: other}) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "graph_only", "expected"),
+    [
+        (0, False, "graph"),
+        (499, False, "graph"),
+        (500, False, "litert"),
+        (500, True, "graph"),
+        (10**7, True, "graph"),
+    ],
+)
+def test_auto_takes_litert_where_it_pays(
+    images: int, graph_only: bool, expected: str
+) -> None:
+    assert auto_engine(images, graph_only=graph_only) == expected
