@@ -122,19 +122,21 @@ def test_caches_and_blocks_change_no_bit(
     assert_same_runs(run("again", cache="disk"), plain)
 
 
-@pytest.mark.parametrize("decode", [True, False])
 @pytest.mark.parametrize(
-    ("augment", "expected"),
-    [(True, {"pictures", "evaluation"}), (False, {"train", "evaluation"})],
-    ids=["augmented", "plain"],
+    ("augment", "decode", "expected"),
+    [
+        (True, True, {"pictures": 21, "evaluation": 12}),
+        (True, False, {"evaluation": 12}),
+        (False, True, {"train": 21, "evaluation": 12}),
+    ],
 )
 def test_what_is_computed_once(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     augment: bool,
-    expected: set[str],
     decode: bool,
+    expected: dict[str, int],
 ) -> None:
     """Features where pictures are not augmented, else pictures."""
     asked: dict[str, int] = {}
@@ -157,10 +159,7 @@ def test_what_is_computed_once(
             "decode_cache": decode,
         },
     )
-    counts = {"train": 21, "pictures": 21, "evaluation": 12}
-    if not decode:
-        expected = expected - {"pictures"}
-    assert asked == {name: counts[name] for name in expected}
+    assert asked == expected
 
 
 def distance(one: dict, two: dict) -> float:
@@ -206,12 +205,8 @@ def test_engines_and_folding_go_the_same_way(
     )
     assert way > 0.01
     for name, (end, its_loss) in found.items():
-        # The kernels of the warp are further apart than the engines.
-        bound = 0.02 if name == "gather" else 1e-3
-        assert distance(end, plain) < bound * way, name
-        assert its_loss == pytest.approx(loss, rel=bound), name
-    # Else the flag of that name would be without effect.
-    assert distance(found["gather"][0], plain) > 0
+        assert distance(end, plain) < 1e-3 * way, name
+        assert its_loss == pytest.approx(loss, rel=1e-3), name
 
 
 class Stop(Exception):
@@ -270,8 +265,14 @@ def evaluate_again(workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
     return json.loads((workdir / "evaluation.json").read_text())
 
 
-@pytest.mark.parametrize("engine", ["step", "graph", "litert"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "engine"),
+    [
+        ("finetune", "step"),
+        ("finetune", "graph"),
+        ("feature_extract", "litert"),
+    ],
+)
 def test_evaluation_gives_the_figures_of_the_run(
     photos: str, tmp_path: pathlib.Path, stage: str, engine: str
 ) -> None:
@@ -284,8 +285,9 @@ def test_evaluation_gives_the_figures_of_the_run(
             assert found[key] == result[key], key
 
 
-@pytest.mark.parametrize("engine", ["step", "graph"])
-@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize(
+    ("engine", "augment"), [("step", True), ("graph", True), ("graph", False)]
+)
 def test_nothing_is_traced_again_after_the_first_epoch(
     photos: str,
     tmp_path: pathlib.Path,
