@@ -609,6 +609,8 @@ CASES = (
         value="off",
         also=DRY,
         see=lambda ran: ran.deterministic,
+        without=True,
+        given=False,
     ),
     Case(
         flag="trunk_engine",

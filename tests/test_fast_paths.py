@@ -12,6 +12,7 @@ from trainer import devices
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fast_paths import FastPaths, default_cache_dir, fast_paths
+from trainer.processes import ALONE
 
 FEW, MANY = 10, 10_000
 
@@ -27,6 +28,7 @@ def paths(
     return fast_paths(
         Config(**values),
         strategy_of(1),
+        ALONE,
         xla=xla,
         images=images,
         earlier=earlier,
@@ -75,7 +77,9 @@ def test_a_tensorflow_without_lite(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def engine(**values: Any) -> str:
         config = Config(precision="float32", **values)
-        return fast_paths(config, strategy, xla=False, images=MANY).engine
+        return fast_paths(
+            config, strategy, ALONE, xla=False, images=MANY
+        ).engine
 
     assert engine() == "graph"
     with pytest.raises(UsageError, match="no tf.lite; give graph"):

@@ -62,7 +62,7 @@ def test_flagfile(parsed, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--foo=1", "error: --foo: no such flag; --help lists the flags"),
+        ("--zzz=1", "error: --zzz: no such flag; --help lists the flags"),
         ("--batch_siz=1", "no such flag; did you mean --batch_size?"),
         ("--batch_size=ten", "--batch_size='ten': not a whole number"),
         ("--data_pct=lots", "--data_pct='lots': not a number"),
