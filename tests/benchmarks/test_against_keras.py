@@ -1,0 +1,79 @@
+"""The benchmark against Keras `fit`: its rows, its table, and a small run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import pytest
+
+from benchmarks.against_keras import Row, Spent, main, markdown, parse_row
+from tests.photos import make_photos
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model0", Row("model0", 10, None, False, "last:10", 5)),
+        ("last10", Row("last10", 10, 10, False, "last:10", 5)),
+        ("model2", Row("model2", 10, None, True, "last:10", 5)),
+        ("model3", Row("model3", 10, 10, True, "last:10", 5)),
+        ("all", Row("all", 10, 10, True, "all", 1)),
+        ("1+100:all:3", Row("1+100:all:3", 1, 100, True, "all", 3)),
+        ("0.5:20", Row("0.5:20", 0.5, None, True, "last:10", 20)),
+        ("10+10:last50", Row("10+10:last50", 10, 10, True, "last:50", 5)),
+    ],
+)
+def test_rows(text: str, expected: Row) -> None:
+    assert parse_row(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "model9", "10+", "ten", "10:some"])
+def test_what_is_no_row(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="not a row"):
+        parse_row(text)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    def spent(wall: float, cpu: float, step: float) -> Spent:
+        return Spent(wall, cpu, 500, 0.5, 100, step)
+
+    found = {
+        "model0": {
+            "wrapped": [spent(8, 6, 0.4), spent(12, 6, 0.4), spent(9, 6, 0.2)],
+            "ours": [spent(4, 3, 0.1), spent(3, 2, 0.1), spent(3, 1, 0.1)],
+        }
+    }
+    # Walls 2, 4, 3; processor 2, 3, 6; steps 4, 4, 2. Of 100 images, the
+    # median walls of 9 and 3 seconds.
+    assert markdown(found).splitlines()[2] == (
+        "| model0 | wrapped | **3.00 (2.00 to 4.00)** | 3.00 (2.00 to 6.00)"
+        " | 4.00 (2.00 to 4.00) | 500 / 500 | 11.1 / 33.3 | 0.500 / 0.500 |"
+    )
+
+
+@pytest.mark.slow
+def test_a_small_run(tmp_path: pathlib.Path) -> None:
+    photos = make_photos(tmp_path / "photos", train=4, test=4)
+    figures = tmp_path / "figures.json"
+    main(
+        [
+            f"--dataset={photos}",
+            f"--workdir={tmp_path / 'out'}",
+            f"--json={figures}",
+            "--backbone=MobileNetV2",
+            "--image_size=32",
+            "--rows=100+100:last10:1",
+            "--sides=wrapped",
+            "--rounds=1",
+        ]
+    )
+    row = json.loads(figures.read_text())["rows"]["100+100:last10:1"]
+    for side in ("wrapped", "ours"):
+        (spent,) = row[side]
+        assert spent["wall"] > 0 and spent["cpu"] > 0
+        # TensorFlow alone takes more.
+        assert spent["peak_mib"] > 200
+        assert 0 <= spent["accuracy"] <= 1
+        assert spent["step_seconds"] > 0
