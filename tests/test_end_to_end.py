@@ -397,28 +397,65 @@ def test_evaluate_without_a_checkpoint_is_an_error(tmp_path):
     assert error.value.exit_status == 1
 
 
-def test_two_replicas_train_like_one(photos, finished, tmp_path):
-    workdir, result = finished
-    two = tmp_path / "two"
-    twice = train(
-        photos,
-        two,
-        epochs=2,
-        head_epochs=2,
-        strategy="mirrored",
-        logical_cpus=2,
-    )
-    assert twice["test_confusion"] == result["test_confusion"]
+ONE_REPLICA = {"strategy": "one_device", "logical_cpus": 1}
+TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
+
+
+def assert_close_to(photos, workdir, result, other, figures):
+    """Same counts; weights apart by 1e-3 of the way that they travelled."""
+    assert figures["test_confusion"] == result["test_confusion"]
     start = new_classifier(
         prepare(_config(photos, workdir)), len(CLASSES), load=True
     ).variables
-    one, other = weights(workdir, "finetune"), weights(two, "finetune")
+    mine, theirs = weights(workdir, "finetune"), weights(other, "finetune")
     apart = way = 0.0
     for key, variable in start.items():
         name = f"model/{key.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
-        apart += float(np.sum(np.square(one[name] - other[name])))
-        way += float(np.sum(np.square(one[name] - variable.numpy())))
+        apart += float(np.sum(np.square(mine[name] - theirs[name])))
+        way += float(np.sum(np.square(mine[name] - variable.numpy())))
     assert np.sqrt(apart) <= 1e-3 * np.sqrt(way)
+
+
+def test_two_replicas_train_like_one(photos, finished, tmp_path):
+    workdir, result = finished
+    two = tmp_path / "two"
+    figures = train(photos, two, epochs=2, head_epochs=2, **TWO_REPLICAS)
+    assert_close_to(photos, workdir, result, two, figures)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(TWO_REPLICAS, ONE_REPLICA), (ONE_REPLICA, TWO_REPLICAS)],
+    ids=["two_then_one", "one_then_two"],
+)
+def test_begun_on_some_replicas_it_goes_on_with_others(
+    photos, finished, tmp_path, monkeypatch, before, after
+):
+    workdir, result = finished
+    again = tmp_path / "again"
+    values = {"epochs": 2, "head_epochs": 2, "checkpoint_every_steps": 2}
+    real, saved = checkpoints.StageCheckpoints.save, []
+
+    def save_then_stop(self, **kinds):
+        saved.append(real(self, **kinds))
+        # In the middle of the second epoch of fine-tuning.
+        if len(saved) == 7:
+            raise Stop
+        return saved[-1]
+
+    monkeypatch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
+    with pytest.raises(Stop):
+        train(photos, again, **values, **before)
+    monkeypatch.undo()
+    figures = train(photos, again, **values, **after)
+    assert_close_to(photos, workdir, result, again, figures)
+    (warning,) = [
+        line["text"]
+        for line in lines(again, "events.jsonl")
+        if line["event"] == "warning" and "last bits" in line["text"]
+    ]
+    told = f"logical_cpus was {before['logical_cpus']}"
+    assert f"{told}, is {after['logical_cpus']}" in warning
 
 
 @pytest.mark.parametrize(
