@@ -90,7 +90,10 @@ class LiteTrunk:
     def _compare(self, split: Split, function: Any) -> None:
         rng = np.random.default_rng(0)
         side = split.classifier.image_px
-        image = rng.integers(0, 256, (1, side, side, 3)).astype(np.float32)
+        # Smooth, as photos are: on white noise activations can be so large that
+        # two runs of TensorFlow itself differ by more.
+        coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
+        image = tf.image.resize(coarse, (side, side)).numpy()
         for mine, theirs in zip(
             self(image), function(tf.constant(image)), strict=True
         ):
