@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -89,5 +90,22 @@ def _remedy(config: Config) -> str:
     return "; the same command goes on from the last checkpoint"
 
 
+def _run() -> int | str | None:
+    """The status to leave with.
+
+    A stop leaves input threads of TensorFlow that may be about to call
+    Python. Once the interpreter is being taken down they wait for it, and it
+    for them. So what holds them goes first: the frames that the exception
+    kept, and with them the iterators, whose end waits for such calls.
+    """
+    status: int | str | None = 0
+    try:
+        flags.run(main)
+    except SystemExit as ended:
+        status = ended.code
+    gc.collect()
+    return status
+
+
 if __name__ == "__main__":
-    flags.run(main)
+    sys.exit(_run())
