@@ -648,7 +648,19 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+def test_evaluate_takes_the_one_before_what_a_kill_cut_short(
+    root, finished, tmp_path
+):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    name, spoil = DAMAGES["index-cut"]
+    spoil(workdir / name)
+    said = command(*_arguments(root, evaluating(str(workdir))))
+    assert said.status == 0, said.err
+    assert "feature_extract at step 3 (last)" in said.out
+
+
+@pytest.mark.parametrize("damage", [d for d in DAMAGES if d != "index-cut"])
 def test_evaluate_names_a_damaged_checkpoint(root, finished, tmp_path, damage):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)

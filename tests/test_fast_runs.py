@@ -297,7 +297,7 @@ def test_nothing_is_traced_again_after_the_first_epoch(
 ) -> None:
     traced = []
     for epochs in (1, 4):
-        with counted_calls(monkeypatch, Split, "logits") as calls:
+        with counted_calls(monkeypatch, Split, "logits_and_updates") as calls:
             train(
                 photos,
                 tmp_path / str(epochs),

@@ -268,10 +268,10 @@ def test_a_run_that_was_taken_over_stops_before_its_next_save(
     thief = dataclasses.replace(this_process(), pid=77, host="far")
     real = Evaluator.evaluate
 
-    def taken_over_meanwhile(self, samples):
+    def taken_over_meanwhile(self, samples, **again):
         if (tmp_path / "run/checkpoints/feature_extract/last").exists():
             (tmp_path / "run/lock").write_text(thief.to_text())
-        return real(self, samples)
+        return real(self, samples, **again)
 
     monkeypatch.setattr(Evaluator, "evaluate", taken_over_meanwhile)
     said = command(*arguments({**flags(tmp_path), "epochs": 3}))

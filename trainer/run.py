@@ -173,8 +173,9 @@ def _same_run(
         check_same_run(workdir, config, record)
         if config.init_from:
             check_warm_start(config, manifest.class_names)
-        # For the processes that read next, and need not look at the pictures.
-        workdir.write_json(MANIFEST, manifest.to_json())
+        if request.processes.count > 1:
+            # They read next, and need not look at the pictures then.
+            workdir.write_json(MANIFEST, manifest.to_json())
         return record, manifest
 
     record, manifest = request.processes.chief_first(read)
@@ -286,6 +287,7 @@ def _remember(
             orientation_warning(len(manifest.turned), manifest.turned[0])
         )
     runs = {**stored.get("runs", {}), config.stage: record}
+    workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
         {"config": config.to_json(), "runs": runs, "environment": now},
