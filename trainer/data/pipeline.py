@@ -320,7 +320,7 @@ def _batches(
             return {**element, name: value}
 
         dataset = _map(
-            rows.map(numbered).batch(batch, drop_remainder=True), look_up
+            _map(rows, numbered).batch(batch, drop_remainder=True), look_up
         )
     if reading.trunk is not None and reading.features is None:
         dataset = _map(dataset, _through_trunk(reading, batch))
