@@ -26,7 +26,6 @@ from trainer.model.pixels import preprocess
 from trainer.model.saved_weights import finalize_layers
 
 _POOL = "pool"
-Pair = tuple[keras.Variable, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +77,12 @@ class Split:
           For each cut tensor (batch, *its shape).
         """
         assert self._trunk is not None
-        variables = [pair[0] for pair in self._pairs(self._trunk)]
+        variables = [
+            variable
+            for layer in self._trunk.layers
+            if layer.name in self._layers
+            for variable in layer.variables
+        ]
         mapping = list(zip(variables, constants, strict=True))
         inputs = preprocess(images, self.classifier.pixels)
         with keras.StatelessScope(state_mapping=mapping):
@@ -136,16 +140,6 @@ class Split:
                 original.variables, copy.variables, strict=True
             ):
                 yield keys[id(theirs)], mine
-
-    def _pairs(self, part: keras.Model | None) -> list[Pair]:
-        """Each variable of a part, and the layer it belongs to."""
-        assert part is not None
-        return [
-            (variable, layer.name)
-            for layer in part.layers
-            for variable in layer.variables
-            if layer.name in self._layers
-        ]
 
     def _mapping(
         self, part: keras.Model | None, read: Any

@@ -26,6 +26,8 @@ from trainer.model.trunk import (
 
 # Blocks that are decoded and computed at once while rows are made.
 _ROWS_IN_A_CALL = 32
+# Conversion takes about as long as LiteRT saves on so many pictures.
+_LITERT_IMAGES = 500
 Report = Callable[[str, int, int], None]
 
 
@@ -223,7 +225,3 @@ def auto_engine(images: int, *, graph_only: bool) -> str:
       graph_only: whether LiteRT is out of the question.
     """
     return GRAPH if graph_only or images < _LITERT_IMAGES else LITERT
-
-
-# Conversion takes about as long as LiteRT saves on so many pictures.
-_LITERT_IMAGES = 500
