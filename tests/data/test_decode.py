@@ -12,7 +12,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from trainer.data.decode import decode_image, read_encoded, resize
+from trainer.data.decode import (
+    decode_image,
+    image_of_record,
+    read_record,
+    resize,
+)
 
 # An odd width, so that the rows of a BMP are padded.
 HEIGHT, WIDTH = 6, 9
@@ -190,13 +195,16 @@ def write_records(
     return [(content.index(record), len(record)) for record in records]
 
 
-def test_reads_a_whole_file(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"content")
-    assert read_encoded(tf.constant(str(path)), 0, -1, None) == b"content"
+def read_encoded(path: pathlib.Path, offset: int, length: int) -> tf.Tensor:
+    record = read_record(
+        tf.constant(str(path)),
+        tf.constant(offset, tf.int64),
+        tf.constant(length, tf.int64),
+    ).get_single_element()
+    return image_of_record(record, "image")
 
 
-def test_reads_records_in_any_order_inside_a_map(
+def test_reads_records_in_any_order(
     tmp_path: pathlib.Path,
 ) -> None:
     path = tmp_path / "shard"
@@ -205,11 +213,12 @@ def test_reads_records_in_any_order_inside_a_map(
         path, [example(image=im, name=b"%d" % i) for i, im in enumerate(images)]
     )
     order = [2, 0, 1, 0]
-    dataset = tf.data.Dataset.from_tensor_slices(
-        np.array([places[i] for i in order], np.int64)
-    ).map(
-        lambda at: read_encoded(tf.constant(str(path)), at[0], at[1], "image"),
-        num_parallel_calls=2,
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(
+            np.array([places[i] for i in order], np.int64)
+        )
+        .flat_map(lambda at: read_record(tf.constant(str(path)), at[0], at[1]))
+        .map(lambda record: image_of_record(record, "image"))
     )
     assert list(dataset.as_numpy_iterator()) == [images[i] for i in order]
 
@@ -232,12 +241,7 @@ def test_reads_a_record_without_what_stands_before_it(
         return int(counter.read_text().split("rchar: ")[1].split()[0])
 
     begin = bytes_read()
-    encoded = read_encoded(
-        tf.constant(str(path)),
-        tf.constant(before + offset, tf.int64),
-        tf.constant(length, tf.int64),
-        "image",
-    )
+    encoded = read_encoded(path, before + offset, length)
     assert encoded == b"pixels"
     assert bytes_read() - begin < 2**20
 
@@ -262,10 +266,10 @@ def test_a_bad_record_raises(
         content = bytearray(path.read_bytes())
         content[offset + length - 1] ^= 1
         path.write_bytes(content)
+    record = read_record(
+        tf.constant(str(path)),
+        tf.constant(offset, tf.int64),
+        tf.constant(length, tf.int64),
+    )
     with pytest.raises(error):
-        read_encoded(
-            tf.constant(str(path)),
-            tf.constant(offset, tf.int64),
-            tf.constant(length, tf.int64),
-            key,
-        )
+        image_of_record(record.get_single_element(), key)

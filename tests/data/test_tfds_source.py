@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from tests.data.records import read_encoded
 from tests.data.tfds_pictures import CLASSES, SPLITS, Pictures, png
 from trainer.data.check import check_images
-from trainer.data.decode import decode_image, read_encoded
+from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
 from trainer.data.tfds_source import (
     FOOD10_CLASSES,
@@ -91,13 +91,7 @@ def _by_id(config: str, split: str, data_dir: str) -> dict[str, Any]:
 
 
 def _pixels(samples: Samples, row: int) -> np.ndarray:
-    encoded = read_encoded(
-        tf.constant(samples.paths[row]),
-        tf.constant(samples.offsets[row]),
-        tf.constant(samples.lengths[row]),
-        samples.record_image_key,
-    )
-    return decode_image(encoded).numpy()
+    return decode_image(read_encoded(samples, row)).numpy()
 
 
 def test_samples_are_those_of_tfds(data_dir: str) -> None:

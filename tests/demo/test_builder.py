@@ -15,7 +15,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from trainer.data.decode import decode_image, read_encoded
+from tests.data.records import read_encoded
+from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
 from trainer.data.sources import open_source
 from trainer.demo import builder, workers
@@ -35,13 +36,7 @@ def open_demo(folder: pathlib.Path, dataset: str = "demo") -> Source:
 
 
 def _pixels(samples: Samples, row: int) -> np.ndarray:
-    encoded = read_encoded(
-        tf.constant(samples.paths[row]),
-        tf.constant(samples.offsets[row]),
-        tf.constant(samples.lengths[row]),
-        samples.record_image_key,
-    )
-    return decode_image(encoded).numpy()
+    return decode_image(read_encoded(samples, row)).numpy()
 
 
 def test_the_source(

@@ -141,31 +141,23 @@ def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
     return tf.ensure_shape(whole, (*size, 3))
 
 
-def read_encoded(
-    path: tf.Tensor,
-    offset: tf.Tensor,
-    length: tf.Tensor,
-    record_image_key: str | None,
-) -> tf.Tensor:
-    """Reads the encoded image of one sample, and little else of its file.
+def read_record(
+    path: tf.Tensor, offset: tf.Tensor, length: tf.Tensor
+) -> tf.data.Dataset:
+    """Reads one record of a TFRecord file, and little else of the file.
+
+    A dataset, and not a tensor: a map in which a dataset is read does not run
+    in parallel where operations have to be deterministic.
 
     Args:
       path: string scalar.
-      offset: int64 scalar, where the record's payload begins in a TFRecord
-        file; not read where `record_image_key` is None.
-      length: int64 scalar, bytes of the payload; likewise.
-      record_image_key: which bytes feature of the payload, a
-        `tf.train.Example`, is the encoded image; None: the whole file is it.
+      offset: int64 scalar, where the record's payload begins.
+      length: int64 scalar, bytes of the payload.
 
     Returns:
-      string scalar.
-
-    Raises:
-      tf.errors.OpError: the file cannot be read, the record's checksum does
-        not match, or it has no such feature.
+      One string scalar, the payload. Iterating raises tf.errors.OpError where
+      the file cannot be read, or the record's checksum does not match.
     """
-    if record_image_key is None:
-        return tf.io.read_file(path)
     # The op seeks, and reads no more than its buffer holds;
     # FixedLengthRecordDataset would read all that stands before the record.
     variant = tf.raw_ops.TFRecordDatasetV2(
@@ -176,8 +168,21 @@ def read_encoded(
         metadata="",
     )
     spec = tf.TensorSpec((), tf.string)
-    records = tf.data.experimental.from_variant(variant, spec)
-    record = records.take(1).get_single_element()
+    return tf.data.experimental.from_variant(variant, spec).take(1)
+
+
+def image_of_record(record: tf.Tensor, key: str) -> tf.Tensor:
+    """The encoded image in a record.
+
+    Args:
+      record: string scalar, a `tf.train.Example`.
+      key: of the bytes feature that holds it.
+
+    Returns:
+      string scalar.
+
+    Raises:
+      tf.errors.OpError: the record has no such feature.
+    """
     feature = tf.io.FixedLenFeature((), tf.string)
-    parsed = tf.io.parse_single_example(record, {record_image_key: feature})
-    return parsed[record_image_key]
+    return tf.io.parse_single_example(record, {key: feature})[key]

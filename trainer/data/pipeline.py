@@ -11,7 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.augment import affine, draw_parameters, warp
-from trainer.data.decode import decode_image, read_encoded, resize
+from trainer.data.decode import (
+    decode_image,
+    image_of_record,
+    read_record,
+    resize,
+)
 from trainer.data.kept import KeptRows
 from trainer.data.samples import Samples
 
@@ -20,6 +25,8 @@ _PADDING = -1
 # Global steps that wait decoded. Bounded by hand: what AUTOTUNE would let
 # pile up is some 20 MB a batch of 32 at 224 px.
 _PREFETCH_STEPS = 2
+# Records of TFRecord files that are read at a time, or wait to be decoded.
+_OPEN_RECORDS = 16
 
 Element = dict[str, Any]
 Load = Callable[..., Element]
@@ -212,17 +219,13 @@ def picture_blocks(
     Returns:
       A dataset of uint8 (block, image_px, image_px, 3).
     """
-    image = _decoder(samples, image_px)
 
-    def load(row: tf.Tensor) -> tf.Tensor:
-        return tf.cast(image(row), tf.uint8)
+    def whole(_row: tf.Tensor, _epoch: tf.Tensor, image: tf.Tensor) -> Any:
+        return tf.cast(image, tf.uint8)
 
-    return (
-        tf.data.Dataset.from_tensor_slices(rows)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(block)
-        .prefetch(2)
-    )
+    numbered = tf.data.Dataset.from_tensor_slices((rows, np.zeros_like(rows)))
+    pictures = _pictures(numbered, samples, image_px, whole)
+    return pictures.batch(block).prefetch(2)
 
 
 def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
@@ -235,22 +238,56 @@ def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
     return tf.reshape(by_pipeline[:, shard.pipeline], (-1,))
 
 
-def _decoder(
-    samples: Samples, image_px: int
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Row number, int64 scalar -> its picture, float32."""
+def _pictures(
+    rows: tf.data.Dataset,
+    samples: Samples,
+    image_px: int,
+    finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any],
+) -> tf.data.Dataset:
+    """Pairs of row number and epoch -> what `finish` makes of each picture.
+
+    `finish` takes row, epoch, and the picture, float32 (image_px, image_px, 3),
+    zeros for padding.
+    """
     # As bytes: a file's name need not be text.
     paths = tf.constant([os.fsencode(path) for path in samples.paths])
+    key = samples.record_image_key
+
+    def decoded(row: tf.Tensor, encoded: Callable[[], tf.Tensor]) -> tf.Tensor:
+        return tf.cond(
+            row != _PADDING,
+            lambda: resize(decode_image(encoded()), image_px),
+            lambda: tf.zeros((image_px, image_px, 3)),
+        )
+
+    if key is None:
+
+        def of_file(row: tf.Tensor, epoch: tf.Tensor) -> Any:
+            image = decoded(row, lambda: tf.io.read_file(paths[row]))
+            return finish(row, epoch, image)
+
+        return _map(rows, of_file)
+
     offsets = tf.constant(samples.offsets, tf.int64)
     lengths = tf.constant(samples.lengths, tf.int64)
 
-    def image(row: tf.Tensor) -> tf.Tensor:
-        encoded = read_encoded(
-            paths[row], offsets[row], lengths[row], samples.record_image_key
-        )
-        return resize(decode_image(encoded), image_px)
+    def record(row: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
+        # Padding reads the first sample's, which nothing decodes.
+        at = tf.maximum(row, 0)
+        payload = read_record(paths[at], offsets[at], lengths[at])
+        return payload.map(lambda read: (row, epoch, read))
 
-    return image
+    def of_record(row: tf.Tensor, epoch: tf.Tensor, read: tf.Tensor) -> Any:
+        image = decoded(row, lambda: image_of_record(read, key))
+        return finish(row, epoch, image)
+
+    records = rows.interleave(
+        record,
+        cycle_length=_OPEN_RECORDS,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return _map(records.prefetch(_OPEN_RECORDS), of_record)
 
 
 def _matrices(samples: Samples, seed: int) -> Load:
@@ -290,17 +327,15 @@ def _batches(
 
     side = reading.image_px
     if reading.features is None and reading.pictures is None:
-        image = _decoder(samples, side)
 
-        def load(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-            picture = tf.cond(
-                row != _PADDING,
-                lambda: image(row),
-                lambda: tf.zeros((side, side, 3)),
-            )
+        def load(
+            row: tf.Tensor, epoch: tf.Tensor, picture: tf.Tensor
+        ) -> Element:
             return {**known(row, epoch), "images": picture}
 
-        dataset = _map(rows, load).batch(batch, drop_remainder=True)
+        dataset = _pictures(rows, samples, side, load).batch(
+            batch, drop_remainder=True
+        )
     else:
         kept = reading.features or reading.pictures
         assert kept is not None

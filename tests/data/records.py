@@ -1,0 +1,74 @@
+"""The same samples in TFRecord files, and how to read them one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import pickle
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.decode import image_of_record, read_record
+from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.samples import Samples
+
+
+def as_records(samples: Samples, folder: pathlib.Path) -> Samples:
+    """Writes the files of samples into two TFRecord files, in turn."""
+    shards = [folder / "0.tfrecord", folder / "1.tfrecord"]
+    payloads = []
+    for i, path in enumerate(samples.paths):
+        content = pathlib.Path(path).read_bytes()
+        example = tf.train.Example()
+        feature = example.features.feature
+        feature["photo"].bytes_list.value.append(content)
+        feature["label"].int64_list.value.append(i)
+        payloads.append(example.SerializeToString())
+    for j, file in enumerate(shards):
+        with tf.io.TFRecordWriter(str(file)) as writer:
+            for payload in payloads[j::2]:
+                writer.write(payload)
+    contents = [file.read_bytes() for file in shards]
+    return dataclasses.replace(
+        samples,
+        paths=tuple(str(shards[i % 2]) for i in range(len(samples))),
+        offsets=np.array(
+            [contents[i % 2].index(p) for i, p in enumerate(payloads)]
+        ),
+        lengths=np.array([len(payload) for payload in payloads]),
+        record_image_key="photo",
+    )
+
+
+def read_encoded(samples: Samples, row: int) -> tf.Tensor:
+    """The encoded image of a sample in a TFRecord file, string scalar."""
+    record = read_record(
+        tf.constant(samples.paths[row]),
+        tf.constant(samples.offsets[row]),
+        tf.constant(samples.lengths[row]),
+    ).get_single_element()
+    assert samples.record_image_key is not None
+    return image_of_record(record, samples.record_image_key)
+
+
+def main(pickled: str) -> None:
+    """Reads an epoch of pickled samples as a deterministic run does."""
+    tf.config.experimental.enable_op_determinism()
+    samples = pickle.loads(pathlib.Path(pickled).read_bytes())
+    steps = -(-len(samples) // 4)
+    dataset = training_batches(
+        samples,
+        reading=Reading(image_px=8),
+        shard=Shard(global_batch=4, num_replicas=1),
+        seed=0,
+        start_step=0,
+        total_steps=steps,
+        augment=False,
+    )
+    print(len(list(dataset)), "batches")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
