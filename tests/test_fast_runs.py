@@ -357,10 +357,10 @@ def test_a_litert_that_fails_is_a_warning_and_no_end(
         photos, tmp_path / "graph", **{**fields, "trunk_engine": "graph"}
     )
 
-    def fail(self: Any, split: Split, *, cores: int) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("cannot be converted (why)")
 
-    monkeypatch.setattr(LiteTrunk, "__init__", fail)
+    monkeypatch.setattr(inputs, "lite_trunk", fail)
     said: list[str] = []
     monkeypatch.setattr(Workdir, "warn", lambda self, text: said.append(text))
     two = train(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from trainer import prepare as prepare_module
 from trainer.config import Config
 from trainer.model.architectures import architecture_json
 from trainer.model.backbones import find_backbone
@@ -60,3 +62,45 @@ def test_variables_have_the_same_names_in_a_resumed_run(
     ]
     again = new_classifier(request, 3, load=False)
     assert list(again.variables) == list(fresh.variables)
+
+
+def test_an_architecture_that_is_kept_is_not_built_again(tmp_path, monkeypatch):
+    """And the classifier is the same to the last bit."""
+
+    def make(**fields):
+        request = prepare(
+            Config(
+                dataset="demo",
+                workdir=str(tmp_path),
+                backbone="MobileNetV2",
+                weights="none",
+                image_size=32,
+                cache_dir=str(tmp_path / "cache"),
+                **fields,
+            )
+        )
+        return new_classifier(request, 3, load=False)
+
+    first = make()
+    built = []
+    monkeypatch.setattr(
+        prepare_module,
+        "build_backbone",
+        lambda *args, **kwargs: built.append(args) or first.backbone,
+    )
+    again = make()
+    assert built == []
+    assert again.backbone.to_json() == first.backbone.to_json()
+    assert list(again.variables) == list(first.variables)
+    for one, two in zip(
+        first.variables.values(), again.variables.values(), strict=True
+    ):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+    for other in (
+        {"backbone_args": "alpha=0.5"},
+        {"precision": "bfloat16"},
+        {"cache": "off"},
+    ):
+        built.clear()
+        make(**other)
+        assert len(built) == 1

@@ -15,7 +15,8 @@ import tensorflow as tf
 from trainer import devices
 from trainer.config import Config
 from trainer.data.augment import warp_kernel
-from trainer.data.kept import OFF, RowCache
+from trainer.data.kept import DISK, OFF, RowCache
+from trainer.data.kept_files import KeptFiles
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
@@ -39,6 +40,7 @@ class FastPaths:
       block: of the graph engine; 0 leaves it to the rule.
       decode_cache: whether decoded pictures are kept.
       cache: where rows are kept.
+      files: where whole files are.
       machine: whatever may change the last bits of a feature.
     """
 
@@ -48,6 +50,7 @@ class FastPaths:
     block: int
     decode_cache: bool
     cache: RowCache
+    files: KeptFiles
     machine: str
 
     def stage(
@@ -81,6 +84,7 @@ class FastPaths:
             block=self.block,
             kernel=self.kernel,
             cache=self.cache,
+            files=self.files,
             decode_cache=self.decode_cache,
             machine=self.machine,
             warn=warn,
@@ -130,6 +134,7 @@ def fast_paths(
             config.cache_ram_mib,
             config.cache_disk_mib,
         ),
+        files=kept_files(config),
         machine=_machine(strategy, processes),
     )
 
@@ -176,6 +181,14 @@ def _engine(
             "--trunk_engine=litert: this TensorFlow has no tf.lite; give graph"
         )
     return asked
+
+
+def kept_files(config: Config) -> KeptFiles:
+    """Where the run keeps whole files."""
+    on_disk = config.cache in (AUTO, DISK)
+    return KeptFiles(
+        (config.cache_dir or default_cache_dir()) if on_disk else None
+    )
 
 
 def default_cache_dir() -> str:

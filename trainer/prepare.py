@@ -14,6 +14,7 @@ from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError, one_line
+from trainer.fast_paths import kept_files
 from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
@@ -111,6 +112,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
         earlier=earlier,
+        kept=kept_files(config),
     )
 
 
@@ -125,18 +127,7 @@ def new_classifier(
       load: whether to load the backbone's weights; they stay random if not.
     """
     config = request.config
-    assert config.image_size is not None
-    # Layer names are numbered from where the process left off.
-    keras.utils.clear_session()
-    devices.set_precision(config.precision)
-    architecture = architecture_json(
-        build_backbone(
-            config.backbone,
-            request.backbone_args,
-            config.image_size,
-            form=request.weights.form,
-        )
-    )
+    architecture = _architecture(request)
     classifier = _from_architecture(
         architecture,
         pixels=request.backbone.pixels,
@@ -158,6 +149,38 @@ def new_classifier(
         # What Keras downloads, one process has to download.
         print(request.processes.chief_first(loaded), flush=True)
     return classifier
+
+
+def _architecture(request: Request) -> str:
+    """Of the backbone; what an earlier run has built is not built again."""
+    config = request.config
+    assert config.image_size is not None
+    kept = kept_files(config)
+    kind = {
+        "kind": "architecture",
+        "keras": keras.__version__,
+        "backbone": config.backbone,
+        "backbone_args": repr(sorted(request.backbone_args.items())),
+        "image_px": config.image_size,
+        "form": request.weights.form,
+        "precision": config.precision,
+    }
+    content = kept.read(kind)
+    if content is not None:
+        return content.decode()
+    # Layer names are numbered from where the process left off.
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    architecture = architecture_json(
+        build_backbone(
+            config.backbone,
+            request.backbone_args,
+            config.image_size,
+            form=request.weights.form,
+        )
+    )
+    kept.write(kind, architecture.encode())
+    return architecture
 
 
 def _from_architecture(

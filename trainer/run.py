@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer import devices, multi_worker
 from trainer.config import Config
 from trainer.data.headers import orientation_warning
+from trainer.data.kept import OFF
 from trainer.data.manifest import Manifest
 from trainer.drift import (
     backbone_facts,
@@ -54,7 +55,8 @@ from trainer.workdir import (
 
 def dry_run(config: Config) -> None:
     """Prints what a training run would do."""
-    request = prepare(config)
+    # What it finds out is not left in the cache either.
+    request = prepare(dataclasses.replace(config, cache=OFF))
     config = request.config
     # Data that is made or downloaded on first use, one process makes.
     manifest = request.processes.chief_first(lambda: read_manifest(config))

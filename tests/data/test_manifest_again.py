@@ -13,6 +13,7 @@ import pytest
 from tests.data.manifests import build, stored
 from tests.data.pictures import make_folder, write_picture
 from trainer.data import check
+from trainer.data.kept_files import KeptFiles
 
 
 @pytest.fixture
@@ -110,6 +111,42 @@ def test_a_second_start_reads_what_has_changed(
     path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
     build(photos, earlier=stored(first))
     assert reads == [path.read_bytes()]
+
+
+def test_looks_are_left_for_other_runs(
+    photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
+) -> None:
+    kept = KeptFiles(str(tmp_path / "cache"))
+    first = build(photos, kept=kept)
+    assert len(reads) == 30
+    reads.clear()
+    again = build(photos, kept=kept)
+    assert reads == [] and again.to_json() == first.to_json()
+    path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
+    changed = build(photos, kept=kept)
+    assert reads == [path.read_bytes()]
+    reads.clear()
+    assert build(photos, kept=kept).to_json() == changed.to_json()
+    assert reads == []
+    # What the workdir knows itself goes first, and is all that is asked.
+    build(photos, earlier=stored(first), kept=kept)
+    assert reads == [path.read_bytes()]
+    # Times and sizes are the same.
+    shutil.copytree(photos, tmp_path / "copy")
+    reads.clear()
+    build(tmp_path / "copy", kept=kept)
+    assert len(reads) == 30
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"{"])
+def test_looks_that_are_no_looks_are_ignored(
+    photos: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+) -> None:
+    monkeypatch.setattr(KeptFiles, "read", lambda self, kind: content)
+    whole = build(photos).to_json()
+    assert build(photos, kept=KeptFiles(None)).to_json() == whole
 
 
 def test_another_folder_is_read(

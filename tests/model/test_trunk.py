@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 import threading
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 import tensorflow as tf
 
 from tests.train.classifiers import live_classifier, pictures
+from trainer.data.kept_files import KeptFiles
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import Split, split_classifier
 from trainer.model.trunk import (
     GraphTrunk,
     LiteTrunk,
     block_of,
+    lite_trunk,
     trunk_key,
 )
 
@@ -40,9 +43,18 @@ def split_of(
     return split
 
 
-@functools.cache
-def lite(name: str = "MobileNetV2") -> LiteTrunk:
-    return LiteTrunk(split_of(name), cores=2)
+NOWHERE = KeptFiles(None)
+
+
+def make_lite(
+    name: str = "MobileNetV2",
+    kept: KeptFiles = NOWHERE,
+    machine: str = "this one",
+) -> LiteTrunk:
+    return lite_trunk(split_of(name), cores=2, kept=kept, machine=machine)
+
+
+lite = functools.cache(make_lite)
 
 
 def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
@@ -111,7 +123,7 @@ def test_litert_in_two_threads() -> None:
 
 
 def test_an_interpreter_comes_back_after_an_error() -> None:
-    trunk = LiteTrunk(split_of(), cores=1)
+    trunk = lite_trunk(split_of(), cores=1, kept=NOWHERE, machine="")
     for _ in range(2):
         with pytest.raises(ValueError, match="Dimension mismatch"):
             trunk(np.zeros((1, 5, 5, 3), np.float32))
@@ -132,7 +144,7 @@ def test_a_converter_that_fails(
     with pytest.raises(
         ValueError, match=rf"^cannot be converted \({reason}\)$"
     ):
-        LiteTrunk(split_of(), cores=1)
+        make_lite()
 
 
 def _patch_conversion(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
@@ -162,7 +174,47 @@ def test_a_litert_that_gives_other_features(
     with pytest.raises(
         ValueError, match="^gives other features than the graph$"
     ):
-        LiteTrunk(split_of(), cores=1)
+        make_lite()
+
+
+def test_a_converted_trunk_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Until something else is asked for, or what is kept is damaged."""
+    conversions = 0
+
+    def convert(made: Any) -> bytes:
+        nonlocal conversions
+        conversions += 1
+        return type(made).convert(made)
+
+    _patch_conversion(monkeypatch, convert)
+    kept = KeptFiles(str(tmp_path))
+    images = pictures(2)
+    first = make_lite(kept=kept)(images)
+    assert conversions == 1
+    assert_same(make_lite(kept=kept)(images), first)
+    assert conversions == 1
+    make_lite(kept=kept, machine="another")
+    assert conversions == 2
+    for content in tmp_path.rglob("content"):
+        content.write_bytes(content.read_bytes()[:-1] + b"?")
+    assert_same(make_lite(kept=kept)(images), first)
+    assert conversions == 3
+
+
+def test_a_trunk_that_failed_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            tf.lite.Interpreter,
+            "get_tensor",
+            lambda self, index: np.zeros((1, 2), np.float32),
+        )
+        with pytest.raises(ValueError, match="other features"):
+            make_lite(kept=KeptFiles(str(tmp_path)))
+    assert not list(tmp_path.rglob("content"))
 
 
 def test_weights_are_those_of_the_moment() -> None:

@@ -14,6 +14,7 @@ from tests.data.manifests import build
 from tests.photos import make_photos
 from tests.train.classifiers import TINY_PX, tiny_classifier
 from trainer.data.kept import RowCache
+from trainer.data.kept_files import KeptFiles
 from trainer.data.pipeline import (
     Reading,
     Shard,
@@ -24,7 +25,7 @@ from trainer.data.pipeline import (
 from trainer.data.samples import Samples
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import Split, split_classifier
-from trainer.model.trunk import LiteTrunk
+from trainer.train import inputs as inputs_module
 from trainer.train.inputs import Inputs, auto_engine
 
 
@@ -57,6 +58,7 @@ class Made:
             cache=RowCache(
                 mode=mode, folder="/nowhere", ram_bytes=10**8, disk_bytes=0
             ),
+            files=KeptFiles(None),
             warn=self.warnings.append,
             report=lambda *report: self.reports.append(report),
             **{
@@ -184,10 +186,10 @@ def test_features_are_those_of_the_pictures(
 def test_a_litert_that_fails_is_said_once(
     samples: Samples, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Any, split: Split, *, cores: int) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("gives other features than the graph")
 
-    monkeypatch.setattr(LiteTrunk, "__init__", fail)
+    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
     made = Made(split, "off", engine="litert")
     readings = [
         made.inputs.training(samples, augment=True),
@@ -198,6 +200,54 @@ def test_a_litert_that_fails_is_said_once(
         "--trunk_engine=litert: the frozen part gives other features than the"
         " graph; going on with graph, and last bits may differ"
     ]
+
+
+def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
+    samples: Samples,
+    split: Split,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And are found there by a run that asks for the graph."""
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("cannot be converted (why)")
+
+    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
+    made = Made(split, "ram", engine="litert")
+    first = made.inputs.training(samples, augment=False)
+    other = Made(split, "ram", engine="graph")
+    other.inputs._cache = made.inputs._cache
+    second = other.inputs.training(samples, augment=False)
+    assert len(made.reports) == 1 and other.reports == []
+    for mine, theirs in zip(
+        first.features.read(np.arange(15)),
+        second.features.read(np.arange(15)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("engine", ["graph", "litert"])
+def test_where_all_features_are_kept_no_trunk_is_made(
+    samples: Samples,
+    split: Split,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+) -> None:
+    made = Made(split, "ram", engine=engine)
+    made.inputs.training(samples, augment=False)
+    again = Made(split, "ram", engine=engine)
+    again.inputs._cache = made.inputs._cache
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a trunk was made")
+
+    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
+    monkeypatch.setattr(inputs_module, "GraphTrunk", fail)
+    reading = again.inputs.training(samples, augment=False)
+    assert kinds(reading) == {"features"} and again.reports == []
+    with pytest.raises(AssertionError, match="a trunk was made"):
+        again.inputs.training(samples, augment=True)
 
 
 @pytest.mark.parametrize("change", ["engine", "machine"])

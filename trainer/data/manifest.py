@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
+
 from trainer.data.check import (
     BadImage,
     CheckedFile,
@@ -16,6 +18,7 @@ from trainer.data.check import (
     check_images,
 )
 from trainer.data.headers import UPRIGHT
+from trainer.data.kept_files import KeptFiles
 from trainer.data.samples import Samples, printable
 from trainer.data.sources import Source, open_source
 from trainer.data.subsets import (
@@ -88,17 +91,7 @@ class Manifest:
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
-            "splits": {
-                split: {
-                    "ids": list(part.samples.ids),
-                    "labels": part.samples.labels.tolist(),
-                    "digests": [file.digest for file in part.files],
-                    "sizes": [file.size for file in part.files],
-                    "mtimes_ns": [file.mtime_ns for file in part.files],
-                    "orientations": [file.orientation for file in part.files],
-                }
-                for split, part in self.splits.items()
-            },
+            "splits": _files_json(self.splits),
         }
 
 
@@ -113,6 +106,7 @@ def build_manifest(
     validation_fraction: float,
     on_bad_image: str,
     earlier: Mapping[str, Any] | None = None,
+    kept: KeptFiles | None = None,
 ) -> Manifest:
     """Finds the data, looks at every picture, and settles who trains on what.
 
@@ -128,6 +122,7 @@ def build_manifest(
       on_bad_image: `fail` or `skip`.
       earlier: what `to_json` gave in an earlier start, so that unchanged
         files are not read again; what is not understood of it is ignored.
+      kept: where other runs left the same of their first look.
 
     Raises:
       UsageError: there is no such data set.
@@ -136,7 +131,8 @@ def build_manifest(
     source = open_source(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
-    known = _known(earlier, source)
+    kept = kept or KeptFiles(None)
+    known = _known(earlier, source) or _kept_looks(kept, source)
     results = [
         check_images(samples, split=split, known=known.get(split))
         for split, samples in source.splits().items()
@@ -144,6 +140,7 @@ def build_manifest(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
+    _keep_looks(kept, source, known, splits)
     splits = {name: _with_digests(part) for name, part in splits.items()}
     num_classes = len(source.class_names)
     train = splits["train"].take(
@@ -189,6 +186,57 @@ def _with_digests(part: CheckedSplit) -> CheckedSplit:
     return dataclasses.replace(
         part, samples=dataclasses.replace(part.samples, digests=digests)
     )
+
+
+def _files_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
+    """What a look has found, as JSON holds it."""
+    return {
+        split: {
+            "ids": list(part.samples.ids),
+            "labels": part.samples.labels.tolist(),
+            "digests": [file.digest for file in part.files],
+            "sizes": [file.size for file in part.files],
+            "mtimes_ns": [file.mtime_ns for file in part.files],
+            "orientations": [file.orientation for file in part.files],
+        }
+        for split, part in splits.items()
+    }
+
+
+def _looks_kind(source: Source) -> dict[str, str]:
+    # Another version may decode what this one cannot.
+    return {
+        "kind": "looks",
+        "location": source.location,
+        "tensorflow": tf.__version__,
+    }
+
+
+def _kept_looks(
+    kept: KeptFiles, source: Source
+) -> dict[str, dict[str, CheckedFile]]:
+    """What `_known` makes of the looks of another run; {} if in doubt."""
+    content = kept.read(_looks_kind(source))
+    try:
+        return _known(json.loads(content), source) if content else {}
+    except ValueError:
+        return {}
+
+
+def _keep_looks(
+    kept: KeptFiles,
+    source: Source,
+    known: Mapping[str, Mapping[str, CheckedFile]],
+    splits: Mapping[str, CheckedSplit],
+) -> None:
+    """Leaves for other runs what this one has found new."""
+    found = {
+        split: dict(zip(part.samples.ids, part.files, strict=True))
+        for split, part in splits.items()
+    }
+    if found != known:
+        looks = {"location": source.location, "splits": _files_json(splits)}
+        kept.write(_looks_kind(source), json.dumps(looks).encode())
 
 
 def _known(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.kept_files import KeptFiles
 from trainer.model.split import Split
 from trainer.quiet import native_notes_hidden
 
@@ -58,51 +59,21 @@ class LiteTrunk:
     name = LITERT
     block = 1
 
-    def __init__(self, split: Split, *, cores: int) -> None:
+    def __init__(self, content: bytes, *, cores: int) -> None:
         """Args:
-        split: with a trunk; its classifier's weights are loaded.
+        content: the model; see `lite_trunk`.
         cores: interpreters to make.
-
-        Raises:
-          ValueError: LiteRT cannot take the trunk, or gives other features.
         """
-        function = _concrete(split, split.trunk_constants(), 1)
         self._free: queue.Queue[Any] = queue.Queue()
-        try:
-            with native_notes_hidden(), warnings.catch_warnings():
-                # Its new home, ai_edge_litert, is another package.
-                warnings.simplefilter("ignore")
-                content = tf.lite.TFLiteConverter.from_concrete_functions(
-                    [function], None
-                ).convert()
-                for _ in range(cores):
-                    interpreter = tf.lite.Interpreter(
-                        model_content=content, num_threads=1
-                    )
-                    interpreter.allocate_tensors()
-                    self._free.put(interpreter)
-        except Exception as error:
-            # The converter raises many kinds, bare Exception among them.
-            reason = (str(error).strip() or type(error).__name__).splitlines()
-            raise ValueError(f"cannot be converted ({reason[0]})") from error
-        self._compare(split, function)
-
-    def _compare(self, split: Split, function: Any) -> None:
-        rng = np.random.default_rng(0)
-        side = split.classifier.image_px
-        # Smooth, as photos are: on white noise activations can be so large that
-        # two runs of TensorFlow itself differ by more.
-        coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
-        image = tf.image.resize(coarse, (side, side)).numpy()
-        for mine, theirs in zip(
-            self(image), function(tf.constant(image)), strict=True
-        ):
-            theirs = theirs.numpy()
-            bound = MAX_DIFFERENCE * max(float(np.abs(theirs).max()), 1e-30)
-            if mine.shape != theirs.shape or not (
-                float(np.abs(mine - theirs).max()) <= bound
-            ):
-                raise ValueError("gives other features than the graph")
+        with native_notes_hidden(), warnings.catch_warnings():
+            # Its new home, ai_edge_litert, is another package.
+            warnings.simplefilter("ignore")
+            for _ in range(cores):
+                interpreter = tf.lite.Interpreter(
+                    model_content=content, num_threads=1
+                )
+                interpreter.allocate_tensors()
+                self._free.put(interpreter)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
@@ -121,6 +92,63 @@ class LiteTrunk:
 
 
 Trunk = GraphTrunk | LiteTrunk
+
+
+def lite_trunk(
+    split: Split, *, cores: int, kept: KeptFiles, machine: str
+) -> LiteTrunk:
+    """The trunk in LiteRT, converted once and kept.
+
+    Args:
+      split: with a trunk; its classifier's weights are loaded.
+      cores: interpreters to make.
+      kept: where the converted model may be kept.
+      machine: whatever may change what is made of it.
+
+    Raises:
+      ValueError: LiteRT cannot take the trunk, or gives other features.
+    """
+    kind = {**trunk_key(split), "kind": "litert", "machine": machine}
+    content = kept.read(kind)
+    if content is not None:
+        return LiteTrunk(content, cores=cores)
+    function = _concrete(split, split.trunk_constants(), 1)
+    try:
+        content = _converted(function)
+        trunk = LiteTrunk(content, cores=cores)
+    except Exception as error:
+        # The converter raises many kinds, bare Exception among them.
+        reason = (str(error).strip() or type(error).__name__).splitlines()
+        raise ValueError(f"cannot be converted ({reason[0]})") from error
+    _compare(trunk, function, split.classifier.image_px)
+    kept.write(kind, content)
+    return trunk
+
+
+def _converted(function: Any) -> bytes:
+    with native_notes_hidden(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [function], None
+        )
+        return bytes(converter.convert())
+
+
+def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
+    rng = np.random.default_rng(0)
+    # Smooth, as photos are: on white noise activations can be so large that
+    # two runs of TensorFlow itself differ by more.
+    coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
+    image = tf.image.resize(coarse, (side, side)).numpy()
+    for mine, theirs in zip(
+        trunk(image), function(tf.constant(image)), strict=True
+    ):
+        theirs = theirs.numpy()
+        bound = MAX_DIFFERENCE * max(float(np.abs(theirs).max()), 1e-30)
+        if mine.shape != theirs.shape or not (
+            float(np.abs(mine - theirs).max()) <= bound
+        ):
+            raise ValueError("gives other features than the graph")
 
 
 def block_of(split: Split) -> int:

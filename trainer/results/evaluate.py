@@ -97,6 +97,11 @@ class Evaluator:
         self._strategy, self._classifier = strategy, classifier
         self._class_names, self._batch_size = class_names, batch_size
         self._inputs = inputs
+        # Of the samples that are evaluated on again; a data set takes long to
+        # make beside what it gives.
+        self._kept: tuple[Samples, tf.distribute.DistributedDataset] | None = (
+            None
+        )
         self._function = make_evaluation_function(
             strategy, classifier, len(class_names), xla=xla, split=split
         )
@@ -130,6 +135,16 @@ class Evaluator:
         )
 
     def _batches(
+        self, samples: Samples, again: bool
+    ) -> tf.distribute.DistributedDataset:
+        if self._kept is not None and self._kept[0] is samples:
+            return self._kept[1]
+        made = self._make_batches(samples, again)
+        if again:
+            self._kept = samples, made
+        return made
+
+    def _make_batches(
         self, samples: Samples, again: bool
     ) -> tf.distribute.DistributedDataset:
         reading = Reading(image_px=self._classifier.image_px)

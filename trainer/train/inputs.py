@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer import interrupt
 from trainer.data.kept import KeptRows, RowCache, RowSpec
+from trainer.data.kept_files import KeptFiles
 from trainer.data.pipeline import Reading, picture_blocks
 from trainer.data.samples import Samples
 from trainer.model.split import Split
@@ -18,9 +19,9 @@ from trainer.model.trunk import (
     GRAPH,
     LITERT,
     GraphTrunk,
-    LiteTrunk,
     Trunk,
     block_of,
+    lite_trunk,
     trunk_key,
 )
 
@@ -43,6 +44,7 @@ class Inputs:
         block: int,
         kernel: str,
         cache: RowCache,
+        files: KeptFiles,
         decode_cache: bool,
         machine: str,
         warn: Callable[[str], None],
@@ -56,6 +58,7 @@ class Inputs:
         block: pictures in a pass of the graph; 0 takes the rule's.
         kernel: how pictures are warped before the trunk.
         cache: where features and pictures are kept.
+        files: where the trunk as LiteRT takes it is kept.
         decode_cache: whether pictures are.
         machine: whatever may change the last bits of a feature.
         warn: told when LiteRT cannot be used.
@@ -64,14 +67,16 @@ class Inputs:
         self._split = split if split is not None and split.cut else None
         self._image_px, self._engine = image_px, engine
         self._block, self._kernel = block, kernel
-        self._cache, self._decode_cache = cache, decode_cache
+        self._cache, self._files = cache, files
+        self._decode_cache = decode_cache
         self._machine, self._warn, self._report = machine, warn, report
-        self._made: tuple[Trunk, dict[str, Any]] | None = None
+        self._made: Trunk | None = None
+        self._key: dict[str, str] | None = None
 
     @property
     def trunk(self) -> Trunk | None:
         """What pictures go through before the step; None if nothing."""
-        return self._trunk()[0] if self._split is not None else None
+        return self._trunk() if self._split is not None else None
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """How a stage's training subset is read."""
@@ -102,58 +107,75 @@ class Inputs:
         return Reading(
             image_px=self._image_px,
             pictures=pictures,
-            trunk=self._trunk()[0],
+            trunk=self._trunk(),
             feature_shapes=self._split.feature_shapes,
             kernel=self._kernel,
         )
 
-    def _trunk(self) -> tuple[Trunk, dict[str, Any]]:
-        """The engine, and what its features depend on besides the picture."""
-        if self._made is None:
-            assert self._split is not None
-            trunk: Trunk | None = None
-            if self._engine == LITERT:
-                try:
-                    trunk = LiteTrunk(self._split, cores=os.cpu_count() or 1)
-                except ValueError as error:
-                    self._warn(
-                        f"--trunk_engine=litert: the frozen part {error};"
-                        " going on with graph, and last bits may differ"
-                    )
-            if trunk is None:
-                block = self._block or block_of(self._split)
-                trunk = GraphTrunk(self._split, block=block)
-            kind = {
-                **trunk_key(self._split),
-                "kind": "features",
-                "engine": trunk.name,
-                # Threads share the sums of a graph, and its kernels are
-                # chosen for the processor.
-                "machine": self._machine,
-            }
-            self._made = trunk, kind
+    def _trunk(self) -> Trunk:
+        """The engine, made when the first picture has to go through it."""
+        if self._made is not None:
+            return self._made
+        assert self._split is not None
+        if self._engine == LITERT:
+            try:
+                self._made = lite_trunk(
+                    self._split,
+                    cores=os.cpu_count() or 1,
+                    kept=self._files,
+                    machine=self._machine,
+                )
+                return self._made
+            except ValueError as error:
+                self._warn(
+                    f"--trunk_engine=litert: the frozen part {error};"
+                    " going on with graph, and last bits may differ"
+                )
+                self._engine = GRAPH
+        block = self._block or block_of(self._split)
+        self._made = GraphTrunk(self._split, block=block)
         return self._made
+
+    def _kind(self) -> dict[str, Any]:
+        """What features depend on besides the picture."""
+        assert self._split is not None
+        if self._key is None:
+            self._key = trunk_key(self._split)
+        return {
+            **self._key,
+            "kind": "features",
+            "engine": self._engine,
+            # Threads share the sums of a graph, and its kernels are chosen for
+            # the processor.
+            "machine": self._machine,
+        }
 
     def _features(self, samples: Samples, what: str) -> Reading | None:
         """From kept features; None where they are not to be kept."""
         if not samples.digests:
             return None
         assert self._split is not None
-        trunk, kind = self._trunk()
+        engine = self._engine
 
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+            trunk = self._trunk()
+            if trunk.name != engine:
+                raise _OtherEngine
             yield from self._blocks(samples, rows, f"features of {what}", trunk)
 
-        kept = self._cache.rows(
-            samples.digests,
-            kind=kind,
-            specs=[
-                RowSpec(shape=shape, dtype="float32")
-                for shape in self._split.feature_shapes
-            ],
-            compute=compute,
-            warn=self._warn,
-        )
+        try:
+            kept = self._cache.rows(
+                samples.digests,
+                kind=self._kind(),
+                specs=[
+                    RowSpec(shape=shape, dtype="float32")
+                    for shape in self._split.feature_shapes
+                ],
+                compute=compute,
+                warn=self._warn,
+            )
+        except _OtherEngine:
+            return self._features(samples, what)
         if kept is None:
             return None
         return Reading(image_px=self._image_px, features=kept)
@@ -215,6 +237,10 @@ class Inputs:
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
         assert self._split is not None
         return self._split.feature_shapes
+
+
+class _OtherEngine(Exception):
+    """LiteRT was found to be no good, and rows are another engine's."""
 
 
 def auto_engine(images: int, *, graph_only: bool) -> str:

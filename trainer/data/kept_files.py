@@ -1,0 +1,90 @@
+"""Whole files that are kept from run to run beside the rows of the cache.
+
+A file is named by everything that determines it, and written aside and renamed
+into place; in front of its content stands a digest of it, so that what is cut
+or damaged is not taken for whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+_DIGEST_BYTES = 16
+# A new number makes what older versions wrote unread.
+_FORMAT = 1
+_WHOLE, _CONTENT = "whole", "content"
+
+
+class KeptFiles:
+    """Files by what determines them; broken or missing ones are just absent.
+
+    They lie where `kept.RowCache` keeps its segments, and go with them, least
+    recently used first, when rows need the room.
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        """Args:
+        folder: of the cache; None keeps nothing.
+        """
+        self._folder = folder
+
+    def read(self, kind: Mapping[str, Any]) -> bytes | None:
+        """The content kept under a name.
+
+        Args:
+          kind: everything that determines it, as JSON holds it.
+
+        Returns:
+          None where there is none, or no whole one.
+        """
+        if self._folder is None:
+            return None
+        place = self._place(kind)
+        try:
+            with open(os.path.join(place, _CONTENT), "rb") as stream:
+                stored = stream.read()
+            # The time by which the least recently used is found.
+            os.utime(place)
+        except OSError:
+            return None
+        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        return content if digest == _digest(content) else None
+
+    def write(self, kind: Mapping[str, Any], content: bytes) -> None:
+        """Keeps a content, in place of an earlier one; at worst it does not.
+
+        Args:
+          kind: see `read`.
+          content: of the file.
+        """
+        if self._folder is None:
+            return
+        place = self._place(kind)
+        aside = ""
+        try:
+            os.makedirs(place, exist_ok=True)
+            handle, aside = tempfile.mkstemp(prefix=".", dir=place)
+            with open(handle, "wb") as stream:
+                stream.write(_digest(content) + content)
+            os.replace(aside, os.path.join(place, _CONTENT))
+        except OSError:
+            # The run does not need it, and rows say what is wrong with the
+            # folder.
+            with contextlib.suppress(OSError):
+                os.remove(aside)
+
+    def _place(self, kind: Mapping[str, Any]) -> str:
+        assert self._folder is not None
+        text = json.dumps({"format": _FORMAT, **kind}, sort_keys=True)
+        key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        return os.path.join(self._folder, key, _WHOLE)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
