@@ -11,7 +11,12 @@ from tests.train.replicas import strategy_of
 from trainer import devices
 from trainer.config import Config
 from trainer.errors import UsageError
-from trainer.fast_paths import FastPaths, default_cache_dir, fast_paths
+from trainer.fast_paths import (
+    FastPaths,
+    Work,
+    default_cache_dir,
+    fast_paths,
+)
 from trainer.processes import ALONE
 
 FEW, MANY = 10, 10_000
@@ -121,3 +126,23 @@ def test_where_the_cache_is(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert default_cache_dir() == expected
+
+
+@pytest.mark.parametrize(
+    ("trunk", "tail", "augment", "expected"),
+    [
+        # 2 tail (3 * 4 + 20 + 3 * 10) = 124 tail, for 30 trunk.
+        (124, 29, False, True),
+        (124, 30, False, False),
+        # tail (2 (3 * 4 + 20) + 3 * 10) = 94 tail, for 20 trunk.
+        (94, 19, True, True),
+        (94, 20, True, False),
+        # Nothing behind the later cut: it is the same one.
+        (1, 0, False, True),
+    ],
+)
+def test_when_two_stages_share_a_cut(
+    trunk: int, tail: int, augment: bool, expected: bool
+) -> None:
+    work = Work(epochs=3, train=10, validation=4, final=20, augment=augment)
+    assert work.shares(trunk, tail) is expected

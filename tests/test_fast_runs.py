@@ -16,6 +16,7 @@ from tests.tiny import use_tiny_backbone
 from tests.train.replicas import counted_calls
 from trainer import fast_paths
 from trainer.config import Config
+from trainer.fast_paths import Work
 from trainer.model.split import Split
 from trainer.model.trunk import GraphTrunk, LiteTrunk
 from trainer.train import checkpoints, inputs
@@ -372,3 +373,76 @@ def test_a_litert_that_fails_is_a_warning_and_no_end(
         "--trunk_engine=litert: the frozen part cannot be converted (why);"
         " going on with graph, and last bits may differ"
     ] * len(STAGES)
+
+
+@pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
+def test_two_stages_that_share_a_cut(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    augment: bool,
+) -> None:
+    """They compute the features once, and end near those that do not."""
+    fields = {**TINY, "trunk_engine": "graph", "cache": "ram"}
+    fields["augment"] = augment
+    computed: list[tuple[str, int]] = []
+    real = Inputs._blocks
+
+    def computing(self: Inputs, samples: Any, rows: Any, *args: Any) -> Any:
+        computed.append((args[0], len(rows)))
+        return real(self, samples, rows, *args)
+
+    monkeypatch.setattr(Inputs, "_blocks", computing)
+    found = {}
+    for shares in (False, True):
+        forget()
+        computed.clear()
+        monkeypatch.setattr(Work, "shares", lambda *args, s=shares: s)
+        workdir = tmp_path / str(shares)
+        result = train(photos, workdir, **fields)
+        trunks = json.loads((workdir / "config.json").read_text())["trunks"]
+        features = [row for row in computed if row[0].startswith("features")]
+        found[shares] = workdir, result, trunks, features
+    apart, shared = found[False], found[True]
+    assert [apart[2][stage]["cut"] for stage in STAGES] == [["pool"], ["relu2"]]
+    assert [shared[2][stage]["cut"] for stage in STAGES] == [["relu2"]] * 2
+    assert {stage["engine"] for stage in shared[2].values()} == {"graph"}
+    assert {stage["block"] for stage in shared[2].values()} == {32}
+    # 21 to train on; 8 of 12 to validate on, which are to test on, too.
+    once = [("features of evaluation", 8), ("features of evaluation", 4)]
+    if not augment:
+        once.insert(0, ("features of train", 21))
+    assert shared[3] == once and apart[3] == once * 2
+    for stage in STAGES:
+        one, two = (weights(f[0], stage) for f in (apart, shared))
+        for name, value in one.items():
+            np.testing.assert_allclose(value, two[name], atol=2e-4)
+    assert shared[1]["test_loss"] == pytest.approx(apart[1]["test_loss"], 1e-3)
+
+
+def test_a_run_that_shares_a_cut_resumes_to_the_same_bits(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the first stage, and after it, when one stage is left."""
+    monkeypatch.setattr(Work, "shares", lambda *args: True)
+    fields = {**TINY, "trunk_engine": "graph", "augment": True}
+    whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
+    real = checkpoints.StageCheckpoints.save
+    # A save for the one epoch of the head, and two after it.
+    for stop_at in (1, 2):
+        again, count = tmp_path / str(stop_at), 0
+
+        def save_then_stop(self: Any, at: int = stop_at, **kinds: Any) -> Any:
+            nonlocal count
+            path = real(self, **kinds)
+            count += 1
+            if count == at:
+                raise Stop
+            return path
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
+            with pytest.raises(Stop):
+                train(photos, again, **fields)
+        forget()
+        assert_same_runs((again, train(photos, again, **fields)), whole)

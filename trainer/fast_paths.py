@@ -19,8 +19,9 @@ from trainer.data.kept import DISK, OFF, RowCache
 from trainer.data.kept_files import KeptFiles
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
+from trainer.model.cut import find_cut
 from trainer.model.freeze import FreezePlan
-from trainer.model.split import Split, split_classifier
+from trainer.model.split import Split, split_at
 from trainer.model.trunk import LITERT
 from trainer.processes import Processes
 from trainer.train.inputs import Inputs, Report, auto_engine
@@ -60,7 +61,9 @@ class FastPaths:
         *,
         warn: Callable[[str], None],
         report: Report,
-    ) -> tuple[Split | None, Inputs]:
+        later: FreezePlan | None = None,
+        work: Work | None = None,
+    ) -> StagePaths:
         """What the steps of a stage compute with, and what they read.
 
         Args:
@@ -68,16 +71,22 @@ class FastPaths:
           plan: of the stage.
           warn: told when a fast path cannot be taken.
           report: see `Inputs`.
+          later: of the stage after it, which may take the same.
+          work: of the stage; given with `later`.
         """
-        split = None
+        split, shared = None, False
         if self.engine != STEP or self.fold_batch_norm:
-            split = split_classifier(
-                classifier,
-                plan,
-                fold_batch_norm=self.fold_batch_norm,
-                cut_trunk=self.engine != STEP,
-            )
-        return split, Inputs(
+            cut = find_cut(classifier, [plan], cut_trunk=self.engine != STEP)
+            if later is not None and work is not None and cut and cut.names:
+                both = find_cut(classifier, [plan, later])
+                assert both is not None
+                shared = bool(both.names) and work.shares(*both.costs())
+                cut = both if shared else cut
+            if cut is not None:
+                split = split_at(
+                    classifier, cut, fold_batch_norm=self.fold_batch_norm
+                )
+        inputs = Inputs(
             split,
             image_px=classifier.image_px,
             engine=self.engine,
@@ -90,6 +99,60 @@ class FastPaths:
             warn=warn,
             report=report,
         )
+        return StagePaths(split=split, inputs=inputs, shared=shared)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StagePaths:
+    """What the steps of a stage compute with, and what they read.
+
+    Attributes:
+      split: None computes with the classifier as it is.
+      inputs: how samples are read.
+      shared: whether the stage after it takes the same two.
+    """
+
+    split: Split | None
+    inputs: Inputs
+    shared: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a stage has to do.
+
+    Attributes:
+      epochs: of the stage.
+      train: training samples.
+      validation: samples of each epoch's validation.
+      final: samples of the evaluation at its end, validation's among them or
+        beside them.
+      augment: whether training pictures are augmented.
+    """
+
+    epochs: int
+    train: int
+    validation: int
+    final: int
+    augment: bool
+
+    def shares(self, trunk: int, tail: int) -> bool:
+        """Whether it pays to cut where the stage after it does.
+
+        Then both read the same features, which are computed once; and the
+        frozen layers behind the cut are computed with each step, in a graph,
+        which takes about twice as long as ahead of it.
+
+        Args:
+          trunk: multiplications for one sample before the later cut.
+          tail: likewise behind it.
+        """
+        passes = self.epochs * self.validation + self.final
+        trained = self.epochs * self.train
+        if self.augment:
+            # They go through all layers in either case.
+            return tail * (2 * passes + trained) < trunk * self.final
+        return 2 * tail * (passes + trained) < trunk * (self.final + self.train)
 
 
 def fast_paths(

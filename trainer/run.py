@@ -292,7 +292,12 @@ def _remember(
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(
         CONFIG,
-        {"config": config.to_json(), "runs": runs, "environment": now},
+        {
+            **stored,
+            "config": config.to_json(),
+            "runs": runs,
+            "environment": now,
+        },
     )
 
 

@@ -139,9 +139,10 @@ def open_fast_paths(
         images=images,
         earlier=trained.engine,
     )
-    return paths.stage(
+    taken = paths.stage(
         trained.classifier,
         trained.plan,
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
+    return taken.split, taken.inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from trainer.config import StageSpec
 from trainer.data.augment import warp
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
-from trainer.fast_paths import FastPaths
+from trainer.fast_paths import FastPaths, StagePaths, Work
 from trainer.fields import FEATURE_EXTRACT
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
@@ -26,7 +27,7 @@ from trainer.train.figures import Figures
 from trainer.train.loop import StageLoop
 from trainer.train.stage import LoopOptions, StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.workdir import RESULT, Workdir
+from trainer.workdir import CONFIG, RESULT, Workdir
 
 
 class TrainingRun:
@@ -49,6 +50,8 @@ class TrainingRun:
             workdir.file(FOLDER), writes=workdir.writes
         )
         self._paths = paths
+        self._taken: StagePaths | None = None
+        self._progress = ConsoleProgress(len(manifest.train))
         self._options = LoopOptions(
             xla=request.xla,
             kernel=paths.kernel,
@@ -67,8 +70,9 @@ class TrainingRun:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
         step = self._start.start_step
-        for spec in self._start.stages:
-            result = self._stage(spec, step)
+        stages = self._start.stages
+        for spec, later in itertools.zip_longest(stages, stages[1:]):
+            result = self._stage(spec, later, step)
             step = result["steps"]
             if spec.stage != config.stage:
                 self._take_over(spec.stage)
@@ -77,14 +81,15 @@ class TrainingRun:
         workdir.event("complete", stage=config.stage, step=step)
         print("\n".join(result_lines(result, workdir.path)), flush=True)
 
-    def _stage(self, spec: StageSpec, step: int) -> dict[str, Any]:
-        """Trains and evaluates one stage; its figures."""
+    def _stage(
+        self, spec: StageSpec, later: StageSpec | None, step: int
+    ) -> dict[str, Any]:
+        """Trains and evaluates one stage, before a later one; its figures."""
         classifier, manifest = self._classifier, self._manifest
+        plan_later = apply_freeze(classifier, later.unfreeze) if later else None
         plan = apply_freeze(classifier, spec.unfreeze)
-        progress = ConsoleProgress(len(manifest.train))
-        split, inputs = self._paths.stage(
-            classifier, plan, warn=self._workdir.warn, report=progress.rows
-        )
+        taken = self._stage_paths(spec, plan, plan_later)
+        split, inputs = taken.split, taken.inputs
         evaluator = Evaluator(
             self._request.strategy,
             classifier,
@@ -109,11 +114,40 @@ class TrainingRun:
                 evaluator.evaluate, manifest.validation, again=True
             ),
             writer=self._writer,
-            progress=progress,
+            progress=self._progress,
         )
         outcome = self._train_stage(loop, step)
         evaluation = evaluator.evaluate(manifest.final)
         return self._finish_stage(spec, plan, outcome, evaluation)
+
+    def _stage_paths(
+        self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
+    ) -> StagePaths:
+        """Its own, or those that the stage before it shares with it."""
+        taken = self._taken
+        if taken is None or not taken.shared:
+            manifest, config = self._manifest, self._config
+            taken = self._paths.stage(
+                self._classifier,
+                plan,
+                warn=self._workdir.warn,
+                report=self._progress.rows,
+                later=later,
+                work=Work(
+                    epochs=spec.epochs,
+                    train=len(manifest.train),
+                    validation=len(manifest.validation),
+                    final=len(manifest.final),
+                    augment=config.augment,
+                ),
+            )
+        self._taken = taken
+        facts = taken.inputs.facts()
+        if facts:
+            stored = self._workdir.read_json(CONFIG) or {}
+            trunks = {**stored.get("trunks", {}), spec.stage: facts}
+            self._workdir.write_json(CONFIG, {**stored, "trunks": trunks})
+        return taken
 
     def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
         if self._config.augment and self._workdir.writes:

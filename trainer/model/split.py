@@ -19,13 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.model.classifier import HEAD, Classifier
+from trainer.model.cut import POOL, Cut, find_cut
 from trainer.model.folding import fold, foldable
 from trainer.model.freeze import FreezePlan
-from trainer.model.graph import graph_of
 from trainer.model.pixels import preprocess
 from trainer.model.saved_weights import finalize_layers
-
-_POOL = "pool"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -190,56 +188,41 @@ def split_classifier(
       cut_trunk: False makes all of it the tail.
 
     Returns:
-      None where the backbone's graph cannot be read: a layer that is called
-      twice, or has several outputs.
+      None where the backbone's graph cannot be read; see `find_cut`.
     """
-    backbone = classifier.backbone
-    graph = graph_of(backbone)
-    if graph is None:
+    cut = find_cut(classifier, [plan], cut_trunk=cut_trunk)
+    if cut is None:
         return None
-    names = {layer.name: layer for layer in backbone.layers}
-    parents = {
-        **graph.parents,
-        _POOL: (graph.output,),
-        HEAD: (_POOL,),
-    }
-    whole = dataclasses.replace(graph, parents=parents, output=HEAD)
-    trained = {id(classifier.variables[key]) for key in plan.trainable}
-    tail = whole.influenced_by(
-        [HEAD]
-        + [
-            name
-            for name, layer in names.items()
-            if any(id(variable) in trained for variable in layer.variables)
-        ]
-    )
-    cut = tuple(
-        name
-        for name, consumers in whole.consumers().items()
-        if name not in tail and any(c in tail for c in consumers)
-    )
-    frozen = [name for name in parents if name not in tail]
-    if not cut_trunk or not any(
-        hasattr(names.get(name), "kernel") for name in frozen
-    ):
-        # One part; no fold can reach across a cut.
-        cut, tail = (), frozenset(parents)
-    folds = foldable(whole, names, tail) if fold_batch_norm else {}
+    return split_at(classifier, cut, fold_batch_norm=fold_batch_norm)
+
+
+def split_at(
+    classifier: Classifier, cut: Cut, *, fold_batch_norm: bool
+) -> Split:
+    """Cuts the classifier at a given place.
+
+    Args:
+      classifier: of the cut.
+      cut: of `find_cut`.
+      fold_batch_norm: whether to fold BatchNorm into convolutions.
+    """
+    parents, frozen = cut.graph.parents, cut.frozen
+    folds = foldable(cut.graph, cut.layers, cut.tail) if fold_batch_norm else {}
     copies, tensors, source = _copy(classifier, folds)
     tensors |= {name: source for name in parents if not parents[name]}
-    features = [tensors[name] for name in cut]
-    trunk = keras.Model(source, features, name="trunk") if cut else None
+    features = [tensors[name] for name in cut.names]
+    trunk = keras.Model(source, features, name="trunk") if features else None
     # Read before the tail is made, which calls some of the layers again.
     sizes = [
         math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
     ]
     return Split(
         classifier=classifier,
-        cut=cut,
+        cut=cut.names,
         folded=tuple(folds),
         feature_shapes=tuple(tuple(t.shape[1:]) for t in features),
         largest_activation=max(sizes, default=0),
-        description=_describe(frozen, parents, names, classifier),
+        description=_describe(frozen, parents, cut.layers, classifier),
         _trunk=trunk,
         _tail=keras.Model(features or [source], tensors[HEAD], name="tail"),
         _layers=copies,
@@ -295,10 +278,10 @@ def _copy(
         classifier.backbone, clone_function=copy_layer, call_function=call
     )
     source = model.inputs[0]
-    pool = keras.layers.GlobalAveragePooling2D(name=_POOL)
-    tensors[_POOL] = pool(model.outputs[0])
+    pool = keras.layers.GlobalAveragePooling2D(name=POOL)
+    tensors[POOL] = pool(model.outputs[0])
     head = copy_layer(classifier.head)
-    tensors[HEAD] = head(tensors[_POOL])
+    tensors[HEAD] = head(tensors[POOL])
     for original, copy in copies.values():
         if hasattr(copy, "finalize_state"):
             # What it normalises with is no variable.

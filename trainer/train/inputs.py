@@ -78,6 +78,19 @@ class Inputs:
         """What pictures go through before the step; None if nothing."""
         return self._trunk() if self._split is not None else None
 
+    def facts(self) -> dict[str, Any]:
+        """What runs the trunk, where it ends, pictures in a pass; or {}."""
+        if self._split is None:
+            return {}
+        block = 1
+        if self._engine == GRAPH:
+            block = self._block or block_of(self._split)
+        return {
+            "engine": self._engine,
+            "cut": list(self._split.cut),
+            "block": block,
+        }
+
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """How a stage's training subset is read."""
         if self._split is None or augment:
