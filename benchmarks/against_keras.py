@@ -86,7 +86,8 @@ class Spent(NamedTuple):
       peak_mib: largest resident set.
       accuracy: on the test photos, at its end.
       images: that went through the classifier.
-      step_seconds: of a training step in the last stage, the median.
+      step_seconds: of a training step in the last stage, the mean of all but
+        the first.
     """
 
     wall: float
@@ -210,7 +211,7 @@ def _our_step(workdir: Path, stage: str, batch_size: int) -> float:
     ]
     if not rates:
         return float("nan")
-    return batch_size / statistics.median(rates[1:] or rates)
+    return statistics.fmean(batch_size / rate for rate in rates[1:] or rates)
 
 
 def _keras(

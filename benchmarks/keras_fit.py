@@ -63,22 +63,28 @@ class InferenceBase(keras.layers.Layer):
 
 
 class StepClock(keras.callbacks.Callback):
-    """Notes how long each training batch takes."""
+    """Notes how long each training batch takes, input and callbacks included.
+
+    From the end of the batch before it: what `fit` does between two batches
+    is part of its price.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
         self._began = 0.0
 
-    def on_train_batch_begin(
-        self, batch: int, logs: dict[str, Any] | None = None
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         self._began = time.perf_counter()
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
+        now = time.perf_counter()
+        self.seconds.append(now - self._began)
+        self._began = now
 
 
 def read_photos(
@@ -167,7 +173,7 @@ def train_stage(
 
     Returns:
       The stage's figures. `seconds` is the time of `fit`, validation included;
-      `step_seconds` the median of a training batch, the first left out;
+      `step_seconds` the mean of a training batch, the first left out;
       `images` what went through the classifier, evaluation included;
       `batchnorm_max_change` the largest change of a moving mean or variance.
     """
@@ -208,7 +214,7 @@ def train_stage(
         "batchnorm_max_change": float(max(changes, default=0.0)),
         "history": history,
         "seconds": seconds,
-        "step_seconds": statistics.median(clock.seconds[1:] or clock.seconds),
+        "step_seconds": statistics.fmean(clock.seconds[1:] or clock.seconds),
         "images": len(epochs)
         * (
             len(train.file_paths)
