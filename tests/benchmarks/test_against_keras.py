@@ -8,7 +8,9 @@ import pathlib
 
 import pytest
 
-from benchmarks.against_keras import Row, Spent, main, markdown, parse_row
+from benchmarks import against_keras, sides
+from benchmarks.against_keras import main, markdown, measure
+from benchmarks.sides import Row, Spent, parse_row
 from tests.photos import make_photos
 
 
@@ -51,6 +53,46 @@ def test_ratios_are_taken_round_by_round() -> None:
         "| model0 | wrapped | **3.00 (2.00 to 4.00)** | 3.00 (2.00 to 6.00)"
         " | 4.00 (2.00 to 4.00) | 500 / 500 | 11.1 / 33.3 | 0.500 / 0.500 |"
     )
+
+
+def test_again_takes_what_the_round_has_done(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fit` is not run again; this trainer is, with the cache of model 0."""
+    calls: list[tuple[str, str, str]] = []
+
+    def one(name: str) -> Spent:
+        return Spent(len(calls), 1, 1, 1, 1, 1)
+
+    def keras_fit(side, row, folder, args):
+        calls.append((side, row.name, folder.name))
+        return one(side)
+
+    def ours(row, folder, cache, args):
+        calls.append((row.name, folder.name, str(cache.relative_to(tmp_path))))
+        return one("ours")
+
+    for module in (against_keras, sides):
+        monkeypatch.setattr(module, "ours", ours)
+    monkeypatch.setattr(against_keras, "keras_fit", keras_fit)
+    args = argparse.Namespace(
+        rounds=1, discard=0, sides=["wrapped"], workdir=tmp_path
+    )
+    found = measure(args, ["model0", "again"])
+    assert calls == [
+        ("wrapped", "model0", "model0"),
+        ("model0", "model0", "round0/model0/cache"),
+        ("model0", "again", "round0/model0/cache"),
+    ]
+    assert found["again"]["wrapped"] == found["model0"]["wrapped"]
+    calls.clear()
+    args.workdir = tmp_path / "alone"
+    measure(args, ["again"])
+    assert [call[-1] for call in calls] == [
+        "again",
+        "alone/round0/again/cache",
+        "alone/round0/again/cache",
+    ]
 
 
 @pytest.mark.slow

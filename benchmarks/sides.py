@@ -1,0 +1,289 @@
+"""A row of the benchmark, done by either side in processes of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+OURS, WRITTEN, WRAPPED = "ours", "as_written", "wrapped"
+NAMED = {
+    "model0": "10:noaugment",
+    "last10": "10+10:noaugment:last10",
+    "model2": "10",
+    "model3": "10+10:last10",
+    "all": "10+10:all:1",
+}
+STUDY, AGAIN = "study", "again"
+_STUDY = ("10:noaugment", "1", "10", "10+10:last10", "10+100:last10")
+_ROW = re.compile(
+    r"(?P<head>[\d.]+)(?:\+(?P<finetune>[\d.]+))?(?P<plain>:noaugment)?"
+    r"(?::(?P<unfreeze>all|last\d+))?(?::(?P<epochs>\d+))?"
+)
+
+
+class Row(NamedTuple):
+    """What both sides train.
+
+    Attributes:
+      name: as it was asked for.
+      head_pct: of the photos, for the head.
+      finetune_pct: of the photos, for fine-tuning after it; None does none.
+      augment: whether to.
+      unfreeze: `all` or `last:N`.
+      epochs: of each stage.
+    """
+
+    name: str
+    head_pct: float
+    finetune_pct: float | None
+    augment: bool
+    unfreeze: str
+    epochs: int
+
+
+class Spent(NamedTuple):
+    """What one process took.
+
+    Attributes:
+      wall: seconds.
+      cpu: seconds, of all its threads.
+      peak_mib: largest resident set.
+      accuracy: on the test photos, at its end.
+      images: that went through the classifier.
+      step_seconds: of a training step in the last stage, the mean of all but
+        the first.
+    """
+
+    wall: float
+    cpu: float
+    peak_mib: float
+    accuracy: float
+    images: int
+    step_seconds: float
+
+
+def parse_row(text: str) -> Row:
+    """Reads a row's name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]."""
+    match = _ROW.fullmatch(NAMED.get(text, text))
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: not a row; give one of {', '.join(NAMED)}, {STUDY},"
+            f" {AGAIN}, or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]"
+        )
+    unfreeze = (match["unfreeze"] or "last10").replace("last", "last:")
+    return Row(
+        text,
+        float(match["head"]),
+        float(match["finetune"]) if match["finetune"] else None,
+        match["plain"] is None,
+        unfreeze,
+        int(match["epochs"] or 5),
+    )
+
+
+def timed(command: Sequence[str], log: Path) -> tuple[float, float, float]:
+    """Wall and CPU seconds and peak MiB of a process.
+
+    Raises:
+      SystemExit: it failed.
+    """
+    with log.open("w") as stream:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}: failed; see {log}")
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def shared_flags(args: argparse.Namespace) -> list[str]:
+    return [
+        f"--dataset={args.dataset}",
+        f"--weights={args.weights}",
+        f"--backbone={args.backbone}",
+        f"--backbone_args={args.backbone_args}",
+        f"--image_size={args.image_size}",
+        f"--batch_size={args.batch_size}",
+    ]
+
+
+def ours(
+    row: Row, folder: Path, cache: Path, args: argparse.Namespace
+) -> Spent:
+    """Runs this trainer; fine-tuning on other data is a second command."""
+    same = row.finetune_pct in (None, row.head_pct)
+    commands = []
+    first = "feature_extract"
+    if same and row.finetune_pct is not None:
+        first = "finetune"
+    for number, (stage, pct) in enumerate(
+        [(first, row.head_pct)]
+        + ([] if same else [("finetune", row.finetune_pct)])
+    ):
+        command = [sys.executable, "main.py", *shared_flags(args)]
+        command += [
+            f"--stage={stage}",
+            f"--data_pct={pct:g}",
+            f"--epochs={row.epochs}",
+            f"--workdir={folder / f'ours{number}'}",
+            f"--cache_dir={cache}",
+            f"--augment={row.augment}",
+            f"--seed={args.seed}",
+            "--log_every_steps=1",
+        ]
+        if args.weights_origin:
+            command.append(f"--weights_origin={args.weights_origin}")
+        if stage == "finetune":
+            command.append(f"--unfreeze={row.unfreeze}")
+            command.append(
+                f"--head_epochs={row.epochs}"
+                if same
+                else f"--init_from={folder / 'ours0'}"
+            )
+        commands.append(command + args.ours)
+    spent = [
+        timed(command, folder / f"ours{number}.log")
+        for number, command in enumerate(commands)
+    ]
+    workdir = folder / f"ours{len(commands) - 1}"
+    result = json.loads((workdir / "result.json").read_text())
+    return Spent(
+        sum(s[0] for s in spent),
+        sum(s[1] for s in spent),
+        max(s[2] for s in spent),
+        result["test_accuracy"],
+        0,
+        _our_step(workdir, result["stage"], args.batch_size),
+    )
+
+
+def _our_step(workdir: Path, stage: str, batch_size: int) -> float:
+    """Seconds of a training step, from its log lines; the first is left out."""
+    lines = [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
+    rates = [
+        line["times"]["images_per_second"]
+        for line in lines
+        if (line["stage"], line["split"], line["span"])
+        == (stage, "train", "steps")
+    ]
+    if not rates:
+        return float("nan")
+    return statistics.fmean(batch_size / rate for rate in rates[1:] or rates)
+
+
+def keras_fit(
+    side: str,
+    row: Row,
+    folder: Path,
+    args: argparse.Namespace,
+    *more: str,
+) -> Spent:
+    out = folder / f"{side}.json"
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.keras_fit",
+        *shared_flags(args),
+    ]
+    command += [
+        f"--inference_mode={side}",
+        f"--seed={args.seed}",
+        f"--json={out}",
+        f"--data_pct={row.head_pct:g}",
+        f"--head_epochs={row.epochs}",
+    ]
+    if row.finetune_pct is None:
+        command.append("--epochs=0")
+    else:
+        command += [
+            f"--epochs={row.epochs}",
+            f"--finetune_pct={row.finetune_pct:g}",
+            "--unfreeze_last="
+            + ("100000" if row.unfreeze == "all" else row.unfreeze[5:]),
+        ]
+    if not row.augment:
+        command.append("--noaugment")
+    command += more
+    wall, cpu, peak = timed(command, folder / f"{side}.log")
+    stages = list(json.loads(out.read_text())["stages"].values())
+    images = sum(stage["images"] for stage in stages)
+    return Spent(
+        wall,
+        cpu,
+        peak,
+        stages[-1]["test_accuracy"],
+        images,
+        stages[-1]["step_seconds"],
+    )
+
+
+def study(
+    side: str, folder: Path, cache: Path, args: argparse.Namespace
+) -> Spent:
+    """The five models; with `fit`, 3 and 4 load the weights of 2."""
+    if side == OURS:
+        command = [
+            sys.executable,
+            "main.py",
+            "--stage=study",
+            *shared_flags(args),
+        ]
+        command += [f"--workdir={folder / 'study'}", f"--cache_dir={cache}"]
+        if args.weights_origin:
+            command.append(f"--weights_origin={args.weights_origin}")
+        spent = timed(command + args.ours, folder / "study.log")
+        study = json.loads((folder / "study" / "study.json").read_text())
+        return Spent(
+            *spent,
+            study["models"][-1]["test_accuracy"][0],
+            0,
+            float("nan"),
+        )
+    each = []
+    saved = folder / f"{side}.model2.weights.h5"
+    for number, text in enumerate(_STUDY):
+        part = folder / f"{side}{number}"
+        part.mkdir()
+        more = []
+        if number == 2:
+            more = [f"--save_to={saved}"]
+        elif number > 2:
+            more = [f"--start_from={saved}"]
+        each.append(keras_fit(side, parse_row(text), part, args, *more))
+    return Spent(
+        sum(s.wall for s in each),
+        sum(s.cpu for s in each),
+        max(s.peak_mib for s in each),
+        each[-1].accuracy,
+        sum(s.images for s in each),
+        float("nan"),
+    )
+
+
+def again(
+    side: str,
+    this_round: Mapping[str, Mapping[str, Spent]],
+    folder: Path,
+    args: argparse.Namespace,
+) -> Spent:
+    """Model 0 once more, where the round has done it: `fit` keeps nothing."""
+    if side != OURS:
+        return this_round["model0"][side]
+    cache = folder.parent / "model0" / "cache"
+    return ours(parse_row("model0"), folder, cache, args)
