@@ -95,6 +95,18 @@ FAST_PATHS = (
         ),
     ),
     Case(
+        name="feature dtype",
+        flags={"feature_dtype": "float64"},
+        status=USAGE,
+        words=("--feature_dtype='float64'", "float32, float16"),
+    ),
+    Case(
+        name="feature dtype where the step does all",
+        flags={"feature_dtype": "float16", "trunk_engine": "step"},
+        status=USAGE,
+        words=("--feature_dtype=float16: no features", "--trunk_engine=graph"),
+    ),
+    Case(
         name="a warp that XLA cannot compile",
         flags={"augment_kernel": "projective", "xla": "on"},
         status=USAGE,

@@ -634,6 +634,13 @@ CASES = (
         given=[("graph", 2)],
     ),
     Case(
+        flag="feature_dtype",
+        value="float16",
+        see=loss_on_test,
+        without=ANY,
+        given=ANY,
+    ),
+    Case(
         flag="fold_batch_norm",
         value=False,
         see=lambda ran: ran.did.folded,

@@ -66,6 +66,7 @@ REFUSED = {
     "init_from": Change(to="{root}/elsewhere"),
     "init_from_checkpoint": Change(to="best"),
     "precision": Change(to="bfloat16"),
+    "feature_dtype": Change(to="float16"),
 }
 WARNED = {
     # What auto means depends on the machine.

@@ -39,6 +39,7 @@ class FastPaths:
       kernel: of the warp, projective or gather.
       fold_batch_norm: whether to.
       block: of the graph engine; 0 leaves it to the rule.
+      feature_dtype: see `Inputs`.
       decode_cache: whether decoded pictures are kept.
       cache: where rows are kept.
       files: where whole files are.
@@ -49,6 +50,7 @@ class FastPaths:
     kernel: str
     fold_batch_norm: bool
     block: int
+    feature_dtype: str
     decode_cache: bool
     cache: RowCache
     files: KeptFiles
@@ -91,6 +93,7 @@ class FastPaths:
             image_px=classifier.image_px,
             engine=self.engine,
             block=self.block,
+            feature_dtype=self.feature_dtype,
             kernel=self.kernel,
             cache=self.cache,
             files=self.files,
@@ -182,13 +185,21 @@ def fast_paths(
             "--augment_kernel=projective: XLA cannot compile it; give gather,"
             " or --xla=off"
         )
+    engine = _engine(config, strategy, processes, xla, images, earlier)
+    if config.feature_dtype != "float32" and {engine, earlier} <= {STEP, None}:
+        raise UsageError(
+            f"--feature_dtype={config.feature_dtype}: no features are computed"
+            " ahead of the step here; leave it out, or give"
+            " --trunk_engine=graph where that is possible"
+        )
     return FastPaths(
-        engine=_engine(config, strategy, processes, xla, images, earlier),
+        engine=engine,
         kernel=warp_kernel(xla)
         if config.augment_kernel == AUTO
         else config.augment_kernel,
         fold_batch_norm=config.fold_batch_norm,
         block=config.trunk_block,
+        feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
         cache=_cache(
             # Processes that fill it at their own pace would lose each other.

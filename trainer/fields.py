@@ -308,6 +308,15 @@ class Fields:
         " processor's cache.",
         stages=(*FIT_STAGES, EVALUATE),
     )
+    feature_dtype: str = _flag(
+        "float32",
+        RESULT,
+        "Number format of the frozen part's output where it is computed ahead"
+        " of the step; float16 halves the cache and rounds what the rest of"
+        " the classifier sees.",
+        choices=("float32", "float16"),
+        stages=FIT_STAGES,
+    )
     fold_batch_norm: bool = _flag(
         True,
         NUMERICS,

@@ -19,6 +19,7 @@ from trainer.model.split import Split, split_classifier
 from trainer.model.trunk import (
     GraphTrunk,
     LiteTrunk,
+    RoundedTrunk,
     block_of,
     lite_trunk,
     trunk_key,
@@ -215,6 +216,23 @@ def test_a_trunk_that_failed_is_not_kept(
         with pytest.raises(ValueError, match="other features"):
             make_lite(kept=KeptFiles(str(tmp_path)))
     assert not list(tmp_path.rglob("content"))
+
+
+def test_rounding_to_float16() -> None:
+    class Given:
+        name, block = "graph", 3
+
+        def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+            return [images, 2 * images]
+
+    # Eleven bits of mantissa; 65504 is the largest.
+    images = np.array([1 + 2**-11, 1 + 2**-10, 65504, 65520, -1e9], np.float32)
+    rounded = RoundedTrunk(Given())
+    assert (rounded.name, rounded.block) == ("graph", 3)
+    one, two = rounded(images)
+    assert one.dtype == two.dtype == np.float32
+    assert one.tolist() == [1, 1 + 2**-10, 65504, 65504, -65504]
+    assert two.tolist() == [2, 2 + 2**-9, 65504, 65504, -65504]
 
 
 def test_weights_are_those_of_the_moment() -> None:

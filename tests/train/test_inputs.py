@@ -64,6 +64,7 @@ class Made:
             **{
                 "engine": "graph",
                 "block": 4,
+                "feature_dtype": "float32",
                 "kernel": "projective",
                 "decode_cache": True,
                 "machine": "this one",
@@ -122,15 +123,18 @@ def _elements(dataset: tf.data.Dataset) -> list[dict[str, Any]]:
     return list(dataset.as_numpy_iterator())
 
 
-@pytest.mark.parametrize("engine", ["graph", "litert"])
+@pytest.mark.parametrize(
+    ("engine", "dtype"),
+    [("graph", "float32"), ("litert", "float32"), ("graph", "float16")],
+)
 @pytest.mark.parametrize("call", ["train", "augmented", "evaluate"])
 def test_kept_or_not_the_batches_are_the_same_bits(
-    samples: Samples, split: Split, call: str, engine: str
+    samples: Samples, split: Split, call: str, engine: str, dtype: str
 ) -> None:
     """A batch of 4 of 15 samples, the last one of each epoch padded."""
     found = []
     for mode in ("off", "ram"):
-        inputs = Made(split, mode, engine=engine).inputs
+        inputs = Made(split, mode, engine=engine, feature_dtype=dtype).inputs
         shard = Shard(global_batch=4, num_replicas=2)
         if call == "evaluate":
             dataset = evaluation_batches(
@@ -159,6 +163,10 @@ def test_kept_or_not_the_batches_are_the_same_bits(
         real = one["mask"] > 0
         for mine, theirs in zip(one["features"], two["features"], strict=True):
             assert mine.shape == (2, *split.feature_shapes[0])
+            assert mine.dtype == theirs.dtype == np.float32
+            if dtype == "float16":
+                whole = mine.astype(np.float16).astype(np.float32)
+                np.testing.assert_array_equal(mine, whole)
             np.testing.assert_array_equal(mine[real], theirs[real])
             assert np.isfinite(mine).all() and np.isfinite(theirs).all()
 
@@ -250,7 +258,23 @@ def test_where_all_features_are_kept_no_trunk_is_made(
         again.inputs.training(samples, augment=True)
 
 
-@pytest.mark.parametrize("change", ["engine", "machine"])
+def test_float16_halves_what_is_kept_and_rounds(
+    samples: Samples, split: Split
+) -> None:
+    found = {}
+    for dtype in ("float32", "float16"):
+        inputs = Made(split, "ram", feature_dtype=dtype).inputs
+        reading = inputs.evaluation(samples, again=True)
+        assert reading.features is not None
+        (found[dtype],) = reading.features.read(np.arange(15))
+    assert found["float16"].nbytes * 2 == found["float32"].nbytes
+    np.testing.assert_array_equal(
+        found["float16"], found["float32"].astype(np.float16)
+    )
+    assert (found["float16"] != found["float32"]).any()
+
+
+@pytest.mark.parametrize("change", ["engine", "machine", "feature_dtype"])
 def test_what_changes_bits_is_part_of_the_kind(
     samples: Samples,
     split: Split,
@@ -273,7 +297,11 @@ def test_what_changes_bits_is_part_of_the_kind(
     assert computed() == 1
     assert computed() == 0
     assert computed(block=2) == 0
-    other = {"engine": "litert", "machine": "that one"}[change]
+    other = {
+        "engine": "litert",
+        "machine": "that one",
+        "feature_dtype": "float16",
+    }[change]
     assert computed(**{change: other}) == 1
 
 

@@ -349,10 +349,8 @@ def _batches(
                 kept.read, element.pop("rows"), [s.shape for s in kept.specs],
                 [s.dtype for s in kept.specs], batch,
             )  # fmt: skip
-            value = (
-                found if name == "features" else tf.cast(found[0], "float32")
-            )
-            return {**element, name: value}
+            parts = tuple(tf.cast(part, tf.float32) for part in found)
+            return {**element, name: parts if reading.features else parts[0]}
 
         dataset = _map(
             _map(rows, numbered).batch(batch, drop_remainder=True), look_up

@@ -91,7 +91,28 @@ class LiteTrunk:
         return _joined(found, len(images))
 
 
-Trunk = GraphTrunk | LiteTrunk
+class RoundedTrunk:
+    """A trunk whose features are rounded to float16, in float32."""
+
+    def __init__(self, trunk: GraphTrunk | LiteTrunk) -> None:
+        """Args:
+        trunk: what computes them.
+        """
+        self._trunk = trunk
+        self.name, self.block = trunk.name, trunk.block
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """As the trunk; what is too large becomes the largest float16."""
+        largest = np.finfo(np.float16).max
+        return [
+            np.clip(found, -largest, largest)
+            .astype(np.float16)
+            .astype(np.float32)
+            for found in self._trunk(images)
+        ]
+
+
+Trunk = GraphTrunk | LiteTrunk | RoundedTrunk
 
 
 def lite_trunk(

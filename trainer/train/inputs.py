@@ -19,6 +19,8 @@ from trainer.model.trunk import (
     GRAPH,
     LITERT,
     GraphTrunk,
+    LiteTrunk,
+    RoundedTrunk,
     Trunk,
     block_of,
     lite_trunk,
@@ -42,6 +44,7 @@ class Inputs:
         image_px: int,
         engine: str,
         block: int,
+        feature_dtype: str,
         kernel: str,
         cache: RowCache,
         files: KeptFiles,
@@ -56,6 +59,8 @@ class Inputs:
         image_px: side of the pictures.
         engine: of the trunk, graph or litert.
         block: pictures in a pass of the graph; 0 takes the rule's.
+        feature_dtype: float32, or float16, to which features are rounded
+          whether they are kept or not.
         kernel: how pictures are warped before the trunk.
         cache: where features and pictures are kept.
         files: where the trunk as LiteRT takes it is kept.
@@ -67,6 +72,7 @@ class Inputs:
         self._split = split if split is not None and split.cut else None
         self._image_px, self._engine = image_px, engine
         self._block, self._kernel = block, kernel
+        self._feature_dtype = feature_dtype
         self._cache, self._files = cache, files
         self._decode_cache = decode_cache
         self._machine, self._warn, self._report = machine, warn, report
@@ -127,18 +133,22 @@ class Inputs:
 
     def _trunk(self) -> Trunk:
         """The engine, made when the first picture has to go through it."""
-        if self._made is not None:
-            return self._made
+        if self._made is None:
+            trunk = self._engine_of_split()
+            rounds = self._feature_dtype == "float16"
+            self._made = RoundedTrunk(trunk) if rounds else trunk
+        return self._made
+
+    def _engine_of_split(self) -> GraphTrunk | LiteTrunk:
         assert self._split is not None
         if self._engine == LITERT:
             try:
-                self._made = lite_trunk(
+                return lite_trunk(
                     self._split,
                     cores=os.cpu_count() or 1,
                     kept=self._files,
                     machine=self._machine,
                 )
-                return self._made
             except ValueError as error:
                 self._warn(
                     f"--trunk_engine=litert: the frozen part {error};"
@@ -146,8 +156,7 @@ class Inputs:
                 )
                 self._engine = GRAPH
         block = self._block or block_of(self._split)
-        self._made = GraphTrunk(self._split, block=block)
-        return self._made
+        return GraphTrunk(self._split, block=block)
 
     def _kind(self) -> dict[str, Any]:
         """What features depend on besides the picture."""
@@ -158,6 +167,7 @@ class Inputs:
             **self._key,
             "kind": "features",
             "engine": self._engine,
+            "dtype": self._feature_dtype,
             # Threads share the sums of a graph, and its kernels are chosen for
             # the processor.
             "machine": self._machine,
@@ -181,7 +191,7 @@ class Inputs:
                 samples.digests,
                 kind=self._kind(),
                 specs=[
-                    RowSpec(shape=shape, dtype="float32")
+                    RowSpec(shape=shape, dtype=self._feature_dtype)
                     for shape in self._split.feature_shapes
                 ],
                 compute=compute,
