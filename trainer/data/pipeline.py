@@ -22,11 +22,18 @@ from trainer.data.samples import Samples
 
 # The row number that stands for padding.
 _PADDING = -1
-# Global steps that wait decoded. Bounded by hand: what AUTOTUNE would let
-# pile up is some 20 MB a batch of 32 at 224 px.
+# Global steps that wait decoded: some 20 MB a batch of 32 at 224 px.
 _PREFETCH_STEPS = 2
 # Records of TFRecord files that are read at a time, or wait to be decoded.
 _OPEN_RECORDS = 16
+
+# Elements that a map works on at a time: one for each core that this process
+# may use, as AUTOTUNE bounds them too.
+PARALLEL_CALLS = (
+    len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity")
+    else os.cpu_count() or 1
+)
 
 Element = dict[str, Any]
 Load = Callable[..., Element]
@@ -225,7 +232,7 @@ def picture_blocks(
 
     numbered = tf.data.Dataset.from_tensor_slices((rows, np.zeros_like(rows)))
     pictures = _pictures(numbered, samples, image_px, whole)
-    return pictures.batch(block).prefetch(2)
+    return _untuned(pictures.batch(block).prefetch(2))
 
 
 def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
@@ -284,7 +291,7 @@ def _pictures(
     records = rows.interleave(
         record,
         cycle_length=_OPEN_RECORDS,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=_OPEN_RECORDS,
         deterministic=True,
     )
     return _map(records.prefetch(_OPEN_RECORDS), of_record)
@@ -357,7 +364,7 @@ def _batches(
         )
     if reading.trunk is not None and reading.features is None:
         dataset = _map(dataset, _through_trunk(reading, batch))
-    return dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas)
+    return _untuned(dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas))
 
 
 def _through_trunk(reading: Reading, batch: int) -> Load:
@@ -396,7 +403,18 @@ def _from_numpy(
     )
 
 
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without AUTOTUNE, to which nothing is left.
+
+    An iterator that it tunes takes up to two seconds to end, in TensorFlow
+    2.21, idly; a short run has a dozen of them.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def _map(dataset: tf.data.Dataset, function: Load) -> tf.data.Dataset:
     return dataset.map(
-        function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        function, num_parallel_calls=PARALLEL_CALLS, deterministic=True
     )

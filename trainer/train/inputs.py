@@ -12,7 +12,11 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.data.kept import KeptRows, RowCache, RowSpec
 from trainer.data.kept_files import KeptFiles
-from trainer.data.pipeline import Reading, picture_blocks
+from trainer.data.pipeline import (
+    PARALLEL_CALLS,
+    Reading,
+    picture_blocks,
+)
 from trainer.data.samples import Samples
 from trainer.model.split import Split
 from trainer.model.trunk import (
@@ -246,7 +250,7 @@ class Inputs:
                     [tf.float32] * len(self._shapes()),
                     stateful=False,
                 ),
-                num_parallel_calls=tf.data.AUTOTUNE,
+                num_parallel_calls=PARALLEL_CALLS,
                 deterministic=True,
             ).prefetch(1)
         done = 0
