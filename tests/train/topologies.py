@@ -20,7 +20,7 @@ from trainer import devices, interrupt
 from trainer.data.augment import affine, draw_parameters
 from trainer.model.freeze import apply_freeze
 from trainer.topology import find_topology
-from trainer.train.steps import make_evaluation_function, make_train_function
+from trainer.train.calls import make_evaluation_function, make_train_function
 
 CLASSES = 3
 BATCH = 8

@@ -23,6 +23,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 from trainer.train.audit import audit, digests
+from trainer.train.calls import TrainCall, make_train_function
 from trainer.train.checkpoints import StageCheckpoints, StageState
 from trainer.train.figures import (
     Figures,
@@ -43,12 +44,7 @@ from trainer.train.stage import (
     Progress,
     StageOutcome,
 )
-from trainer.train.steps import (
-    NO_PATH,
-    Batch,
-    TrainCall,
-    make_train_function,
-)
+from trainer.train.steps import NO_PATH, Batch
 from trainer.workdir import Workdir
 
 # Long enough that Python does not matter, short enough for a live display.
