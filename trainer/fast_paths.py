@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, strategies
 from trainer.config import Config
 from trainer.data.augment import warp_kernel
 from trainer.data.kept import OFF, RowCache
 from trainer.errors import UsageError
+from trainer.fields import AUTO, LOCAL
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split, split_classifier
@@ -24,7 +25,7 @@ from trainer.model.trunk import LITERT
 from trainer.processes import Processes
 from trainer.train.inputs import Inputs, Report, auto_engine
 
-AUTO, STEP = "auto", "step"
+STEP = "step"
 _MIB = 2**20
 
 
@@ -110,22 +111,29 @@ def fast_paths(
     Raises:
       UsageError: flags that exclude each other.
     """
-    if xla and config.augment_kernel == "projective":
+    tpu = strategies.on_tpu(strategy)
+    if (xla or tpu) and config.augment_kernel == "projective":
         raise UsageError(
-            "--augment_kernel=projective: XLA cannot compile it; give gather,"
-            " or --xla=off"
+            "--augment_kernel=projective: "
+            + (
+                "a TPU cannot run it; give gather"
+                if tpu
+                else "XLA cannot compile it; give gather, or --xla=off"
+            )
         )
+    # Processes that fill it at their own pace would lose each other; and what
+    # reads it is Python, which a TPU on the network's host cannot call.
+    uncached = processes.count > 1 or (tpu and config.tpu not in (None, LOCAL))
     return FastPaths(
         engine=_engine(config, strategy, processes, xla, images, earlier),
-        kernel=warp_kernel(xla)
+        kernel=warp_kernel(xla or tpu)
         if config.augment_kernel == AUTO
         else config.augment_kernel,
         fold_batch_norm=config.fold_batch_norm,
         block=config.trunk_block,
         decode_cache=config.decode_cache,
         cache=_cache(
-            # Processes that fill it at their own pace would lose each other.
-            config.cache if processes.count == 1 else OFF,
+            OFF if uncached else config.cache,
             config.cache_dir or default_cache_dir(),
             config.cache_ram_mib,
             config.cache_disk_mib,
@@ -149,7 +157,9 @@ def _engine(
     earlier: str | None,
 ) -> str:
     obstacle = (
-        "XLA compiles the whole step (--xla=off)"
+        "a TPU computes the whole step (--strategy)"
+        if strategies.on_tpu(strategy)
+        else "XLA compiles the whole step (--xla=off)"
         if xla
         else f"--precision={config.precision} (float32 is)"
         if config.precision != "float32"

@@ -16,7 +16,7 @@ from tests.train.classifiers import (
     tiny_pictures,
 )
 from tests.train.replicas import feed
-from trainer import devices, interrupt
+from trainer import devices, interrupt, strategies
 from trainer.data.augment import affine, draw_parameters
 from trainer.model.freeze import apply_freeze
 from trainer.topology import find_topology
@@ -52,7 +52,7 @@ def measure(folder: pathlib.Path, replicas: tuple[int, ...]) -> None:
     devices.configure(max(replicas))
     for count in replicas:
         with interrupt.watched():
-            strategy = devices.make_strategy(
+            strategy = strategies.make_strategy(
                 "mirrored" if topology.count == 1 else "multi_worker",
                 BATCH,
                 count,

@@ -20,11 +20,15 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 from trainer.train.steps import (
     NO_PATH,
+    SUMS,
     Batch,
     make_evaluation_step,
     make_train_step,
     values_of,
 )
+
+# Long enough that Python does not matter, short enough for a live display.
+_CALL_SECONDS = 1.0
 
 
 class TrainCall(NamedTuple):
@@ -42,6 +46,24 @@ class TrainCall(NamedTuple):
     gradient_max: np.ndarray
 
 
+class Pace:
+    """How many steps the next call makes."""
+
+    def __init__(self, steps_per_loop: int) -> None:
+        """Args:
+        steps_per_loop: of every call; 0 lets them grow to about a second.
+        """
+        self.steps = steps_per_loop or 1
+        self._fixed = bool(steps_per_loop)
+
+    def took(self, per_step: float) -> None:
+        """Hears how long the steps of a call took, in seconds each."""
+        if not self._fixed:
+            # The first call traces, so it only ever grows by doubling.
+            longest = int(_CALL_SECONDS / per_step)
+            self.steps = max(1, min(2 * self.steps, longest))
+
+
 def make_train_function(
     strategy: tf.distribute.Strategy,
     classifier: Classifier,
@@ -53,6 +75,7 @@ def make_train_function(
     kernel: str | None = None,
     split: Split | None = None,
     from_scratch: bool = False,
+    parts: int = 1,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """A function that runs a number of training steps in one graph call.
 
@@ -68,6 +91,7 @@ def make_train_function(
         else the faster one.
       split: likewise.
       from_scratch: see `make_train_step`.
+      parts: likewise; of each replica's part of the batch.
 
     The function raises TrainerError where a layer changes variables of its
     own in inference mode, as BatchNorm does in training mode: their values
@@ -81,7 +105,8 @@ def make_train_function(
             kernel=kernel,
             split=split,
             from_scratch=from_scratch,
-        ),  # fmt: skip
+            parts=parts,
+        ),
         jit_compile=xla,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
@@ -123,13 +148,15 @@ def make_train_function(
             classifier.variables[key].value.assign(value)
         return {**sums, "gradient_norm": norm}, largest
 
-    names = ("loss", "correct", "count", "gradient_norm")
+    names = (*SUMS, "gradient_norm")
 
     @tf.function(reduce_retracing=True)
     def train_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = tf.TensorArray(tf.float32, size=steps, element_shape=(4,))
+        rows = tf.TensorArray(
+            tf.float32, size=steps, element_shape=(len(names),)
+        )
         largest = tf.fill([len(trainable)], NO_PATH)
         for i in tf.range(steps):
             sums, step_largest = strategy.run(replica_step, (next(iterator),))

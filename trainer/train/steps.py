@@ -17,7 +17,9 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 
 Batch = dict[str, Any]
+Values = list[tf.Tensor]
 TOP_K = 5
+SUMS = ("loss", "correct", "count")
 # Stands for the gradient of a variable that the loss does not depend on.
 NO_PATH = -1.0
 
@@ -33,12 +35,17 @@ class StepOutput(NamedTuple):
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
       updates: new values of variables that the forward pass itself changes,
-        by key; empty in inference mode if every layer heeds it.
+        by key; empty in inference mode if every layer heeds it. Of a batch
+        taken in parts only the keys mean anything.
     """
 
     gradients: list[tf.Tensor | None]
     sums: dict[str, tf.Tensor]
     updates: dict[str, tf.Tensor]
+
+
+# (trainable values, frozen values, batch, examples) -> StepOutput.
+TrainStep = Callable[[Values, Values, Batch, tf.Tensor], StepOutput]
 
 
 def make_train_step(
@@ -48,7 +55,8 @@ def make_train_step(
     kernel: str,
     split: Split | None = None,
     from_scratch: bool = False,
-) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch, tf.Tensor], StepOutput]:
+    parts: int = 1,
+) -> TrainStep:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
 
     `examples`, a float32 scalar, is the number of real examples in the global
@@ -62,16 +70,22 @@ def make_train_step(
         pictures.
       from_scratch: runs every layer in training mode, BatchNorm included. No
         stage of a run does that; it is for making weights to start from.
+      parts: how many the batch is taken in, one after the other, so that the
+        activations of one part at a time are kept. Gradients and sums are
+        those of the batch taken whole, up to rounding. Divides the batch.
+
+    Raises:
+      ValueError: parts in training mode, where each would have statistics of
+        its own.
     """
+    if parts > 1 and from_scratch:
+        raise ValueError(f"{parts=}: only in inference mode")
     variables = [
         classifier.variables[key] for key in plan.trainable + plan.frozen
     ]
 
     def train_step(
-        trainable: list[tf.Tensor],
-        frozen: list[tf.Tensor],
-        batch: Batch,
-        examples: tf.Tensor,
+        trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
     ) -> StepOutput:
         inputs = _inputs(batch, kernel)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -97,6 +111,60 @@ def make_train_step(
                 "count": tf.reduce_sum(batch["mask"]),
             },
             updates,
+        )
+
+    return _in_parts(train_step, parts) if parts > 1 else train_step
+
+
+def _in_parts(step: TrainStep, parts: int) -> TrainStep:
+    """The same step, on one part of the batch after the other."""
+
+    def train_step(
+        trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
+    ) -> StepOutput:
+        stacked = tf.nest.map_structure(
+            lambda x: tf.reshape(x, (parts, x.shape[0] // parts, *x.shape[1:])),
+            batch,
+        )
+        # What the loop's body finds when it is traced, and cannot hand out.
+        reached: list[bool] = []
+        changed: dict[str, tf.Tensor] = {}
+
+        def add(
+            i: tf.Tensor, gradients: Values, sums: dict[str, tf.Tensor]
+        ) -> tuple[tf.Tensor, Values, dict[str, tf.Tensor]]:
+            part = tf.nest.map_structure(lambda x: x[i], stacked)
+            # The tape is to watch tensors of the loop's own graph.
+            own = [tf.identity(value) for value in trainable]
+            output = step(own, frozen, part, examples)
+            reached[:] = [g is not None for g in output.gradients]
+            changed.update(output.updates)
+            added = [
+                total if gradient is None else total + gradient
+                for total, gradient in zip(
+                    gradients, output.gradients, strict=True
+                )
+            ]
+            return i + 1, added, {k: sums[k] + output.sums[k] for k in sums}
+
+        _, gradients, sums = tf.while_loop(
+            lambda i, *_: i < parts,
+            add,
+            (
+                tf.constant(0),
+                [tf.zeros_like(value) for value in trainable],
+                {name: tf.zeros(()) for name in SUMS},
+            ),
+            # One at a time, or the parts would be in memory together.
+            parallel_iterations=1,
+        )
+        return StepOutput(
+            [
+                gradient if reaches else None
+                for gradient, reaches in zip(gradients, reached, strict=True)
+            ],
+            sums,
+            {key: tf.zeros(()) for key in changed},
         )
 
     return train_step
