@@ -122,9 +122,9 @@ def _in_parts(step: TrainStep, parts: int) -> TrainStep:
     def train_step(
         trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
     ) -> StepOutput:
+        # Between processes the batch's size is not static.
         stacked = tf.nest.map_structure(
-            lambda x: tf.reshape(x, (parts, x.shape[0] // parts, *x.shape[1:])),
-            batch,
+            lambda x: tf.reshape(x, (parts, -1, *x.shape[1:])), batch
         )
         # What the loop's body finds when it is traced, and cannot hand out.
         reached: list[bool] = []
