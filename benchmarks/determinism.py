@@ -33,7 +33,7 @@ from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.prepare import Request, new_classifier, prepare, read_manifest
-from trainer.train.steps import make_train_function
+from trainer.train.calls import make_train_function
 
 Timed = Callable[[], None]
 _STEPS = 8

@@ -338,6 +338,70 @@ CASES = (
         ),
     ),
     Case(
+        name="batch_size, replicas and parts",
+        flags={"batch_size": 6, "accumulate_steps": 2, **TWO_REPLICAS},
+        status=USAGE,
+        words=(
+            "--batch_size=6: not divisible by the 2 replicas that share it in 2"
+            " parts each (--accumulate_steps)",
+            "give a multiple of 4",
+        ),
+    ),
+    Case(
+        name="parts that do not divide",
+        flags={"batch_size": 8, "accumulate_steps": 3},
+        status=USAGE,
+        words=(
+            "--accumulate_steps=3: does not divide --batch_size=8",
+            "give a divisor of it",
+        ),
+    ),
+    Case(
+        name="steps_per_loop",
+        flags={"steps_per_loop": -1},
+        status=USAGE,
+        words=("--steps_per_loop=-1", "must be a whole number >= 0"),
+    ),
+    *(
+        Case(
+            name=f"gpus {value!r}",
+            flags={"gpus": value},
+            status=USAGE,
+            words=(f"--gpus={value!r}: must be numbers from 0", "such as 0,1"),
+        )
+        for value in ("one", "0;1", "-1", "")
+    ),
+    Case(
+        name="a GPU twice",
+        flags={"gpus": "0,0"},
+        status=USAGE,
+        words=("--gpus='0,0': names GPU 0 twice", "give each once"),
+    ),
+    Case(
+        name="no such GPU",
+        flags={"gpus": "99"},
+        status=USAGE,
+        words=("--gpus=99: ", " GPU "),
+    ),
+    Case(
+        name="no TPU",
+        flags={"strategy": "tpu"},
+        status=USAGE,
+        words=("--strategy=tpu: TensorFlow", "no TPU", "--strategy=auto"),
+    ),
+    Case(
+        name="TPU and strategy",
+        flags={"tpu": "local", "strategy": "mirrored"},
+        status=USAGE,
+        words=("--tpu='local': not possible with --strategy=mirrored",),
+    ),
+    Case(
+        name="TPU without its compiler",
+        flags={"strategy": "tpu", "xla": "off"},
+        status=USAGE,
+        words=("--xla=off: not possible with --strategy=tpu", "give auto"),
+    ),
+    Case(
         name="unfreeze matches nothing",
         flags={**FINETUNE, "unfreeze": "regex:conv"},
         status=USAGE,

@@ -61,6 +61,20 @@ def make(**values):
         ("head_epochs", -1, "--head_epochs=-1: must be a whole number >= 0"),
         ("head_learning_rate", -1.0, "--head_learning_rate=-1: must be"),
         ("logical_cpus", 0, "--logical_cpus=0: must be a whole number >= 1"),
+        ("steps_per_loop", -1, "--steps_per_loop=-1: must be a whole number"),
+        ("accumulate_steps", 0, "--accumulate_steps=0: must be a whole"),
+        (
+            "accumulate_steps",
+            5,
+            "--accumulate_steps=5: does not divide --batch_size=32, which is"
+            " taken in so many equal parts; give a divisor of it",
+        ),
+        ("gpus", "", "--gpus='': must be numbers from 0, separated by commas"),
+        ("gpus", "0,", "--gpus='0,': must be numbers from 0, separated by"),
+        ("gpus", "-1", "--gpus='-1': must be numbers from 0, separated by"),
+        ("gpus", "all", "--gpus='all': must be numbers from 0, separated by"),
+        ("gpus", "1,0,1", "--gpus='1,0,1': names GPU 1 twice; give each once"),
+        ("tpu", "", "--tpu='': not possible; give local or a TPU's name"),
         ("xla", "yes", "--xla='yes': not one of auto, on, off"),
         ("precision", "fp16", "--precision='fp16': not one of auto, float32"),
         ("strategy", "mirored", "did you mean mirrored?"),
@@ -77,6 +91,64 @@ def test_illegal_values_get_one_line(field, value, message):
         make(**{field: value})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"tpu": "local", "strategy": "mirrored"},
+            "--tpu='local': not possible with --strategy=mirrored; give local"
+            " or a TPU's name, with --strategy=tpu or auto",
+        ),
+        (
+            {"tpu": "local", "gpus": "0"},
+            "--tpu='local': not possible with --gpus=0; leave one of them out",
+        ),
+        (
+            {"strategy": "tpu", "gpus": "0"},
+            "--strategy=tpu: not possible with --gpus=0; leave one of them out",
+        ),
+        *(
+            (
+                {**values, "xla": "off"},
+                f"--xla=off: not possible with {named}, whose runtime always"
+                " compiles; give auto",
+            )
+            for values, named in (
+                ({"strategy": "tpu"}, "--strategy=tpu"),
+                ({"tpu": "n1"}, "--tpu='n1'"),
+            )
+        ),
+    ],
+)
+def test_devices_that_exclude_each_other(values, message):
+    with pytest.raises(UsageError) as error:
+        make(**values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "scale_lr", "factor"),
+    [(32, True, 1.0), (256, True, 8.0), (8, True, 0.25), (256, False, 1.0)],
+)
+def test_the_linear_rule_scales_every_rate(batch_size, scale_lr, factor):
+    config = make(
+        batch_size=batch_size, scale_lr=scale_lr, head_learning_rate=0.01
+    )
+    assert config.rate_factor == factor
+    # Resolved twice, as in a study, it is scaled once.
+    head, own = config.resolved(224).resolved(224).stages()
+    assert head.learning_rate == 0.01 * factor
+    assert own.learning_rate == 1e-4 * factor
+    given = make(batch_size=batch_size, scale_lr=scale_lr, learning_rate=0.5)
+    assert given.resolved(224).stages()[-1].learning_rate == 0.5 * factor
+
+
+def test_a_tpu_computes_in_bfloat16_unless_told_otherwise():
+    assert make().resolved(224, on_tpu=True).precision == "bfloat16"
+    plain = make(precision="float32").resolved(224, on_tpu=True)
+    assert plain.precision == "float32"
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "predict", "export"])
@@ -172,6 +244,7 @@ def test_default_workdir_changes_with_every_field_that_changes_figures():
         "learning_rate": 0.5,
         "clip_global_norm": 1.0,
         "init_from": "elsewhere",
+        "scale_lr": True,
     }
     names = set()
     fields = base.result_fields()

@@ -1,4 +1,4 @@
-"""Strategies by name, and what is answered to a batch they cannot share."""
+"""What the devices are set to, and what a machine is said to consist of."""
 
 from __future__ import annotations
 
@@ -9,55 +9,14 @@ import keras
 import pytest
 import tensorflow as tf
 
-from trainer import devices
+from tests.determinism import undone
+from trainer import devices, strategies
 from trainer.errors import UsageError
 from trainer.processes import ALONE
 
 NO_GPUS = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
 )
-
-
-@NO_GPUS
-@pytest.mark.parametrize(
-    ("name", "logical_cpus", "kind", "names"),
-    [
-        ("auto", 1, tf.distribute.OneDeviceStrategy, ["CPU:0"]),
-        # Several CPUs are for trying things out: only when asked for.
-        ("auto", 2, tf.distribute.OneDeviceStrategy, ["CPU:0"]),
-        ("one_device", 2, tf.distribute.OneDeviceStrategy, ["CPU:0"]),
-        ("mirrored", 1, tf.distribute.MirroredStrategy, ["CPU:0"]),
-        ("mirrored", 2, tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"]),
-    ],
-)
-def test_strategies(name, logical_cpus, kind, names):
-    strategy = devices.make_strategy(name, 8, logical_cpus)
-    assert isinstance(strategy, kind)
-    assert strategy.num_replicas_in_sync == len(names)
-    found = [
-        d.rpartition("device:")[2] for d in strategy.extended.worker_devices
-    ]
-    assert found == names
-
-
-@NO_GPUS
-def test_the_runs_of_a_process_share_a_mirrored_strategy():
-    first = devices.make_strategy("mirrored", 8, 2)
-    assert devices.make_strategy("mirrored", 4, 2) is first
-    assert devices.make_strategy("mirrored", 4, 1) is not first
-
-
-@NO_GPUS
-@pytest.mark.parametrize("batch_size", [1, 7, 33])
-def test_a_batch_that_cannot_be_shared_evenly(batch_size):
-    with pytest.raises(UsageError) as error:
-        devices.make_strategy("mirrored", batch_size, 2)
-    assert str(error.value) == (
-        f"--batch_size={batch_size}: not divisible by the 2 replicas that"
-        " share it; give a multiple of 2, or --strategy=one_device"
-    )
-    one = devices.make_strategy("one_device", batch_size, 2)
-    assert one.num_replicas_in_sync == 1
 
 
 @pytest.mark.parametrize("gpus", [0, 1])
@@ -68,6 +27,8 @@ def test_use_xla(monkeypatch, xla, gpus):
     )
     expected = {"auto": gpus > 0, "on": True, "off": False}[xla]
     assert devices.use_xla(xla) is expected
+    # Not beside a TPU, whose runtime compiles, whatever is asked for.
+    assert devices.use_xla(xla, tpu=True) is False
 
 
 @pytest.mark.parametrize(
@@ -96,10 +57,100 @@ def test_no_more_devices_once_the_process_runs():
     )
 
 
+class Gpus:
+    """A machine with GPUs that TensorFlow sees some of."""
+
+    def __init__(self, monkeypatch, count, *, running=False):
+        self.all = [f"GPU:{n}" for n in range(count)]
+        self.visible, self.growing, self._running = self.all, [], running
+        monkeypatch.setattr(tf.config, "list_physical_devices", self._list)
+        monkeypatch.setattr(tf.config, "set_visible_devices", self._show)
+        monkeypatch.setattr(
+            tf.config,
+            "get_visible_devices",
+            lambda kind: self.visible if kind == "GPU" else [],
+        )
+        monkeypatch.setattr(
+            tf.config.experimental,
+            "set_memory_growth",
+            lambda gpu, on: self.growing.append((gpu, on)),
+        )
+
+    def _list(self, kind):
+        return self.all if kind == "GPU" else ["CPU:0"]
+
+    def _show(self, found, kind):
+        assert kind == "GPU"
+        if self._running:
+            raise RuntimeError("cannot be modified after being initialized")
+        self.visible = found
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        (None, ["GPU:0", "GPU:1", "GPU:2"]),
+        ("1", ["GPU:1"]),
+        ("2,0", ["GPU:2", "GPU:0"]),
+        (" 0, 1 ", ["GPU:0", "GPU:1"]),
+    ],
+)
+def test_only_the_gpus_asked_for_are_seen_and_grow(monkeypatch, asked, seen):
+    gpus = Gpus(monkeypatch, 3)
+    with undone():
+        devices.configure(1, "off", asked)
+    assert gpus.visible == seen
+    assert gpus.growing == [(name, True) for name in seen]
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "running", "message"),
+    [
+        (
+            0,
+            "0",
+            False,
+            "--gpus=0: TensorFlow sees no GPU in this machine; leave it out to"
+            " use the CPU, or install the '[cuda]' extra (BUILD.md)",
+        ),
+        (
+            2,
+            "1,2",
+            False,
+            "--gpus=1,2: this machine has no GPU 2; give some of 0, 1",
+        ),
+        (
+            2,
+            "1",
+            True,
+            "--gpus=1: this process already uses other GPUs; start a new one",
+        ),
+    ],
+)
+def test_gpus_that_cannot_be_had(monkeypatch, count, asked, running, message):
+    Gpus(monkeypatch, count, running=running)
+    with pytest.raises(UsageError) as error:
+        devices.configure(1, "off", asked)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("gpus", "tpu", "deterministic"),
+    [(0, False, True), (1, False, False), (0, True, False)],
+)
+def test_determinism_by_itself(monkeypatch, gpus, tpu, deterministic):
+    Gpus(monkeypatch, gpus)
+    assert devices.use_determinism("auto", tpu=tpu) is deterministic
+    assert devices.use_determinism("on", tpu=tpu) is True
+    assert devices.use_determinism("off", tpu=tpu) is False
+
+
 @NO_GPUS
-@pytest.mark.parametrize(("name", "replicas"), [("auto", 1), ("mirrored", 2)])
+@pytest.mark.parametrize(
+    ("name", "replicas"), [("one_device", 1), ("mirrored", 2)]
+)
 def test_environment_is_json_and_knows_the_replicas(name, replicas):
-    found = devices.environment(devices.make_strategy(name, 8, 2), ALONE)
+    found = devices.environment(strategies.make_strategy(name, 8, 2), ALONE)
     assert json.loads(json.dumps(found)) == found
     assert found["replicas"] == len(found["devices"]) == replicas
     assert found["tensorflow"].startswith(f"{tf.__version__} (")

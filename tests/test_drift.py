@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from trainer import devices, drift
+from trainer import devices, drift, strategies
 from trainer.config import Config
 from trainer.drift import (
     EFFECTS,
@@ -283,7 +283,7 @@ def test_the_table_has_every_flag_and_every_fact():
     # Facts that are refused are kept with the run, the others with the
     # machine; none is kept that is not in the table, or the other way round.
     of_run = run_record(config(), {}).keys() - FIELDS.keys()
-    strategy = devices.make_strategy("one_device", 8, 1)
+    strategy = strategies.make_strategy("one_device", 8, 1)
     of_machine = devices.environment(strategy, ALONE).keys()
     assert {name for name in FACTS if FACTS[name] == RESULT} == of_run
     assert of_run | of_machine == FACTS.keys()

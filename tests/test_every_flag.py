@@ -33,6 +33,9 @@ from trainer.data import pipeline
 from trainer.fields import FIELDS
 from trainer.model import split
 from trainer.model.trunk import GraphTrunk, LiteTrunk
+from trainer.train import steps as train_steps
+from trainer.train.calls import TrainCall
+from trainer.train.figures import StepAccount
 from trainer.train.inputs import Inputs
 
 # Defining the data sets is what makes TFDS know them.
@@ -79,12 +82,16 @@ class Did:
       folded: whether a BatchNorm was folded.
       computed: what rows were computed of.
       kernels: by which training pictures were warped.
+      parts: that steps were made to take their batch in.
+      calls: training steps in each call of the graph.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     folded: bool = False
     computed: set[str] = dataclasses.field(default_factory=set)
     kernels: set[str] = dataclasses.field(default_factory=set)
+    parts: list[int] = dataclasses.field(default_factory=list)
+    calls: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -429,6 +436,22 @@ CASES = (
         without=pytest.approx(1e-3, rel=1e-3),
         given=pytest.approx(0.1, rel=1e-3),
     ),
+    # Twelve of 32 in a step.
+    Case(
+        flag="scale_lr",
+        value=True,
+        also=ONE_STEP,
+        see=bias_after_one_step,
+        without=pytest.approx(1e-3, rel=1e-3),
+        given=pytest.approx(0.375e-3, rel=1e-3),
+    ),
+    Case(
+        flag="accumulate_steps",
+        value=2,
+        see=lambda ran: ran.did.parts,
+        without=[],
+        given=[2],
+    ),
     Case(
         flag="augment",
         value=False,
@@ -583,6 +606,14 @@ CASES = (
         without=False,
         given=True,
     ),
+    # By itself it begins with one.
+    Case(
+        flag="steps_per_loop",
+        value=3,
+        see=lambda ran: ran.did.calls,
+        without=ANY,
+        given=[3],
+    ),
     Case(
         flag="log_every_steps",
         value=2,
@@ -702,6 +733,23 @@ CASES = (
         without=("OneDeviceStrategy", "1"),
         given=("MirroredStrategy", "2"),
     ),
+    # No machine has that many.
+    Case(
+        flag="gpus",
+        value="99",
+        also=DRY,
+        see=status,
+        without=0,
+        given=2,
+    ),
+    Case(
+        flag="tpu",
+        value="local",
+        also=DRY,
+        see=lambda ran: "--tpu=local: TensorFlow" in ran.said.err,
+        without=False,
+        given=True,
+    ),
     Case(
         flag="logical_cpus",
         value=2,
@@ -820,6 +868,7 @@ def _compilations() -> Iterator[list[str]]:
 def _watched() -> Iterator[Did]:
     did = Did()
     fold, blocks, warp = split.fold, Inputs._blocks, pipeline.warp
+    in_parts, add = train_steps._in_parts, StepAccount.add
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -833,12 +882,22 @@ def _watched() -> Iterator[Did]:
         did.kernels.add(kernel)
         return warp(*args, kernel=kernel)
 
+    def taking(step: Any, parts: int) -> Any:
+        did.parts.append(parts)
+        return in_parts(step, parts)
+
+    def adding(self: StepAccount, call: TrainCall, *args: Any) -> None:
+        did.calls.append(len(call.sums["count"]))
+        add(self, call, *args)
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(pipeline, "warp", warping))
         for engine in (GraphTrunk, LiteTrunk):
             made = _noting(engine.__init__, did.trunks)
             stack.enter_context(mock.patch.object(engine, "__init__", made))
         stack.enter_context(mock.patch.object(split, "fold", folding))
+        stack.enter_context(mock.patch.object(train_steps, "_in_parts", taking))
+        stack.enter_context(mock.patch.object(StepAccount, "add", adding))
         stack.enter_context(mock.patch.object(Inputs, "_blocks", computing))
         yield did
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.train.replicas import strategy_of
-from trainer import devices
+from trainer import devices, strategies
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fast_paths import (
@@ -71,6 +71,22 @@ def test_on_an_accelerator_the_step_does_it(
     assert paths(MANY).engine == "step"
     with pytest.raises(UsageError, match="it runs on CPUs only; give auto or"):
         paths(trunk_engine="graph")
+
+
+def test_on_a_tpu_the_step_does_it_by_gathers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
+    for tpu in (None, "local"):
+        found = paths(MANY, tpu=tpu, cache="ram")
+        assert (found.engine, found.kernel) == ("step", "gather")
+        assert found.cache is paths(cache="ram").cache
+    # The host of one on the network cannot call this process's Python.
+    assert paths(tpu="node-1", cache="ram").cache is paths(cache="off").cache
+    with pytest.raises(UsageError, match="a TPU computes the whole step"):
+        paths(trunk_engine="litert")
+    with pytest.raises(UsageError, match="a TPU cannot run it; give gather"):
+        paths(augment_kernel="projective")
 
 
 def test_a_tensorflow_without_lite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.photos import make_photos
 from tests.runs import assert_same_arrays, lines, train, weights
@@ -287,7 +288,15 @@ def test_evaluation_gives_the_figures_of_the_run(
 
 
 @pytest.mark.parametrize(
-    ("engine", "augment"), [("step", True), ("graph", True), ("graph", False)]
+    ("engine", "augment", "values"),
+    [
+        ("step", True, {}),
+        ("step", True, {"accumulate_steps": 2, "steps_per_loop": 2}),
+        ("step", True, {"xla": "on"}),
+        ("graph", True, {}),
+        ("graph", False, {}),
+        ("graph", False, {"accumulate_steps": 2}),
+    ],
 )
 def test_nothing_is_traced_again_after_the_first_epoch(
     photos: str,
@@ -295,10 +304,16 @@ def test_nothing_is_traced_again_after_the_first_epoch(
     monkeypatch: pytest.MonkeyPatch,
     engine: str,
     augment: bool,
+    values: dict[str, Any],
 ) -> None:
+    """Padded last batches, saves amid an epoch and validations or not."""
     traced = []
+    one = tf.distribute.OneDeviceStrategy
     for epochs in (1, 4):
-        with counted_calls(monkeypatch, Split, "logits_and_updates") as calls:
+        with (
+            counted_calls(monkeypatch, Split, "logits_and_updates") as calls,
+            counted_calls(monkeypatch, one, "run") as loops,
+        ):
             train(
                 photos,
                 tmp_path / str(epochs),
@@ -308,11 +323,14 @@ def test_nothing_is_traced_again_after_the_first_epoch(
                     "trunk_engine": engine,
                     "augment": augment,
                     "epochs": epochs,
+                    "checkpoint_every_steps": 2,
+                    **values,
                 },
             )
-        traced.append(calls[0])
-    # The step of training, and that of validation and test.
-    assert traced == [2, 2]
+        traced.append((calls[0], loops[0]))
+    # The step of training, and that of validation and test; and the loop
+    # around each.
+    assert traced == [(2, 2), (2, 2)]
 
 
 def test_a_backbone_whose_graph_cannot_be_read_trains_plainly(

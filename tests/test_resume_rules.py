@@ -17,7 +17,7 @@ from tests.determinism import undone
 from tests.photos import make_photos
 from tests.runs import assert_same_arrays, lines, small, train, weights
 from tests.tiny import tiny_backbone, use_tiny_backbone
-from trainer import run
+from trainer import devices, run, strategies
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fields import FIELDS, FREE, NUMERICS, RESULT
@@ -58,6 +58,7 @@ REFUSED = {
     "head_epochs": Change(to=2),
     "learning_rate": Change(to=0.1),
     "head_learning_rate": Change(to=0.1),
+    "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
     "clip_global_norm": Change(to=1.0),
@@ -75,6 +76,7 @@ WARNED = {
         to="mirrored", both={"strategy": "one_device", "logical_cpus": 2}
     ),
     "logical_cpus": Change(to=2),
+    "accumulate_steps": Change(to=2),
     "deterministic": Change(to="off", both={"deterministic": "on"}),
     "trunk_engine": Change(to="step", both={"trunk_engine": "graph"}),
     "fold_batch_norm": Change(to=False),
@@ -94,6 +96,10 @@ PASSED = {
     "keep_checkpoints": Change(to=1),
     "on_nonfinite": Change(to="rollback"),
     "log_every_steps": Change(to=5),
+    "steps_per_loop": Change(to=2),
+    # Models and number of what is used are facts, which are compared.
+    "gpus": Change(to="0"),
+    "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),
     "seeds": Change(to=2),
     "dry_run": Change(to=True),
@@ -132,6 +138,13 @@ def start(root, monkeypatch):
 
     monkeypatch.setattr(run, "TrainingRun", Nothing)
     monkeypatch.setattr(run, "_first_classifier", lambda *args: None)
+    # A machine that has what is asked for.
+    monkeypatch.setattr(devices, "show_gpus", lambda asked: None)
+    monkeypatch.setattr(
+        strategies,
+        "_tpu",
+        lambda name: tf.distribute.OneDeviceStrategy("CPU:0"),
+    )
 
     def start(path: pathlib.Path, /, **values: Any) -> int:
         config = config_of(root, path, **values)

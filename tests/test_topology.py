@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -20,6 +21,18 @@ def tf_config(cluster: dict, kind: str = "worker", index: object = 0) -> dict:
 
 def slurm(count: str, index: str) -> dict:
     return {"SLURM_STEP_NUM_TASKS": count, "SLURM_PROCID": index}
+
+
+def workers(index: str | None, *addresses: str) -> dict:
+    """What a pod of an Indexed Job is given."""
+    own = {} if index is None else {"JOB_COMPLETION_INDEX": index}
+    return {"TRAINER_WORKERS": ",".join(addresses), **own}
+
+
+def workers_found(index: int, *addresses: str) -> Topology:
+    return dataclasses.replace(
+        found(index, *addresses), source="TRAINER_WORKERS"
+    )
 
 
 def found(index: int, *addresses: str) -> Topology:
@@ -47,7 +60,16 @@ def found(index: int, *addresses: str) -> Topology:
         # A batch script, and an interactive step.
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, Topology()),
         (slurm("1", "0"), Topology()),
+        (workers("0", A, B), workers_found(0, A, B)),
+        (workers("2", A, B, C), workers_found(2, A, B, C)),
+        (workers(" 1 ", f" {A}", B), workers_found(1, A, B)),
+        (workers(None, A), workers_found(0, A)),
+        # An Indexed Job of independent runs.
+        ({"JOB_COMPLETION_INDEX": "1"}, Topology()),
+        ({"TRAINER_WORKERS": "", "JOB_COMPLETION_INDEX": "1"}, Topology()),
         # What is set by hand goes before what is around.
+        (slurm("3", "2") | workers("1", A, B), workers_found(1, A, B)),
+        (workers("1", A, C) | tf_config({"worker": [A, B]}), found(0, A, B)),
         (slurm("3", "2") | tf_config({"worker": [A, B]}), found(0, A, B)),
     ],
 )
@@ -57,7 +79,7 @@ def test_what_is_found(environment, expected):
     if expected.source:
         again = find_topology("multi_worker", "finetune", environment)
         assert again == expected
-    for name in ("one_device", "mirrored"):
+    for name in ("one_device", "mirrored", "tpu"):
         assert find_topology(name, "finetune", environment) == Topology()
 
 
@@ -89,13 +111,48 @@ def test_what_cannot_be_understood(environment, what):
     )
 
 
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            workers("0", A, "b"),
+            "TRAINER_WORKERS='a:2222,b': 'b' is not HOST:PORT; give"
+            " HOST:PORT,HOST:PORT,...",
+        ),
+        (
+            workers("0", A, ""),
+            "TRAINER_WORKERS='a:2222,': '' is not HOST:PORT; give"
+            " HOST:PORT,HOST:PORT,...",
+        ),
+        (
+            workers("0", A, A),
+            "TRAINER_WORKERS='a:2222,a:2222': it names an address twice; give"
+            " HOST:PORT,HOST:PORT,...",
+        ),
+        *(
+            (
+                workers(index, A, B),
+                f"JOB_COMPLETION_INDEX={index or ''!r}: must be the number of"
+                " this process among those of TRAINER_WORKERS, 0 to 1;"
+                " Kubernetes sets it in the pods of an Indexed Job",
+            )
+            for index in (None, "", "x", "-1", "2")
+        ),
+    ],
+)
+def test_workers_that_cannot_be_understood(environment, message):
+    with pytest.raises(UsageError) as error:
+        find_topology("auto", "finetune", environment)
+    assert str(error.value) == message
+
+
 def test_multi_worker_without_processes():
     with pytest.raises(UsageError) as error:
         find_topology("multi_worker", "finetune", {})
     assert str(error.value) == (
-        "--strategy=multi_worker: TF_CONFIG is not set, and this is no Slurm"
-        " step of several tasks; set TF_CONFIG, start with srun, or give"
-        " --strategy=auto"
+        "--strategy=multi_worker: neither TF_CONFIG nor TRAINER_WORKERS is"
+        " set, and this is no Slurm step of several tasks; set one of them,"
+        " start with srun, or give --strategy=auto"
     )
 
 

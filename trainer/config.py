@@ -26,13 +26,17 @@ from trainer.fields import (
     PREDICT,
     RESULT,
     STUDY,
+    TPU,
     USING_STAGES,
     Fields,
 )
-from trainer.legal import check_choice, check_range
+from trainer.legal import check_choice, check_range, parse_gpus
 from trainer.unfreeze import parse_unfreeze
 
+_PRECISION = {False: "float32", True: "bfloat16"}
 _PATTERN = frozenset("*?[\\")
+# The batch that learning rates are meant for.
+_REFERENCE_BATCH = 32
 _DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
@@ -51,6 +55,7 @@ class Config(Fields):
             check_range(name, value, field.default)
         parse_unfreeze(self.unfreeze)
         self.model_numbers()
+        self._check_devices()
         if self.stage in FIT_STAGES and not self.dataset:
             raise UsageError(
                 "--dataset='': no data named; give a folder of photos"
@@ -86,11 +91,47 @@ class Config(Fields):
                     " find its checkpoints again; give a path without"
                 )
 
-    def resolved(self, image_px: int) -> Config:
+    def _check_devices(self) -> None:
+        if self.batch_size % self.accumulate_steps:
+            raise UsageError(
+                f"--accumulate_steps={self.accumulate_steps}: does not divide"
+                f" --batch_size={self.batch_size}, which is taken in so many"
+                " equal parts; give a divisor of it"
+            )
+        if self.gpus is not None:
+            parse_gpus(self.gpus)
+        if self.tpu is None:
+            named = "--strategy=tpu" if self.strategy == TPU else ""
+        else:
+            named = f"--tpu={self.tpu!r}"
+            if not self.tpu.strip() or self.strategy not in ("auto", TPU):
+                other = f" with --strategy={self.strategy}"
+                raise UsageError(
+                    f"{named}: not possible{other * bool(self.tpu.strip())};"
+                    " give local or a TPU's name, with --strategy=tpu or auto"
+                )
+        if named and self.gpus is not None:
+            raise UsageError(
+                f"{named}: not possible with --gpus={self.gpus}; leave one of"
+                " them out"
+            )
+        if named and self.xla == "off":
+            raise UsageError(
+                f"--xla=off: not possible with {named}, whose runtime always"
+                " compiles; give auto"
+            )
+
+    @property
+    def rate_factor(self) -> float:
+        """What learning rates are multiplied by."""
+        return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
+
+    def resolved(self, image_px: int, *, on_tpu: bool = False) -> Config:
         """This run with nothing left open but the workdir.
 
         Args:
           image_px: the backbone's own image size.
+          on_tpu: whether a TPU trains.
         """
         weights = self.weights or self._default_weights()
         own_px = DEMO_IMAGE_PX if weights == DEMO else image_px
@@ -100,7 +141,9 @@ class Config(Fields):
             learning_rate=self.learning_rate
             or _DEFAULT_LEARNING_RATE.get(self.stage),
             image_size=self.image_size or own_px,
-            precision="float32" if self.precision == "auto" else self.precision,
+            precision=_PRECISION[on_tpu]
+            if self.precision == "auto"
+            else self.precision,
         )
 
     def _default_weights(self) -> str:
@@ -181,7 +224,7 @@ class Config(Fields):
         own = StageSpec(
             stage=self.stage,
             epochs=self.epochs,
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate * self.rate_factor,
             unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
         )
         if self.stage == FEATURE_EXTRACT or not self.head_epochs:
@@ -189,7 +232,7 @@ class Config(Fields):
         head = StageSpec(
             stage=FEATURE_EXTRACT,
             epochs=self.head_epochs,
-            learning_rate=self.head_learning_rate,
+            learning_rate=self.head_learning_rate * self.rate_factor,
             unfreeze="none",
         )
         return (head, own)
@@ -197,7 +240,14 @@ class Config(Fields):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageSpec:
-    """What sets one stage of a run apart from another."""
+    """What sets one stage of a run apart from another.
+
+    Attributes:
+      stage: its name.
+      epochs: how many.
+      learning_rate: Adam's, scaled where that is asked for.
+      unfreeze: the rule for its layers.
+    """
 
     stage: str
     epochs: int

@@ -1,8 +1,7 @@
-"""Devices: which ones, how they share a batch, and what compiles the step."""
+"""Devices: what they are set to, and what a machine consists of."""
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import multi_worker
 from trainer.errors import UsageError
+from trainer.legal import parse_gpus
 from trainer.processes import Processes
-from trainer.topology import Topology
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -29,17 +27,28 @@ class _Process:
     deterministic = False
 
 
-def configure(logical_cpus: int, deterministic: str = "auto") -> None:
+def configure(
+    logical_cpus: int,
+    deterministic: str = "auto",
+    gpus: str | None = None,
+    *,
+    tpu: bool = False,
+) -> None:
     """Sets up the devices; must run before TensorFlow uses any.
 
     Args:
       logical_cpus: number of devices to split the CPU into.
       deterministic: see `use_determinism`; of the whole process from then on.
+      gpus: numbers of those to use, separated by commas; None leaves all.
+      tpu: whether a TPU trains.
 
     Raises:
-      UsageError: TensorFlow is already running otherwise.
+      UsageError: there is no such GPU; TensorFlow is already running
+        otherwise.
     """
-    if use_determinism(deterministic):
+    if gpus is not None:
+        show_gpus(gpus)
+    if use_determinism(deterministic, tpu=tpu):
         tf.config.experimental.enable_op_determinism()
         _Process.deterministic = True
     elif _Process.deterministic:
@@ -47,7 +56,7 @@ def configure(logical_cpus: int, deterministic: str = "auto") -> None:
             f"--deterministic={deterministic}: this process already runs with"
             " on; start a new one"
         )
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in tf.config.get_visible_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     cpu = tf.config.list_physical_devices("CPU")[0]
     if logical_cpus > 1:
@@ -64,75 +73,45 @@ def configure(logical_cpus: int, deterministic: str = "auto") -> None:
                 ) from None
 
 
-def make_strategy(
-    name: str,
-    batch_size: int,
-    logical_cpus: int,
-    topology: Topology = Topology(),  # noqa: B008, frozen
-) -> tf.distribute.Strategy:
-    """The distribution strategy.
-
-    Args:
-      name: auto, one_device, mirrored or multi_worker.
-      batch_size: the global batch, which the replicas share evenly.
-      logical_cpus: number of CPU devices that `mirrored` uses without GPUs.
-      topology: of the job. Where it has several processes their strategy is
-        taken, which has to come before all other uses of a device; where it
-        has one, multi_worker does what auto does.
+def show_gpus(asked: str) -> None:
+    """Lets TensorFlow see some GPUs of the machine, and no others.
 
     Raises:
-      UsageError: the batch cannot be shared evenly.
-      TrainerError: some of the processes did not come.
+      UsageError: there is no such GPU; TensorFlow already uses others.
     """
-    strategy = _strategy(name, logical_cpus, topology)
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
+    gpus = tf.config.list_physical_devices("GPU")
+    numbers = parse_gpus(asked)
+    if not gpus:
         raise UsageError(
-            f"--batch_size={batch_size}: not divisible by the {replicas}"
-            " replicas that share it; give a multiple of"
-            f" {replicas}, or --strategy=one_device"
+            f"--gpus={asked}: TensorFlow sees no GPU in this machine; leave it"
+            " out to use the CPU, or install the '[cuda]' extra (BUILD.md)"
         )
-    return strategy
-
-
-def _strategy(
-    name: str, logical_cpus: int, topology: Topology
-) -> tf.distribute.Strategy:
-    if topology.count > 1:
-        gpu_count = len(tf.config.list_physical_devices("GPU"))
-        return multi_worker.join(topology, gpu_count)
-    gpus = [d.name for d in tf.config.list_logical_devices("GPU")]
-    cpus = [d.name for d in tf.config.list_logical_devices("CPU")]
-    if name == "mirrored" or (name != "one_device" and len(gpus) > 1):
-        return _mirrored(tuple(gpus or cpus[:logical_cpus]))
-    return tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
-
-
-def strategy_line(
-    strategy: tf.distribute.Strategy, processes: Processes
-) -> str:
-    """What was chosen, for the log."""
-    replicas = strategy.num_replicas_in_sync
-    shown = f"{replicas} replica{'s' * (replicas > 1)}"
-    here = ", ".join(strategy.extended.worker_devices)
-    if processes.count > 1:
-        return (
-            f"multi_worker, {processes.count} processes, {shown}, here {here}"
+    missing = [number for number in numbers if number >= len(gpus)]
+    if missing:
+        have = ", ".join(str(number) for number in range(len(gpus)))
+        raise UsageError(
+            f"--gpus={asked}: this machine has no GPU {missing[0]}; give some"
+            f" of {have}"
         )
-    one = isinstance(strategy, tf.distribute.OneDeviceStrategy)
-    return f"{'one_device' if one else 'mirrored'}, {shown}, {here}"
+    try:
+        tf.config.set_visible_devices([gpus[n] for n in numbers], "GPU")
+    except RuntimeError:
+        raise UsageError(
+            f"--gpus={asked}: this process already uses other GPUs; start a"
+            " new one"
+        ) from None
 
 
-@functools.cache
-def _mirrored(names: tuple[str, ...]) -> tf.distribute.Strategy:
-    # One for all runs of a process: every strategy numbers its all-reduces
-    # from the same start, and TensorFlow aborts one whose number it has seen
-    # with another shape.
-    return tf.distribute.MirroredStrategy(names)
+def use_xla(xla: str, *, tpu: bool = False) -> bool:
+    """Whether the step is compiled; `auto` only where it was seen to pay.
 
-
-def use_xla(xla: str) -> bool:
-    """Whether the step is compiled; `auto` only where it was seen to pay."""
+    Args:
+      xla: of the flag.
+      tpu: whether this process has a TPU. Its runtime compiles by itself, and
+        what asks for XLA besides is compiled for a host that lacks it.
+    """
+    if tpu:
+        return False
     if xla == "auto":
         return bool(tf.config.list_physical_devices("GPU"))
     return xla == "on"
@@ -146,10 +125,13 @@ def all_cpus(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
-def use_determinism(deterministic: str) -> bool:
-    """Whether operations must repeat bit for bit; `auto` where it is free."""
+def use_determinism(deterministic: str, *, tpu: bool = False) -> bool:
+    """Whether operations must repeat bit for bit; `auto` where it is free.
+
+    On a TPU that was never tried.
+    """
     if deterministic == "auto":
-        return not tf.config.list_physical_devices("GPU")
+        return not tpu and not tf.config.list_physical_devices("GPU")
     return deterministic == "on"
 
 
@@ -171,7 +153,7 @@ def environment(
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "gpus": _gpus(),
+        "gpu_models": _gpu_models(),
         "cpu_count": _usable_cpus(),
         "intra_op_threads": threads,
         "devices": list(strategy.extended.worker_devices),
@@ -180,11 +162,11 @@ def environment(
     }
 
 
-def _gpus() -> list[str]:
-    """Their models; the names of devices are alike on every machine."""
+def _gpu_models() -> list[str]:
+    """Of those in use; the names of devices are alike on every machine."""
     return [
         tf.config.experimental.get_device_details(gpu).get("device_name", "?")
-        for gpu in tf.config.list_physical_devices("GPU")
+        for gpu in tf.config.get_visible_devices("GPU")
     ]
 
 

@@ -38,7 +38,7 @@ FACTS = {
     "onednn": NUMERICS,
     "machine": NUMERICS,
     "processor": NUMERICS,
-    "gpus": NUMERICS,
+    "gpu_models": NUMERICS,
     "cpu_count": NUMERICS,
     "intra_op_threads": NUMERICS,
     "devices": NUMERICS,

@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer import devices
+from trainer import devices, strategies
 from trainer.config import Config
 from trainer.data.augment import warp_kernel
 from trainer.data.kept import DISK, OFF, RowCache
 from trainer.data.kept_files import KeptFiles
 from trainer.errors import UsageError
+from trainer.fields import AUTO, LOCAL
 from trainer.model.classifier import Classifier
 from trainer.model.cut import find_cut
 from trainer.model.freeze import FreezePlan
@@ -26,7 +27,7 @@ from trainer.model.trunk import LITERT
 from trainer.processes import Processes
 from trainer.train.inputs import Inputs, Report, auto_engine
 
-AUTO, STEP = "auto", "step"
+STEP = "step"
 _MIB = 2**20
 
 
@@ -180,10 +181,15 @@ def fast_paths(
     Raises:
       UsageError: flags that exclude each other.
     """
-    if xla and config.augment_kernel == "projective":
+    tpu = strategies.on_tpu(strategy)
+    if (xla or tpu) and config.augment_kernel == "projective":
         raise UsageError(
-            "--augment_kernel=projective: XLA cannot compile it; give gather,"
-            " or --xla=off"
+            "--augment_kernel=projective: "
+            + (
+                "a TPU cannot run it; give gather"
+                if tpu
+                else "XLA cannot compile it; give gather, or --xla=off"
+            )
         )
     engine = _engine(config, strategy, processes, xla, images, earlier)
     if config.feature_dtype != "float32" and {engine, earlier} <= {STEP, None}:
@@ -192,9 +198,12 @@ def fast_paths(
             " ahead of the step here; leave it out, or give"
             " --trunk_engine=graph where that is possible"
         )
+    # Processes that fill it at their own pace would lose each other; and what
+    # reads it is Python, which a TPU on the network's host cannot call.
+    uncached = processes.count > 1 or (tpu and config.tpu not in (None, LOCAL))
     return FastPaths(
         engine=engine,
-        kernel=warp_kernel(xla)
+        kernel=warp_kernel(xla or tpu)
         if config.augment_kernel == AUTO
         else config.augment_kernel,
         fold_batch_norm=config.fold_batch_norm,
@@ -202,8 +211,7 @@ def fast_paths(
         feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
         cache=_cache(
-            # Processes that fill it at their own pace would lose each other.
-            config.cache if processes.count == 1 else OFF,
+            OFF if uncached else config.cache,
             config.cache_dir or default_cache_dir(),
             config.cache_ram_mib,
             config.cache_disk_mib,
@@ -228,7 +236,9 @@ def _engine(
     earlier: str | None,
 ) -> str:
     obstacle = (
-        "XLA compiles the whole step (--xla=off)"
+        "a TPU computes the whole step (--strategy)"
+        if strategies.on_tpu(strategy)
+        else "XLA compiles the whole step (--xla=off)"
         if xla
         else f"--precision={config.precision} (float32 is)"
         if config.precision != "float32"

@@ -19,6 +19,8 @@ DEMO = "demo"
 DEMO_BACKBONE = "EfficientNetB0"
 DEMO_IMAGE_PX = 96
 IMAGENET = "imagenet"
+AUTO = "auto"
+TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.
 STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
@@ -172,6 +174,21 @@ class Fields:
         " first; in a study, of models 0 to 2.",
         stages=(FINETUNE, STUDY),
     )
+    scale_lr: bool = _flag(
+        False,
+        RESULT,
+        "Multiply the learning rates, given ones too, by --batch_size / 32"
+        " (linear rule of Goyal et al., 2017).",
+        stages=FIT_STAGES,
+    )
+    accumulate_steps: int = _flag(
+        1,
+        NUMERICS,
+        "Take each batch in this many parts, one after the other, and update"
+        " once with the sum of their gradients: the same step as in one part,"
+        " in less memory. Divides --batch_size.",
+        stages=FIT_STAGES,
+    )
     augment: bool = _flag(
         True,
         RESULT,
@@ -278,17 +295,26 @@ class Fields:
         "Write training figures every this many steps, besides each epoch.",
         stages=FIT_STAGES,
     )
+    steps_per_loop: int = _flag(
+        0,
+        FREE,
+        "Training steps in one call of the graph, fewer before the end of an"
+        " epoch or a checkpoint; signals are heard between calls. 0 lets calls"
+        " grow to about a second.",
+        stages=FIT_STAGES,
+    )
     precision: str = _flag(
         "auto",
         RESULT,
-        "Arithmetic of the model; auto is float32, except on TPU.",
+        "Arithmetic of the model; auto is float32, and bfloat16 on a TPU.",
         choices=("auto", "float32", "bfloat16"),
         stages=FIT_STAGES,
     )
     xla: str = _flag(
         "auto",
         NUMERICS,
-        "Compile the step with XLA; auto does so on accelerators.",
+        "Compile the step with XLA; auto does so on GPUs. A TPU's runtime"
+        " always compiles.",
         choices=("auto", "on", "off"),
         stages=(*FIT_STAGES, EVALUATE, PREDICT),
     )
@@ -369,10 +395,24 @@ class Fields:
     strategy: str = _flag(
         "auto",
         NUMERICS,
-        "How to use the devices; auto takes several processes where TF_CONFIG"
-        " or Slurm names them, else mirrors over several GPUs, else takes one"
-        " device.",
-        choices=("auto", "one_device", "mirrored", "multi_worker"),
+        "How to use the devices; auto takes several processes where TF_CONFIG,"
+        " TRAINER_WORKERS (HOST:PORT,... with the index in"
+        " JOB_COMPLETION_INDEX) or Slurm names them, else a TPU if there is"
+        " one, else mirrors over several GPUs, else takes one device.",
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        stages=(*FIT_STAGES, EVALUATE),
+    )
+    gpus: str | None = _flag(
+        None,
+        FREE,
+        "Numbers of the GPUs to use, from 0, such as 0,1; all if unset.",
+        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+    )
+    tpu: str | None = _flag(
+        None,
+        FREE,
+        "Which TPU: local, that of this machine, which --strategy=tpu takes if"
+        " unset, or the name or grpc:// address of one on the network.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     logical_cpus: int = _flag(

@@ -32,8 +32,31 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "trunk_block": ("a whole number >= 0", lambda x: x >= 0),
     "cache_ram_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
     "cache_disk_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
+    "steps_per_loop": ("a whole number >= 0", lambda x: x >= 0),
+    "accumulate_steps": ("a whole number >= 1", lambda x: x >= 1),
     "logical_cpus": ("a whole number >= 1", lambda x: x >= 1),
 }
+
+
+def parse_gpus(text: str) -> tuple[int, ...]:
+    """The numbers of `--gpus`.
+
+    Raises:
+      UsageError: they are none, or one of them comes twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(
+            f"--gpus={text!r}: must be numbers from 0, separated by commas,"
+            " such as 0,1"
+        )
+    numbers = tuple(int(part) for part in parts)
+    twice = [n for n in numbers if numbers.count(n) > 1]
+    if twice:
+        raise UsageError(
+            f"--gpus={text!r}: names GPU {twice[0]} twice; give each once"
+        )
+    return numbers
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:

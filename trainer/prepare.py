@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import devices, multi_worker
+from trainer import devices, multi_worker, strategies
 from trainer.config import Config
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError, one_line
 from trainer.fast_paths import kept_files
+from trainer.fields import TPU
 from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
@@ -35,7 +36,10 @@ from trainer.workdir import BACKBONE, Workdir
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
-    """A configuration with everything that the flags alone decide."""
+    """A configuration with everything that the flags alone decide.
+
+    `xla`: whether the step asks for XLA, as it must not on a TPU.
+    """
 
     config: Config
     backbone: Backbone
@@ -46,6 +50,11 @@ class Request:
     xla: bool
     deterministic: bool
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the step is compiled, by XLA or by the TPU's runtime."""
+        return self.xla or strategies.on_tpu(self.strategy)
+
 
 def prepare(config: Config) -> Request:
     """Checks a training run's flags and sets up the devices.
@@ -55,7 +64,10 @@ def prepare(config: Config) -> Request:
     """
     check_dataset(config.dataset)
     backbone = find_backbone(config.backbone)
-    config = config.resolved(backbone.image_px)
+    topology = find_topology(config.strategy, config.stage)
+    kind = strategies.kind_of(config, topology)
+    tpu = kind == TPU
+    config = config.resolved(backbone.image_px, on_tpu=tpu)
     backbone_args = parse_backbone_args(config.backbone_args)
     assert config.image_size is not None and config.weights is not None
     check_backbone(config.backbone, backbone_args, config.image_size)
@@ -66,10 +78,16 @@ def prepare(config: Config) -> Request:
     )
     if config.workdir is None:
         config = dataclasses.replace(config, workdir=config.default_workdir())
-    topology = find_topology(config.strategy, config.stage)
-    devices.configure(config.logical_cpus, config.deterministic)
-    strategy = devices.make_strategy(
-        config.strategy, config.batch_size, config.logical_cpus, topology
+    devices.configure(
+        config.logical_cpus, config.deterministic, config.gpus, tpu=tpu
+    )
+    strategy = strategies.make_strategy(
+        kind,
+        config.batch_size,
+        config.logical_cpus,
+        topology,
+        tpu=config.tpu,
+        parts=config.accumulate_steps,
     )
     return Request(
         config=config,
@@ -78,8 +96,8 @@ def prepare(config: Config) -> Request:
         weights=weights,
         strategy=strategy,
         processes=multi_worker.processes_of(strategy, topology),
-        xla=devices.use_xla(config.xla),
-        deterministic=devices.use_determinism(config.deterministic),
+        xla=devices.use_xla(config.xla, tpu=tpu or bool(strategies.find_tpu())),
+        deterministic=devices.use_determinism(config.deterministic, tpu=tpu),
     )
 
 

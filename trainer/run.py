@@ -37,6 +37,7 @@ from trainer.prepare import (
     stored_classifier,
 )
 from trainer.results.report import plan_lines, result_lines
+from trainer.strategies import strategy_line
 from trainer.train.checkpoints import restore_variables
 from trainer.train.start import (
     Start,
@@ -73,7 +74,7 @@ def dry_run(config: Config) -> None:
         manifest,
         plans,
         request.strategy,
-        xla=request.xla,
+        xla=request.compiled,
         deterministic=request.deterministic,
     )
     print("\n".join(lines))
@@ -90,8 +91,18 @@ def _train_locked(request: Request) -> None:
     config, processes = request.config, request.processes
     assert config.workdir is not None
     print(f"workdir: {config.workdir}", flush=True)
-    chosen = devices.strategy_line(request.strategy, processes)
+    chosen = strategy_line(request.strategy, processes, config.gpus)
     print(f"devices: {chosen}", flush=True)
+    if config.scale_lr:
+        rates = ", ".join(
+            f"{spec.learning_rate:g} in {spec.stage}"
+            for spec in config.stages()
+        )
+        print(
+            f"learning rates: scaled by {config.rate_factor:g}, which is"
+            f" --batch_size={config.batch_size} / 32: {rates}",
+            flush=True,
+        )
     workdir = Workdir(config.workdir, processes)
     new = workdir.create()
     try:
@@ -306,7 +317,7 @@ def _machine_facts(request: Request, paths: FastPaths) -> dict[str, Any]:
     return {
         **devices.environment(request.strategy, request.processes),
         "strategy": type(request.strategy).__name__,
-        "xla": "on" if request.xla else "off",
+        "xla": "on" if request.compiled else "off",
         "deterministic": "on" if request.deterministic else "off",
         "trunk_engine": paths.engine,
         "augment_kernel": paths.kernel,

@@ -1,6 +1,12 @@
 """Which processes a job has, and which of them this one is.
 
-Read from the environment alone; no TensorFlow is imported.
+Read from the environment alone, first match wins; no TensorFlow is imported.
+
+1. TF_CONFIG, as TensorFlow defines it.
+2. TRAINER_WORKERS=HOST:PORT,HOST:PORT,..., the same for all, the chief first,
+   and JOB_COMPLETION_INDEX, from 0, which Kubernetes sets in every pod of an
+   Indexed Job or JobSet.
+3. A Slurm step of several tasks.
 """
 
 from __future__ import annotations
@@ -8,14 +14,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.errors import UsageError
-from trainer.fields import EVALUATE, TRAINING_STAGES
+from trainer.fields import AUTO, EVALUATE, TRAINING_STAGES
 
-AUTO, MULTI_WORKER = "auto", "multi_worker"
+MULTI_WORKER = "multi_worker"
 _STAGES = (*TRAINING_STAGES, EVALUATE)
+_WORKERS, _INDEX = "TRAINER_WORKERS", "JOB_COMPLETION_INDEX"
+_SHOWN_CHARS = 200
 _JOBS = ("chief", "worker")
 _EXAMPLE = (
     '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]},'
@@ -33,7 +41,8 @@ class Topology:
       count: of all processes.
       addresses: HOST:PORT of each, in order; empty where only Slurm knows
         them, or where there is one process.
-      source: where this is written: TF_CONFIG, Slurm, or nowhere.
+      source: where this is written: TF_CONFIG, TRAINER_WORKERS, Slurm, or
+        nowhere.
     """
 
     index: int = 0
@@ -65,13 +74,18 @@ def find_topology(
     if strategy not in (AUTO, MULTI_WORKER):
         return Topology()
     # TF_CONFIG first: who sets it by hand inside Slurm means it.
-    found = _from_tf_config(environment) or _from_slurm(environment)
+    found = (
+        _from_tf_config(environment)
+        or _from_workers(environment)
+        or _from_slurm(environment)
+    )
     if found is None:
         if strategy == MULTI_WORKER:
             raise UsageError(
-                "--strategy=multi_worker: TF_CONFIG is not set, and this is no"
-                " Slurm step of several tasks; set TF_CONFIG, start with srun,"
-                " or give --strategy=auto"
+                "--strategy=multi_worker: neither TF_CONFIG nor"
+                f" {_WORKERS} is set, and this is no Slurm step of several"
+                " tasks; set one of them, start with srun, or give"
+                " --strategy=auto"
             )
         return Topology()
     if found.count > 1 and stage not in _STAGES:
@@ -118,18 +132,53 @@ def _addresses(text: str, cluster: Any) -> tuple[str, ...]:
     found: list[str] = []
     for job in _JOBS:
         found += cluster.get(job, ())
-    for address in found:
-        host, _, port = str(address).rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise _illegal(text, f"{address!r} is not HOST:PORT")
-    if len(set(found)) < len(found):
-        raise _illegal(text, "it names an address twice")
+    problem = _problem(found)
+    if problem:
+        raise _illegal(text, problem)
     return tuple(found)
 
 
+def _problem(addresses: Sequence[Any]) -> str:
+    """What is wrong with them; "" if nothing is."""
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            return f"{address!r} is not HOST:PORT"
+    if len(set(addresses)) < len(addresses):
+        return "it names an address twice"
+    return ""
+
+
 def _illegal(text: str, what: str) -> UsageError:
-    shown = text if len(text) <= 200 else f"{text[:200]}..."
+    shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
     return UsageError(f"TF_CONFIG={shown!r}: {what}; give {_EXAMPLE}")
+
+
+def _from_workers(environment: Mapping[str, str]) -> Topology | None:
+    text = environment.get(_WORKERS, "").strip()
+    if not text:
+        return None
+    addresses = tuple(part.strip() for part in text.split(","))
+    shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+    problem = _problem(addresses)
+    if problem:
+        raise UsageError(
+            f"{_WORKERS}={shown!r}: {problem}; give HOST:PORT,HOST:PORT,..."
+        )
+    # One alone needs no number.
+    index = environment.get(_INDEX, "0" if len(addresses) == 1 else "").strip()
+    if not index.isdecimal() or int(index) >= len(addresses):
+        raise UsageError(
+            f"{_INDEX}={index!r}: must be the number of this process among"
+            f" those of {_WORKERS}, 0 to {len(addresses) - 1}; Kubernetes sets"
+            " it in the pods of an Indexed Job"
+        )
+    return Topology(
+        index=int(index),
+        count=len(addresses),
+        addresses=addresses,
+        source=_WORKERS,
+    )
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Topology | None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
-from trainer import devices, multi_worker
+from trainer import devices, multi_worker, strategies
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fast_paths import fast_paths
-from trainer.fields import EVALUATE, EXPORT, FEATURE_EXTRACT, FINETUNE
+from trainer.fields import (
+    AUTO,
+    EVALUATE,
+    EXPORT,
+    FEATURE_EXTRACT,
+    FINETUNE,
+    TPU,
+)
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.model.split import Split
@@ -40,6 +48,7 @@ class Trained:
       step: absolute.
       plan: what that stage trained.
       engine: that its run took for the trunk; None if it is not known.
+      xla: whether steps are compiled.
     """
 
     workdir: Workdir
@@ -53,6 +62,7 @@ class Trained:
     step: int
     plan: FreezePlan
     engine: str | None
+    xla: bool
 
 
 def open_trained(config: Config, given: frozenset[str]) -> Trained:
@@ -83,18 +93,17 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
             " first, or give the workdir of a run that has saved one"
         )
     stage, path = found[0]
-    run = dataclasses.replace(
-        Config.from_json(stored["config"]),
-        **{name: getattr(config, name) for name in given - {"stage"}},
-    )
+    run = _run_here(Config.from_json(stored["config"]), config, given)
     if config.stage != EVALUATE:
         run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
     if config.stage == EXPORT:
         run = dataclasses.replace(run, precision="float32")
     topology = find_topology(config.strategy, config.stage)
-    devices.configure(run.logical_cpus, run.deterministic)
-    strategy = devices.make_strategy(
-        run.strategy, run.batch_size, run.logical_cpus, topology
+    kind = strategies.kind_of(run, topology)
+    tpu = kind == TPU
+    devices.configure(run.logical_cpus, run.deterministic, run.gpus, tpu=tpu)
+    strategy = strategies.make_strategy(
+        kind, run.batch_size, run.logical_cpus, topology, tpu=run.tpu
     )
     processes = multi_worker.processes_of(strategy, topology)
     workdir = Workdir(config.workdir, processes)
@@ -115,7 +124,20 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
             classifier, run.unfreeze if stage == FINETUNE else "none"
         ),
         engine=stored.get("environment", {}).get("trunk_engine"),
+        xla=devices.use_xla(run.xla, tpu=tpu or bool(strategies.find_tpu())),
     )
+
+
+def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
+    """The run with the flags given now, and without another machine's."""
+    values = {name: getattr(config, name) for name in given - {"stage"}}
+    here: dict[str, Any] = {"gpus": None, "tpu": None, "accumulate_steps": 1}
+    if run.strategy == TPU or run.tpu:
+        here["strategy"] = AUTO
+        here["xla"] = AUTO
+    # Its evaluations took the pictures of one part at a time.
+    here["batch_size"] = run.batch_size // run.accumulate_steps
+    return dataclasses.replace(run, **{**here, **values})
 
 
 def open_fast_paths(
@@ -135,7 +157,7 @@ def open_fast_paths(
         run,
         trained.strategy,
         trained.processes,
-        xla=devices.use_xla(trained.run.xla),
+        xla=trained.xla,
         images=images,
         earlier=trained.engine,
     )

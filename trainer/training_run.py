@@ -94,7 +94,8 @@ class TrainingRun:
             self._request.strategy,
             classifier,
             manifest.class_names,
-            batch_size=self._config.batch_size,
+            # In no more memory than training needs.
+            batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=self._request.xla,
             split=split,
             inputs=inputs,
@@ -203,6 +204,7 @@ class TrainingRun:
             "classes": list(self._manifest.class_names),
             "train_examples": len(self._manifest.train),
             "epochs": spec.epochs,
+            "learning_rate": spec.learning_rate,
             "steps": outcome.step,
             "final_split": self._manifest.final_split,
             **evaluation.to_json(),

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from trainer import devices, multi_worker
+from trainer import multi_worker
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
@@ -73,7 +73,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         trained.classifier,
         trained.class_names,
         batch_size=run.batch_size,
-        xla=devices.use_xla(run.xla),
+        xla=trained.xla,
         split=split,
         inputs=inputs,
     )
@@ -125,7 +125,7 @@ def predict(config: Config, given: frozenset[str]) -> None:
     predictor = Predictor(
         trained.classifier,
         batch_size=trained.run.batch_size,
-        xla=devices.use_xla(trained.run.xla),
+        xla=trained.xla,
         split=split,
         trunk=inputs.trunk,
     )

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer import devices
+from trainer import strategies
 
 
 def strategy_of(replicas: int) -> tf.distribute.Strategy:
     """A strategy over the first logical CPUs."""
     name = "one_device" if replicas == 1 else "mirrored"
-    return devices.make_strategy(name, replicas, replicas)
+    return strategies.make_strategy(name, replicas, replicas)
 
 
 def feed(

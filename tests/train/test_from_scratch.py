@@ -15,7 +15,7 @@ from tests.train.classifiers import live_classifier, pictures
 from tests.train.replicas import strategy_of
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.train.steps import make_train_function
+from trainer.train.calls import make_train_function
 
 COUNT = 8
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.train.classifiers import IMAGE_PX, live_classifier, pictures
 from trainer.model.freeze import apply_freeze
-from trainer.train.steps import make_train_function
+from trainer.train.calls import make_train_function
 
 CLASSES = 5
 # The last batch of an epoch of 20, then the next epoch's first two.

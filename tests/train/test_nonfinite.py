@@ -14,12 +14,12 @@ from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.errors import TrainerError
 from trainer.prepare import prepare, read_manifest
 from trainer.train import loop
+from trainer.train.calls import TrainCall
 from trainer.train.nonfinite import (
     NonFiniteError,
     check_finite,
     inputs_of_step,
 )
-from trainer.train.steps import TrainCall
 
 NAN, INF = float("nan"), float("inf")
 

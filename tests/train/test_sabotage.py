@@ -19,7 +19,7 @@ from tests.tiny import use_tiny_backbone
 from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
 from trainer.train import loop
-from trainer.train.steps import make_train_function
+from trainer.train.calls import make_train_function
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 # The last ten layers are all of the tiny backbone; these are conv3, bn3 and

@@ -23,13 +23,11 @@ from trainer import devices
 from trainer.data.augment import affine, draw_parameters, warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.train.steps import (
-    NO_PATH,
+from trainer.train.calls import (
     make_evaluation_function,
-    make_evaluation_step,
     make_train_function,
-    make_train_step,
 )
+from trainer.train.steps import NO_PATH, make_evaluation_step, make_train_step
 
 CLASSES = 3
 LOGITS = "logits_and_updates"

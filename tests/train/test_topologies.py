@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from tests.jobs import Job
-from tests.train.topologies import CLIPS, ROWS, measure
+from tests.train.topologies import CLIP, EPOCH_ROWS, ROWS, WAYS, measure
 
 pytestmark = pytest.mark.slow
 
 TOPOLOGIES = ("1x2", "1x4", "2x1")
+# All but the one that they are compared with.
+OTHERS = (
+    ("1x1", CLIP, 2),
+    *((topology, *way) for topology in TOPOLOGIES for way in WAYS),
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,8 @@ def measured(tmp_path_factory):
 def of(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     found = {k: v for k, v in values.items() if k.startswith(f"{name} ")}
     assert len(found) == 9
-    return found
+    # Without the name, which differs.
+    return {k.rpartition(" ")[2]: v for k, v in found.items()}
 
 
 def norm(arrays) -> float:
@@ -52,27 +58,41 @@ def test_they_are_what_they_are_called(measured):
 
 
 @pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_gradients(measured, topology, clip, rows):
-    name = f"gradient {clip} {rows}"
-    one, other = (of(measured[t], name) for t in ("1x1", topology))
+@pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
+def test_gradients(measured, topology, clip, parts, rows):
+    one = of(measured["1x1"], f"gradient {clip} 1 {rows}")
+    other = of(measured[topology], f"gradient {clip} {parts} {rows}")
     assert apart(one, other) <= 1e-5
     if clip:
         # The clipped norm is that of the whole batch, not of a part.
         assert norm(other.values()) == pytest.approx(clip, rel=1e-5)
     else:
-        assert norm(other.values()) > 1.5 * CLIPS[1]
+        assert norm(other.values()) > 1.5 * CLIP
 
 
-@pytest.mark.parametrize("clip", CLIPS)
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_twenty_steps_of_adam(measured, topology, clip):
-    name = f"adam {clip}"
-    one, other = (of(measured[t], name) for t in ("1x1", topology))
+@pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
+def test_twenty_steps_of_adam(measured, topology, clip, parts):
+    one = of(measured["1x1"], f"adam {clip} 1")
+    other = of(measured[topology], f"adam {clip} {parts}")
     assert apart(one, other) <= 1e-3
     # Every variable has gone some way, about 1e-3 a step and entry.
     assert all(np.abs(v).max() > 2e-3 for v in one.values())
+
+
+@pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
+def test_training_counts(measured, topology, clip, parts):
+    sums = {
+        name: [
+            measured["1x1"][f"sums {clip} 1 {name}"],
+            measured[topology][f"sums {clip} {parts} {name}"],
+        ]
+        for name in ("count", "correct", "loss", "gradient_norm")
+    }
+    rows = [EPOCH_ROWS[step % 3] for step in range(20)]
+    np.testing.assert_array_equal(sums["count"], [rows, rows])
+    np.testing.assert_array_equal(*sums["correct"])
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(*sums[name], rtol=1e-4)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -16,15 +16,18 @@ from tests.train.classifiers import (
     tiny_pictures,
 )
 from tests.train.replicas import feed
-from trainer import devices, interrupt
+from trainer import devices, interrupt, strategies
 from trainer.data.augment import affine, draw_parameters
 from trainer.model.freeze import apply_freeze
 from trainer.topology import find_topology
-from trainer.train.steps import make_evaluation_function, make_train_function
+from trainer.train.calls import make_evaluation_function, make_train_function
 
 CLASSES = 3
 BATCH = 8
-CLIPS = (None, 0.2)
+CLIP = 0.2
+# A bound on the gradient's norm, and the parts that each replica's rows are
+# taken in; of four replicas each has two.
+WAYS = ((None, 1), (CLIP, 1), (CLIP, 2))
 # Real rows of the batch: with 3 of 8 all but the first two of four replicas
 # have padding alone.
 ROWS = (8, 5, 3)
@@ -52,7 +55,7 @@ def measure(folder: pathlib.Path, replicas: tuple[int, ...]) -> None:
     devices.configure(max(replicas))
     for count in replicas:
         with interrupt.watched():
-            strategy = devices.make_strategy(
+            strategy = strategies.make_strategy(
                 "mirrored" if topology.count == 1 else "multi_worker",
                 BATCH,
                 count,
@@ -66,7 +69,7 @@ def measure(folder: pathlib.Path, replicas: tuple[int, ...]) -> None:
 class _Trainer:
     """A classifier under a strategy, and the function that trains it."""
 
-    def __init__(self, strategy, make_optimizer, clip) -> None:
+    def __init__(self, strategy, make_optimizer, clip, parts) -> None:
         self.strategy = strategy
         self.classifier = copy_of(tiny_classifier(CLASSES), strategy)
         with strategy.scope():
@@ -84,6 +87,7 @@ class _Trainer:
             optimizer,
             clip_global_norm=clip,
             xla=False,
+            parts=parts,
         )
 
     def _values(self) -> dict[str, np.ndarray]:
@@ -91,29 +95,38 @@ class _Trainer:
 
     def moves(self, batches) -> dict[str, np.ndarray]:
         """What the batches change from the start, by key."""
+        return self.moves_and_sums(batches)[0]
+
+    def moves_and_sums(self, batches) -> tuple[dict, dict]:
+        """And what each step summed up."""
         for key, value in self._start.items():
             self._trained[key].assign(value)
-        self._function(feed(self.strategy, batches), len(batches))
+        call = self._function(feed(self.strategy, batches), len(batches))
         after = self._values()
-        return {k: after[k] - self._start[k] for k in after}
+        return {k: after[k] - self._start[k] for k in after}, call.sums
 
 
 def _measured(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {
         "replicas": np.array(strategy.num_replicas_in_sync)
     }
-    for clip in CLIPS:
+    batches = [batch(EPOCH_ROWS[step % 3], step) for step in range(ADAM_STEPS)]
+    for clip, parts in WAYS:
         # At rate 1 plain descent moves by the gradient itself.
-        descent = _Trainer(strategy, lambda: keras.optimizers.SGD(1.0), clip)
+        descent = _Trainer(
+            strategy, lambda: keras.optimizers.SGD(1.0), clip, parts
+        )
         for rows in ROWS:
             for key, value in descent.moves([batch(rows, rows)]).items():
-                found[f"gradient {clip} {rows} {key}"] = value
-        adam = _Trainer(strategy, lambda: keras.optimizers.Adam(1e-3), clip)
-        batches = [
-            batch(EPOCH_ROWS[step % 3], step) for step in range(ADAM_STEPS)
-        ]
-        for key, value in adam.moves(batches).items():
-            found[f"adam {clip} {key}"] = value
+                found[f"gradient {clip} {parts} {rows} {key}"] = value
+        adam = _Trainer(
+            strategy, lambda: keras.optimizers.Adam(1e-3), clip, parts
+        )
+        moves, sums = adam.moves_and_sums(batches)
+        for key, value in moves.items():
+            found[f"adam {clip} {parts} {key}"] = value
+        for key, value in sums.items():
+            found[f"sums {clip} {parts} {key}"] = value
     evaluate = make_evaluation_function(
         strategy, adam.classifier, CLASSES, xla=False
     )

@@ -24,9 +24,9 @@ from tools.pretrain.runs import (
 from tools.pretrain.training import STAGE, train
 from trainer.data.pipeline import steps_per_epoch
 from trainer.errors import TrainerError
+from trainer.train.calls import make_evaluation_function
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
-from trainer.train.steps import make_evaluation_function
 from trainer.workdir import RESULT, Workdir
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tools.pretrain.training import Recipe, Trained
-from trainer import devices
+from trainer import devices, strategies
 from trainer.errors import TrainerError
 from trainer.workdir import RESULT, Workdir
 
@@ -61,7 +61,7 @@ def one_device(args: argparse.Namespace) -> tf.distribute.Strategy:
     """The one device of this process, ready for a batch."""
     devices.configure(logical_cpus=1)
     batch_size = getattr(args, "batch_size", 1)
-    return devices.make_strategy("one_device", batch_size, 1)
+    return strategies.make_strategy("one_device", batch_size, 1)
 
 
 def recipe_of(args: argparse.Namespace, steps: int) -> Recipe:

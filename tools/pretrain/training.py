@@ -13,9 +13,9 @@ import tensorflow as tf
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.results.summaries import FOLDER, TensorBoardWriter
+from trainer.train.calls import make_train_function
 from trainer.train.checkpoints import StageCheckpoints, StageState
 from trainer.train.figures import Figures, means_of, no_sums
-from trainer.train.steps import make_train_function
 from trainer.workdir import Workdir
 
 STAGE = "from_scratch"

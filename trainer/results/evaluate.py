@@ -18,8 +18,9 @@ from trainer.data.pipeline import (
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
 from trainer.model.split import Split
+from trainer.train.calls import make_evaluation_function
 from trainer.train.inputs import Inputs
-from trainer.train.steps import TOP_K, make_evaluation_function
+from trainer.train.steps import TOP_K
 
 # Steps in one graph call; between calls a signal is heard.
 _CALL_STEPS = 8

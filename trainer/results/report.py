@@ -25,6 +25,7 @@ def plan_lines(
     """What a run would do, for --dry_run."""
     yield from _layer_lines(stages[-1][1])
     yield ""
+    scaled = f", scaled by {config.rate_factor:g}" * config.scale_lr
     for spec, plan in stages:
         steps = steps_per_epoch(len(manifest.train), config.batch_size)
         yield (
@@ -40,7 +41,7 @@ def plan_lines(
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"
-            f" Adam at a constant {spec.learning_rate:g}"
+            f" Adam at a constant {spec.learning_rate:g}{scaled}"
         )
     yield ""
     yield from _sample_lines(manifest)

@@ -8,7 +8,6 @@ import io
 import numpy as np
 from matplotlib.image import imsave
 
-from trainer import devices
 from trainer.config import Config
 from trainer.data.pipeline import (
     Shard,
@@ -18,6 +17,7 @@ from trainer.data.pipeline import (
 from trainer.data.samples import Samples
 from trainer.fields import EVALUATE
 from trainer.prepare import read_manifest
+from trainer.strategies import ONE_DEVICE
 from trainer.train.steps import make_prediction_function
 from trainer.trained import Trained, open_fast_paths, open_trained
 from trainer.workdir import MANIFEST
@@ -51,8 +51,16 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
       config: of a finished training run; its workdir is set.
       count: at most how many.
     """
-    config = dataclasses.replace(config, stage=EVALUATE, checkpoint="last")
-    trained = open_trained(config, frozenset({"stage", "workdir"}))
+    config = dataclasses.replace(
+        config,
+        stage=EVALUATE,
+        checkpoint="last",
+        # What predicts runs on one, and not on a TPU.
+        strategy=ONE_DEVICE,
+        gpus=None,
+        tpu=None,
+    )
+    trained = open_trained(config, frozenset({"stage", "strategy", "workdir"}))
     manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
     final = manifest.final
     probabilities = _probabilities(trained, final)
@@ -82,10 +90,11 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
 
 def _probabilities(trained: Trained, samples: Samples) -> np.ndarray:
     """float32 (n, classes), in the order of the samples."""
-    xla = devices.use_xla(trained.run.xla)
     # The features are those of the run's own evaluation.
     split, inputs = open_fast_paths(trained, images=len(samples))
-    forward = make_prediction_function(trained.classifier, split, xla=xla)
+    forward = make_prediction_function(
+        trained.classifier, split, xla=trained.xla
+    )
     batches = evaluation_batches(
         samples,
         reading=inputs.evaluation(samples, again=False),

@@ -9,9 +9,10 @@ from typing import Any
 from trainer import run
 from trainer.config import Config
 from trainer.errors import UsageError
-from trainer.fields import FINETUNE
+from trainer.fields import FINETUNE, TPU
 from trainer.lock import locked
 from trainer.model.backbones import find_backbone
+from trainer.strategies import kind_of
 from trainer.study.mistakes import find_mistakes
 from trainer.study.models import (
     StudyModel,
@@ -21,6 +22,7 @@ from trainer.study.models import (
 )
 from trainer.study.report import write_html
 from trainer.study.table import markdown, study_record
+from trainer.topology import find_topology
 from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
 
 STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
@@ -69,7 +71,9 @@ def _resolved(config: Config) -> Config:
         raise UsageError(
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
-    config = config.resolved(find_backbone(config.backbone).image_px)
+    backbone = find_backbone(config.backbone)
+    kind = kind_of(config, find_topology(config.strategy, config.stage))
+    config = config.resolved(backbone.image_px, on_tpu=kind == TPU)
     workdir = config.workdir or config.default_workdir()
     return dataclasses.replace(config, workdir=workdir)
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from trainer.train.calls import TrainCall
 from trainer.train.checkpoints import StageState
-from trainer.train.steps import TrainCall
 from trainer.workdir import Workdir
 
 

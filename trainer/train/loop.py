@@ -23,6 +23,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 from trainer.train.audit import audit, digests
+from trainer.train.calls import Pace, TrainCall, make_train_function
 from trainer.train.checkpoints import StageCheckpoints, StageState
 from trainer.train.figures import (
     Figures,
@@ -43,16 +44,9 @@ from trainer.train.stage import (
     Progress,
     StageOutcome,
 )
-from trainer.train.steps import (
-    NO_PATH,
-    Batch,
-    TrainCall,
-    make_train_function,
-)
+from trainer.train.steps import NO_PATH, Batch
 from trainer.workdir import Workdir
 
-# Long enough that Python does not matter, short enough for a live display.
-_CALL_SECONDS = 1.0
 ROLLBACK = "rollback"
 _MAX_ROLLBACKS = 3
 _SHOWN_PROBLEMS = 3
@@ -185,6 +179,7 @@ class StageLoop:
             xla=self._options.xla,
             kernel=self._options.kernel,
             split=self._split,
+            parts=self._options.accumulate_steps,
         )
         iterator = self._batches(end)
         while state.pending_validation or state.step < end:
@@ -281,13 +276,13 @@ class StageLoop:
             self._spec.epochs,
             int(state.epoch_sums["count"]),
         )
-        steps = 1
+        pace = Pace(self._options.steps_per_loop)
         while state.step < epoch_end:
             left = epoch_end - state.step
             if every:
                 left = min(left, every - state.step % every)
             began = time.perf_counter()
-            call = train(iterator, min(steps, left))
+            call = train(iterator, min(pace.steps, left))
             seconds = time.perf_counter() - began
             state.seconds += seconds
             check_finite(call, state.step)
@@ -300,8 +295,7 @@ class StageLoop:
             per_step = self._workdir.processes.chief_value(
                 seconds / len(call.sums["count"])
             )
-            # The first call traces, so it only ever grows by doubling.
-            steps = max(1, min(2 * steps, int(_CALL_SECONDS / per_step)))
+            pace.took(per_step)
             stop = interrupt.requested()
             due = stop or (every and state.step % every == 0)
             if due and state.step < epoch_end:

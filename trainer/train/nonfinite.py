@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.data.pipeline import epoch_order, steps_per_epoch
 from trainer.data.samples import Samples
-from trainer.train.steps import TrainCall
+from trainer.train.calls import TrainCall
 
 _NAMED_INPUTS = 5
 

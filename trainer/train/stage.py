@@ -35,6 +35,8 @@ class LoopOptions:
     """What every stage of a run shares."""
 
     batch_size: int
+    accumulate_steps: int
+    steps_per_loop: int
     seed: int
     augment: bool
     clip_global_norm: float | None

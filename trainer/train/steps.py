@@ -1,26 +1,25 @@
-"""The step: pure functions, and the graph loops that run them on replicas.
+"""The step: pure functions of values, which touch no variable.
 
-The pure functions touch no variable, so that XLA can compile them on a
-replica; all-reduce, clipping and the optimizer's update stand around them.
+So XLA can compile them on a replica. `calls` runs them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from trainer.data.augment import warp, warp_kernel
-from trainer.errors import TrainerError
+from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
 
 Batch = dict[str, Any]
+Values = list[tf.Tensor]
 TOP_K = 5
+SUMS = ("loss", "correct", "count")
 # Stands for the gradient of a variable that the loss does not depend on.
 NO_PATH = -1.0
 
@@ -36,12 +35,17 @@ class StepOutput(NamedTuple):
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
       updates: new values of variables that the forward pass itself changes,
-        by key; empty in inference mode if every layer heeds it.
+        by key; empty in inference mode if every layer heeds it. Of a batch
+        taken in parts only the keys mean anything.
     """
 
     gradients: list[tf.Tensor | None]
     sums: dict[str, tf.Tensor]
     updates: dict[str, tf.Tensor]
+
+
+# (trainable values, frozen values, batch, examples) -> StepOutput.
+TrainStep = Callable[[Values, Values, Batch, tf.Tensor], StepOutput]
 
 
 def make_train_step(
@@ -51,7 +55,8 @@ def make_train_step(
     kernel: str,
     split: Split | None = None,
     from_scratch: bool = False,
-) -> Callable[[list[tf.Tensor], list[tf.Tensor], Batch, tf.Tensor], StepOutput]:
+    parts: int = 1,
+) -> TrainStep:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
 
     `examples`, a float32 scalar, is the number of real examples in the global
@@ -65,16 +70,22 @@ def make_train_step(
         pictures.
       from_scratch: runs every layer in training mode, BatchNorm included. No
         stage of a run does that; it is for making weights to start from.
+      parts: how many the batch is taken in, one after the other, so that the
+        activations of one part at a time are kept. Gradients and sums are
+        those of the batch taken whole, up to rounding. Divides the batch.
+
+    Raises:
+      ValueError: parts in training mode, where each would have statistics of
+        its own.
     """
+    if parts > 1 and from_scratch:
+        raise ValueError(f"{parts=}: only in inference mode")
     variables = [
         classifier.variables[key] for key in plan.trainable + plan.frozen
     ]
 
     def train_step(
-        trainable: list[tf.Tensor],
-        frozen: list[tf.Tensor],
-        batch: Batch,
-        examples: tf.Tensor,
+        trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
     ) -> StepOutput:
         inputs = _inputs(batch, kernel)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -100,6 +111,60 @@ def make_train_step(
                 "count": tf.reduce_sum(batch["mask"]),
             },
             updates,
+        )
+
+    return _in_parts(train_step, parts) if parts > 1 else train_step
+
+
+def _in_parts(step: TrainStep, parts: int) -> TrainStep:
+    """The same step, on one part of the batch after the other."""
+
+    def train_step(
+        trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
+    ) -> StepOutput:
+        # Between processes the batch's size is not static.
+        stacked = tf.nest.map_structure(
+            lambda x: tf.reshape(x, (parts, -1, *x.shape[1:])), batch
+        )
+        # What the loop's body finds when it is traced, and cannot hand out.
+        reached: list[bool] = []
+        changed: dict[str, tf.Tensor] = {}
+
+        def add(
+            i: tf.Tensor, gradients: Values, sums: dict[str, tf.Tensor]
+        ) -> tuple[tf.Tensor, Values, dict[str, tf.Tensor]]:
+            part = tf.nest.map_structure(lambda x: x[i], stacked)
+            # The tape is to watch tensors of the loop's own graph.
+            own = [tf.identity(value) for value in trainable]
+            output = step(own, frozen, part, examples)
+            reached[:] = [g is not None for g in output.gradients]
+            changed.update(output.updates)
+            added = [
+                total if gradient is None else total + gradient
+                for total, gradient in zip(
+                    gradients, output.gradients, strict=True
+                )
+            ]
+            return i + 1, added, {k: sums[k] + output.sums[k] for k in sums}
+
+        _, gradients, sums = tf.while_loop(
+            lambda i, *_: i < parts,
+            add,
+            (
+                tf.constant(0),
+                [tf.zeros_like(value) for value in trainable],
+                {name: tf.zeros(()) for name in SUMS},
+            ),
+            # One at a time, or the parts would be in memory together.
+            parallel_iterations=1,
+        )
+        return StepOutput(
+            [
+                gradient if reaches else None
+                for gradient, reaches in zip(gradients, reached, strict=True)
+            ],
+            sums,
+            {key: tf.zeros(()) for key in changed},
         )
 
     return train_step
@@ -156,7 +221,7 @@ def make_prediction_function(
 
     @tf.function
     def predict(batch: Batch) -> tf.Tensor:
-        return compiled(_values(variables), batch)
+        return compiled(values_of(variables), batch)
 
     return predict
 
@@ -192,183 +257,6 @@ def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     return hits * batch["mask"]
 
 
-class TrainCall(NamedTuple):
-    """What several steps in one call return.
-
-    Attributes:
-      sums: float32 (steps,) each, over the global batch: loss, correct,
-        count, gradient_norm (before clipping).
-      gradient_max: float32 (trainable variables,), the largest absolute entry
-        of any step's gradient there, as the optimizer got it; NO_PATH where
-        the loss does not depend on the variable.
-    """
-
-    sums: dict[str, np.ndarray]
-    gradient_max: np.ndarray
-
-
-def make_train_function(
-    strategy: tf.distribute.Strategy,
-    classifier: Classifier,
-    plan: FreezePlan,
-    optimizer: keras.Optimizer,
-    *,
-    clip_global_norm: float | None,
-    xla: bool,
-    kernel: str | None = None,
-    split: Split | None = None,
-    from_scratch: bool = False,
-) -> Callable[[Iterator[Batch], int], TrainCall]:
-    """A function that runs a number of training steps in one graph call.
-
-    Args:
-      strategy: what the model and the built optimizer were made under.
-      classifier: updated in place.
-      plan: what to train.
-      optimizer: built on the plan's trainable variables, in that order.
-      clip_global_norm: bound on the norm of the gradient of the mean loss
-        over the global batch; None does not clip.
-      xla: whether to compile the pure step.
-      kernel: see `make_train_step`; None takes the one that XLA compiles, or
-        else the faster one.
-      split: likewise.
-      from_scratch: see `make_train_step`.
-
-    The function raises TrainerError where a layer changes variables of its
-    own in inference mode, as BatchNorm does in training mode: their values
-    would be dropped, and no digest of any variable would tell.
-    """
-    kernel = kernel or warp_kernel(xla)
-    step = tf.function(
-        make_train_step(
-            classifier,
-            plan,
-            kernel=kernel,
-            split=split,
-            from_scratch=from_scratch,
-        ),  # fmt: skip
-        jit_compile=xla,
-    )
-    trainable = [classifier.variables[key] for key in plan.trainable]
-    frozen = [classifier.variables[key] for key in plan.frozen]
-    replicas = strategy.num_replicas_in_sync
-    # Filled when the step is traced. An error raised there would come out
-    # wrapped in a page about the graph.
-    heedless: set[str] = set()
-
-    def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        total = tf.distribute.ReduceOp.SUM
-        examples = context.all_reduce(total, tf.reduce_sum(batch["mask"]))
-        values = _values(trainable)
-        output = step(values, _values(frozen), batch, examples)
-        gradients = [
-            tf.zeros_like(value) if gradient is None else gradient
-            for gradient, value in zip(output.gradients, values, strict=True)
-        ]
-        gradients, sums = context.all_reduce(total, (gradients, output.sums))
-        norm = tf.linalg.global_norm(gradients)
-        if clip_global_norm is not None:
-            scale = clip_global_norm / tf.maximum(norm, clip_global_norm)
-            gradients = [g * scale for g in gradients]
-        largest = tf.stack(
-            [
-                NO_PATH if part is None else tf.reduce_max(tf.abs(whole))
-                for part, whole in zip(output.gradients, gradients, strict=True)
-            ]
-        )
-        # Keras sums over the replicas once more when it applies.
-        optimizer.apply([g / replicas for g in gradients], trainable)
-        if not from_scratch:
-            heedless.update(output.updates)
-            return {**sums, "gradient_norm": norm}, largest
-        for key, value in output.updates.items():
-            if value.dtype.is_floating:
-                value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-            classifier.variables[key].value.assign(value)
-        return {**sums, "gradient_norm": norm}, largest
-
-    names = ("loss", "correct", "count", "gradient_norm")
-
-    @tf.function(reduce_retracing=True)
-    def train_steps(
-        iterator: Iterator[Batch], steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = tf.TensorArray(tf.float32, size=steps, element_shape=(4,))
-        largest = tf.fill([len(trainable)], NO_PATH)
-        for i in tf.range(steps):
-            sums, step_largest = strategy.run(replica_step, (next(iterator),))
-            row = tf.stack([_first(strategy, sums[name]) for name in names])
-            rows = rows.write(i, row)
-            largest = tf.maximum(largest, _first(strategy, step_largest))
-        return rows.stack(), largest
-
-    def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
-        rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
-        if heedless:
-            raise TrainerError(
-                f"{min(heedless)}: changed by a forward pass in inference mode,"
-                " so its layer does not heed training=False; nothing of it is"
-                " saved: take a --backbone whose layers do"
-            )
-        sums = dict(zip(names, rows.numpy().T, strict=True))
-        return TrainCall(sums, largest.numpy())
-
-    return call
-
-
-def make_evaluation_function(
-    strategy: tf.distribute.Strategy,
-    classifier: Classifier,
-    num_classes: int,
-    *,
-    xla: bool,
-    split: Split | None = None,
-) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
-    """A function that sums over a number of batches in one graph call.
-
-    The result has the keys of `make_evaluation_step`, as float64.
-    """
-    step = tf.function(
-        make_evaluation_step(classifier, num_classes, split=split),
-        jit_compile=xla,
-    )
-    variables = list(classifier.variables.values())
-    shapes = {"loss": (), "count": (), "top5": ()}
-
-    def replica_step(batch: Batch) -> dict[str, tf.Tensor]:
-        return step(_values(variables), batch)
-
-    @tf.function(reduce_retracing=True)
-    def evaluation_steps(
-        iterator: Iterator[Batch], steps: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        totals = {k: tf.zeros(s, tf.float64) for k, s in shapes.items()}
-        totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
-        for _ in tf.range(steps):
-            sums = strategy.run(replica_step, (next(iterator),))
-            # A new dict: AutoGraph carries rebound names through the loop, and
-            # loses what is assigned to an item.
-            totals = {
-                key: total
-                + tf.cast(
-                    strategy.reduce("SUM", sums[key], axis=None), tf.float64
-                )
-                for key, total in totals.items()
-            }
-        return totals
-
-    def call(iterator: Iterator[Batch], steps: int) -> dict[str, np.ndarray]:
-        totals = evaluation_steps(iterator, tf.constant(steps, tf.int32))
-        return {key: value.numpy() for key, value in totals.items()}
-
-    return call
-
-
-def _values(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-    # Of a mirrored variable, a replica reads its own copy.
+def values_of(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+    """Their values; of a mirrored variable, a replica reads its own copy."""
     return [tf.convert_to_tensor(v.value) for v in variables]
-
-
-def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:
-    return strategy.experimental_local_results(value)[0]

@@ -1,0 +1,206 @@
+"""A batch taken in parts, beside the same batch taken whole."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.train.classifiers import (
+    batch_of,
+    copy_of,
+    labels_of,
+    tiny_classifier,
+    tiny_pictures,
+)
+from tests.train.replicas import feed, strategy_of
+from tests.train.topologies import batch as augmented_batch
+from trainer.errors import TrainerError
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import apply_freeze
+from trainer.model.split import split_classifier
+from trainer.train.calls import make_train_function
+from trainer.train.steps import StepOutput, make_train_step
+
+CLASSES = 3
+BATCH = 8
+# In four parts: all real; (2, 2, 1, 0) real ones; (2, 2, 0, 0); (1, 0, 0, 0).
+ROWS = (8, 5, 4, 1)
+
+
+class Stepped:
+    """The pure step of one classifier, on pictures or on features."""
+
+    def __init__(self, *, features: bool = False, xla: bool = False) -> None:
+        self.classifier = tiny_classifier(CLASSES)
+        self.plan = apply_freeze(
+            self.classifier, "last:2" if features else "all"
+        )
+        self.split = (
+            split_classifier(self.classifier, self.plan, fold_batch_norm=True)
+            if features
+            else None
+        )
+        assert not features or self.split.cut
+        self._xla = xla
+
+    def function(self, parts: int) -> Any:
+        return tf.function(
+            make_train_step(
+                self.classifier,
+                self.plan,
+                kernel="gather",
+                split=self.split,
+                parts=parts,
+            ),
+            jit_compile=self._xla,
+        )
+
+    def arguments(self, rows: int) -> tuple[Any, ...]:
+        batch = {
+            name: tf.constant(value)
+            for name, value in augmented_batch(rows, rows).items()
+        }
+        if self.split is not None:
+            del batch["matrices"]
+            constants = self.split.trunk_constants()
+            found = self.split.trunk(constants, batch.pop("images"))
+            batch["features"] = tuple(found)
+        values = self.classifier.variables
+        return (
+            [
+                tf.convert_to_tensor(values[k].value)
+                for k in self.plan.trainable
+            ],
+            [tf.convert_to_tensor(values[k].value) for k in self.plan.frozen],
+            batch,
+            tf.constant(rows, tf.float32),
+        )
+
+    def output(self, parts: int, rows: int) -> StepOutput:
+        return self.function(parts)(*self.arguments(rows))
+
+
+def norm(arrays: Any) -> float:
+    squares = (np.sum(np.square(a, dtype=np.float64)) for a in arrays)
+    return float(np.sqrt(sum(squares)))
+
+
+@pytest.mark.parametrize(
+    ("features", "xla"),
+    [(False, False), (True, False), (False, True), (True, True)],
+    ids=["pictures", "features", "pictures-xla", "features-xla"],
+)
+def test_gradients_and_sums_are_those_of_the_whole(
+    features: bool, xla: bool
+) -> None:
+    stepped = Stepped(features=features, xla=xla)
+    whole = stepped.function(1)
+    for parts in (4, 8):
+        taken = stepped.function(parts)
+        for rows in ROWS:
+            one = whole(*stepped.arguments(rows))
+            other = taken(*stepped.arguments(rows))
+            gradients = [g.numpy() for g in one.gradients]
+            others = [g.numpy() for g in other.gradients]
+            assert all(g.dtype == np.float32 for g in others)
+            apart = norm(a - b for a, b in zip(gradients, others, strict=True))
+            assert apart <= 1e-5 * norm(gradients), (parts, rows)
+            assert float(other.sums["count"]) == rows
+            assert float(other.sums["correct"]) == float(one.sums["correct"])
+            np.testing.assert_allclose(
+                other.sums["loss"], one.sums["loss"], rtol=1e-5
+            )
+        assert taken.experimental_get_tracing_count() == 1
+
+
+def leading(text: str) -> set[int]:
+    """First dimensions of what the convolution top_conv makes.
+
+    Of 8 x 8 px conv makes 6 x 6, and top_conv 4 x 4 with 5 channels, a shape
+    that nothing else has.
+    """
+    return {int(n) for n in re.findall(r"f32\[(\d+),4,4,5\]", text)}
+
+
+def test_activations_are_those_of_one_part_at_a_time() -> None:
+    """In what XLA makes of it, which is what takes memory."""
+    stepped = Stepped(xla=True)
+    arguments = stepped.arguments(BATCH)
+    found = {
+        parts: leading(
+            stepped.function(parts).experimental_get_compiler_ir(*arguments)(
+                stage="optimized_hlo"
+            )
+        )
+        for parts in (1, 4)
+    }
+    assert found == {1: {BATCH}, 4: {BATCH // 4}}
+
+
+def no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of top_norm only beta is left, and top_conv has no effect."""
+
+    def cut(layer: Any, inputs: Any, training: Any = None, mask: Any = None):
+        return tf.zeros_like(inputs) + layer.beta
+
+    monkeypatch.setattr(keras.layers.BatchNormalization, "call", cut)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_no_path_to_the_loss_is_still_none(
+    monkeypatch: pytest.MonkeyPatch, xla: bool
+) -> None:
+    no_path(monkeypatch)
+    stepped = Stepped(xla=xla)
+    found = [
+        [gradient is None for gradient in stepped.output(parts, 5).gradients]
+        for parts in (1, 2)
+    ]
+    assert found[0] == found[1]
+    assert set(found[0]) == {True, False}
+
+
+def function_of(classifier: Classifier, **options: Any) -> Any:
+    strategy = strategy_of(1)
+    with strategy.scope():
+        plan = apply_freeze(classifier, "all")
+        optimizer = keras.optimizers.SGD(1.0)
+        optimizer.build([classifier.variables[k] for k in plan.trainable])
+    call = make_train_function(
+        strategy,
+        classifier,
+        plan,
+        optimizer,
+        clip_global_norm=None,
+        xla=False,
+        **options,
+    )
+    images, labels = tiny_pictures(4), labels_of(4, CLASSES)
+    return call, feed(strategy, [batch_of(images, labels, 4)])
+
+
+def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = keras.layers.BatchNormalization.call
+
+    def heedless(
+        layer: Any, inputs: Any, training: Any = None, mask: Any = None
+    ):
+        return real(layer, inputs, training=True, mask=mask)
+
+    classifier = copy_of(tiny_classifier(CLASSES), strategy_of(1))
+    monkeypatch.setattr(keras.layers.BatchNormalization, "call", heedless)
+    call, batches = function_of(classifier, parts=2)
+    with pytest.raises(TrainerError, match="norm/moving_mean: changed by a"):
+        call(batches, 1)
+
+
+def test_training_mode_has_statistics_of_whole_batches_only() -> None:
+    with pytest.raises(ValueError, match="parts=2: only in inference mode"):
+        function_of(tiny_classifier(CLASSES), parts=2, from_scratch=True)
