@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.train.classifiers import make_live, pictures
+from trainer.model import split as split_module
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
@@ -109,7 +111,30 @@ def check(classifier: Classifier, unfreeze: str, *, folded: bool) -> Split:
         assert mine is not None, key
         difference = np.linalg.norm(mine.numpy() - theirs.numpy())
         assert difference <= bound * norm, key
+    check_variables(split, plan, inputs, found)
     return split
+
+
+def check_variables(
+    split: Split, plan: FreezePlan, inputs: list[tf.Tensor], logits: np.ndarray
+) -> None:
+    """Those of the tail are all that it takes, and no others are theirs."""
+    used = split.tail_variables()
+    assert set(plan.trainable) <= set(used)
+    if not split.cut:
+        assert list(used) == list(split.classifier.variables)
+    else:
+        assert len(used) < len(split.classifier.variables)
+
+    def strict(given: dict[int, tf.Tensor]) -> Any:
+        return lambda variable: given.pop(id(variable))
+
+    values = values_of(split.classifier, tuple(used))
+    given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
+    with mock.patch.object(split_module, "_reader", lambda _: strict(given)):
+        alone = split.logits(list(used.values()), values, inputs)
+    np.testing.assert_array_equal(alone, logits)
+    assert not given
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,12 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import split_classifier
 from trainer.train.calls import make_train_function
-from trainer.train.steps import StepOutput, make_train_step
+from trainer.train.steps import (
+    StepOutput,
+    frozen_variables,
+    make_train_step,
+    values_of,
+)
 
 CLASSES = 3
 BATCH = 8
@@ -76,7 +81,7 @@ class Stepped:
                 tf.convert_to_tensor(values[k].value)
                 for k in self.plan.trainable
             ],
-            [tf.convert_to_tensor(values[k].value) for k in self.plan.frozen],
+            values_of(frozen_variables(self.classifier, self.plan, self.split)),
             batch,
             tf.constant(rows, tf.float32),
         )

@@ -51,6 +51,26 @@ class Split:
     _layers: Mapping[str, tuple[keras.layers.Layer, keras.layers.Layer]]
     _fold: Mapping[str, str]
 
+    def tail_variables(self) -> dict[str, keras.Variable]:
+        """The classifier's variables that the tail computes with, by key."""
+        normalized_by = {conv: norm for norm, conv in self._fold.items()}
+        layers = [
+            name
+            for name in (layer.name for layer in self._tail.layers)
+            if name in self._layers
+        ]
+        layers += [normalized_by[n] for n in layers if n in normalized_by]
+        used = {
+            id(variable)
+            for name in layers
+            for variable in self._layers[name][0].variables
+        }
+        return {
+            key: variable
+            for key, variable in self.classifier.variables.items()
+            if id(variable) in used
+        }
+
     def trunk_constants(self) -> list[np.ndarray]:
         """The trunk's weights as they stand, BatchNorm folded.
 

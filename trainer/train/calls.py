@@ -22,8 +22,10 @@ from trainer.train.steps import (
     NO_PATH,
     SUMS,
     Batch,
+    frozen_variables,
     make_evaluation_step,
     make_train_step,
+    used_variables,
     values_of,
 )
 
@@ -110,7 +112,7 @@ def make_train_function(
         jit_compile=xla,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
-    frozen = [classifier.variables[key] for key in plan.frozen]
+    frozen = frozen_variables(classifier, plan, None if from_scratch else split)
     replicas = strategy.num_replicas_in_sync
     # Filled when the step is traced. An error raised there would come out
     # wrapped in a page about the graph.
@@ -195,7 +197,7 @@ def make_evaluation_function(
         make_evaluation_step(classifier, num_classes, split=split),
         jit_compile=xla,
     )
-    variables = list(classifier.variables.values())
+    variables = list(used_variables(classifier, split).values())
     shapes = {"loss": (), "count": (), "top5": ()}
 
     def replica_step(batch: Batch) -> dict[str, tf.Tensor]:

@@ -44,6 +44,27 @@ class StepOutput(NamedTuple):
     updates: dict[str, tf.Tensor]
 
 
+def used_variables(
+    classifier: Classifier, split: Split | None
+) -> dict[str, keras.Variable]:
+    """What a step computes with, by key; the trunk's are none of it.
+
+    Each value that a graph takes costs time when it is traced, and a frozen
+    backbone has hundreds.
+    """
+    if split is None:
+        return dict(classifier.variables)
+    return split.tail_variables()
+
+
+def frozen_variables(
+    classifier: Classifier, plan: FreezePlan, split: Split | None
+) -> list[keras.Variable]:
+    """The frozen ones among them, in the plan's order."""
+    used = used_variables(classifier, split)
+    return [used[key] for key in plan.frozen if key in used]
+
+
 # (trainable values, frozen values, batch, examples) -> StepOutput.
 TrainStep = Callable[[Values, Values, Batch, tf.Tensor], StepOutput]
 
@@ -64,7 +85,8 @@ def make_train_step(
 
     Args:
       classifier: what to train.
-      plan: its keys give the order of the two lists of values.
+      plan: its keys give the order of the trainable values; the frozen ones
+        are those of `frozen_variables`.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
       split: computes with the tail on features; None with the classifier on
         pictures.
@@ -80,9 +102,9 @@ def make_train_step(
     """
     if parts > 1 and from_scratch:
         raise ValueError(f"{parts=}: only in inference mode")
-    variables = [
-        classifier.variables[key] for key in plan.trainable + plan.frozen
-    ]
+    split = None if from_scratch else split
+    variables = [classifier.variables[key] for key in plan.trainable]
+    variables += frozen_variables(classifier, plan, split)
 
     def train_step(
         trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
@@ -91,7 +113,7 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            if split is None or from_scratch:
+            if split is None:
                 logits, updates = classifier.logits_and_updates(
                     variables, values, inputs[0], training=from_scratch
                 )
@@ -173,12 +195,12 @@ def _in_parts(step: TrainStep, parts: int) -> TrainStep:
 def make_evaluation_step(
     classifier: Classifier, num_classes: int, *, split: Split | None = None
 ) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
-    """(values in the order of `classifier.variables`, batch) -> sums.
+    """(values in the order of `used_variables`, batch) -> sums.
 
     The sums are float32: `loss`, `count`, `top5` (scalars) and `confusion`
     (classes, classes), rows true and columns predicted.
     """
-    variables = list(classifier.variables.values())
+    variables = list(used_variables(classifier, split).values())
 
     def evaluation_step(
         values: list[tf.Tensor], batch: Batch
@@ -209,7 +231,7 @@ def make_prediction_function(
 
     Of one device; the weights are read at each call.
     """
-    variables = list(classifier.variables.values())
+    variables = list(used_variables(classifier, split).values())
 
     def step(values: list[tf.Tensor], batch: Batch) -> tf.Tensor:
         logits = _logits(
