@@ -1,4 +1,4 @@
-"""The benchmark of the input pipeline: its arithmetic, and a small run."""
+"""The benchmarks of input pipeline and step: arithmetic, and small runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from benchmarks import input_rate
+from benchmarks import input_rate, step_rate
 from tests.photos import make_photos
+from tests.tiny import use_tiny_backbone
 
 
 def test_rates_by_both_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +44,35 @@ def test_it_reads_and_checks_on_the_cores_it_is_given(
     for line in lines:
         found = re.fullmatch(pattern, line)
         assert found and float(line.split()[1]) > 0
+
+
+@pytest.mark.parametrize("said", [[], ["--evaluate"]])
+def test_the_step_by_what_it_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys, said: list[str]
+) -> None:
+    use_tiny_backbone(monkeypatch)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "x",
+            "--backbone=MobileNetV2",
+            "--image_size=32",
+            "--batch_size=4",
+            "--classes=3",
+            "--rounds=3",
+            *said,
+        ],
+    )
+    step_rate.main()
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith("MobileNetV2, 32 px, batch 4, 3 classes, on ")
+    # The head: 17 x 3. All: 3 x 3 x (3 x 8 + 8 x 16 + 16 x 16) weights of
+    # convolutions, and gamma and beta of 40 channels.
+    assert lines[0].startswith(
+        "--unfreeze=none: 51 parameters trained, 0.00 MB"
+    )
+    assert lines[3].startswith("--unfreeze=all: 3,803 parameters trained, 0.02")
+    for line in (*lines[1:3], *lines[4:]):
+        assert line.startswith("judge" if said else "train")
+        assert float(line.split()[1]) > 0
