@@ -38,10 +38,13 @@ class Compared:
       seconds: to trace, compile and run it once, compiled.
       difference: the norm of what differs, relative to the norm of all, the
         median over the batches; None where nothing was run.
+      rounding: the same between two forms that are not compiled and differ in
+        rounding alone; 0 where there is no other form.
     """
 
     seconds: float
     difference: float | None
+    rounding: float = 0.0
 
 
 def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
@@ -95,7 +98,7 @@ def batch_of(image_px: int, seed: int) -> dict[str, tf.Tensor]:
 
 
 def training_step(
-    classifier: Classifier, plan: FreezePlan
+    classifier: Classifier, plan: FreezePlan, *, fold_batch_norm: bool = True
 ) -> tuple[Callable[..., Any], list[list[Any]]]:
     """The replica's function of training, and its arguments by batch."""
     step = make_train_step(
@@ -104,7 +107,9 @@ def training_step(
         kernel="gather",
         split=split_classifier(
             classifier, plan, fold_batch_norm=True, cut_trunk=False
-        ),
+        )
+        if fold_batch_norm
+        else None,
     )
     values = [
         [tf.convert_to_tensor(classifier.variables[key].value) for key in keys]
@@ -139,6 +144,7 @@ def compare(
     arguments: Sequence[Sequence[Any]],
     *,
     part: Callable[[Any], list[tf.Tensor]],
+    other: Callable[..., Any] | None = None,
     compile_only: bool = False,
 ) -> Compared:
     """Runs a pure function with XLA and without.
@@ -147,6 +153,7 @@ def compare(
       step: of tensors.
       arguments: for it, by batch.
       part: what to compare of its result.
+      other: the same in another form, which is not compiled.
       compile_only: goes as far as HLO and runs nothing.
 
     Raises:
@@ -159,14 +166,18 @@ def compare(
         return Compared(seconds=time.perf_counter() - began, difference=None)
     compiled(*arguments[0])
     seconds = time.perf_counter() - began
-    differences = [
-        apart(
-            [tensor.numpy() for tensor in part(compiled(*given))],
-            [tensor.numpy() for tensor in part(plain(*given))],
+    rows = []
+    reformed = tf.function(other or step)
+    for given in arguments:
+        found, expected, again = (
+            [tensor.numpy() for tensor in part(function(*given))]
+            for function in (compiled, plain, reformed)
         )
-        for given in arguments
-    ]
-    return Compared(seconds=seconds, difference=statistics.median(differences))
+        rows.append((apart(found, expected), apart(again, expected)))
+    difference, rounding = (
+        statistics.median(row) for row in zip(*rows, strict=True)
+    )
+    return Compared(seconds=seconds, difference=difference, rounding=rounding)
 
 
 def apart(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
