@@ -55,13 +55,15 @@ trap 'rm -r "$archive"' EXIT
 git -C "$(dirname "$0")/.." archive --output="$archive/trainer.tar.gz" HEAD
 tpu scp "$archive/trainer.tar.gz" "$name": --worker=all
 
+# A TPU is looked up by its name with Google's client, which TensorFlow asks for.
+client='.venv/bin/pip install -q cloud-tpu-client'
 # Ubuntu has no venv of its own accord. No extra: see the requirements file.
 on all 'mkdir -p trainer && tar -xzf trainer.tar.gz -C trainer && cd trainer &&
   { python3 -m venv .venv ||
     { sudo apt-get -qq update && sudo apt-get -qq install -y python3-venv &&
       python3 -m venv .venv; }; } &&
   .venv/bin/pip install -q -r launch/requirements-tpu.txt &&
-  .venv/bin/pip install -q --no-deps .'
+  .venv/bin/pip install -q --no-deps .'"${pod:+ && $client}"
 
 if [[ $pod ]]; then
   # The libtpu of each host belongs to the server there.
@@ -69,7 +71,8 @@ if [[ $pod ]]; then
   set -- --strategy=tpu --tpu="$name" "$@"
 else
   # PJRT, with the libtpu that was installed.
-  environment='PJRT_DEVICE=TPU NEXT_PLUGGABLE_DEVICE_USE_C_API=true'
+  environment='TPU_NAME=local PJRT_DEVICE=TPU'
+  environment+=' NEXT_PLUGGABLE_DEVICE_USE_C_API=true'
   environment+=" TF_PLUGGABLE_DEVICE_LIBRARY_PATH=\$(.venv/bin/python -c \
     'import libtpu; print(libtpu.get_library_path())')"
   set -- --strategy=tpu --tpu=local "$@"

@@ -79,8 +79,14 @@ class Programs:
             "WAITS": "",
             "LEAVES": "0",
         }
-        # Of the tests' own start.
-        self._environment.pop("TF_CONFIG", None)
+        # What the scripts read, and whoever starts the tests may have set.
+        for name in (
+            "TF_CONFIG",
+            "PYTHON",
+            "ACCELERATOR_TYPE",
+            "RUNTIME_VERSION",
+        ):
+            self._environment.pop(name, None)
 
     def start(self, script: str, *said: str, **environment: str):
         """The script under way, from the root of the checkout."""

@@ -152,6 +152,7 @@ def test_tpu_vm_is_made_set_up_and_trained_on(programs):
     assert call.arguments == ["main.py", "--strategy=tpu", "--tpu=local", *SAID]
     assert call.environment["PWD"].endswith("/home/trainer")
     for name, value in {
+        "TPU_NAME": "local",
         "PJRT_DEVICE": "TPU",
         "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
         "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/fake/libtpu.so",
@@ -175,6 +176,9 @@ def test_tpu_pod_is_set_up_on_all_hosts_and_trained_on_by_one(programs):
         if a.startswith("--worker=")
     ]
     assert workers == ["--worker=all", "--worker=all", "--worker=0"]
+    setup = programs.calls("gcloud")[2].arguments[-2]
+    assert setup.endswith(" && .venv/bin/pip install -q cloud-tpu-client")
+    assert subprocess.run(["bash", "-n", "-c", setup[10:]]).returncode == 0
     (call,) = programs.training()
     assert call.arguments == [
         "main.py",
