@@ -1,0 +1,161 @@
+"""How fast a replica's step is on whatever device there is.
+
+    python -m benchmarks.step_rate --unfreeze=none,all --image_size=224
+    python -m benchmarks.step_rate --evaluate
+
+The pure step: warp, forward, loss, backward, on one GPU if there is one, then
+compiled by XLA, else on the CPU, with random weights and one batch over and
+over, so that nothing is read. Prints images/s by the clock and by processor
+time, the median and the quartiles of several rounds, and the bytes of the
+gradient, which is what replicas exchange in each step. With those of
+`benchmarks.input_rate` these are the figures that BUILD.md, section
+`Scale, on paper` reckons with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.input_rate import measure, show
+from trainer.data.augment import warp_kernel
+from trainer.model.backbones import (
+    FORM_IMAGENET,
+    FORM_NA,
+    build_backbone,
+    find_backbone,
+)
+from trainer.model.classifier import Classifier, make_classifier
+from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.split import split_classifier
+from trainer.train.steps import make_evaluation_step, make_train_step
+
+
+def main() -> None:
+    """Parses, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--backbone", default="EfficientNetB0")
+    parser.add_argument("--unfreeze", default="none,all")
+    parser.add_argument("--evaluate", action="store_true")
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--classes", type=int, default=101)
+    parser.add_argument("--steps", type=int, default=2, help="in a round")
+    parser.add_argument("--rounds", type=int, default=8)
+    args = parser.parse_args()
+    gpus = tf.config.list_physical_devices("GPU")
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{args.backbone}, {args.image_size} px, batch {args.batch_size},"
+        f" {args.classes} classes, on"
+        f" {gpus[0].name if gpus else f'{cores} cores'}"
+    )
+    known = find_backbone(args.backbone)
+    classifier = make_classifier(
+        build_backbone(
+            args.backbone,
+            {},
+            args.image_size,
+            form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
+        ),
+        pixels=known.pixels,
+        num_classes=args.classes,
+        seed=0,
+    )
+    batch = _batch(args.image_size, args.batch_size, args.classes)
+    for unfreeze in args.unfreeze.split(","):
+        plan = apply_freeze(classifier, unfreeze)
+        print(
+            f"--unfreeze={unfreeze}: {plan.trainable_params:,} parameters"
+            f" trained, {4 * plan.trainable_params / 1e6:.2f} MB of gradient"
+        )
+        make = _evaluation if args.evaluate else _training
+        step = make(classifier, plan, batch, xla=bool(gpus))
+        step()  # Traces, and compiles.
+
+        def some(step: Callable[[], None] = step) -> int:
+            for _ in range(args.steps):
+                step()
+            return args.steps * args.batch_size
+
+        name = "judge" if args.evaluate else "train"
+        show(name, measure(some, args.rounds), cores)
+
+
+def _batch(
+    image_px: int, batch_size: int, num_classes: int
+) -> dict[str, tf.Tensor]:
+    rng = np.random.default_rng(0)
+    shape = (batch_size, image_px, image_px, 3)
+    turn = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
+    return {
+        "images": tf.constant(rng.uniform(0, 255, shape), tf.float32),
+        "labels": tf.constant(np.arange(batch_size) % num_classes, tf.int32),
+        "mask": tf.ones(batch_size),
+        "matrices": tf.constant(np.tile(turn, (batch_size, 1, 1))),
+    }
+
+
+def _training(
+    classifier: Classifier,
+    plan: FreezePlan,
+    batch: dict[str, tf.Tensor],
+    *,
+    xla: bool,
+) -> Callable[[], None]:
+    pure = make_train_step(
+        classifier,
+        plan,
+        kernel=warp_kernel(xla),
+        split=split_classifier(
+            classifier, plan, fold_batch_norm=True, cut_trunk=False
+        ),
+    )
+    step = tf.function(pure, jit_compile=xla)
+    values = [
+        _values([classifier.variables[key] for key in keys])
+        for keys in (plan.trainable, plan.frozen)
+    ]
+    examples = tf.reduce_sum(batch["mask"])
+
+    def run() -> None:
+        # Waits until it is there.
+        step(*values, batch, examples).sums["loss"].numpy()
+
+    return run
+
+
+def _evaluation(
+    classifier: Classifier,
+    plan: FreezePlan,
+    batch: dict[str, tf.Tensor],
+    *,
+    xla: bool,
+) -> Callable[[], None]:
+    split = split_classifier(
+        classifier, plan, fold_batch_norm=True, cut_trunk=False
+    )
+    step = tf.function(
+        make_evaluation_step(classifier, classifier.head.units, split=split),
+        jit_compile=xla,
+    )
+    values = _values(list(classifier.variables.values()))
+    plain = {k: v for k, v in batch.items() if k != "matrices"}
+
+    def run() -> None:
+        step(values, plain)["loss"].numpy()
+
+    return run
+
+
+def _values(variables: list[keras.Variable]) -> list[tf.Tensor]:
+    return [tf.convert_to_tensor(variable.value) for variable in variables]
+
+
+if __name__ == "__main__":
+    main()

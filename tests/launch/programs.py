@@ -1,0 +1,153 @@
+"""Stand-ins for ssh, srun, gcloud and python that write down what they get."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DEADLINE_SECONDS = 30.0
+
+# Arguments end with NUL, so that they may hold anything.
+_RECORD = """#!/usr/bin/env bash
+call=$(mktemp "$CALLS/$(date +%s%N).XXXX")
+printf '%s\\0' "${0##*/}" "$@" > "$call"
+"""
+_PROGRAMS = {
+    # A host's shell gets one string.
+    "ssh": 'bash -c "${@: -1}"',
+    "srun": 'while [[ $1 == -* ]]; do shift; done; "$@"',
+    "scontrol": "",
+    "setsid": 'exec "$@"',
+    "git": 'for a in "$@"; do [[ $a != --output=* ]] || : > "${a#*=}"; done',
+    # Hosts whose first one has a home with an installed trainer.
+    "gcloud": """
+[[ $4 != describe ]] || exit "$NO_TPU"
+for a in "$@"; do [[ $a != --command=* ]] || run=${a#*=}; done
+[[ $4 != ssh || "$*" == *--worker=all* ]] || { cd "$TPU_HOME"; bash -c "$run"; }
+""",
+    "python": """
+env -0 > "$call.env"
+if [[ $1 == -c ]]; then echo /fake/libtpu.so; exit; fi
+if [[ -n $WAITS ]]; then
+  trap 'touch "$CALLS/../stopped"' TERM
+  until [[ -e $CALLS/../stopped ]]; do sleep 0.05; done
+fi
+exit "$LEAVES"
+""",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a program.
+
+    Attributes:
+      program: its name.
+      arguments: as it got them.
+      environment: of python alone.
+    """
+
+    program: str
+    arguments: list[str]
+    environment: dict[str, str]
+
+
+class Programs:
+    """A PATH of stand-ins, and what was called by it."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._calls, self._bin = folder / "calls", folder / "bin"
+        home = folder / "home"
+        python = home / "trainer/.venv/bin"
+        for path in (self._calls, self._bin, python):
+            path.mkdir(parents=True)
+        for name, body in _PROGRAMS.items():
+            (self._bin / name).write_text(_RECORD + body)
+            (self._bin / name).chmod(0o755)
+        (python / "python").symlink_to(self._bin / "python")
+        self._environment = {
+            **os.environ,
+            "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "CALLS": str(self._calls),
+            "TPU_HOME": str(home),
+            "NO_TPU": "0",
+            "WAITS": "",
+            "LEAVES": "0",
+        }
+        # What the scripts read, and whoever starts the tests may have set.
+        for name in (
+            "TF_CONFIG",
+            "PYTHON",
+            "ACCELERATOR_TYPE",
+            "RUNTIME_VERSION",
+        ):
+            self._environment.pop(name, None)
+
+    def start(self, script: str, *said: str, **environment: str):
+        """The script under way, from the root of the checkout."""
+        return subprocess.Popen(
+            ["bash", str(ROOT / script), *said],
+            cwd=ROOT,
+            env={**self._environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, script: str, *said: str, **environment: str):
+        """(Exit status, standard error) of the script."""
+        process = self.start(script, *said, **environment)
+        _, err = process.communicate(timeout=DEADLINE_SECONDS)
+        return process.returncode, err
+
+    def stop(self, process: subprocess.Popen, trained: int) -> int:
+        """SIGTERM once so many processes train; the exit status."""
+        end = time.monotonic() + DEADLINE_SECONDS
+        while len(self.training()) < trained:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        # Its trap is set a moment after python's.
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_SECONDS)
+        return process.returncode
+
+    def calls(self, program: str) -> list[Call]:
+        """Those of one program, in order."""
+        found = []
+        for path in sorted(self._calls.iterdir()):
+            environment = path.with_name(f"{path.name}.env")
+            name, *arguments = _split(path)
+            if path.suffix != ".env" and name == program:
+                pairs = (
+                    line.partition("=")
+                    for line in (
+                        _split(environment) if environment.exists() else ()
+                    )
+                )
+                found.append(
+                    Call(
+                        program=name,
+                        arguments=arguments,
+                        environment={key: value for key, _, value in pairs},
+                    )
+                )
+        return found
+
+    def training(self) -> list[Call]:
+        """Calls of `python main.py`."""
+        return [
+            call
+            for call in self.calls("python")
+            if call.arguments[:1] == ["main.py"] and call.environment
+        ]
+
+
+def _split(path: pathlib.Path) -> list[str]:
+    # A file that is being written may be empty yet.
+    return path.read_text().split("\0")[:-1] or [""]

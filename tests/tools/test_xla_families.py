@@ -1,0 +1,122 @@
+"""The whole step, compiled by XLA on the CPU, against the one that is not."""
+
+from __future__ import annotations
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tiny import use_tiny_backbone
+from tools import xla_families
+from tools.xla_families import FAMILIES, GRADIENT_BOUND, LOSS_BOUND
+from tools.xla_step import (
+    apart,
+    compare,
+    evaluation_step,
+    gradients,
+    live_classifier,
+    loss,
+    training_step,
+)
+from trainer.data.augment import warp
+from trainer.model.backbones import backbone_names
+from trainer.model.freeze import apply_freeze
+from trainer.train import steps
+
+
+def module_of(name: str) -> str:
+    return sys.modules[getattr(keras.applications, name).__module__].__name__
+
+
+def test_each_family_is_there_once():
+    families = [module_of(name) for name in FAMILIES]
+    assert len(set(families)) == len(families)
+    assert set(families) == {module_of(name) for name in backbone_names()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "unfreeze"),
+    [
+        ("EfficientNetB0", "none"),
+        ("EfficientNetB0", "last:10"),
+        ("MobileNetV2", "last:10"),
+        ("MobileNetV2", "all"),
+        ("ResNet50V2", "last:10"),
+    ],
+)
+def test_a_family_trains_the_same_compiled(name, unfreeze):
+    classifier = live_classifier(name, 32)
+    plan = apply_freeze(classifier, unfreeze)
+    step, arguments = training_step(classifier, plan)
+
+    def all_parts(output):
+        assert len(gradients(output)) == len(plan.trainable)
+        return gradients(output)
+
+    trained = compare(step, arguments, part=all_parts)
+    assert 0 < trained.difference <= GRADIENT_BOUND
+    if unfreeze == "none":
+        judge, judged = evaluation_step(classifier, plan)
+        evaluated = compare(judge, judged, part=loss)
+        assert evaluated.difference <= LOSS_BOUND
+
+
+def test_the_command_says_what_it_saw(monkeypatch, capsys):
+    use_tiny_backbone(monkeypatch)
+    assert xla_families.main(["--only=MobileNetV2"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert "--unfreeze=all" in head
+    assert line.startswith("MobileNetV2 ") and "  ok  gradient " in line
+
+
+def test_compile_only_runs_nothing(monkeypatch, capsys):
+    use_tiny_backbone(monkeypatch)
+    assert xla_families.main(["--only=MobileNetV2", "--compile_only"]) == 0
+    assert "ok, not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("only", [[], ["--compile_only"]])
+def test_an_operation_that_is_refused_is_named(monkeypatch, capsys, only):
+    use_tiny_backbone(monkeypatch)
+
+    def projective(images, matrices, *, kernel):
+        return warp(images, matrices, kernel="projective")
+
+    monkeypatch.setattr(steps, "warp", projective)
+    assert xla_families.main(["--only=MobileNetV2", *only]) == 1
+    said = capsys.readouterr().out
+    assert "refused: ImageProjectiveTransformV3 " in said
+
+
+def test_a_step_that_differs_is_seen(monkeypatch, capsys):
+    use_tiny_backbone(monkeypatch)
+
+    def off(images, matrices, *, kernel):
+        # Only a graph that is compiled is traced by XLA's context.
+        scale = 1.05 if calls else 1.0
+        calls.append(kernel)
+        return warp(images, matrices, kernel=kernel) * scale
+
+    calls: list[str] = []
+    monkeypatch.setattr(steps, "warp", off)
+    assert xla_families.main(["--only=MobileNetV2"]) == 1
+    assert "  APART  gradient " in capsys.readouterr().out
+
+
+def test_how_far_apart():
+    ones = [np.ones(3), np.ones(1)]
+    assert apart(ones, ones) == 0
+    # (0.1, 0, 0), (0): 0.1 of a norm of 2.
+    near = [np.array([1.1, 1, 1]), np.ones(1)]
+    assert apart(near, ones) == pytest.approx(0.05)
+    assert apart([np.full(3, np.nan), np.ones(1)], ones) == np.inf
+
+
+def test_an_unknown_name_is_a_usage_error(capsys):
+    assert xla_families.main(["--only=ResNet51"]) == 2
+    assert "error: --backbone='ResNet51'" in capsys.readouterr().err
+    assert tf.executing_eagerly()
