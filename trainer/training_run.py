@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -67,11 +68,12 @@ class TrainingRun:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
         step = self._start.start_step
-        for spec in self._start.stages:
-            result = self._stage(spec, step)
-            step = result["steps"]
-            if spec.stage != config.stage:
-                self._take_over(spec.stage)
+        with contextlib.closing(self._metrics):
+            for spec in self._start.stages:
+                result = self._stage(spec, step)
+                step = result["steps"]
+                if spec.stage != config.stage:
+                    self._take_over(spec.stage)
         self._writer.close()
         workdir.write_json(RESULT, result)
         workdir.event("complete", stage=config.stage, step=step)
