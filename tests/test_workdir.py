@@ -2,9 +2,14 @@
 
 import json
 import os
+import uuid
 
 import pytest
+import tensorflow as tf
 
+from tests.bucket import Bucket
+from trainer import files, remote
+from trainer import workdir as workdir_module
 from trainer.errors import TrainerError, UsageError
 from trainer.workdir import MetricsFile, Workdir
 
@@ -63,6 +68,106 @@ def test_metrics_are_cut_at_a_position(tmp_path):
     assert [line["step"] for line in metrics.lines()] == [1, 3]
     metrics.cut(10**6)
     assert [line["step"] for line in metrics.lines()] == [1, 3]
+
+
+@pytest.fixture(params=["ram", "bucket"])
+def url(request, monkeypatch) -> str:
+    """A workdir behind a URL."""
+    if request.param == "ram":
+        return f"ram://{uuid.uuid4().hex}/run"
+    bucket = Bucket()
+    monkeypatch.setattr(remote, "_gfile", lambda path: bucket)
+    return "gs://bucket/run"
+
+
+def test_behind_a_url_a_folder_is_made_and_taken_back(url):
+    workdir = Workdir(url)
+    assert workdir.create() is True
+    assert workdir.create() is False
+    assert files.names(url) == []
+    workdir.remove_if_empty()
+    assert not files.exists(url)
+    workdir.create()
+    workdir.write_json("x.json", {"a": "ü"})
+    workdir.remove_if_empty()
+    assert workdir.read_json("x.json") == {"a": "ü"}
+    workdir.remove("x.json")
+    workdir.remove("x.json")
+    assert workdir.read_json("x.json") is None
+
+
+def test_behind_a_url_events_are_there_at_once(url):
+    workdir = Workdir(url)
+    workdir.create()
+    for step in (3, 4):
+        workdir.event("save", step=step)
+        found = files.read_text(f"{url}/events.jsonl").splitlines()
+        assert json.loads(found[-1])["step"] == step
+    assert len(found) == 2
+
+
+def test_behind_a_url_figures_are_written_where_a_checkpoint_asks(url):
+    metrics = Workdir(url).metrics()
+    metrics.append({"step": 1})
+    metrics.append({"step": 2})
+    # A kill would take these.
+    assert not files.exists(metrics.path)
+    assert metrics.position() == len('{"step": 1}\n{"step": 2}\n')
+    assert files.read(metrics.path) == b'{"step": 1}\n{"step": 2}\n'
+    metrics.append({"step": 3})
+    metrics.cut(12)
+    metrics.append({"step": 4})
+    metrics.close()
+    steps = [line["step"] for line in MetricsFile(metrics.path).lines()]
+    assert steps == [1, 4]
+
+
+def test_behind_a_url_figures_do_not_wait_for_long(url, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(workdir_module.time, "monotonic", lambda: now[0])
+    metrics = Workdir(url).metrics()
+    for step, seconds in ((1, 100.0), (2, 129.0), (3, 131.0), (4, 160.0)):
+        now[0] = seconds
+        metrics.append({"step": step})
+    assert files.read(metrics.path).count(b"step") == 3
+
+
+def test_behind_a_url_a_lost_workdir_gets_no_figures(url):
+    workdir = Workdir(url)
+
+    def lost() -> None:
+        raise TrainerError("taken over")
+
+    workdir.hold(lost)
+    metrics = workdir.metrics()
+    metrics.append({"step": 1})
+    with pytest.raises(TrainerError, match="taken over"):
+        metrics.position()
+    metrics.close()
+    assert not files.exists(metrics.path)
+
+
+def test_all_who_write_figures_share_their_lines(url):
+    workdir = Workdir(url)
+    one, two = workdir.metrics(), workdir.metrics()
+    one.append({"step": 1})
+    two.append({"step": 2})
+    assert [line["step"] for line in one.lines()] == []
+    assert two.position() > 0
+    assert [line["step"] for line in one.lines()] == [1, 2]
+
+
+def test_a_bucket_that_is_away_is_named(monkeypatch):
+    def away(path: str) -> None:
+        raise tf.errors.PermissionDeniedError(None, None, "403 for you\nx")
+
+    monkeypatch.setattr(tf.io.gfile, "makedirs", away)
+    with pytest.raises(TrainerError) as error:
+        Workdir("ram://none/run").create()
+    assert str(error.value) == (
+        "--workdir='ram://none/run': cannot be written to (403 for you); give"
+        " a folder that can"
+    )
 
 
 def test_events_carry_a_time(tmp_path):

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from trainer import files
 from trainer.errors import UsageError
 from trainer.fields import (
     DEMO,
@@ -82,6 +83,12 @@ class Config(Fields):
                     f"--{name}='': an empty path; give a folder, or leave the"
                     " flag out"
                 )
+        if self.cache_dir and files.is_remote(self.cache_dir):
+            raise UsageError(
+                f"--cache_dir={self.cache_dir!r}: a URL, and kept rows are"
+                " mapped into memory; give a folder on a disk of this machine,"
+                " or leave the flag out"
+            )
         for name in ("workdir", "init_from"):
             path = getattr(self, name) or ""
             if set(path) & _PATTERN:
@@ -152,7 +159,7 @@ class Config(Fields):
 
     def _is_demo(self) -> bool:
         # A folder of that name is somebody's photos.
-        return self.dataset == DEMO and not os.path.isdir(DEMO)
+        return self.dataset == DEMO and not files.is_dir(DEMO)
 
     def introduction(self) -> Iterator[str]:
         """What the run chose for want of a flag, before anything else."""
@@ -184,11 +191,12 @@ class Config(Fields):
         fields = self.result_fields()
         for name in ("dataset", "weights", "init_from"):
             # One folder named in two ways is one folder.
-            if fields.get(name) and os.path.exists(fields[name]):
-                fields[name] = os.path.abspath(fields[name])
+            path = fields.get(name)
+            if path and (files.is_remote(path) or files.exists(path)):
+                fields[name] = files.absolute(path)
         text = json.dumps(fields, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-        source = os.path.basename(os.path.abspath(self.dataset))
+        source = os.path.basename(files.absolute(self.dataset))
         parts = [source, self.backbone, self.stage]
         if self.stage != STUDY:
             parts.append(f"{self.data_pct:g}pct")

@@ -19,6 +19,7 @@ try:
 except ImportError:  # Not a Unix.
     fcntl = None  # type: ignore[assignment]
 
+from trainer import files
 from trainer.heartbeat import HeartbeatLock, Pace
 from trainer.holder import (
     Holder,
@@ -101,7 +102,7 @@ def is_shared(path: str, mounts: str | None = None) -> bool:
       path: a folder, or a URL.
       mounts: what /proc/self/mountinfo holds, which is read if unset.
     """
-    if "://" in path:
+    if files.is_remote(path):
         return True
     if mounts is None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -71,11 +72,12 @@ class TrainingRun:
         workdir.remove(RESULT)
         step = self._start.start_step
         stages = self._start.stages
-        for spec, later in itertools.zip_longest(stages, stages[1:]):
-            result = self._stage(spec, later, step)
-            step = result["steps"]
-            if spec.stage != config.stage:
-                self._take_over(spec.stage)
+        with contextlib.closing(self._metrics):
+            for spec, later in itertools.zip_longest(stages, stages[1:]):
+                result = self._stage(spec, later, step)
+                step = result["steps"]
+                if spec.stage != config.stage:
+                    self._take_over(spec.stage)
         self._writer.close()
         workdir.write_json(RESULT, result)
         workdir.event("complete", stage=config.stage, step=step)

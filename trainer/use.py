@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from trainer import multi_worker
+from trainer import files, multi_worker
 from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
@@ -172,19 +172,14 @@ def _csv_output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    partial = f"{path}.partial"
     try:
-        stream = open(  # noqa: SIM115, closed below
-            partial, "w", encoding="utf-8", newline=""
-        )
+        with files.text_stream(path) as stream:
+            yield stream
     except OSError as error:
         raise TrainerError(
             f"--output={path!r}: cannot be written to ({error.strerror}); give"
             " a file that can"
         ) from error
-    with stream:
-        yield stream
-    os.replace(partial, path)
 
 
 def export(config: Config, given: frozenset[str]) -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trainer import files
 from trainer.errors import TrainerError, UsageError, one_line
 from trainer.holder import unwritable
 from trainer.processes import ALONE, Processes
@@ -33,6 +34,8 @@ RESULT = "result.json"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
+# Between two times that figures are written behind a URL.
+_FLUSH_SECONDS = 30.0
 
 
 class Workdir:
@@ -45,6 +48,7 @@ class Workdir:
     def __init__(self, path: str, processes: Processes = ALONE) -> None:
         self.path, self.processes = path, processes
         self._check: Callable[[], None] | None = None
+        self._metrics: MetricsFile | None = None
 
     @property
     def writes(self) -> bool:
@@ -61,7 +65,7 @@ class Workdir:
           TrainerError: it cannot; or another process does not see it.
         """
         new = self.processes.by_chief(self._create)
-        if not os.path.isdir(self.path):
+        if not files.is_dir(self.path):
             raise TrainerError(
                 f"--workdir={self.path!r}: made by one process, and not there"
                 " for another; give a folder that all of them share"
@@ -69,13 +73,12 @@ class Workdir:
         return bool(new)
 
     def _create(self) -> bool:
-        new = not os.path.isdir(self.path)
+        new = not files.is_dir(self.path)
         try:
-            os.makedirs(self.path, exist_ok=True)
+            files.make_dirs(self.path)
             probe = self.file(f".probe-{os.getpid()}")
-            with open(probe, "w") as stream:
-                stream.write("probe")
-            os.remove(probe)
+            files.append_text(probe, "probe")
+            files.remove(probe)
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
         return new
@@ -96,11 +99,11 @@ class Workdir:
         """Takes back a folder that nothing was written to."""
         if self.writes:
             with contextlib.suppress(OSError):
-                os.rmdir(self.path)
+                files.remove_empty(self.path)
 
     def require(self, flag: str) -> None:
         """Raises UsageError, naming the flag, where the folder is missing."""
-        if not os.path.isdir(self.path):
+        if not files.is_dir(self.path):
             raise UsageError(
                 f"--{flag}={self.path!r}: no such folder; give the workdir"
                 " of an earlier run"
@@ -126,8 +129,7 @@ class Workdir:
         """
         path = self.file(name)
         try:
-            with open(path, encoding="utf-8") as stream:
-                return json.load(stream)
+            return json.loads(files.read_text(path))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -145,35 +147,21 @@ class Workdir:
         if not self.writes:
             return
         self.check_held()
-        path = self.file(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        partial = f"{path}.partial"
-        # Of bytes in a path that are no text this makes JSON's own escapes.
-        with open(
-            partial, "w", encoding="utf-8", errors="backslashreplace"
-        ) as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        files.write_text(self.file(name), text)
 
     def remove(self, name: str) -> None:
         """Removes a file where there is one."""
-        if self.writes and os.path.exists(self.file(name)):
-            os.remove(self.file(name))
+        if self.writes and files.exists(self.file(name)):
+            files.remove(self.file(name))
 
     def event(self, event: str, **values: Any) -> None:
         """Appends to events.jsonl, with the wall time."""
         if not self.writes:
             return
         line = {"event": event, "time": round(time.time(), 3), **values}
-        with open(
-            self.file(EVENTS),
-            "a",
-            encoding="utf-8",
-            errors="backslashreplace",
-        ) as stream:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        files.append_text(
+            self.file(EVENTS), json.dumps(line, ensure_ascii=False) + "\n"
+        )
 
     def warn(self, text: str) -> None:
         """Says it, and keeps it in events.jsonl if that can be written to."""
@@ -182,8 +170,12 @@ class Workdir:
             self.event("warning", text=text)
 
     def metrics(self) -> MetricsFile:
-        """The file of figures."""
-        return MetricsFile(self.file(METRICS), writes=self.writes)
+        """The file of figures, one for all who write to it."""
+        if self._metrics is None:
+            self._metrics = MetricsFile(
+                self.file(METRICS), writes=self.writes, check=self.check_held
+            )
+        return self._metrics
 
 
 class MetricsFile:
@@ -191,39 +183,75 @@ class MetricsFile:
 
     A checkpoint remembers `position`; going on from it cuts the file there,
     so that no line is lost and none is written twice.
+
+    An object behind a URL cannot be appended to. There lines wait here and the
+    object is written anew where its position is asked for, which is before
+    every checkpoint, and where a line has waited for long, so that the run
+    can be watched. Those that a kill takes belong to no checkpoint: they would
+    have been cut.
     """
 
-    def __init__(self, path: str, *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        writes: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Args:
         path: of the file.
         writes: False changes nothing, and knows of no position.
+        check: raises where the file is another process's by now.
         """
-        self.path, self._writes = path, writes
+        self.path, self._writes, self._check = path, writes, check
+        self._waiting: list[str] = []
+        self._flushed = time.monotonic()
 
     def position(self) -> int:
         """Bytes that are safely on disk."""
-        if not self._writes or not os.path.exists(self.path):
+        if not self._writes:
             return 0
-        with open(self.path, "rb+") as stream:
-            os.fsync(stream.fileno())
-        return os.path.getsize(self.path)
+        self.flush()
+        if not files.exists(self.path):
+            return 0
+        return files.synced_size(self.path)
 
     def cut(self, position: int) -> None:
         """Drops what was written after `position` bytes."""
-        if os.path.exists(self.path) and self.position() > position:
-            os.truncate(self.path, position)
+        if self.position() > position:
+            files.truncate(self.path, position)
 
     def append(self, line: dict[str, Any]) -> None:
         """Writes one line."""
         if not self._writes:
             return
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        text = json.dumps(line) + "\n"
+        if not files.is_remote(self.path):
+            files.append_text(self.path, text)
+            return
+        self._waiting.append(text)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the lines that wait.
+
+        Raises:
+          TrainerError: the file is another process's by now.
+        """
+        if self._waiting:
+            self._check()
+            files.append_text(self.path, "".join(self._waiting))
+            self._waiting.clear()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Writes the lines that wait, if that can be done."""
+        with contextlib.suppress(OSError, TrainerError):
+            self.flush()
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The lines so far."""
-        if not os.path.exists(self.path):
-            return
-        with open(self.path, encoding="utf-8") as stream:
-            for text in stream:
+        if files.exists(self.path):
+            for text in files.read_text(self.path).splitlines():
                 yield json.loads(text)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tests.data.corpus import BAD, GOOD, PX, put
 from tests.data.encoders import with_right_checksums
 from tests.data.test_check import reason, samples_of
-from trainer.data import check
+from trainer import files
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
@@ -73,7 +73,7 @@ def test_a_file_without_permission(
         def refuse(path: str, mode: str) -> None:
             raise PermissionError(13, os.strerror(13), path)
 
-        monkeypatch.setattr(check, "open", refuse, raising=False)
+        monkeypatch.setattr(files, "open", refuse, raising=False)
     assert reason(path) == "cannot be read (Permission denied)"
 
 

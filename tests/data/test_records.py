@@ -3,21 +3,89 @@
 from __future__ import annotations
 
 import pathlib
+import uuid
 
+import numpy as np
+import pytest
 import tensorflow as tf
 
-from trainer.data.records import record_spans
+from tests.data.tfds_pictures import png
+from trainer import files
+from trainer.data.check import check_images, read_encoded_image
+from trainer.data.pipeline import picture_blocks
+from trainer.data.records import read_labels, record_spans
+from trainer.data.samples import Samples
 
 
-def test_record_spans(tmp_path: pathlib.Path) -> None:
-    path = str(tmp_path / "records")
-    records = [b"one", b"", b"three" * 1000]
+@pytest.fixture(params=["local", "remote"])
+def path(request, tmp_path: pathlib.Path) -> str:
+    """Where a shard may lie."""
+    if request.param == "local":
+        return str(tmp_path / "records")
+    return f"ram://{uuid.uuid4().hex}/records"
+
+
+def _write(path: str, records: list[bytes]) -> None:
     with tf.io.TFRecordWriter(path) as writer:
         for record in records:
             writer.write(record)
-    content = pathlib.Path(path).read_bytes()
+
+
+def test_record_spans(path: str) -> None:
+    records = [b"one", b"", b"three" * 1000]
+    _write(path, records)
+    content = files.read(path)
     offsets, lengths = record_spans(path)
     assert [
         content[offset : offset + length]
         for offset, length in zip(offsets, lengths, strict=True)
     ] == records
+
+
+def test_a_shard_that_ends_amid_a_record(path: str) -> None:
+    _write(path, [b"one", b"three" * 1000])
+    files.truncate(path, files.stat(path).st_size - 7)
+    with pytest.raises((ValueError, tf.errors.DataLossError)):
+        record_spans(path)
+
+
+def test_an_empty_shard(path: str) -> None:
+    _write(path, [])
+    assert [column.tolist() for column in record_spans(path)] == [[], []]
+
+
+def _example(image: bytes, label: int) -> bytes:
+    features = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+    }
+    return tf.train.Example(
+        features=tf.train.Features(feature=features)
+    ).SerializeToString()
+
+
+def test_pictures_are_read_where_they_lie(path: str) -> None:
+    pictures = [png(seed).getvalue() for seed in range(3)]
+    _write(path, [_example(p, 7 + i) for i, p in enumerate(pictures)])
+    offsets, lengths = record_spans(path)
+    labels = read_labels(path, "image", "label")
+    assert labels.tolist() == [7, 8, 9]
+    samples = Samples(
+        ids=("a", "b", "c"),
+        labels=labels.astype(np.int32),
+        paths=(path,) * 3,
+        offsets=offsets,
+        lengths=lengths,
+        record_image_key="image",
+    )
+    found = [read_encoded_image(samples, row) for row in range(3)]
+    assert found == pictures
+    result = check_images(samples, split="train")
+    assert result.bad == ()
+    assert {file.size for file in result.files} == {files.stat(path).st_size}
+    rows = np.array([2, 0])
+    (block,) = picture_blocks(samples, rows, image_px=9, block=2)
+    for picture, row in zip(block, rows, strict=True):
+        whole = tf.io.decode_png(pictures[row])
+        resized = tf.round(tf.image.resize(whole, (9, 9)))
+        np.testing.assert_array_equal(picture, tf.cast(resized, tf.uint8))

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from trainer import files
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import orientation
 from trainer.data.samples import WHOLE_FILE, Samples, printable
@@ -222,7 +223,7 @@ def _look(
 ) -> CheckedFile | str:
     """The digest of a picture, or what is wrong with it."""
     path = samples.paths[row]
-    found = os.stat(path)
+    found = files.stat(path)
     length = int(samples.lengths[row])
     unfit = unfit_to_read(
         found.st_mode, found.st_size if length == WHOLE_FILE else length
@@ -248,9 +249,11 @@ def _look(
 def read_encoded_image(samples: Samples, row: int) -> bytes | None:
     """The encoded image; None if the record has none."""
     length = int(samples.lengths[row])
-    with open(samples.paths[row], "rb") as stream:
-        stream.seek(int(samples.offsets[row]))
-        data = stream.read(None if length == WHOLE_FILE else length)
+    data = files.read(
+        samples.paths[row],
+        offset=int(samples.offsets[row]),
+        length=None if length == WHOLE_FILE else length,
+    )
     if samples.record_image_key is None:
         return data
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from trainer import files
 from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
 from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError
@@ -45,7 +46,7 @@ class _Folder:
     """A folder and what the user called it."""
 
     def __init__(self, path: str, dataset: str) -> None:
-        self._root = os.path.abspath(path)
+        self._root = files.absolute(path)
         self._dataset = dataset
 
     def open(self, test_fraction: float) -> Source:
@@ -113,11 +114,10 @@ class _Folder:
             _is_folder(entry) for entry in entries
         )
 
-    def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
+    def _scan(self, folder: str) -> Iterator[files.Entry]:
         """What is in a folder and not hidden, sorted by name."""
         try:
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+            entries = sorted(files.scan(folder), key=lambda entry: entry.name)
         except OSError as error:
             raise self._error(
                 f"{printable(folder)}: cannot be listed ({error.strerror});"
@@ -175,7 +175,7 @@ class _Folder:
             below = os.path.join(self._root, folder, classes[name])
             count = len(rows)
             for path in self._pictures(below, set()):
-                relative = os.path.relpath(path, below).replace(os.sep, "/")
+                relative = path[len(below) + 1 :].replace(os.sep, "/")
                 sample_id = f"{name}/{_nfc(relative)}"
                 if sample_id in rows:
                     raise self._error(
@@ -197,14 +197,12 @@ class _Folder:
             lengths=np.full(len(ids), WHOLE_FILE, np.int64),
         )
 
-    def _pictures(
-        self, folder: str, visited: set[tuple[int, int]]
-    ) -> Iterator[str]:
+    def _pictures(self, folder: str, visited: set[object]) -> Iterator[str]:
         """Paths of a class's pictures; links that lead in a circle end it."""
-        stat = os.stat(folder)
-        if (stat.st_dev, stat.st_ino) in visited:
+        identity = files.identity(folder)
+        if identity in visited:
             return
-        visited.add((stat.st_dev, stat.st_ino))
+        visited.add(identity)
         for entry in self._scan(folder):
             if _is_folder(entry):
                 yield from self._pictures(entry.path, visited)
@@ -216,13 +214,13 @@ def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", printable(name))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: files.Entry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # A link to itself.
         return False
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_picture(entry: files.Entry) -> bool:
     # A link to nowhere is one: the check of the pictures reports it.
     return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)

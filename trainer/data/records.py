@@ -7,12 +7,15 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from trainer import files
+
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
 # 4 of checksum behind it.
 _LENGTH_BYTES = 8
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 _PARSE_BATCH = 64
+_REMOTE_BUFFER_BYTES = 8 << 20
 
 
 def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +27,10 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       OSError: the file cannot be read.
       ValueError: it ends amid a record.
+      tf.errors.OpError: the same, of a URL.
     """
+    if files.is_remote(path):
+        return _remote_spans(path)
     spans = []
     with open(path, "rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -39,6 +45,18 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("it ends amid a record")
     columns = np.array(spans, np.int64).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
+
+
+def _remote_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
+    # Behind a URL one pass over all costs less than a request a record.
+    lengths = np.fromiter(
+        tf.data.TFRecordDataset(path, buffer_size=_REMOTE_BUFFER_BYTES)
+        .map(tf.strings.length)
+        .as_numpy_iterator(),
+        np.int64,
+    )
+    ends = np.cumsum(lengths + _HEADER_BYTES + _FOOTER_BYTES)
+    return ends - lengths - _FOOTER_BYTES, lengths
 
 
 def read_labels(path: str, image_key: str, label_key: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from trainer import files
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source
 from trainer.data.tfds_source import is_tfds_name, open_tfds
@@ -30,7 +31,7 @@ def open_source(
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
-    if os.path.isdir(path):
+    if files.is_dir(path):
         return open_folder(path, dataset=dataset, test_fraction=test_fraction)
     return open_tfds(
         dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
@@ -49,10 +50,12 @@ def check_dataset(dataset: str) -> None:
             " as tf_flowers"
         )
     path = os.path.expanduser(dataset)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        what = "a file" if os.path.isfile(path) else "not a folder"
+    if files.is_dir(path):
+        return
+    if files.exists(path):
+        what = "a file" if files.is_file(path) else "not a folder"
         raise UsageError(f"--dataset={dataset!r}: {what}; give {LAYOUTS}")
-    if not os.path.isdir(path) and _is_path(dataset):
+    if _is_path(dataset):
         raise UsageError(
             f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
             " TFDS name"

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer import files
 from trainer.errors import TrainerError, UsageError
 from trainer.fields import DEMO, DEMO_BACKBONE, IMAGENET
 from trainer.model.backbones import (
@@ -193,9 +194,8 @@ def weights_digest(plan: WeightsPlan) -> str | None:
     checkpoint = plan.kind == TF_CHECKPOINT
     digest = hashlib.sha256()
     for path in checkpoint_files(plan.path) if checkpoint else [plan.path]:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        for block in files.blocks(path):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -215,18 +215,20 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
     label = f"--weights={weights!r}"
     if prefix := checkpoint_prefix(weights):
         return TF_CHECKPOINT, prefix
-    if not os.path.exists(weights):
-        raise UsageError(
-            f"{label}: no such file; give imagenet, none, {_KINDS_OF_FILE}"
-        )
+    missing = UsageError(
+        f"{label}: no such file; give imagenet, none, {_KINDS_OF_FILE}"
+    )
+    if not files.exists(weights):
+        raise missing
     no_weights = TrainerError(
         f"{label}: holds no weights that can be read; give {_KINDS_OF_FILE}"
     )
-    if os.path.isdir(weights):
+    if files.is_dir(weights):
         raise no_weights
     try:
-        with open(weights, "rb") as file:
-            magic = file.read(len(_HDF5_MAGIC))
+        magic = files.read(weights, length=len(_HDF5_MAGIC))
+    except FileNotFoundError:  # A link to nowhere.
+        raise missing from None
     except OSError as error:
         raise TrainerError(
             f"{label}: cannot be read ({error.strerror}); give a file you may"

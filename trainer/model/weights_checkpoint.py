@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from trainer import files
 from trainer.errors import TrainerError
 from trainer.model.saved_weights import (
     LayerPair,
@@ -35,9 +36,9 @@ _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 def checkpoint_prefix(path: str) -> str | None:
     """The checkpoint that `path` means: a prefix, or a folder's latest."""
-    if os.path.isfile(f"{path}.index"):
+    if files.is_file(f"{path}.index"):
         return path
-    return tf.train.latest_checkpoint(path) if os.path.isdir(path) else None
+    return tf.train.latest_checkpoint(path) if files.is_dir(path) else None
 
 
 def checkpoint_files(prefix: str) -> list[str]:
@@ -46,7 +47,7 @@ def checkpoint_files(prefix: str) -> list[str]:
     pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
     return [
         os.path.join(folder, entry)
-        for entry in sorted(os.listdir(folder or "."))
+        for entry in files.names(folder or ".")
         if pattern.fullmatch(entry)
     ]
 
@@ -115,7 +116,7 @@ def layers_between(
 
 def _open(label: str, prefix: str) -> tuple[Any, Any]:
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         if not reader.has_tensor(_GRAPH_KEY):
             raise TrainerError(
                 f"{label}: a TensorFlow 1 checkpoint, without an object graph;"

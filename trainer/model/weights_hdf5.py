@@ -17,6 +17,7 @@ import h5py
 import keras
 import numpy as np
 
+from trainer import files
 from trainer.errors import TrainerError
 from trainer.model.saved_weights import (
     LayerPair,
@@ -46,9 +47,9 @@ def open_hdf5(label: str, path: str, kind: str) -> Iterator[h5py.File]:
       TrainerError: it is damaged.
     """
     try:
-        source: Any = path
+        source: Any = files.fetched(path)
         if kind == KERAS:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(source) as archive:
                 source = io.BytesIO(archive.read(_KERAS_WEIGHTS))
         file = h5py.File(source, "r")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
@@ -64,7 +65,7 @@ def keras_config(label: str, path: str) -> Any:
       TrainerError: the zip is no `.keras`, or holds Python code.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(files.fetched(path)) as archive:
             if not {_KERAS_CONFIG, _KERAS_WEIGHTS} <= set(archive.namelist()):
                 raise TrainerError(
                     f"{label}: a zip, but no .keras file (it has no"

@@ -11,8 +11,6 @@ prediction and is left out.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer import files
 from trainer.data.decode import decode_image, resize
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
@@ -122,46 +121,41 @@ def write_export(
       TrainerError: the folder holds other things, or cannot be written to; or
         what was loaded gives other figures, and then nothing is left there.
     """
-    partial = f"{folder}.partial"
     try:
-        if os.path.exists(folder) and not _is_export(folder):
+        if files.exists(folder) and not _is_export(folder):
             raise TrainerError(
                 f"--output={folder!r}: holds other things than an export; give"
                 " a new folder"
             )
-        shutil.rmtree(partial, ignore_errors=True)
-        os.makedirs(partial)
-        _write(partial, classifier, class_names)
-        differences = _compare(partial, classifier, class_names, encoded)
-        with open(f"{partial}/{RECORD}", "w", encoding="utf-8") as stream:
-            json.dump(
-                {
-                    **record,
-                    "class_names": list(class_names),
-                    "image_size": classifier.image_px,
-                    "compared_pictures": len(encoded),
-                    "largest_difference": differences,
-                },
-                stream,
-                indent=2,
-                ensure_ascii=False,
+        with files.folder_aside(folder, last=(RECORD,)) as partial:
+            _write(partial, classifier, class_names)
+            differences = _compare(
+                partial, folder, classifier, class_names, encoded
             )
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+            record = {
+                **record,
+                "class_names": list(class_names),
+                "image_size": classifier.image_px,
+                "compared_pictures": len(encoded),
+                "largest_difference": differences,
+            }
+            files.write_text(
+                f"{partial}/{RECORD}",
+                json.dumps(record, indent=2, ensure_ascii=False),
+            )
     except OSError as error:
         raise TrainerError(
             f"--output={folder!r}: cannot be written to ({error.strerror});"
             " give a folder that can"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return differences
 
 
 def _is_export(folder: str) -> bool:
-    return os.path.isfile(f"{folder}/{RECORD}") or (
-        os.path.isdir(folder) and not os.listdir(folder)
-    )
+    if not files.is_dir(folder):
+        return False
+    names = files.names(folder)
+    return not names or RECORD in names or files.UNFINISHED in names
 
 
 def _write(
@@ -180,6 +174,7 @@ def _write(
 
 
 def _compare(
+    written: str,
     folder: str,
     classifier: Classifier,
     class_names: Sequence[str],
@@ -190,9 +185,9 @@ def _compare(
         [resize(decode_image(tf.constant(e)), side) for e in encoded]
     )
     own = classifier.probabilities(pictures).numpy()
-    loaded = tf.saved_model.load(f"{folder}/{SAVED_MODEL}")
+    loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
-    keras_loaded = keras.models.load_model(f"{folder}/{KERAS_FILE}")
+    keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
     answers = {
         "serving_bytes": signatures["serving_bytes"](tf.constant(encoded)),
         "serving_default": signatures["serving_default"](pictures),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 import tensorflow as tf
 
+from trainer import files
 from trainer.data.decode import decode_image, resize
 from trainer.data.folder import SUFFIXES
 from trainer.data.formats import unfit_to_read, what_is_wrong
@@ -86,10 +86,10 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
                 encoding=sys.getfilesystemencoding(), errors="surrogateescape"
             )
         found = [line.rstrip("\n") for line in stdin if line.strip()]
-    elif os.path.lexists(os.path.expanduser(inputs)):
+    elif files.exists(os.path.expanduser(inputs)):
         found = list(_below(os.path.expanduser(inputs)))
     else:
-        matches = glob.glob(os.path.expanduser(inputs), recursive=True)
+        matches = files.glob(os.path.expanduser(inputs))
         found = sorted({p for match in matches for p in _below(match)})
     if not found:
         raise UsageError(
@@ -102,12 +102,12 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
 
 def _below(path: str) -> Iterator[str]:
     """The path itself, or the pictures below the folder that it is."""
-    if not os.path.isdir(path):
+    if not files.is_dir(path):
         yield path
         return
-    for folder, names, files in os.walk(path):
-        names[:] = sorted(n for n in names if not n.startswith("."))
-        for name in sorted(files):
+    for folder, folders, names in files.walk(path):
+        folders[:] = sorted(n for n in folders if not n.startswith("."))
+        for name in sorted(names):
             if not name.startswith(".") and name.lower().endswith(SUFFIXES):
                 yield os.path.join(folder, name)
 
@@ -156,12 +156,11 @@ class Predictor:
     def _read(self, path: str) -> _Read:
         try:
             # Before it is opened: a pipe would wait for who writes to it.
-            found = os.stat(path)
+            found = files.stat(path)
             unfit = unfit_to_read(found.st_mode, found.st_size)
             if unfit:
                 return _Read(None, unfit)
-            with open(path, "rb") as stream:
-                encoded = stream.read()
+            encoded = files.read(path)
         except (OSError, ValueError) as error:  # A NUL byte is a ValueError.
             reason = getattr(error, "strerror", error)
             return _Read(None, f"cannot be read ({reason})")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer import files
 from trainer.study.charts import class_bars, confusion_matrix, learning_curves
 from trainer.study.mistakes import Mistake
 from trainer.study.table import caption, table_columns
@@ -81,10 +81,7 @@ def write_html(
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
         f"<body><main>{''.join(sections)}</main></body></html>"
     )
-    partial = f"{path}.partial"
-    with open(partial, "w", encoding="utf-8") as stream:
-        stream.write(page)
-    os.replace(partial, path)
+    files.write_text(path, page)
 
 
 def _table(record: Mapping[str, Any]) -> str:

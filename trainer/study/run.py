@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from trainer import run
+from trainer import files, run
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fields import FINETUNE, TPU
@@ -95,7 +95,8 @@ def _write(
             for seed in seeds
         ]
         results[model.number] = [
-            json.loads(_read(folder.file(RESULT))) for folder in folders
+            json.loads(files.read_text(folder.file(RESULT)))
+            for folder in folders
         ]
         lines = MetricsFile(folders[0].file(METRICS)).lines()
         curves[model.number] = [x for x in lines if x["span"] == "epoch"]
@@ -113,8 +114,3 @@ def _write(
     print(f"\n{markdown(record)}")
     print(f"report: {workdir.file(REPORT)}")
     print(f"tensorboard --logdir {config.workdir}")
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as stream:
-        return stream.read()

@@ -7,11 +7,10 @@ end. It removes the index first. So a checkpoint is whole where its index is.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-import shutil
 
+from trainer import files
 from trainer.workdir import Workdir
 
 PREFIX = "ckpt"
@@ -33,7 +32,7 @@ def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
     folder = workdir.checkpoints(stage, kind)
     found = [
         os.path.join(folder, name.removesuffix(".index"))
-        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
+        for name in files.names(folder)
         if _INDEX.fullmatch(name) and _is_whole(os.path.join(folder, name))
     ]
     return sorted(found, key=checkpoint_step, reverse=True)
@@ -47,9 +46,11 @@ def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
 
 def remove_checkpoint(path: str) -> None:
     """Removes a checkpoint's files, the index first."""
-    os.remove(f"{path}.index")
-    for data in glob.glob(f"{glob.escape(path)}.data-*"):
-        os.remove(data)
+    files.remove(f"{path}.index")
+    folder, prefix = os.path.split(path)
+    for name in files.names(folder):
+        if name.startswith(f"{prefix}.data-"):
+            files.remove(os.path.join(folder, name))
 
 
 def checkpoint_step(path: str) -> int:
@@ -67,19 +68,16 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
     for kind in (LAST, BEST, EPOCH):
         folder = workdir.checkpoints(stage, kind)
         whole = set(find_checkpoints(workdir, stage, kind))
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        for name in files.names(folder):
             path, part = os.path.join(folder, name), _PART.fullmatch(name)
             prefix = os.path.join(folder, part[1]) if part else None
-            if os.path.isdir(path) and _TEMPORARY.fullmatch(name):
-                shutil.rmtree(path)
+            if _TEMPORARY.fullmatch(name) and files.is_dir(path):
+                files.remove_tree(path)
             elif _TEMPORARY.fullmatch(name) or (prefix and prefix not in whole):
-                os.remove(path)
+                files.remove(path)
                 cut += [prefix] * (path == f"{prefix}.index")
     return sorted(filter(None, cut))
 
 
 def _is_whole(index: str) -> bool:
-    with open(index, "rb") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - len(_END)))
-        return stream.read() == _END
+    return files.read_end(index, len(_END)) == _END

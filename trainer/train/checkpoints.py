@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import files
 from trainer.errors import TrainerError
 from trainer.model.classifier import variable_keys
 from trainer.train.checkpoint_files import (
@@ -126,7 +127,8 @@ class StageCheckpoints:
                 paths[0],
                 all_model_checkpoint_paths=paths[::-1],
                 all_model_checkpoint_timestamps=[
-                    os.path.getmtime(f"{path}.index") for path in paths[::-1]
+                    files.stat(f"{path}.index").st_mtime_ns / 1e9
+                    for path in paths[::-1]
                 ],
             )
         return tf.train.CheckpointManager(
@@ -263,7 +265,7 @@ class StageCheckpoints:
         """
         for path in find_checkpoints(self._workdir, self._state.stage, kind):
             if checkpoint_step(path) == self._state.step:
-                os.remove(f"{path}.index")
+                files.remove(f"{path}.index")
 
 
 def _by_key(variables: Mapping[str, keras.Variable]) -> dict[str, Any]:
@@ -305,7 +307,7 @@ def restore_variables(
 def _read_all(path: str) -> None:
     # A restore that fails half way leaves variables half restored, and
     # TensorFlow warns of each of them.
-    reader = tf.train.load_checkpoint(path)
+    reader = tf.compat.v1.train.NewCheckpointReader(path)
     for name in reader.get_variable_to_shape_map():
         reader.get_tensor(name)
 

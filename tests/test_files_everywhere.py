@@ -1,0 +1,151 @@
+"""No module but files.py touches a file that a person may have named.
+
+What is read off the source: every call of the operating system's by its name.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import trainer
+
+_PACKAGE = pathlib.Path(trainer.__file__).parent
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Modules all of whose functions that take paths are local only. Of `os`, what
+# deals in paths as texts, and in what is no file, is left out.
+_OS = _words(
+    "access chdir chmod link listdir lstat makedirs mkdir open readlink remove"
+    " removedirs rename renames replace rmdir scandir stat symlink truncate"
+    " unlink utime walk"
+)
+_OS_PATH = _words(
+    "abspath exists getatime getctime getmtime getsize isdir isfile islink"
+    " ismount lexists realpath relpath samefile"
+)
+_WHOLE = _words("glob h5py mmap shutil tempfile zipfile")
+_NUMPY = _words("fromfile load loadtxt memmap open_memmap save savez")
+# Whatever they are called on; those of pathlib, mostly.
+_METHODS = _words(
+    "exists glob is_dir is_file iterdir mkdir read_bytes read_text resolve"
+    " rglob rmdir savefig touch tofile unlink write_bytes write_text"
+)
+
+_KERNEL = "a lock of the kernel's, which only local folders have"
+_PROC = "/proc, which is this machine's"
+# (module, call) -> why.
+ALLOWED = {
+    ("data/records.py", "open"): "local shards, read without a buffer",
+    ("demo/workers.py", "pathlib.Path.resolve"): "where the package lies",
+    ("devices.py", "open"): _PROC,
+    ("fast_paths.py", "open"): _PROC,
+    ("holder.py", "open"): _PROC,
+    ("holder.py", "os.stat"): _PROC,
+    ("lock.py", "open"): f"{_KERNEL}; /proc",
+    ("lock.py", "os.makedirs"): _KERNEL,
+    ("lock.py", "os.open"): _KERNEL,
+    ("lock.py", "os.path.realpath"): "of a local folder, for its mount",
+    ("lock.py", "os.stat"): _KERNEL,
+    ("lock.py", "os.unlink"): _KERNEL,
+    ("model/weights_hdf5.py", "h5py.File"): "local, or fetched",
+    ("model/weights_hdf5.py", "zipfile.ZipFile"): "local, or fetched",
+    ("quiet.py", "open"): "standard error",
+    ("quiet.py", "shutil.copyfileobj"): "standard error",
+    ("quiet.py", "tempfile.TemporaryFile"): "standard error",
+    ("strategies.py", "glob.glob"): "/dev, which is this machine's",
+    ("strategies.py", "os.path.exists"): "libtpu, a library of this machine",
+    ("study/charts.py", "figure.savefig"): "into memory",
+}
+# Modules that may touch files as they like.
+OWN = {
+    "data/kept.py": "the row cache, which is local: rows are mapped",
+    "data/kept_files.py": "lie beside the rows",
+    "files.py": "where it is decided",
+    "remote.py": "the local copies of remote files",
+}
+# What these are of ours goes through files.
+_OURS = ("entry", "files", "self", "workdir")
+
+
+def _calls(source: str) -> Iterator[str]:
+    """The dotted names of calls that touch files, in a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = _dotted(node.func)
+            *owner, last = name.split(".")
+            whole = ".".join(owner)
+            if (
+                name == "open"
+                or (whole == "os" and last in _OS)
+                or (whole == "os.path" and last in _OS_PATH)
+                or whole in _WHOLE
+                or (owner[:1] in (["np"], ["numpy"]) and last in _NUMPY)
+                or (owner and owner[0] not in _OURS and last in _METHODS)
+            ):
+                yield name
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a.b.c`; calls and indices on the way are left out."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Call):
+        return _dotted(node.func)
+    if isinstance(node, ast.Subscript):
+        return _dotted(node.value)
+    return "it"
+
+
+def test_what_is_looked_for():
+    source = """
+open(path)
+os.path.exists(path), os.listdir(path), os.stat(path)
+shutil.rmtree(path)
+Path(path).read_text()
+Path(path).parents[2].mkdir()
+(a / b).unlink()
+np.load(path)
+np.lib.format.open_memmap(path)
+files.exists(path), files.glob(path), os.path.join(path), text.replace(a, b)
+"""
+    assert sorted(_calls(source)) == [
+        "Path.parents.mkdir",
+        "Path.read_text",
+        "it.unlink",
+        "np.lib.format.open_memmap",
+        "np.load",
+        "open",
+        "os.listdir",
+        "os.path.exists",
+        "os.stat",
+        "shutil.rmtree",
+    ]
+
+
+def test_files_are_touched_by_files_alone():
+    found = {
+        (path.relative_to(_PACKAGE).as_posix(), call)
+        for path in sorted(_PACKAGE.rglob("*.py"))
+        for call in _calls(path.read_text(encoding="utf-8"))
+    }
+    found = {(module, call) for module, call in found if module not in OWN}
+    assert found - ALLOWED.keys() == set(), "go through files, or say why not"
+    assert ALLOWED.keys() - found == set(), "no longer there"
+
+
+def test_only_files_and_locks_go_to_gfile():
+    users = {
+        path.relative_to(_PACKAGE).as_posix()
+        for path in _PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and _dotted(node) == "tf.io.gfile"
+    }
+    assert users == {"remote.py", "heartbeat.py"}
