@@ -291,10 +291,12 @@ def test_evaluation_gives_the_figures_of_the_run(
     ("engine", "augment", "values"),
     [
         ("step", True, {}),
-        ("step", True, {"accumulate_steps": 2, "steps_per_loop": 2}),
-        ("step", True, {"xla": "on"}),
+        (
+            "step",
+            True,
+            {"xla": "on", "accumulate_steps": 2, "steps_per_loop": 2},
+        ),
         ("graph", True, {}),
-        ("graph", False, {}),
         ("graph", False, {"accumulate_steps": 2}),
     ],
 )

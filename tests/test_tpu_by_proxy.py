@@ -107,7 +107,10 @@ def test_a_whole_run(
 
     def function(*args: Any, **kwargs: Any) -> Any:
         if kwargs.get("jit_compile"):
-            compiled.append(str(args))
+            # Keras makes some for grouped convolutions, whether it has any.
+            compiled.extend(
+                f.__name__ for f in args if f.__module__.startswith("trainer.")
+            )
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
@@ -153,10 +156,9 @@ def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
     def whole(*args: Any) -> Any:
         return tf.distribute.OneDeviceStrategy.run(strategy, ran.function, args)
 
-    concrete = tf.function(whole, jit_compile=True).get_concrete_function(
-        *ran.specs
-    )
-    nodes = nodes_of(concrete)
+    plain = tf.function(whole).get_concrete_function(*ran.specs)
+    nodes = nodes_of(plain)
+    assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
     assert any("Conv2D" in node.op for node in nodes)
     for node in nodes:
         assert not any(name in node.op for name in (*HOST_OPS, *NOT_ON_TPU)), (
@@ -167,6 +169,9 @@ def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
         assert tf.string.as_datatype_enum not in types, node.name
         assert tf.float64.as_datatype_enum not in types, node.name
     # Compiled and run, variables updated and all.
+    concrete = tf.function(whole, jit_compile=True).get_concrete_function(
+        *ran.specs
+    )
     concrete(*[tf.zeros(spec.shape, spec.dtype) for spec in specs])
 
 
