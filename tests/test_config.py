@@ -240,6 +240,7 @@ def test_default_workdir_changes_with_every_field_that_changes_figures():
         "unfreeze": "all",
         "init_from_checkpoint": "best",
         "precision": "bfloat16",
+        "feature_dtype": "float16",
         "image_size": 96,
         "learning_rate": 0.5,
         "clip_global_norm": 1.0,
