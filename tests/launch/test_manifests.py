@@ -58,6 +58,11 @@ def test_kubernetes_pods_know_each_other(service_and_job):
         f"{name}-{index}.{pod['subdomain']}:{port}"
         for index in range(spec["completions"])
     ]
+    for index in range(spec["completions"]):
+        # What the Job sets in each pod.
+        own = {**environment, "JOB_COMPLETION_INDEX": str(index)}
+        found = find_topology("multi_worker", "finetune", own)
+        assert (found.index, found.count) == (index, spec["completions"])
     assert pod["subdomain"] == service["metadata"]["name"]
     assert service["spec"]["selector"] == {"job-name": name}
     assert service["spec"]["clusterIP"] == "None"
