@@ -22,6 +22,24 @@ from trainer.processes import ALONE
 FEW, MANY = 10, 10_000
 
 
+def test_float16_needs_features() -> None:
+    """Whoever trains is told, also where the run began with features."""
+    for earlier in (None, "graph", "step"):
+        with pytest.raises(UsageError, match="^--feature_dtype=float16: no"):
+            paths(feature_dtype="float16", trunk_engine="step", earlier=earlier)
+    used = fast_paths(
+        Config(
+            feature_dtype="float16", trunk_engine="step", precision="float32"
+        ),
+        strategy_of(1),
+        ALONE,
+        xla=False,
+        images=FEW,
+        training=False,
+    )
+    assert used.engine == "step"
+
+
 def paths(
     images: int = FEW,
     *,

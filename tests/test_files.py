@@ -268,7 +268,21 @@ def test_a_write_that_fails_leaves_the_old_or_the_new(
         files.write_text(path, before) if before else None
     write(path, _NEW)
     assert files.read_text(path) == added + _NEW
-    assert "result.json.partial" not in files.names(root)
+    assert not [n for n in files.names(root) if n.endswith(".partial")]
+
+
+@pytest.mark.parametrize(
+    "place", [p for p in PLACES if p != "local"], indirect=True
+)
+def test_two_who_write_one_object_at_a_time(place):
+    """Each ends well, and the last to end is read."""
+    _, root = place
+    path = f"{root}/events.jsonl"
+    with remote._aside(path) as one:
+        files.write_text(one, "one")
+        files.write_text(path, "two")
+        assert files.read_text(path) == "two"
+    assert files.read_text(path) == "one"
 
 
 def test_a_block_that_fails_leaves_the_file_as_it_was(place):

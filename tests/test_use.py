@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tests.photos import make_photos
 from tests.runs import train
+from trainer import use
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import make_classifier
@@ -55,6 +56,15 @@ def _predict(workdir, inputs, output, **values):
     predict(config, frozenset(given))
     with open(output, encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def test_a_url_that_leads_nowhere_is_a_row(trained, tmp_path, monkeypatch):
+    workdir, _ = trained
+    # As a list on standard input may name it.
+    monkeypatch.setattr(use, "find_inputs", lambda given: ["nosuch://x/a.jpg"])
+    (row,) = _predict(workdir, "-", tmp_path / "out.csv")
+    assert row["file"] == "nosuch://x/a.jpg"
+    assert "no file system for nosuch://" in row["error"]
 
 
 @pytest.mark.parametrize("batch_size", [4, 8, 100])

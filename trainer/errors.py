@@ -29,3 +29,9 @@ def one_line(text: str) -> str:
         else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def first_line(error: Exception) -> str:
+    """What an error of TensorFlow's says first, without the graph's nodes."""
+    text = getattr(error, "message", None) or type(error).__name__
+    return str(text).splitlines()[0].partition(" [[")[0][:200]

@@ -89,6 +89,11 @@ class FastPaths:
                 split = split_at(
                     classifier, cut, fold_batch_norm=self.fold_batch_norm
                 )
+        if self.feature_dtype != "float32" and not (split and split.cut):
+            warn(
+                f"--feature_dtype={self.feature_dtype}: nothing is frozen ahead"
+                " of what this stage trains, so nothing is rounded"
+            )
         inputs = Inputs(
             split,
             image_px=classifier.image_px,
@@ -167,6 +172,7 @@ def fast_paths(
     xla: bool,
     images: int,
     earlier: str | None = None,
+    training: bool = True,
 ) -> FastPaths:
     """Decides them from flags, devices and the size of the job.
 
@@ -177,6 +183,7 @@ def fast_paths(
       xla: whether the step is compiled.
       images: pictures that will go through the classifier.
       earlier: the engine that the run began with, if it did.
+      training: False only uses what a run has trained.
 
     Raises:
       UsageError: flags that exclude each other.
@@ -192,7 +199,7 @@ def fast_paths(
             )
         )
     engine = _engine(config, strategy, processes, xla, images, earlier)
-    if config.feature_dtype != "float32" and {engine, earlier} <= {STEP, None}:
+    if training and config.feature_dtype != "float32" and engine == STEP:
         raise UsageError(
             f"--feature_dtype={config.feature_dtype}: no features are computed"
             " ahead of the step here; leave it out, or give"
@@ -223,7 +230,13 @@ def fast_paths(
 
 def _machine(strategy: tf.distribute.Strategy, processes: Processes) -> str:
     facts = devices.environment(strategy, processes)
-    names = ("tensorflow", "processor", "cpu_count", "intra_op_threads")
+    names = (
+        "tensorflow",
+        "onednn",
+        "processor",
+        "cpu_count",
+        "intra_op_threads",
+    )
     return str([facts[name] for name in names])
 
 
@@ -271,7 +284,8 @@ def kept_files(config: Config) -> KeptFiles:
     """Where the run keeps whole files."""
     on_disk = config.cache in (AUTO, DISK)
     return KeptFiles(
-        (config.cache_dir or default_cache_dir()) if on_disk else None
+        (config.cache_dir or default_cache_dir()) if on_disk else None,
+        disk_bytes=config.cache_disk_mib * _MIB,
     )
 
 

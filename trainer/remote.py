@@ -25,6 +25,7 @@ import shutil
 import stat as modes
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -44,11 +45,13 @@ class Stat(NamedTuple):
       st_size: bytes.
       st_mtime_ns: when it was written; now, where the store does not say, so
         that nothing is taken for unchanged.
+      st_ctime_ns: the same, as objects are only ever written whole.
     """
 
     st_mode: int
     st_size: int
     st_mtime_ns: int
+    st_ctime_ns: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +131,12 @@ def stat(path: str) -> Stat:
     """Kind, size and time of an object."""
     with _os_errors(path):
         found = _gfile(path).stat(path)
+    written = found.mtime_nsec or time.time_ns()
     return Stat(
         st_mode=modes.S_IFDIR if found.is_directory else modes.S_IFREG,
         st_size=found.length,
-        st_mtime_ns=found.mtime_nsec or time.time_ns(),
+        st_mtime_ns=written,
+        st_ctime_ns=written,
     )
 
 
@@ -218,11 +223,10 @@ def upload(source: str, path: str) -> None:
 @contextlib.contextmanager
 def _aside(path: str) -> Iterator[str]:
     """Another name, moved over the path once the block has gone well."""
-    partial = f"{path}.partial"
+    # A name of its own, for two processes may write at a time.
+    partial = f"{path}.{uuid.uuid4().hex[:12]}.partial"
     gfile = _gfile(path)
     with _os_errors(path):
-        # Left by a killed process, and a scheme may add to it.
-        discard(partial)
         try:
             yield partial
             gfile.rename(partial, path, overwrite=True)

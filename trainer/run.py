@@ -20,7 +20,7 @@ from trainer.drift import (
     environment,
     run_record,
 )
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, first_line
 from trainer.fast_paths import FastPaths, fast_paths
 from trainer.holder import unwritable
 from trainer.lock import locked
@@ -151,8 +151,7 @@ def _train(request: Request, workdir: Workdir) -> None:
 
 def _failure(request: Request, error: tf.errors.OpError) -> TrainerError:
     """What TensorFlow has stopped at, on one line."""
-    lines = (error.message or type(error).__name__).splitlines()
-    reason = lines[0].partition(" [[")[0][:200]
+    reason = first_line(error)
     remedy = "put it right"
     if request.deterministic and "determinis" in reason:
         remedy = "give --deterministic=off"

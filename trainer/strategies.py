@@ -135,7 +135,8 @@ def make_strategy(
 
     Args:
       kind: as `choose` gives it.
-      batch_size: the global batch, which the replicas share evenly.
+      batch_size: the global batch, which the replicas share evenly; 0 asks
+        for no such thing.
       logical_cpus: number of CPU devices that mirrored uses without GPUs.
       topology: of the job. That of several processes has to come before all
         other uses of a device.

@@ -99,12 +99,20 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     if config.stage == EXPORT:
         run = dataclasses.replace(run, precision="float32")
     topology = find_topology(config.strategy, config.stage)
-    kind = strategies.kind_of(run, topology)
-    tpu = kind == TPU
+    chosen = strategies.kind_of(run, topology)
+    tpu = chosen == TPU
     devices.configure(run.logical_cpus, run.deterministic, run.gpus, tpu=tpu)
     strategy = strategies.make_strategy(
-        kind, run.batch_size, run.logical_cpus, topology, tpu=run.tpu
+        chosen,
+        # By itself it follows from the replicas, which are not the run's.
+        run.batch_size if "batch_size" in given else 0,
+        run.logical_cpus,
+        topology,
+        tpu=run.tpu,
     )
+    replicas = strategy.num_replicas_in_sync
+    whole = -(-run.batch_size // replicas) * replicas
+    run = dataclasses.replace(run, batch_size=whole)
     processes = multi_worker.processes_of(strategy, topology)
     workdir = Workdir(config.workdir, processes)
     names = (workdir.read_json(MANIFEST) or {}).get("class_names", ())
@@ -160,6 +168,7 @@ def open_fast_paths(
         xla=trained.xla,
         images=images,
         earlier=trained.engine,
+        training=False,
     )
     taken = paths.stage(
         trained.classifier,

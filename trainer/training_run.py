@@ -121,6 +121,8 @@ class TrainingRun:
         )
         outcome = self._train_stage(loop, step)
         evaluation = evaluator.evaluate(manifest.final)
+        # Again: an engine may have been found to be no good meanwhile.
+        self._note_trunk(spec.stage, taken)
         return self._finish_stage(spec, plan, outcome, evaluation)
 
     def _stage_paths(
@@ -145,12 +147,17 @@ class TrainingRun:
                 ),
             )
         self._taken = taken
-        facts = taken.inputs.facts()
-        if facts:
-            stored = self._workdir.read_json(CONFIG) or {}
-            trunks = {**stored.get("trunks", {}), spec.stage: facts}
-            self._workdir.write_json(CONFIG, {**stored, "trunks": trunks})
+        self._note_trunk(spec.stage, taken)
         return taken
+
+    def _note_trunk(self, stage: str, taken: StagePaths) -> None:
+        """Keeps in config.json what runs the trunk of a stage."""
+        facts = taken.inputs.facts()
+        stored = self._workdir.read_json(CONFIG) or {}
+        trunks = stored.get("trunks", {})
+        if facts and facts != trunks.get(stage):
+            trunks = {**trunks, stage: facts}
+            self._workdir.write_json(CONFIG, {**stored, "trunks": trunks})
 
     def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
         if self._config.augment and self._workdir.writes:

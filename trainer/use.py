@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+import tensorflow as tf
 from tqdm import tqdm
 
 from trainer import files, multi_worker
@@ -15,7 +16,7 @@ from trainer.config import Config
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.samples import printable
-from trainer.errors import TrainerError, one_line
+from trainer.errors import TrainerError, first_line, one_line
 from trainer.prepare import read_manifest
 from trainer.quiet import native_notes_hidden
 from trainer.results.evaluate import Evaluator
@@ -77,13 +78,19 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         split=split,
         inputs=inputs,
     )
+    try:
+        evaluation = evaluator.evaluate(manifest.final)
+    except tf.errors.OpError as error:
+        raise TrainerError(
+            f"evaluate: {first_line(error)}; put it right, and start again"
+        ) from error
     figures = {
         "stage": trained.stage,
         "checkpoint": trained.kind,
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
-        **evaluator.evaluate(manifest.final).to_json(),
+        **evaluation.to_json(),
     }
     print(
         f"{trained.stage} at step {trained.step} ({trained.kind}),"

@@ -21,12 +21,15 @@ def content_of(folder: pathlib.Path) -> pathlib.Path:
 
 
 def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
-    kept = KeptFiles(str(tmp_path / "cache"))
+    kept = KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9)
     assert kept.read(KIND) is None
     for content in (b"one", b"", b"another"):
         kept.write(KIND, content)
         assert kept.read(KIND) == content
-        assert KeptFiles(str(tmp_path / "cache")).read(KIND) == content
+        assert (
+            KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9).read(KIND)
+            == content
+        )
     assert kept.read({**KIND, "size": 4}) is None
     # Nothing is left aside.
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
@@ -47,7 +50,7 @@ def damaged(content: bytes, how: str) -> bytes:
     "how", ["cut", "one bit", "longer", "empty", "digest alone", "digest"]
 )
 def test_what_is_damaged_is_absent(tmp_path: pathlib.Path, how: str) -> None:
-    kept = KeptFiles(str(tmp_path))
+    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
     kept.write(KIND, b"content")
     path = content_of(tmp_path)
     path.write_bytes(damaged(path.read_bytes(), how))
@@ -57,14 +60,14 @@ def test_what_is_damaged_is_absent(tmp_path: pathlib.Path, how: str) -> None:
 
 
 def test_no_folder_keeps_nothing() -> None:
-    kept = KeptFiles(None)
+    kept = KeptFiles(None, disk_bytes=0)
     kept.write(KIND, b"content")
     assert kept.read(KIND) is None
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = KeptFiles(str(tmp_path / "file" / "cache"))
+    kept = KeptFiles(str(tmp_path / "file" / "cache"), disk_bytes=10**9)
     kept.write(KIND, b"content")
     assert kept.read(KIND) is None
 
@@ -72,7 +75,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: pathlib.Path) -> None:
 def test_a_write_that_fails_leaves_what_was_there(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = KeptFiles(str(tmp_path))
+    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
     kept.write(KIND, b"first")
 
     def full(source: str, target: str) -> None:
@@ -84,9 +87,34 @@ def test_a_write_that_fails_leaves_what_was_there(
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
 
 
+def test_what_is_too_large_is_not_kept(tmp_path: pathlib.Path) -> None:
+    kept = KeptFiles(str(tmp_path), disk_bytes=100)
+    kept.write(KIND, b"x" * 101)
+    assert kept.read(KIND) is None
+    # One goes for the other.
+    kept.write({"kind": "one"}, b"x" * 60)
+    os.utime(next(tmp_path.rglob("whole")), (9, 9))
+    kept.write({"kind": "two"}, b"x" * 60)
+    assert kept.read({"kind": "one"}) is None
+    assert kept.read({"kind": "two"}) == b"x" * 60
+
+
+def test_a_cache_that_is_only_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
+    kept.write(KIND, b"content")
+
+    def refuse(*args: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert kept.read(KIND) == b"content"
+
+
 def test_rows_that_need_the_room_take_it(tmp_path: pathlib.Path) -> None:
     """The file least recently used goes first; one just read stays."""
-    kept = KeptFiles(str(tmp_path))
+    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
     old, used = {"kind": "old"}, {"kind": "used"}
     for kind in (used, old):
         kept.write(kind, b"x" * 1000)

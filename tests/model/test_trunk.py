@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from tests.train.classifiers import live_classifier, pictures
 from trainer.data.kept_files import KeptFiles
+from trainer.model.cut import find_cut
 from trainer.model.freeze import apply_freeze
-from trainer.model.split import Split, split_classifier
+from trainer.model.split import Split, split_at, split_classifier
 from trainer.model.trunk import (
     GraphTrunk,
     LiteTrunk,
@@ -44,7 +45,7 @@ def split_of(
     return split
 
 
-NOWHERE = KeptFiles(None)
+NOWHERE = KeptFiles(None, disk_bytes=0)
 
 
 def make_lite(
@@ -190,7 +191,7 @@ def test_a_converted_trunk_is_kept(
         return type(made).convert(made)
 
     _patch_conversion(monkeypatch, convert)
-    kept = KeptFiles(str(tmp_path))
+    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
     images = pictures(2)
     first = make_lite(kept=kept)(images)
     assert conversions == 1
@@ -214,7 +215,7 @@ def test_a_trunk_that_failed_is_not_kept(
             lambda self, index: np.zeros((1, 2), np.float32),
         )
         with pytest.raises(ValueError, match="other features"):
-            make_lite(kept=KeptFiles(str(tmp_path)))
+            make_lite(kept=KeptFiles(str(tmp_path), disk_bytes=10**9))
     assert not list(tmp_path.rglob("content"))
 
 
@@ -271,6 +272,20 @@ def test_a_key_names_weights_cut_and_folding() -> None:
     classifier = split_of().classifier
     classifier.head.kernel.assign(classifier.head.kernel * 2.0)
     assert trunk_key(split_of()) == keys[0]
+
+
+@pytest.mark.slow
+def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
+    """A stage that shares the cut of a later one has its features."""
+    classifier = live_classifier("EfficientNetB0", num_classes=3)
+    later = apply_freeze(classifier, "last:10")
+    own = split_classifier(classifier, later, fold_batch_norm=True)
+    head = apply_freeze(classifier, "none")
+    cut = find_cut(classifier, [head, later])
+    assert own is not None and cut is not None
+    shared = split_at(classifier, cut, fold_batch_norm=True)
+    assert shared.cut == own.cut and len(own.cut) == 2
+    assert trunk_key(shared) == trunk_key(own)
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ class Made:
             cache=RowCache(
                 mode=mode, folder="/nowhere", ram_bytes=10**8, disk_bytes=0
             ),
-            files=KeptFiles(None),
+            files=KeptFiles(None, disk_bytes=0),
             warn=self.warnings.append,
             report=lambda *report: self.reports.append(report),
             **{

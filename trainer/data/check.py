@@ -31,12 +31,15 @@ class CheckedFile:
     Attributes:
       size: of the file, in bytes; of the whole shard for a record.
       mtime_ns: when the file was last written.
+      ctime_ns: when the system last changed anything about it, which nobody
+        can set back.
       digest: BLAKE2b of the encoded image, 32 hexadecimal digits.
       orientation: by its EXIF data, 1 to 8; 1 is upright.
     """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     digest: str
     orientation: int
 
@@ -230,9 +233,10 @@ def _look(
     )
     if unfit:
         return unfit
-    if earlier and (earlier.size, earlier.mtime_ns) == (
+    if earlier and (earlier.size, earlier.mtime_ns, earlier.ctime_ns) == (
         found.st_size,
         found.st_mtime_ns,
+        found.st_ctime_ns,
     ):
         return earlier
     encoded = read_encoded_image(samples, row)
@@ -241,6 +245,7 @@ def _look(
     return what_is_wrong(encoded) or CheckedFile(
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
         digest=hashlib.blake2b(encoded, digest_size=16).hexdigest(),
         orientation=orientation(encoded),
     )

@@ -19,7 +19,14 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -290,8 +297,7 @@ class RowCache:
         try:
             os.makedirs(self._folder, exist_ok=True)
             held = {s.folder for known in self._known.values() for s in known}
-            _make_room(self._folder, self._disk_bytes - size, held)
-            free = shutil.disk_usage(self._folder).free
+            return has_room(self._folder, size, self._disk_bytes, held)
         except OSError as error:
             self._no_files = True
             self._warn(
@@ -299,8 +305,6 @@ class RowCache:
                 f" ({error.strerror}); going on without files"
             )
             return False
-        # A cache must not fill the disk that checkpoints go to.
-        return size < free // 2
 
     def _write(
         self,
@@ -402,7 +406,31 @@ def _touch(segment: _Segment) -> None:
             return
 
 
-def _make_room(folder: str, bound: int, held: set[str | None]) -> None:
+def has_room(
+    folder: str,
+    size: int,
+    bound: int,
+    held: Set[str | None] = frozenset(),
+) -> bool:
+    """Whether something may be added, others removed for it if need be.
+
+    Args:
+      folder: of the cache; it is there.
+      size: of what is to be added, bytes.
+      bound: what all may take.
+      held: segments that stay.
+
+    Raises:
+      OSError: the folder cannot be looked at.
+    """
+    if size > bound:
+        return False
+    _make_room(folder, bound - size, held)
+    # A cache must not fill the disk that checkpoints go to.
+    return size < shutil.disk_usage(folder).free // 2
+
+
+def _make_room(folder: str, bound: int, held: Set[str | None]) -> None:
     """Removes the least recently used segments until `bound` bytes are left.
 
     Those that this process holds stay. What killed processes left half

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.data.kept import has_room
+
 _DIGEST_BYTES = 16
 # A new number makes what older versions wrote unread.
 _FORMAT = 1
@@ -28,11 +30,12 @@ class KeptFiles:
     recently used first, when rows need the room.
     """
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, *, disk_bytes: int) -> None:
         """Args:
         folder: of the cache; None keeps nothing.
+        disk_bytes: what the whole folder may take.
         """
-        self._folder = folder
+        self._folder, self._disk_bytes = folder, disk_bytes
 
     def read(self, kind: Mapping[str, Any]) -> bytes | None:
         """The content kept under a name.
@@ -49,10 +52,11 @@ class KeptFiles:
         try:
             with open(os.path.join(place, _CONTENT), "rb") as stream:
                 stored = stream.read()
-            # The time by which the least recently used is found.
-            os.utime(place)
         except OSError:
             return None
+        # The time by which the least recently used is found.
+        with contextlib.suppress(OSError):
+            os.utime(place)
         digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         return content if digest == _digest(content) else None
 
@@ -68,6 +72,9 @@ class KeptFiles:
         place = self._place(kind)
         aside = ""
         try:
+            os.makedirs(self._folder, exist_ok=True)
+            if not has_room(self._folder, len(content), self._disk_bytes):
+                return
             os.makedirs(place, exist_ok=True)
             handle, aside = tempfile.mkstemp(prefix=".", dir=place)
             with open(handle, "wb") as stream:

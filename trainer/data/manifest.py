@@ -131,7 +131,7 @@ def build_manifest(
     source = open_source(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
-    kept = kept or KeptFiles(None)
+    kept = kept or KeptFiles(None, disk_bytes=0)
     known = _known(earlier, source) or _kept_looks(kept, source)
     results = [
         check_images(samples, split=split, known=known.get(split))
@@ -197,6 +197,7 @@ def _files_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
             "digests": [file.digest for file in part.files],
             "sizes": [file.size for file in part.files],
             "mtimes_ns": [file.mtime_ns for file in part.files],
+            "ctimes_ns": [file.ctime_ns for file in part.files],
             "orientations": [file.orientation for file in part.files],
         }
         for split, part in splits.items()
@@ -251,13 +252,15 @@ def _known(
                 sample_id: CheckedFile(
                     size=int(size),
                     mtime_ns=int(mtime),
+                    ctime_ns=int(ctime),
                     digest=str(digest),
                     orientation=int(orientation),
                 )
-                for sample_id, size, mtime, digest, orientation in zip(
+                for sample_id, size, mtime, ctime, digest, orientation in zip(
                     part["ids"],
                     part["sizes"],
                     part["mtimes_ns"],
+                    part["ctimes_ns"],
                     part["digests"],
                     part["orientations"],
                     strict=True,

@@ -263,12 +263,18 @@ def _describe(
             name,
             [parent for parent in parents[name] if parents[parent]],
             type(layers[name]).__name__ if name in layers else "",
-            layers[name].get_config() if name in layers else {},
+            _config(layers[name]) if name in layers else {},
         )
         for name in named
     ]
     head = [classifier.pixels, classifier.image_px]
     return json.dumps([head, rows], sort_keys=True, default=str)
+
+
+def _config(layer: keras.layers.Layer) -> dict[str, Any]:
+    # What is trained beside it changes no output.
+    config = layer.get_config()
+    return {key: value for key, value in config.items() if key != "trainable"}
 
 
 def _copy(

@@ -161,7 +161,8 @@ class Predictor:
             if unfit:
                 return _Read(None, unfit)
             encoded = files.read(path)
-        except (OSError, ValueError) as error:  # A NUL byte is a ValueError.
+        # A NUL byte is a ValueError; of a URL no file system may be known.
+        except (OSError, ValueError, UsageError) as error:
             reason = getattr(error, "strerror", error)
             return _Read(None, f"cannot be read ({reason})")
         wrong = what_is_wrong(encoded)

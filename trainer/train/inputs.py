@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -149,7 +148,7 @@ class Inputs:
             try:
                 return lite_trunk(
                     self._split,
-                    cores=os.cpu_count() or 1,
+                    cores=PARALLEL_CALLS,
                     kept=self._files,
                     machine=self._machine,
                 )
