@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.kept import AUTO, RowCache
+from trainer.data.kept_files import KeptFiles
 from trainer.data.pipeline import Shard, training_batches
 from trainer.data.records import record_spans
 from trainer.data.samples import Samples
@@ -75,6 +76,7 @@ def main(folder: str) -> None:
         image_px=IMAGE_PX,
         engine="step",
         block=0,
+        feature_dtype="float32",
         kernel="projective",
         cache=RowCache(
             mode=AUTO,
@@ -82,6 +84,7 @@ def main(folder: str) -> None:
             ram_bytes=64 * _MIB,
             disk_bytes=64 * _MIB,
         ),
+        files=KeptFiles(None, disk_bytes=0),
         decode_cache=True,
         machine="",
         warn=print,
