@@ -342,7 +342,7 @@ def test_a_backbone_whose_graph_cannot_be_read_trains_plainly(
     fields = {**TINY, "augment": False}
     plain = {"trunk_engine": "step", "fold_batch_norm": False}
     one = train(photos, tmp_path / "plain", **{**fields, **plain})
-    monkeypatch.setattr("trainer.model.split.graph_of", lambda model: None)
+    monkeypatch.setattr("trainer.model.cut.graph_of", lambda model: None)
     two = train(
         photos, tmp_path / "none", **{**fields, "trunk_engine": "graph"}
     )
