@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from tests.photos import make_photos
 from tests.runs import train
-from trainer import use
+from trainer import multi_worker, use
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import make_classifier
+from trainer.results.evaluate import Evaluator
 from trainer.results.export import keras_model, write_export
 from trainer.results.predict import (
     Prediction,
@@ -26,7 +27,7 @@ from trainer.results.predict import (
     csv_row,
     find_inputs,
 )
-from trainer.use import export, predict
+from trainer.use import evaluate, export, predict
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,30 @@ def _predict(workdir, inputs, output, **values):
     predict(config, frozenset(given))
     with open(output, encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (None, "evaluate: no such JPEG; put it right, and start again"),
+        (TrainerError("another is gone"), "another is gone"),
+    ],
+)
+def test_what_ends_an_evaluation_is_one_line(trained, monkeypatch, lost, said):
+    """Another process that is gone is named first."""
+    workdir, _ = trained
+
+    def fail(self, samples):
+        raise tf.errors.InvalidArgumentError(
+            None, None, "no such JPEG [[node Decode]]\nand a page more"
+        )
+
+    monkeypatch.setattr(Evaluator, "evaluate", fail)
+    monkeypatch.setattr(multi_worker, "lost_peer", lambda *args: lost)
+    config = Config(stage="evaluate", workdir=str(workdir))
+    with pytest.raises(TrainerError) as error:
+        evaluate(config, frozenset({"stage", "workdir"}))
+    assert str(error.value) == said
 
 
 def test_a_url_that_leads_nowhere_is_a_row(trained, tmp_path, monkeypatch):

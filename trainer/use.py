@@ -44,8 +44,13 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
         values hold.
     """
     trained = open_trained(config, given)
-    with multi_worker.working(trained.processes):
-        _evaluate(trained, given)
+    try:
+        with multi_worker.working(trained.processes):
+            _evaluate(trained, given)
+    except tf.errors.OpError as error:
+        raise TrainerError(
+            f"evaluate: {first_line(error)}; put it right, and start again"
+        ) from error
 
 
 def _evaluate(trained: Trained, given: frozenset[str]) -> None:
@@ -78,19 +83,13 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         split=split,
         inputs=inputs,
     )
-    try:
-        evaluation = evaluator.evaluate(manifest.final)
-    except tf.errors.OpError as error:
-        raise TrainerError(
-            f"evaluate: {first_line(error)}; put it right, and start again"
-        ) from error
     figures = {
         "stage": trained.stage,
         "checkpoint": trained.kind,
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
-        **evaluation.to_json(),
+        **evaluator.evaluate(manifest.final).to_json(),
     }
     print(
         f"{trained.stage} at step {trained.step} ({trained.kind}),"
