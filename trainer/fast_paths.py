@@ -219,7 +219,7 @@ def fast_paths(
         decode_cache=config.decode_cache,
         cache=_cache(
             OFF if uncached else config.cache,
-            config.cache_dir or default_cache_dir(),
+            _cache_dir(config),
             config.cache_ram_mib,
             config.cache_disk_mib,
         ),
@@ -284,9 +284,13 @@ def kept_files(config: Config) -> KeptFiles:
     """Where the run keeps whole files."""
     on_disk = config.cache in (AUTO, DISK)
     return KeptFiles(
-        (config.cache_dir or default_cache_dir()) if on_disk else None,
+        _cache_dir(config) if on_disk else None,
         disk_bytes=config.cache_disk_mib * _MIB,
     )
+
+
+def _cache_dir(config: Config) -> str:
+    return config.cache_dir or default_cache_dir()
 
 
 def default_cache_dir() -> str:

@@ -162,7 +162,7 @@ class RowCache:
         if self._mode == OFF:
             return None
         self._warn = warn
-        key = _key(kind)
+        key = key_of(kind)
         self._known[key] = self._known.pop(key, [])
         segments = self._segments(key, specs)
         have: dict[str, tuple[list[np.ndarray], int]] = {}
@@ -378,7 +378,8 @@ def _fill(
         raise ValueError(f"{done} rows of {len(arrays[0])} were computed")
 
 
-def _key(kind: Mapping[str, Any]) -> str:
+def key_of(kind: Mapping[str, Any]) -> str:
+    """The name of what is kept, by everything that determines it."""
     text = json.dumps({"format": _FORMAT, **kind}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 

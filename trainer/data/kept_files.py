@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.data.kept import has_room
+from trainer.data.kept import has_room, key_of
 
 _DIGEST_BYTES = 16
-# A new number makes what older versions wrote unread.
-_FORMAT = 1
 _WHOLE, _CONTENT = "whole", "content"
 
 
@@ -88,9 +85,7 @@ class KeptFiles:
 
     def _place(self, kind: Mapping[str, Any]) -> str:
         assert self._folder is not None
-        text = json.dumps({"format": _FORMAT, **kind}, sort_keys=True)
-        key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-        return os.path.join(self._folder, key, _WHOLE)
+        return os.path.join(self._folder, key_of(kind), _WHOLE)
 
 
 def _digest(content: bytes) -> bytes:

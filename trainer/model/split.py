@@ -51,15 +51,19 @@ class Split:
     _layers: Mapping[str, tuple[keras.layers.Layer, keras.layers.Layer]]
     _fold: Mapping[str, str]
 
+    @property
+    def _norms(self) -> dict[str, str]:
+        """Of each convolution that takes a fold, the BatchNorm it takes."""
+        return {conv: norm for norm, conv in self._fold.items()}
+
     def tail_variables(self) -> dict[str, keras.Variable]:
         """The classifier's variables that the tail computes with, by key."""
-        normalized_by = {conv: norm for norm, conv in self._fold.items()}
         layers = [
             name
             for name in (layer.name for layer in self._tail.layers)
             if name in self._layers
         ]
-        layers += [normalized_by[n] for n in layers if n in normalized_by]
+        layers += [self._norms[n] for n in layers if n in self._norms]
         used = {
             id(variable)
             for name in layers
@@ -152,7 +156,7 @@ class Split:
         keys = {id(v): key for key, v in self.classifier.variables.items()}
         for layer in part.layers:
             original, copy = self._layers.get(layer.name, (None, None))
-            if original is None or layer.name in self._fold.values():
+            if original is None or layer.name in self._norms:
                 continue
             for theirs, mine in zip(
                 original.variables, copy.variables, strict=True
@@ -165,13 +169,12 @@ class Split:
         """Each variable of a part with its value."""
         assert part is not None
         mapping: list[tuple[keras.Variable, tf.Tensor]] = []
-        normalized_by = {conv: norm for norm, conv in self._fold.items()}
         for layer in part.layers:
             if layer.name not in self._layers:
                 continue
             original, copy = self._layers[layer.name]
-            if layer.name in normalized_by:
-                norm = self._layers[normalized_by[layer.name]][0]
+            if layer.name in self._norms:
+                norm = self._layers[self._norms[layer.name]][0]
                 kernel, bias = fold(original, norm, read)
                 mapping += [(copy.kernel, kernel), (copy.bias, bias)]
             else:

@@ -91,13 +91,10 @@ class Inputs:
         """What runs the trunk, where it ends, pictures in a pass; or {}."""
         if self._split is None:
             return {}
-        block = 1
-        if self._engine == GRAPH:
-            block = self._block or block_of(self._split)
         return {
             "engine": self._engine,
             "cut": list(self._split.cut),
-            "block": block,
+            "block": self._graph_block() if self._engine == GRAPH else 1,
         }
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
@@ -158,8 +155,12 @@ class Inputs:
                     " going on with graph, and last bits may differ"
                 )
                 self._engine = GRAPH
-        block = self._block or block_of(self._split)
-        return GraphTrunk(self._split, block=block)
+        return GraphTrunk(self._split, block=self._graph_block())
+
+    def _graph_block(self) -> int:
+        """Pictures in a pass of the graph."""
+        assert self._split is not None
+        return self._block or block_of(self._split)
 
     def _kind(self) -> dict[str, Any]:
         """What features depend on besides the picture."""
