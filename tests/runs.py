@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.train.classifiers import live_classifier
 from trainer import run
 from trainer.config import Config
+from trainer.train.checkpoints import StageCheckpoints
+
+
+class Stop(Exception):
+    """What a test throws to end a run early."""
+
+
+@contextlib.contextmanager
+def stopped_after(saves: int) -> Iterator[None]:
+    """A block that trains, and is stopped right after its n-th save."""
+    real, count = StageCheckpoints.save, 0
+
+    def save_then_stop(self: StageCheckpoints, **kinds: Any) -> str:
+        nonlocal count
+        path = real(self, **kinds)
+        count += 1
+        if count == saves:
+            raise Stop
+        return path
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(StageCheckpoints, "save", save_then_stop)
+        yield
 
 
 @functools.cache

@@ -14,13 +14,21 @@ import pytest
 import tensorflow as tf
 
 from tests.photos import CLASSES, make_photos
-from tests.runs import assert_same_arrays, lines, small, train, weights
+from tests.runs import (
+    Stop,
+    assert_same_arrays,
+    lines,
+    small,
+    stopped_after,
+    train,
+    weights,
+)
 from trainer import interrupt
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.prepare import new_classifier, prepare
 from trainer.results.evaluate import Evaluator
-from trainer.train import checkpoints, loop
+from trainer.train import loop
 from trainer.use import evaluate
 
 pytestmark = pytest.mark.slow
@@ -209,32 +217,16 @@ def test_the_same_photos_elsewhere_are_the_same_run(finished, tmp_path, capsys):
     assert "this run is complete" in capsys.readouterr().out
 
 
-class Stop(Exception):
-    """What a test throws to end a run early."""
-
-
 @pytest.mark.parametrize("saves", [1, 2, 5, 6, 8])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    photos, finished, tmp_path, monkeypatch, saves
+    photos, finished, tmp_path, saves
 ):
     """Stopped right after the n-th save, then started again."""
     workdir, result = finished
-    real, count = checkpoints.StageCheckpoints.save, 0
-
-    def save_then_stop(self, **kinds):
-        nonlocal count
-        path = real(self, **kinds)
-        count += 1
-        if count == saves:
-            raise Stop
-        return path
-
     again = tmp_path / "again"
     values = {"epochs": 2, "head_epochs": 2, "checkpoint_every_steps": 2}
-    monkeypatch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
-    with pytest.raises(Stop):
+    with stopped_after(saves):
         train(photos, again, **values)
-    monkeypatch.undo()
     resumed = train(photos, again, **values)
     for stage in ("feature_extract", "finetune"):
         assert_same_arrays(weights(workdir, stage), weights(again, stage))
@@ -429,24 +421,14 @@ def test_two_replicas_train_like_one(photos, finished, tmp_path):
     ids=["two_then_one", "one_then_two"],
 )
 def test_begun_on_some_replicas_it_goes_on_with_others(
-    photos, finished, tmp_path, monkeypatch, before, after
+    photos, finished, tmp_path, before, after
 ):
     workdir, result = finished
     again = tmp_path / "again"
     values = {"epochs": 2, "head_epochs": 2, "checkpoint_every_steps": 2}
-    real, saved = checkpoints.StageCheckpoints.save, []
-
-    def save_then_stop(self, **kinds):
-        saved.append(real(self, **kinds))
-        # In the middle of the second epoch of fine-tuning.
-        if len(saved) == 7:
-            raise Stop
-        return saved[-1]
-
-    monkeypatch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
-    with pytest.raises(Stop):
+    # In the middle of the second epoch of fine-tuning.
+    with stopped_after(7):
         train(photos, again, **values, **before)
-    monkeypatch.undo()
     figures = train(photos, again, **values, **after)
     assert_close_to(photos, workdir, result, again, figures)
     (warning,) = [

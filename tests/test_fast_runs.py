@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.photos import make_photos
-from tests.runs import assert_same_arrays, lines, train, weights
+from tests.runs import assert_same_arrays, lines, stopped_after, train, weights
 from tests.tiny import use_tiny_backbone
 from tests.train.replicas import counted_calls
 from trainer import fast_paths
@@ -20,7 +20,7 @@ from trainer.config import Config
 from trainer.fast_paths import Work
 from trainer.model.split import Split
 from trainer.model.trunk import GraphTrunk, LiteTrunk
-from trainer.train import checkpoints, inputs
+from trainer.train import inputs
 from trainer.train.inputs import Inputs
 from trainer.use import evaluate
 from trainer.workdir import Workdir
@@ -211,10 +211,6 @@ def test_engines_and_folding_go_the_same_way(
         assert its_loss == pytest.approx(loss, rel=1e-3), name
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("first", "then", "engine"),
     [(10**9, 0, GraphTrunk), (0, 10**9, LiteTrunk)],
@@ -233,20 +229,8 @@ def test_a_run_keeps_the_engine_that_it_began_with(
     monkeypatch.setattr(inputs, "_LITERT_IMAGES", first)
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     again = tmp_path / "again"
-    real, count = checkpoints.StageCheckpoints.save, 0
-
-    def save_then_stop(self: Any, **kinds: Any) -> Any:
-        nonlocal count
-        path = real(self, **kinds)
-        count += 1
-        if count == 4:
-            raise Stop
-        return path
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
-        with pytest.raises(Stop):
-            train(photos, again, **fields)
+    with stopped_after(4):
+        train(photos, again, **fields)
     forget()
     monkeypatch.setattr(inputs, "_LITERT_IMAGES", then)
     other = LiteTrunk if engine is GraphTrunk else GraphTrunk
@@ -447,22 +431,10 @@ def test_a_run_that_shares_a_cut_resumes_to_the_same_bits(
     monkeypatch.setattr(Work, "shares", lambda *args: True)
     fields = {**TINY, "trunk_engine": "graph", "augment": True}
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
-    real = checkpoints.StageCheckpoints.save
     # A save for the one epoch of the head, and two after it.
     for stop_at in (1, 2):
-        again, count = tmp_path / str(stop_at), 0
-
-        def save_then_stop(self: Any, at: int = stop_at, **kinds: Any) -> Any:
-            nonlocal count
-            path = real(self, **kinds)
-            count += 1
-            if count == at:
-                raise Stop
-            return path
-
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoints.StageCheckpoints, "save", save_then_stop)
-            with pytest.raises(Stop):
-                train(photos, again, **fields)
+        again = tmp_path / str(stop_at)
+        with stopped_after(stop_at):
+            train(photos, again, **fields)
         forget()
         assert_same_runs((again, train(photos, again, **fields)), whole)

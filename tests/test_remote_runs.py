@@ -26,13 +26,12 @@ import tensorflow as tf
 import trainer
 from tests.command import Said, arguments, command
 from tests.photos import make_photos
-from tests.runs import assert_same_arrays
+from tests.runs import assert_same_arrays, stopped_after
 from tests.tiny import tiny_backbone, use_tiny_backbone
 from trainer import lock
 from trainer.heartbeat import Pace
 from trainer.model.backbones import find_backbone
 from trainer.model.weights import load_weights, plan_weights, weights_digest
-from trainer.train.checkpoints import StageCheckpoints
 
 pytestmark = pytest.mark.slow
 
@@ -72,10 +71,6 @@ _CALLS = {
 
 
 HEAD = "feature_extract"
-
-
-class Stop(Exception):
-    """What a test throws to end a run early."""
 
 
 def _guarded(module: Any, name: str, bad: list[str]) -> Callable[..., Any]:
@@ -195,23 +190,12 @@ def _use(stage: str, root: str, **flags: Any) -> Said:
 @pytest.fixture(scope="module")
 def finished(roots, tmp_path_factory) -> dict[str, str]:
     """The roots, with a whole run in each; the remote one was interrupted."""
-    real, saves = StageCheckpoints.save, []
-
-    def save_then_stop(self: StageCheckpoints, **kinds: Any) -> str:
-        path = real(self, **kinds)
-        saves.append(path)
-        if len(saves) in (3, 7):
-            raise Stop
-        return path
-
     for place, root in roots.items():
         cache = str(tmp_path_factory.mktemp("cache"))
         said = None
-        for _ in range(2 if place == "remote" else 0):
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-                patch.setattr(StageCheckpoints, "save", save_then_stop)
-                with only_gfile():
-                    _run(root, cache, stage="finetune")
+        for saves in (3, 4) if place == "remote" else ():
+            with stopped_after(saves), only_gfile():
+                _run(root, cache, stage="finetune")
         with only_gfile() if place == "remote" else contextlib.nullcontext():
             said = _run(root, cache, stage="finetune")
         assert said.status == 0, said.err

@@ -15,13 +15,19 @@ import tensorflow as tf
 
 from tests.determinism import undone
 from tests.photos import make_photos
-from tests.runs import assert_same_arrays, lines, small, train, weights
+from tests.runs import (
+    assert_same_arrays,
+    lines,
+    small,
+    stopped_after,
+    train,
+    weights,
+)
 from tests.tiny import tiny_backbone, use_tiny_backbone
 from trainer import devices, run, strategies
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.fields import FIELDS, FREE, NUMERICS, RESULT
-from trainer.train.checkpoints import StageCheckpoints
 
 BASE = {"backbone_args": "", "weights": "none", "epochs": 2, "data_pct": 100.0}
 FILE = {"backbone": "EfficientNetB0", "weights": "{root}/ones.weights.h5"}
@@ -274,24 +280,12 @@ def test_what_is_left_to_the_machine_is_compared_as_what_it_made_of_it(
     assert warnings(tmp_path / "run") == []
 
 
-class Stop(Exception):
-    """What a test throws to end a run early."""
-
-
 @pytest.fixture
 def stopped(root, tmp_path, monkeypatch):
     """A run that ended after its first save, of four."""
     use_tiny_backbone(monkeypatch)
-    real = StageCheckpoints.save
-
-    def save_then_stop(self, **kinds):
-        real(self, **kinds)
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageCheckpoints, "save", save_then_stop)
-        with pytest.raises(Stop):
-            train(str(root / "photos"), tmp_path / "run", **BASE)
+    with stopped_after(1):
+        train(str(root / "photos"), tmp_path / "run", **BASE)
     return tmp_path / "run"
 
 

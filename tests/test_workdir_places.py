@@ -15,9 +15,8 @@ import pytest
 
 from tests.command import Said, arguments, command
 from tests.photos import make_photos
-from tests.runs import assert_same_arrays, lines, weights
+from tests.runs import assert_same_arrays, lines, stopped_after, weights
 from tests.tiny import use_tiny_backbone
-from trainer.train.checkpoints import StageCheckpoints
 from trainer.workdir import Workdir
 
 pytestmark = pytest.mark.slow
@@ -144,29 +143,13 @@ def test_a_read_only_workdir_can_be_used(root, finished):
     assert not (finished / "export.partial").exists()
 
 
-class Stop(Exception):
-    """What a test throws to end a run early."""
-
-
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_a_workdir_of_any_name_works(
-    root, finished, tmp_path, monkeypatch, form
-):
+def test_a_workdir_of_any_name_works(root, finished, tmp_path, form):
     name = unicodedata.normalize(form, "Mañana, пицца й 100% {x} 'ß' 🍕")
     assert unicodedata.is_normalized(form, name)
     workdir = tmp_path / name / "the run"
-    real, saves = StageCheckpoints.save, []
-
-    def save_then_stop(self, **kinds):
-        real(self, **kinds)
-        saves.append(self)
-        if len(saves) == 2:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StageCheckpoints, "save", save_then_stop)
-        with pytest.raises(Stop):
-            run(root, workdir, checkpoint_every_steps=2)
+    with stopped_after(2):
+        run(root, workdir, checkpoint_every_steps=2)
     said = run(root, workdir, checkpoint_every_steps=2)
     assert said.status == 0, said.err
     assert f"workdir: {workdir}\n" in said.out
