@@ -1,4 +1,4 @@
-"""The same samples in TFRecord files, and how to read them one by one."""
+"""The same samples in files of records, and how to read them one by one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,27 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+from array_record.python.array_record_module import ArrayRecordWriter
 
+from trainer.data.check import read_encoded_image
 from trainer.data.decode import image_of_record, read_record
 from trainer.data.pipeline import Reading, Shard, training_batches
-from trainer.data.samples import Samples
+from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples
 
 
-def as_records(samples: Samples, folder: pathlib.Path) -> Samples:
-    """Writes the files of samples into two TFRecord files, in turn."""
-    shards = [folder / "0.tfrecord", folder / "1.tfrecord"]
+def write_array_records(path: str, payloads: list[bytes]) -> None:
+    """Writes a file as TFDS does: each record can be read by itself."""
+    writer = ArrayRecordWriter(path, "group_size:1")
+    for payload in payloads:
+        writer.write(payload)
+    writer.close()
+
+
+def as_records(
+    samples: Samples, folder: pathlib.Path, record_format: str = TFRECORD
+) -> Samples:
+    """Writes the files of samples into two files of records, in turn."""
+    shards = [folder / f"{i}.{record_format}" for i in range(2)]
     payloads = []
     for i, path in enumerate(samples.paths):
         content = pathlib.Path(path).read_bytes()
@@ -26,24 +38,31 @@ def as_records(samples: Samples, folder: pathlib.Path) -> Samples:
         feature["photo"].bytes_list.value.append(content)
         feature["label"].int64_list.value.append(i)
         payloads.append(example.SerializeToString())
-    for j, file in enumerate(shards):
-        with tf.io.TFRecordWriter(str(file)) as writer:
-            for payload in payloads[j::2]:
-                writer.write(payload)
-    contents = [file.read_bytes() for file in shards]
+    if record_format == ARRAY_RECORD:
+        for j, file in enumerate(shards):
+            write_array_records(str(file), payloads[j::2])
+        offsets = [i // 2 for i in range(len(payloads))]
+    else:
+        for j, file in enumerate(shards):
+            with tf.io.TFRecordWriter(str(file)) as writer:
+                for payload in payloads[j::2]:
+                    writer.write(payload)
+        contents = [file.read_bytes() for file in shards]
+        offsets = [contents[i % 2].index(p) for i, p in enumerate(payloads)]
     return dataclasses.replace(
         samples,
         paths=tuple(str(shards[i % 2]) for i in range(len(samples))),
-        offsets=np.array(
-            [contents[i % 2].index(p) for i, p in enumerate(payloads)]
-        ),
+        offsets=np.array(offsets),
         lengths=np.array([len(payload) for payload in payloads]),
         record_image_key="photo",
+        record_format=record_format,
     )
 
 
 def read_encoded(samples: Samples, row: int) -> tf.Tensor:
-    """The encoded image of a sample in a TFRecord file, string scalar."""
+    """The encoded image of a sample in a file of records, string scalar."""
+    if samples.record_format == ARRAY_RECORD:
+        return tf.constant(read_encoded_image(samples, row))
     record = read_record(
         tf.constant(samples.paths[row]),
         tf.constant(samples.offsets[row]),

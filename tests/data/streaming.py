@@ -1,6 +1,6 @@
 """Reads training batches of 50,000 pictures, and says how much memory it took.
 
-    python -m tests.data.streaming FOLDER
+    python -m tests.data.streaming FOLDER FORMAT
 
 A process of its own: memory that another test has used is not given back.
 """
@@ -14,11 +14,12 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from tests.data.records import write_array_records
 from trainer.data.kept import AUTO, RowCache
 from trainer.data.kept_files import KeptFiles
 from trainer.data.pipeline import Shard, training_batches
 from trainer.data.records import record_spans
-from trainer.data.samples import Samples
+from trainer.data.samples import ARRAY_RECORD, Samples
 from trainer.train.inputs import Inputs
 
 PICTURES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
@@ -27,8 +28,8 @@ IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 400, 100
 _MIB = 2**20
 
 
-def make_records(folder: pathlib.Path) -> Samples:
-    """Writes TFRecords of a few hundred pictures, again and again."""
+def make_records(folder: pathlib.Path, record_format: str) -> Samples:
+    """Writes records of a few hundred pictures, again and again."""
     rng = np.random.default_rng(0)
     records = []
     for _ in range(DISTINCT):
@@ -41,10 +42,19 @@ def make_records(folder: pathlib.Path) -> Samples:
     paths, offsets, lengths = [], [], []
     for shard in range(SHARDS):
         path = str(folder / f"records-{shard}")
-        with tf.io.TFRecordWriter(path) as writer:
-            for number in range(shard, PICTURES, SHARDS):
-                writer.write(records[number % DISTINCT])
-        begin, size = record_spans(path)
+        of_shard = [
+            records[number % DISTINCT]
+            for number in range(shard, PICTURES, SHARDS)
+        ]
+        if record_format == ARRAY_RECORD:
+            write_array_records(path, of_shard)
+            begin = np.arange(len(of_shard))
+            size = np.array([len(record) for record in of_shard])
+        else:
+            with tf.io.TFRecordWriter(path) as writer:
+                for record in of_shard:
+                    writer.write(record)
+            begin, size = record_spans(path)
         paths += [path] * len(begin)
         offsets.append(begin)
         lengths.append(size)
@@ -55,6 +65,7 @@ def make_records(folder: pathlib.Path) -> Samples:
         offsets=np.concatenate(offsets),
         lengths=np.concatenate(lengths),
         record_image_key="image",
+        record_format=record_format,
         # As if all differed: what they would take is asked of the cache.
         digests=tuple(f"{number:032x}" for number in range(PICTURES)),
     )
@@ -68,9 +79,9 @@ def memory(name: str) -> float:
     raise AssertionError(name)
 
 
-def main(folder: str) -> None:
+def main(folder: str, record_format: str) -> None:
     """Prints a line of JSON."""
-    samples = make_records(pathlib.Path(folder))
+    samples = make_records(pathlib.Path(folder), record_format)
     inputs = Inputs(
         None,
         image_px=IMAGE_PX,
@@ -111,4 +122,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

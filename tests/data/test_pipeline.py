@@ -27,7 +27,12 @@ from trainer.data.pipeline import (
     picture_blocks,
     training_batches,
 )
-from trainer.data.samples import WHOLE_FILE, Samples
+from trainer.data.samples import (
+    ARRAY_RECORD,
+    TFRECORD,
+    WHOLE_FILE,
+    Samples,
+)
 
 N, PX = 10, 4
 Elements = list[dict[str, np.ndarray]]
@@ -265,15 +270,22 @@ def test_evaluation_keeps_the_given_order(samples: Samples) -> None:
     assert [part["mask"].sum() for part in parts] == [4, 1]
 
 
+@pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_records_give_the_same_pictures_as_files(
-    samples: Samples, tmp_path: pathlib.Path, deterministic: bool
+    samples: Samples,
+    tmp_path: pathlib.Path,
+    deterministic: bool,
+    record_format: str,
 ) -> None:
-    records = as_records(samples, tmp_path)
+    records = as_records(samples, tmp_path, record_format)
     with undone():
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         assert_same(train(records, shard()), train(samples, shard()))
+        # In the middle of an epoch, one of two pipelines.
+        part = shard(4, 2, 1, 2)
+        assert_same(train(records, part, start=4), train(samples, part)[4:])
         blocks = [
             np.concatenate(
                 list(
@@ -288,12 +300,14 @@ def test_records_give_the_same_pictures_as_files(
     np.testing.assert_array_equal(*blocks)
 
 
+@pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
 def test_records_are_read_without_a_word(
-    samples: Samples, tmp_path: pathlib.Path
+    samples: Samples, tmp_path: pathlib.Path, record_format: str
 ) -> None:
     """TensorFlow takes no parallel map apart, of which it would complain."""
     pickled = tmp_path / "samples"
-    pickled.write_bytes(pickle.dumps(as_records(samples, tmp_path)))
+    records = as_records(samples, tmp_path, record_format)
+    pickled.write_bytes(pickle.dumps(records))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.data.records", str(pickled)],

@@ -15,9 +15,11 @@ GROWTH_MIB, MOST_MIB = 24, 128
 
 
 @pytest.mark.slow
-def test_fifty_thousand_pictures_in_bounded_memory(tmp_path):
+@pytest.mark.parametrize("record_format", ["tfrecord", "array_record"])
+def test_fifty_thousand_pictures_in_bounded_memory(tmp_path, record_format):
+    program = [sys.executable, "-m", "tests.data.streaming"]
     left = subprocess.run(
-        [sys.executable, "-m", "tests.data.streaming", str(tmp_path)],
+        [*program, str(tmp_path), record_format],
         cwd=ROOT,
         capture_output=True,
         text=True,

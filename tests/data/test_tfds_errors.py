@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 import time
 
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
 
 from tests.data import tfds_pictures
+from tests.data.records import write_array_records
 from trainer.data import reach
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
@@ -80,8 +84,28 @@ def test_without_train_split(tmp_path: pathlib.Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("file_format", "missing", "said"),
+    [
+        (
+            "riegeli",
+            None,
+            "riegeli; only tfrecord and array_record can be read: ",
+        ),
+        (
+            "array_record",
+            "array_record.python.array_record_module",
+            "array_record, and the package array_record is not installed;"
+            " install it, or ",
+        ),
+    ],
+)
 def test_another_file_format(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file_format: str,
+    missing: str | None,
+    said: str,
 ) -> None:
     tfds.builder(
         "trainer_pictures/train_test", data_dir=str(tmp_path)
@@ -89,26 +113,48 @@ def test_another_file_format(
     monkeypatch.setattr(
         tfds.core.DatasetInfo,
         "file_format",
-        tfds.core.file_adapters.FileFormat.ARRAY_RECORD,
+        tfds.core.file_adapters.FileFormat(file_format),
     )
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(TrainerError) as error:
         open_it("trainer_pictures/train_test", tmp_path)
     assert str(error.value) == (
         "--dataset='trainer_pictures/train_test': prepared in the file format"
-        " array_record; only tfrecord can be read: prepare it with tfds build"
-        " --file_format=tfrecord in another --tfds_data_dir"
+        f" {said}prepare it with tfds build --file_format=tfrecord in another"
+        " --tfds_data_dir"
     )
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_a_damaged_shard_is_named(tmp_path: pathlib.Path, damage: str) -> None:
+def write_again(path: str, file_format: str) -> None:
+    """The file without its last record."""
+    if file_format == "array_record":
+        records = ArrayRecordReader(path).read_all()
+        write_array_records(path, records[:-1])
+    else:
+        records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
+        with tf.io.TFRecordWriter(path) as writer:
+            for record in records[:-1]:
+                writer.write(record)
+
+
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "a record less"])
+def test_a_damaged_shard_is_named(
+    tmp_path: pathlib.Path, damage: str, file_format: str
+) -> None:
     dataset = "trainer_pictures/train_test"
-    builder = tfds.builder(dataset, data_dir=str(tmp_path))
+    builder = tfds.builder(
+        dataset, data_dir=str(tmp_path), file_format=file_format
+    )
     builder.download_and_prepare()
     path = os.fspath(builder.info.splits["train"].filepaths[0])
     content = bytearray(pathlib.Path(path).read_bytes())
     if damage == "truncated":
         del content[-20:]
+    elif damage == "a record less":
+        write_again(path, file_format)
+        content = bytearray(pathlib.Path(path).read_bytes())
     else:
         content[100] ^= 0xFF
     pathlib.Path(path).write_bytes(content)

@@ -112,6 +112,34 @@ def test_samples_are_those_of_tfds(data_dir: str) -> None:
     )
 
 
+def test_array_records_are_those_of_tfds(tmp_path: pathlib.Path) -> None:
+    """Against TFDS's own data source, which decodes by other libraries."""
+    builder = tfds.builder(
+        "trainer_pictures/train_test",
+        data_dir=str(tmp_path),
+        file_format="array_record",
+    )
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=3)
+    )
+    source = open_it("trainer_pictures/train_test", str(tmp_path))
+    assert source.test is not None
+    for split, samples in (("train", source.train), ("test", source.test)):
+        expected = builder.as_data_source(split)
+        assert len(samples) == len(expected)
+        assert len(set(samples.paths)) == 3
+        for row in range(len(samples)):
+            assert samples.labels[row] == expected[row]["label"]
+            np.testing.assert_array_equal(
+                _pixels(samples, row), expected[row]["image"]
+            )
+        assert not check_images(samples, split=split).bad
+    assert source.train.ids[:5] == tuple(
+        f"trainer_pictures-train.array_record-0000{shard}-of-00003__{number}"
+        for shard, number in ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
+    )
+
+
 def test_the_check_reads_records(data_dir: str) -> None:
     source = open_it("trainer_pictures/train_test", data_dir)
     result = check_images(source.train, split="train")

@@ -14,9 +14,15 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from trainer import files
+from trainer.data.array_records import read_records
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import orientation
-from trainer.data.samples import WHOLE_FILE, Samples, printable
+from trainer.data.samples import (
+    ARRAY_RECORD,
+    WHOLE_FILE,
+    Samples,
+    printable,
+)
 from trainer.errors import TrainerError
 from trainer.quiet import native_notes_hidden
 
@@ -253,12 +259,13 @@ def _look(
 
 def read_encoded_image(samples: Samples, row: int) -> bytes | None:
     """The encoded image; None if the record has none."""
+    path, offset = samples.paths[row], int(samples.offsets[row])
     length = int(samples.lengths[row])
-    data = files.read(
-        samples.paths[row],
-        offset=int(samples.offsets[row]),
-        length=None if length == WHOLE_FILE else length,
-    )
+    if samples.record_format == ARRAY_RECORD:
+        (data,) = read_records([path], [offset])
+    else:
+        whole = length == WHOLE_FILE
+        data = files.read(path, offset, None if whole else length)
     if samples.record_image_key is None:
         return data
     try:

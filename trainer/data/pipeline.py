@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.array_records import read_records
 from trainer.data.augment import affine, draw_parameters, warp
 from trainer.data.decode import (
     decode_image,
@@ -18,13 +19,13 @@ from trainer.data.decode import (
     resize,
 )
 from trainer.data.kept import KeptRows
-from trainer.data.samples import Samples
+from trainer.data.samples import ARRAY_RECORD, Samples
 
 # The row number that stands for padding.
 _PADDING = -1
 # Global steps that wait decoded: some 20 MB a batch of 32 at 224 px.
 _PREFETCH_STEPS = 2
-# Records of TFRecord files that are read at a time, or wait to be decoded.
+# Records that are read at a time, or wait to be decoded.
 _OPEN_RECORDS = 16
 
 # Elements that a map works on at a time: one for each core that this process
@@ -275,6 +276,13 @@ def _pictures(
 
         return _map(rows, of_file)
 
+    def of_record(row: tf.Tensor, epoch: tf.Tensor, read: tf.Tensor) -> Any:
+        image = decoded(row, lambda: image_of_record(read, key))
+        return finish(row, epoch, image)
+
+    if samples.record_format == ARRAY_RECORD:
+        return _map(_array_records(rows, samples), of_record)
+
     offsets = tf.constant(samples.offsets, tf.int64)
     lengths = tf.constant(samples.lengths, tf.int64)
 
@@ -284,10 +292,6 @@ def _pictures(
         payload = read_record(paths[at], offsets[at], lengths[at])
         return payload.map(lambda read: (row, epoch, read))
 
-    def of_record(row: tf.Tensor, epoch: tf.Tensor, read: tf.Tensor) -> Any:
-        image = decoded(row, lambda: image_of_record(read, key))
-        return finish(row, epoch, image)
-
     records = rows.interleave(
         record,
         cycle_length=_OPEN_RECORDS,
@@ -295,6 +299,29 @@ def _pictures(
         deterministic=True,
     )
     return _map(records.prefetch(_OPEN_RECORDS), of_record)
+
+
+def _array_records(rows: tf.data.Dataset, samples: Samples) -> tf.data.Dataset:
+    """Pairs of row number and epoch -> row number, epoch and record.
+
+    Their reader is a Python library's, which is called for a block of them;
+    padding gets an empty record.
+    """
+
+    def payloads(wanted: np.ndarray) -> np.ndarray:
+        real = wanted[wanted != _PADDING]
+        found = np.full(len(wanted), b"", object)
+        found[wanted != _PADDING] = read_records(
+            [samples.paths[row] for row in real], samples.offsets[real]
+        )
+        return found
+
+    def block(row: tf.Tensor, epoch: tf.Tensor) -> Any:
+        read = tf.numpy_function(payloads, [row], tf.string, stateful=False)
+        return row, epoch, tf.ensure_shape(read, (None,))
+
+    blocks = _map(rows.batch(_OPEN_RECORDS), block)
+    return blocks.prefetch(1).unbatch()
 
 
 def _matrices(samples: Samples, seed: int) -> Load:

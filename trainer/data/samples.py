@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 WHOLE_FILE = -1
+TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
 
 
 def id_hash(sample_id: str) -> int:
@@ -39,11 +40,13 @@ class Samples:
       labels: int32 (n,), indices into the data set's class names.
       paths: the file that holds the sample's encoded image. Several samples
         may share one (a TFRecord shard).
-      offsets: int64 (n,), where the sample's bytes begin in that file.
+      offsets: int64 (n,), where the sample's bytes begin in that file; in an
+        ArrayRecord file the record's number.
       lengths: int64 (n,), number of bytes, or `WHOLE_FILE`.
       record_image_key: None where the sample's bytes are the encoded image;
         else they are a serialised `tf.train.Example` whose bytes feature of
         this name is the encoded image.
+      record_format: of the files that hold them, `TFRECORD` or `ARRAY_RECORD`.
       digests: of the encoded images; empty before they are checked.
     """
 
@@ -53,6 +56,7 @@ class Samples:
     offsets: np.ndarray
     lengths: np.ndarray
     record_image_key: str | None = None
+    record_format: str = TFRECORD
     digests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -68,13 +72,13 @@ class Samples:
     def take(self, rows: Sequence[int] | np.ndarray) -> Samples:
         """The samples at the given row numbers, in the given order."""
         rows = np.asarray(rows, np.int64)
-        return Samples(
+        return dataclasses.replace(
+            self,
             ids=tuple(self.ids[row] for row in rows),
             labels=self.labels[rows],
             paths=tuple(self.paths[row] for row in rows),
             offsets=self.offsets[rows],
             lengths=self.lengths[rows],
-            record_image_key=self.record_image_key,
             digests=tuple(self.digests[row] for row in rows)
             if self.digests
             else (),

@@ -1,4 +1,4 @@
-"""TFDS data sets: where the encoded images lie in their TFRecord files."""
+"""TFDS data sets: where the encoded images lie in their files of records."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import array_records
 from trainer.data.reach import unreachable_host
 from trainer.data.records import read_labels, record_spans
-from trainer.data.samples import Samples, Source, printable
+from trainer.data.samples import (
+    ARRAY_RECORD,
+    TFRECORD,
+    Samples,
+    Source,
+    printable,
+)
 from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError, UsageError
 
@@ -196,14 +203,7 @@ class _Builder:
     def read(self) -> tuple[tuple[str, ...], dict[str, Samples]]:
         """Class names, and the samples of those splits that are used."""
         info = self._builder.info
-        file_format = info.file_format
-        if file_format is None or file_format.value != "tfrecord":
-            found = getattr(file_format, "value", "unknown")
-            raise self._error(
-                f"prepared in the file format {found}; only tfrecord can be"
-                " read: prepare it with tfds build"
-                " --file_format=tfrecord in another --tfds_data_dir"
-            )
+        self._file_format()
         class_names = tuple(info.features[self._label_key].names)
         if len(class_names) < 2:
             raise self._error("one class only; classifying needs two or more")
@@ -221,6 +221,25 @@ class _Builder:
                 " has"
             )
         return class_names, splits
+
+    def _file_format(self) -> str:
+        """`TFRECORD` or `ARRAY_RECORD`."""
+        found = getattr(self._builder.info.file_format, "value", "unknown")
+        remedy = (
+            f"prepare it with tfds build --file_format={TFRECORD} in another"
+            " --tfds_data_dir"
+        )
+        if found not in (TFRECORD, ARRAY_RECORD):
+            raise self._error(
+                f"prepared in the file format {found}; only {TFRECORD} and"
+                f" {ARRAY_RECORD} can be read: {remedy}"
+            )
+        if found == ARRAY_RECORD and not array_records.is_installed():
+            raise self._error(
+                f"prepared in the file format {ARRAY_RECORD}, and the package"
+                f" array_record is not installed; install it, or {remedy}"
+            )
+        return str(found)
 
     def _keys(self) -> tuple[str, str]:
         """Names of the image's and the label's feature."""
@@ -246,11 +265,16 @@ class _Builder:
     def _samples(self, split: str) -> Samples:
         ids: list[str] = []
         labels, paths, offsets, lengths = [], [], [], []
-        for shard in self._builder.info.splits[split].filepaths:
+        info = self._builder.info.splits[split]
+        record_format = self._file_format()
+        for shard, count in zip(
+            info.filepaths, info.shard_lengths, strict=True
+        ):
             path = os.fspath(shard)
             try:
-                begin, length = record_spans(path)
-                found = read_labels(path, self._image_key, self._label_key)
+                found, begin, length = self._columns(path, record_format)
+                if len(found) != count:
+                    raise ValueError(f"{len(found)} records, not {count}")
             except (OSError, ValueError, tf.errors.OpError) as error:
                 raise self._error(
                     f"{printable(path)}: cannot be read ({_one_line(error)});"
@@ -269,7 +293,19 @@ class _Builder:
             offsets=np.concatenate(offsets),
             lengths=np.concatenate(lengths),
             record_image_key=self._image_key,
+            record_format=record_format,
         )
+
+    def _columns(
+        self, path: str, record_format: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, offsets and lengths of the records of a file."""
+        keys = self._image_key, self._label_key
+        if record_format == ARRAY_RECORD:
+            labels, lengths = array_records.read_columns(path, *keys)
+            return labels, np.arange(len(labels)), lengths
+        offsets, lengths = record_spans(path)
+        return read_labels(path, *keys), offsets, lengths
 
 
 @contextlib.contextmanager

@@ -1,0 +1,121 @@
+"""Records of ArrayRecord files, by their numbers."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import pathlib
+import uuid
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.data.records import write_array_records
+from trainer import files
+from trainer.data import array_records
+from trainer.data.array_records import (
+    count_records,
+    read_columns,
+    read_records,
+)
+
+RECORDS = [bytes([number]) * (number + 1) for number in range(200)]
+
+
+@pytest.fixture(params=["local", "remote"])
+def path(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+    """Where a file of `RECORDS` may lie."""
+    local = str(tmp_path / "records")
+    write_array_records(local, RECORDS)
+    if request.param == "local":
+        return local
+    url = f"ram://{uuid.uuid4().hex}/records"
+    tf.io.gfile.copy(local, url)
+    return url
+
+
+def test_any_order_any_file(path: str, tmp_path: pathlib.Path) -> None:
+    other = str(tmp_path / "other")
+    write_array_records(other, [b"one", b"", b"three"])
+    assert count_records(path) == 200
+    assert count_records(other) == 3
+    found = read_records(
+        [path, other, path, other, path, path], [7, 2, 199, 1, 0, 7]
+    )
+    assert found == [
+        RECORDS[7], b"three", RECORDS[199], b"", RECORDS[0], RECORDS[7]
+    ]  # fmt: skip
+    assert read_records([], []) == []
+
+
+def test_many_threads_read_one_file(path: str) -> None:
+    order = np.random.default_rng(0).integers(0, 200, 4000).tolist()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: read_records([path], [n])[0], order))
+    assert found == [RECORDS[number] for number in order]
+
+
+def test_more_files_than_are_kept_open(
+    tmp_path: pathlib.Path,
+) -> None:
+    paths = [str(tmp_path / f"{number}") for number in range(300)]
+    for number, path in enumerate(paths):
+        write_array_records(path, [str(number).encode()])
+    before = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+    assert read_records(paths * 2, [0] * 600) == [
+        str(number).encode() for number in [*range(300)] * 2
+    ]
+    after = len(list(pathlib.Path("/proc/self/fd").iterdir()))
+    assert after - before <= array_records.OPEN_FILES
+
+
+def _example(**features: bytes | int) -> bytes:
+    example = tf.train.Example()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        else:
+            feature.int64_list.value.append(value)
+    return example.SerializeToString()
+
+
+# More than are read at once.
+@pytest.mark.parametrize("count", [0, 1, 64, 150])
+def test_columns(tmp_path: pathlib.Path, count: int) -> None:
+    path = str(tmp_path / "records")
+    examples = [
+        _example(photo=b"x" * number, label=3 * number)
+        for number in range(count)
+    ]
+    write_array_records(path, examples)
+    labels, lengths = read_columns(path, "photo", "label")
+    assert labels.tolist() == [3 * number for number in range(count)]
+    assert lengths.tolist() == [len(example) for example in examples]
+
+
+def test_a_record_without_a_picture(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "records")
+    write_array_records(path, [_example(label=1)])
+    with pytest.raises(tf.errors.OpError, match="photo"):
+        read_columns(path, "photo", "label")
+
+
+def test_a_damaged_record_is_an_error(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "records")
+    # Noise, which is stored as it is.
+    records = [np.random.default_rng(n).bytes(999) for n in range(9)]
+    write_array_records(path, records)
+    content = bytearray(files.read(path))
+    content[content.index(records[5]) + 3] ^= 1
+    pathlib.Path(path).write_bytes(content)
+    assert read_records([path], [4]) == [records[4]]
+    with pytest.raises(OSError, match="hash mismatch") as error:
+        read_records([path], [5])
+    assert error.value.filename == path
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_file(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        count_records(str(tmp_path / "records"))
