@@ -107,6 +107,18 @@ FAST_PATHS = (
         words=("--feature_dtype=float16: no features", "--trunk_engine=graph"),
     ),
     Case(
+        name="quick gradients",
+        flags={"quick_gradients": "yes"},
+        status=USAGE,
+        words=("--quick_gradients='yes'", "auto, on, off"),
+    ),
+    Case(
+        name="quick gradients under XLA",
+        flags={"quick_gradients": "on", "xla": "on"},
+        status=USAGE,
+        words=("--quick_gradients=on: they are for float32 on CPUs", "off"),
+    ),
+    Case(
         name="a warp that XLA cannot compile",
         flags={"augment_kernel": "projective", "xla": "on"},
         status=USAGE,

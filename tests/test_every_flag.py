@@ -80,6 +80,7 @@ class Did:
     Attributes:
       trunks: name and block of each engine made.
       folded: whether a BatchNorm was folded.
+      quick: whether a layer was given quick gradients.
       computed: what rows were computed of.
       kernels: by which training pictures were warped.
       parts: that steps were made to take their batch in.
@@ -88,6 +89,7 @@ class Did:
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     folded: bool = False
+    quick: bool = False
     computed: set[str] = dataclasses.field(default_factory=set)
     kernels: set[str] = dataclasses.field(default_factory=set)
     parts: list[int] = dataclasses.field(default_factory=list)
@@ -679,6 +681,14 @@ CASES = (
         given=False,
     ),
     Case(
+        flag="quick_gradients",
+        value="off",
+        also=FINETUNE,
+        see=lambda ran: ran.did.quick,
+        without=True,
+        given=False,
+    ),
+    Case(
         flag="augment_kernel",
         value="gather",
         # On a CPU both give the same bits.
@@ -868,11 +878,17 @@ def _compilations() -> Iterator[list[str]]:
 def _watched() -> Iterator[Did]:
     did = Did()
     fold, blocks, warp = split.fold, Inputs._blocks, pipeline.warp
+    quick_class = split.quick_class
     in_parts, add = train_steps._in_parts, StepAccount.add
 
     def folding(*args: Any) -> Any:
         did.folded = True
         return fold(*args)
+
+    def quickening(layer: Any) -> Any:
+        kind = quick_class(layer)
+        did.quick |= kind is not type(layer)
+        return kind
 
     def computing(self: Inputs, samples: Any, rows: Any, what: str, trunk: Any):
         did.computed.add(what)
@@ -896,6 +912,7 @@ def _watched() -> Iterator[Did]:
             made = _noting(engine.__init__, did.trunks)
             stack.enter_context(mock.patch.object(engine, "__init__", made))
         stack.enter_context(mock.patch.object(split, "fold", folding))
+        stack.enter_context(mock.patch.object(split, "quick_class", quickening))
         stack.enter_context(mock.patch.object(train_steps, "_in_parts", taking))
         stack.enter_context(mock.patch.object(StepAccount, "add", adding))
         stack.enter_context(mock.patch.object(Inputs, "_blocks", computing))

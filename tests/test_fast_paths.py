@@ -140,6 +140,49 @@ def test_the_kernel(given: dict[str, Any], expected: str) -> None:
     assert paths(**given).kernel == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "quick"),
+    [
+        ({}, True),
+        ({"quick_gradients": "on"}, True),
+        ({"quick_gradients": "off"}, False),
+        ({"trunk_engine": "step", "fold_batch_norm": False}, True),
+        ({"xla": True}, False),
+        ({"precision": "bfloat16"}, False),
+    ],
+    ids=str,
+)
+def test_quick_gradients(given: dict[str, Any], quick: bool) -> None:
+    assert paths(**given).quick_gradients is quick
+
+
+@pytest.mark.parametrize("where", ["xla", "bfloat16", "gpu", "tpu"])
+def test_where_there_are_no_quick_gradients(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    given: dict[str, Any] = {"quick_gradients": "on"}
+    if where == "gpu":
+        monkeypatch.setattr(devices, "all_cpus", lambda strategy: False)
+    elif where == "tpu":
+        monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
+    else:
+        given |= {"xla": {"xla": True}, "bfloat16": {"precision": where}}[where]
+    with pytest.raises(
+        UsageError, match="^--quick_gradients=on: .*; give auto"
+    ):
+        paths(**given)
+    # What a run was trained with elsewhere does not matter to its use.
+    used = fast_paths(
+        Config(**{"precision": "float32", **given} | {"xla": "auto"}),
+        strategy_of(1),
+        ALONE,
+        xla=given.get("xla", False),
+        images=FEW,
+        training=False,
+    )
+    assert not used.quick_gradients
+
+
 def test_all_runs_of_a_process_share_rows() -> None:
     one, two = paths(), paths(MANY, trunk_block=3)
     assert one.cache is two.cache

@@ -185,6 +185,7 @@ PATHS: Mapping[str, dict[str, Any]] = {
     "graph_unfolded": {"trunk_engine": "graph", "fold_batch_norm": False},
     "litert": {"trunk_engine": "litert"},
     "gather": {"trunk_engine": "step", "augment_kernel": "gather"},
+    "stock_gradients": {"trunk_engine": "step", "quick_gradients": "off"},
 }
 
 

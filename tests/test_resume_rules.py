@@ -86,6 +86,7 @@ WARNED = {
     "deterministic": Change(to="off", both={"deterministic": "on"}),
     "trunk_engine": Change(to="step", both={"trunk_engine": "graph"}),
     "fold_batch_norm": Change(to=False),
+    "quick_gradients": Change(to="off", both={"quick_gradients": "on"}),
     "augment_kernel": Change(
         to="gather", both={"augment_kernel": "projective"}
     ),

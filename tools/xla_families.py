@@ -10,9 +10,10 @@ device but the CPU. Prints a line for the smallest member of each family of
 keras.applications: seconds to compile, and by how much the gradient differs
 from that of the step that is not compiled, the median of three batches;
 likewise the loss of evaluation. In a deep random network rounding alone puts
-units on the other side of ReLU's bend; by how much that moves the gradient is
-what the same step without folding shows, not compiled either. More than three
-times that, and more than 0.001, is too much.
+units on the other side of ReLU's bend, which moves the gradient by leaps; by
+how much at most is what the step that is not compiled shows when each pixel is
+rounded anew, six times a batch. More than three times that, and more than
+0.001, is too much.
 
 Where XLA refuses an operation it is named, and the exit status is 1, as where
 a difference is above its bound. --compile_only goes as far as XLA's own form of
@@ -81,7 +82,7 @@ def check(
             step,
             batch,
             part=gradients,
-            other=training_step(classifier, plan, fold_batch_norm=False)[0],
+            rounds=True,
             compile_only=compile_only,
         )
         evaluated = compare(judge, judged, part=loss, compile_only=compile_only)

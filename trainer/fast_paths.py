@@ -1,4 +1,4 @@
-"""Which fast paths a run takes: trunk engine, folding, caches, warp kernel.
+"""Which fast paths a run takes: engine, folding, gradients, caches, warp.
 
 They change a run's time and memory, and at most the last bits of its figures.
 """
@@ -39,6 +39,7 @@ class FastPaths:
       engine: step, graph or litert.
       kernel: of the warp, projective or gather.
       fold_batch_norm: whether to.
+      quick_gradients: see `split_at`.
       block: of the graph engine; 0 leaves it to the rule.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded pictures are kept.
@@ -50,6 +51,7 @@ class FastPaths:
     engine: str
     kernel: str
     fold_batch_norm: bool
+    quick_gradients: bool
     block: int
     feature_dtype: str
     decode_cache: bool
@@ -78,7 +80,7 @@ class FastPaths:
           work: of the stage; given with `later`.
         """
         split, shared = None, False
-        if self.engine != STEP or self.fold_batch_norm:
+        if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
             cut = find_cut(classifier, [plan], cut_trunk=self.engine != STEP)
             if later is not None and work is not None and cut and cut.names:
                 both = find_cut(classifier, [plan, later])
@@ -87,7 +89,10 @@ class FastPaths:
                 cut = both if shared else cut
             if cut is not None:
                 split = split_at(
-                    classifier, cut, fold_batch_norm=self.fold_batch_norm
+                    classifier,
+                    cut,
+                    fold_batch_norm=self.fold_batch_norm,
+                    quick_gradients=self.quick_gradients,
                 )
         if self.feature_dtype != "float32" and not (split and split.cut):
             warn(
@@ -205,6 +210,12 @@ def fast_paths(
             " ahead of the step here; leave it out, or give"
             " --trunk_engine=graph where that is possible"
         )
+    quick = _quick_gradients(config, strategy, xla)
+    if training and config.quick_gradients == "on" and not quick:
+        raise UsageError(
+            "--quick_gradients=on: they are for float32 on CPUs, where XLA"
+            " does not compile the step; give auto or off"
+        )
     # Processes that fill it at their own pace would lose each other; and what
     # reads it is Python, which a TPU on the network's host cannot call.
     uncached = processes.count > 1 or (tpu and config.tpu not in (None, LOCAL))
@@ -214,6 +225,7 @@ def fast_paths(
         if config.augment_kernel == AUTO
         else config.augment_kernel,
         fold_batch_norm=config.fold_batch_norm,
+        quick_gradients=quick,
         block=config.trunk_block,
         feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
@@ -226,6 +238,18 @@ def fast_paths(
         files=kept_files(config),
         machine=_machine(strategy, processes),
     )
+
+
+def _quick_gradients(
+    config: Config, strategy: tf.distribute.Strategy, xla: bool
+) -> bool:
+    possible = (
+        not xla
+        and config.precision == "float32"
+        and devices.all_cpus(strategy)
+        and not strategies.on_tpu(strategy)
+    )
+    return possible and config.quick_gradients != OFF
 
 
 def _machine(strategy: tf.distribute.Strategy, processes: Processes) -> str:

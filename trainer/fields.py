@@ -350,6 +350,15 @@ class Fields:
         " convolution before it.",
         stages=(*FIT_STAGES, EVALUATE),
     )
+    quick_gradients: str = _flag(
+        "auto",
+        NUMERICS,
+        "Compute gradients of swish and the like, biases and wide depthwise"
+        " kernels by quicker operations than TensorFlow's own; auto does so in"
+        " float32 on CPUs, without XLA.",
+        choices=("auto", "on", "off"),
+        stages=(*FIT_STAGES, EVALUATE),
+    )
     augment_kernel: str = _flag(
         "auto",
         NUMERICS,

@@ -320,4 +320,5 @@ def _machine_facts(request: Request, paths: FastPaths) -> dict[str, Any]:
         "deterministic": "on" if request.deterministic else "off",
         "trunk_engine": paths.engine,
         "augment_kernel": paths.kernel,
+        "quick_gradients": "on" if paths.quick_gradients else "off",
     }

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.train.classifiers import make_live, pictures
+from trainer.model import gradients
 from trainer.model import split as split_module
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
@@ -80,10 +81,18 @@ def loss_and_gradients(
     return found.numpy(), tape.gradient(total, values)
 
 
-def check(classifier: Classifier, unfreeze: str, *, folded: bool) -> Split:
+def check(
+    classifier: Classifier,
+    unfreeze: str,
+    *,
+    folded: bool,
+    quick: bool = False,
+) -> Split:
     """Logits, gradients and the place of every trainable variable."""
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=folded)
+    split = split_classifier(
+        classifier, plan, fold_batch_norm=folded, quick_gradients=quick
+    )
     assert split is not None
     assert bool(split.cut) == (unfreeze != "all")
     images = pictures(3)
@@ -95,7 +104,7 @@ def check(classifier: Classifier, unfreeze: str, *, folded: bool) -> Split:
         ),
     )
     inputs = inputs_of(split, images)
-    found, gradients = loss_and_gradients(
+    found, slopes = loss_and_gradients(
         classifier,
         plan,
         lambda variables, values: split.logits(variables, values, inputs),
@@ -106,7 +115,7 @@ def check(classifier: Classifier, unfreeze: str, *, folded: bool) -> Split:
     norm = np.sqrt(sum(np.sum(g.numpy() ** 2) for g in expected[:trained]))
     assert norm > 0
     for key, mine, theirs in zip(
-        plan.trainable, gradients, expected, strict=False
+        plan.trainable, slopes, expected, strict=False
     ):
         assert mine is not None, key
         difference = np.linalg.norm(mine.numpy() - theirs.numpy())
@@ -155,6 +164,45 @@ def test_tail_after_trunk_is_the_classifier(
 def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
     split = check(live(*QUICK), unfreeze, folded=False)
     assert split.folded == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        QUICK,
+        *(pytest.param(*SLOW[i], marks=pytest.mark.slow) for i in (0, 3, 5)),
+    ],
+    ids=lambda value: value,
+)
+@pytest.mark.parametrize("unfreeze", ["last:10", "all"])
+def test_quick_gradients_are_those_of_the_classifier(
+    monkeypatch: pytest.MonkeyPatch, unfreeze: str, name: str, form: str
+) -> None:
+    """However small a tensor is."""
+    monkeypatch.setattr(gradients, "_LOOP_VALUES", 1)
+    made = []
+    real = split_module.quick_class
+
+    def noting(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
+        made.append((layer.name, real(layer)))
+        return real(layer)
+
+    monkeypatch.setattr(split_module, "quick_class", noting)
+    split = check(live(name, form), unfreeze, folded=True, quick=True)
+    # Of the trunk none.
+    asked = {layer for layer, _ in made}
+    assert asked <= {layer.name for layer in split._tail.layers} | set(
+        split.folded
+    )
+    kinds = {kind.__name__ for _, kind in made if kind.__name__[:5] == "Quick"}
+    expected = {
+        "MobileNetV2": {"QuickConv2D"},
+        "ConvNeXtTiny": {"QuickConv2D", "QuickActivation"},
+    }
+    most = {"QuickConv2D", "QuickActivation", "QuickDepthwiseConv2D"}
+    if unfreeze == "all":
+        assert kinds == expected.get(name, most)
+    assert kinds
 
 
 @pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
@@ -244,7 +292,7 @@ def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
     split = split_classifier(classifier, plan, fold_batch_norm=False)
     assert split is not None
     inputs = inputs_of(split, pictures(2))
-    _, gradients = loss_and_gradients(
+    _, slopes = loss_and_gradients(
         classifier,
         plan,
         lambda variables, values: split.logits(variables, values, inputs),
@@ -252,7 +300,7 @@ def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
     reached = {
         key.rsplit("/", 1)[0]
         for key, gradient in zip(
-            plan.trainable + plan.frozen, gradients, strict=True
+            plan.trainable + plan.frozen, slopes, strict=True
         )
         if gradient is not None
     }

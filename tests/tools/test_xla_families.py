@@ -107,6 +107,27 @@ def test_a_step_that_differs_is_seen(monkeypatch, capsys):
     assert "  APART  gradient " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("function", "low", "high"),
+    [
+        # Half of the pixels, give or take what is chance, come out above 1.
+        (lambda images: tf.cast(images > 1, tf.float32) + 1, 0.3, 1),
+        (lambda images: 2 * images, 1e-9, 1e-6),
+    ],
+    ids=["leaps", "smooth"],
+)
+def test_what_rounding_pixels_does(function, low, high):
+    batch = {"images": tf.ones((10, 10))}
+    found = compare(
+        lambda given: [function(given["images"])],
+        [[batch]],
+        part=lambda output: output,
+        rounds=True,
+    )
+    assert found.difference == 0
+    assert low < found.rounding < high
+
+
 def test_how_far_apart():
     ones = [np.ones(3), np.ones(1)]
     assert apart(ones, ones) == 0

@@ -22,6 +22,7 @@ from trainer.model.classifier import HEAD, Classifier
 from trainer.model.cut import POOL, Cut, find_cut
 from trainer.model.folding import fold, foldable
 from trainer.model.freeze import FreezePlan
+from trainer.model.gradients import quick_class
 from trainer.model.pixels import preprocess
 from trainer.model.saved_weights import finalize_layers
 
@@ -201,6 +202,7 @@ def split_classifier(
     *,
     fold_batch_norm: bool,
     cut_trunk: bool = True,
+    quick_gradients: bool = False,
 ) -> Split | None:
     """Cuts the classifier where the plan allows.
 
@@ -209,6 +211,7 @@ def split_classifier(
       plan: what the stage trains.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
       cut_trunk: False makes all of it the tail.
+      quick_gradients: see `split_at`.
 
     Returns:
       None where the backbone's graph cannot be read; see `find_cut`.
@@ -216,11 +219,20 @@ def split_classifier(
     cut = find_cut(classifier, [plan], cut_trunk=cut_trunk)
     if cut is None:
         return None
-    return split_at(classifier, cut, fold_batch_norm=fold_batch_norm)
+    return split_at(
+        classifier,
+        cut,
+        fold_batch_norm=fold_batch_norm,
+        quick_gradients=quick_gradients,
+    )
 
 
 def split_at(
-    classifier: Classifier, cut: Cut, *, fold_batch_norm: bool
+    classifier: Classifier,
+    cut: Cut,
+    *,
+    fold_batch_norm: bool,
+    quick_gradients: bool = False,
 ) -> Split:
     """Cuts the classifier at a given place.
 
@@ -228,10 +240,13 @@ def split_at(
       classifier: of the cut.
       cut: of `find_cut`.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
+      quick_gradients: whether the tail's layers have those of `gradients`,
+        which are for a CPU and for steps that XLA does not compile.
     """
     parents, frozen = cut.graph.parents, cut.frozen
     folds = foldable(cut.graph, cut.layers, cut.tail) if fold_batch_norm else {}
-    copies, tensors, source = _copy(classifier, folds)
+    quick = cut.tail if quick_gradients else frozenset[str]()
+    copies, tensors, source = _copy(classifier, folds, quick)
     tensors |= {name: source for name in parents if not parents[name]}
     features = [tensors[name] for name in cut.names]
     trunk = keras.Model(source, features, name="trunk") if features else None
@@ -281,9 +296,12 @@ def _config(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def _copy(
-    classifier: Classifier, folds: Mapping[str, str]
+    classifier: Classifier, folds: Mapping[str, str], quick: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Copies of the layers, the tensors between them, and the input tensor."""
+    """Copies of the layers, the tensors between them, and the input tensor.
+
+    Those named in `quick` get quick gradients, where they can have them.
+    """
     convolutions = set(folds.values())
     copies: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
@@ -291,9 +309,14 @@ def _copy(
     def copy_layer(operation: Any) -> Any:
         if not isinstance(operation, keras.layers.Layer):
             return operation
+        kind = quick_class if operation.name in quick else type
         copies[operation.name] = (
             operation,
-            _blank(operation, biased=operation.name in convolutions),
+            _blank(
+                operation,
+                kind(operation),
+                biased=operation.name in convolutions,
+            ),
         )
         return copies[operation.name][1]
 
@@ -319,12 +342,14 @@ def _copy(
     return copies, tensors, source
 
 
-def _blank(layer: keras.layers.Layer, *, biased: bool) -> keras.layers.Layer:
-    """The layer again, without the cost of random weights."""
+def _blank(
+    layer: keras.layers.Layer, kind: type[keras.layers.Layer], *, biased: bool
+) -> keras.layers.Layer:
+    """The layer again, as of a kind, without the cost of random weights."""
     config = layer.get_config()
     for name in config:
         if name.endswith("_initializer") and config[name] is not None:
             config[name] = "zeros"
     if biased:
         config["use_bias"] = True
-    return type(layer).from_config(config)
+    return kind.from_config(config)
