@@ -110,6 +110,7 @@ def make_train_function(
             parts=parts,
         ),
         jit_compile=xla,
+        autograph=False,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
     frozen = frozen_variables(classifier, plan, None if from_scratch else split)
@@ -118,6 +119,7 @@ def make_train_function(
     # wrapped in a page about the graph.
     heedless: set[str] = set()
 
+    @tf.autograph.experimental.do_not_convert
     def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         context = tf.distribute.get_replica_context()
         total = tf.distribute.ReduceOp.SUM
@@ -196,10 +198,12 @@ def make_evaluation_function(
     step = tf.function(
         make_evaluation_step(classifier, num_classes, split=split),
         jit_compile=xla,
+        autograph=False,
     )
     variables = list(used_variables(classifier, split).values())
     shapes = {"loss": (), "count": (), "top5": ()}
 
+    @tf.autograph.experimental.do_not_convert
     def replica_step(batch: Batch) -> dict[str, tf.Tensor]:
         return step(values_of(variables), batch)
 

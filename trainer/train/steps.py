@@ -239,7 +239,7 @@ def make_prediction_function(
         )
         return tf.nn.softmax(logits)
 
-    compiled = tf.function(step, jit_compile=xla)
+    compiled = tf.function(step, jit_compile=xla, autograph=False)
 
     @tf.function
     def predict(batch: Batch) -> tf.Tensor:
