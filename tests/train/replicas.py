@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer import strategies
+from trainer.train.optimizers import SummedOnce
+
+
+class Descent(SummedOnce, keras.optimizers.SGD):
+    """At rate 1 moves by the gradient, by twice of it if it is summed twice."""
 
 
 def strategy_of(replicas: int) -> tf.distribute.Strategy:

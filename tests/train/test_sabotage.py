@@ -20,6 +20,7 @@ from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
 from trainer.train import loop
 from trainer.train.calls import make_train_function
+from trainer.train.optimizers import SummedAdam
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 # The last ten layers are all of the tiny backbone; these are conv3, bn3 and
@@ -106,7 +107,7 @@ def _thawed_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     _with_plan(monkeypatch, thaw)
 
 
-class _Forgetful(keras.optimizers.Adam):
+class _Forgetful(SummedAdam):
     """Leaves conv3/kernel out."""
 
     def apply(
@@ -127,7 +128,7 @@ class _Forgetful(keras.optimizers.Adam):
 
 
 def _forgetful_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras.optimizers, "Adam", _Forgetful)
+    monkeypatch.setattr(loop, "SummedAdam", _Forgetful)
 
 
 def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,17 @@ from tests.train.classifiers import (
     tiny_classifier,
     tiny_pictures,
 )
-from tests.train.replicas import counted_calls, feed, strategy_of
+from tests.train.replicas import Descent, counted_calls, feed, strategy_of
 from trainer import devices
 from trainer.data.augment import affine, draw_parameters, warp
+from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
 from trainer.train.calls import (
     make_evaluation_function,
     make_train_function,
 )
+from trainer.train.optimizers import SummedOnce
 from trainer.train.steps import NO_PATH, make_evaluation_step, make_train_step
 
 CLASSES = 3
@@ -244,19 +246,24 @@ def known_features() -> Classifier:
     return classifier
 
 
+@pytest.mark.parametrize("optimizer", [None, lambda: Descent(1.0)])
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
     ("clip", "scale"),
     [(None, 1.0), (10.0, 1.0), (13**0.5 / 4, 0.25), (1.0, 13**-0.5)],
 )
-def test_clipping_by_hand(replicas, clip, scale):
+def test_clipping_by_hand(replicas, clip, scale, optimizer):
     """Both logits are 0, so a row of class 0 has the gradient (-1/2, 1/2).
 
     With the features (3, 4, 0, 0, 0) its squared norm over bias and kernel is
     (1/4 + 1/4) (1 + 9 + 16) = 13.
     """
     trainer = Trainer(
-        replicas=replicas, unfreeze="none", clip=clip, make=known_features
+        replicas=replicas,
+        unfreeze="none",
+        clip=clip,
+        make=known_features,
+        optimizer=optimizer,
     )
     before = values_of(trainer.classifier)
     batch = batch_of(tiny_pictures(2), np.zeros(2, np.int32), 2)
@@ -277,6 +284,24 @@ def test_clipping_by_hand(replicas, clip, scale):
         call.gradient_max, [2.0 * scale, 0.5 * scale], rtol=1e-6
     )
     np.testing.assert_allclose(call.sums["loss"], [2 * np.log(2)], rtol=1e-6)
+
+
+def test_a_keras_that_sums_in_another_way_is_refused():
+    """Nothing else would tell that gradients are twice what they should be."""
+
+    class Another(SummedOnce, keras.optimizers.SGD):
+        def _backend_update_step(self, *args):
+            pass
+
+    trainer = Trainer(
+        replicas=2,
+        unfreeze="none",
+        make=known_features,
+        optimizer=lambda: Another(1.0),
+    )
+    batch = batch_of(tiny_pictures(2), np.zeros(2, np.int32), 2)
+    with pytest.raises(TrainerError, match="sums gradients in another way"):
+        trainer.train([batch])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,12 +14,13 @@ from tests.train.classifiers import (
     tiny_classifier,
     tiny_pictures,
 )
-from tests.train.replicas import feed
+from tests.train.replicas import Descent, feed
 from trainer import devices, interrupt, strategies
 from trainer.data.augment import affine, draw_parameters
 from trainer.model.freeze import apply_freeze
 from trainer.topology import find_topology
 from trainer.train.calls import make_evaluation_function, make_train_function
+from trainer.train.optimizers import SummedAdam
 
 CLASSES = 3
 BATCH = 8
@@ -113,15 +113,11 @@ def _measured(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
     batches = [batch(EPOCH_ROWS[step % 3], step) for step in range(ADAM_STEPS)]
     for clip, parts in WAYS:
         # At rate 1 plain descent moves by the gradient itself.
-        descent = _Trainer(
-            strategy, lambda: keras.optimizers.SGD(1.0), clip, parts
-        )
+        descent = _Trainer(strategy, lambda: Descent(1.0), clip, parts)
         for rows in ROWS:
             for key, value in descent.moves([batch(rows, rows)]).items():
                 found[f"gradient {clip} {parts} {rows} {key}"] = value
-        adam = _Trainer(
-            strategy, lambda: keras.optimizers.Adam(1e-3), clip, parts
-        )
+        adam = _Trainer(strategy, lambda: SummedAdam(1e-3), clip, parts)
         moves, sums = adam.moves_and_sums(batches)
         for key, value in moves.items():
             found[f"adam {clip} {parts} {key}"] = value

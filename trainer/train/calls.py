@@ -18,6 +18,7 @@ from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.split import Split
+from trainer.train.optimizers import SummedOnce
 from trainer.train.steps import (
     NO_PATH,
     SUMS,
@@ -85,7 +86,8 @@ def make_train_function(
       strategy: what the model and the built optimizer were made under.
       classifier: updated in place.
       plan: what to train.
-      optimizer: built on the plan's trainable variables, in that order.
+      optimizer: built on the plan's trainable variables, in that order; of
+        the kind `SummedOnce`, or Keras sums gradients a second time.
       clip_global_norm: bound on the norm of the gradient of the mean loss
         over the global batch; None does not clip.
       xla: whether to compile the pure step.
@@ -141,8 +143,10 @@ def make_train_function(
                 for part, whole in zip(output.gradients, gradients, strict=True)
             ]
         )
-        # Keras sums over the replicas once more when it applies.
-        optimizer.apply([g / replicas for g in gradients], trainable)
+        if not isinstance(optimizer, SummedOnce):
+            # Keras sums over the replicas once more when it applies.
+            gradients = [g / replicas for g in gradients]
+        optimizer.apply(gradients, trainable)
         if not from_scratch:
             heedless.update(output.updates)
             return {**sums, "gradient_norm": norm}, largest
@@ -171,6 +175,12 @@ def make_train_function(
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
         rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
+        if isinstance(optimizer, SummedOnce) and not optimizer.asked:
+            raise TrainerError(
+                f"Keras {keras.__version__} sums gradients in another way than"
+                " this trainer knows, so they would be too large; nothing of it"
+                " is saved: install a version that the trainer is tested with"
+            )
         if heedless:
             raise TrainerError(
                 f"{min(heedless)}: changed by a forward pass in inference mode,"

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-import keras
 import tensorflow as tf
 
 from trainer import interrupt
@@ -38,6 +37,7 @@ from trainer.train.nonfinite import (
     check_finite,
     inputs_of_step,
 )
+from trainer.train.optimizers import SummedAdam
 from trainer.train.stage import (
     Evaluated,
     LoopOptions,
@@ -114,7 +114,7 @@ class StageLoop:
             log_every_steps=options.log_every_steps,
         )
         with strategy.scope():
-            self._optimizer = keras.optimizers.Adam(spec.learning_rate)
+            self._optimizer = SummedAdam(spec.learning_rate)
             self._optimizer.build(
                 [classifier.variables[key] for key in plan.trainable]
             )

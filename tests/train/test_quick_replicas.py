@@ -1,0 +1,94 @@
+"""Quick gradients in the loop of steps: on replicas, and in parts."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tests.train.classifiers import (
+    batch_of,
+    copy_of,
+    labels_of,
+    tiny_pictures,
+)
+from tests.train.replicas import Descent, feed, strategy_of
+from trainer.model import gradients
+from trainer.model.classifier import Classifier, make_classifier
+from trainer.model.freeze import apply_freeze
+from trainer.model.split import split_classifier
+from trainer.train.calls import make_train_function
+
+CLASSES, BATCH = 3, 8
+
+
+def swish_classifier() -> Classifier:
+    """conv -> norm -> swish -> 5 x 5 depthwise -> norm -> swish, at 8 px."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((8, 8, 3), name="input")
+    for number, layer in enumerate(
+        (
+            keras.layers.Conv2D(4, 3, use_bias=False, name="conv"),
+            keras.layers.DepthwiseConv2D(
+                5, padding="same", use_bias=False, name="depthwise"
+            ),
+        )
+    ):
+        x = keras.layers.BatchNormalization(name=f"norm{number}")(layer(x))
+        x = keras.layers.Activation("swish", name=f"swish{number}")(x)
+    return make_classifier(
+        keras.Model(inputs, x, name="swish"),
+        pixels="tf",
+        num_classes=CLASSES,
+        seed=0,
+    )
+
+
+def moved(replicas: int, parts: int, quick: bool) -> dict[str, np.ndarray]:
+    """The gradient of a batch whose last rows are padding."""
+    strategy = strategy_of(replicas)
+    classifier = copy_of(swish_classifier(), strategy)
+    with strategy.scope():
+        plan = apply_freeze(classifier, "all")
+        optimizer = Descent(1.0)
+        trained = {key: classifier.variables[key] for key in plan.trainable}
+        optimizer.build(list(trained.values()))
+    before = {key: value.numpy().copy() for key, value in trained.items()}
+    train = make_train_function(
+        strategy,
+        classifier,
+        plan,
+        optimizer,
+        clip_global_norm=None,
+        xla=False,
+        split=split_classifier(
+            classifier, plan, fold_batch_norm=True, quick_gradients=quick
+        ),
+        parts=parts,
+    )
+    batch = batch_of(tiny_pictures(6), labels_of(6, CLASSES), BATCH)
+    train(feed(strategy, [batch]), 1)
+    return {key: value.numpy() - before[key] for key, value in trained.items()}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_they_are_those_of_one_replica(
+    monkeypatch: pytest.MonkeyPatch, replicas: int, parts: int
+) -> None:
+    loops = []
+    real = gradients._loop
+    monkeypatch.setattr(gradients, "_LOOP_VALUES", 1)
+    monkeypatch.setattr(
+        gradients, "_loop", lambda *given: loops.append(given) or real(*given)
+    )
+    quick = moved(replicas, parts, quick=True)
+    assert len(loops) == 2 * replicas
+    plain = moved(1, 1, quick=False)
+    assert len(loops) == 2 * replicas
+    norm = np.sqrt(sum(np.sum(value**2) for value in plain.values()))
+    assert norm > 0.01
+    assert quick.keys() == plain.keys()
+    for key, value in plain.items():
+        assert np.linalg.norm(quick[key] - value) <= 1e-5 * norm, key
