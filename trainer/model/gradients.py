@@ -151,35 +151,21 @@ def convolve(
     Returns:
       float32 (batch, h', w', output channels).
     """
-    strides = (1, stride, stride, 1)
+    ways = {"strides": (1, stride, stride, 1), "padding": padding}
 
-    @tf.custom_gradient
-    def convolved(
-        x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-    ) -> tuple[tf.Tensor, Any]:
-        def gradients(upstream: tf.Tensor) -> Gradients:
-            return (
-                tf.raw_ops.Conv2DBackpropInput(
-                    input_sizes=tf.shape(x),
-                    filter=kernel,
-                    out_backprop=upstream,
-                    strides=strides,
-                    padding=padding,
-                ),
-                tf.raw_ops.Conv2DBackpropFilter(
-                    input=x,
-                    filter_sizes=kernel.shape,
-                    out_backprop=upstream,
-                    strides=strides,
-                    padding=padding,
-                ),
-                _bias_gradient(upstream),
-            )
+    def kernel_gradient(
+        x: tf.Tensor, shape: tf.TensorShape, upstream: tf.Tensor
+    ) -> tf.Tensor:
+        return tf.raw_ops.Conv2DBackpropFilter(
+            input=x, filter_sizes=shape, out_backprop=upstream, **ways
+        )
 
-        y = tf.nn.conv2d(x, kernel, strides, padding)
-        return tf.nn.bias_add(y, bias), gradients
-
-    return convolved(x, kernel, bias)
+    return _convolved(
+        (x, kernel, bias),
+        functools.partial(tf.nn.conv2d, **ways),
+        functools.partial(tf.raw_ops.Conv2DBackpropInput, **ways),
+        kernel_gradient,
+    )
 
 
 def convolve_depthwise(
@@ -202,7 +188,24 @@ def convolve_depthwise(
     Returns:
       float32 (batch, h', w', channels * multiplier).
     """
-    strides = (1, stride, stride, 1)
+    ways = {"strides": (1, stride, stride, 1), "padding": padding}
+    return _convolved(
+        (x, kernel, bias),
+        functools.partial(tf.nn.depthwise_conv2d, **ways),
+        functools.partial(
+            tf.raw_ops.DepthwiseConv2dNativeBackpropInput, **ways
+        ),
+        functools.partial(_depthwise_gradient, stride=stride, padding=padding),
+    )
+
+
+def _convolved(
+    given: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    convolution: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    input_gradient: Callable[..., tf.Tensor],
+    kernel_gradient: Callable[[tf.Tensor, Any, tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """A convolution of input and kernel, and bias, with these gradients."""
 
     @tf.custom_gradient
     def convolved(
@@ -210,23 +213,18 @@ def convolve_depthwise(
     ) -> tuple[tf.Tensor, Any]:
         def gradients(upstream: tf.Tensor) -> Gradients:
             return (
-                tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_gradient(
                     input_sizes=tf.shape(x),
                     filter=kernel,
                     out_backprop=upstream,
-                    strides=strides,
-                    padding=padding,
                 ),
-                _depthwise_gradient(
-                    x, kernel.shape, upstream, stride=stride, padding=padding
-                ),
+                kernel_gradient(x, kernel.shape, upstream),
                 _bias_gradient(upstream),
             )
 
-        y = tf.nn.depthwise_conv2d(x, kernel, strides, padding)
-        return tf.nn.bias_add(y, bias), gradients
+        return tf.nn.bias_add(convolution(x, kernel), bias), gradients
 
-    return convolved(x, kernel, bias)
+    return convolved(*given)
 
 
 def _bias_gradient(upstream: tf.Tensor) -> tf.Tensor:
