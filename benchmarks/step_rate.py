@@ -113,7 +113,11 @@ def _training(
         plan,
         kernel=warp_kernel(xla),
         split=split_classifier(
-            classifier, plan, fold_batch_norm=True, cut_trunk=False
+            classifier,
+            plan,
+            fold_batch_norm=True,
+            cut_trunk=False,
+            quick_gradients=not xla,
         ),
     )
     step = tf.function(pure, jit_compile=xla)

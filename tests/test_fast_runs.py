@@ -439,3 +439,19 @@ def test_a_run_that_shares_a_cut_resumes_to_the_same_bits(
             train(photos, again, **fields)
         forget()
         assert_same_runs((again, train(photos, again, **fields)), whole)
+
+
+def test_a_run_of_before_quick_gradients_is_told_of_them(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    workdir = tmp_path / "run"
+    with stopped_after(1):
+        train(photos, workdir, **TINY)
+    path = workdir / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["environment"]["quick_gradients"]
+    path.write_text(json.dumps(stored))
+    forget()
+    train(photos, workdir, **TINY)
+    warned = [e["text"] for e in lines(workdir, "events.jsonl") if "text" in e]
+    assert any("quick_gradients was 'off', is 'on'" in text for text in warned)

@@ -1,5 +1,17 @@
 """The two errors a person can cause, the exit status of each, their line."""
 
+from __future__ import annotations
+
+import re
+
+# Where in a graph it happened, before what happened.
+_PLACE = re.compile(
+    r"^(\{\{function_node [^}]*\}\} ?)?"
+    r"(Error in user-defined function passed to \S+ transformation with"
+    r" iterator: \S+: )?"
+)
+_FRAME = re.compile(r"Graph execution error:|Detected at node|<stack traces")
+
 
 class TrainerError(Exception):
     """Something found while reading or running; the process exits with 1.
@@ -32,6 +44,12 @@ def one_line(text: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of TensorFlow's says first, without the graph's nodes."""
+    """What an error of TensorFlow's says first, without the graph's nodes.
+
+    A line of at most 200 characters; of an error that Python raised within a
+    graph, what Python said.
+    """
     text = getattr(error, "message", None) or type(error).__name__
-    return str(text).splitlines()[0].partition(" [[")[0][:200]
+    lines = [_PLACE.sub("", line) for line in str(text).splitlines()]
+    said = next((line for line in lines if line and not _FRAME.match(line)), "")
+    return said.partition(" [[")[0][:200] or type(error).__name__

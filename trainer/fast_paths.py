@@ -243,6 +243,7 @@ def fast_paths(
 def _quick_gradients(
     config: Config, strategy: tf.distribute.Strategy, xla: bool
 ) -> bool:
+    """Whether gradients are quick ones; evaluations then run as in training."""
     possible = (
         not xla
         and config.precision == "float32"

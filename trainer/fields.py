@@ -357,7 +357,7 @@ class Fields:
         " kernels by quicker operations than TensorFlow's own; auto does so in"
         " float32 on CPUs, without XLA.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=FIT_STAGES,
     )
     augment_kernel: str = _flag(
         "auto",

@@ -24,6 +24,7 @@ import os
 import shutil
 import stat as modes
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -291,8 +292,10 @@ def fetched(path: str) -> str:
     if not os.path.exists(copy):
         os.makedirs(folder, exist_ok=True)
         with _os_errors(path):
-            _gfile(path).copy(path, f"{copy}.partial", overwrite=True)
-        os.replace(f"{copy}.partial", copy)
+            # Threads may want the same one at the same time.
+            partial = f"{copy}.{threading.get_ident()}.partial"
+            _gfile(path).copy(path, partial, overwrite=True)
+        os.replace(partial, copy)
     return copy
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import devices, multi_worker
+from trainer import devices, multi_worker, strategies
 from trainer.config import Config
 from trainer.data.headers import orientation_warning
 from trainer.data.kept import OFF
 from trainer.data.manifest import Manifest
+from trainer.data.samples import ARRAY_RECORD
 from trainer.drift import (
     backbone_facts,
     changed_numerics,
@@ -20,8 +21,9 @@ from trainer.drift import (
     environment,
     run_record,
 )
-from trainer.errors import TrainerError, first_line
+from trainer.errors import TrainerError, UsageError, first_line
 from trainer.fast_paths import FastPaths, fast_paths
+from trainer.fields import LOCAL
 from trainer.holder import unwritable
 from trainer.lock import locked
 from trainer.model.architectures import architecture_json
@@ -256,8 +258,22 @@ def _in_form_of_source(request: Request) -> Request:
 def _fast_paths(
     request: Request, workdir: Workdir, manifest: Manifest
 ) -> FastPaths:
-    """Those of the run; what it began with holds where no flag says else."""
+    """Those of the run; what it began with holds where no flag says else.
+
+    Raises:
+      UsageError: flags that exclude each other, or the data set.
+    """
     config = request.config
+    if (
+        manifest.train.record_format == ARRAY_RECORD
+        and strategies.on_tpu(request.strategy)
+        and config.tpu not in (None, LOCAL)
+    ):
+        raise UsageError(
+            f"--tpu={config.tpu}: its host cannot read ArrayRecord files, which"
+            " Python reads; prepare the data set with tfds build"
+            " --file_format=tfrecord, or run on the TPU's own host"
+        )
     stored = workdir.read_json(CONFIG) or {}
     epochs = sum(spec.epochs for spec in config.stages())
     images = len(manifest.train) * (epochs if config.augment else 1)
@@ -285,7 +301,11 @@ def _remember(
     stored = workdir.read_json(CONFIG) or {}
     now = environment(config, _machine_facts(request, paths))
     workdir.event("start", stage=config.stage, why=start.why)
-    warning = changed_numerics(stored.get("environment", {}), now)
+    before = stored.get("environment", {})
+    if before:
+        # Runs of before there were any.
+        before = {"quick_gradients": "off", **before}
+    warning = changed_numerics(before, now)
     if warning:
         workdir.warn(warning)
     for mine, theirs in manifest.shared_content[:5]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import pathlib
+import resource
 import uuid
 
 import numpy as np
@@ -56,17 +58,37 @@ def test_many_threads_read_one_file(path: str) -> None:
 
 
 def test_more_files_than_are_kept_open(
-    tmp_path: pathlib.Path,
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [str(tmp_path / f"{number}") for number in range(300)]
+    few = functools.lru_cache(8)(array_records._reader.__wrapped__)
+    monkeypatch.setattr(array_records, "_reader", few)
+    paths = [str(tmp_path / f"{number}") for number in range(30)]
     for number, path in enumerate(paths):
         write_array_records(path, [str(number).encode()])
     before = len(list(pathlib.Path("/proc/self/fd").iterdir()))
-    assert read_records(paths * 2, [0] * 600) == [
-        str(number).encode() for number in [*range(300)] * 2
+    # One after the other: those of one call are opened once each.
+    assert [read_records([path], [0])[0] for path in paths * 2] == [
+        str(number).encode() for number in [*range(30)] * 2
     ]
     after = len(list(pathlib.Path("/proc/self/fd").iterdir()))
-    assert after - before <= array_records.OPEN_FILES
+    assert 0 < after - before <= 8
+
+
+def test_half_of_the_files_that_may_be_open() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    kept = array_records._reader.cache_parameters()["maxsize"]
+    assert kept == min(max(limit, 64), 8192) // 2
+
+
+def test_a_file_that_was_written_again(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "records")
+    write_array_records(path, RECORDS)
+    assert read_records([path], [0]) == [RECORDS[0]]
+    again = [_example(photo=b"new", label=4)]
+    write_array_records(path, again)
+    labels, _ = read_columns(path, "photo", "label")
+    assert labels.tolist() == [4]
+    assert read_records([path], [0]) == again
 
 
 def _example(**features: bytes | int) -> bytes:
@@ -114,6 +136,21 @@ def test_a_damaged_record_is_an_error(tmp_path: pathlib.Path) -> None:
         read_records([path], [5])
     assert error.value.filename == path
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("cut", [0, 1000, 65536])
+def test_a_file_without_its_index_is_an_error(
+    tmp_path: pathlib.Path, cut: int
+) -> None:
+    path = tmp_path / "records"
+    write_array_records(str(path), RECORDS)
+    path.write_bytes(path.read_bytes()[:cut])
+    for look in (
+        lambda: count_records(str(path)),
+        lambda: read_columns(str(path), "photo", "label"),
+    ):
+        with pytest.raises(OSError, match="no ArrayRecord file, or a damaged"):
+            look()
 
 
 def test_no_such_file(tmp_path: pathlib.Path) -> None:

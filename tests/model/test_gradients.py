@@ -25,18 +25,28 @@ BATCH = 3
 
 
 def gradients_of(
-    function: Callable[..., tf.Tensor], values: list[np.ndarray], dtype: str
+    function: Callable[..., tf.Tensor],
+    values: list[np.ndarray],
+    dtype: str,
+    *,
+    any_batch: bool = False,
 ) -> list[np.ndarray]:
     """What a function gives, and its gradients, in a graph of that dtype."""
+    specs = [tf.TensorSpec(value.shape, dtype) for value in values]
+    if any_batch:
+        specs[0] = tf.TensorSpec((None, *values[0].shape[1:]), dtype)
 
-    @tf.function
+    @tf.function(input_signature=specs)
     def found(*tensors: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             result = function(*tensors)
         rng = np.random.default_rng(1)
-        weights = rng.standard_normal(result.shape)
+        weights = rng.standard_normal((len(values[0]), *result.shape[1:]))
         upstream = tf.constant(weights, dtype)
+        if any_batch:
+            # Nor has what comes back a shape.
+            upstream = tf.reshape(upstream, tf.shape(result))
         return [result, *tape.gradient(result, tensors, upstream)]
 
     tensors = [tf.constant(value, dtype) for value in values]
@@ -51,6 +61,7 @@ def assert_close(quick: list[np.ndarray], exact: list[np.ndarray]) -> None:
         assert np.linalg.norm(one - other) <= 2e-6 * norm
 
 
+@pytest.mark.parametrize("any_batch", [False, True])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(
     ("height", "width", "rows", "columns", "stride", "multiplier"),
@@ -72,6 +83,7 @@ def test_depthwise(
     stride: int,
     multiplier: int,
     padding: str,
+    any_batch: bool,
 ) -> None:
     rng = np.random.default_rng(0)
     values = [
@@ -89,7 +101,7 @@ def test_depthwise(
         strides = (1, stride, stride, 1)
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding) + bias
 
-    found = gradients_of(quick, values, "float32")
+    found = gradients_of(quick, values, "float32", any_batch=any_batch)
     assert_close(found, gradients_of(plain, values, "float64"))
     same = gradients_of(plain, values, "float32")[0]
     np.testing.assert_array_equal(found[0], same)
@@ -125,6 +137,7 @@ def test_depthwise_on_less_than_its_kernel(side: int) -> None:
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("any_batch", [False, True])
 @pytest.mark.parametrize(
     ("height", "width", "kernel", "stride", "padding"),
     [
@@ -136,7 +149,12 @@ def test_depthwise_on_less_than_its_kernel(side: int) -> None:
     ],
 )
 def test_convolution(
-    height: int, width: int, kernel: tuple[int, int], stride: int, padding: str
+    height: int,
+    width: int,
+    kernel: tuple[int, int],
+    stride: int,
+    padding: str,
+    any_batch: bool,
 ) -> None:
     rng = np.random.default_rng(0)
     values = [
@@ -152,6 +170,7 @@ def test_convolution(
         lambda *given: convolve(*given, stride=stride, padding=padding),
         values,
         "float32",
+        any_batch=any_batch,
     )
     assert_close(found, gradients_of(plain, values, "float64"))
     same = gradients_of(plain, values, "float32")[0]

@@ -286,6 +286,35 @@ def test_clipping_by_hand(replicas, clip, scale, optimizer):
     np.testing.assert_allclose(call.sums["loss"], [2 * np.log(2)], rtol=1e-6)
 
 
+@pytest.mark.parametrize("judge", [False, True], ids=["train", "evaluate"])
+def test_autograph_rewrites_no_layer(judge, monkeypatch):
+    """It would turn an `if` on a tensor into an operation of the graph."""
+    seen = []
+    call = keras.layers.ReLU.call
+
+    def asking(layer, inputs):
+        if isinstance(inputs, tf.Tensor):
+            try:
+                if tf.reduce_sum(inputs) > 0:
+                    pass
+                seen.append("rewritten")
+            except tf.errors.OperatorNotAllowedInGraphError:
+                seen.append("as written")
+        return call(layer, inputs)
+
+    trainer = Trainer()
+    monkeypatch.setattr(keras.layers.ReLU, "call", asking)
+    batch = tiny_batch(4, 4)
+    if judge:
+        function = make_evaluation_function(
+            trainer.strategy, trainer.classifier, CLASSES, xla=False
+        )
+        function(feed(trainer.strategy, [batch]), 1)
+    else:
+        trainer.train([batch])
+    assert set(seen) == {"as written"}
+
+
 def test_a_keras_that_sums_in_another_way_is_refused():
     """Nothing else would tell that gradients are twice what they should be."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import resource
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,8 +17,11 @@ from trainer import files
 # so what stands behind one is not wanted.
 _READER_OPTIONS = "readahead_buffer_size:0"
 _BUFFER_BYTES = 32 << 10
-# A process may have some thousand files open, often only 1,024.
-OPEN_FILES = 256
+# Of the files that a process may have open, which often are only 1,024. Beyond
+# them each record would open its file and read its index again.
+_OPEN_FILES = (
+    max(64, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 8192)) // 2
+)
 _READ_AT_ONCE = 64
 
 
@@ -31,13 +35,17 @@ def is_installed() -> bool:
 
 
 def count_records(path: str) -> int:
-    """How many records a file has; none where it is damaged.
+    """How many records a file has.
 
     Raises:
-      OSError: there is no such file.
+      OSError: there is no such file, or its index cannot be read.
     """
     files.stat(path)
-    return int(_reader(path).num_records())
+    reader = _reader(path)
+    # The library says neither here nor there what is wrong.
+    if not reader.ok():
+        raise OSError(errno.EIO, "no ArrayRecord file, or a damaged one", path)
+    return int(reader.num_records())
 
 
 def read_records(paths: Sequence[str], numbers: Sequence[int]) -> list[bytes]:
@@ -85,6 +93,8 @@ def read_columns(
         image_key: tf.io.FixedLenFeature((), tf.string),
         label_key: tf.io.FixedLenFeature((), tf.int64),
     }
+    # It may have been written anew since this process opened it.
+    _reader.cache_clear()
     labels, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for records in _in_turn(path):
         labels.append(tf.io.parse_example(records, spec)[label_key].numpy())
@@ -99,7 +109,7 @@ def _in_turn(path: str) -> Iterator[list[bytes]]:
         yield read_records([path] * len(numbers), numbers)
 
 
-@functools.lru_cache(OPEN_FILES)
+@functools.lru_cache(_OPEN_FILES)
 def _reader(path: str) -> Any:
     """Several threads may read by it at a time."""
     from array_record.python.array_record_module import ArrayRecordReader

@@ -258,7 +258,11 @@ def _look(
 
 
 def read_encoded_image(samples: Samples, row: int) -> bytes | None:
-    """The encoded image; None if the record has none."""
+    """The encoded image; None if the record has none.
+
+    Raises:
+      OSError: the file, or the record, cannot be read.
+    """
     path, offset = samples.paths[row], int(samples.offsets[row])
     length = int(samples.lengths[row])
     if samples.record_format == ARRAY_RECORD:

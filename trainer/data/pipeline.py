@@ -305,7 +305,8 @@ def _array_records(rows: tf.data.Dataset, samples: Samples) -> tf.data.Dataset:
     """Pairs of row number and epoch -> row number, epoch and record.
 
     Their reader is a Python library's, which is called for a block of them;
-    padding gets an empty record.
+    padding gets an empty record. Iterating raises tf.errors.OpError where one
+    cannot be read.
     """
 
     def payloads(wanted: np.ndarray) -> np.ndarray:

@@ -223,7 +223,11 @@ class _Builder:
         return class_names, splits
 
     def _file_format(self) -> str:
-        """`TFRECORD` or `ARRAY_RECORD`."""
+        """`TFRECORD` or `ARRAY_RECORD`.
+
+        Raises:
+          TrainerError: it is another, or its library is not installed.
+        """
         found = getattr(self._builder.info.file_format, "value", "unknown")
         remedy = (
             f"prepare it with tfds build --file_format={TFRECORD} in another"
@@ -299,7 +303,11 @@ class _Builder:
     def _columns(
         self, path: str, record_format: str
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Labels, offsets and lengths of the records of a file."""
+        """Labels, offsets and lengths of the records of a file.
+
+        Raises:
+          OSError, ValueError, tf.errors.OpError: it cannot be read.
+        """
         keys = self._image_key, self._label_key
         if record_format == ARRAY_RECORD:
             labels, lengths = array_records.read_columns(path, *keys)

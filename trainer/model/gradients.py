@@ -107,6 +107,9 @@ def activate(
     Args:
       x: float32, of any shape; if that is not known, nothing is compiled.
       activation: a function of each value alone.
+
+    Returns:
+      float32, of the shape of x.
     """
     if not x.shape.is_fully_defined() or math.prod(x.shape) < _LOOP_VALUES:
         return activation(x)
@@ -122,13 +125,19 @@ def activate(
 def _loop(
     activation: Callable[[tf.Tensor], tf.Tensor],
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(x, upstream gradient) -> gradient; compiled once for each shape.
+
+    One for each of `_CHAINS`, which stays, so that stages share what is
+    compiled.
+    """
+
     def gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = activation(x)
         return tape.gradient(y, x, upstream)
 
-    return tf.function(gradient, jit_compile=True)
+    return tf.function(gradient, jit_compile=True, autograph=False)
 
 
 def convolve(
@@ -151,19 +160,19 @@ def convolve(
     Returns:
       float32 (batch, h', w', output channels).
     """
-    ways = {"strides": (1, stride, stride, 1), "padding": padding}
+    options = {"strides": (1, stride, stride, 1), "padding": padding}
 
     def kernel_gradient(
         x: tf.Tensor, shape: tf.TensorShape, upstream: tf.Tensor
     ) -> tf.Tensor:
         return tf.raw_ops.Conv2DBackpropFilter(
-            input=x, filter_sizes=shape, out_backprop=upstream, **ways
+            input=x, filter_sizes=shape, out_backprop=upstream, **options
         )
 
     return _convolved(
         (x, kernel, bias),
-        functools.partial(tf.nn.conv2d, **ways),
-        functools.partial(tf.raw_ops.Conv2DBackpropInput, **ways),
+        functools.partial(tf.nn.conv2d, **options),
+        functools.partial(tf.raw_ops.Conv2DBackpropInput, **options),
         kernel_gradient,
     )
 
@@ -188,12 +197,12 @@ def convolve_depthwise(
     Returns:
       float32 (batch, h', w', channels * multiplier).
     """
-    ways = {"strides": (1, stride, stride, 1), "padding": padding}
+    options = {"strides": (1, stride, stride, 1), "padding": padding}
     return _convolved(
         (x, kernel, bias),
-        functools.partial(tf.nn.depthwise_conv2d, **ways),
+        functools.partial(tf.nn.depthwise_conv2d, **options),
         functools.partial(
-            tf.raw_ops.DepthwiseConv2dNativeBackpropInput, **ways
+            tf.raw_ops.DepthwiseConv2dNativeBackpropInput, **options
         ),
         functools.partial(_depthwise_gradient, stride=stride, padding=padding),
     )
@@ -203,15 +212,32 @@ def _convolved(
     given: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     convolution: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     input_gradient: Callable[..., tf.Tensor],
-    kernel_gradient: Callable[[tf.Tensor, Any, tf.Tensor], tf.Tensor],
+    kernel_gradient: Callable[
+        [tf.Tensor, tf.TensorShape, tf.Tensor], tf.Tensor
+    ],
 ) -> tf.Tensor:
-    """A convolution of input and kernel, and bias, with these gradients."""
+    """A convolution of input and kernel, and bias, with these gradients.
+
+    Args:
+      given: float32: input (batch, h, w, channels), kernel of rank 4, and bias
+        (output channels,).
+      convolution: of input and kernel.
+      input_gradient: TensorFlow's operation.
+      kernel_gradient: (input, shape of the kernel, upstream) -> of the kernel.
+
+    Returns:
+      float32 (batch, h', w', output channels).
+    """
 
     @tf.custom_gradient
     def convolved(
         x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Any]:
+        y = tf.nn.bias_add(convolution(x, kernel), bias)
+
         def gradients(upstream: tf.Tensor) -> Gradients:
+            # Of an unknown batch it may have lost its height and width.
+            upstream = tf.ensure_shape(upstream, y.shape)
             return (
                 input_gradient(
                     input_sizes=tf.shape(x),
@@ -222,7 +248,7 @@ def _convolved(
                 _bias_gradient(upstream),
             )
 
-        return tf.nn.bias_add(convolution(x, kernel), bias), gradients
+        return y, gradients
 
     return convolved(*given)
 

@@ -197,7 +197,7 @@ def trunk_key(split: Split) -> dict[str, str]:
 def _concrete(split: Split, constants: Sequence[np.ndarray], block: int) -> Any:
     side = split.classifier.image_px
 
-    @tf.function
+    @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:
         # Made inside, so that they are constants of the graph.
         return split.trunk([tf.constant(array) for array in constants], images)

@@ -241,7 +241,7 @@ def make_prediction_function(
 
     compiled = tf.function(step, jit_compile=xla, autograph=False)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(batch: Batch) -> tf.Tensor:
         return compiled(values_of(variables), batch)
 
