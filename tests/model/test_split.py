@@ -197,7 +197,8 @@ def test_quick_gradients_are_those_of_the_classifier(
     kinds = {kind.__name__ for _, kind in made if kind.__name__[:5] == "Quick"}
     expected = {
         "MobileNetV2": {"QuickConv2D"},
-        "ConvNeXtTiny": {"QuickConv2D", "QuickActivation"},
+        # Its convolutions are grouped, or hidden in nested models.
+        "ConvNeXtTiny": {"QuickActivation"},
     }
     most = {"QuickConv2D", "QuickActivation", "QuickDepthwiseConv2D"}
     if unfreeze == "all":

@@ -116,7 +116,11 @@ def _assign(classifier, values) -> None:
 PLANS = ("none", "last:10", "all")
 # ReLU has a kink, where two orders of summation may take different sides; in
 # a random deep network with all layers trained one such flip was seen to turn
-# 20 % of an update. EfficientNets are smooth; not so ResNet50V2.
+# 20 % of an update. EfficientNets are smooth; of the others one processor saw
+# 0.001 of the update, with the last ten layers of ResNet50V2, where another saw
+# less than 0.0001. BatchNorm in training mode would be many times that.
+BOUND, KINKED_BOUND = 1e-4, 5e-3
+KINKED = ("MobileNetV2", "ResNet50V2")
 CASES = {
     "EfficientNetB0": PLANS,
     "EfficientNetV2B0": PLANS,
@@ -153,7 +157,8 @@ def test_five_steps_equal_keras_fit(name, unfreeze):
     # Adam's first steps move each weight by about the learning rate.
     assert update > RATE
     apart = norm(ours[k] - theirs[k] for k in plan.trainable)
-    assert apart <= 1e-4 * update, (apart / update, update)
+    bound = KINKED_BOUND if name in KINKED else BOUND
+    assert apart <= bound * update, (apart / update, update)
     for key in plan.frozen:
         np.testing.assert_array_equal(ours[key], start[key], err_msg=key)
         np.testing.assert_array_equal(theirs[key], start[key], err_msg=key)
