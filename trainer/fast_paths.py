@@ -18,7 +18,7 @@ from trainer.data.augment import warp_kernel
 from trainer.data.kept import DISK, OFF, RowCache
 from trainer.data.kept_files import KeptFiles
 from trainer.errors import UsageError
-from trainer.fields import AUTO, LOCAL
+from trainer.fields import AUTO
 from trainer.model.classifier import Classifier
 from trainer.model.cut import find_cut
 from trainer.model.freeze import FreezePlan
@@ -217,8 +217,9 @@ def fast_paths(
             " does not compile the step; give auto or off"
         )
     # Processes that fill it at their own pace would lose each other; and what
-    # reads it is Python, which a TPU on the network's host cannot call.
-    uncached = processes.count > 1 or (tpu and config.tpu not in (None, LOCAL))
+    # reads it is Python.
+    far = strategies.on_far_tpu(strategy, config.tpu)
+    uncached = processes.count > 1 or far
     return FastPaths(
         engine=engine,
         kernel=warp_kernel(xla or tpu)

@@ -23,7 +23,6 @@ from trainer.drift import (
 )
 from trainer.errors import TrainerError, UsageError, first_line
 from trainer.fast_paths import FastPaths, fast_paths
-from trainer.fields import LOCAL
 from trainer.holder import unwritable
 from trainer.lock import locked
 from trainer.model.architectures import architecture_json
@@ -264,11 +263,8 @@ def _fast_paths(
       UsageError: flags that exclude each other, or the data set.
     """
     config = request.config
-    if (
-        manifest.train.record_format == ARRAY_RECORD
-        and strategies.on_tpu(request.strategy)
-        and config.tpu not in (None, LOCAL)
-    ):
+    far = strategies.on_far_tpu(request.strategy, config.tpu)
+    if far and manifest.train.record_format == ARRAY_RECORD:
         raise UsageError(
             f"--tpu={config.tpu}: its host cannot read ArrayRecord files, which"
             " Python reads; prepare the data set with tfds build"

@@ -222,6 +222,16 @@ def on_tpu(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
+def on_far_tpu(strategy: tf.distribute.Strategy, tpu: str | None) -> bool:
+    """Whether it is a TPU on the network, whose host cannot call our Python.
+
+    Args:
+      strategy: of the run.
+      tpu: `--tpu`.
+    """
+    return on_tpu(strategy) and tpu not in (None, LOCAL)
+
+
 def strategy_line(
     strategy: tf.distribute.Strategy,
     processes: Processes,

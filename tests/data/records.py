@@ -17,6 +17,16 @@ from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples
 
 
+def write_records(path: str, payloads: list[bytes], record_format: str) -> None:
+    """Writes a file of either format."""
+    if record_format == ARRAY_RECORD:
+        write_array_records(path, payloads)
+        return
+    with tf.io.TFRecordWriter(path) as writer:
+        for payload in payloads:
+            writer.write(payload)
+
+
 def write_array_records(path: str, payloads: list[bytes]) -> None:
     """Writes a file as TFDS does: each record can be read by itself."""
     writer = ArrayRecordWriter(path, "group_size:1")
@@ -38,15 +48,11 @@ def as_records(
         feature["photo"].bytes_list.value.append(content)
         feature["label"].int64_list.value.append(i)
         payloads.append(example.SerializeToString())
+    for j, file in enumerate(shards):
+        write_records(str(file), payloads[j::2], record_format)
     if record_format == ARRAY_RECORD:
-        for j, file in enumerate(shards):
-            write_array_records(str(file), payloads[j::2])
         offsets = [i // 2 for i in range(len(payloads))]
     else:
-        for j, file in enumerate(shards):
-            with tf.io.TFRecordWriter(str(file)) as writer:
-                for payload in payloads[j::2]:
-                    writer.write(payload)
         contents = [file.read_bytes() for file in shards]
         offsets = [contents[i % 2].index(p) for i, p in enumerate(payloads)]
     return dataclasses.replace(

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from tests.data.records import write_array_records
+from tests.data.records import write_records
 from trainer.data.kept import AUTO, RowCache
 from trainer.data.kept_files import KeptFiles
 from trainer.data.pipeline import Shard, training_batches
@@ -46,14 +46,11 @@ def make_records(folder: pathlib.Path, record_format: str) -> Samples:
             records[number % DISTINCT]
             for number in range(shard, PICTURES, SHARDS)
         ]
+        write_records(path, of_shard, record_format)
         if record_format == ARRAY_RECORD:
-            write_array_records(path, of_shard)
             begin = np.arange(len(of_shard))
             size = np.array([len(record) for record in of_shard])
         else:
-            with tf.io.TFRecordWriter(path) as writer:
-                for record in of_shard:
-                    writer.write(record)
             begin, size = record_spans(path)
         paths += [path] * len(begin)
         offsets.append(begin)

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from tests.data import tfds_pictures
-from tests.data.records import write_array_records
+from tests.data.records import write_records
 from trainer.data import reach
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
@@ -130,12 +130,9 @@ def write_again(path: str, file_format: str) -> None:
     """The file without its last record."""
     if file_format == "array_record":
         records = ArrayRecordReader(path).read_all()
-        write_array_records(path, records[:-1])
     else:
         records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
-        with tf.io.TFRecordWriter(path) as writer:
-            for record in records[:-1]:
-                writer.write(record)
+    write_records(path, records[:-1], file_format)
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])

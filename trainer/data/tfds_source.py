@@ -203,14 +203,14 @@ class _Builder:
     def read(self) -> tuple[tuple[str, ...], dict[str, Samples]]:
         """Class names, and the samples of those splits that are used."""
         info = self._builder.info
-        self._file_format()
+        record_format = self._file_format()
         class_names = tuple(info.features[self._label_key].names)
         if len(class_names) < 2:
             raise self._error("one class only; classifying needs two or more")
         splits = {}
         for split in ("train", "validation", "test"):
             if split in info.splits and info.splits[split].num_examples:
-                samples = self._samples(split)
+                samples = self._samples(split, record_format)
                 # Of some data sets the labels of the test split are secret.
                 if samples.labels.min() >= 0:
                     splits[split] = samples
@@ -266,11 +266,10 @@ class _Builder:
             f" {keys}); give one of images with one class label each"
         )
 
-    def _samples(self, split: str) -> Samples:
+    def _samples(self, split: str, record_format: str) -> Samples:
         ids: list[str] = []
         labels, paths, offsets, lengths = [], [], [], []
         info = self._builder.info.splits[split]
-        record_format = self._file_format()
         for shard, count in zip(
             info.filepaths, info.shard_lengths, strict=True
         ):

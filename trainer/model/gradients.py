@@ -74,13 +74,7 @@ class QuickConv2D(keras.layers.Conv2D):
         """As of `keras.layers.Conv2D`."""
         if not self.use_bias:
             return super().call(inputs)
-        return convolve(
-            inputs,
-            tf.convert_to_tensor(self.kernel),
-            tf.convert_to_tensor(self.bias),
-            stride=self.strides[0],
-            padding=self.padding.upper(),
-        )
+        return _as_configured(self, inputs, convolve)
 
 
 class QuickDepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -90,13 +84,22 @@ class QuickDepthwiseConv2D(keras.layers.DepthwiseConv2D):
         """As of `keras.layers.DepthwiseConv2D`."""
         if not self.use_bias:
             return super().call(inputs)
-        return convolve_depthwise(
-            inputs,
-            tf.convert_to_tensor(self.kernel),
-            tf.convert_to_tensor(self.bias),
-            stride=self.strides[0],
-            padding=self.padding.upper(),
-        )
+        return _as_configured(self, inputs, convolve_depthwise)
+
+
+def _as_configured(
+    layer: keras.layers.Layer,
+    x: tf.Tensor,
+    convolution: Callable[..., tf.Tensor],
+) -> tf.Tensor:
+    """A convolution with a layer's kernel, bias, stride and padding."""
+    return convolution(
+        x,
+        tf.convert_to_tensor(layer.kernel),
+        tf.convert_to_tensor(layer.bias),
+        stride=layer.strides[0],
+        padding=layer.padding.upper(),
+    )
 
 
 def activate(
