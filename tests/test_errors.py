@@ -3,7 +3,15 @@
 import pytest
 import tensorflow as tf
 
-from trainer.errors import first_line, one_line
+from trainer.errors import (
+    TrainerError,
+    UsageError,
+    first_line,
+    one_line,
+    reason_of,
+    shortened,
+    untrusted,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +49,64 @@ def test_one_line(text: str, line: str) -> None:
         ),
         ("Graph execution error:\n", "InvalidArgumentError"),
         ("", "InvalidArgumentError"),
-        ("x" * 300, "x" * 200),
+        ("x" * 300, "x" * 98 + "..." + "x" * 99),
     ],
 )
 def test_what_tensorflow_says_first(message: str, said: str) -> None:
     error = tf.errors.InvalidArgumentError(None, None, message)
     assert first_line(error) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("short", "short"),
+        # The path loses its middle, the reason stays whole.
+        (
+            f"/data/{'a' * 300}/ckpt-9; No such file or directory",
+            f"/data/{'a' * 32}...{'a' * 32}/ckpt-9; No such file",
+        ),
+        (
+            f"open '/x/{'b' * 250}.index' failed: Input/output error",
+            "failed: Input/output error",
+        ),
+        ("y" * 150 + "z" * 150, "y" * 98 + "..." + "z" * 99),
+    ],
+)
+def test_shortened_keeps_the_reason(text: str, short: str) -> None:
+    found = shortened(text)
+    assert len(found) <= 200
+    assert short in found
+    assert found.endswith(text[-20:])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file", "/x"), "No such file"),
+        (ValueError("first\nsecond"), "first"),
+        (KeyError(), "KeyError"),
+        (MemoryError(), "MemoryError"),
+        (ValueError("\x1b[2Jgone"), r"\x1b[2Jgone"),
+    ],
+)
+def test_reason_of(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("k"), RecursionError("deep"), MemoryError(), OSError(5)]
+)
+def test_untrusted_makes_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(TrainerError, match=r"^FILE: cannot be read \(.+\); fix"),
+        untrusted("FILE", "fix it"),
+    ):
+        raise error
+
+
+def test_untrusted_passes_what_is_said_already() -> None:
+    with pytest.raises(UsageError, match="^said$"), untrusted("F", "fix"):
+        raise UsageError("said")
+    with pytest.raises(KeyboardInterrupt), untrusted("F", "fix"):
+        raise KeyboardInterrupt

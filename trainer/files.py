@@ -8,18 +8,23 @@ writes, moves or removes such a file by itself; a test sees to it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob as local_glob
 import os
 import shutil
+import stat as stat_module
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 from trainer import remote
 
 # In a folder behind a URL while it is being replaced.
 UNFINISHED = ".unfinished"
 _BLOCK = 1 << 20
+# Windows has neither.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
 class Entry(Protocol):
@@ -121,10 +126,29 @@ def read(path: str, offset: int = 0, length: int | None = None) -> bytes:
     """A file's bytes, or those from an offset on."""
     if is_remote(path):
         return remote.read(path, offset, length)
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         if offset:
             stream.seek(offset)
-        return stream.read(length)
+        return stream.read(-1 if length is None else length)
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Opens a local file for reading; links are followed.
+
+    Raises:
+      OSError: it cannot be opened, or is not a regular file. A pipe would wait
+        for a writer, and a device may never end.
+    """
+    fd = os.open(path, os.O_RDONLY | _NONBLOCK | _CLOEXEC)
+    if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise not_regular(path)
+    return os.fdopen(fd, "rb")
+
+
+def not_regular(path: str) -> OSError:
+    """Returns the error for a pipe, device, socket or folder."""
+    return OSError(errno.EINVAL, "not a regular file", path)
 
 
 def read_end(path: str, length: int) -> bytes:
@@ -139,14 +163,22 @@ def read_text(path: str) -> str:
 
 def blocks(path: str) -> Iterator[bytes]:
     """A file's bytes, a piece at a time; of a URL, of a local copy."""
-    with open(fetched(path), "rb") as stream:
+    with open_regular(fetched(path)) as stream:
         while block := stream.read(_BLOCK):
             yield block
 
 
 def fetched(path: str) -> str:
-    """A local path with the same content, for who can read no other."""
-    return remote.fetched(path) if is_remote(path) else path
+    """A local path with the same content, for libraries that open no URL.
+
+    Raises:
+      OSError: it cannot be reached, or is not a regular file.
+    """
+    if is_remote(path):
+        return remote.fetched(path)
+    if not stat_module.S_ISREG(os.stat(path).st_mode):
+        raise not_regular(path)
+    return path
 
 
 def write_text(path: str, text: str) -> None:
