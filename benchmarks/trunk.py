@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.against_keras import machine
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import FileCache
 from trainer.model.backbones import find_backbone, parse_backbone_args
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
@@ -105,10 +105,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     images = rng.uniform(0, 255, (args.images, side, side, 3))
     images = images.astype(np.float32)
     block = args.block or block_of(split)
-    nowhere = KeptFiles(None, disk_bytes=0)
+    nowhere = FileCache(None)
     graph, lite = (
         GraphTrunk(split, block=block),
-        lite_trunk(split, cores=1, kept=nowhere, machine=""),
+        lite_trunk(split, cores=1, cache=nowhere, machine=""),
     )
     passes: dict[str, Callable[[], Any]] = {
         _KERAS: _keras_pass(split, tf.constant(images)),

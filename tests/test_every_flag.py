@@ -272,7 +272,7 @@ def logged(ran: Ran) -> list[int]:
 
 def kept_segments(ran: Ran) -> int:
     """Files of rows where no flag says where."""
-    return len(list(ran.cache.glob("transfer-trainer/*/rows-*")))
+    return len(list(ran.cache.glob("transfer-trainer-cache/*/rows-*")))
 
 
 def keeps_pictures(ran: Ran) -> bool:

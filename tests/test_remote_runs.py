@@ -41,8 +41,10 @@ _PACKAGE = os.path.dirname(trainer.__file__) + os.sep
 _MAY = {
     "files.py": "local paths, copies among them",
     "remote.py": "the local copies of remote files",
-    "data/kept.py": "the local row cache",
-    "data/kept_files.py": "the local cache of files",
+    "cache/disk.py": "the local cache",
+    "cache/files.py": "the local cache",
+    "cache/rows.py": "the local cache",
+    "cache/segments.py": "the local cache",
     "devices.py": "/proc/cpuinfo",
     "fast_paths.py": "/proc/meminfo",
     "holder.py": "/proc",

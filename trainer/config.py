@@ -85,8 +85,8 @@ class Config(Fields):
                 )
         if self.cache_dir and files.is_remote(self.cache_dir):
             raise UsageError(
-                f"--cache_dir={self.cache_dir!r}: a URL, and kept rows are"
-                " mapped into memory; give a folder on a disk of this machine,"
+                f"--cache_dir={self.cache_dir!r}: a URL, and the cache needs"
+                " a local disk; give a folder on a disk of this machine,"
                 " or leave the flag out"
             )
         for name in ("workdir", "init_from"):

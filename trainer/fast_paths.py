@@ -8,16 +8,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from trainer import devices, strategies
+from trainer.cache import (
+    DISK,
+    OFF,
+    CacheFolder,
+    CacheRefusedError,
+    FileCache,
+    RowCache,
+)
+from trainer.cache.disk import earlier_cache
 from trainer.config import Config
 from trainer.data.augment import warp_kernel
-from trainer.data.kept import DISK, OFF, RowCache
-from trainer.data.kept_files import KeptFiles
-from trainer.errors import UsageError
+from trainer.errors import UsageError, one_line
 from trainer.fields import AUTO
 from trainer.model.classifier import Classifier
 from trainer.model.cut import find_cut
@@ -42,9 +50,9 @@ class FastPaths:
       quick_gradients: see `split_at`.
       block: of the graph engine; 0 leaves it to the rule.
       feature_dtype: see `Inputs`.
-      decode_cache: whether decoded pictures are kept.
-      cache: where rows are kept.
-      files: where whole files are.
+      decode_cache: whether decoded images are cached.
+      cache: of rows.
+      files: cache of whole files.
       machine: whatever may change the last bits of a feature.
     """
 
@@ -56,7 +64,7 @@ class FastPaths:
     feature_dtype: str
     decode_cache: bool
     cache: RowCache
-    files: KeptFiles
+    files: FileCache
     machine: str
 
     def stage(
@@ -216,10 +224,11 @@ def fast_paths(
             "--quick_gradients=on: they are for float32 on CPUs, where XLA"
             " does not compile the step; give auto or off"
         )
-    # Processes that fill it at their own pace would lose each other; and what
-    # reads it is Python.
+    # Processes that fill the cache at different speeds would fall out of step;
+    # and a TPU's own host, which reads for it, runs no Python.
     far = strategies.on_far_tpu(strategy, config.tpu)
-    uncached = processes.count > 1 or far
+    mode = OFF if processes.count > 1 or far else config.cache
+    folder = _cache_folder(config) if mode in (AUTO, DISK) else None
     return FastPaths(
         engine=engine,
         kernel=warp_kernel(xla or tpu)
@@ -230,13 +239,8 @@ def fast_paths(
         block=config.trunk_block,
         feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
-        cache=_cache(
-            OFF if uncached else config.cache,
-            _cache_dir(config),
-            config.cache_ram_mib,
-            config.cache_disk_mib,
-        ),
-        files=kept_files(config),
+        cache=_row_cache(mode, folder, config.cache_ram_mib),
+        files=file_cache(config),
         machine=_machine(strategy, processes),
     )
 
@@ -306,33 +310,70 @@ def _engine(
     return asked
 
 
-def kept_files(config: Config) -> KeptFiles:
-    """Where the run keeps whole files."""
+def file_cache(config: Config) -> FileCache:
+    """Returns the cache of whole files that a run uses."""
     on_disk = config.cache in (AUTO, DISK)
-    return KeptFiles(
-        _cache_dir(config) if on_disk else None,
-        disk_bytes=config.cache_disk_mib * _MIB,
-    )
+    return FileCache(_cache_folder(config) if on_disk else None)
 
 
-def _cache_dir(config: Config) -> str:
-    return config.cache_dir or default_cache_dir()
-
-
-def default_cache_dir() -> str:
-    """Where rows are kept if no flag says so."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "transfer-trainer")
+def _cache_folder(config: Config) -> CacheFolder | None:
+    return _open_cache_folder(config.cache_dir, config.cache_disk_mib)
 
 
 @functools.cache
-def _cache(mode: str, folder: str, ram_mib: int, disk_mib: int) -> RowCache:
+def _open_cache_folder(
+    cache_dir: str | None, disk_mib: int
+) -> CacheFolder | None:
+    """Returns the cache's folder, checked once in a process.
+
+    Raises:
+      UsageError: `cache_dir` was given, and what it holds is not to be used.
+    """
+    base = cache_dir or default_cache_dir()
+    if base is None:
+        _warn(
+            "this user has no home folder, so nothing is cached on disk; give"
+            " --cache_dir=FOLDER to do so"
+        )
+        return None
+    folder = CacheFolder(base, disk_bytes=disk_mib * _MIB)
+    try:
+        folder.check()
+    except CacheRefusedError as error:
+        if cache_dir:
+            raise UsageError(f"--cache_dir={cache_dir!r}: {error}") from None
+        _warn(f"nothing is cached on disk: {error}")
+        return None
+    except OSError:
+        pass  # Rows say so when they are to be written.
+    earlier = earlier_cache(base)
+    if earlier:
+        _warn(
+            f"{earlier} holds a cache of an earlier version, which is no"
+            " longer used; remove its folders of 24 hexadecimal digits to get"
+            " the space back"
+        )
+    return folder
+
+
+def _warn(text: str) -> None:
+    # Not on standard output, which may be a CSV file.
+    print(f"warning: {one_line(text)}", file=sys.stderr)
+
+
+def default_cache_dir() -> str | None:
+    """Returns where the cache's folder lies by default; None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if base.startswith("~") else base
+
+
+@functools.cache
+def _row_cache(mode: str, folder: CacheFolder | None, ram_mib: int) -> RowCache:
     # One for the whole process, so that the models of a study share rows.
     return RowCache(
         mode=mode,
-        folder=folder,
+        disk=folder,
         ram_bytes=ram_mib * _MIB or _free_memory() // 4,
-        disk_bytes=disk_mib * _MIB,
     )
 
 

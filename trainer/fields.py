@@ -378,8 +378,8 @@ class Fields:
     cache_dir: str | None = _flag(
         None,
         FREE,
-        "Folder of the cache, which runs share; ~/.cache/transfer-trainer if"
-        " unset.",
+        "Folder in which the cache's own folder, transfer-trainer-cache, is"
+        " made; your runs share it. ~/.cache if unset.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     cache_ram_mib: int = _flag(

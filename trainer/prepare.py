@@ -14,7 +14,7 @@ from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError, one_line
-from trainer.fast_paths import kept_files
+from trainer.fast_paths import file_cache
 from trainer.fields import TPU
 from trainer.model.architectures import (
     architecture_json,
@@ -130,7 +130,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
         earlier=earlier,
-        kept=kept_files(config),
+        cache=file_cache(config),
     )
 
 
@@ -173,8 +173,8 @@ def _architecture(request: Request) -> str:
     """Of the backbone; what an earlier run has built is not built again."""
     config = request.config
     assert config.image_size is not None
-    kept = kept_files(config)
-    kind = {
+    cache = file_cache(config)
+    key_fields = {
         "kind": "architecture",
         "keras": keras.__version__,
         "backbone": config.backbone,
@@ -183,7 +183,7 @@ def _architecture(request: Request) -> str:
         "form": request.weights.form,
         "precision": config.precision,
     }
-    content = kept.read(kind)
+    content = cache.read(key_fields)
     if content is not None:
         return content.decode()
     # Layer names are numbered from where the process left off.
@@ -197,7 +197,7 @@ def _architecture(request: Request) -> str:
             form=request.weights.form,
         )
     )
-    kept.write(kind, architecture.encode())
+    cache.write(key_fields, architecture.encode())
     return architecture
 
 

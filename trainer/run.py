@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from trainer import devices, multi_worker, strategies
+from trainer.cache import OFF
 from trainer.config import Config
 from trainer.data.headers import orientation_warning
-from trainer.data.kept import OFF
 from trainer.data.manifest import Manifest
 from trainer.data.samples import ARRAY_RECORD
 from trainer.drift import (

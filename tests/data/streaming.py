@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.data.records import write_records
-from trainer.data.kept import AUTO, RowCache
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import AUTO, CacheFolder, FileCache, RowCache
 from trainer.data.pipeline import Shard, training_batches
 from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
@@ -88,11 +87,10 @@ def main(folder: str, record_format: str) -> None:
         kernel="projective",
         cache=RowCache(
             mode=AUTO,
-            folder=f"{folder}/cache",
+            disk=CacheFolder(folder, disk_bytes=64 * _MIB),
             ram_bytes=64 * _MIB,
-            disk_bytes=64 * _MIB,
         ),
-        files=KeptFiles(None, disk_bytes=0),
+        files=FileCache(None),
         decode_cache=True,
         machine="",
         warn=print,
@@ -115,7 +113,7 @@ def main(folder: str, record_format: str) -> None:
         if step == SETTLED:
             said["settled"] = memory("VmRSS")
     said |= {"end": memory("VmRSS"), "most": memory("VmHWM")}
-    print(json.dumps({**said, "kept": reading.pictures is not None}))
+    print(json.dumps({**said, "cached": reading.pictures is not None}))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pytest
 
 from tests.data.manifests import build, stored
 from tests.data.pictures import make_folder, write_picture
+from trainer.cache import CacheFolder, FileCache
 from trainer.data import check
-from trainer.data.kept_files import KeptFiles
 
 
 @pytest.fixture
@@ -116,25 +116,25 @@ def test_a_second_start_reads_what_has_changed(
 def test_looks_are_left_for_other_runs(
     photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
 ) -> None:
-    kept = KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9)
-    first = build(photos, kept=kept)
+    cache = FileCache(CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9))
+    first = build(photos, cache=cache)
     assert len(reads) == 30
     reads.clear()
-    again = build(photos, kept=kept)
+    again = build(photos, cache=cache)
     assert reads == [] and again.to_json() == first.to_json()
     path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
-    changed = build(photos, kept=kept)
+    changed = build(photos, cache=cache)
     assert reads == [path.read_bytes()]
     reads.clear()
-    assert build(photos, kept=kept).to_json() == changed.to_json()
+    assert build(photos, cache=cache).to_json() == changed.to_json()
     assert reads == []
     # What the workdir knows itself goes first, and is all that is asked.
-    build(photos, earlier=stored(first), kept=kept)
+    build(photos, earlier=stored(first), cache=cache)
     assert reads == [path.read_bytes()]
     # Times and sizes are the same.
     shutil.copytree(photos, tmp_path / "copy")
     reads.clear()
-    build(tmp_path / "copy", kept=kept)
+    build(tmp_path / "copy", cache=cache)
     assert len(reads) == 30
 
 
@@ -142,15 +142,15 @@ def test_a_file_whose_time_was_set_back_is_read(
     photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
 ) -> None:
     """Of the same size, and by its time never written: an archive may do so."""
-    kept = KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9)
+    cache = FileCache(CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9))
     path = photos / "train" / "sushi" / "000.jpg"
-    first = build(photos, kept=kept)
+    first = build(photos, cache=cache)
     found, content = path.stat(), path.read_bytes()
     path.write_bytes(content[:-3] + bytes(reversed(content[-3:])))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     reads.clear()
     for earlier in (None, stored(first)):
-        again = build(photos, earlier=earlier, kept=kept)
+        again = build(photos, earlier=earlier, cache=cache)
         assert path.read_bytes() in reads
         assert again.to_json()["splits"] != first.to_json()["splits"]
 
@@ -161,9 +161,9 @@ def test_looks_that_are_no_looks_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
     content: bytes,
 ) -> None:
-    monkeypatch.setattr(KeptFiles, "read", lambda self, kind: content)
+    monkeypatch.setattr(FileCache, "read", lambda self, kind: content)
     whole = build(photos).to_json()
-    assert build(photos, kept=KeptFiles(None, disk_bytes=0)).to_json() == whole
+    assert build(photos, cache=FileCache(None)).to_json() == whole
 
 
 def test_another_folder_is_read(

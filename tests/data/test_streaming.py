@@ -28,6 +28,6 @@ def test_fifty_thousand_pictures_in_bounded_memory(tmp_path, record_format):
     assert left.returncode == 0, left.stderr
     said = json.loads(left.stdout.splitlines()[-1])
     assert said["real"] == 50_000 + 9 * 128
-    assert not said["kept"]
+    assert not said["cached"]
     assert said["end"] - said["settled"] <= GROWTH_MIB, said
     assert said["most"] - said["begin"] <= MOST_MIB, said

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.train.classifiers import live_classifier, pictures
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import CacheFolder, FileCache
 from trainer.model.cut import find_cut
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import Split, split_at, split_classifier
@@ -45,15 +45,19 @@ def split_of(
     return split
 
 
-NOWHERE = KeptFiles(None, disk_bytes=0)
+NOWHERE = FileCache(None)
+
+
+def cache_in(folder: pathlib.Path) -> FileCache:
+    return FileCache(CacheFolder(str(folder), disk_bytes=10**9))
 
 
 def make_lite(
     name: str = "MobileNetV2",
-    kept: KeptFiles = NOWHERE,
+    cache: FileCache = NOWHERE,
     machine: str = "this one",
 ) -> LiteTrunk:
-    return lite_trunk(split_of(name), cores=2, kept=kept, machine=machine)
+    return lite_trunk(split_of(name), cores=2, cache=cache, machine=machine)
 
 
 lite = functools.cache(make_lite)
@@ -125,7 +129,7 @@ def test_litert_in_two_threads() -> None:
 
 
 def test_an_interpreter_comes_back_after_an_error() -> None:
-    trunk = lite_trunk(split_of(), cores=1, kept=NOWHERE, machine="")
+    trunk = lite_trunk(split_of(), cores=1, cache=NOWHERE, machine="")
     for _ in range(2):
         with pytest.raises(ValueError, match="Dimension mismatch"):
             trunk(np.zeros((1, 5, 5, 3), np.float32))
@@ -191,17 +195,17 @@ def test_a_converted_trunk_is_kept(
         return type(made).convert(made)
 
     _patch_conversion(monkeypatch, convert)
-    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
+    cache = cache_in(tmp_path)
     images = pictures(2)
-    first = make_lite(kept=kept)(images)
+    first = make_lite(cache=cache)(images)
     assert conversions == 1
-    assert_same(make_lite(kept=kept)(images), first)
+    assert_same(make_lite(cache=cache)(images), first)
     assert conversions == 1
-    make_lite(kept=kept, machine="another")
+    make_lite(cache=cache, machine="another")
     assert conversions == 2
     for content in tmp_path.rglob("content"):
         content.write_bytes(content.read_bytes()[:-1] + b"?")
-    assert_same(make_lite(kept=kept)(images), first)
+    assert_same(make_lite(cache=cache)(images), first)
     assert conversions == 3
 
 
@@ -215,7 +219,7 @@ def test_a_trunk_that_failed_is_not_kept(
             lambda self, index: np.zeros((1, 2), np.float32),
         )
         with pytest.raises(ValueError, match="other features"):
-            make_lite(kept=KeptFiles(str(tmp_path), disk_bytes=10**9))
+            make_lite(cache=cache_in(tmp_path))
     assert not list(tmp_path.rglob("content"))
 
 

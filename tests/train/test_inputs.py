@@ -13,8 +13,7 @@ import tensorflow as tf
 from tests.data.manifests import build
 from tests.photos import make_photos
 from tests.train.classifiers import TINY_PX, tiny_classifier
-from trainer.data.kept import RowCache
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import CacheFolder, FileCache, RowCache
 from trainer.data.pipeline import (
     Reading,
     Shard,
@@ -55,10 +54,8 @@ class Made:
         self.inputs = Inputs(
             split,
             image_px=TINY_PX,
-            cache=RowCache(
-                mode=mode, folder="/nowhere", ram_bytes=10**8, disk_bytes=0
-            ),
-            files=KeptFiles(None, disk_bytes=0),
+            cache=RowCache(mode=mode, disk=None, ram_bytes=10**8),
+            files=FileCache(None),
             warn=self.warnings.append,
             report=lambda *report: self.reports.append(report),
             **{
@@ -287,9 +284,8 @@ def test_what_changes_bits_is_part_of_the_kind(
         made = Made(split, "off", **values)
         made.inputs._cache = RowCache(
             mode="disk",
-            folder=str(tmp_path),
+            disk=CacheFolder(str(tmp_path), disk_bytes=10**8),
             ram_bytes=10**8,
-            disk_bytes=10**8,
         )
         made.inputs.evaluation(samples, again=True)
         return len(made.reports)

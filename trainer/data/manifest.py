@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.cache import FileCache
 from trainer.data.check import (
     BadImage,
     CheckedFile,
@@ -18,7 +19,6 @@ from trainer.data.check import (
     check_images,
 )
 from trainer.data.headers import UPRIGHT
-from trainer.data.kept_files import KeptFiles
 from trainer.data.samples import Samples, printable
 from trainer.data.sources import Source, open_source
 from trainer.data.subsets import (
@@ -106,7 +106,7 @@ def build_manifest(
     validation_fraction: float,
     on_bad_image: str,
     earlier: Mapping[str, Any] | None = None,
-    kept: KeptFiles | None = None,
+    cache: FileCache | None = None,
 ) -> Manifest:
     """Finds the data, looks at every picture, and settles who trains on what.
 
@@ -122,7 +122,7 @@ def build_manifest(
       on_bad_image: `fail` or `skip`.
       earlier: what `to_json` gave in an earlier start, so that unchanged
         files are not read again; what is not understood of it is ignored.
-      kept: where other runs left the same of their first look.
+      cache: where other runs left what their check of the images found.
 
     Raises:
       UsageError: there is no such data set.
@@ -131,8 +131,8 @@ def build_manifest(
     source = open_source(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
-    kept = kept or KeptFiles(None, disk_bytes=0)
-    known = _known(earlier, source) or _kept_looks(kept, source)
+    cache = cache or FileCache(None)
+    known = _known(earlier, source) or _cached_looks(cache, source)
     results = [
         check_images(samples, split=split, known=known.get(split))
         for split, samples in source.splits().items()
@@ -140,7 +140,7 @@ def build_manifest(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
-    _keep_looks(kept, source, known, splits)
+    _cache_looks(cache, source, known, splits)
     splits = {name: _with_digests(part) for name, part in splits.items()}
     num_classes = len(source.class_names)
     train = splits["train"].take(
@@ -204,7 +204,7 @@ def _files_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
     }
 
 
-def _looks_kind(source: Source) -> dict[str, str]:
+def _looks_key(source: Source) -> dict[str, str]:
     # Another version may decode what this one cannot.
     return {
         "kind": "looks",
@@ -213,19 +213,19 @@ def _looks_kind(source: Source) -> dict[str, str]:
     }
 
 
-def _kept_looks(
-    kept: KeptFiles, source: Source
+def _cached_looks(
+    cache: FileCache, source: Source
 ) -> dict[str, dict[str, CheckedFile]]:
     """What `_known` makes of the looks of another run; {} if in doubt."""
-    content = kept.read(_looks_kind(source))
+    content = cache.read(_looks_key(source))
     try:
         return _known(json.loads(content), source) if content else {}
     except ValueError:
         return {}
 
 
-def _keep_looks(
-    kept: KeptFiles,
+def _cache_looks(
+    cache: FileCache,
     source: Source,
     known: Mapping[str, Mapping[str, CheckedFile]],
     splits: Mapping[str, CheckedSplit],
@@ -237,7 +237,7 @@ def _keep_looks(
     }
     if found != known:
         looks = {"location": source.location, "splits": _files_json(splits)}
-        kept.write(_looks_kind(source), json.dumps(looks).encode())
+        cache.write(_looks_key(source), json.dumps(looks).encode())
 
 
 def _known(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.cache import CachedRows
 from trainer.data.array_records import read_records
 from trainer.data.augment import affine, draw_parameters, warp
 from trainer.data.decode import (
@@ -18,7 +19,6 @@ from trainer.data.decode import (
     read_record,
     resize,
 )
-from trainer.data.kept import KeptRows
 from trainer.data.samples import ARRAY_RECORD, Samples
 
 # The row number that stands for padding.
@@ -46,19 +46,19 @@ class Reading:
 
     Attributes:
       image_px: side of the pictures.
-      pictures: kept pictures, uint8; None decodes them.
+      pictures: cached images, uint8; None decodes them.
       trunk: float32 (n, px, px, 3) in 0..255 -> features, (n, *shape) each;
         None leaves the pictures to the step.
       feature_shapes: what the trunk gives, of one sample.
-      features: kept features, which need neither pictures nor trunk.
+      features: cached features, which need neither images nor trunk.
       kernel: how `augment.warp` samples before the trunk.
     """
 
     image_px: int
-    pictures: KeptRows | None = None
+    pictures: CachedRows | None = None
     trunk: Callable[[np.ndarray], list[np.ndarray]] | None = None
     feature_shapes: tuple[tuple[int, ...], ...] = ()
-    features: KeptRows | None = None
+    features: CachedRows | None = None
     kernel: str = "projective"
 
 
@@ -148,7 +148,7 @@ def training_batches(
       start_step: steps of this stage to leave out. The rest is what it would
         be without; nothing is read for those left out.
       total_steps: at which the stage ends, counted from its first step.
-      augment: whether to draw matrices; not with kept features.
+      augment: whether to draw matrices; not with cached features.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements,
@@ -372,8 +372,8 @@ def _batches(
             batch, drop_remainder=True
         )
     else:
-        kept = reading.features or reading.pictures
-        assert kept is not None
+        cached = reading.features or reading.pictures
+        assert cached is not None
         name = "features" if reading.features else "images"
 
         def numbered(row: tf.Tensor, epoch: tf.Tensor) -> Element:
@@ -381,9 +381,12 @@ def _batches(
 
         def look_up(element: Element) -> Element:
             found = _from_numpy(
-                kept.read, element.pop("rows"), [s.shape for s in kept.specs],
-                [s.dtype for s in kept.specs], batch,
-            )  # fmt: skip
+                cached.read,
+                element.pop("rows"),
+                [spec.shape for spec in cached.specs],
+                [spec.dtype for spec in cached.specs],
+                batch,
+            )
             parts = tuple(tf.cast(part, tf.float32) for part in found)
             return {**element, name: parts if reading.features else parts[0]}
 

@@ -7,6 +7,7 @@ the same bits.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import queue
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import FileCache
+from trainer.errors import reason_of
 from trainer.model.split import Split
 from trainer.quiet import native_notes_hidden
 
@@ -116,33 +118,40 @@ Trunk = GraphTrunk | LiteTrunk | RoundedTrunk
 
 
 def lite_trunk(
-    split: Split, *, cores: int, kept: KeptFiles, machine: str
+    split: Split, *, cores: int, cache: FileCache, machine: str
 ) -> LiteTrunk:
-    """The trunk in LiteRT, converted once and kept.
+    """Returns the trunk in LiteRT, converted once and cached.
+
+    It is compared with the graph each time, a cached one too: a wrong trunk
+    would spoil all features in silence.
 
     Args:
       split: with a trunk; its classifier's weights are loaded.
       cores: interpreters to make.
-      kept: where the converted model may be kept.
+      cache: where the converted model may be.
       machine: whatever may change what is made of it.
 
     Raises:
       ValueError: LiteRT cannot take the trunk, or gives other features.
     """
-    kind = {**trunk_key(split), "kind": "litert", "machine": machine}
-    content = kept.read(kind)
-    if content is not None:
-        return LiteTrunk(content, cores=cores)
+    key_fields = {**trunk_key(split), "kind": "litert", "machine": machine}
+    side = split.classifier.image_px
     function = _concrete(split, split.trunk_constants(), 1)
+    content = cache.read(key_fields)
+    if content is not None:
+        # Whatever is wrong with it, it is converted again.
+        with contextlib.suppress(Exception):
+            trunk = LiteTrunk(content, cores=cores)
+            _compare(trunk, function, side)
+            return trunk
     try:
         content = _converted(function)
         trunk = LiteTrunk(content, cores=cores)
     except Exception as error:
         # The converter raises many kinds, bare Exception among them.
-        reason = (str(error).strip() or type(error).__name__).splitlines()
-        raise ValueError(f"cannot be converted ({reason[0]})") from error
-    _compare(trunk, function, split.classifier.image_px)
-    kept.write(kind, content)
+        raise ValueError(f"cannot be converted ({reason_of(error)})") from error
+    _compare(trunk, function, side)
+    cache.write(key_fields, content)
     return trunk
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import interrupt
-from trainer.data.kept import KeptRows, RowCache, RowSpec
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.pipeline import (
     PARALLEL_CALLS,
     Reading,
@@ -50,7 +49,7 @@ class Inputs:
         feature_dtype: str,
         kernel: str,
         cache: RowCache,
-        files: KeptFiles,
+        files: FileCache,
         decode_cache: bool,
         machine: str,
         warn: Callable[[str], None],
@@ -63,10 +62,10 @@ class Inputs:
         engine: of the trunk, graph or litert.
         block: pictures in a pass of the graph; 0 takes the rule's.
         feature_dtype: float32, or float16, to which features are rounded
-          whether they are kept or not.
+          whether they are cached or not.
         kernel: how pictures are warped before the trunk.
-        cache: where features and pictures are kept.
-        files: where the trunk as LiteRT takes it is kept.
+        cache: of features and images.
+        files: cache of the trunk as LiteRT takes it.
         decode_cache: whether pictures are.
         machine: whatever may change the last bits of a feature.
         warn: told when LiteRT cannot be used.
@@ -146,7 +145,7 @@ class Inputs:
                 return lite_trunk(
                     self._split,
                     cores=PARALLEL_CALLS,
-                    kept=self._files,
+                    cache=self._files,
                     machine=self._machine,
                 )
             except ValueError as error:
@@ -162,7 +161,7 @@ class Inputs:
         assert self._split is not None
         return self._block or block_of(self._split)
 
-    def _kind(self) -> dict[str, Any]:
+    def _key_fields(self) -> dict[str, Any]:
         """What features depend on besides the picture."""
         assert self._split is not None
         if self._key is None:
@@ -178,7 +177,7 @@ class Inputs:
         }
 
     def _features(self, samples: Samples, what: str) -> Reading | None:
-        """From kept features; None where they are not to be kept."""
+        """From cached features; None where they are not to be cached."""
         if not samples.digests:
             return None
         assert self._split is not None
@@ -191,9 +190,9 @@ class Inputs:
             yield from self._blocks(samples, rows, f"features of {what}", trunk)
 
         try:
-            kept = self._cache.rows(
+            cached = self._cache.rows(
                 samples.digests,
-                kind=self._kind(),
+                key_fields=self._key_fields(),
                 specs=[
                     RowSpec(shape=shape, dtype=self._feature_dtype)
                     for shape in self._split.feature_shapes
@@ -203,11 +202,11 @@ class Inputs:
             )
         except _OtherEngine:
             return self._features(samples, what)
-        if kept is None:
+        if cached is None:
             return None
-        return Reading(image_px=self._image_px, features=kept)
+        return Reading(image_px=self._image_px, features=cached)
 
-    def _pictures(self, samples: Samples) -> KeptRows | None:
+    def _pictures(self, samples: Samples) -> CachedRows | None:
         if not self._decode_cache or not samples.digests:
             return None
         side = self._image_px
@@ -217,7 +216,7 @@ class Inputs:
 
         return self._cache.rows(
             samples.digests,
-            kind={
+            key_fields={
                 "kind": "pictures",
                 "image_px": side,
                 "tensorflow": tf.__version__,

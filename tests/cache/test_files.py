@@ -9,10 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data.kept import RowCache, RowSpec
-from trainer.data.kept_files import KeptFiles
+from trainer.cache import CacheFolder, FileCache, RowCache, RowSpec
 
 KIND = {"kind": "thing", "size": 3}
+
+
+def cache_in(folder: pathlib.Path) -> FileCache:
+    return FileCache(CacheFolder(str(folder), disk_bytes=10**9))
+
+
+# Nothing is left aside.
+EXPECTED = sorted([".transfer-trainer-entry", "CACHEDIR.TAG", "content"])
+
+
+def files_in(folder: pathlib.Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file())
 
 
 def content_of(folder: pathlib.Path) -> pathlib.Path:
@@ -21,18 +32,19 @@ def content_of(folder: pathlib.Path) -> pathlib.Path:
 
 
 def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
-    kept = KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9)
-    assert kept.read(KIND) is None
+    cache = cache_in(tmp_path / "cache")
+    assert cache.read(KIND) is None
     for content in (b"one", b"", b"another"):
-        kept.write(KIND, content)
-        assert kept.read(KIND) == content
+        cache.write(KIND, content)
+        assert cache.read(KIND) == content
         assert (
-            KeptFiles(str(tmp_path / "cache"), disk_bytes=10**9).read(KIND)
+            FileCache(
+                CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9)
+            ).read(KIND)
             == content
         )
-    assert kept.read({**KIND, "size": 4}) is None
-    # Nothing is left aside.
-    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
+    assert cache.read({**KIND, "size": 4}) is None
+    assert files_in(tmp_path) == EXPECTED
 
 
 def damaged(content: bytes, how: str) -> bytes:
@@ -50,90 +62,94 @@ def damaged(content: bytes, how: str) -> bytes:
     "how", ["cut", "one bit", "longer", "empty", "digest alone", "digest"]
 )
 def test_what_is_damaged_is_absent(tmp_path: pathlib.Path, how: str) -> None:
-    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
-    kept.write(KIND, b"content")
+    cache = cache_in(tmp_path)
+    cache.write(KIND, b"content")
     path = content_of(tmp_path)
     path.write_bytes(damaged(path.read_bytes(), how))
-    assert kept.read(KIND) is None
-    kept.write(KIND, b"again")
-    assert kept.read(KIND) == b"again"
+    assert cache.read(KIND) is None
+    cache.write(KIND, b"again")
+    assert cache.read(KIND) == b"again"
 
 
 def test_no_folder_keeps_nothing() -> None:
-    kept = KeptFiles(None, disk_bytes=0)
-    kept.write(KIND, b"content")
-    assert kept.read(KIND) is None
+    cache = FileCache(None)
+    cache.write(KIND, b"content")
+    assert cache.read(KIND) is None
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
-    kept = KeptFiles(str(tmp_path / "file" / "cache"), disk_bytes=10**9)
-    kept.write(KIND, b"content")
-    assert kept.read(KIND) is None
+    cache = FileCache(
+        CacheFolder(str(tmp_path / "file" / "cache"), disk_bytes=10**9)
+    )
+    cache.write(KIND, b"content")
+    assert cache.read(KIND) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
-    kept.write(KIND, b"first")
+    cache = cache_in(tmp_path)
+    cache.write(KIND, b"first")
 
     def full(source: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    kept.write(KIND, b"second")
-    assert kept.read(KIND) == b"first"
-    assert len([p for p in tmp_path.rglob("*") if p.is_file()]) == 1
+    cache.write(KIND, b"second")
+    assert cache.read(KIND) == b"first"
+    assert files_in(tmp_path) == EXPECTED
 
 
 def test_what_is_too_large_is_not_kept(tmp_path: pathlib.Path) -> None:
-    kept = KeptFiles(str(tmp_path), disk_bytes=100)
-    kept.write(KIND, b"x" * 101)
-    assert kept.read(KIND) is None
+    cache = FileCache(CacheFolder(str(tmp_path), disk_bytes=100))
+    cache.write(KIND, b"x" * 101)
+    assert cache.read(KIND) is None
     # One goes for the other.
-    kept.write({"kind": "one"}, b"x" * 60)
+    cache.write({"kind": "one"}, b"x" * 60)
     os.utime(next(tmp_path.rglob("whole")), (9, 9))
-    kept.write({"kind": "two"}, b"x" * 60)
-    assert kept.read({"kind": "one"}) is None
-    assert kept.read({"kind": "two"}) == b"x" * 60
+    cache.write({"kind": "two"}, b"x" * 60)
+    assert cache.read({"kind": "one"}) is None
+    assert cache.read({"kind": "two"}) == b"x" * 60
 
 
 def test_a_cache_that_is_only_read(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
-    kept.write(KIND, b"content")
+    cache = cache_in(tmp_path)
+    cache.write(KIND, b"content")
 
     def refuse(*args: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "utime", refuse)
-    assert kept.read(KIND) == b"content"
+    assert cache.read(KIND) == b"content"
 
 
 def test_rows_that_need_the_room_take_it(tmp_path: pathlib.Path) -> None:
     """The file least recently used goes first; one just read stays."""
-    kept = KeptFiles(str(tmp_path), disk_bytes=10**9)
+    cache = cache_in(tmp_path)
     old, used = {"kind": "old"}, {"kind": "used"}
     for kind in (used, old):
-        kept.write(kind, b"x" * 1000)
+        cache.write(kind, b"x" * 1000)
     for place in tmp_path.rglob("whole"):
         os.utime(place, (9, 9))
-    assert kept.read(used) is not None
-    cache = RowCache(
-        mode="disk", folder=str(tmp_path), ram_bytes=0, disk_bytes=2100
+    assert cache.read(used) is not None
+    rows_cache = RowCache(
+        mode="disk",
+        disk=CacheFolder(str(tmp_path), disk_bytes=2100),
+        ram_bytes=0,
     )
 
     def compute(rows: Any) -> Any:
         yield [np.zeros((1, 1000), np.uint8)]
 
-    cache.rows(
+    rows_cache.rows(
         ["digest"],
-        kind={"kind": "rows"},
+        key_fields={"kind": "rows"},
         specs=[RowSpec(shape=(1000,), dtype="uint8")],
         compute=compute,
         warn=print,
     )
-    assert kept.read(used) == b"x" * 1000
-    assert kept.read(old) is None
+    assert cache.read(used) == b"x" * 1000
+    assert cache.read(old) is None

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -18,8 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.data import kept
-from trainer.data.kept import KeptRows, RowCache, RowSpec
+from trainer.cache import CachedRows, CacheFolder, RowCache, RowSpec
+from trainer.cache import disk as cache_disk
+from trainer.cache.disk import MARKER, NAME
+from trainer.cache.segments import StoredArray
 
 # A row takes 4 * 6 + 2 = 26 bytes.
 SPECS = (
@@ -46,10 +49,11 @@ class Asker:
     def __init__(
         self, folder: pathlib.Path, mode: str = "auto", **bounds: Any
     ) -> None:
+        disk_bytes = bounds.pop("disk_bytes", MIB)
         self.cache = RowCache(
             mode=mode,
-            folder=str(folder),
-            **{"ram_bytes": MIB, "disk_bytes": MIB, **bounds},
+            disk=CacheFolder(str(folder), disk_bytes=disk_bytes),
+            **{"ram_bytes": MIB, **bounds},
         )
         self.computed: list[str] = []
         self.warnings: list[str] = []
@@ -61,7 +65,7 @@ class Asker:
         specs: Sequence[RowSpec] = SPECS,
         compute: Any = None,
         block: int = 2,
-    ) -> KeptRows | None:
+    ) -> CachedRows | None:
         def blocks(numbers: np.ndarray) -> Iterator[list[np.ndarray]]:
             asked = [digests[number] for number in numbers]
             self.computed += asked
@@ -71,7 +75,7 @@ class Asker:
 
         return self.cache.rows(
             digests,
-            kind=kind,
+            key_fields=kind,
             specs=specs,
             compute=compute or blocks,
             warn=self.warnings.append,
@@ -86,7 +90,7 @@ class Asker:
         assert_rows(found, digests)
 
 
-def assert_rows(found: KeptRows, digests: Sequence[str]) -> None:
+def assert_rows(found: CachedRows, digests: Sequence[str]) -> None:
     arrays = found.read(np.arange(len(digests)))
     for spec, array in zip(SPECS, arrays, strict=True):
         assert array.dtype == spec.dtype
@@ -97,11 +101,13 @@ def assert_rows(found: KeptRows, digests: Sequence[str]) -> None:
 
 
 def segments(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(folder.glob("*/rows-*"))
+    return sorted(folder.glob(f"{NAME}/*/rows-*"))
 
 
 def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
-    return [path for path in folder.glob("*/*") if path.name.startswith(".")]
+    return [
+        path for path in folder.glob(f"{NAME}/*/*") if path.name.startswith(".")
+    ]
 
 
 @pytest.mark.parametrize("mode", ["auto", "disk", "ram"])
@@ -204,14 +210,14 @@ def test_where_rows_go(
     assert asker.warnings == []
 
 
-def test_files_stay_mapped_where_memory_has_no_room(
+def test_rows_stay_in_files_where_memory_has_no_room(
     tmp_path: pathlib.Path,
 ) -> None:
     asker = Asker(tmp_path, ram_bytes=2 * ROW)
     small, large = asker.rows("ab"), asker.rows("xyz", kind={"kind": "large"})
     assert small is not None and large is not None
-    assert not isinstance(small._segments[0][0], np.memmap)
-    assert isinstance(large._segments[0][0], np.memmap)
+    assert isinstance(small._segments[0].arrays[0], np.ndarray)
+    assert isinstance(large._segments[0].arrays[0], StoredArray)
 
 
 def test_memory_goes_to_the_kind_in_use(tmp_path: pathlib.Path) -> None:
@@ -263,8 +269,14 @@ def _drop(name: str) -> Callable[[pathlib.Path], None]:
     return lambda segment: (segment / name).unlink()
 
 
-def _save(name: str, array: np.ndarray) -> Callable[[pathlib.Path], None]:
-    return lambda segment: np.save(segment / name, array)
+def _append(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def _link(path: pathlib.Path) -> None:
+    """To a file with the right content, which may be anybody's."""
+    path.rename(path.parents[3] / "elsewhere")
+    path.symlink_to(path.parents[3] / "elsewhere")
 
 
 def _note(change: Callable[[Any], Any]) -> Callable[[pathlib.Path], None]:
@@ -276,13 +288,13 @@ def _note(change: Callable[[Any], Any]) -> Callable[[pathlib.Path], None]:
 
 
 BROKEN: dict[str, Callable[[pathlib.Path], None]] = {
-    "empty_array": _shorten("0.npy", 0),
-    "no_header": _shorten("0.npy", 50),
-    "truncated": _shorten("0.npy", 140),
-    "one_byte_short": _shorten("1.npy", -1),
-    "flipped_first": _flip("0.npy", 128),
-    "flipped_last": _flip("1.npy", -1),
-    "no_array": _drop("1.npy"),
+    "empty_array": _shorten("0.rows", 0),
+    "no_header": _shorten("0.rows", 50),
+    "truncated": _shorten("0.rows", 71),
+    "one_byte_short": _shorten("1.rows", -1),
+    "flipped_first": _flip("0.rows", 0),
+    "flipped_last": _flip("1.rows", -1),
+    "no_array": _drop("1.rows"),
     "no_note": _drop("segment.json"),
     "empty_note": _shorten("segment.json", 0),
     "half_a_note": _shorten("segment.json", 20),
@@ -295,9 +307,14 @@ BROKEN: dict[str, Callable[[pathlib.Path], None]] = {
         lambda note: {**note, "checksums": note["checksums"][:1]}
     ),
     "checksum_wrong": _note(lambda note: {**note, "checksums": [1, 2]}),
-    "other_shape": _save("0.npy", np.zeros((3, 3, 2), np.float32)),
-    "other_type": _save("0.npy", np.zeros((3, 2, 3), np.float64)),
-    "objects": _save("0.npy", np.array([{}, {}, {}])),
+    "other_shape": _note(
+        lambda note: {**note, "arrays": [[[3, 2], "float32"], [[2], "uint8"]]}
+    ),
+    "other_type": _note(
+        lambda note: {**note, "arrays": [[[2, 3], "int32"], [[2], "uint8"]]}
+    ),
+    "longer": lambda segment: _append(segment / "0.rows"),
+    "a_link": lambda segment: _link(segment / "0.rows"),
 }
 
 
@@ -311,28 +328,31 @@ def test_broken_files_are_named_and_made_again(
     asker = Asker(tmp_path)
     asker.check("abc", computed="abc")
     (warning,) = asker.warnings
-    assert warning.startswith(f"{segment}: kept rows are broken (")
+    assert warning.startswith(f"{segment}: cached rows are broken (")
     assert warning.endswith("; they are removed and computed again")
     assert "\n" not in warning
-    assert not segment.exists()
+    # A link is not the cache's own; only the rest of the entry goes.
+    assert not segment.exists() or broken == "a_link"
     again = Asker(tmp_path)
     again.check("abc", computed="")
     assert again.warnings == []
 
 
 def test_no_flipped_byte_is_read(tmp_path: pathlib.Path) -> None:
-    """Wherever it is in the file: header, padding of the header, or rows."""
     Asker(tmp_path).check("abc", computed="abc")
     (segment,) = segments(tmp_path)
-    content = (segment / "0.npy").read_bytes()
+    content = (segment / "0.rows").read_bytes()
     note = (segment / "segment.json").read_bytes()
     for at in range(len(content)):
         flipped = bytearray(content)
         flipped[at] ^= 1 << at % 8
         segment.mkdir(exist_ok=True)
-        (segment / "0.npy").write_bytes(flipped)
-        np.save(segment / "1.npy", np.stack([expected(d)[1] for d in "abc"]))
+        (segment / "0.rows").write_bytes(flipped)
+        (segment / "1.rows").write_bytes(
+            np.stack([expected(d)[1] for d in "abc"]).tobytes()
+        )
         (segment / "segment.json").write_bytes(note)
+        (segment / MARKER).touch()
         found = Asker(tmp_path).rows("abc")
         assert found is not None
         assert_rows(found, "abc")
@@ -355,7 +375,7 @@ def test_one_broken_segment_leaves_the_others(tmp_path: pathlib.Path) -> None:
 def test_what_is_half_written_is_not_read(tmp_path: pathlib.Path) -> None:
     Asker(tmp_path).check("ab", computed="ab")
     (segment,) = segments(tmp_path)
-    aside = segment.with_name(".half")
+    aside = segment.with_name(".new-00000000")
     segment.rename(aside)
     asker = Asker(tmp_path)
     asker.check("ab", computed="ab")
@@ -370,14 +390,14 @@ def test_what_killed_processes_left_goes_after_a_day(
     Asker(tmp_path).check("ab", computed="ab")
     (segment,) = segments(tmp_path)
     day = 24 * 3600
-    for name, age in ((".old", day + 60), (".young", day - 60)):
-        aside = segment.with_name(name)
+    for name, age in (("old00000", day + 60), ("young000", day - 60)):
+        aside = segment.with_name(f".new-{name}")
         shutil.copytree(segment, aside)
         then = time.time() - age
         for path in (*aside.iterdir(), aside):
             os.utime(path, (then, then))
     Asker(tmp_path).check("abc", computed="c")
-    assert [path.name for path in leftovers(tmp_path)] == [".young"]
+    assert [path.name for path in leftovers(tmp_path)] == [".new-young000"]
 
 
 def test_two_caches_at_once(tmp_path: pathlib.Path) -> None:
@@ -467,14 +487,13 @@ def test_a_segment_that_goes_meanwhile_is_no_error(
 ) -> None:
     """Another process makes room while this one looks for it."""
     Asker(tmp_path).check("ab", computed="ab")
-    real = kept._scan
+    real = cache_disk._look
 
-    def scan(path: str) -> list[Any]:
-        if os.path.basename(path).startswith("rows-"):
-            shutil.rmtree(path)
+    def look(path: str) -> Any:
+        shutil.rmtree(path)
         return real(path)
 
-    monkeypatch.setattr(kept, "_scan", scan)
+    monkeypatch.setattr(cache_disk, "_look", look)
     asker = Asker(tmp_path)
     asker.check("x", computed="x", kind={"kind": "other"})
     assert asker.warnings == []
@@ -493,7 +512,7 @@ def test_a_folder_that_cannot_be(
         assert (asker.rows(digests) is not None) == kept_rows
     (warning,) = asker.warnings
     assert warning == (
-        f"--cache_dir='{tmp_path}/file/cache': cannot be used (Not a"
+        f"--cache_dir='{tmp_path}/file/cache': cannot be written to (Not a"
         " directory); going on without files"
     )
 
@@ -504,7 +523,7 @@ def _full(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(os, "posix_fallocate"), (os, "rename"), (kept.tempfile, "mkdtemp")],
+    [(os, "posix_fallocate"), (os, "rename"), (tempfile, "mkdtemp")],
 )
 @pytest.mark.parametrize(
     ("mode", "kept_rows"), [("auto", True), ("disk", False)]
@@ -539,9 +558,9 @@ def test_a_file_that_may_not_grow_is_an_error_and_no_signal(
     """The limit of a quota, which would end a process that maps the file."""
     program = f"""
         import resource, signal
-        from tests.data.test_kept import Asker, assert_rows
+        from tests.cache.test_rows import Asker, assert_rows
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (140, 140))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         asker = Asker({str(tmp_path)!r})
         assert_rows(asker.rows("abcdefgh"), "abcdefgh")
         (warning,) = asker.warnings

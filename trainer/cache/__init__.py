@@ -1,0 +1,27 @@
+"""What is computed once and shared by runs: rows of arrays, and whole files."""
+
+from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
+from trainer.cache.files import FileCache
+from trainer.cache.rows import (
+    AUTO,
+    DISK,
+    OFF,
+    RAM,
+    CachedRows,
+    RowCache,
+    RowSpec,
+)
+
+__all__ = [
+    "AUTO",
+    "DISK",
+    "OFF",
+    "RAM",
+    "CacheFolder",
+    "CacheRefusedError",
+    "CachedRows",
+    "FileCache",
+    "RowCache",
+    "RowSpec",
+    "key_of",
+]

@@ -1,0 +1,301 @@
+"""Rows that are computed once and cached: features, or decoded images.
+
+A row belongs to one encoded image, which its digest names, so that subsets,
+splits, epochs, stages and runs share rows. Several processes may share a
+cache; what two compute at the same time is only stored twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.cache.disk import (
+    ROWS,
+    CacheFolder,
+    CacheRefusedError,
+    key_of,
+    remove_entry,
+    touch,
+)
+from trainer.cache.segments import (
+    RowSpec,
+    Segment,
+    SegmentWriteError,
+    StoredArray,
+    open_segment,
+    write_segment,
+)
+from trainer.errors import reason_of
+
+AUTO, OFF, RAM, DISK = "auto", "off", "ram", "disk"
+
+
+class CachedRows:
+    """The rows of one list of samples."""
+
+    def __init__(
+        self,
+        specs: Sequence[RowSpec],
+        found: Sequence[tuple[Segment, int]],
+    ) -> None:
+        """Args:
+        specs: of the arrays of a row.
+        found: for each sample its segment, and its row there.
+        """
+        self.specs = tuple(specs)
+        numbers: dict[int, int] = {}
+        self._segments: list[Segment] = []
+        for segment, _ in found:
+            if id(segment) not in numbers:
+                numbers[id(segment)] = len(self._segments)
+                self._segments.append(segment)
+        self._segment = np.array([numbers[id(s)] for s, _ in found], np.int64)
+        self._row = np.array([row for _, row in found], np.int64)
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Returns the arrays of some samples.
+
+        Args:
+          rows: int64 (n,), sample numbers; negative ones are padding.
+
+        Returns:
+          For each spec (n, *shape), zeros where padded.
+
+        Raises:
+          OSError: a file of the cache has become shorter.
+        """
+        out = [np.zeros((len(rows), *s.shape), s.dtype) for s in self.specs]
+        real = np.flatnonzero(rows >= 0)
+        for number, segment in enumerate(self._segments):
+            at = real[self._segment[rows[real]] == number]
+            source = self._row[rows[at]]
+            for target, array in zip(out, segment.arrays, strict=True):
+                target[at] = array[source]
+        return out
+
+
+class RowCache:
+    """All rows: in this process, and in a folder that other runs share."""
+
+    def __init__(
+        self, *, mode: str, disk: CacheFolder | None, ram_bytes: int
+    ) -> None:
+        """Args:
+        mode: auto (files where that works, else memory), ram, disk, or off.
+        disk: where files go; None writes none.
+        ram_bytes: what all rows in memory may take.
+        """
+        self._mode = mode
+        self._disk = None if mode == RAM else disk
+        self._ram_left = ram_bytes
+        self._warn: Callable[[str], None] = print
+        # The most recently used key last.
+        self._known: dict[str, list[Segment]] = {}
+
+    def rows(
+        self,
+        digests: Sequence[str],
+        *,
+        key_fields: Mapping[str, Any],
+        specs: Sequence[RowSpec],
+        compute: Callable[[np.ndarray], Iterator[list[np.ndarray]]],
+        warn: Callable[[str], None],
+    ) -> CachedRows | None:
+        """Returns the rows of some samples; missing ones are computed.
+
+        Args:
+          digests: of the samples' encoded images.
+          key_fields: everything else that determines a row, as JSON holds it.
+          specs: of the arrays of a row.
+          compute: int64 (n,), sample numbers -> their rows in that order, in
+            blocks of any size.
+          warn: told of files that are broken or cannot be written.
+
+        Returns:
+          None where they are not to be cached: the cache is off, or they fit
+          neither in memory nor on disk. Nothing is computed then.
+        """
+        if self._mode == OFF:
+            return None
+        self._warn = warn
+        key = key_of(key_fields)
+        self._known[key] = self._known.pop(key, [])
+        segments = self._segments(key, specs)
+        have: dict[str, tuple[Segment, int]] = {}
+        for segment in segments:
+            for digest, row in segment.positions().items():
+                have.setdefault(digest, (segment, row))
+        missing: dict[str, int] = {}
+        for number, digest in enumerate(digests):
+            if digest not in have:
+                missing.setdefault(digest, number)
+        if missing:
+            numbers = np.array(list(missing.values()), np.int64)
+            made = self._make(
+                key, tuple(missing), specs, lambda: compute(numbers)
+            )
+            if made is None:
+                return None
+            segments.append(made)
+            for digest, row in made.positions().items():
+                have[digest] = (made, row)
+        for segment in segments:
+            if segment.folder is not None:
+                touch(segment.folder)
+        return CachedRows(specs, [have[digest] for digest in digests])
+
+    def _segments(self, key: str, specs: Sequence[RowSpec]) -> list[Segment]:
+        """Returns those in memory, and the whole ones on disk."""
+        known = self._known[key]
+        if self._disk is None:
+            return known
+        held = {segment.folder for segment in known}
+        for path in self._disk.entries(key):
+            if path not in held:
+                segment = self._open(path, specs)
+                if segment is not None:
+                    known.append(segment)
+        return known
+
+    def _open(self, path: str, specs: Sequence[RowSpec]) -> Segment | None:
+        """Opens a segment on disk; a broken one is named and removed."""
+        try:
+            return self._into_ram(open_segment(path, specs), specs)
+        except Exception as error:
+            # Another process may have removed it.
+            if os.path.isdir(path):
+                self._warn(
+                    f"{path}: cached rows are broken ({reason_of(error)});"
+                    " they are removed and computed again"
+                )
+                remove_entry(path)
+            return None
+
+    def _into_ram(self, segment: Segment, specs: Sequence[RowSpec]) -> Segment:
+        """Loads a segment into memory if the budget has room."""
+        size = len(segment.digests) * sum(spec.nbytes for spec in specs)
+        if not self._ram_takes(size):
+            return segment
+        arrays = tuple(
+            array.load() if isinstance(array, StoredArray) else array
+            for array in segment.arrays
+        )
+        self._ram_left -= size
+        return dataclasses.replace(segment, arrays=arrays, in_ram=size)
+
+    def _ram_takes(self, size: int) -> bool:
+        """Whether memory has room, if need be without rows of other keys."""
+        others = list(self._known)[:-1]
+        held = sum(s.in_ram for key in others for s in self._known[key])
+        if size > self._ram_left + held:
+            return False
+        for key in others:
+            if size <= self._ram_left:
+                break
+            self._ram_left += sum(s.in_ram for s in self._known.pop(key))
+        return True
+
+    def _make(
+        self,
+        key: str,
+        digests: tuple[str, ...],
+        specs: Sequence[RowSpec],
+        compute: Callable[[], Iterator[list[np.ndarray]]],
+    ) -> Segment | None:
+        """Computes rows, into files or into memory.
+
+        Returns:
+          None where there is room in neither.
+        """
+        size = len(digests) * sum(spec.nbytes for spec in specs)
+        if self._files_take(size):
+            try:
+                return self._write(key, digests, specs, compute())
+            except SegmentWriteError as error:
+                self._go_without_files(error.reason)
+        if self._mode == DISK or not self._ram_takes(size):
+            return None
+        arrays = [np.empty((len(digests), *s.shape), s.dtype) for s in specs]
+        _fill(arrays, compute())
+        self._ram_left -= size
+        return Segment(
+            digests=digests, arrays=tuple(arrays), folder=None, in_ram=size
+        )
+
+    def _files_take(self, size: int) -> bool:
+        """Whether there is room for a segment, if need be by removing some."""
+        if self._disk is None:
+            return False
+        held = {s.folder for known in self._known.values() for s in known}
+        try:
+            return self._disk.has_room(size, held)
+        except (CacheRefusedError, OSError) as error:
+            self._go_without_files(reason_of(error))
+            return False
+
+    def _go_without_files(self, reason: str) -> None:
+        assert self._disk is not None
+        self._warn(
+            f"--cache_dir={self._disk.base!r}: cannot be written to"
+            f" ({reason}); going on without files"
+        )
+        self._disk = None
+
+    def _write(
+        self,
+        key: str,
+        digests: tuple[str, ...],
+        specs: Sequence[RowSpec],
+        blocks: Iterator[list[np.ndarray]],
+    ) -> Segment:
+        """Writes a segment.
+
+        Raises:
+          SegmentWriteError: it cannot be written.
+        """
+        assert self._disk is not None
+        entry = ""
+        try:
+            try:
+                entry = self._disk.new_entry(key)
+            except (CacheRefusedError, OSError) as error:
+                raise SegmentWriteError(reason_of(error)) from error
+            write_segment(entry, digests, specs, blocks)
+            try:
+                entry = self._disk.publish(entry, ROWS)
+                arrays = tuple(
+                    StoredArray(f"{entry}/{n}.rows", spec, len(digests))
+                    for n, spec in enumerate(specs)
+                )
+            except (OSError, ValueError) as error:
+                raise SegmentWriteError(reason_of(error)) from error
+        except BaseException:
+            remove_entry(entry)
+            raise
+        segment = Segment(
+            digests=digests, arrays=arrays, folder=entry, in_ram=0
+        )
+        return self._into_ram(segment, specs)
+
+
+def _fill(
+    arrays: Sequence[np.ndarray], blocks: Iterator[list[np.ndarray]]
+) -> None:
+    """Copies blocks of rows one behind the other.
+
+    Raises:
+      ValueError: there are fewer rows than the arrays have.
+    """
+    done = 0
+    for block in blocks:
+        count = min(len(block[0]), len(arrays[0]) - done)
+        for array, part in zip(arrays, block, strict=True):
+            array[done : done + count] = part[:count]
+        done += count
+    if done != len(arrays[0]):
+        raise ValueError(f"{done} rows of {len(arrays[0])} were computed")
