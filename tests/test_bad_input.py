@@ -338,7 +338,10 @@ CASES = (
         name="batch_size 0",
         flags={"batch_size": 0},
         status=USAGE,
-        words=("--batch_size=0: must be a whole number >= 1", "default is 32"),
+        words=(
+            "--batch_size=0: must be a whole number from 1",
+            "default is 32",
+        ),
     ),
     Case(
         name="batch_size and replicas",

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import pathlib
+import stat
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -219,7 +221,7 @@ def _break_ram(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
 
 
 def _stream(path: str, text: str) -> None:
-    with files.text_stream(path) as stream:
+    with files.output_stream(path) as stream:
         stream.write(text[:5])
         stream.write(text[5:])
 
@@ -288,7 +290,7 @@ def test_two_who_write_one_object_at_a_time(place):
 def test_a_block_that_fails_leaves_the_file_as_it_was(place):
     _, root = place
     for path in (f"{root}/one.txt", f"{root}/new.csv"):
-        with pytest.raises(ZeroDivisionError), files.text_stream(path) as out:
+        with pytest.raises(ZeroDivisionError), files.output_stream(path) as out:
             out.write("half")
             raise ZeroDivisionError
     assert files.read_text(f"{root}/one.txt") == "one.txt"
@@ -418,3 +420,151 @@ def test_the_default_workdir_of_a_url(dataset):
     same = Config(stage="finetune", dataset="gs://b/photos").resolved(224)
     assert config.default_workdir() == same.default_workdir()
     assert config.default_workdir().startswith("runs/photos-EfficientNetB0-")
+
+
+def test_output_goes_through_a_link_to_its_file(tmp_path: pathlib.Path) -> None:
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to("target.csv")
+    with files.output_stream(str(link)) as stream:
+        stream.write("new")
+        # Whole or not there: the old one is read until the end.
+        assert target.read_text() == "old"
+    assert link.is_symlink() and target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "link.csv",
+        "target.csv",
+    ]
+
+
+def test_output_makes_the_file_that_a_link_names(
+    tmp_path: pathlib.Path,
+) -> None:
+    link = tmp_path / "link.csv"
+    link.symlink_to("later.csv")
+    with files.output_stream(str(link)) as stream:
+        stream.write("new")
+    assert link.is_symlink() and (tmp_path / "later.csv").read_text() == "new"
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+def test_output_is_written_to_a_pipe(
+    tmp_path: pathlib.Path, by_link: bool
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = pipe
+    if by_link:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    with files.output_stream(str(path)) as stream:
+        stream.write("row")
+    reader.join(10)
+    assert read == ["row"]
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+
+
+# What a folder from somebody else may hold in place of a file of ours.
+_PLANTED = ("link", "link to nowhere", "pipe", "folder")
+
+
+def plant(path: pathlib.Path, what: str, victim: pathlib.Path) -> None:
+    if what == "link":
+        path.symlink_to(victim)
+    elif what == "link to nowhere":
+        path.symlink_to(victim.with_name("nowhere"))
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("what", _PLANTED)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: files.append_text(path, "line\n"),
+        lambda path: files.truncate(path, 1),
+        files.synced_size,
+    ],
+    ids=["append_text", "truncate", "synced_size"],
+)
+def test_what_is_no_file_of_ours_is_not_written_to(
+    tmp_path: pathlib.Path, what: str, write: Callable[[str], object]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "events.jsonl"
+    plant(path, what, victim)
+    with pytest.raises(OSError, match="link|regular") as caught:
+        write(str(path))
+    assert caught.value.filename == str(path)
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("what", ["link", "link to nowhere", "pipe"])
+def test_a_replaced_file_is_not_written_through(
+    tmp_path: pathlib.Path, what: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "config.json"
+    plant(path, what, victim)
+    # The name that earlier versions wrote to first.
+    plant(path.with_name("config.json.partial"), what, victim)
+    files.write_text(str(path), "{}")
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink() and path.read_text() == "{}"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_new_files_have_the_mode_that_the_umask_asks_for(
+    tmp_path: pathlib.Path,
+) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_text(str(tmp_path / "a"), "a")
+        files.append_text(str(tmp_path / "b"), "b")
+        with files.output_stream(str(tmp_path / "c")) as stream:
+            stream.write("c")
+    finally:
+        os.umask(before)
+    modes = [p.stat().st_mode & 0o777 for p in tmp_path.iterdir()]
+    assert modes == [0o640] * 3
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder"])
+@pytest.mark.parametrize(
+    "read", [files.read, files.read_text, files.fetched], ids=str
+)
+def test_only_regular_files_are_read(
+    tmp_path: pathlib.Path, what: str, read: Callable[[str], object]
+) -> None:
+    path = tmp_path / "config.json"
+    plant(path, what, path)
+    with pytest.raises(OSError, match="not a regular file"):
+        read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".0123456789abcdef.partial", True),
+        (".probe-0123456789abcdef.partial", True),
+        ("config.json.0123456789ab.partial", True),
+        ("photo.partial", False),
+        ("config.json.partial", False),
+        (".0123456789abcdef", False),
+        ("config.json", False),
+    ],
+)
+def test_is_partial(name: str, expected: bool) -> None:
+    assert files.is_partial(name) is expected

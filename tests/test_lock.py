@@ -23,7 +23,7 @@ from trainer.holder import holder_of, this_process
 from trainer.lock import FileLock, is_shared, locked
 from trainer.results.evaluate import Evaluator
 from trainer.study import run as study
-from trainer.workdir import Workdir
+from trainer.workdir import MARKER, Workdir
 
 _HOLD = """
 import sys, time
@@ -38,7 +38,7 @@ with locked(Workdir(sys.argv[1])):
 @pytest.fixture
 def other(tmp_path):
     """A process that holds `tmp_path / "run"`."""
-    (tmp_path / "run").mkdir()
+    Workdir(str(tmp_path / "run")).create()
     process = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(tmp_path / "run")],
         stdout=subprocess.PIPE,
@@ -85,7 +85,7 @@ def test_the_second_process_names_the_first_and_a_killed_one_does_not_block(
         " another --workdir\n"
     )
     # Nothing was read there or written.
-    assert os.listdir(tmp_path / "run") == ["lock"]
+    assert sorted(os.listdir(tmp_path / "run")) == ["lock", MARKER]
     other.kill()
     other.wait()
     began = time.monotonic()
@@ -93,7 +93,7 @@ def test_the_second_process_names_the_first_and_a_killed_one_does_not_block(
         assert time.monotonic() - began < 1
         held = holder_of((tmp_path / "run/lock").read_text())
         assert held.pid == os.getpid()
-    assert os.listdir(tmp_path / "run") == []
+    assert os.listdir(tmp_path / "run") == [MARKER]
 
 
 def test_a_second_run_in_the_same_process_is_refused(workdir):
@@ -237,7 +237,7 @@ def test_a_study_holds_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(study.run, "train", train_one)
     with pytest.raises(KeyboardInterrupt):
         study.train(whole)
-    assert seen == [["lock"]]
+    assert seen == [["lock", MARKER]]
     assert os.listdir(tmp_path) == []
 
 

@@ -11,7 +11,7 @@ from tests.bucket import Bucket
 from trainer import files, remote
 from trainer import workdir as workdir_module
 from trainer.errors import TrainerError, UsageError
-from trainer.workdir import MetricsFile, Workdir
+from trainer.workdir import MARKER, MetricsFile, Workdir
 
 
 def test_json_files_are_replaced_in_one_move(tmp_path):
@@ -21,9 +21,8 @@ def test_json_files_are_replaced_in_one_move(tmp_path):
     workdir.write_json("x.json", {"a": 1})
     workdir.write_json("x.json", {"a": "ü"})
     assert workdir.read_json("x.json") == {"a": "ü"}
-    assert [p.name for p in (tmp_path / "a b" / "пицца").iterdir()] == [
-        "x.json"
-    ]
+    folder = tmp_path / "a b" / "пицца"
+    assert sorted(p.name for p in folder.iterdir()) == [MARKER, "x.json"]
 
 
 def test_a_path_that_is_no_text_comes_back(tmp_path, capsys):
@@ -84,7 +83,7 @@ def test_behind_a_url_a_folder_is_made_and_taken_back(url):
     workdir = Workdir(url)
     assert workdir.create() is True
     assert workdir.create() is False
-    assert files.names(url) == []
+    assert files.names(url) == [MARKER]
     workdir.remove_if_empty()
     assert not files.exists(url)
     workdir.create()

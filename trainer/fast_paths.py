@@ -377,6 +377,26 @@ def _row_cache(mode: str, folder: CacheFolder | None, ram_mib: int) -> RowCache:
     )
 
 
+def check_batch_fits(batch_size: int, image_px: int) -> None:
+    """Checks that this machine can hold a batch of images.
+
+    Args:
+      batch_size: images in one pass.
+      image_px: side of an image.
+
+    Raises:
+      UsageError: it cannot.
+    """
+    need = batch_size * image_px**2 * 3 * 4
+    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > have:
+        raise UsageError(
+            f"--batch_size={batch_size}: one batch of {image_px} x {image_px}"
+            f" px images takes {need / 2**30:,.0f} GiB, and this machine has"
+            f" {have / 2**30:,.0f}; give a smaller --batch_size"
+        )
+
+
 def _free_memory() -> int:
     """Bytes that can be had without swapping."""
     try:

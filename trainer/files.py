@@ -11,6 +11,8 @@ import contextlib
 import errno
 import glob as local_glob
 import os
+import re
+import secrets
 import shutil
 import stat as stat_module
 import tempfile
@@ -25,6 +27,13 @@ _BLOCK = 1 << 20
 # Windows has neither.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+PARTIAL = ".partial"
+_PARTIAL_NAME = re.compile(
+    # By `_aside`, `probe` and `remote.write`.
+    r"\.[0-9a-f]{16}\.partial|\.probe-[0-9a-f]{16}\.partial"
+    r"|.*\.[0-9a-f]{12}\.partial"
+)
 
 
 class Entry(Protocol):
@@ -184,66 +193,198 @@ def fetched(path: str) -> str:
 def write_text(path: str, text: str) -> None:
     """Replaces a text file in one move, and makes its folder if need be.
 
-    Of bytes in a path that are no text it makes escapes, as JSON has them.
+    A link of that name is replaced, not followed. Of bytes in a path that are
+    no text it makes escapes, as JSON has them.
     """
+    data = text.encode("utf-8", "backslashreplace")
     if is_remote(path):
-        remote.write(path, text.encode("utf-8", "backslashreplace"))
+        remote.write(path, data)
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    partial = f"{path}.partial"
-    with open(
-        partial, "w", encoding="utf-8", errors="backslashreplace"
-    ) as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
+    aside = _aside(path)
+    try:
+        with open(aside, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        _discard(aside)
+        raise
+
+
+def _aside(path: str) -> str:
+    """Returns the name of a new file beside a path, to be opened with mode x.
+
+    Nobody can know it before and put a link there; mode x would refuse it.
+    """
+    name = f".{secrets.token_hex(8)}{PARTIAL}"
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.remove(path)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a name is one that an interrupted write may leave."""
+    return _PARTIAL_NAME.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
-def text_stream(path: str) -> Iterator[TextIO]:
-    """A text to be written bit by bit; the file is there when it is whole."""
-    partial = f"{path}.partial"
+def output_stream(path: str) -> Iterator[TextIO]:
+    """Opens a text that a person has named as output, to be written in parts.
+
+    A regular file is replaced in the end, behind a link too, so it is whole or
+    not there. Anything else, such as a pipe or a device, is written to.
+
+    Raises:
+      OSError: it cannot be written.
+    """
     if is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             # Whether it can be written is found out before, not after.
-            remote.write(partial, b"")
-            remote.discard(partial)
+            probe(os.path.dirname(path))
             held = os.path.join(folder, "text")
             with open(held, "w", encoding="utf-8", newline="") as stream:
                 yield stream
             remote.upload(held, path)
         return
-    with open(partial, "w", encoding="utf-8", newline="") as stream:
-        yield stream
-    os.replace(partial, path)
+    # Not by its real path, which /dev/stdout may not have.
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
+    path = os.path.realpath(path)
+    aside = _aside(path)
+    try:
+        with open(aside, "x", encoding="utf-8", newline="") as stream:
+            yield stream
+        if os.path.exists(path):
+            shutil.copymode(path, aside)
+        os.replace(aside, path)
+    except BaseException:
+        _discard(aside)
+        raise
+
+
+def open_own(path: str, flags: int) -> int:
+    """Opens a local file of the trainer's own for writing.
+
+    Args:
+      path: where a folder that came from somebody else may hold a link, a
+        pipe or a device of that name.
+      flags: `os.O_WRONLY` or `os.O_RDWR`, with `O_CREAT` and `O_APPEND` or
+        without.
+
+    Returns:
+      The descriptor.
+
+    Raises:
+      OSError: it cannot be opened, is a link, or is not a regular file.
+    """
+    check_own(path)
+    fd = os.open(path, flags | _NOFOLLOW | _NONBLOCK | _CLOEXEC, 0o666)
+    if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise not_regular(path)
+    return fd
+
+
+def check_own(path: str) -> None:
+    """Checks that a local path is a regular file, if anything is there.
+
+    Raises:
+      OSError: it is a link, or no regular file.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat_module.S_ISLNK(mode):
+        raise OSError(
+            errno.ELOOP, "a link, which is not written through; remove it", path
+        )
+    if not stat_module.S_ISREG(mode):
+        raise not_regular(path)
+
+
+def check_no_links(folder: str) -> None:
+    """Checks that no name in a local folder is a link.
+
+    TensorFlow writes checkpoints by name, and would follow one.
+
+    Raises:
+      OSError: one is, or the folder cannot be listed. A folder that is not
+        there holds none.
+    """
+    if is_remote(folder) or not os.path.isdir(folder):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                check_own(entry.path)
 
 
 def append_text(path: str, text: str) -> None:
-    """Adds to a text file, or begins it."""
+    """Adds to a text file of the trainer's own, or begins it.
+
+    Raises:
+      OSError: see `open_own`.
+    """
+    data = text.encode("utf-8", "backslashreplace")
     if is_remote(path):
-        remote.append(path, text.encode("utf-8", "backslashreplace"))
+        remote.append(path, data)
         return
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with os.fdopen(open_own(path, flags), "ab") as stream:
+        stream.write(data)
 
 
 def truncate(path: str, size: int) -> None:
-    """Drops what is behind the first `size` bytes."""
+    """Drops what is behind the first `size` bytes of a file of the trainer's.
+
+    Raises:
+      OSError: see `open_own`.
+    """
     if is_remote(path):
         remote.write(path, remote.read(path, 0, size))
-    else:
-        os.truncate(path, size)
+        return
+    with os.fdopen(open_own(path, os.O_WRONLY), "wb") as stream:
+        stream.truncate(size)
 
 
 def synced_size(path: str) -> int:
-    """Bytes of a file, all of which are safely stored when this returns."""
+    """Bytes of a file, all of which are safely stored when this returns.
+
+    Raises:
+      OSError: see `open_own`.
+    """
     if is_remote(path):
         # What an object holds was stored when it was written.
         return remote.stat(path).st_size
-    with open(path, "rb+") as stream:
+    with os.fdopen(open_own(path, os.O_RDWR), "rb+") as stream:
         os.fsync(stream.fileno())
-    return os.path.getsize(path)
+        return os.fstat(stream.fileno()).st_size
+
+
+def probe(folder: str) -> None:
+    """Checks that files can be made in a folder.
+
+    Raises:
+      OSError: they cannot.
+    """
+    path = os.path.join(folder, f".probe-{secrets.token_hex(8)}{PARTIAL}")
+    if is_remote(folder):
+        try:
+            remote.write(path, b"probe")
+        finally:
+            remote.discard(path)
+        return
+    with open(path, "xb") as stream:
+        stream.write(b"probe")
+    os.remove(path)
 
 
 def make_dirs(folder: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer.errors import reason_of
 from trainer.holder import (
     Holder,
     holder_of,
@@ -194,4 +195,4 @@ class HeartbeatLock:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return reason_of(error)

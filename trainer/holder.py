@@ -70,9 +70,12 @@ def this_process() -> Holder:
 def holder_of(text: str | None) -> Holder | None:
     """What a lock file says; None for one that is absent or half written."""
     try:
-        return Holder(**json.loads(text or ""))
-    except (TypeError, ValueError):
+        holder = Holder(**json.loads(text or ""))
+    except (TypeError, ValueError, RecursionError):
         return None
+    texts = (holder.owner, holder.host, holder.machine, holder.since)
+    legal = isinstance(holder.pid, int) and 0 < holder.pid < 2**31
+    return holder if legal and all(isinstance(x, str) for x in texts) else None
 
 
 def name_of(holder: Holder | None) -> str:

@@ -16,10 +16,22 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
         "a number above 0 and up to 1",
         lambda x: 0 < x <= 1,
     ),
-    "batch_size": ("a whole number >= 1", lambda x: x >= 1),
-    "epochs": ("a whole number >= 1", lambda x: x >= 1),
-    "head_epochs": ("a whole number >= 0", lambda x: x >= 0),
-    "image_size": ("a whole number of px >= 1", lambda x: x >= 1),
+    "batch_size": (
+        "a whole number from 1 to 1000000",
+        lambda x: 1 <= x <= 10**6,
+    ),
+    "epochs": (
+        "a whole number from 1 to 1000000",
+        lambda x: 1 <= x <= 10**6,
+    ),
+    "head_epochs": (
+        "a whole number from 0 to 1000000",
+        lambda x: 0 <= x <= 10**6,
+    ),
+    "image_size": (
+        "a whole number of px from 1 to 8192",
+        lambda x: 1 <= x <= 8192,
+    ),
     "learning_rate": ("a number above 0", lambda x: x > 0),
     "head_learning_rate": ("a number above 0", lambda x: x > 0),
     "clip_global_norm": ("a number above 0", lambda x: x > 0),
@@ -27,14 +39,20 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
     "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),
     "log_every_steps": ("a whole number >= 1", lambda x: x >= 1),
-    "seeds": ("a whole number >= 1", lambda x: x >= 1),
+    "seeds": (
+        "a whole number from 1 to 1000",
+        lambda x: 1 <= x <= 1000,
+    ),
     "top_k": ("a whole number >= 1", lambda x: x >= 1),
     "trunk_block": ("a whole number >= 0", lambda x: x >= 0),
     "cache_ram_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
     "cache_disk_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
     "steps_per_loop": ("a whole number >= 0", lambda x: x >= 0),
     "accumulate_steps": ("a whole number >= 1", lambda x: x >= 1),
-    "logical_cpus": ("a whole number >= 1", lambda x: x >= 1),
+    "logical_cpus": (
+        "a whole number from 1 to 256",
+        lambda x: 1 <= x <= 256,
+    ),
 }
 
 

@@ -62,11 +62,16 @@ def locked(workdir: Workdir, *, pace: Pace | None = None) -> Iterator[None]:
       TrainerError: another process holds the workdir; or, from
         `workdir.check_held` in the block, another has taken it over.
     """
-    lock: _Lock = FileLock(workdir.file(LOCK))
+    path = workdir.file(LOCK)
+    if not files.is_remote(path):
+        try:
+            files.check_own(path)
+        except OSError as error:
+            reason = f"{error.filename}: {error.strerror}"
+            raise unwritable(workdir.path, reason) from None
+    lock: _Lock = FileLock(path)
     if is_shared(workdir.path) or not lock_files_work(workdir.path):
-        lock = HeartbeatLock(
-            workdir.file(LOCK), warn=workdir.warn, pace=pace or Pace()
-        )
+        lock = HeartbeatLock(path, warn=workdir.warn, pace=pace or Pace())
     try:
         lock.acquire()
         workdir.hold(lock.check)
@@ -185,7 +190,7 @@ class FileLock:
             raise unwritable(self._folder, error.strerror) from None
 
     def _opened(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        return files.open_own(self._path, os.O_RDWR | os.O_CREAT)
 
     def _close(self) -> None:
         assert self._fd is not None

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import interrupt
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, shortened
 from trainer.processes import ALONE, Processes
 from trainer.rendezvous import wait_for_all
 from trainer.topology import Topology
@@ -133,7 +133,7 @@ def lost_peer(error: Exception, processes: Processes) -> TrainerError | None:
     reason = " ".join(lines[: 1 + lines[0].endswith(":")])
     return TrainerError(
         f"another of the {processes.count} processes is gone or does not"
-        f" answer ({reason[:200]}); see its output, then start"
+        f" answer ({shortened(reason)}); see its output, then start"
         " all again with the same command: training goes on from the last"
         " checkpoint"
     )

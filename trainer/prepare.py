@@ -14,7 +14,7 @@ from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.errors import TrainerError, one_line
-from trainer.fast_paths import file_cache
+from trainer.fast_paths import check_batch_fits, file_cache
 from trainer.fields import TPU
 from trainer.model.architectures import (
     architecture_json,
@@ -71,6 +71,9 @@ def prepare(config: Config) -> Request:
     backbone_args = parse_backbone_args(config.backbone_args)
     assert config.image_size is not None and config.weights is not None
     check_backbone(config.backbone, backbone_args, config.image_size)
+    check_batch_fits(
+        config.batch_size // config.accumulate_steps, config.image_size
+    )
     weights = plan_weights(
         config.weights,
         backbone=backbone,

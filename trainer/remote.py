@@ -30,7 +30,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, shortened
 
 _MAGIC = frozenset("*?[")
 # Of these alone it is known that a listing marks folders, by a slash behind;
@@ -110,7 +110,7 @@ def _os_errors(path: str) -> Iterator[None]:
         }
         number = numbers.get(type(error), errno.EIO)
         lines = str(error.message or "").strip().splitlines()
-        reason = lines[0][:200] if lines else os.strerror(number)
+        reason = shortened(lines[0]) if lines else os.strerror(number)
         raise OSError(number, reason, path) from error
     except UnicodeEncodeError:
         raise OSError(errno.EINVAL, "not UTF-8", path) from None

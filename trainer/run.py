@@ -21,7 +21,7 @@ from trainer.drift import (
     environment,
     run_record,
 )
-from trainer.errors import TrainerError, UsageError, first_line
+from trainer.errors import TrainerError, UsageError, first_line, shortened
 from trainer.fast_paths import FastPaths, fast_paths
 from trainer.holder import unwritable
 from trainer.lock import locked
@@ -110,6 +110,7 @@ def _train_locked(request: Request) -> None:
         with contextlib.ExitStack() as stack:
             # Where the chief is refused, the others hear why.
             processes.by_chief(lambda: stack.enter_context(locked(workdir)))
+            workdir.remove_partial()
             _train(request, workdir)
     except BaseException as error:
         # A name mistyped leaves no folder behind.
@@ -146,7 +147,8 @@ def _train(request: Request, workdir: Workdir) -> None:
             raise
         raise _failure(request, error) from error
     except BaseException as error:
-        workdir.event("stop", reason=f"{type(error).__name__}: {error}"[:200])
+        reason = shortened(f"{type(error).__name__}: {error}")
+        workdir.event("stop", reason=reason)
         raise
 
 

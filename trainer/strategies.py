@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer import multi_worker
 from trainer.config import Config
-from trainer.errors import TrainerError, UsageError, one_line
+from trainer.errors import TrainerError, UsageError, one_line, shortened
 from trainer.fields import AUTO, LOCAL, TPU
 from trainer.legal import parse_gpus
 from trainer.processes import Processes
@@ -23,7 +23,6 @@ ONE_DEVICE, MIRRORED = "one_device", "mirrored"
 # A TPU VM and a pod of GKE have some of these; they alone prove nothing.
 _TPU_VARIABLES = ("TPU_ACCELERATOR_TYPE", "TPU_NAME", "TPU_WORKER_ID")
 _TPU_FILES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")
-_REASON_CHARS = 200
 _GRPC = "grpc://"
 _CONNECT_SECONDS = 10.0
 
@@ -201,7 +200,7 @@ def _tpu(name: str) -> tf.distribute.Strategy:
     ) as error:
         # Google's client wraps what it is refused in errors of many kinds.
         text = error.message if isinstance(error, tf.errors.OpError) else error
-        reason = one_line(str(text).partition("\n")[0])[:_REASON_CHARS]
+        reason = shortened(one_line(str(text).partition("\n")[0]))
         raise TrainerError(
             f"--tpu={name}: cannot be used ({reason}); see that no other"
             " process holds it and that tensorflow-tpu fits its libtpu"

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import tensorflow as tf
 
-from trainer import devices, multi_worker, strategies
+from trainer import devices, files, multi_worker, strategies
 from trainer.config import Config
-from trainer.errors import TrainerError
-from trainer.fast_paths import fast_paths
+from trainer.data.tfds_source import TFDS_NAMES
+from trainer.errors import TrainerError, UsageError, one_line, shortened
+from trainer.fast_paths import check_batch_fits, fast_paths
 from trainer.fields import (
     AUTO,
     EVALUATE,
     EXPORT,
     FEATURE_EXTRACT,
+    FIELDS,
     FINETUNE,
+    FREE,
     TPU,
 )
 from trainer.model.classifier import Classifier
@@ -25,11 +29,17 @@ from trainer.model.split import Split
 from trainer.prepare import stored_classifier
 from trainer.processes import Processes
 from trainer.results.progress import ConsoleProgress
+from trainer.stored import stored_config
 from trainer.topology import find_topology
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
 from trainer.workdir import CONFIG, MANIFEST, Workdir
+
+# Needed by training alone; and the data set, see `with_data`.
+_PATHS_OF_RUN = ("weights", "init_from")
+# At the end of the path of a data set that TFDS has prepared.
+_VERSION = re.compile(r"/\d+\.\d+\.\d+$")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,8 +80,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
 
     Args:
       config: of a stage that trains nothing; `workdir` is set.
-      given: names of the flags given explicitly; of the others, the values of
-        the run in the workdir hold.
+      given: names of the flags given explicitly; see `_run_here`.
 
     Raises:
       UsageError: there is no such workdir.
@@ -87,13 +96,14 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         for stage in (FINETUNE, FEATURE_EXTRACT)
         if (path := find_checkpoint(workdir, stage, kind))
     ]
-    if stored is None or not found:
+    if stored is None or "config" not in stored or not found:
         raise TrainerError(
             f"--workdir={config.workdir!r}: holds no checkpoint; train there"
             " first, or give the workdir of a run that has saved one"
         )
     stage, path = found[0]
-    run = _run_here(Config.from_json(stored["config"]), config, given)
+    run = stored_config(workdir.file(CONFIG), stored["config"])
+    run = _run_here(run, config, given)
     if config.stage != EVALUATE:
         run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
     if config.stage == EXPORT:
@@ -115,7 +125,9 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     run = dataclasses.replace(run, batch_size=whole)
     processes = multi_worker.processes_of(strategy, topology)
     workdir = Workdir(config.workdir, processes)
-    names = (workdir.read_json(MANIFEST) or {}).get("class_names", ())
+    names = _class_names(workdir)
+    if config.stage != EXPORT:
+        check_batch_fits(run.batch_size, run.image_size or 0)
     classifier = stored_classifier(workdir, run, strategy, len(names))
     restore_variables(path, classifier.variables)
     return Trained(
@@ -136,16 +148,96 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     )
 
 
+def _class_names(workdir: Workdir) -> tuple[str, ...]:
+    """Returns the run's classes.
+
+    Raises:
+      TrainerError: the manifest is missing, or names fewer than two, or one
+        twice.
+    """
+    manifest = workdir.read_json(MANIFEST)
+    names = tuple((manifest or {}).get("class_names", ()))
+    if manifest is None or len(names) < 2 or len(set(names)) < len(names):
+        what = "missing" if manifest is None else f"bad classes {names}"
+        raise TrainerError(
+            f"{workdir.file(MANIFEST)}: {shortened(what)}; restore it, or use"
+            " another --workdir"
+        )
+    return names
+
+
 def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
-    """The run with the flags given now, and without another machine's."""
-    values = {name: getattr(config, name) for name in given - {"stage"}}
-    here: dict[str, Any] = {"gpus": None, "tpu": None, "accumulate_steps": 1}
+    """Returns the configuration that a stored run is used with.
+
+    A workdir says what was computed, as it may come from somebody else. Where
+    files lie, what may be written and how much room it may take say the
+    command line and its defaults: paths and every flag whose effect is FREE.
+
+    Args:
+      run: as stored.
+      config: of this command.
+      given: names of the flags that were given to it.
+    """
+    values = {
+        name: getattr(run, name)
+        for name, field in FIELDS.items()
+        if field.metadata["effect"] != FREE and name not in _PATHS_OF_RUN
+    }
+    values["accumulate_steps"] = 1
     if run.strategy == TPU or run.tpu:
-        here["strategy"] = AUTO
-        here["xla"] = AUTO
-    # Its evaluations took the pictures of one part at a time.
-    here["batch_size"] = run.batch_size // run.accumulate_steps
-    return dataclasses.replace(run, **{**here, **values})
+        values["strategy"] = AUTO
+        values["xla"] = AUTO
+    # Its evaluations took the images of one part at a time.
+    values["batch_size"] = run.batch_size // run.accumulate_steps
+    values |= {name: getattr(config, name) for name in given - {"stage"}}
+    return dataclasses.replace(config, **values)
+
+
+def with_data(trained: Trained, given: frozenset[str]) -> Trained:
+    """Returns the run with its data set where it was found when it trained.
+
+    The manifest has the absolute path, and `--dataset` may have been relative
+    to another folder. Which one is taken is printed.
+
+    Args:
+      trained: of a workdir.
+      given: names of the flags given explicitly; `--dataset` settles it.
+
+    Raises:
+      UsageError: the data set is behind a URL, or is not there any more.
+    """
+    run = trained.run
+    if "dataset" in given:
+        return trained
+    location = str((trained.workdir.read_json(MANIFEST) or {})["location"])
+    for place in (run.dataset, location):
+        if files.is_remote(place):
+            raise UsageError(
+                f"--dataset: not given, and the run's images are at {place};"
+                " a workdir alone leads to no URL: give --dataset=URL"
+            )
+    changes: dict[str, Any] = {}
+    if _VERSION.search(location):
+        # Prepared by TFDS in DATA_DIR/NAME/VERSION.
+        name = run.dataset.split(":")[0]
+        name = TFDS_NAMES.get(name, name)
+        data_dir = location.rpartition(f"/{name}/")[0]
+        if data_dir and files.is_dir(location) and run.tfds_data_dir is None:
+            changes["tfds_data_dir"] = data_dir
+    elif files.is_dir(location):
+        changes["dataset"] = location
+    elif not files.is_dir(run.dataset):
+        raise UsageError(
+            f"--dataset: not given, and the run's images are no longer in"
+            f" {location}; give --dataset=FOLDER"
+        )
+    if changes:
+        print(
+            f"--dataset not given: the run's images in {one_line(location)}",
+            flush=True,
+        )
+    run = dataclasses.replace(run, **changes)
+    return dataclasses.replace(trained, run=run)
 
 
 def open_fast_paths(

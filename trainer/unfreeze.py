@@ -6,13 +6,17 @@ TensorFlow starts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 
 from trainer.errors import UsageError
 
+_MATCH_SECONDS = 2.0
 _LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 
 
@@ -59,9 +63,10 @@ class UnfreezeRule:
                 )
             return tuple(range(list(names).index(self.argument), count))
         pattern = re.compile(self.argument)
-        chosen = tuple(
-            i for i, name in enumerate(names) if pattern.fullmatch(name)
-        )
+        with _time_limit(self.text):
+            chosen = tuple(
+                i for i, name in enumerate(names) if pattern.fullmatch(name)
+            )
         if not chosen:
             raise UsageError(
                 f"--unfreeze={self.text!r}: matches none of the {count}"
@@ -69,6 +74,34 @@ class UnfreezeRule:
                 f" regex:.*{self.argument}.* or see --dry_run for the names"
             )
         return chosen
+
+
+@contextlib.contextmanager
+def _time_limit(rule: str) -> Iterator[None]:
+    """Ends a block that takes too long, as some patterns take for ever.
+
+    Raises:
+      UsageError: it does. Only on Unix, and in the main thread.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not hasattr(signal, "setitimer") or not main:
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise UsageError(
+            f"--unfreeze={rule!r}: takes more than {_MATCH_SECONDS:g} s to"
+            " match the layer names; give a pattern without nested"
+            " repetitions, or last:N or from:LAYER"
+        )
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _MATCH_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -28,11 +29,17 @@ from trainer.results.predict import (
     write_csv,
 )
 from trainer.results.report import per_class_lines
-from trainer.trained import Trained, open_fast_paths, open_trained
+from trainer.trained import (
+    Trained,
+    open_fast_paths,
+    open_trained,
+    with_data,
+)
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 _TOP_K = 5
 _COMPARED_PICTURES = 32
+_GENERATED_IMAGES = 8
 
 
 def evaluate(config: Config, given: frozenset[str]) -> None:
@@ -54,6 +61,7 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
 
 
 def _evaluate(trained: Trained, given: frozenset[str]) -> None:
+    trained = with_data(trained, given)
     run, workdir = trained.run, trained.workdir
     stored = workdir.read_json(MANIFEST) or {}
     manifest = trained.processes.chief_first(lambda: read_manifest(run, stored))
@@ -179,7 +187,7 @@ def _csv_output(path: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with files.text_stream(path) as stream:
+        with files.output_stream(path) as stream:
             yield stream
     except OSError as error:
         raise TrainerError(
@@ -196,12 +204,7 @@ def export(config: Config, given: frozenset[str]) -> None:
       given: as in `evaluate`.
     """
     trained = open_trained(config, given)
-    manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
-    # Spread over the classes, which stand one after the other.
-    step = max(1, len(manifest.final) // _COMPARED_PICTURES)
-    rows = range(0, len(manifest.final), step)[:_COMPARED_PICTURES]
-    found = (read_encoded_image(manifest.final, row) for row in rows)
-    encoded = [image for image in found if image is not None]
+    encoded = _images_to_compare(trained, given)
     folder = config.output or trained.workdir.file(EXPORT_FOLDER)
     differences = write_export(
         folder,
@@ -221,3 +224,39 @@ def export(config: Config, given: frozenset[str]) -> None:
             f" on {len(encoded)} pictures"
         )
     print(f"export: {folder}")
+
+
+def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
+    """Returns encoded images of the final split, to compare an export on.
+
+    Where the run's data set is gone, generated ones take their place, with a
+    warning: an export needs no photos.
+    """
+    try:
+        trained = with_data(trained, given)
+        stored = trained.workdir.read_json(MANIFEST)
+        final = read_manifest(trained.run, stored).final
+    except TrainerError as error:
+        if "dataset" in given:
+            raise
+        trained.workdir.warn(
+            "the run's images cannot be read, so the export is compared on"
+            f" {_GENERATED_IMAGES} generated ones ({error})"
+        )
+        return _generated_images(trained.classifier.image_px)
+    # Spread over the classes, which stand one after the other.
+    step = max(1, len(final) // _COMPARED_PICTURES)
+    rows = range(0, len(final), step)[:_COMPARED_PICTURES]
+    found = (read_encoded_image(final, row) for row in rows)
+    return [image for image in found if image is not None]
+
+
+def _generated_images(image_px: int) -> list[bytes]:
+    """Returns PNG files of smooth random colours, the same in each call."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (_GENERATED_IMAGES, 4, 4, 3))
+    images = tf.image.resize(coarse.astype(np.float32), (image_px, image_px))
+    return [
+        tf.io.encode_png(image).numpy()
+        for image in tf.cast(tf.round(images), tf.uint8)
+    ]

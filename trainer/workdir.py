@@ -1,5 +1,6 @@
 """The folder of a run: what is in it, and how it is written.
 
+workdir.json     says that the folder is a workdir of this program
 config.json      what each stage's run was asked for, and on what machine
 manifest.json    the samples of each split
 backbone.json    the backbone's architecture
@@ -16,15 +17,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from trainer import files
-from trainer.errors import TrainerError, UsageError, one_line
+from trainer import files, stored
+from trainer.errors import (
+    TrainerError,
+    UsageError,
+    one_line,
+    reason_of,
+    untrusted,
+)
+from trainer.fields import STAGES
 from trainer.holder import unwritable
 from trainer.processes import ALONE, Processes
 
+MARKER = "workdir.json"
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
 BACKBONE = "backbone.json"
@@ -34,6 +44,9 @@ RESULT = "result.json"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
+_MARK = {"program": "transfer-trainer", "format": 1}
+# A write that lives takes no longer.
+_STALE_SECONDS = 3600.0
 # Between two times that figures are written behind a URL.
 _FLUSH_SECONDS = 30.0
 
@@ -56,13 +69,15 @@ class Workdir:
         return self.processes.is_chief
 
     def create(self) -> bool:
-        """Makes the folder and proves that it can be written to.
+        """Makes the folder, marks it, and proves that it can be written to.
 
         Returns:
           Whether it was not there before, on the process that writes.
 
         Raises:
-          TrainerError: it cannot; or another process does not see it.
+          UsageError: it holds other things than a run of this program.
+          TrainerError: it cannot be written to; or another process does not
+            see it.
         """
         new = self.processes.by_chief(self._create)
         if not files.is_dir(self.path):
@@ -76,12 +91,88 @@ class Workdir:
         new = not files.is_dir(self.path)
         try:
             files.make_dirs(self.path)
-            probe = self.file(f".probe-{os.getpid()}")
-            files.append_text(probe, "probe")
-            files.remove(probe)
+            self._claim()
+            files.probe(self.path)
+            self._check_no_links()
         except OSError as error:
-            raise unwritable(self.path, error.strerror) from None
+            reason = reason_of(error)
+            if isinstance(error, NotADirectoryError | PermissionError):
+                raise unwritable(self.path, reason) from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise unwritable(self.path, f"{where}{reason}") from None
         return new
+
+    def _claim(self) -> None:
+        """Marks the folder as a workdir, if it is empty or one already.
+
+        Raises:
+          UsageError: it holds other things, which a run could change.
+        """
+        if self._is_marked():
+            return
+        strange = [
+            name
+            for name in files.names(self.path)
+            if name != MARKER and not files.is_partial(name)
+        ]
+        # Another process may have marked it just now.
+        if strange and not self._is_marked() and not self._is_earlier():
+            raise UsageError(
+                f"--workdir={self.path!r}: holds {strange[0]!r} and no"
+                f" {MARKER}, so it is not a workdir of this program; give a"
+                " folder that is new or empty"
+            )
+        files.write_text(self.file(MARKER), json.dumps(_MARK) + "\n")
+
+    def _is_marked(self) -> bool:
+        mark = self._peek(MARKER)
+        return mark is not None and mark["program"] == _MARK["program"]
+
+    def _is_earlier(self) -> bool:
+        """Whether a version that wrote no marker has worked here."""
+        names = [CONFIG]
+        for seed in files.names(self.path):
+            # Of a study; each of its models has a workdir.
+            if re.fullmatch(r"seed\d+", seed):
+                models = files.names(self.file(seed))
+                names += [os.path.join(seed, m, CONFIG) for m in models]
+        found = [config for name in names if (config := self._peek(name))]
+        return any(
+            config.get("config", {}).get("stage") in STAGES for config in found
+        )
+
+    def _peek(self, name: str) -> dict[str, Any] | None:
+        """Returns what a JSON file holds; None if it is missing or invalid."""
+        try:
+            return self.read_json(name)
+        except TrainerError:
+            return None
+
+    def _check_no_links(self) -> None:
+        """Checks that no checkpoint file is a link; TensorFlow follows them.
+
+        Raises:
+          OSError: one is.
+        """
+        for stage in files.names(self.file("checkpoints")):
+            for which in files.names(self.file("checkpoints", stage)):
+                files.check_no_links(self.checkpoints(stage, which))
+
+    def remove_partial(self) -> None:
+        """Removes what killed processes left of files they were writing."""
+        if not self.writes or files.is_remote(self.path):
+            return
+        folders = [self.path]
+        for stage in files.names(self.file("checkpoints")):
+            folders.append(self.file("checkpoints", stage))
+        for folder in folders:
+            for name in files.names(folder):
+                path = os.path.join(folder, name)
+                with contextlib.suppress(OSError):
+                    if files.is_partial(name) and files.is_file(path):
+                        age = time.time() - files.stat(path).st_mtime_ns / 1e9
+                        if age > _STALE_SECONDS:
+                            files.remove(path)
 
     def hold(self, check: Callable[[], None] | None) -> None:
         """Has `check` raise where the folder's lock is lost; None: no lock."""
@@ -99,6 +190,8 @@ class Workdir:
         """Takes back a folder that nothing was written to."""
         if self.writes:
             with contextlib.suppress(OSError):
+                if files.names(self.path) == [MARKER]:
+                    files.remove(self.file(MARKER))
                 files.remove_empty(self.path)
 
     def require(self, flag: str) -> None:
@@ -122,21 +215,21 @@ class Workdir:
         return self.file("checkpoints", stage, kind)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What a JSON file holds; None where there is none.
+        """Returns what a JSON file holds; None where there is none.
 
         Raises:
-          TrainerError: the file is there and cannot be read.
+          TrainerError: the file is there, and cannot be read or does not hold
+            what `stored.SHAPES` asks for.
         """
         path = self.file(name)
-        try:
-            return json.loads(files.read_text(path))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise TrainerError(
-                f"{path}: cannot be read ({error}); restore it, or start in"
-                " another --workdir"
-            ) from None
+        with untrusted(path, "restore it, or use another --workdir"):
+            try:
+                size = files.stat(path).st_size
+            except FileNotFoundError:
+                return None
+            if size > stored.MAX_BYTES:
+                raise ValueError(f"has {size:,} bytes")
+            return stored.parse(os.path.basename(name), files.read(path))
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
         """Replaces a JSON file in one move."""
@@ -254,8 +347,15 @@ class MetricsFile:
         with contextlib.suppress(OSError, TrainerError):
             self.flush()
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """The lines so far."""
-        if files.exists(self.path):
-            for text in files.read_text(self.path).splitlines():
-                yield json.loads(text)
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the lines so far.
+
+        Raises:
+          TrainerError: the file cannot be read.
+        """
+        if not files.exists(self.path):
+            return []
+        remedy = "restore it, or use another --workdir"
+        with untrusted(self.path, remedy):
+            text = files.read_text(self.path)
+            return [dict(json.loads(line)) for line in text.splitlines()]

@@ -29,6 +29,8 @@ from trainer.errors import TrainerError, UsageError
 
 DEMO = "demo"
 FOOD10 = "food10"
+# What TFDS calls data sets that have a name of their own here.
+TFDS_NAMES = {FOOD10: "food101"}
 FOOD10_CLASSES = (
     "chicken_curry",
     "chicken_wings",
@@ -69,7 +71,7 @@ def open_tfds(
       UsageError: no such data set.
       TrainerError: it cannot be had, or is not one of labelled images.
     """
-    name = "food101" if dataset == FOOD10 else dataset
+    name = TFDS_NAMES.get(dataset, dataset)
     opened = _Builder(dataset, name, data_dir)
     opened.prepare()
     class_names, splits = opened.read()

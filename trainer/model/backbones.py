@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from trainer.errors import UsageError
+from trainer.errors import UsageError, shortened
 from trainer.model.architectures import with_imagenet_rescaling
 from trainer.model.pixels import CAFFE, RAW, TF, TORCH
 
@@ -253,7 +253,7 @@ def build_backbone(
         if not backbone_args:
             raise
         given = ",".join(f"{k}={v!r}" for k, v in backbone_args.items())
-        reason = " ".join(str(error).split())[:200]
+        reason = shortened(" ".join(str(error).split()))
         raise UsageError(
             f"--backbone_args={given}: {name} cannot be built with"
             f" --image_size={image_px} ({reason}); give values that"

@@ -60,7 +60,9 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
         gpus=None,
         tpu=None,
     )
-    trained = open_trained(config, frozenset({"stage", "strategy", "workdir"}))
+    trained = open_trained(
+        config, frozenset({"stage", "strategy", "workdir", "dataset"})
+    )
     manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
     final = manifest.final
     probabilities = _probabilities(trained, final)

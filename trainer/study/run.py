@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
-from trainer import files, run
+from trainer import run
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fields import FINETUNE, TPU
@@ -45,6 +44,7 @@ def train(config: Config) -> None:
     try:
         # Each model's folder has a lock of its own besides.
         with locked(workdir):
+            workdir.remove_partial()
             for seed in seeds:
                 for model in models:
                     _announce(model, seed)
@@ -95,8 +95,7 @@ def _write(
             for seed in seeds
         ]
         results[model.number] = [
-            json.loads(files.read_text(folder.file(RESULT)))
-            for folder in folders
+            folder.read_json(RESULT) or {} for folder in folders
         ]
         lines = MetricsFile(folders[0].file(METRICS)).lines()
         curves[model.number] = [x for x in lines if x["span"] == "epoch"]
