@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
+from trainer import files
 from trainer.config import Config, check_given
-from trainer.errors import UsageError
+from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.fields import FIELDS
 
 __all__ = ["config_from_flags", "define", "parse", "wants_traceback"]
@@ -25,6 +26,7 @@ _DEFINE: dict[str, Callable[..., Any]] = {
     "bool": flags.DEFINE_bool,
 }
 _PATHS = (
+    "cache_dir",
     "dataset",
     "init_from",
     "inputs",
@@ -33,6 +35,7 @@ _PATHS = (
     "weights",
     "workdir",
 )
+_MAX_FLAGFILE_BYTES = 1 << 20
 _LEGAL = {
     "str": "a text",
     "int": "a whole number",
@@ -63,6 +66,10 @@ def parse(
     prints one line and exits with 2.
     """
     try:
+        _check_flagfiles(argv)
+    except TrainerError as error:
+        _exit_usage(str(error))
+    try:
         rest = flag_values(list(argv))
     except flags.Error as error:
         _exit_usage(_explain(" ".join(str(error).split())))
@@ -78,6 +85,40 @@ def parse(
     return rest
 
 
+def _check_flagfiles(
+    argv: Sequence[str], seen: frozenset[str] = frozenset()
+) -> None:
+    """Checks that each --flagfile is a text, before absl opens it.
+
+    A pipe would never end, and other content is a traceback.
+
+    Args:
+      argv: arguments, or the lines of a flag file.
+      seen: flag files that led here; absl ends a circle by itself.
+
+    Raises:
+      TrainerError: one cannot be read, or is no text.
+    """
+    for number, argument in enumerate(argv):
+        match = re.fullmatch(r"--?flagfile(?:=(.*))?", argument.strip())
+        if argument.strip() == "--":
+            return
+        if not match:
+            continue
+        following = argv[number + 1] if number + 1 < len(argv) else ""
+        name = os.path.expanduser((match[1] or following).strip())
+        if not name or name in seen:
+            continue
+        remedy = "give a text file with one flag per line"
+        with untrusted(f"--flagfile={name!r}", remedy):
+            if files.stat(name).st_size > _MAX_FLAGFILE_BYTES:
+                raise ValueError("too large")
+            text = files.read(name).decode("utf-8")
+            if "\0" in text:
+                raise ValueError("no text")
+        _check_flagfiles(text.splitlines(), seen | {name})
+
+
 def _explain(message: str) -> str:
     """absl's message as one line that says what is legal."""
     unknown = re.match(
@@ -91,12 +132,6 @@ def _explain(message: str) -> str:
     if illegal and illegal[1] in FIELDS:
         kind = _LEGAL[_kind(illegal[1])]
         return f"--{illegal[1]}={illegal[2]!r}: not {kind}; see --help"
-    if "flagfile" in message:
-        name = message.rpartition(": ")[2].strip("'")
-        return (
-            f"--flagfile={name!r}: cannot be read; give a text file with one"
-            " flag a line"
-        )
     return f"{message.rstrip('.')}; see --help"
 
 
@@ -105,7 +140,7 @@ def _kind(name: str) -> str:
 
 
 def _exit_usage(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(UsageError.exit_status)
 
 
@@ -123,13 +158,28 @@ def config_from_flags(
     """
     values: dict[str, Any] = {n: flag_values[n].value for n in FIELDS}
     for name in _PATHS:
-        # Shells leave the ~ of --name=~/folder to the program.
         if values[name]:
-            values[name] = os.path.expanduser(values[name])
+            values[name] = _without_tilde(name, values[name])
     given = frozenset(name for name in FIELDS if flag_values[name].present)
     config = Config(**values)
     check_given(config.stage, given)
     return config, given
+
+
+def _without_tilde(name: str, path: str) -> str:
+    """Expands ~, which shells leave to the program in --name=~/folder.
+
+    Raises:
+      UsageError: there is no such home. A folder called ~ would be made.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~") and not os.path.lexists(expanded):
+        user = expanded.partition("/")[0]
+        raise UsageError(
+            f"--{name}={path!r}: no home folder is known for {user}; give the"
+            f" whole path, or ./{path} for something of that name here"
+        )
+    return expanded
 
 
 def wants_traceback() -> bool:

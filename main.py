@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import os
 import sys
 
 import flags
-from trainer import interrupt
+from trainer import interrupt, streams
 from trainer.config import Config
 from trainer.errors import TrainerError, one_line
 from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
@@ -20,9 +19,10 @@ from trainer.topology import find_topology
 def main(argv: list[str]) -> None:
     """Dispatches on --stage, and ends the process as the outcome asks for."""
     del argv  # The parser has refused what is not a flag.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal may lack letters that the names of classes have.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    # A terminal may lack letters that the names of classes have.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
     try:
         config, given = flags.config_from_flags()
         with interrupt.watched():
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_status)
     except BrokenPipeError:
-        # Who reads the output has seen enough; say nothing more to it.
+        # The reader closed the pipe; exit quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -98,13 +98,25 @@ def _run() -> int | str | None:
     for them. So what holds them goes first: the frames that the exception
     kept, and with them the iterators, whose end waits for such calls.
     """
+    streams.open_missing()
+    streams.guard()
     status: int | str | None = 0
     try:
         flags.run(main)
     except SystemExit as ended:
         status = ended.code
+    except TrainerError as failed:  # Of writing --help.
+        status = _failed(failed)
+    except BrokenPipeError:
+        status = 1
     gc.collect()
-    return status
+    error = streams.finish()
+    return status if error is None else status or _failed(error)
+
+
+def _failed(error: TrainerError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_status
 
 
 if __name__ == "__main__":

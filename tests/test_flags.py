@@ -1,9 +1,13 @@
 """Flags to configuration, and the parser's one-line errors."""
 
+import os
+import random
+
 import pytest
 from absl import flags as absl_flags
 
 import flags
+from tests.test_workdir_trust import mutated
 from trainer.config import Config
 from trainer.errors import UsageError
 from trainer.fields import FIELDS
@@ -111,3 +115,83 @@ def test_home_is_expanded_in_every_path(parsed, monkeypatch, stage, names):
     config, _ = parsed(f"--stage={stage}", *arguments)
     for name in names:
         assert getattr(config, name) == f"/home/me/{name}"
+
+
+def refused(parsed, capsys, *arguments: str) -> str:
+    """The one line for a command line that is refused."""
+    with pytest.raises(SystemExit) as exit_:
+        parsed(*arguments)
+    assert exit_.value.code == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and text.startswith("error: ")
+    return text
+
+
+FLAGFILES: dict[str, tuple[bytes | None, str]] = {
+    "binary": (b"\x89HDF\r\n\x1a\n\xff", "cannot be read ("),
+    "a NUL": (b"--epochs=3\0", "no text"),
+    "a pipe": (None, "not a regular file"),
+    "too large": (b"#" * (1 << 21), "too large"),
+}
+
+
+@pytest.mark.parametrize("case", FLAGFILES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_flagfile_that_is_no_text(parsed, capsys, tmp_path, case, nested):
+    content, reason = FLAGFILES[case]
+    path = tmp_path / "bad"
+    os.mkfifo(path) if content is None else path.write_bytes(content)
+    argument = f"--flagfile={path}"
+    if nested:
+        (tmp_path / "outer").write_text(f"--epochs=2\n{argument}\n")
+        argument = f"--flagfile={tmp_path / 'outer'}"
+    text = refused(parsed, capsys, argument)
+    assert f"--flagfile='{path}': cannot be read" in text and reason in text
+    assert text.endswith("; give a text file with one flag per line\n")
+
+
+def test_flagfiles_in_a_circle_end(parsed, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text(f"--epochs=3\n--flagfile={two}\n")
+    two.write_text(f"--seed=4\n--flagfile={one}\n")
+    config, _ = parsed("--dataset=d", f"--flagfile={one}")
+    assert (config.epochs, config.seed) == (3, 4)
+
+
+def test_500_mutated_flagfiles_are_read_or_refused(parsed, capsys, tmp_path):
+    whole = b"--dataset=photos\n--epochs=3\n# why\n--unfreeze=regex:a.*\n"
+    path = tmp_path / "flags"
+    for seed in range(500):
+        path.write_bytes(mutated(whole, random.Random(seed)))
+        try:
+            parsed(f"--flagfile={path}")
+        except (SystemExit, UsageError):
+            said = capsys.readouterr().err
+            assert said.count("\n") <= 1, seed
+        except Exception as error:
+            pytest.fail(f"mutation {seed}: {error!r}")
+
+
+@pytest.mark.parametrize("name", ["workdir", "cache_dir", "dataset", "output"])
+def test_a_home_that_is_not_known_is_refused(parsed, name):
+    """No folder is made that is called ~."""
+    stage = "--stage=export" if name == "output" else "--stage=finetune"
+    with pytest.raises(UsageError) as caught:
+        parsed(stage, "--workdir=w", f"--{name}=~nobody0/x")
+    assert str(caught.value) == (
+        f"--{name}='~nobody0/x': no home folder is known for ~nobody0; give"
+        " the whole path, or ./~nobody0/x for something of that name here"
+    )
+
+
+def test_a_file_whose_name_begins_with_a_tilde(parsed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~x").mkdir()
+    config, _ = parsed("--dataset=~x", "--workdir=./~y")
+    assert (config.dataset, config.workdir) == ("~x", "./~y")
+
+
+def test_without_a_home_a_tilde_is_refused(parsed, monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(UsageError, match="no home folder is known for ~;"):
+        parsed("--dataset=d", "--workdir=~/run")

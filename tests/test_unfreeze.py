@@ -1,7 +1,11 @@
 """Which layers a rule chooses, and what a bad rule answers."""
 
+import signal
+import time
+
 import pytest
 
+from trainer import unfreeze
 from trainer.errors import UsageError
 from trainer.unfreeze import parse_unfreeze
 
@@ -61,3 +65,20 @@ def test_rules_that_match_nothing(rule, message):
     with pytest.raises(UsageError) as error:
         parse_unfreeze(rule).choose(NAMES)
     assert message in str(error.value)
+
+
+def test_a_pattern_that_backtracks_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It comes from a flag, or from the workdir of somebody else."""
+    monkeypatch.setattr(unfreeze, "_MATCH_SECONDS", 0.1)
+    rule = parse_unfreeze("regex:(a+)+b")
+    handler = signal.getsignal(signal.SIGALRM)
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="takes more than 0.1 s to match"):
+        rule.choose(["a" * 60])
+    assert time.monotonic() - began < 5
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    # A quick one is left alone.
+    assert rule.choose(["aab", "c"]) == (0,)

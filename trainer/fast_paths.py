@@ -317,19 +317,25 @@ def file_cache(config: Config) -> FileCache:
 
 
 def _cache_folder(config: Config) -> CacheFolder | None:
-    return _open_cache_folder(config.cache_dir, config.cache_disk_mib)
+    base = config.cache_dir or default_cache_dir()
+    given = bool(config.cache_dir)
+    return _open_cache_folder(base, config.cache_disk_mib, given)
 
 
 @functools.cache
 def _open_cache_folder(
-    cache_dir: str | None, disk_mib: int
+    base: str | None, disk_mib: int, given: bool
 ) -> CacheFolder | None:
     """Returns the cache's folder, checked once in a process.
 
+    Args:
+      base: folder that holds it; None without a home.
+      disk_mib: see `--cache_disk_mib`.
+      given: whether `--cache_dir` names it.
+
     Raises:
-      UsageError: `cache_dir` was given, and what it holds is not to be used.
+      UsageError: it was given, and what it holds is not to be used.
     """
-    base = cache_dir or default_cache_dir()
     if base is None:
         _warn(
             "this user has no home folder, so nothing is cached on disk; give"
@@ -340,8 +346,8 @@ def _open_cache_folder(
     try:
         folder.check()
     except CacheRefusedError as error:
-        if cache_dir:
-            raise UsageError(f"--cache_dir={cache_dir!r}: {error}") from None
+        if given:
+            raise UsageError(f"--cache_dir={base!r}: {error}") from None
         _warn(f"nothing is cached on disk: {error}")
         return None
     except OSError:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: save first, then go.
+"""SIGTERM, SIGHUP and Ctrl-C: save first, then go.
 
 Signals belong to the process, so what was asked for is kept in this module.
 While the weights are in order and on disk a signal ends the run at once; in a
@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The terminal is gone, or the connection to it; not on Windows.
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 class Stopped(BaseException):
     """The process was asked to end; no error, and not to be caught as one.
 
     Attributes:
-      signum: SIGTERM or SIGINT.
+      signum: SIGTERM, SIGINT or SIGHUP.
       exit_status: 128 + the signal's number, as shells have it.
     """
 
@@ -35,14 +37,14 @@ class _Watch:
     """What was asked for, and whether to wait with it.
 
     Attributes:
-      watching: whether the handlers are in place.
+      signals: those whose handlers are in place.
       pending: a signal that has come to this process.
       deferring: deferred blocks around.
       share: a process's signal, or 0, to one of all processes; if shared.
       agreed: what all processes have found to be asked for.
     """
 
-    watching = False
+    signals: tuple[int, ...] = ()
     pending: int | None = None
     deferring = 0
     share: Callable[[int], int] | None = None
@@ -59,14 +61,20 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Handles both signals in this block; for the main thread of a process."""
+    """Handles the signals in this block; for the main thread of a process.
+
+    SIGHUP is left ignored where it is, as `nohup` has it.
+    """
     _Watch.pending = None
-    before = {number: signal.signal(number, _handle) for number in _SIGNALS}
-    _Watch.watching = True
+    numbers: tuple[int, ...] = _SIGNALS
+    if _HANGUP and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+        numbers = (*numbers, _HANGUP)
+    before = {number: signal.signal(number, _handle) for number in numbers}
+    _Watch.signals = numbers
     try:
         yield
     finally:
-        _Watch.watching = False
+        _Watch.signals = ()
         for number, handler in before.items():
             signal.signal(number, handler)
         _Watch.pending = None
@@ -79,15 +87,13 @@ def at_once() -> Iterator[None]:
     Python hears of a signal only between two of its own instructions, and not
     at all once somebody else has taken it; so the handlers are put back.
     """
-    if not _Watch.watching:
-        yield
-        return
-    for number in _SIGNALS:
+    numbers = _Watch.signals
+    for number in numbers:
         signal.signal(number, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number in _SIGNALS:
+        for number in numbers:
             signal.signal(number, _handle)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer.config import StageSpec
 from trainer.data.augment import warp
+from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.fast_paths import FastPaths, StagePaths, Work
@@ -121,9 +122,12 @@ class TrainingRun:
         )
         outcome = self._train_stage(loop, step)
         evaluation = evaluator.evaluate(manifest.final)
+        changed = changed_files(manifest) if self._workdir.writes else []
+        if changed:
+            self._workdir.warn(changes_warning(changed))
         # Again: an engine may have been found to be no good meanwhile.
         self._note_trunk(spec.stage, taken)
-        return self._finish_stage(spec, plan, outcome, evaluation)
+        return self._finish_stage(spec, plan, outcome, evaluation, changed)
 
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
@@ -193,6 +197,7 @@ class TrainingRun:
         plan: FreezePlan,
         outcome: StageOutcome,
         evaluation: Evaluation,
+        changed: list[str],
     ) -> dict[str, Any]:
         """Writes the final figures and leaves the stage's marker."""
         Figures(self._workdir, self._writer, spec.stage).record(
@@ -226,6 +231,8 @@ class TrainingRun:
             "train_seconds": round(outcome.seconds, 3),
             "audit": dataclasses.asdict(outcome.audit),
         }
+        if changed:
+            result["changed_files"] = changed
         earlier = self._earlier_stage(spec.stage)
         if earlier:
             result["earlier_stages"] = [earlier]

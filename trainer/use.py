@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from trainer import files, multi_worker
 from trainer.config import Config
+from trainer.data.changes import changed_files, changes_warning
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.samples import printable
@@ -99,6 +100,9 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         "final_split": manifest.final_split,
         **evaluator.evaluate(manifest.final).to_json(),
     }
+    changed = changed_files(manifest)
+    if changed:
+        workdir.warn(changes_warning(changed))
     print(
         f"{trained.stage} at step {trained.step} ({trained.kind}),"
         f" {manifest.final_split} split, {figures['test_examples']} examples:"

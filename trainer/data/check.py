@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from trainer.data.samples import (
     ARRAY_RECORD,
     WHOLE_FILE,
     Samples,
+    image_digest,
     printable,
 )
 from trainer.errors import TrainerError
@@ -252,7 +252,7 @@ def _look(
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
         ctime_ns=found.st_ctime_ns,
-        digest=hashlib.blake2b(encoded, digest_size=16).hexdigest(),
+        digest=image_digest(encoded),
         orientation=orientation(encoded),
     )
 

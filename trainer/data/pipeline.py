@@ -19,7 +19,7 @@ from trainer.data.decode import (
     read_record,
     resize,
 )
-from trainer.data.samples import ARRAY_RECORD, Samples
+from trainer.data.samples import ARRAY_RECORD, Samples, image_digest
 
 # The row number that stands for padding.
 _PADDING = -1
@@ -216,7 +216,18 @@ def evaluation_batches(
 def picture_blocks(
     samples: Samples, rows: np.ndarray, *, image_px: int, block: int
 ) -> tf.data.Dataset:
-    """The pictures of some samples, in blocks.
+    """The images of some samples, in blocks; see `checked_blocks`."""
+    blocks = checked_blocks(samples, rows, image_px=image_px, block=block)
+    return blocks.map(lambda images, same: images)
+
+
+def checked_blocks(
+    samples: Samples, rows: np.ndarray, *, image_px: int, block: int
+) -> tf.data.Dataset:
+    """The images of some samples, in blocks, and whether each is unchanged.
+
+    The bytes that are decoded are compared with the sample's digest: a file
+    may have changed since, and what is cached under the digest stays.
 
     Args:
       samples: of a split.
@@ -225,14 +236,20 @@ def picture_blocks(
       block: pictures in a block; the last one may have fewer.
 
     Returns:
-      A dataset of uint8 (block, image_px, image_px, 3).
+      A dataset of pairs: uint8 (block, image_px, image_px, 3), zeros where an
+      image has changed; and bool (block,), False where it has. Samples without
+      digests count as unchanged.
     """
 
-    def whole(_row: tf.Tensor, _epoch: tf.Tensor, image: tf.Tensor) -> Any:
-        return tf.cast(image, tf.uint8)
+    def whole(
+        _row: tf.Tensor, _epoch: tf.Tensor, image: tf.Tensor, same: tf.Tensor
+    ) -> Any:
+        return tf.cast(image, tf.uint8), same
 
     numbered = tf.data.Dataset.from_tensor_slices((rows, np.zeros_like(rows)))
-    pictures = _pictures(numbered, samples, image_px, whole)
+    pictures = _pictures(
+        numbered, samples, image_px, whole, check=bool(samples.digests)
+    )
     return _untuned(pictures.batch(block).prefetch(2))
 
 
@@ -250,35 +267,60 @@ def _pictures(
     rows: tf.data.Dataset,
     samples: Samples,
     image_px: int,
-    finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any],
+    finish: Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], Any],
+    *,
+    check: bool = False,
 ) -> tf.data.Dataset:
-    """Pairs of row number and epoch -> what `finish` makes of each picture.
+    """Pairs of row number and epoch -> what `finish` makes of each image.
 
-    `finish` takes row, epoch, and the picture, float32 (image_px, image_px, 3),
-    zeros for padding.
+    `finish` takes row, epoch, the image, float32 (image_px, image_px, 3),
+    zeros for padding; and whether it has the sample's digest, which is looked
+    at where `check` is set.
     """
     # As bytes: a file's name need not be text.
     paths = tf.constant([os.fsencode(path) for path in samples.paths])
     key = samples.record_image_key
 
-    def decoded(row: tf.Tensor, encoded: Callable[[], tf.Tensor]) -> tf.Tensor:
+    def has_digest(encoded: bytes, row: int) -> np.bool_:
+        return np.bool_(image_digest(encoded) == samples.digests[row])
+
+    def decoded(
+        row: tf.Tensor, encoded: Callable[[], tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        def nothing() -> tf.Tensor:
+            return tf.zeros((image_px, image_px, 3))
+
+        def checked() -> tuple[tf.Tensor, tf.Tensor]:
+            data = encoded()
+            same = tf.constant(True)
+            if check:
+                same = tf.ensure_shape(
+                    tf.numpy_function(
+                        has_digest, [data, row], tf.bool, stateful=False
+                    ),
+                    (),
+                )
+            # One that has changed may be half written: it is not decoded.
+            image = tf.cond(
+                same, lambda: resize(decode_image(data), image_px), nothing
+            )
+            return image, same
+
         return tf.cond(
-            row != _PADDING,
-            lambda: resize(decode_image(encoded()), image_px),
-            lambda: tf.zeros((image_px, image_px, 3)),
+            row != _PADDING, checked, lambda: (nothing(), tf.constant(True))
         )
 
     if key is None:
 
         def of_file(row: tf.Tensor, epoch: tf.Tensor) -> Any:
-            image = decoded(row, lambda: tf.io.read_file(paths[row]))
-            return finish(row, epoch, image)
+            found = decoded(row, lambda: tf.io.read_file(paths[row]))
+            return finish(row, epoch, *found)
 
         return _map(rows, of_file)
 
     def of_record(row: tf.Tensor, epoch: tf.Tensor, read: tf.Tensor) -> Any:
-        image = decoded(row, lambda: image_of_record(read, key))
-        return finish(row, epoch, image)
+        found = decoded(row, lambda: image_of_record(read, key))
+        return finish(row, epoch, *found)
 
     if samples.record_format == ARRAY_RECORD:
         return _map(_array_records(rows, samples), of_record)
@@ -364,7 +406,10 @@ def _batches(
     if reading.features is None and reading.pictures is None:
 
         def load(
-            row: tf.Tensor, epoch: tf.Tensor, picture: tf.Tensor
+            row: tf.Tensor,
+            epoch: tf.Tensor,
+            picture: tf.Tensor,
+            _same: tf.Tensor,
         ) -> Element:
             return {**known(row, epoch), "images": picture}
 

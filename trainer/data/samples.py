@@ -19,6 +19,11 @@ def id_hash(sample_id: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+def image_digest(encoded: bytes) -> str:
+    """BLAKE2b of an encoded image, 32 hexadecimal digits."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
 def printable(path: str) -> str:
     """The path as text that can be encoded; bytes that are none are escaped.
 

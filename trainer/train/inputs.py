@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from trainer import interrupt
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
+from trainer.data.changes import changed_image
 from trainer.data.pipeline import (
     PARALLEL_CALLS,
     Reading,
-    picture_blocks,
+    checked_blocks,
 )
 from trainer.data.samples import Samples
 from trainer.model.split import Split
@@ -237,23 +238,30 @@ class Inputs:
 
         Raises:
           Stopped: the end of the run was asked for.
+          TrainerError: an image has changed since it was checked.
         """
-        dataset = picture_blocks(
+        dataset = checked_blocks(
             samples, rows, image_px=self._image_px, block=_ROWS_IN_A_CALL
         )
         if trunk is not None:
             dataset = dataset.map(
-                lambda images: tf.numpy_function(
-                    trunk,
-                    [tf.cast(images, tf.float32)],
-                    [tf.float32] * len(self._shapes()),
-                    stateful=False,
+                lambda images, same: (
+                    tf.numpy_function(
+                        trunk,
+                        [tf.cast(images, tf.float32)],
+                        [tf.float32] * len(self._shapes()),
+                        stateful=False,
+                    ),
+                    same,
                 ),
                 num_parallel_calls=PARALLEL_CALLS,
                 deterministic=True,
             ).prefetch(1)
         done = 0
-        for block in dataset.as_numpy_iterator():
+        for block, same in dataset.as_numpy_iterator():
+            if not same.all():
+                changed = rows[done + int(np.argmin(same))]
+                raise changed_image(samples.paths[changed])
             parts = [block] if trunk is None else list(block)
             done += len(parts[0])
             self._report(what, done, len(rows))

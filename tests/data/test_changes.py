@@ -1,0 +1,131 @@
+"""Images that change between their check and their use."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from tests.data.manifests import build
+from tests.photos import make_photos
+from tests.runs import lines, train
+from trainer.data.changes import changed_files
+from trainer.errors import TrainerError
+from trainer.train.loop import StageLoop
+from trainer.training_run import TrainingRun
+
+
+@pytest.fixture
+def photos(tmp_path: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(make_photos(tmp_path / "photos", train=4, test=3))
+
+
+def touch(path: pathlib.Path) -> None:
+    os.utime(path, (9, 9))
+
+
+def other_content(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def truncated(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+CHANGES: dict[str, Callable[[pathlib.Path], None]] = {
+    "other content": other_content,
+    "truncated": truncated,
+    "other time": touch,
+    "removed": pathlib.Path.unlink,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_files_are_named(photos: pathlib.Path, change: str) -> None:
+    manifest = build(photos, data_pct=100)
+    assert changed_files(manifest) == []
+    first = pathlib.Path(manifest.train.paths[0])
+    last = pathlib.Path(manifest.final.paths[-1])
+    for path in (first, last):
+        CHANGES[change](path)
+    assert changed_files(manifest) == sorted([str(first), str(last)])
+
+
+def test_files_that_are_not_used_are_not_looked_at(
+    photos: pathlib.Path,
+) -> None:
+    manifest = build(photos, data_pct=25)
+    (unused, *_) = set(manifest.splits["train"].samples.paths) - set(
+        manifest.train.paths
+    )
+    other_content(pathlib.Path(unused))
+    assert changed_files(manifest) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["other content", "truncated"])
+@pytest.mark.parametrize("engine", ["graph", "step"])
+def test_a_changed_image_is_not_cached(
+    photos: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+    engine: str,
+) -> None:
+    """Neither its features nor its pixels, under the digest of the old one."""
+    (image, *_) = sorted(photos.glob("train/*/*.jpg"))
+    real = TrainingRun.run
+
+    def run(self: TrainingRun) -> None:
+        CHANGES[change](image)
+        real(self)
+
+    monkeypatch.setattr(TrainingRun, "run", run)
+    cache = tmp_path / "cache"
+    with pytest.raises(TrainerError) as caught:
+        train(
+            str(photos),
+            tmp_path / "run",
+            stage="feature_extract",
+            augment=False,
+            trunk_engine=engine,
+            cache="disk",
+            cache_dir=str(cache),
+        )
+    assert str(caught.value).startswith(f"{image}: changed after the images")
+    assert "\n" not in str(caught.value)
+    for segment in cache.glob("*/*/rows-*/segment.json"):
+        # Those of validation and test, which were computed before.
+        assert len(json.loads(segment.read_text())["digests"]) <= 9
+
+
+@pytest.mark.slow
+def test_files_that_change_during_a_run_are_a_warning(
+    photos: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (image, *_) = sorted(photos.glob("train/*/*.jpg"))
+    real = StageLoop.run
+
+    def run(self: StageLoop) -> object:
+        outcome = real(self)
+        touch(image)
+        return outcome
+
+    monkeypatch.setattr(StageLoop, "run", run)
+    result = train(str(photos), tmp_path / "run", stage="feature_extract")
+    assert result["changed_files"] == [str(image)]
+    warnings = [
+        line["text"]
+        for line in lines(tmp_path / "run", "events.jsonl")
+        if line["event"] == "warning"
+    ]
+    assert [w for w in warnings if "changed during the run" in w] == [
+        f"files of the data set changed during the run (1, such as {image}):"
+        " what was computed may be of the old images or of the new ones; to be"
+        " sure, train again in a new --workdir"
+    ]
