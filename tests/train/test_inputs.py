@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,6 +23,7 @@ from trainer.data.pipeline import (
     training_batches,
 )
 from trainer.data.samples import Samples
+from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import Split, split_classifier
 from trainer.train import inputs as inputs_module
@@ -315,3 +317,32 @@ def test_auto_takes_litert_where_it_pays(
     images: int, graph_only: bool, expected: str
 ) -> None:
     assert auto_engine(images, graph_only=graph_only) == expected
+
+
+def test_features_of_several_shapes_are_computed_ahead(
+    samples: Samples,
+) -> None:
+    """The cut of a squeeze-and-excite block has two tensors."""
+    inputs = keras.Input((TINY_PX, TINY_PX, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, name="conv")(inputs)
+    squeeze = keras.layers.GlobalAveragePooling2D(keepdims=True)
+    gate = keras.layers.Conv2D(4, 1, name="gate")(squeeze(x))
+    backbone = keras.Model(inputs, keras.layers.Multiply()([x, gate]))
+    classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
+    plan = apply_freeze(classifier, "from:gate")
+    split = split_classifier(classifier, plan, fold_batch_norm=True)
+    assert split is not None and len(split.feature_shapes) == 2
+    made = Made(split, "ram")
+    reading = made.inputs.evaluation(samples, again=False)
+    assert reading.features is not None
+    found = reading.features.read(np.arange(len(samples)))
+    assert [part.shape[1:] for part in found] == list(split.feature_shapes)
+    (images,) = picture_blocks(
+        samples, np.arange(15), image_px=TINY_PX, block=15
+    ).as_numpy_iterator()
+    expected = split.trunk(
+        [tf.constant(a) for a in split.trunk_constants()],
+        tf.cast(images, tf.float32),
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)

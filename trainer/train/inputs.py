@@ -246,11 +246,14 @@ class Inputs:
         if trunk is not None:
             dataset = dataset.map(
                 lambda images, same: (
-                    tf.numpy_function(
-                        trunk,
-                        [tf.cast(images, tf.float32)],
-                        [tf.float32] * len(self._shapes()),
-                        stateful=False,
+                    # As a tuple: tf.data makes one tensor of a list.
+                    tuple(
+                        tf.numpy_function(
+                            trunk,
+                            [tf.cast(images, tf.float32)],
+                            [tf.float32] * len(self._shapes()),
+                            stateful=False,
+                        )
                     ),
                     same,
                 ),
