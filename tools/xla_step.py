@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tools.pretrain.backbone import calibrate
 from trainer.data.augment import affine, draw_parameters
 from trainer.model.backbones import (
     FORM_IMAGENET,
@@ -71,6 +70,29 @@ def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
         classifier.backbone, preprocess(tf.constant(images), known.pixels)
     )
     return classifier
+
+
+def calibrate(backbone: keras.Model, images: tf.Tensor) -> None:
+    """Sets every BatchNorm's moving statistics to those of some images.
+
+    A random EfficientNet is nearly dead in inference mode: its moving
+    statistics say that activations have variance 1, and they have not.
+
+    Args:
+      backbone: changed in place.
+      images: float32 (n, px, px, 3), as the backbone takes them; one batch.
+    """
+    norms = [
+        layer
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    backbone(images, training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _off_the_kink(backbone: keras.Model, seed: int) -> None:

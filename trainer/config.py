@@ -16,6 +16,7 @@ from typing import Any
 from trainer import files
 from trainer.errors import UsageError
 from trainer.fields import (
+    DEFAULT_BACKBONE,
     DEMO,
     DEMO_BACKBONE,
     DEMO_IMAGE_PX,
@@ -140,11 +141,11 @@ class Config(Fields):
           image_px: the backbone's own image size.
           on_tpu: whether a TPU trains.
         """
-        weights = self.weights or self._default_weights()
-        own_px = DEMO_IMAGE_PX if weights == DEMO else image_px
+        own_px = DEMO_IMAGE_PX if self._is_demo() else image_px
         return dataclasses.replace(
             self,
-            weights=weights,
+            backbone=self.backbone_name,
+            weights=self.weights or IMAGENET,
             learning_rate=self.learning_rate
             or _DEFAULT_LEARNING_RATE.get(self.stage),
             image_size=self.image_size or own_px,
@@ -153,9 +154,11 @@ class Config(Fields):
             else self.precision,
         )
 
-    def _default_weights(self) -> str:
-        fits = self.backbone == DEMO_BACKBONE and not self.backbone_args
-        return DEMO if self._is_demo() and fits else IMAGENET
+    @property
+    def backbone_name(self) -> str:
+        """The backbone that was given, or the data set's own."""
+        default = DEMO_BACKBONE if self._is_demo() else DEFAULT_BACKBONE
+        return self.backbone or default
 
     def _is_demo(self) -> bool:
         # A folder of that name is somebody's photos.
@@ -168,14 +171,12 @@ class Config(Fields):
                 "this is the demo, ten dishes drawn by a program; for your own"
                 " photos give --dataset=FOLDER, for Food-101 --dataset=food10"
             )
-        if self.weights is None:
-            weights = self._default_weights()
-            why = (
-                "made for --dataset=demo, they come with the project"
-                if weights == DEMO
-                else "downloaded by Keras; --weights=FILE takes others"
-            )
-            yield f"--weights not given: {weights} ({why})"
+            if self.backbone is None:
+                yield (
+                    f"--backbone not given: {DEMO_BACKBONE}, whose ImageNet"
+                    " weights are installed with this program; for other data"
+                    f" it is {DEFAULT_BACKBONE}"
+                )
 
     def result_fields(self) -> dict[str, Any]:
         """The fields that change the figures of the run."""
@@ -197,7 +198,7 @@ class Config(Fields):
         text = json.dumps(fields, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         source = os.path.basename(files.absolute(self.dataset))
-        parts = [source, self.backbone, self.stage]
+        parts = [source, self.backbone_name, self.stage]
         if self.stage != STUDY:
             parts.append(f"{self.data_pct:g}pct")
         name = "-".join((*parts, digest))

@@ -14,10 +14,12 @@ EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
-# A data set and, under the same name, weights that come with the project.
+# The data set that the project draws, what it is trained with if no flag says
+# otherwise, and the backbone of every other data set.
 DEMO = "demo"
-DEMO_BACKBONE = "EfficientNetB0"
-DEMO_IMAGE_PX = 96
+DEMO_BACKBONE = "EfficientNetLite0"
+DEMO_IMAGE_PX = 128
+DEFAULT_BACKBONE = "EfficientNetB0"
 IMAGENET = "imagenet"
 AUTO = "auto"
 TPU, LOCAL = "tpu", "local"
@@ -104,10 +106,12 @@ class Fields:
         choices=("fail", "skip"),
         stages=_DATA_STAGES,
     )
-    backbone: str = _flag(
-        "EfficientNetB0",
+    backbone: str | None = _flag(
+        None,
         RESULT,
-        "A classifier of keras.applications, by its own name.",
+        "A classifier of keras.applications, by its own name, or"
+        " EfficientNetLite0 to EfficientNetLite4. If unset, EfficientNetLite0"
+        " for --dataset=demo, else EfficientNetB0.",
         stages=FIT_STAGES,
     )
     backbone_args: str = _flag(
@@ -120,10 +124,10 @@ class Fields:
     weights: str | None = _flag(
         None,
         RESULT,
-        "Backbone weights: imagenet (downloaded by Keras), none, demo (come"
-        " with the project, for EfficientNetB0), or a file: .weights.h5,"
-        " legacy .h5, .keras, or a TF checkpoint. If unset, demo for"
-        " --dataset=demo, else imagenet.",
+        "Backbone weights: imagenet (downloaded by Keras; for"
+        " EfficientNetLite0 to 2 from an installed package), none, or a file:"
+        " .weights.h5, legacy .h5, .keras, or a TF checkpoint. imagenet if"
+        " unset.",
         stages=FIT_STAGES,
     )
     weights_origin: str | None = _flag(
@@ -137,8 +141,8 @@ class Fields:
     image_size: int | None = _flag(
         None,
         RESULT,
-        "Side of the square picture, px; if unset the backbone's own, or 96"
-        " with --weights=demo.",
+        "Side of the square picture, px; if unset the backbone's own, or 128"
+        " for --dataset=demo.",
         stages=FIT_STAGES,
     )
     batch_size: int = _flag(

@@ -63,14 +63,14 @@ def prepare(config: Config) -> Request:
       UsageError: wrong from the flags alone.
     """
     check_dataset(config.dataset)
-    backbone = find_backbone(config.backbone)
+    backbone = find_backbone(config.backbone_name)
     topology = find_topology(config.strategy, config.stage)
     kind = strategies.kind_of(config, topology)
     tpu = kind == TPU
     config = config.resolved(backbone.image_px, on_tpu=tpu)
     backbone_args = parse_backbone_args(config.backbone_args)
     assert config.image_size is not None and config.weights is not None
-    check_backbone(config.backbone, backbone_args, config.image_size)
+    check_backbone(config.backbone_name, backbone_args, config.image_size)
     check_batch_fits(
         config.batch_size // config.accumulate_steps, config.image_size
     )
@@ -194,7 +194,7 @@ def _architecture(request: Request) -> str:
     devices.set_precision(config.precision)
     architecture = architecture_json(
         build_backbone(
-            config.backbone,
+            config.backbone_name,
             request.backbone_args,
             config.image_size,
             form=request.weights.form,

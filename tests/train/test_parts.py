@@ -204,8 +204,3 @@ def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
     call, batches = function_of(classifier, parts=2)
     with pytest.raises(TrainerError, match="norm/moving_mean: changed by a"):
         call(batches, 1)
-
-
-def test_training_mode_has_statistics_of_whole_batches_only() -> None:
-    with pytest.raises(ValueError, match="parts=2: only in inference mode"):
-        function_of(tiny_classifier(CLASSES), parts=2, from_scratch=True)

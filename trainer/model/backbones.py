@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from trainer.errors import UsageError, shortened
+from trainer.model import lite
 from trainer.model.architectures import with_imagenet_rescaling
 from trainer.model.pixels import CAFFE, RAW, TF, TORCH
 
@@ -61,6 +62,7 @@ _FAMILIES: tuple[tuple[str, int, dict[str, int]], ...] = (
             "EfficientNetV2L": 480,
             "MobileNetV3Large": 224,
             "MobileNetV3Small": 224,
+            **{name: px for name, (_, _, px) in lite.SCALES.items()},
         },
     ),
     (
@@ -98,7 +100,7 @@ class Backbone:
     """What the trainer must know of a backbone before it is built.
 
     Attributes:
-      name: its name in `keras.applications`.
+      name: its name in `keras.applications`, or one of `lite.SCALES`.
       pixels: what `preprocess` makes of 0..255: "raw", "tf", "torch" or
         "caffe".
       image_px: the side of its own default picture.
@@ -130,7 +132,11 @@ _BACKBONES = {
 def backbone_names() -> tuple[str, ...]:
     """The legal names of `--backbone`, sorted; those this Keras has."""
     return tuple(
-        sorted(n for n in _BACKBONES if hasattr(keras.applications, n))
+        sorted(
+            name
+            for name in _BACKBONES
+            if name in lite.SCALES or hasattr(keras.applications, name)
+        )
     )
 
 
@@ -263,4 +269,6 @@ def build_backbone(
 
 
 def _constructor(name: str) -> Callable[..., keras.Model]:
+    if name in lite.SCALES:
+        return lite.constructor(name)
     return getattr(keras.applications, name)

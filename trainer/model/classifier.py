@@ -54,9 +54,7 @@ class Classifier:
         Returns:
           float32 (batch, classes).
         """
-        return self.logits_and_updates(
-            variables, values, images, training=False
-        )[0]
+        return self.logits_and_updates(variables, values, images)[0]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """The softmax of `logits` with the variables as they stand.
@@ -76,24 +74,18 @@ class Classifier:
         variables: Sequence[keras.Variable],
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
-        *,
-        training: bool,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The forward pass, and what it does to variables.
+        """The forward pass in inference mode, and what it does to variables.
 
         Args:
           variables: as `logits` takes them.
-          values: likewise.
-          images: likewise.
-          training: whether every layer runs in training mode: BatchNorm
-            normalises with the statistics of the batch; dropout and
-            stochastic depth are on. For training from scratch only: no stage
-            of a run asks for it.
+          values: as `logits` takes them.
+          images: as `logits` takes them.
 
         Returns:
           What `logits` returns, and the new value of each variable that the
-          pass itself updates (moving statistics, seeds), by key. In inference
-          mode there is none, unless a layer does not heed the mode.
+          pass itself updates (moving statistics, seeds), by key. There is
+          none, unless a layer ignores inference mode.
         """
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
@@ -102,7 +94,7 @@ class Classifier:
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = self._values_in(scope)
             # Keras overrides the False recorded in the model by `training`.
-            logits = self.model(inputs, training=training)
+            logits = self.model(inputs, training=False)
         after = self._values_in(scope)
         return logits, {
             key: after[key] for key in after if after[key] is not before[key]

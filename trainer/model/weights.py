@@ -16,7 +16,8 @@ import numpy as np
 
 from trainer import files
 from trainer.errors import TrainerError, UsageError
-from trainer.fields import DEMO, DEMO_BACKBONE, IMAGENET
+from trainer.fields import IMAGENET
+from trainer.model import lite, weights_torch
 from trainer.model.backbones import (
     FORM_IMAGENET,
     FORM_KERAS_NONE,
@@ -38,7 +39,6 @@ from trainer.model.weights_forms import form_of_file
 from trainer.model.weights_hdf5 import (
     KERAS,
     LEGACY_H5,
-    WEIGHTS_H5,
     hdf5_kind,
     keras_config,
     open_hdf5,
@@ -47,7 +47,9 @@ from trainer.model.weights_hdf5 import (
 )
 
 NONE = "none"
-_DEMO_FILE = "demo/efficientnetb0_64px.weights.h5"
+PACKAGE = "package"
+# What --weights=demo was, up to version 0.1: a backbone of the project's own.
+RETIRED = "demo"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -59,8 +61,8 @@ class WeightsPlan:
     """Where the backbone's weights come from; decided before it is built.
 
     Attributes:
-      kind: "imagenet", "none", "weights_h5", "legacy_h5", "keras" or
-        "tf_checkpoint".
+      kind: "imagenet", "package", "none", "weights_h5", "legacy_h5", "keras"
+        or "tf_checkpoint".
       path: the file, or the checkpoint's prefix; None without one.
       form: which architecture to build, for `backbones.build_backbone`.
       why: one line for the log.
@@ -87,7 +89,7 @@ def plan_weights(
     """Looks at the flag and the file; reads no arrays.
 
     Args:
-      weights: "imagenet", "none", "demo" or a path.
+      weights: "imagenet", "none" or a path.
       backbone: what the weights are for.
       weights_origin: FORM_IMAGENET, FORM_KERAS_NONE or None.
 
@@ -108,15 +110,14 @@ def plan_weights(
                 f"{origin}: says how a weights file was saved, and"
                 f" --weights={weights} names no file: leave it out"
             )
-        form = FORM_IMAGENET if weights == IMAGENET else FORM_KERAS_NONE
-        return WeightsPlan(
-            kind=weights,
-            path=None,
-            form=form if backbone.has_imagenet_form else FORM_NA,
-            why="downloaded by Keras" if weights == IMAGENET else "random",
-        )
-    if weights == DEMO:
-        return _demo_plan(backbone, weights_origin)
+        if weights == IMAGENET:
+            return _imagenet_plan(backbone)
+        form = FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA
+        return WeightsPlan(kind=NONE, path=None, form=form, why="random")
+    if weights == RETIRED and not files.exists(weights):
+        # A run that was started with them can be resumed.
+        form = FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA
+        return WeightsPlan(kind=RETIRED, path=None, form=form, why="retired")
     kind, path = _kind_and_path(weights)
     form, why = FORM_NA, f"read as {kind}"
     if backbone.has_imagenet_form:
@@ -125,25 +126,26 @@ def plan_weights(
     return WeightsPlan(kind=kind, path=path, form=form, why=why)
 
 
-def _demo_plan(backbone: Backbone, weights_origin: str | None) -> WeightsPlan:
-    if backbone.name != DEMO_BACKBONE:
-        raise UsageError(
-            f"--weights=demo: of {DEMO_BACKBONE} only, not of"
-            f" {backbone.name}; give imagenet, none or a file, or"
-            f" --backbone={DEMO_BACKBONE}"
+def _imagenet_plan(backbone: Backbone) -> WeightsPlan:
+    """Plans to take published ImageNet weights, downloaded or installed."""
+    if backbone.name not in lite.SCALES:
+        form = FORM_IMAGENET if backbone.has_imagenet_form else FORM_NA
+        return WeightsPlan(
+            kind=IMAGENET, path=None, form=form, why="downloaded by Keras"
         )
-    if weights_origin not in (None, FORM_KERAS_NONE):
+    if backbone.name not in weights_torch.PUBLISHED:
         raise UsageError(
-            f"--weights_origin={weights_origin}: --weights=demo is of the"
-            f" {FORM_KERAS_NONE} form: leave the flag out"
+            f"--weights=imagenet: none are published as a package for"
+            f" {backbone.name}; give --weights=none or a file, or --backbone="
+            f"{' or '.join(weights_torch.PUBLISHED)}"
         )
-    package = os.path.dirname(os.path.dirname(__file__))
     return WeightsPlan(
-        kind=WEIGHTS_H5,
-        path=os.path.join(package, *_DEMO_FILE.split("/")),
-        form=FORM_KERAS_NONE,
-        why="the backbone that comes with the project",
-        flag=DEMO,
+        kind=PACKAGE,
+        path=weights_torch.find_weights(backbone.name),
+        form=FORM_NA,
+        why="ImageNet weights from the package"
+        f" {weights_torch.package_of(backbone.name)}",
+        flag=IMAGENET,
     )
 
 
@@ -172,7 +174,17 @@ def load_weights(
     """
     if plan.kind == NONE:
         return f"{backbone.name}: random weights"
-    if plan.kind == IMAGENET:
+    if plan.kind == RETIRED:
+        raise UsageError(
+            "--weights=demo: these weights no longer come with the project,"
+            " and only a workdir that has them can go on with them; give"
+            " --backbone=EfficientNetLite0, whose ImageNet weights are"
+            " installed with it"
+        )
+    if plan.kind == PACKAGE:
+        tensors = weights_torch.read_weights(str(plan.path))
+        assign_weights(model, lite.published_values(model, tensors))
+    elif plan.kind == IMAGENET:
         source = _imagenet_model(model, backbone, backbone_args)
         values = [np.asarray(value) for value in source.get_weights()]
         assign_weights(model, list(zip(model.weights, values, strict=True)))
@@ -294,8 +306,9 @@ def _imagenet_model(
         raise TrainerError(
             f"--weights=imagenet: the weights of {backbone.name} cannot be"
             f" downloaded ({_one_line(error)}); put the file"
-            f" {name[0] if name else 'of that name'} in {home}/models or give"
-            " --weights=FILE"
+            f" {name[0] if name else 'of that name'} in {home}/models, give"
+            " --weights=FILE, or give --backbone=EfficientNetLite0, whose"
+            " weights need no network"
         ) from error
 
 

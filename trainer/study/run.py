@@ -71,7 +71,7 @@ def _resolved(config: Config) -> Config:
         raise UsageError(
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
-    backbone = find_backbone(config.backbone)
+    backbone = find_backbone(config.backbone_name)
     kind = kind_of(config, find_topology(config.strategy, config.stage))
     config = config.resolved(backbone.image_px, on_tpu=kind == TPU)
     workdir = config.workdir or config.default_workdir()

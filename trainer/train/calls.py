@@ -77,7 +77,6 @@ def make_train_function(
     xla: bool,
     kernel: str | None = None,
     split: Split | None = None,
-    from_scratch: bool = False,
     parts: int = 1,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """A function that runs a number of training steps in one graph call.
@@ -94,8 +93,7 @@ def make_train_function(
       kernel: see `make_train_step`; None takes the one that XLA compiles, or
         else the faster one.
       split: likewise.
-      from_scratch: see `make_train_step`.
-      parts: likewise; of each replica's part of the batch.
+      parts: see `make_train_step`; of each replica's part of the batch.
 
     The function raises TrainerError where a layer changes variables of its
     own in inference mode, as BatchNorm does in training mode: their values
@@ -108,14 +106,13 @@ def make_train_function(
             plan,
             kernel=kernel,
             split=split,
-            from_scratch=from_scratch,
             parts=parts,
         ),
         jit_compile=xla,
         autograph=False,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
-    frozen = frozen_variables(classifier, plan, None if from_scratch else split)
+    frozen = frozen_variables(classifier, plan, split)
     replicas = strategy.num_replicas_in_sync
     # Filled when the step is traced. An error raised there would come out
     # wrapped in a page about the graph.
@@ -147,13 +144,7 @@ def make_train_function(
             # Keras sums over the replicas once more when it applies.
             gradients = [g / replicas for g in gradients]
         optimizer.apply(gradients, trainable)
-        if not from_scratch:
-            heedless.update(output.updates)
-            return {**sums, "gradient_norm": norm}, largest
-        for key, value in output.updates.items():
-            if value.dtype.is_floating:
-                value = context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-            classifier.variables[key].value.assign(value)
+        heedless.update(output.updates)
         return {**sums, "gradient_norm": norm}, largest
 
     names = (*SUMS, "gradient_norm")

@@ -75,7 +75,6 @@ def make_train_step(
     *,
     kernel: str,
     split: Split | None = None,
-    from_scratch: bool = False,
     parts: int = 1,
 ) -> TrainStep:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
@@ -90,19 +89,10 @@ def make_train_step(
       kernel: how `augment.warp` samples: projective, or gather under XLA.
       split: computes with the tail on features; None with the classifier on
         pictures.
-      from_scratch: runs every layer in training mode, BatchNorm included. No
-        stage of a run does that; it is for making weights to start from.
       parts: how many the batch is taken in, one after the other, so that the
         activations of one part at a time are kept. Gradients and sums are
         those of the batch taken whole, up to rounding. Divides the batch.
-
-    Raises:
-      ValueError: parts in training mode, where each would have statistics of
-        its own.
     """
-    if parts > 1 and from_scratch:
-        raise ValueError(f"{parts=}: only in inference mode")
-    split = None if from_scratch else split
     variables = [classifier.variables[key] for key in plan.trainable]
     variables += frozen_variables(classifier, plan, split)
 
@@ -115,7 +105,7 @@ def make_train_step(
             values = trainable + frozen
             if split is None:
                 logits, updates = classifier.logits_and_updates(
-                    variables, values, inputs[0], training=from_scratch
+                    variables, values, inputs[0]
                 )
             else:
                 logits, updates = split.logits_and_updates(
