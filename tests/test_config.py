@@ -191,38 +191,43 @@ def test_resolved_fills_the_backbones_image_size():
 
 
 @pytest.mark.parametrize(
-    ("fields", "weights", "image_px", "said"),
+    ("fields", "backbone", "image_px", "said"),
     [
-        ({}, "demo", 96, "--weights not given: demo (made for"),
-        ({"image_size": 64}, "demo", 64, "--weights not given: demo (made"),
-        ({"weights": "demo", "dataset": "photos"}, "demo", 96, ""),
-        ({"weights": "none"}, "none", 224, ""),
+        ({}, "EfficientNetLite0", 128, "--backbone not given: EfficientNetL"),
+        ({"image_size": 64}, "EfficientNetLite0", 64, "--backbone not given"),
+        ({"weights": "none"}, "EfficientNetLite0", 128, "--backbone not gi"),
         (
             {"dataset": "photos"},
-            "imagenet",
+            "EfficientNetB0",
             224,
             "--weights not given: imagenet (downloaded by Keras",
         ),
-        ({"backbone": "MobileNetV2"}, "imagenet", 224, "given: imagenet"),
-        ({"backbone_args": "a=1"}, "imagenet", 224, "given: imagenet"),
+        ({"backbone": "MobileNetV2"}, "MobileNetV2", 128, "given: imagenet"),
+        (
+            {"dataset": "photos", "backbone": "EfficientNetLite0"},
+            "EfficientNetLite0",
+            224,
+            "",
+        ),
     ],
 )
-def test_the_demo_picks_its_own_weights(fields, weights, image_px, said):
+def test_the_demo_picks_its_own_backbone(fields, backbone, image_px, said):
     config = Config(**fields)
     resolved = config.resolved(224)
-    assert (resolved.weights, resolved.image_size) == (weights, image_px)
+    assert (resolved.backbone, resolved.image_size) == (backbone, image_px)
+    assert resolved.weights == fields.get("weights", "imagenet")
     text = "\n".join(config.introduction())
     assert said in text
     demo = config.dataset == "demo"
     assert ("this is the demo" in text) is demo
     # What is resolved has nothing left to explain.
-    assert "--weights" not in "\n".join(resolved.introduction())
+    assert " not given" not in "\n".join(resolved.introduction())
 
 
 def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
-    assert Config().resolved(224).weights == "imagenet"
+    assert Config().resolved(224).backbone == "EfficientNetB0"
 
 
 def test_json_round_trip():

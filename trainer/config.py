@@ -177,6 +177,12 @@ class Config(Fields):
                     " weights are installed with this program; for other data"
                     f" it is {DEFAULT_BACKBONE}"
                 )
+        if self.weights is None and self.backbone_name != DEMO_BACKBONE:
+            yield (
+                "--weights not given: imagenet (downloaded by Keras;"
+                " --weights=FILE takes others, and"
+                f" --backbone={DEMO_BACKBONE} needs no network)"
+            )
 
     def result_fields(self) -> dict[str, Any]:
         """The fields that change the figures of the run."""
