@@ -132,8 +132,7 @@ def broken() -> np.ndarray:
         ),
         (
             SavedWeight(name="bias", shape=(1,), read=broken),
-            r"F: cannot be read as weights \(truncated file\); the file is"
-            r" damaged",
+            r"F: cannot be read \(truncated file\); the file is damaged",
         ),
         (
             SavedWeight(name="bias", shape=(1,), read=lambda: np.array(["a"])),
