@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import mmap
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -56,16 +57,23 @@ def open_hdf5(label: str, path: str, kind: str) -> Iterator[Hdf5Reader]:
     Raises:
       TrainerError: it is damaged; also from what the block does with it.
     """
-    with untrusted(label, DAMAGED):
-        source: Any = files.fetched(path)
+    with untrusted(label, DAMAGED), contextlib.ExitStack() as stack:
+        local = files.fetched(path)
+        source: str | io.BytesIO = local
+        content: bytes | mmap.mmap
         if kind == KERAS:
-            with zipfile.ZipFile(source) as archive:
+            with zipfile.ZipFile(local) as archive:
                 content = _member(
                     label, archive, _KERAS_WEIGHTS, _MAX_WEIGHTS_BYTES
                 )
             source = io.BytesIO(content)
-        with h5py.File(source, "r") as file:
-            yield Hdf5Reader(label, file)
+        else:
+            stream = stack.enter_context(files.open_regular(local))
+            content = stack.enter_context(
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            )
+        file = stack.enter_context(h5py.File(source, "r"))
+        yield Hdf5Reader(label, file, content)
 
 
 def keras_config(label: str, path: str) -> Any:
