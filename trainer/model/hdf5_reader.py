@@ -21,8 +21,9 @@ import numpy as np
 from trainer.errors import TrainerError
 from trainer.model.saved_weights import SavedWeight, not_numbers
 
-# EfficientNetB7 with its optimizer has 8,000 objects, 7 levels deep.
-_MAX_LOOKUPS = 200_000
+# EfficientNetB7 with its optimizer takes 25,000 of them, 7 levels deep; this
+# many take 3 s.
+_MAX_LOOKUPS = 100_000
 _MAX_DEPTH = 50
 _MAX_ATTRIBUTE_BYTES = 64 << 20
 # Strings of variable length may all be the same one, of any length.
@@ -94,12 +95,15 @@ class Hdf5Reader:
     def names(self, group: h5py.Group) -> list[str]:
         """Returns the names in a group, sorted."""
         found: list[bytes] = []
+        room = _MAX_LOOKUPS - self._lookups
 
-        def add(name: bytes) -> None:
-            self._count()
+        def add(name: bytes) -> bool | None:
+            # h5py takes any value for the wish to stop, and no exception.
             found.append(name)
+            return True if len(found) > room else None
 
         group.id.links.iterate(add)
+        self._count(len(found))
         return sorted(_text(name) for name in found)
 
     def groups(self) -> Iterator[tuple[str, ...]]:
@@ -202,8 +206,8 @@ class Hdf5Reader:
             return None
         return links.get_info(key).type == h5py.h5l.TYPE_HARD
 
-    def _count(self) -> None:
-        self._lookups += 1
+    def _count(self, number: int = 1) -> None:
+        self._lookups += number
         if self._lookups > _MAX_LOOKUPS:
             raise ValueError(f"more than {_MAX_LOOKUPS:,} objects and names")
 
