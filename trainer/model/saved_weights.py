@@ -299,7 +299,7 @@ def senseless(name: str, value: np.ndarray) -> str | None:
     if not finite.all():
         nan = int(np.isnan(value).sum())
         bad = value.size - int(finite.sum())
-        what = "NaN" if nan == bad else "infinity" if not nan else "NaN or inf"
+        what = {0: "infinity", bad: "NaN"}.get(nan, "NaN or infinity")
         return f"{what} in {bad:,} of {value.size:,} values"
     if name in _VARIANCES and value.size and value.min() < 0:
         return f"a negative variance, {float(value.min()):g}"
