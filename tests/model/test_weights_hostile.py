@@ -22,6 +22,7 @@ from trainer.model import hdf5_reader
 from trainer.model.backbones import find_backbone
 from trainer.model.checkpoint_index import INDEX_END, check_index
 from trainer.model.weights import load_weights, plan_weights
+from trainer.model.weights_hdf5 import open_hdf5
 
 BACKBONE = find_backbone("MobileNetV2")
 KERNEL = "layers/conv2d/vars/0"
@@ -257,6 +258,36 @@ def test_strings_that_hang_hdf5_are_refused(
     content[at : at + 16] = bytes(16)
     path.write_bytes(content)
     assert "its strings are damaged" in refusal(path, tiny)
+
+
+def test_a_string_that_declares_gigabytes_is_refused(
+    tiny: keras.Model, tmp_path: pathlib.Path
+) -> None:
+    """HDF5 1.14.6 allocates them before it looks at the string."""
+    path = tmp_path / "a.weights.h5"
+    tiny.save_weights(path)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    at = content.index(bytes([len("conv"), 0, 0, 0]) + heap)
+    content[at : at + 4] = b"\xff" * 4
+    path.write_bytes(content)
+    assert "attribute name is damaged" in refusal(path, tiny)
+
+
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_strings_of_every_layout_are_read(
+    userblock: int, tmp_path: pathlib.Path
+) -> None:
+    """So many that the header goes on elsewhere, and not of ASCII alone."""
+    path = tmp_path / "a.h5"
+    values = {f"n\u00e4me{i}": "\u00e9" * i for i in range(40)}
+    with h5py.File(path, "w", userblock_size=userblock) as file:
+        group = file.create_group("a/b")
+        group.attrs.update(values)
+    with open_hdf5("a", str(path), "weights_h5") as reader:
+        group = reader.child(reader.root, "a/b")
+        for name, value in values.items():
+            assert reader.attribute(group, name) == value
 
 
 def repack(

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from trainer.errors import TrainerError
+from trainer.model.hdf5_strings import StringChecker
 from trainer.model.saved_weights import SavedWeight, not_numbers
 
 # EfficientNetB7 with its optimizer takes 25,000 of them, 7 levels deep; this
@@ -31,8 +32,6 @@ _MAX_STRING_BYTES = 4 << 30
 # HDF5 reads whole chunks; h5py makes none of more than 1 MiB by itself.
 _SPARE_CHUNK_BYTES = 1 << 20
 _MAX_CHUNKS = 100_000
-# Begins a heap of strings, of the only version.
-_HEAP = b"GCOL\x01"
 _CHECKABLE_FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
@@ -59,7 +58,8 @@ class Hdf5Reader:
           content: the same file's bytes.
         """
         self.label, self.root = label, file
-        self._content: bytes | mmap.mmap | None = content
+        self._content = content
+        self._strings: StringChecker | None = None
         self._lookups = 0
 
     def find(self, group: h5py.Group, path: str) -> Any:
@@ -140,10 +140,8 @@ class Hdf5Reader:
         if count and not isinstance(kind, h5py.h5t.TypeStringID):
             raise ValueError(f"attribute {name} is not text")
         variable = count > 0 and kind.is_variable_str()
-        if variable and self._content is not None:
-            sizes = self.root.id.get_create_plist().get_sizes()
-            _check_heaps(self._content, sizes[1])
-            self._content = None
+        if variable:
+            self._check_strings(item, key, count)
         if variable and count > 1:
             size = count * item.file.id.get_filesize()
             limit = _MAX_STRING_BYTES
@@ -195,6 +193,17 @@ class Hdf5Reader:
             _check_chunks(data)
         return np.asarray(data)
 
+    def _check_strings(self, item: h5py.Group, key: bytes, count: int) -> None:
+        if self._strings is None:
+            file = self.root.id
+            self._strings = StringChecker(
+                self._content,
+                base=file.get_create_plist().get_userblock(),
+                sizes=file.get_create_plist().get_sizes(),
+            )
+        address = h5py.h5o.get_info(item.id).addr
+        self._strings.check(address, key, count)
+
     def _is_hard(self, group: h5py.Group, name: str) -> bool | None:
         """Returns whether a name is no link to follow; None: no such name.
 
@@ -216,37 +225,6 @@ class Hdf5Reader:
             f"{self.label}: {path} is a link or stored outside the file; such"
             " files are refused: give a file that model.save_weights wrote"
         )
-
-
-def _check_heaps(content: bytes | mmap.mmap, size_bytes: int) -> None:
-    """Checks the parts of a file that hold strings of variable length.
-
-    HDF5 1.14.6 loops forever over one with an object of no size.
-
-    Args:
-      content: of the whole file.
-      size_bytes: of a number that says a size.
-    """
-    header = 8 + size_bytes
-
-    def size_at(position: int) -> int:
-        return int.from_bytes(
-            content[position + 8 : position + header], "little"
-        )
-
-    found = content.find(_HEAP)
-    while found >= 0:
-        end = found + size_at(found)
-        position = found + header + -header % 8
-        while position + header <= min(end, len(content)):
-            size = size_at(position)
-            # The first is what is left, and its size includes its header.
-            if content[position : position + 2] != b"\0\0":
-                size += header + -size % 8
-            if not 0 < size <= end - position:
-                raise ValueError("its strings are damaged")
-            position += size
-        found = content.find(_HEAP, found + len(_HEAP))
 
 
 def _check_chunks(data: h5py.Dataset) -> None:
