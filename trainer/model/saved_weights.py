@@ -137,21 +137,10 @@ def other_architecture(
     )
 
 
-def load_pairs(
-    label: str, pairs: Sequence[LayerPair], model: keras.Model
-) -> None:
-    """Checks everything, reads everything, then assigns and compares.
-
-    Raises:
-      TrainerError: as `read_pairs` does; the backbone is unchanged then.
-    """
-    assign_weights(model, read_pairs(label, pairs, model))
-
-
 def read_pairs(
     label: str, pairs: Sequence[LayerPair], model: keras.Model
 ) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Checks all shapes, then reads and checks all arrays.
+    """Checks all shapes, then reads and checks all arrays; assigns nothing.
 
     Returns:
       Values for variables of the model, in their dtype.
