@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from trainer import files
-from trainer.errors import TrainerError, UsageError
+from trainer.errors import TrainerError, UsageError, untrusted
 from trainer.fields import DEMO, DEMO_BACKBONE, IMAGENET
 from trainer.model.backbones import (
     FORM_IMAGENET,
@@ -26,7 +26,7 @@ from trainer.model.backbones import (
 from trainer.model.saved_weights import (
     LayerPair,
     assign_weights,
-    load_pairs,
+    read_pairs,
 )
 from trainer.model.weights_checkpoint import (
     TF_CHECKPOINT,
@@ -51,6 +51,7 @@ _DEMO_FILE = "demo/efficientnetb0_64px.weights.h5"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
+_UNREADABLE = "give a file you may read"
 _KINDS_OF_FILE = "a .weights.h5, legacy .h5 or .keras file or a TF checkpoint"
 
 
@@ -178,7 +179,8 @@ def load_weights(
         assign_weights(model, list(zip(model.weights, values, strict=True)))
     else:
         with _pairs(model, plan) as pairs:
-            load_pairs(plan.label, pairs, model)
+            loaded = read_pairs(plan.label, pairs, model)
+        assign_weights(model, loaded)
     layers = sum(1 for layer in model.layers if layer.weights)
     return (
         f"{backbone.name}: {model.count_params():,} parameters in {layers}"
@@ -188,14 +190,19 @@ def load_weights(
 
 
 def weights_digest(plan: WeightsPlan) -> str | None:
-    """SHA-256 of the file's content, hex; None where there is no file."""
+    """Returns the SHA-256 of the file's content, hex; None without a file.
+
+    Raises:
+      TrainerError: the file cannot be read.
+    """
     if plan.path is None:
         return None
     checkpoint = plan.kind == TF_CHECKPOINT
     digest = hashlib.sha256()
-    for path in checkpoint_files(plan.path) if checkpoint else [plan.path]:
-        for block in files.blocks(path):
-            digest.update(block)
+    with untrusted(plan.label, _UNREADABLE):
+        for path in checkpoint_files(plan.path) if checkpoint else [plan.path]:
+            for block in files.blocks(path):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -208,7 +215,7 @@ def _pairs(model: keras.Model, plan: WeightsPlan) -> Iterator[list[LayerPair]]:
     with open_hdf5(plan.label, path, plan.kind) as file:
         legacy = plan.kind == LEGACY_H5
         find = pairs_in_legacy_h5 if legacy else pairs_in_weights_h5
-        yield find(plan.label, file, model)
+        yield find(file, model)
 
 
 def _kind_and_path(weights: str) -> tuple[str, str]:
@@ -225,15 +232,11 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
     )
     if files.is_dir(weights):
         raise no_weights
-    try:
-        magic = files.read(weights, length=len(_HDF5_MAGIC))
-    except FileNotFoundError:  # A link to nowhere.
-        raise missing from None
-    except OSError as error:
-        raise TrainerError(
-            f"{label}: cannot be read ({error.strerror}); give a file you may"
-            " read"
-        ) from error
+    with untrusted(label, _UNREADABLE):
+        try:
+            magic = files.read(weights, length=len(_HDF5_MAGIC))
+        except FileNotFoundError:  # A link to nowhere.
+            raise missing from None
     if magic == _HDF5_MAGIC:
         return hdf5_kind(label, weights), weights
     if not magic.startswith(_ZIP_MAGIC):
