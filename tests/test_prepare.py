@@ -117,12 +117,12 @@ GOOD = json.loads(architecture_json(tiny_backbone()))
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
-        ({}, "it has no text under architecture"),
-        ([], "'list' object has no attribute 'get'"),
-        ({"pixels": "raw"}, "it has no text under architecture"),
+        ({}, "architecture is missing"),
+        ([], "holds a list, not an object"),
+        ({"pixels": "raw"}, "architecture is missing"),
         ({"architecture": "{}"}, "its pixels are None"),
-        ({"architecture": {}, "pixels": "raw"}, "it has no text under archite"),
-        ({"architecture": "{}", "pixels": []}, "its pixels are []"),
+        ({"architecture": {}, "pixels": "raw"}, "architecture is a dict"),
+        ({"architecture": "{}", "pixels": []}, "pixels is a list"),
         ({"architecture": "{}", "pixels": "raw"}, "a dict, not a model"),
         ({"architecture": "{", "pixels": "raw"}, "Expecting property name"),
         (
@@ -148,5 +148,5 @@ def test_a_damaged_architecture_is_one_line(stored, reason, tmp_path):
     start = f"{tmp_path}/backbone.json: cannot be read ("
     assert text.startswith(start)
     assert reason in text
-    assert text.endswith("); restore it, or start in another --workdir")
+    assert text.endswith("); restore it, or use another --workdir")
     assert text.isprintable()

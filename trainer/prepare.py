@@ -243,14 +243,12 @@ def stored_classifier(
       TrainerError: the architecture is missing, or cannot be built.
     """
     path = workdir.file(BACKBONE)
-    remedy = "restore it, or start in another --workdir"
+    remedy = "restore it, or use another --workdir"
     stored = workdir.read_json(BACKBONE)
     if stored is None:
         raise TrainerError(f"{path}: missing; {remedy}")
     with untrusted(path, remedy):
-        architecture, pixels = stored.get("architecture"), stored.get("pixels")
-        if not isinstance(architecture, str):
-            raise TypeError("it has no text under architecture")
+        architecture, pixels = stored["architecture"], stored.get("pixels")
         if pixels not in (RAW, TF, TORCH, CAFFE):
             raise ValueError(f"its pixels are {pixels!r}")
         if config.precision == "float32":
