@@ -290,7 +290,7 @@ def test_names_on_standard_input_on_a_terminal_of_ascii(
     assert [row["file"] for row in found[4:7]] == [
         "a\\x00b.jpg",
         "\\xff\\xfe.jpg",
-        "-",
+        "./-",
     ]
     escaped = {ascii(name)[1:-1] for name in CLASSES}
     assert {row["class_1"] for row in found[:4]} <= escaped

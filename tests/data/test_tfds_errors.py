@@ -159,5 +159,7 @@ def test_a_damaged_shard_is_named(
         open_it(dataset, tmp_path)
     text = str(error.value)
     assert text.startswith(f"--dataset={dataset!r}: {path}: cannot be read (")
-    assert text.endswith("); prepare the data set again")
+    assert text.endswith(
+        f"); remove {builder.data_path} and prepare the data set again"
+    )
     assert "\n" not in text
