@@ -70,10 +70,10 @@ def test_a_file_without_permission(
     path.chmod(0)
     if os.geteuid() == 0:  # Root may read it all the same.
 
-        def refuse(path: str, mode: str) -> None:
+        def refuse(path: str) -> None:
             raise PermissionError(13, os.strerror(13), path)
 
-        monkeypatch.setattr(files, "open", refuse, raising=False)
+        monkeypatch.setattr(files, "open_regular", refuse)
     assert reason(path) == "cannot be read (Permission denied)"
 
 

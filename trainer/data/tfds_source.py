@@ -139,6 +139,12 @@ class _Builder:
             # The project's own; TFDS knows it once it is imported.
             import trainer.demo.builder  # noqa: F401
         self._data_dir = data_dir and os.path.expanduser(data_dir)
+        if data_dir is None and tfds.core.constants.DATA_DIR.startswith("~"):
+            # TFDS would make a folder of that name here.
+            raise UsageError(
+                "--tfds_data_dir: not given, and this user has no home folder"
+                f" to look for {name} in; give --tfds_data_dir=FOLDER"
+            )
         try:
             if match is None:
                 raise tfds.core.registered.DatasetNotFoundError(name)
