@@ -49,7 +49,7 @@ def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
     Refuses what `formats.what_is_wrong` refuses for its size, and besides it a
     GIF of more than about 5,000 frames (MAX_GIF_STEPS): counting them takes
     the graph longer than it takes Python. Within the limits a decoder takes at
-    most 0.9 GB, for a progressive JPEG of 100 megapixels.
+    most 1.2 GB, for a progressive CMYK JPEG of 100 megapixels.
 
     Args:
       encoded: string scalar, a whole file.

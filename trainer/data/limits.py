@@ -16,7 +16,7 @@ MAX_JPEG_SCANS = 200
 # A block of 64 pixels takes at least one bit of a JPEG, so 512 pixels a byte is
 # the least that is complete; below it the decoder invents the rest. A WebP of
 # 34 bytes may be complete at any size, and show one colour. Up to
-# MAX_SPARSE_PIXELS, which take 140 MB, both are read.
+# MAX_SPARSE_PIXELS, which take up to 190 MB, both are read.
 MAX_PIXELS_PER_BYTE = 512
 MAX_SPARSE_PIXELS = 16_000_000
 # Steps of the graph over the blocks of a GIF, about two for each frame. A step

@@ -1,12 +1,17 @@
 """A trained classifier as files that serve without this trainer.
 
-OUTPUT/saved_model  signatures serving_default (pixels) and serving_bytes
+OUTPUT/saved_model  signatures serving_default (pixels), serving_bytes and
+                    class_names; the names are in assets/class_names.json too
 OUTPUT/model.keras  pixels -> probabilities and label
 OUTPUT/export.json  class names, image size, what was compared, the list of
                     files
 
 Preprocessing and class names are inside; augmentation is no part of a
 prediction and is left out.
+
+Every output of a signature has the batch as its first dimension, as TensorFlow
+Serving requires: it answers an HTTP request row by row, and takes the rows of
+a batch apart.
 """
 
 from __future__ import annotations
@@ -23,12 +28,13 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import files, folders
-from trainer.data.decode import decode_image, resize
+from trainer.data.decode import decode_image, decode_within_limits, resize
 from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocessing_layers
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
+NAMES_FILE = "class_names.json"
 # What exports hold that have no list of their files.
 _FILES = (
     f"{SAVED_MODEL}/saved_model.pb",
@@ -48,10 +54,19 @@ MAX_DIFFERENCE = 1e-4
 
 
 class _Servable(tf.Module):
-    """What the SavedModel holds."""
+    """What the SavedModel holds.
+
+    Args:
+      classifier: in float32.
+      class_names: in the order of the logits.
+      names_file: holds them as JSON; a copy becomes an asset.
+    """
 
     def __init__(
-        self, classifier: Classifier, class_names: Sequence[str]
+        self,
+        classifier: Classifier,
+        class_names: Sequence[str],
+        names_file: str,
     ) -> None:
         super().__init__()
         self._model = classifier
@@ -59,6 +74,7 @@ class _Servable(tf.Module):
             variable.value for variable in classifier.variables.values()
         ]
         self._names = tf.constant(list(class_names))
+        self._names_file = tf.saved_model.Asset(names_file)
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, None, None, 3), name="images")]
@@ -70,21 +86,29 @@ class _Servable(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Whole files: JPEG, PNG, BMP, GIF or WebP."""
+        """Whole files: JPEG, PNG, BMP, GIF or WebP, within the limits."""
         side = self._model.image_px
         pictures = tf.map_fn(
-            lambda image: resize(decode_image(image), side),
+            lambda image: resize(decode_within_limits(image), side),
             images,
             fn_output_signature=tf.TensorSpec((side, side, 3)),
         )
         return self._answer(pictures)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "indices")])
+    def names(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Names of classes, by their places among the probabilities.
+
+        TensorFlow Serving refuses to call a signature without inputs
+        ("Expected at least one input Tensor").
+        """
+        return {"class_names": tf.gather(self._names, indices)}
 
     def _answer(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self._model.probabilities(pictures)
         return {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
-            "class_names": self._names,
         }
 
 
@@ -230,15 +254,22 @@ def _read_record(folder: str) -> dict[str, Any] | None:
 def _write(
     folder: str, classifier: Classifier, class_names: Sequence[str]
 ) -> None:
-    servable = _Servable(classifier, class_names)
+    names_file = f"{folder}/{NAMES_FILE}"
+    files.write_text(
+        names_file, json.dumps(list(class_names), ensure_ascii=False)
+    )
+    servable = _Servable(classifier, class_names, names_file)
     tf.saved_model.save(
         servable,
         f"{folder}/{SAVED_MODEL}",
         signatures={
             "serving_default": servable.pixels,
             "serving_bytes": servable.encoded,
+            "class_names": servable.names,
         },
     )
+    # The asset is a copy.
+    files.remove(names_file)
     keras_model(classifier, class_names).save(f"{folder}/{KERAS_FILE}")
 
 
@@ -276,4 +307,11 @@ def _compare(
                 f" most {MAX_DIFFERENCE:g} is right); nothing was exported"
             )
         differences[name] = difference
+    places = tf.range(len(class_names), dtype=tf.int64)
+    names = signatures["class_names"](places)["class_names"].numpy()
+    if [name.decode() for name in names] != list(class_names):
+        raise TrainerError(
+            f"{folder}: the signature class_names does not give the names of"
+            " the classes; nothing was exported"
+        )
     return differences
