@@ -1,4 +1,4 @@
-"""No module but files.py touches a file that a person may have named.
+"""Only files.py and folders.py touch files that a person may have named.
 
 What is read off the source: every call of the operating system's by its name.
 """
@@ -73,6 +73,7 @@ OWN = {
     "cache/rows.py": "the cache, which is local",
     "cache/segments.py": "the cache, which is local",
     "files.py": "where it is decided",
+    "folders.py": "where it is decided for whole folders",
     "remote.py": "the local copies of remote files",
 }
 # What these are of ours goes through files.

@@ -196,9 +196,11 @@ answer = loaded.signatures["serving_bytes"](
 )
 model = tf.keras.models.load_model(folder + "/model.keras")
 names = model.get_layer("label").get_vocabulary()
+places = tf.range(len(names), dtype=tf.int64)
+named = loaded.signatures["class_names"](places)["class_names"]
 print(json.dumps({
     "labels": [label.decode() for label in answer["label"].numpy()],
-    "class_names": [n.decode() for n in answer["class_names"].numpy()],
+    "class_names": [n.decode() for n in named.numpy()],
     "keras_names": names,
     "trainer": any(name.startswith("trainer") for name in sys.modules),
 }))
