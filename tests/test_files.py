@@ -482,7 +482,9 @@ def test_new_files_have_the_mode_that_the_umask_asks_for(
 
 @pytest.mark.parametrize("what", ["pipe", "folder"])
 @pytest.mark.parametrize(
-    "read", [files.read, files.read_text, files.fetched], ids=str
+    "read",
+    [files.read, files.read_text, files.fetched],
+    ids=["read", "read_text", "fetched"],
 )
 def test_only_regular_files_are_read(
     tmp_path: pathlib.Path, what: str, read: Callable[[str], object]
