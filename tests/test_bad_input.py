@@ -231,7 +231,11 @@ CASES = (
         name="one class only",
         flags={"dataset": "{root}/one"},
         status=FAILURE,
-        words=("--dataset='{root}/one'", "one class only, 'pie'", PHOTOS),
+        words=(
+            "--dataset='{root}/one'",
+            "one class only, 'pie'",
+            "add a class folder with images to train/ and test/",
+        ),
     ),
     Case(
         name="class without picture",
@@ -239,8 +243,8 @@ CASES = (
         status=FAILURE,
         words=(
             "--dataset='{root}/bare'",
-            "class 'sushi' in train/ has no picture (.jpg, .jpeg,",
-            "add some or remove the class",
+            "class 'sushi' in train/ has no image (.jpg, .jpeg,",
+            "add some, or remove the class from train/ and test/ alike",
         ),
     ),
     Case(
@@ -248,9 +252,9 @@ CASES = (
         flags={"dataset": "{root}/unreadable", "on_bad_image": "skip"},
         status=FAILURE,
         words=(
-            "class 'sushi': no readable picture in the train split",
+            "class 'sushi': no readable image in the train split",
             "{root}/unreadable/train/sushi/000.jpg: an empty file",
-            "add some or remove the class",
+            "replace the unreadable images, or remove every folder of the",
         ),
     ),
     Case(
@@ -260,7 +264,7 @@ CASES = (
         words=(
             "--dataset='{root}/differ'",
             "test/ lacks 'sushi' and has besides 'suhsi'",
-            "give both the same class folders",
+            "give train/ and test/ the same class folders",
         ),
     ),
     *(

@@ -297,67 +297,6 @@ def test_a_block_that_fails_leaves_the_file_as_it_was(place):
     assert not files.is_file(f"{root}/new.csv")
 
 
-def _fill(folder: str, text: str) -> None:
-    for name in ("saved/model.pb", "a", "z", "record"):
-        path = pathlib.Path(folder, name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-
-def test_a_folder_takes_the_place_of_another(place):
-    _, root = place
-    folder = f"{root}/export"
-    with files.folder_aside(folder, last=("record",)) as aside:
-        _fill(aside, "old")
-        pathlib.Path(aside, "gone").write_text("old")
-    assert files.read_text(f"{folder}/gone") == "old"
-    with (
-        pytest.raises(ZeroDivisionError),
-        files.folder_aside(folder, last=("record",)) as aside,
-    ):
-        _fill(aside, "half")
-        raise ZeroDivisionError
-    assert files.read_text(f"{folder}/saved/model.pb") == "old"
-    with files.folder_aside(folder, last=("record",)) as aside:
-        _fill(aside, "new")
-    assert files.names(folder) == ["a", "record", "saved", "z"]
-    assert files.read_text(f"{folder}/saved/model.pb") == "new"
-    assert "export.partial" not in files.names(root)
-
-
-def test_in_a_bucket_the_record_goes_first_and_comes_last(monkeypatch):
-    bucket = Bucket()
-    monkeypatch.setattr(remote, "_gfile", lambda path: bucket)
-    with files.folder_aside("gs://b/export", last=("record",)) as aside:
-        _fill(aside, "old")
-    assert files.is_file("gs://b/export/record")
-    # Of four files the third does not arrive.
-    real, breaks = bucket.copy, iter((None, None, "copy"))
-
-    def copy(source: str, target: str, overwrite: bool) -> None:
-        bucket.break_at = next(breaks)
-        real(source, target, overwrite)
-
-    monkeypatch.setattr(bucket, "copy", copy)
-    with (
-        pytest.raises(OSError, match="the network is gone"),
-        files.folder_aside("gs://b/export", last=("record",)) as aside,
-    ):
-        _fill(aside, "new")
-    assert sorted(bucket.objects) == [
-        "gs://b/export/",
-        "gs://b/export/.unfinished",
-        "gs://b/export/a",
-        "gs://b/export/saved/",
-        "gs://b/export/saved/model.pb",
-    ]
-    # Another attempt finishes it.
-    monkeypatch.setattr(bucket, "copy", real)
-    with files.folder_aside("gs://b/export", last=("record",)) as aside:
-        _fill(aside, "new")
-    assert files.names("gs://b/export") == ["a", "record", "saved", "z"]
-
-
 def test_in_a_bucket_folders_are_told_by_the_listing(monkeypatch):
     bucket = Bucket()
     bucket.objects = {f"gs://b/p/sushi/{i}.jpg": b"" for i in range(50)}
@@ -543,7 +482,9 @@ def test_new_files_have_the_mode_that_the_umask_asks_for(
 
 @pytest.mark.parametrize("what", ["pipe", "folder"])
 @pytest.mark.parametrize(
-    "read", [files.read, files.read_text, files.fetched], ids=str
+    "read",
+    [files.read, files.read_text, files.fetched],
+    ids=["read", "read_text", "fetched"],
 )
 def test_only_regular_files_are_read(
     tmp_path: pathlib.Path, what: str, read: Callable[[str], object]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tests.tiny import tiny_backbone
 from trainer import prepare as prepare_module
 from trainer.config import Config
+from trainer.errors import TrainerError
 from trainer.model.architectures import architecture_json
 from trainer.model.backbones import find_backbone
 from trainer.prepare import new_classifier, prepare, stored_classifier
@@ -104,3 +109,44 @@ def test_an_architecture_that_is_kept_is_not_built_again(tmp_path, monkeypatch):
         built.clear()
         make(**other)
         assert len(built) == 1
+
+
+GOOD = json.loads(architecture_json(tiny_backbone()))
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        ({}, "architecture is missing"),
+        ([], "holds a list, not an object"),
+        ({"pixels": "raw"}, "architecture is missing"),
+        ({"architecture": "{}"}, "its pixels are None"),
+        ({"architecture": {}, "pixels": "raw"}, "architecture is a dict"),
+        ({"architecture": "{}", "pixels": []}, "pixels is a list"),
+        ({"architecture": "{}", "pixels": "raw"}, "a dict, not a model"),
+        ({"architecture": "{", "pixels": "raw"}, "Expecting property name"),
+        (
+            {"architecture": json.dumps(GOOD)[:-100], "pixels": "raw"},
+            "Expecting",
+        ),
+        (
+            {
+                "architecture": json.dumps({**GOOD, "class_name": "Lambda"}),
+                "pixels": "raw",
+            },
+            "is not among the layers that backbones are made of",
+        ),
+    ],
+)
+def test_a_damaged_architecture_is_one_line(stored, reason, tmp_path):
+    workdir = Workdir(str(tmp_path))
+    workdir.write_json(BACKBONE, stored)
+    config = Config(precision="float32")
+    with pytest.raises(TrainerError) as error:
+        stored_classifier(workdir, config, tf.distribute.get_strategy(), 3)
+    text = str(error.value)
+    start = f"{tmp_path}/backbone.json: cannot be read ("
+    assert text.startswith(start)
+    assert reason in text
+    assert text.endswith("); restore it, or use another --workdir")
+    assert text.isprintable()

@@ -83,11 +83,15 @@ def test_what_ends_an_evaluation_is_one_line(trained, monkeypatch, lost, said):
     assert str(error.value) == said
 
 
-def test_a_url_that_leads_nowhere_is_a_row(trained, tmp_path, monkeypatch):
+def test_a_url_that_leads_nowhere_is_a_row(
+    trained, photos, tmp_path, monkeypatch
+):
     workdir, _ = trained
     # As a list on standard input may name it.
-    monkeypatch.setattr(use, "find_inputs", lambda given: ["nosuch://x/a.jpg"])
-    (row,) = _predict(workdir, "-", tmp_path / "out.csv")
+    listed = ["nosuch://x/a.jpg", f"{photos}/test/sushi/000.jpg"]
+    monkeypatch.setattr(use, "find_inputs", lambda given: listed)
+    row, good = _predict(workdir, "-", tmp_path / "out.csv")
+    assert good["error"] == ""
     assert row["file"] == "nosuch://x/a.jpg"
     assert "no file system for nosuch://" in row["error"]
 
@@ -196,9 +200,11 @@ answer = loaded.signatures["serving_bytes"](
 )
 model = tf.keras.models.load_model(folder + "/model.keras")
 names = model.get_layer("label").get_vocabulary()
+places = tf.range(len(names), dtype=tf.int64)
+named = loaded.signatures["class_names"](places)["class_names"]
 print(json.dumps({
     "labels": [label.decode() for label in answer["label"].numpy()],
-    "class_names": [n.decode() for n in answer["class_names"].numpy()],
+    "class_names": [n.decode() for n in named.numpy()],
     "keras_names": names,
     "trainer": any(name.startswith("trainer") for name in sys.modules),
 }))

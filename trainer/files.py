@@ -16,13 +16,11 @@ import secrets
 import shutil
 import stat as stat_module
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol, TextIO
 
 from trainer import remote
 
-# In a folder behind a URL while it is being replaced.
-UNFINISHED = ".unfinished"
 _BLOCK = 1 << 20
 # Windows has neither.
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
@@ -417,54 +415,3 @@ def remove_tree(folder: str) -> None:
         remote.remove_tree(folder)
     else:
         shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def folder_aside(folder: str, *, last: Sequence[str]) -> Iterator[str]:
-    """A local folder to fill, which takes another's place in the end.
-
-    Locally by one rename. Behind a URL no folder can be renamed: what is there
-    goes, beginning with the files of `last`, and the new files come one by one
-    with those of `last` at the end; so whoever finds them finds all the others
-    too. Meanwhile there is a file `UNFINISHED`.
-
-    Args:
-      folder: replaced if the block goes well, else left as it was.
-      last: names of files in it.
-    """
-    aside = f"{folder}.partial"
-    if is_remote(folder):
-        with tempfile.TemporaryDirectory() as held:
-            yield held
-            _replace_remote(folder, held, last)
-        return
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        os.makedirs(aside)
-        yield aside
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _replace_remote(folder: str, held: str, last: Sequence[str]) -> None:
-    mark = os.path.join(folder, UNFINISHED)
-    remote.write(mark, b"")
-    for name in last:
-        remote.discard(os.path.join(folder, name))
-    for entry in remote.scan(folder):
-        if entry.is_dir():
-            remote.remove_tree(entry.path)
-        elif entry.name != UNFINISHED:
-            remote.remove(entry.path)
-    found = sorted(
-        os.path.relpath(os.path.join(where, name), held)
-        for where, _, names in os.walk(held)
-        for name in names
-    )
-    for below in sorted({os.path.dirname(name) for name in found}):
-        remote.make_dirs(os.path.join(folder, below).rstrip("/"))
-    for name in sorted(found, key=lambda name: name in last):
-        remote.upload(os.path.join(held, name), os.path.join(folder, name))
-    remote.remove(mark)

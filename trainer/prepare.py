@@ -13,7 +13,7 @@ from trainer.config import Config
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
-from trainer.errors import TrainerError, one_line
+from trainer.errors import TrainerError, one_line, untrusted
 from trainer.fast_paths import check_batch_fits, file_cache
 from trainer.fields import TPU
 from trainer.model.architectures import (
@@ -28,6 +28,7 @@ from trainer.model.backbones import (
     parse_backbone_args,
 )
 from trainer.model.classifier import Classifier, derived_seed, make_classifier
+from trainer.model.pixels import CAFFE, RAW, TF, TORCH
 from trainer.model.weights import WeightsPlan, load_weights, plan_weights
 from trainer.processes import Processes
 from trainer.topology import find_topology
@@ -237,21 +238,27 @@ def stored_classifier(
 
     Not from the constructor: what that builds depends on the weights asked
     for and on the Keras version.
+
+    Raises:
+      TrainerError: the architecture is missing, or cannot be built.
     """
+    path = workdir.file(BACKBONE)
+    remedy = "restore it, or use another --workdir"
     stored = workdir.read_json(BACKBONE)
     if stored is None:
-        raise TrainerError(
-            f"{workdir.file(BACKBONE)}: missing; restore it, or start in"
-            " another --workdir"
+        raise TrainerError(f"{path}: missing; {remedy}")
+    with untrusted(path, remedy):
+        architecture, pixels = stored["architecture"], stored.get("pixels")
+        if pixels not in (RAW, TF, TORCH, CAFFE):
+            raise ValueError(f"its pixels are {pixels!r}")
+        if config.precision == "float32":
+            # A run in bfloat16 can be used, and has to be exported, in
+            # float32.
+            architecture = architecture.replace("mixed_bfloat16", "float32")
+        return _from_architecture(
+            architecture,
+            pixels=pixels,
+            num_classes=num_classes,
+            config=config,
+            strategy=strategy,
         )
-    architecture = stored["architecture"]
-    if config.precision == "float32":
-        # A run in bfloat16 can be used, and has to be exported, in float32.
-        architecture = architecture.replace("mixed_bfloat16", "float32")
-    return _from_architecture(
-        architecture,
-        pixels=stored["pixels"],
-        num_classes=num_classes,
-        config=config,
-        strategy=strategy,
-    )

@@ -21,7 +21,13 @@ from trainer.drift import (
     environment,
     run_record,
 )
-from trainer.errors import TrainerError, UsageError, first_line, shortened
+from trainer.errors import (
+    TrainerError,
+    UsageError,
+    first_line,
+    shortened,
+    untrusted,
+)
 from trainer.fast_paths import FastPaths, fast_paths
 from trainer.holder import unwritable
 from trainer.lock import locked
@@ -248,10 +254,12 @@ def _in_form_of_source(request: Request) -> Request:
     Its weights fit the other form too, and would compute other features.
     """
     assert request.config.init_from is not None
-    source = Workdir(request.config.init_from).read_json(BACKBONE)
+    workdir = Workdir(request.config.init_from)
+    source = workdir.read_json(BACKBONE)
     if source is None or not request.backbone.has_imagenet_form:
         return request
-    form = form_of_architecture(source["architecture"])
+    with untrusted(workdir.file(BACKBONE), "restore it, or use another run"):
+        form = form_of_architecture(source["architecture"])
     weights = dataclasses.replace(request.weights, form=form)
     return dataclasses.replace(request, weights=weights)
 

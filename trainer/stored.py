@@ -81,25 +81,35 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
     values = json.loads(data.decode("utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"holds a {type(values).__name__}, not an object")
-    _check(values, SHAPES.get(name, {}), "")
+    check_shape(values, SHAPES.get(name, {}))
     return values
 
 
-def _check(value: Any, shape: Shape, where: str) -> None:
+def check_shape(value: Any, shape: Shape, where: str = "") -> None:
+    """Checks a parsed JSON value.
+
+    Args:
+      value: what was parsed.
+      shape: see `Shape`.
+      where: the value's name, for the message.
+
+    Raises:
+      ValueError: a value has the wrong type, or one is missing.
+    """
     if isinstance(shape, list):
         _check_type(value, list, where)
         for number, item in enumerate(value):
-            _check(item, shape[0], f"{where}[{number}]")
+            check_shape(item, shape[0], f"{where}[{number}]")
     elif isinstance(shape, dict):
         _check_type(value, dict, where)
         if str in shape:
             for name, item in value.items():
-                _check(item, shape[str], f"{where}.{name}")
+                check_shape(item, shape[str], f"{where}.{name}")
             return
         for name, inner in shape.items():
             key = name.rstrip("?")
             if key in value:
-                _check(value[key], inner, f"{where}.{key}")
+                check_shape(value[key], inner, f"{where}.{key}")
             elif name == key:
                 raise ValueError(f"{where}.{key} is missing".lstrip("."))
     else:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.config import StageSpec
@@ -14,6 +14,7 @@ from trainer.data.augment import warp
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.errors import TrainerError, reason_of
 from trainer.fast_paths import FastPaths, StagePaths, Work
 from trainer.fields import FEATURE_EXTRACT
 from trainer.model.classifier import Classifier
@@ -67,7 +68,9 @@ class TrainingRun:
     def run(self) -> None:
         """Goes through the stages, and ends with result.json and the table."""
         config, workdir = self._config, self._workdir
-        self._writer.configuration(config.to_json())
+        self._writer.open()
+        with self._optional("configuration"):
+            self._writer.configuration(config.to_json())
         if self._start.metrics_position is not None:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
@@ -79,10 +82,28 @@ class TrainingRun:
                 step = result["steps"]
                 if spec.stage != config.stage:
                     self._take_over(spec.stage)
-        self._writer.close()
+        with self._optional("last metrics"):
+            self._writer.close()
         workdir.write_json(RESULT, result)
         workdir.event("complete", stage=config.stage, step=step)
         print("\n".join(result_lines(result, workdir.path)), flush=True)
+
+    @contextlib.contextmanager
+    def _optional(self, what: str) -> Iterator[None]:
+        """A block for TensorBoard whose failure is a warning.
+
+        A class name that a chart cannot show must not cost a trained model.
+        """
+        try:
+            yield
+        except TrainerError:
+            # Another process took the folder over.
+            raise
+        except Exception as error:
+            self._workdir.warn(
+                f"{self._workdir.file(FOLDER)}: without the {what}"
+                f" ({reason_of(error)}); the run goes on"
+            )
 
     def _stage(
         self, spec: StageSpec, later: StageSpec | None, step: int
@@ -165,7 +186,8 @@ class TrainingRun:
 
     def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
         if self._config.augment and self._workdir.writes:
-            self._show_augmentation(step)
+            with self._optional("augmented images"):
+                self._show_augmentation(step)
         return loop.run()
 
     def _show_augmentation(self, step: int) -> None:
@@ -209,8 +231,10 @@ class TrainingRun:
             times={},
         )
         # One writer for final figures, so that hparams finds them.
-        self._writer.hparams(self._config.result_fields())
-        self._writer.confusion(outcome.step, evaluation)
+        with self._optional("hyper-parameters"):
+            self._writer.hparams(self._config.result_fields())
+        with self._optional("confusion matrix"):
+            self._writer.confusion(outcome.step, evaluation)
         result = {
             "stage": spec.stage,
             "backbone": self._config.backbone,

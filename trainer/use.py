@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -122,11 +123,14 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
 
 
 def predict(config: Config, given: frozenset[str]) -> None:
-    """Writes a row for each input file; a bad file is a row too.
+    """Writes one row per input file; a bad file is a row too.
 
     Args:
       config: with stage predict.
       given: as in `evaluate`.
+
+    Raises:
+      TrainerError: no file at all could be read; the rows are written.
     """
     assert config.inputs is not None
     paths = find_inputs(config.inputs)
@@ -147,13 +151,13 @@ def predict(config: Config, given: frozenset[str]) -> None:
         split=split,
         trunk=inputs.trunk,
     )
-    turned: list[str] = []
+    notes = _Notes()
     with contextlib.ExitStack() as stack:
         # The bar keeps the terminal while the decoders' notes are held back.
         terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
         stack.enter_context(native_notes_hidden())
         rows = tqdm(
-            _noting_turned(predictor.predict(paths), turned),
+            _noted(predictor.predict(paths), notes),
             total=len(paths),
             unit="img",
             file=terminal,
@@ -162,25 +166,48 @@ def predict(config: Config, given: frozenset[str]) -> None:
         )
         out = stack.enter_context(_csv_output(config.output))
         bad = write_csv(iter(rows), out, names, top_k)
-    print(
+    if bad == len(paths):
+        raise TrainerError(
+            f"--inputs={config.inputs!r}: none of the {bad} files could be"
+            f" read, the first of them {notes.first_bad}; give files that can"
+        )
+    written = f"; written to {config.output}" if config.output else ""
+    summary = (
         f"{len(paths)} files with {trained.stage} at step {trained.step}"
-        f" ({trained.kind}), {bad} of them could not be read"
-        + (f"; written to {config.output}" if config.output else ""),
-        file=sys.stderr,
+        f" ({trained.kind}), {bad} of them could not be read{written}"
     )
-    if turned:
-        warning = orientation_warning(len(turned), printable(turned[0]))
-        # Not on standard output, which may be the CSV.
+    # Standard output may be the CSV.
+    print(one_line(summary), file=sys.stderr)
+    if notes.turned:
+        warning = orientation_warning(
+            len(notes.turned), printable(notes.turned[0])
+        )
         print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
-def _noting_turned(
-    predictions: Iterable[Prediction], turned: list[str]
+@dataclasses.dataclass
+class _Notes:
+    """What is said after the predictions.
+
+    Attributes:
+      turned: paths of the images that are not upright.
+      first_bad: path and error of the first file that cannot be read.
+    """
+
+    turned: list[str] = dataclasses.field(default_factory=list)
+    first_bad: str = ""
+
+
+def _noted(
+    predictions: Iterable[Prediction], notes: _Notes
 ) -> Iterator[Prediction]:
-    """The predictions; the paths of those that are not upright are added."""
+    """Yields the predictions and adds to the notes."""
     for prediction in predictions:
         if prediction.orientation != UPRIGHT:
-            turned.append(prediction.path)
+            notes.turned.append(prediction.path)
+        if prediction.error and not notes.first_bad:
+            path = printable(prediction.path)
+            notes.first_bad = f"{path}: {prediction.error}"
         yield prediction
 
 

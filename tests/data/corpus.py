@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.data.encoders import (
+    bare_webp,
     black_gif,
     bmp_from_the_top,
     claiming,
@@ -26,6 +27,7 @@ from tests.data.encoders import (
     png,
     png_of,
     with_exif,
+    with_late_header,
     with_segment,
 )
 
@@ -222,6 +224,9 @@ GOOD: dict[str, Good] = {
 }
 
 _HUGE = (20_000, 20_000)
+# Within the limit, if the file held so many pixels.
+_LARGE = (9_999, 9_999)
+_ONE_COLOUR = _save(Image.new("RGB", (PX, PX)), "WEBP", lossless=True)
 _CLAIM = "claims 20000 x 20000 pixels; at most 100 megapixels"
 
 
@@ -339,6 +344,34 @@ BAD: dict[str, Bad] = {
     "claims_WebP.jpg": Bad(
         put=claiming(_WEBP, "WebP", (16_000, 16_000)),
         reason="a WebP that claims 16000 x 16000 pixels; at most 100",
+    ),
+    **{
+        f"sparse_{kind}.jpg": Bad(
+            put=claiming(whole, kind, _LARGE),
+            reason=f"claims 9999 x 9999 pixels in {len(whole)} bytes; at most"
+            " 512 pixels a byte are read",
+        )
+        for kind, whole in (
+            ("JPEG", _JPEG),
+            ("progressive", _PROGRESSIVE),
+            ("WebP", _ONE_COLOUR),
+        )
+    },
+    "late_header.png": Bad(
+        put=with_late_header(_huge_png()),
+        reason="a broken, truncated or unsupported PNG",
+    ),
+    "bare.webp": Bad(
+        put=bare_webp(claiming(_ONE_COLOUR, "WebP", (16_000, 16_000))),
+        reason="a broken, truncated or unsupported WebP",
+    ),
+    "huge_frame.gif": Bad(
+        put=black_gif((9, 9), [_HUGE]),
+        reason="a GIF of 400 megapixels in 1 frames; at most 300 are read",
+    ),
+    "crossed_frames.gif": Bad(
+        put=black_gif((9, 9), [(20_000, 1), (1, 20_000)]),
+        reason="a GIF whose frames take 20000 x 20000 pixels; at most 100",
     ),
     "huge.png": Bad(put=_huge_png(), reason=f"a PNG that {_CLAIM}"),
     "many_frames.gif": Bad(

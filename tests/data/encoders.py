@@ -200,6 +200,19 @@ def claiming(encoded: bytes, kind: str, size: tuple[int, int]) -> bytes:
     return with_right_checksums(changed) if kind == "PNG" else changed
 
 
+def with_late_header(png: bytes) -> bytes:
+    """A PNG with a chunk before its header, which libpng passes over."""
+    data = b"raNd" + bytes(13)
+    checksum = struct.pack(">I", zlib.crc32(data))
+    return png[:8] + struct.pack(">I", 13) + data + checksum + png[8:]
+
+
+def bare_webp(webp: bytes) -> bytes:
+    """A WebP whose pixels have no chunk around them; libwebp accepts it."""
+    pixels = webp[20:]
+    return b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels
+
+
 def with_right_checksums(encoded: bytes) -> bytes:
     """A damaged PNG whose chunks have checksums that fit."""
     changed, start = bytearray(encoded), 8

@@ -181,6 +181,6 @@ def test_policy_skip_needs_something_of_each_class(
             results, class_names=("pie", "ramen", "sushi"), on_bad_image="skip"
         )
     assert str(error.value) == (
-        "class 'sushi': no readable picture in the train split; add some or"
-        " remove the class"
+        "class 'sushi': no readable image in the train split; add some, or"
+        " remove every folder of the class"
     )

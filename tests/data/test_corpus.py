@@ -70,14 +70,14 @@ def test_a_file_without_permission(
     path.chmod(0)
     if os.geteuid() == 0:  # Root may read it all the same.
 
-        def refuse(path: str, mode: str) -> None:
+        def refuse(path: str) -> None:
             raise PermissionError(13, os.strerror(13), path)
 
-        monkeypatch.setattr(files, "open", refuse, raising=False)
+        monkeypatch.setattr(files, "open_regular", refuse)
     assert reason(path) == "cannot be read (Permission denied)"
 
 
-def _damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
+def damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
     """Copies with one to four bytes replaced, half of them near the start."""
     rng = np.random.default_rng(seed)
     copies = []
@@ -115,7 +115,7 @@ def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
         decode_image, input_signature=[tf.TensorSpec((), tf.string)]
     )
     passed = 0
-    for encoded in _damaged(whole, len(name), 200):
+    for encoded in damaged(whole, len(name), 200):
         wrong = what_is_wrong(encoded)
         if wrong and not wrong.startswith("a broken"):
             continue  # Refused unseen: another kind, or too large.
@@ -136,7 +136,14 @@ _BOMBS = (
     "claims_GIF.jpg",
     "claims_BMP.jpg",
     "claims_WebP.jpg",
+    "sparse_JPEG.jpg",
+    "sparse_progressive.jpg",
+    "sparse_WebP.jpg",
+    "late_header.png",
+    "bare.webp",
     "huge.png",
+    "huge_frame.gif",
+    "crossed_frames.gif",
     "many_frames.gif",
     "many_scans.jpg",
     "huge_file.jpg",

@@ -66,32 +66,35 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         pytest.param(
             lambda root: make_folder(root, classes=("pie",)),
             "--dataset='photos': one class only, 'pie'; classifying needs two"
-            f" or more: {_HINT}",
+            " or more: add a class folder with images to train/ and test/",
             id="one_class",
         ),
         pytest.param(
             _empty_class,
-            "--dataset='photos': class 'pie' in test/ has no picture (.jpg,"
-            " .jpeg, .png, .bmp, .gif, .webp); add some or remove the class",
+            "--dataset='photos': class 'pie' in test/ has no image (.jpg,"
+            " .jpeg, .png, .bmp, .gif, .webp); add some, or remove the class"
+            " from train/ and test/ alike",
             id="class_without_pictures",
         ),
         pytest.param(
             lambda root: make_folder(root, {"": 1}),
-            "--dataset='photos': class 'apple pie' has 1 picture; without a"
+            "--dataset='photos': class 'apple pie' has 1 image; without a"
             " test split each class needs two, one to train and one to test"
-            " on: add pictures or remove the class",
+            " on: add images, or remove the class",
             id="one_picture",
         ),
         pytest.param(
             _other_classes,
             "--dataset='photos': test/ lacks 'a', 'c' and has besides 'd',"
-            " compared with train/; give both the same class folders",
+            " compared with train/; give train/ and test/ the same class"
+            " folders, each with images",
             id="other_classes",
         ),
         pytest.param(
             _fewer_classes,
             "--dataset='photos': val/ lacks 'c', compared with train/; give"
-            " both the same class folders",
+            " train/, val/ and test/ the same class folders, each with"
+            " images",
             id="fewer_classes",
         ),
         pytest.param(

@@ -8,17 +8,20 @@ import pytest
 
 from tests.data.corpus import GOOD
 from tests.data.encoders import (
+    bare_webp,
     black_gif,
     claiming,
     exif,
     png_of,
     with_exif,
+    with_late_header,
     with_segment,
 )
 from trainer.data.headers import (
     declared_size,
-    gif_frame_pixels,
+    gif_frames,
     orientation,
+    says_its_size,
     webp_is_animated,
 )
 
@@ -112,13 +115,32 @@ def test_declared_sizes(
 
 def test_gif_frames() -> None:
     gif = black_gif((9, 9), [(10, 20), (300, 4), (1, 1)])
-    assert gif_frame_pixels(gif) == (3, 1401)
+    assert gif_frames(gif) == (3, 1401, 300, 20)
     # 13 bytes of header, a table of 2 colours; a frame announced and cut.
-    assert gif_frame_pixels(gif[:28]) == (1, 200)
-    assert gif_frame_pixels(gif[:5]) == (0, 0)
+    assert gif_frames(gif[:28]) == (1, 200, 10, 20)
+    assert gif_frames(gif[:5]) == (0, 0, 0, 0)
     # Extensions and tables of the frames' own stand in between.
     animated = GOOD["animated.gif"].encoded
-    assert gif_frame_pixels(animated) == (2, 2 * 16 * 16)
+    assert gif_frames(animated) == (2, 2 * 16 * 16, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "kind", "says"),
+    [
+        (GOOD["plain.png"].encoded, "PNG", True),
+        (with_late_header(GOOD["plain.png"].encoded), "PNG", False),
+        (b"\x89PNG", "PNG", False),
+        (GOOD["plain.webp"].encoded, "WebP", True),
+        (GOOD["lossy.webp"].encoded, "WebP", True),
+        (GOOD["turned.webp"].encoded, "WebP", True),
+        (bare_webp(GOOD["plain.webp"].encoded), "WebP", False),
+        (JPEG, "JPEG", True),
+    ],
+)
+def test_whether_the_header_is_in_its_place(
+    encoded: bytes, kind: str, says: bool
+) -> None:
+    assert says_its_size(encoded, kind) is says
 
 
 def test_which_webp_is_animated() -> None:

@@ -127,9 +127,9 @@ def test_a_class_without_readable_picture(photos: pathlib.Path) -> None:
     with pytest.raises(TrainerError) as error:
         build(photos, on_bad_image="skip")
     assert str(error.value) == (
-        "class 'sushi': no readable picture in the test split"
-        f" ({photos}/test/sushi/000.jpg: an empty file); add some or remove"
-        " the class"
+        "class 'sushi': no readable image in the test split"
+        f" ({photos}/test/sushi/000.jpg: an empty file); replace the"
+        " unreadable images, or remove every folder of the class"
     )
 
 

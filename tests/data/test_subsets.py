@@ -168,16 +168,19 @@ def test_split_subset_and_sample_are_independent() -> None:
         assert 10 < len(pair) < 45
 
 
-@pytest.mark.parametrize(
-    ("n", "count"), [(1, "1 picture;"), (0, "no pictures;")]
-)
+@pytest.mark.parametrize(("n", "count"), [(1, "1 image;"), (0, "no images;")])
 def test_a_class_too_small_to_split_is_named(n: int, count: str) -> None:
     with pytest.raises(TrainerError) as error:
-        split_flat(make_samples(5, n), ("pie", "sushi"), 0.2, "photos")
+        split_flat(
+            make_samples(5, n),
+            ("pie", "sushi"),
+            0.2,
+            dataset="photos",
+            remedy="add images",
+        )
     assert str(error.value) == (
         f"--dataset='photos': class 'sushi' has {count} without a test split"
-        " each class needs two, one to train and one to test on: add pictures"
-        " or remove the class"
+        " each class needs two, one to train and one to test on: add images"
     )
 
 

@@ -17,7 +17,7 @@ from tests.data.records import write_records
 from trainer.data import reach
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UsageError
 
 # Defining the data sets is what makes TFDS know them.
 assert tfds_pictures
@@ -159,5 +159,24 @@ def test_a_damaged_shard_is_named(
         open_it(dataset, tmp_path)
     text = str(error.value)
     assert text.startswith(f"--dataset={dataset!r}: {path}: cannot be read (")
-    assert text.endswith("); prepare the data set again")
+    assert text.endswith(
+        f"); remove {builder.data_path} and prepare the data set again"
+    )
     assert "\n" not in text
+
+
+def test_without_a_home_the_data_folder_must_be_given(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TFDS would make a folder called ~."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        tfds.core.constants, "DATA_DIR", "~/tensorflow_datasets"
+    )
+    with pytest.raises(UsageError) as caught:
+        open_tfds("mnist", data_dir=None, test_fraction=0.2)
+    assert str(caught.value) == (
+        "--tfds_data_dir: not given, and this user has no home folder to look"
+        " for mnist in; give --tfds_data_dir=FOLDER"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from trainer.model import architectures
 from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
@@ -108,3 +112,82 @@ def test_json_with_python_code_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="[Ll]ambda"):
         model_from_architecture(architecture_json(model))
+
+
+def small_architecture() -> dict[str, Any]:
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    return json.loads(architecture_json(keras.Model(inputs, x)))
+
+
+def layer(name: str, module: str = "keras.layers", **config: Any) -> Any:
+    values = {"module": module, "class_name": name, "config": config}
+    return {**values, "registered_name": None}
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (layer("Lambda", function="x"), "keras.layers.Lambda is not among"),
+        (layer("TFSMLayer", filepath="x"), "TFSMLayer is not among"),
+        (layer("TorchModuleWrapper"), "TorchModuleWrapper is not among"),
+        (layer("StringLookup", vocabulary="/etc/passwd"), "StringLookup is no"),
+        (layer("system", "os"), "os.system is not among"),
+        (layer("get_file", "keras.utils"), "keras.utils.get_file is not"),
+        (layer("load_model", "keras.models"), "load_model is not among"),
+        (layer("function", "builtins"), "builtins.function is not among"),
+        ({"class_name": "__lambda__", "config": 1}, "__lambda__ is not among"),
+        ({"class_name": "Conv2D", "config": {}}, "None.Conv2D is not among"),
+        ({"module": "keras.layers"}, "keras.layers.None is not among"),
+        ({**layer("Conv2D"), "registered_name": "a>b"}, "a>b is not among"),
+        ({**layer("Conv2D"), "module": ["keras"]}, "Conv2D is not among"),
+        (nested(200), "more than 100 levels deep"),
+    ],
+)
+def test_json_with_other_classes_is_refused(change: Any, message: str) -> None:
+    architecture = small_architecture()
+    architecture["config"]["layers"][1]["config"]["activation"] = change
+    with pytest.raises(ValueError, match=message):
+        model_from_architecture(json.dumps(architecture))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"filters": 10**10}, "parameters, or than 134,217,728 in one"),
+        (
+            {"kernel_size": [10**5, 10**5], "padding": "same"},
+            "parameters, or than 134,217,728 in one",
+        ),
+        (
+            {"filters": 10**7, "kernel_size": [1, 1]},
+            "conv computes 640,000,000 numbers for an image, more than",
+        ),
+    ],
+    ids=["filters", "kernel", "outputs"],
+)
+def test_json_of_a_huge_model_is_refused(
+    config: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(architectures, "_MAX_OUTPUTS", 10**8)
+    architecture = small_architecture()
+    architecture["config"]["layers"][1]["config"].update(config)
+    with pytest.raises(ValueError, match=message):
+        model_from_architecture(json.dumps(architecture))
+
+
+def test_a_long_architecture_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 16,777,216 of them"):
+        model_from_architecture(" " * (16 << 20) + "{}")
+
+
+def test_parameters_are_counted_whoever_creates_them() -> None:
+    """By Keras's own closure, by tracing another, and by a value."""
+    kernel = keras.Variable(np.zeros((2, 3)))
+    assert architectures._shape_of(lambda: kernel.value) == (2, 3)
+    assert architectures._shape_of(lambda: tf.zeros((4, 5))) == (4, 5)
+    assert architectures._shape_of(np.zeros(6)) == (6,)

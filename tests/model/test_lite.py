@@ -129,6 +129,9 @@ def test_a_tensor_that_is_missing_or_misshaped_is_named() -> None:
     other = {**tensors, "_bn1.weight": np.ones(3, np.float32)}
     with pytest.raises(ValueError, match=r"top_bn: \(3,\), not \(1280,\)"):
         lite.published_values(model, other)
+    variance = np.full(1280, -1.0, np.float32)
+    with pytest.raises(ValueError, match="top_bn .* a negative variance, -1"):
+        lite.published_values(model, {**tensors, "_bn1.running_var": variance})
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite3", "EfficientNetLite4"])

@@ -59,6 +59,13 @@ def test_groups_are_those_that_keras_writes(
     assert list(map(id, weights)) == list(map(id, model.weights))
 
 
+def load_pairs(
+    label: str, pairs: list[saved_weights.LayerPair], model: keras.Model
+) -> None:
+    values = saved_weights.read_pairs(label, pairs, model)
+    saved_weights.assign_weights(model, values)
+
+
 def small_model() -> keras.Model:
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Normalization(name="normalization")(inputs)
@@ -101,7 +108,7 @@ def test_drifted_automatic_names_load_in_order(first: int) -> None:
     model = small_model()
     head = saved_layer("dense", kernel=np.zeros((1, 2)))
     pairs = saved_weights.pair_by_name("x", [*small_file(first), head], model)
-    saved_weights.load_pairs("x", pairs, model)
+    load_pairs("x", pairs, model)
     # (pixel - mean) / 2 -> times 7, summed -> both channels -> + 5:
     # zeros give 2 * 7 * -(1 + 2 + 3) / 2 + 5.
     np.testing.assert_allclose(model(np.zeros((1, 4, 4, 3)))[0, 0, 0], [-37])
@@ -132,8 +139,7 @@ def broken() -> np.ndarray:
         ),
         (
             SavedWeight(name="bias", shape=(1,), read=broken),
-            r"F: cannot be read as weights \(truncated file\); the file is"
-            r" damaged",
+            r"F: cannot be read \(truncated file\); the file is damaged",
         ),
         (
             SavedWeight(name="bias", shape=(1,), read=lambda: np.array(["a"])),
@@ -153,7 +159,7 @@ def test_nothing_is_assigned_before_all_is_right(
     bad = SavedLayer(name=last.name, weights=weights)
     pairs = saved_weights.pair_by_name("F", [*good, bad], model)
     with pytest.raises(TrainerError, match=message):
-        saved_weights.load_pairs("F", pairs, model)
+        load_pairs("F", pairs, model)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -167,3 +173,90 @@ def test_normalization_computes_with_what_was_assigned() -> None:
     assert float(layer(ones)[0, 0, 0, 0]) == 1.0
     saved_weights.finalize_layers(model)
     assert float(layer(ones)[0, 0, 0, 0]) == 0.0
+
+
+def numbers_model() -> keras.Model:
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Normalization(name="normalization")(inputs)
+    x = keras.layers.BatchNormalization(name="norm", scale=False)(x)
+    return keras.Model(inputs, x, name="tiny")
+
+
+NUMBERS = {
+    "mean": np.zeros(3),
+    "variance": np.ones(3),
+    "count": np.array(7),
+    "beta": np.zeros(3),
+    "moving_mean": np.zeros(3),
+    "moving_variance": np.ones(3),
+}
+NAN, INF = float("nan"), float("inf")
+
+
+def load_numbers(model: keras.Model, **changed: np.ndarray) -> None:
+    arrays = {**NUMBERS, **changed}
+    first = {name: arrays[name] for name in list(arrays)[:3]}
+    last = {name: arrays[name] for name in list(arrays)[3:]}
+    saved = [saved_layer("normalization", **first), saved_layer("norm", **last)]
+    pairs = saved_weights.pair_by_name("--weights='F'", saved, model)
+    load_pairs("--weights='F'", pairs, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("beta", np.array([0, NAN, 0]), "NaN in 1 of 3 values"),
+        ("beta", np.array([0, INF, -INF]), "infinity in 2 of 3 values"),
+        ("beta", np.array([0, INF, NAN]), "NaN or infinity in 2 of 3 values"),
+        ("beta", np.full(3, 1e300), "infinity in 3 of 3 values"),
+        ("beta", np.full(3, NAN, np.float16), "NaN in 3 of 3 values"),
+        ("moving_mean", np.full(3, -1e39), "infinity in 3 of 3 values"),
+        (
+            "moving_variance",
+            np.array([1, -0.5, -2]),
+            "a negative variance, -2",
+        ),
+        ("moving_variance", np.array([1, 1, -3]), "a negative variance, -3"),
+        ("variance", np.array([1, 1, -1e-9]), "a negative variance, -1e-09"),
+        ("count", np.array(-(2.0**70)), str(-(2**70))),
+        ("count", np.array(NAN), "NaN or infinity"),
+        ("count", np.array(1e300), str(int(1e300))),
+    ],
+)
+def test_numbers_that_no_weight_can_be_are_refused(
+    name: str, values: np.ndarray, found: str
+) -> None:
+    model = numbers_model()
+    before = model.get_weights()
+    layer = "normalization" if name in list(NUMBERS)[:3] else "norm"
+    dtype = "int64" if name == "count" else "float32"
+    with pytest.raises(TrainerError) as caught:
+        load_numbers(model, **{name: values})
+    assert str(caught.value) == (
+        f"--weights='F': layer {layer!r} ({name}) holds {found}; legal are"
+        f" finite numbers that {dtype} can hold, and variances of 0 or more;"
+        " give weights of a run that did not diverge, or copy or download the"
+        " file again"
+    )
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("beta", np.array([1, -2, 3], np.float16)),
+        ("beta", np.array([1, -2, 2**62], np.int64)),
+        ("beta", np.array([1, 2, 255], np.uint8)),
+        ("beta", np.array([-1e38, 0, 1e-320])),
+        ("moving_variance", np.zeros(3)),
+        ("variance", np.array([1, 2, 3], np.float16)),
+        ("count", np.array(5.0)),
+        ("count", np.array(2**31 - 1)),
+    ],
+)
+def test_numbers_that_fit_are_accepted(name: str, values: np.ndarray) -> None:
+    model = numbers_model()
+    load_numbers(model, **{name: values})
+    variable = next(v for v in model.weights if v.name == name)
+    np.testing.assert_array_equal(variable, values.astype(variable.dtype))

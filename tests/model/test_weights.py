@@ -50,7 +50,8 @@ def source() -> keras.Model:
     """A backbone whose every weight is another random number."""
     model = build()
     rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(size=w.shape) for w in model.weights])
+    # All above zero, as variances have to be.
+    model.set_weights([rng.uniform(0.1, 2, w.shape) for w in model.weights])
     return model
 
 

@@ -140,9 +140,9 @@ def test_the_configuration_is_a_page(tmp_path):
     assert text.splitlines() == [
         "| field | value |",
         "|---|---|",
-        "| seed | `3` |",
-        "| workdir | `null` |",
-        '| dataset | `"борщ"` |',
+        "| seed | 3 |",
+        "| workdir | null |",
+        '| dataset | "борщ" |',
     ]
 
 

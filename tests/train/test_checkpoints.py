@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import pathlib
 import resource
@@ -18,6 +20,7 @@ from tensorflow.python.ops import gen_io_ops
 from tests.train.classifiers import tiny_classifier
 from trainer.errors import TrainerError
 from trainer.model.freeze import apply_freeze
+from trainer.train import checkpoints
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import (
     StageCheckpoints,
@@ -313,6 +316,70 @@ def test_restore_variables_of_another_model_is_refused(tmp_path, change):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("conv/kernel", np.nan, "NaN in 1 of 108 values"),
+        ("head/bias", -np.inf, "infinity in 1 of 3 values"),
+        ("norm/moving_variance", -2.0, "a negative variance, -2"),
+    ],
+)
+def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
+    stage = Stage(tmp_path)
+    values = stage.variables[key].numpy().copy()
+    values.flat[0] = value
+    stage.variables[key].assign(values)
+    stage.checkpoints.save()
+    with pytest.raises(TrainerError) as error:
+        restore_variables(stage.path(), Stage(tmp_path).variables)
+    assert str(error.value) == (
+        f"{stage.path()}: {key} holds {found}: the run has diverged; legal are"
+        f" finite numbers, and variances of 0 or more; remove {stage.path()}.*"
+        " to use the checkpoint before it, or start in another --workdir"
+    )
+    # A run that goes on has its own rule for it, --on_nonfinite.
+    other = Stage(tmp_path)
+    assert other.checkpoints.restore() is True
+    np.testing.assert_array_equal(other.variables[key].numpy(), values)
+
+
+def test_pipes_in_the_place_of_checkpoints_are_not_read(tmp_path):
+    stage = Stage(tmp_path)
+    stage.checkpoints.save()
+    path = stage.path()
+    os.remove(path + DATA)
+    os.mkfifo(path + DATA)
+    with pytest.raises(TrainerError, match="or not a regular file"):
+        restore_variables(path, stage.variables)
+    os.remove(path + INDEX)
+    os.mkfifo(path + INDEX)
+    assert find_checkpoint(stage.workdir, STAGE, "last") is None
+    listing = pathlib.Path(path).parent / "checkpoint"
+    listing.unlink()
+    os.mkfifo(listing)
+    with pytest.raises(TrainerError) as error:
+        Stage(tmp_path)
+    assert str(error.value) == (
+        f"{listing}: not a regular file; remove it, and start again"
+    )
+
+
+def test_no_memory_for_a_checkpoint_does_not_pass_it_over(
+    tmp_path, monkeypatch
+):
+    stage = Stage(tmp_path)
+    stage.checkpoints.save()
+
+    def no_memory(path):
+        raise MemoryError
+
+    monkeypatch.setattr(checkpoints, "check_index", no_memory)
+    with pytest.raises(TrainerError, match="free memory, and start again"):
+        Stage(tmp_path).checkpoints.restore()
+    monkeypatch.undo()
+    assert Stage(tmp_path).checkpoints.restore() is True
+
+
 def cut(path: str, share: float) -> None:
     """Leaves the first part of a file."""
     os.truncate(path, int(os.path.getsize(path) * share))
@@ -565,3 +632,37 @@ def test_restores_into_a_fresh_process(tmp_path):
     )
     stage.step()
     assert_equal(dict(np.load(tmp_path / "after.npz")), stage.arrays())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"step": "7"}, "step is a str"),
+        ({"step": None}, "step is a NoneType"),
+        ({"epoch_sums": []}, "epoch_sums is a list"),
+        ({"digests": {"a": 1}}, "digests.a is a int"),
+        ({"best": 3}, "best is a int"),
+    ],
+)
+def test_a_stored_state_has_the_right_types(change, reason):
+    state = dataclasses.asdict(_state())
+    whole = checkpoints._StateInCheckpoint(_state())
+    whole.deserialize(json.dumps({**state, "of_a_newer_version": 1}))
+    assert dataclasses.asdict(whole.state) == state
+    with pytest.raises(ValueError, match=reason):
+        whole.deserialize(json.dumps({**state, **change}))
+
+
+def _state() -> StageState:
+    return StageState(
+        stage="finetune",
+        start_step=0,
+        step=3,
+        epoch_sums={"loss": 1.5, "count": 2},
+        window_sums={},
+        best=None,
+        digests={"a": "b"},
+        gradient_max={"a": 0.5},
+        metrics_position=9,
+        seconds=1.25,
+    )

@@ -206,16 +206,31 @@ def apply_policy(
         counts = samples.counts(len(class_names)).tolist()
         for label, name in enumerate(class_names):
             if not counts[label]:
+                first_bad = _first_bad(result, label)
                 raise TrainerError(
-                    f"class {name!r}: no readable picture in the"
-                    f" {result.split} split{_first_bad(result, label)}; add"
-                    " some or remove the class"
+                    f"class {name!r}: no readable image in the"
+                    f" {result.split} split{first_bad};"
+                    f" {_advice(result, class_names, first_bad)}"
                 )
         checked[result.split] = CheckedSplit(
             samples=samples,
             files=tuple(file for file in result.files if file),
         )
     return checked
+
+
+def _advice(
+    result: CheckResult, class_names: Sequence[str], first_bad: str
+) -> str:
+    """What to do about a class without readable images in a split."""
+    if result.samples.record_image_key is not None:
+        return "give a data set that has images of every class"
+    # Where the trainer makes the splits, an image that is added may go to
+    # another one; an image under the same name goes to the same.
+    advice = "replace the unreadable images" if first_bad else "add some"
+    if len(class_names) > 2:
+        advice += ", or remove every folder of the class"
+    return advice
 
 
 def _first_bad(result: CheckResult, label: int) -> str:

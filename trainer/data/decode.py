@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from trainer.data.graph_limits import exceeds_limits, part
 from trainer.data.headers import WEBP_ANIMATED
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
@@ -50,6 +51,25 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
+def decode_within_limits(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes an image as `decode_image` does, if its declared size is legal.
+
+    For graphs that decode what nobody has checked. Training decodes what
+    `formats.what_is_wrong` has accepted, so it does without.
+
+    Args:
+      encoded: string scalar, the whole file.
+
+    Returns:
+      uint8 (h, w, 3), RGB.
+
+    Raises:
+      tf.errors.InvalidArgumentError: as `decode_image`; or the image exceeds
+        the limits, see `graph_limits.exceeds_limits`.
+    """
+    return decode_image(_none_if(exceeds_limits(encoded), encoded))
+
+
 def _has_magic(start: tf.Tensor) -> tf.Tensor:
     """Whether four bytes begin a JPEG, PNG or GIF.
 
@@ -65,24 +85,12 @@ def _none_if(refused: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     return tf.where(refused, b"", encoded)
 
 
-def _part(
-    encoded: tf.Tensor, start: tf.Tensor | int, length: tf.Tensor | int
-) -> tf.Tensor:
-    """So many bytes from `start` on, or what there is of them.
-
-    `substr` itself fails where there is nothing, with all of the string in
-    its message: that is no text, and Python raises UnicodeDecodeError.
-    """
-    start = tf.clip_by_value(start, 0, tf.strings.length(encoded))
-    return tf.strings.substr(encoded, start, length)
-
-
 def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
     # An animation without alpha corrupts the heap in TensorFlow 2.21, and so
     # ends the process. A flag announces one; see `headers.webp_is_animated`.
-    flags = tf.io.decode_raw(_part(encoded, 20, 1), tf.uint8)
+    flags = tf.io.decode_raw(part(encoded, 20, 1), tf.uint8)
     animated = tf.reduce_any(tf.bitwise.bitwise_and(flags, WEBP_ANIMATED) > 0)
-    refused = animated & (_part(encoded, 12, 4) == b"VP8X")
+    refused = animated & (part(encoded, 12, 4) == b"VP8X")
     frames = tf.io.decode_webp(_none_if(refused, encoded), channels=0)
     return frames[0, ..., :3]
 
@@ -106,12 +114,12 @@ def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
     begin, and the second header, which begins with its own length, follows.
     Between that header and the pixels stand entries of 4 bytes: B, G, R, 0.
     """
-    fields = tf.io.decode_raw(_part(encoded, 10, 8), tf.int32)
+    fields = tf.io.decode_raw(part(encoded, 10, 8), tf.int32)
     start = 14 + fields[1]
     entries = tf.clip_by_value(
         (fields[0] - start) // 4, 0, _BMP_PALETTE_ENTRIES
     )
-    raw = tf.io.decode_raw(_part(encoded, start, 4 * entries), tf.uint8)
+    raw = tf.io.decode_raw(part(encoded, start, 4 * entries), tf.uint8)
     palette = tf.reshape(raw, (entries, 4))[:, 2::-1]
     # Indices without an entry are grey levels, so a file without a palette is
     # a grey picture.

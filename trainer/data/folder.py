@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
 from trainer import files
 from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
 from trainer.data.subsets import split_flat
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, reason_of
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _VALIDATION_NAMES = ("val", "valid", "validation")
 _SPLIT_NAMES = ("train", "test", *_VALIDATION_NAMES)
+
+
+def walk_images(folder: str) -> Iterator[str]:
+    """Yields the paths of the images below a folder, sorted in each folder.
+
+    An image is a file with one of the `SUFFIXES`. Hidden names and `__MACOSX`
+    are skipped. Links are followed, and a folder is entered once, so links
+    that lead in a circle end.
+
+    Raises:
+      OSError: a folder cannot be listed.
+    """
+    yield from _walk(folder, set())
+
+
+def _walk(folder: str, visited: set[object]) -> Iterator[str]:
+    identity = files.identity(folder)
+    if identity in visited:
+        return
+    visited.add(identity)
+    for entry in _visible(folder):
+        if _is_folder(entry):
+            yield from _walk(entry.path, visited)
+        elif _is_image(entry):
+            yield entry.path
+
+
+def _visible(folder: str) -> list[files.Entry]:
+    """What is in a folder and not hidden, sorted by name."""
+    return sorted(
+        (
+            entry
+            for entry in files.scan(folder)
+            if not entry.name.startswith(".") and entry.name != "__MACOSX"
+        ),
+        key=lambda entry: entry.name,
+    )
 
 
 def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
@@ -48,10 +86,12 @@ class _Folder:
     def __init__(self, path: str, dataset: str) -> None:
         self._root = files.absolute(path)
         self._dataset = dataset
+        # The folder of each split, once they are found.
+        self._folders: dict[str, str] = {}
 
     def open(self, test_fraction: float) -> Source:
         """See `open_folder`."""
-        folders = self._split_folders()
+        folders = self._folders = self._split_folders()
         splits = {}
         class_names: tuple[str, ...] = ()
         for split, folder in folders.items():
@@ -61,13 +101,18 @@ class _Folder:
             self._check_same_classes(class_names, classes, folder)
             splits[split] = self._samples(folder, classes)
         if len(class_names) < 2:
+            images = "images" if len(splits) > 1 else "two or more images"
             raise self._error(
                 f"one class only, {class_names[0]!r}; classifying needs two"
-                f" or more: give {LAYOUTS}"
+                f" or more: add a class folder with {images} to {self._all()}"
             )
         if len(splits) == 1:
             splits["train"], splits["test"] = split_flat(
-                splits["train"], class_names, test_fraction, self._dataset
+                splits["train"],
+                class_names,
+                test_fraction,
+                dataset=self._dataset,
+                remedy=f"add images{self._or_remove(class_names)}",
             )
         return Source(
             name=printable(os.path.basename(self._root)) or "photos",
@@ -80,6 +125,19 @@ class _Folder:
 
     def _error(self, text: str) -> TrainerError:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
+
+    def _all(self) -> str:
+        """The folders of the splits, as a phrase."""
+        *rest, last = (self._where(f) for f in self._folders.values())
+        return f"{', '.join(rest)} and {last}" if rest else last
+
+    def _or_remove(self, class_names: Collection[str]) -> str:
+        """The end of an advice, where a class can be spared."""
+        if len(class_names) <= 2:
+            return ""
+        several = len(self._folders) > 1
+        where = f" from {self._all()} alike" if several else ""
+        return f", or remove the class{where}"
 
     def _split_folders(self) -> dict[str, str]:
         """The folder of each split below the root; train's is '' if flat."""
@@ -109,23 +167,25 @@ class _Folder:
         """Whether `train` holds photos of trains, beside other classes."""
         if len(found) > 1:
             return False
-        entries = list(self._scan(os.path.join(self._root, found["train"])))
-        return any(_is_picture(entry) for entry in entries) and not any(
+        entries = self._scan(os.path.join(self._root, found["train"]))
+        return any(_is_image(entry) for entry in entries) and not any(
             _is_folder(entry) for entry in entries
         )
 
-    def _scan(self, folder: str) -> Iterator[files.Entry]:
-        """What is in a folder and not hidden, sorted by name."""
+    def _scan(self, folder: str) -> list[files.Entry]:
+        with self._listing(folder):
+            return _visible(folder)
+
+    @contextlib.contextmanager
+    def _listing(self, folder: str) -> Iterator[None]:
         try:
-            entries = sorted(files.scan(folder), key=lambda entry: entry.name)
+            yield
         except OSError as error:
+            where = printable(str(error.filename or folder))
             raise self._error(
-                f"{printable(folder)}: cannot be listed ({error.strerror});"
-                " give a folder that can be read"
-            ) from None
-        for entry in entries:
-            if not entry.name.startswith(".") and entry.name != "__MACOSX":
-                yield entry
+                f"{where}: cannot be listed ({reason_of(error)}); give a folder"
+                " that can be read"
+            ) from error
 
     def _classes(self, folder: str) -> dict[str, str]:
         """Class name in NFC -> name of its folder, of one split."""
@@ -143,8 +203,12 @@ class _Folder:
                 )
             classes[name] = entry.name
         if not classes:
+            advice = f"give {LAYOUTS}"
+            if folder and folder != self._folders["train"]:
+                train = printable(self._folders["train"])
+                advice = f"add those of {train}/, each with images"
             raise self._error(
-                f"no class folders in {self._where(folder)}; give {LAYOUTS}"
+                f"no class folders in {self._where(folder)}; {advice}"
             )
         return classes
 
@@ -165,16 +229,17 @@ class _Folder:
         ]
         raise self._error(
             f"{self._where(folder)} {' and '.join(parts)}, compared with"
-            " train/; give both the same class folders"
+            f" {self._where(self._folders['train'])}; give {self._all()} the"
+            " same class folders, each with images"
         )
 
     def _samples(self, folder: str, classes: Mapping[str, str]) -> Samples:
-        """All pictures of a split, sorted by id."""
+        """All images of a split, sorted by id."""
         rows: dict[str, tuple[int, str]] = {}
         for label, name in enumerate(sorted(classes)):
             below = os.path.join(self._root, folder, classes[name])
             count = len(rows)
-            for path in self._pictures(below, set()):
+            for path in self._images(below):
                 relative = path[len(below) + 1 :].replace(os.sep, "/")
                 sample_id = f"{name}/{_nfc(relative)}"
                 if sample_id in rows:
@@ -185,8 +250,9 @@ class _Folder:
                 rows[sample_id] = (label, path)
             if len(rows) == count:
                 raise self._error(
-                    f"class {name!r} in {self._where(folder)} has no picture"
-                    f" ({', '.join(SUFFIXES)}); add some or remove the class"
+                    f"class {name!r} in {self._where(folder)} has no image"
+                    f" ({', '.join(SUFFIXES)}); add some"
+                    f"{self._or_remove(classes)}"
                 )
         ids = sorted(rows)
         return Samples(
@@ -197,17 +263,10 @@ class _Folder:
             lengths=np.full(len(ids), WHOLE_FILE, np.int64),
         )
 
-    def _pictures(self, folder: str, visited: set[object]) -> Iterator[str]:
-        """Paths of a class's pictures; links that lead in a circle end it."""
-        identity = files.identity(folder)
-        if identity in visited:
-            return
-        visited.add(identity)
-        for entry in self._scan(folder):
-            if _is_folder(entry):
-                yield from self._pictures(entry.path, visited)
-            elif _is_picture(entry):
-                yield entry.path
+    def _images(self, folder: str) -> list[str]:
+        """Paths of the images of a class."""
+        with self._listing(folder):
+            return list(walk_images(folder))
 
 
 def _nfc(name: str) -> str:
@@ -221,6 +280,6 @@ def _is_folder(entry: files.Entry) -> bool:
         return False
 
 
-def _is_picture(entry: files.Entry) -> bool:
-    # A link to nowhere is one: the check of the pictures reports it.
+def _is_image(entry: files.Entry) -> bool:
+    # A link to nowhere is one: the check of the images reports it.
     return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)

@@ -10,21 +10,19 @@ import tensorflow as tf
 from trainer.data.decode import decode_image
 from trainer.data.headers import (
     declared_size,
-    gif_frame_pixels,
+    gif_frames,
+    says_its_size,
     webp_is_animated,
 )
+from trainer.data.limits import (
+    MAX_BYTES,
+    MAX_GIF_PIXELS,
+    MAX_JPEG_SCANS,
+    MAX_PIXELS,
+    MAX_PIXELS_PER_BYTE,
+    MAX_SPARSE_PIXELS,
+)
 
-# Decoded that is 300 MB, of which each thread that decodes may hold one. The
-# largest photos that cameras write are of 100 megapixels, and TensorFlow's
-# decoder of JPEG ends at 179.
-_MAX_PIXELS = 100_000_000
-# Of all frames of a GIF, which takes one byte a pixel for them.
-_MAX_GIF_PIXELS = 3 * _MAX_PIXELS
-# A BMP of the largest size has as many; compressed pictures have fewer.
-_MAX_BYTES = 4 * _MAX_PIXELS
-# Each scan of a progressive JPEG goes over all of the picture. Encoders write
-# about ten.
-_MAX_JPEG_SCANS = 200
 _LEGAL = "JPEG, PNG, BMP, GIF and WebP can be read"
 _KINDS = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -60,10 +58,10 @@ def unfit_to_read(mode: int, size: int) -> str | None:
     """
     if not stat.S_ISREG(mode):
         return "not a regular file"
-    if size > _MAX_BYTES:
+    if size > MAX_BYTES:
         return (
             f"has {size // 1_000_000} MB; at most"
-            f" {_MAX_BYTES // 1_000_000} MB are read"
+            f" {MAX_BYTES // 1_000_000} MB are read"
         )
     return None
 
@@ -75,6 +73,9 @@ def what_is_wrong(encoded: bytes) -> str | None:
     kind = _kind(encoded)
     if kind is None:
         return f"looks like {_other_kind(encoded)}; {_LEGAL}"
+    broken = f"a broken, truncated or unsupported {kind}"
+    if not says_its_size(encoded, kind):
+        return broken
     # Before the decoder makes room for it.
     excess = _excess(encoded, kind)
     if excess:
@@ -86,7 +87,7 @@ def what_is_wrong(encoded: bytes) -> str | None:
         else:
             decode_image(tf.constant(encoded))
     except tf.errors.OpError:
-        return f"a broken, truncated or unsupported {kind}"
+        return broken
     return None
 
 
@@ -98,26 +99,40 @@ def _kind(encoded: bytes) -> str | None:
 
 
 def _excess(encoded: bytes, kind: str) -> str | None:
-    """What of a picture would take too much memory or time."""
+    """Returns what of an image would take too much memory or time.
+
+    `graph_limits.exceeds_limits` does the same in a graph.
+    """
     width, height = declared_size(encoded, kind)
-    if width * height > _MAX_PIXELS:
+    legal = f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+    if width * height > MAX_PIXELS:
+        return f"a {kind} that claims {width} x {height} pixels; {legal}"
+    sparse = max(MAX_SPARSE_PIXELS, MAX_PIXELS_PER_BYTE * len(encoded))
+    if kind in ("JPEG", "WebP") and width * height > sparse:
         return (
-            f"a {kind} that claims {width} x {height} pixels; at most"
-            f" {_MAX_PIXELS // 1_000_000} megapixels are read"
+            f"a {kind} that claims {width} x {height} pixels in"
+            f" {len(encoded)} bytes; at most {MAX_PIXELS_PER_BYTE} pixels a"
+            " byte are read"
         )
     if kind == "GIF":
-        frames, pixels = gif_frame_pixels(encoded)
-        if pixels > _MAX_GIF_PIXELS:
+        sizes = gif_frames(encoded)
+        if sizes.pixels > MAX_GIF_PIXELS:
             return (
-                f"a GIF of {pixels // 1_000_000} megapixels in {frames}"
-                f" frames; at most {_MAX_GIF_PIXELS // 1_000_000} are read"
+                f"a GIF of {sizes.pixels // 1_000_000} megapixels in"
+                f" {sizes.frames} frames; at most"
+                f" {MAX_GIF_PIXELS // 1_000_000} are read"
+            )
+        if sizes.width * sizes.height > MAX_PIXELS:
+            return (
+                f"a GIF whose frames take {sizes.width} x {sizes.height}"
+                f" pixels; {legal}"
             )
     if kind == "WebP" and webp_is_animated(encoded):
         return "an animated WebP; save one frame of it as a picture"
     # Elsewhere in the file these two bytes mean a thumbnail, or nothing.
     scans = encoded.count(b"\xff\xda") if kind == "JPEG" else 0
-    if scans > _MAX_JPEG_SCANS:
-        return f"a JPEG of {scans} scans; at most {_MAX_JPEG_SCANS} are read"
+    if scans > MAX_JPEG_SCANS:
+        return f"a JPEG of {scans} scans; at most {MAX_JPEG_SCANS} are read"
     return None
 
 

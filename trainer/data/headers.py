@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 # How width and height are written, and where.
 _SIZES = {"PNG": (">II", 16), "GIF": ("<HH", 6), "BMP": ("<ii", 18)}
@@ -55,20 +56,50 @@ def declared_size(encoded: bytes, kind: str) -> tuple[int, int]:
     return abs(width), abs(height)
 
 
-def gif_frame_pixels(encoded: bytes) -> tuple[int, int]:
-    """Number of frames of a GIF, and the pixels that all of them declare.
+def says_its_size(encoded: bytes, kind: str) -> bool:
+    """Tells whether the header stands where `declared_size` reads it.
 
-    Only the first frame is used, but the decoder unpacks all of them.
+    libpng passes over other chunks before it, and libwebp accepts pixels
+    without a chunk around them; the decoder would find another size then.
     """
-    frames = pixels = 0
+    if kind == "PNG":
+        return encoded[12:16] == b"IHDR"
+    if kind == "WebP":
+        return encoded[12:16] in (b"VP8X", b"VP8L", b"VP8 ")
+    return True
+
+
+class GifFrames(NamedTuple):
+    """The sizes that the frames of a GIF declare.
+
+    Attributes:
+      frames: how many there are.
+      pixels: of all frames together.
+      width: of the widest frame.
+      height: of the highest frame.
+    """
+
+    frames: int
+    pixels: int
+    width: int
+    height: int
+
+
+def gif_frames(encoded: bytes) -> GifFrames:
+    """Adds up the frames of a GIF.
+
+    Only the first frame is used, but the decoder unpacks all of them, and
+    makes room for its result by the widest and the highest of them, whatever
+    size the header declares.
+    """
+    sizes = []
     place = _GIF_HEADER_BYTES + _gif_table_bytes(encoded[10:11])
     while place < len(encoded):
         if encoded[place] == _GIF_FRAME:
-            frames += 1
             width = int.from_bytes(encoded[place + 5 : place + 7], "little")
             height = int.from_bytes(encoded[place + 7 : place + 9], "little")
-            pixels += width * height
-            # Behind the colour table stands one byte: the size of a code.
+            sizes.append((width, height))
+            # After the colour table comes one byte, the size of a code.
             table = _gif_table_bytes(encoded[place + 9 : place + 10])
             place += 11 + table
         elif encoded[place] == _GIF_EXTENSION:
@@ -79,7 +110,12 @@ def gif_frame_pixels(encoded: bytes) -> tuple[int, int]:
         while place < len(encoded) and encoded[place]:
             place += 1 + encoded[place]
         place += 1
-    return frames, pixels
+    return GifFrames(
+        frames=len(sizes),
+        pixels=sum(width * height for width, height in sizes),
+        width=max((width for width, _ in sizes), default=0),
+        height=max((height for _, height in sizes), default=0),
+    )
 
 
 def _gif_table_bytes(flags: bytes) -> int:

@@ -106,7 +106,9 @@ def split_flat(
     samples: Samples,
     class_names: tuple[str, ...],
     fraction: float,
+    *,
     dataset: str,
+    remedy: str,
 ) -> tuple[Samples, Samples]:
     """What to train on and what to test on, where the data has one split.
 
@@ -115,6 +117,7 @@ def split_flat(
       class_names: of the labels.
       fraction: see `split_by_hash`.
       dataset: as the user named it, for the error.
+      remedy: what to do about a class that is too small, for the error.
 
     Raises:
       TrainerError: a class is too small to be split.
@@ -125,9 +128,9 @@ def split_flat(
         if n < 2:
             raise TrainerError(
                 f"--dataset={dataset!r}: class {name!r} has"
-                f" {n or 'no'} picture{'s' * (n != 1)}; without a test split"
-                " each class needs two, one to train and one to test on: add"
-                " pictures or remove the class"
+                f" {n or 'no'} image{'s' * (n != 1)}; without a test split"
+                " each class needs two, one to train and one to test on:"
+                f" {remedy}"
             )
     train, test = split_by_hash(samples, len(class_names), fraction)
     return samples.take(train), samples.take(test)

@@ -8,12 +8,15 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from trainer import files
 from trainer.data import array_records
 from trainer.data.reach import unreachable_host
 from trainer.data.records import read_labels, record_spans
@@ -25,7 +28,14 @@ from trainer.data.samples import (
     printable,
 )
 from trainer.data.subsets import split_flat
-from trainer.errors import TrainerError, UsageError
+from trainer.data.tfds_metadata import check_metadata
+from trainer.errors import (
+    TrainerError,
+    UsageError,
+    one_line,
+    shortened,
+    untrusted,
+)
 
 DEMO = "demo"
 FOOD10 = "food10"
@@ -43,6 +53,7 @@ FOOD10_CLASSES = (
     "steak",
     "sushi",
 )
+_MAX_CLASSES = 100_000
 _NAME = re.compile(r"([A-Za-z]\w*)(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
 
 
@@ -86,7 +97,13 @@ def open_tfds(
     if test is None:
         test, validation = validation, None
     if test is None:
-        train, test = split_flat(train, class_names, test_fraction, dataset)
+        train, test = split_flat(
+            train,
+            class_names,
+            test_fraction,
+            dataset=dataset,
+            remedy="give a data set with a test split",
+        )
     return Source(
         name=dataset.split(":")[0].replace("/", "-"),
         location=opened.location,
@@ -122,6 +139,12 @@ class _Builder:
             # The project's own; TFDS knows it once it is imported.
             import trainer.demo.builder  # noqa: F401
         self._data_dir = data_dir and os.path.expanduser(data_dir)
+        if data_dir is None and tfds.core.constants.DATA_DIR.startswith("~"):
+            # TFDS would make a folder of that name here.
+            raise UsageError(
+                "--tfds_data_dir: not given, and this user has no home folder"
+                f" to look for {name} in; give --tfds_data_dir=FOLDER"
+            )
         try:
             if match is None:
                 raise tfds.core.registered.DatasetNotFoundError(name)
@@ -129,6 +152,8 @@ class _Builder:
         except tfds.core.registered.DatasetNotFoundError:
             names = sorted({DEMO, FOOD10, *tfds.list_builders()})
             raise UsageError(self._not_found(names)) from None
+        except TrainerError:
+            raise
         except Exception as error:  # Whatever the data set's own code raises.
             raise UsageError(
                 f"--dataset={dataset!r}: {_one_line(error)}; give a config and"
@@ -142,6 +167,9 @@ class _Builder:
         """TFDS's builder, which knows what is prepared by now."""
         import tensorflow_datasets as tfds
 
+        check_metadata(
+            self._name, self._data_dir, flag=f"--dataset={self._dataset!r}"
+        )
         with _quiet():
             return tfds.builder(
                 self._name, data_dir=self._data_dir, try_gcs=False
@@ -149,6 +177,17 @@ class _Builder:
 
     def _error(self, text: str) -> TrainerError:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
+
+    def _again(self, first: str = "") -> str:
+        """The advice to prepare the data set again, after `first`.
+
+        TFDS leaves a folder that is there as it is.
+        """
+        start = f"{first}, " if first else ""
+        return (
+            f"{start}remove {printable(self.location)} and prepare the data set"
+            " again"
+        )
 
     def _not_found(self, names: list[str]) -> str:
         near = difflib.get_close_matches(
@@ -204,25 +243,64 @@ class _Builder:
 
     def read(self) -> tuple[tuple[str, ...], dict[str, Samples]]:
         """Class names, and the samples of those splits that are used."""
-        info = self._builder.info
         record_format = self._file_format()
-        class_names = tuple(info.features[self._label_key].names)
-        if len(class_names) < 2:
-            raise self._error("one class only; classifying needs two or more")
+        class_names = self._class_names()
+        with self._parsing():
+            found = {
+                name: list(zip(info.filepaths, info.shard_lengths, strict=True))
+                for name, info in self._builder.info.splits.items()
+                if info.num_examples
+            }
         splits = {}
         for split in ("train", "validation", "test"):
-            if split in info.splits and info.splits[split].num_examples:
-                samples = self._samples(split, record_format)
+            if split in found:
+                samples = self._samples(
+                    found[split], record_format, class_names
+                )
                 # Of some data sets the labels of the test split are secret.
                 if samples.labels.min() >= 0:
                     splits[split] = samples
         if "train" not in splits:
             raise self._error(
                 "has no train split with labels, but"
-                f" {', '.join(info.splits) or 'none at all'}; give one that"
+                f" {', '.join(found) or 'none at all'}; give one that"
                 " has"
             )
         return class_names, splits
+
+    def _parsing(self) -> AbstractContextManager[None]:
+        """The block in which TFDS makes something of the metadata."""
+        label = f"--dataset={self._dataset!r}: {printable(self.location)}"
+        return untrusted(label, self._again())
+
+    def _class_names(self) -> tuple[str, ...]:
+        """The names of the classes, two or more and no two of them equal."""
+        with self._parsing():
+            feature = self._builder.info.features[self._label_key]
+        # Without a file of names TFDS makes one for each number.
+        count = feature.num_classes or 0
+        if not 2 <= count <= _MAX_CLASSES:
+            raise self._error(
+                f"{count:,} classes; legal are 2 to {_MAX_CLASSES:,}: give a"
+                " data set of as many"
+            )
+        names = tuple(feature.names)
+        # TFDS takes both from a file of names and goes on.
+        if len(names) != count:
+            raise self._error(
+                f"{len(names)} names for {count} classes;"
+                f" {self._again('give each class one name')}"
+            )
+        seen: dict[str, int] = {}
+        for label, name in enumerate(names):
+            form = unicodedata.normalize("NFC", name)
+            if form in seen:
+                raise self._error(
+                    f"classes {seen[form]} and {label} are both called"
+                    f" {name!r}; {self._again('give each its own name')}"
+                )
+            seen[form] = label
+        return names
 
     def _file_format(self) -> str:
         """`TFRECORD` or `ARRAY_RECORD`.
@@ -268,13 +346,15 @@ class _Builder:
             f" {keys}); give one of images with one class label each"
         )
 
-    def _samples(self, split: str, record_format: str) -> Samples:
+    def _samples(
+        self,
+        shards: Sequence[tuple[os.PathLike[str], int]],
+        record_format: str,
+        class_names: tuple[str, ...],
+    ) -> Samples:
         ids: list[str] = []
         labels, paths, offsets, lengths = [], [], [], []
-        info = self._builder.info.splits[split]
-        for shard, count in zip(
-            info.filepaths, info.shard_lengths, strict=True
-        ):
+        for shard, count in shards:
             path = os.fspath(shard)
             try:
                 found, begin, length = self._columns(path, record_format)
@@ -283,8 +363,9 @@ class _Builder:
             except (OSError, ValueError, tf.errors.OpError) as error:
                 raise self._error(
                     f"{printable(path)}: cannot be read ({_one_line(error)});"
-                    " prepare the data set again"
+                    f" {self._again()}"
                 ) from None
+            self._check_labels(found, path, class_names)
             base = os.path.basename(path)
             ids.extend(f"{base}__{i}" for i in range(len(begin)))
             paths.extend([path] * len(begin))
@@ -301,6 +382,22 @@ class _Builder:
             record_format=record_format,
         )
 
+    def _check_labels(
+        self, labels: np.ndarray, path: str, class_names: tuple[str, ...]
+    ) -> None:
+        """Refuses labels of no class; -1 stands for a label that is secret.
+
+        Records hold 64 bits, so this comes before 32 are made of them.
+        """
+        wrong = (labels < -1) | (labels >= len(class_names))
+        if wrong.any():
+            number = int(wrong.argmax())
+            raise self._error(
+                f"{printable(path)}: record {number} has the label"
+                f" {labels[number]}; legal are 0 to {len(class_names) - 1}, and"
+                f" -1 for none: {self._again('correct the labels')}"
+            )
+
     def _columns(
         self, path: str, record_format: str
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -310,6 +407,9 @@ class _Builder:
           OSError, ValueError, tf.errors.OpError: it cannot be read.
         """
         keys = self._image_key, self._label_key
+        if not files.is_remote(path):
+            # A named pipe would wait for a writer.
+            files.open_regular(path).close()
         if record_format == ARRAY_RECORD:
             labels, lengths = array_records.read_columns(path, *keys)
             return labels, np.arange(len(labels)), lengths
@@ -331,6 +431,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    """What an error says, cut short where it says much."""
+    """What an error says, in at most 300 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]} ..."
+    return shortened(one_line(text), 300)

@@ -9,14 +9,60 @@ any download.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 # Keras's own figures: the ImageNet channels' standard deviations, RGB.
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# NASNetLarge's has 1.5 MB; ConvNeXtXLarge has 350 million parameters, and no
+# more than 17 million in one variable. Outputs are of one layer and one image.
+_MAX_TEXT = 16 << 20
+_MAX_DEPTH = 100
+_MAX_PARAMETERS = 1 << 29
+_MAX_VARIABLE = 1 << 27
+_MAX_OUTPUTS = 1 << 30
+
+# What the backbones of keras.applications are made of, by module, and near
+# relatives. Keras imports what an architecture names: some classes run code
+# that the architecture holds, others read files that it names.
+_INITIALIZERS = """
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal
+    LecunUniform Ones RandomNormal RandomUniform TruncatedNormal
+    VarianceScaling Zeros
+"""
+_LAYERS = """
+    Activation Add Average AveragePooling2D BatchNormalization Concatenate
+    Conv2D Cropping2D Dense DepthwiseConv2D Dropout Flatten
+    GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization InputLayer
+    LayerNormalization LeakyReLU MaxPooling2D Maximum Multiply Normalization
+    ReLU Rescaling Reshape SeparableConv2D Softmax SpatialDropout2D Subtract
+    ZeroPadding2D
+"""
+_CLASSES = {
+    module: frozenset(names.split())
+    for module, names in {
+        "keras": "DTypePolicy Functional Model Sequential",
+        "keras.initializers": _INITIALIZERS,
+        "keras.layers": _LAYERS,
+        "keras.models": "Functional Model Sequential",
+        "keras.regularizers": "L1 L1L2 L2",
+        "keras.src.applications.convnext": "LayerScale StochasticDepth",
+        "keras.src.applications.inception_resnet_v2": "CustomScaleLayer",
+        "keras.src.models.functional": "Functional",
+        "keras.src.models.sequential": "Sequential",
+        "keras.src.ops.numpy": "Add Multiply Subtract TrueDivide",
+    }.items()
+}
+# A reference to another layer's output; nothing is imported for it.
+_TENSOR = "__keras_tensor__"
 
 
 def architecture_json(model: keras.Model) -> str:
@@ -28,15 +74,110 @@ def architecture_json(model: keras.Model) -> str:
 
 
 def model_from_architecture(text: str) -> keras.Model:
-    """A model with fresh random weights from `architecture_json`'s text.
+    """Builds a model with fresh random weights from `architecture_json`.
 
     Layer names and their order are those of the text. Variable *paths* may
     not be: a constructor's name scopes (NASNet, ConvNeXt) are not stored.
 
+    The text may be anybody's: only classes of `_CLASSES` are built, and no
+    more parameters than the largest backbone has. Errors of Keras pass.
+
     Raises:
-      ValueError: the text is no architecture, or holds Python code.
+      ValueError: the text is no architecture, names other classes, or is too
+        large.
     """
-    return keras.models.model_from_json(text)
+    _check_classes(text)
+    with _limited_parameters():
+        model = keras.models.model_from_json(text)
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"a {type(model).__name__}, not a model")
+    _check_outputs(model)
+    return model
+
+
+def _check_classes(text: str) -> None:
+    """Checks that an architecture names no class but those of backbones."""
+    if len(text) > _MAX_TEXT:
+        raise ValueError(
+            f"{len(text):,} characters, more than {_MAX_TEXT:,} of them"
+        )
+    nodes = [json.loads(text)]
+    for _ in range(_MAX_DEPTH):
+        for node in nodes:
+            if isinstance(node, dict):
+                _check_class(node)
+        nodes = [
+            child
+            for node in nodes
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not nodes:
+            return
+    raise ValueError(f"more than {_MAX_DEPTH} levels deep")
+
+
+def _check_class(node: dict[str, Any]) -> None:
+    name, module = node.get("class_name"), node.get("module")
+    if name is None and module is None:
+        return
+    if name == _TENSOR and module is None:
+        return
+    registered = node.get("registered_name")
+    legal = isinstance(module, str) and name in _CLASSES.get(module, ())
+    if not legal or registered not in (None, name):
+        shown = f"{module}.{name}" if registered is None else registered
+        raise ValueError(
+            f"{shown} is not among the layers that backbones are made of; some"
+            " others run code or read files, so none is built"
+        )
+
+
+@contextlib.contextmanager
+def _limited_parameters() -> Iterator[None]:
+    """Refuses variables, before they are allocated, once they are too many."""
+    total = 0
+
+    def create(next_creator: Callable[..., Any], **arguments: Any) -> Any:
+        nonlocal total
+        size = math.prod(_shape_of(arguments["initial_value"]))
+        total += size
+        if size > _MAX_VARIABLE or total > _MAX_PARAMETERS:
+            raise ValueError(
+                f"more than {_MAX_PARAMETERS:,} parameters, or than"
+                f" {_MAX_VARIABLE:,} in one variable"
+            )
+        return next_creator(**arguments)
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
+def _shape_of(initial_value: Any) -> tuple[int, ...]:
+    """Returns the shape of a value that may not have been computed yet."""
+    if not callable(initial_value):
+        return tuple(tf.TensorShape(initial_value.shape).as_list())
+    # Keras's closure over its own variable, whose shape is what is computed.
+    for cell in getattr(initial_value, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, keras.Variable):
+            return tuple(cell.cell_contents.shape)
+    # Any other: described and not computed, which takes a millisecond.
+    with tf.Graph().as_default():
+        return tuple(initial_value().shape.as_list())
+
+
+def _check_outputs(model: keras.Model) -> None:
+    """Checks that no layer computes more than memory holds."""
+    for layer in model.layers:
+        for output in keras.tree.flatten(layer.output):
+            size = math.prod(side or 1 for side in output.shape)
+            if size > _MAX_OUTPUTS:
+                raise ValueError(
+                    f"{layer.name} computes {size:,} numbers for an image,"
+                    f" more than {_MAX_OUTPUTS:,}"
+                )
+        if hasattr(layer, "layers"):
+            _check_outputs(layer)
 
 
 def with_imagenet_rescaling(model: keras.Model) -> keras.Model:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from trainer.model.saved_weights import senseless
+
 _STEM_FILTERS, _HEAD_FILTERS = 32, 1280
 _BATCH_NORM_EPSILON = 1e-3
 # A pixel in 0..255 becomes (x - 127) / 128.
@@ -195,7 +197,8 @@ def published_values(
       tensors: by the names of the file.
 
     Raises:
-      ValueError: one is missing, or has another shape than its variable.
+      ValueError: one is missing, has another shape than its variable, or
+        holds what no weight can be.
     """
     names = dict(_ENDS)
     blocks: list[str] = []
@@ -226,5 +229,8 @@ def published_values(
                 raise ValueError(
                     f"{layer.name}: {value.shape}, not {tuple(variable.shape)}"
                 )
+            wrong = senseless(variable.name, value)
+            if wrong:
+                raise ValueError(f"{layer.name} ({variable.name}): {wrong}")
             found.append((variable, value))
     return found

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, untrusted
+
+# What to do about a file that is damaged, for `errors.untrusted`.
+DAMAGED = (
+    "the file is damaged or incomplete: copy or download it again, or give"
+    " another"
+)
+# Of BatchNormalization and Normalization.
+_VARIANCES = ("moving_variance", "variance")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,26 +137,27 @@ def other_architecture(
     )
 
 
-def load_pairs(
+def read_pairs(
     label: str, pairs: Sequence[LayerPair], model: keras.Model
-) -> None:
-    """Checks everything, reads everything, then assigns and compares.
+) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Checks all shapes, then reads and checks all arrays; assigns nothing.
+
+    Returns:
+      Values for variables of the model, in their dtype.
 
     Raises:
       TrainerError: a shape differs (names the first layer), an array cannot
-        be read; the backbone is unchanged then.
+        be read, or holds values that cannot be weights.
     """
     matched = [
-        match
+        (layer, variable, weight)
         for layer, saved in pairs
-        for match in _match_layer(label, layer, saved, model)
+        for variable, weight in _match_layer(label, layer, saved, model)
     ]
-    arrays = [_read(label, weight) for _, weight in matched]
-    values = [
-        (variable, array.astype(variable.dtype))
-        for (variable, _), array in zip(matched, arrays, strict=True)
+    return [
+        (variable, _value(label, layer, variable, _read(label, weight)))
+        for layer, variable, weight in matched
     ]
-    assign_weights(model, values)
 
 
 def assign_weights(
@@ -213,24 +220,76 @@ def _match_layer(
 
 
 def _read(label: str, weight: SavedWeight) -> np.ndarray:
-    try:
+    with untrusted(label, DAMAGED):
         array = np.asarray(weight.read())
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise unreadable(label, error) from error
-    except (tf.errors.OpError, zipfile.BadZipFile) as error:
-        raise unreadable(label, error) from error
-    if array.dtype.kind not in "fiu":
-        raise TrainerError(
-            f"{label}: {weight.name} holds {array.dtype}, not numbers; give"
-            " weights saved as float32 or float16"
-        )
+        if array.dtype.kind not in "fiu":
+            raise not_numbers(label, weight.name, array.dtype)
+        if array.shape != weight.shape:
+            raise ValueError(
+                f"{weight.name} is {array.shape}, declared as {weight.shape}"
+            )
     return array
 
 
-def unreadable(label: str, error: Exception) -> TrainerError:
-    """The error for a file that is damaged."""
-    reason = " ".join(str(error).split())[:160]
+def not_numbers(label: str, name: str, dtype: np.dtype) -> TrainerError:
+    """Returns the error for an array of text or of other objects."""
     return TrainerError(
-        f"{label}: cannot be read as weights ({reason}); the file is damaged"
-        " or incomplete: copy or download it again"
+        f"{label}: {name} holds {dtype}, not numbers; give weights saved as"
+        " float32 or float16"
     )
+
+
+def _value(
+    label: str, layer: ModelLayer, variable: keras.Variable, array: np.ndarray
+) -> np.ndarray:
+    """Returns the array in the variable's dtype.
+
+    Raises:
+      TrainerError: it holds what no weight can be.
+    """
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    with np.errstate(all="ignore"):
+        value = array.astype(dtype)
+    found = senseless(variable.name, value) or _overflow(array, value)
+    if found:
+        raise TrainerError(
+            f"{label}: layer {layer.name!r} ({variable.name}) holds {found};"
+            f" legal are finite numbers that {dtype} can hold, and variances"
+            " of 0 or more; give weights of a run that did not diverge, or"
+            " copy or download the file again"
+        )
+    return value
+
+
+def _overflow(array: np.ndarray, value: np.ndarray) -> str | None:
+    """Returns what an integer variable cannot hold of an array, or None."""
+    if value.dtype.kind not in "iu" or not array.size:
+        return None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "NaN or infinity"
+    limits = np.iinfo(value.dtype)
+    # As Python's integers, which compare with any other exactly.
+    low, high = int(array.min()), int(array.max())
+    if low < limits.min or high > limits.max:
+        return f"{low if low < limits.min else high}"
+    return None
+
+
+def senseless(name: str, value: np.ndarray) -> str | None:
+    """Returns what a variable's value holds that no weight can be, or None.
+
+    Args:
+      name: the variable's own, which tells variances.
+      value: in the variable's dtype.
+    """
+    if value.dtype.kind in "iu":
+        return None
+    finite = np.isfinite(value)
+    if not finite.all():
+        nan = int(np.isnan(value).sum())
+        bad = value.size - int(finite.sum())
+        what = {0: "infinity", bad: "NaN"}.get(nan, "NaN or infinity")
+        return f"{what} in {bad:,} of {value.size:,} values"
+    if name in _VARIANCES and value.size and value.min() < 0:
+        return f"a negative variance, {float(value.min()):g}"
+    return None

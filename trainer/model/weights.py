@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from trainer import files
-from trainer.errors import TrainerError, UsageError
+from trainer.errors import TrainerError, UsageError, untrusted
 from trainer.fields import IMAGENET
 from trainer.model import lite, weights_torch
 from trainer.model.backbones import (
@@ -27,7 +27,7 @@ from trainer.model.backbones import (
 from trainer.model.saved_weights import (
     LayerPair,
     assign_weights,
-    load_pairs,
+    read_pairs,
 )
 from trainer.model.weights_checkpoint import (
     TF_CHECKPOINT,
@@ -53,6 +53,7 @@ RETIRED = "demo"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
+_UNREADABLE = "give a file you may read"
 _KINDS_OF_FILE = "a .weights.h5, legacy .h5 or .keras file or a TF checkpoint"
 
 
@@ -183,14 +184,17 @@ def load_weights(
         )
     if plan.kind == PACKAGE:
         tensors = weights_torch.read_weights(str(plan.path))
-        assign_weights(model, lite.published_values(model, tensors))
+        with untrusted(str(plan.path), weights_torch.REMEDY):
+            values = lite.published_values(model, tensors)
+        assign_weights(model, values)
     elif plan.kind == IMAGENET:
         source = _imagenet_model(model, backbone, backbone_args)
         values = [np.asarray(value) for value in source.get_weights()]
         assign_weights(model, list(zip(model.weights, values, strict=True)))
     else:
         with _pairs(model, plan) as pairs:
-            load_pairs(plan.label, pairs, model)
+            loaded = read_pairs(plan.label, pairs, model)
+        assign_weights(model, loaded)
     layers = sum(1 for layer in model.layers if layer.weights)
     return (
         f"{backbone.name}: {model.count_params():,} parameters in {layers}"
@@ -200,14 +204,19 @@ def load_weights(
 
 
 def weights_digest(plan: WeightsPlan) -> str | None:
-    """SHA-256 of the file's content, hex; None where there is no file."""
+    """Returns the SHA-256 of the file's content, hex; None without a file.
+
+    Raises:
+      TrainerError: the file cannot be read.
+    """
     if plan.path is None:
         return None
     checkpoint = plan.kind == TF_CHECKPOINT
     digest = hashlib.sha256()
-    for path in checkpoint_files(plan.path) if checkpoint else [plan.path]:
-        for block in files.blocks(path):
-            digest.update(block)
+    with untrusted(plan.label, _UNREADABLE):
+        for path in checkpoint_files(plan.path) if checkpoint else [plan.path]:
+            for block in files.blocks(path):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -220,7 +229,7 @@ def _pairs(model: keras.Model, plan: WeightsPlan) -> Iterator[list[LayerPair]]:
     with open_hdf5(plan.label, path, plan.kind) as file:
         legacy = plan.kind == LEGACY_H5
         find = pairs_in_legacy_h5 if legacy else pairs_in_weights_h5
-        yield find(plan.label, file, model)
+        yield find(file, model)
 
 
 def _kind_and_path(weights: str) -> tuple[str, str]:
@@ -237,15 +246,11 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
     )
     if files.is_dir(weights):
         raise no_weights
-    try:
-        magic = files.read(weights, length=len(_HDF5_MAGIC))
-    except FileNotFoundError:  # A link to nowhere.
-        raise missing from None
-    except OSError as error:
-        raise TrainerError(
-            f"{label}: cannot be read ({error.strerror}); give a file you may"
-            " read"
-        ) from error
+    with untrusted(label, _UNREADABLE):
+        try:
+            magic = files.read(weights, length=len(_HDF5_MAGIC))
+        except FileNotFoundError:  # A link to nowhere.
+            raise missing from None
     if magic == _HDF5_MAGIC:
         return hdf5_kind(label, weights), weights
     if not magic.startswith(_ZIP_MAGIC):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from trainer.errors import untrusted
 from trainer.model import weights_checkpoint, weights_hdf5
 from trainer.model.backbones import FORM_IMAGENET, FORM_KERAS_NONE
-from trainer.model.saved_weights import stem
+from trainer.model.saved_weights import DAMAGED, stem
 
 _FIRST, _LAST = "normalization", "stem_conv"
 # Between them: the stem's padding, and in one form a rescaling before it.
@@ -37,7 +38,7 @@ _KINDS = {
 
 
 def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
-    """The form a file was saved from, and how that is known.
+    """Returns the form a file was saved from, and how that is known.
 
     Args:
       label: the flag and the file, for messages.
@@ -46,7 +47,15 @@ def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
 
     Returns:
       A form or None, and half a sentence with the file as its subject.
+
+    Raises:
+      TrainerError: the file is damaged.
     """
+    with untrusted(label, DAMAGED):
+        return _form_of_file(label, path, kind)
+
+
+def _form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
     if kind == weights_hdf5.KERAS:
         config = weights_hdf5.keras_config(label, path)
         return _by_names(weights_hdf5.config_layer_names(config))

@@ -32,7 +32,7 @@ _MAX_TENSORS = 5_000
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 # Of Lite3 and Lite4 there is no package.
 PUBLISHED = ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
-_REMEDY = "install the package again"
+REMEDY = "install the package again"
 
 
 def package_of(backbone: str) -> str:
@@ -64,7 +64,7 @@ def find_weights(backbone: str) -> str:
         if file.suffix == ".pth":
             return str(found.locate_file(file))
     raise TrainerError(
-        f"{package}: the installed package holds no .pth file; {_REMEDY}"
+        f"{package}: the installed package holds no .pth file; {REMEDY}"
     )
 
 
@@ -81,7 +81,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
       TrainerError: it is not such a file, is damaged, or asks for anything
         but tensors.
     """
-    with untrusted(path, _REMEDY):
+    with untrusted(path, REMEDY):
         if files.stat(path).st_size > _MAX_FILE_BYTES:
             raise ValueError(f"larger than {_MAX_FILE_BYTES >> 20} MiB")
         return _parse(files.read(path))

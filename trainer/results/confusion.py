@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.results.escaping import for_plot
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,7 +22,7 @@ def draw_confusion(
     """Shades each cell by its share of the row, and writes the counts.
 
     Args:
-      axes: to draw on.
+      axes: to draw on, made in a block of `escaping.plot_style`.
       counts: (classes, classes) whole numbers.
       names: of the classes; labels and counts of many classes are left out.
       zeros: whether cells without examples show a 0.
@@ -31,8 +33,9 @@ def draw_confusion(
     axes.set_ylabel("true")
     if len(names) > _LABELLED_CLASSES:
         return
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    labels = [for_plot(name) for name in names]
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
     for i, j in np.ndindex(counts.shape):
         if counts[i, j] or zeros:
             axes.text(

@@ -1,39 +1,72 @@
 """A trained classifier as files that serve without this trainer.
 
-OUTPUT/saved_model  signatures serving_default (pixels) and serving_bytes
+OUTPUT/saved_model  signatures serving_default (pixels), serving_bytes and
+                    class_names; the names are in assets/class_names.json too
 OUTPUT/model.keras  pixels -> probabilities and label
-OUTPUT/export.json  class names, picture size, what was compared
+OUTPUT/export.json  class names, image size, what was compared, the list of
+                    files
 
 Preprocessing and class names are inside; augmentation is no part of a
 prediction and is left out.
+
+Every output of a signature has the batch as its first dimension, as TensorFlow
+Serving requires: it answers an HTTP request row by row, and takes the rows of
+a batch apart.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
-from trainer.data.decode import decode_image, resize
-from trainer.errors import TrainerError
+from trainer import files, folders
+from trainer.data.decode import decode_image, decode_within_limits, resize
+from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocessing_layers
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
+NAMES_FILE = "class_names.json"
+# What exports hold that have no list of their files.
+_FILES = (
+    f"{SAVED_MODEL}/saved_model.pb",
+    f"{SAVED_MODEL}/fingerprint.pb",
+    f"{SAVED_MODEL}/variables/variables.index",
+    f"{SAVED_MODEL}/variables/variables.data-*",
+    KERAS_FILE,
+    RECORD,
+)
+_FOLDERS = (
+    f"{SAVED_MODEL}/",
+    f"{SAVED_MODEL}/assets/",
+    f"{SAVED_MODEL}/variables/",
+)
 # Of a probability; the same float32 arithmetic in another order.
 MAX_DIFFERENCE = 1e-4
 
 
 class _Servable(tf.Module):
-    """What the SavedModel holds."""
+    """What the SavedModel holds.
+
+    Args:
+      classifier: in float32.
+      class_names: in the order of the logits.
+      names_file: holds them as JSON; a copy becomes an asset.
+    """
 
     def __init__(
-        self, classifier: Classifier, class_names: Sequence[str]
+        self,
+        classifier: Classifier,
+        class_names: Sequence[str],
+        names_file: str,
     ) -> None:
         super().__init__()
         self._model = classifier
@@ -41,6 +74,7 @@ class _Servable(tf.Module):
             variable.value for variable in classifier.variables.values()
         ]
         self._names = tf.constant(list(class_names))
+        self._names_file = tf.saved_model.Asset(names_file)
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, None, None, 3), name="images")]
@@ -52,21 +86,29 @@ class _Servable(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Whole files: JPEG, PNG, BMP, GIF or WebP."""
+        """Whole files: JPEG, PNG, BMP, GIF or WebP, within the limits."""
         side = self._model.image_px
         pictures = tf.map_fn(
-            lambda image: resize(decode_image(image), side),
+            lambda image: resize(decode_within_limits(image), side),
             images,
             fn_output_signature=tf.TensorSpec((side, side, 3)),
         )
         return self._answer(pictures)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "indices")])
+    def names(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Names of classes, by their places among the probabilities.
+
+        TensorFlow Serving refuses to call a signature without inputs
+        ("Expected at least one input Tensor").
+        """
+        return {"class_names": tf.gather(self._names, indices)}
 
     def _answer(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self._model.probabilities(pictures)
         return {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
-            "class_names": self._names,
         }
 
 
@@ -106,11 +148,10 @@ def write_export(
     """Writes the files, loads them again and compares them.
 
     Args:
-      folder: replaced if it holds an earlier export; must not hold other
-        things.
+      folder: replaced if it holds an earlier export, and nothing else.
       classifier: in float32.
       class_names: in the order of the logits.
-      encoded: whole picture files to compare on; at least one.
+      encoded: whole image files to compare on; at least one.
       record: what export.json says besides.
 
     Returns:
@@ -119,57 +160,116 @@ def write_export(
 
     Raises:
       TrainerError: the folder holds other things, or cannot be written to; or
-        what was loaded gives other figures, and then nothing is left there.
+        what was loaded gives other probabilities. The folder is then as it
+        was.
     """
-    try:
-        if files.exists(folder) and not _is_export(folder):
-            raise TrainerError(
-                f"--output={folder!r}: holds other things than an export; give"
-                " a new folder"
-            )
-        with files.folder_aside(folder, last=(RECORD,)) as partial:
+    with (
+        _one_line_errors(folder),
+        folders.replaced_folder(folder, own=_own, last=(RECORD,)) as partial,
+    ):
+        try:
             _write(partial, classifier, class_names)
-            differences = _compare(
-                partial, folder, classifier, class_names, encoded
-            )
-            record = {
-                **record,
-                "class_names": list(class_names),
-                "image_size": classifier.image_px,
-                "compared_pictures": len(encoded),
-                "largest_difference": differences,
-            }
-            files.write_text(
-                f"{partial}/{RECORD}",
-                json.dumps(record, indent=2, ensure_ascii=False),
-            )
-    except OSError as error:
-        raise TrainerError(
-            f"--output={folder!r}: cannot be written to ({error.strerror});"
-            " give a folder that can"
-        ) from error
+        except tf.errors.OpError as error:
+            # "PATH; REASON [Op:NAME]", the path being of the hidden folder.
+            said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
+            raise _not_written(folder, said) from error
+        differences = _compare(
+            partial, folder, classifier, class_names, encoded
+        )
+        record = {
+            **record,
+            "class_names": list(class_names),
+            "image_size": classifier.image_px,
+            "compared_pictures": len(encoded),
+            "largest_difference": differences,
+            "files": sorted([*folders.files_below(partial), RECORD]),
+        }
+        files.write_text(
+            f"{partial}/{RECORD}",
+            json.dumps(record, indent=2, ensure_ascii=False),
+        )
     return differences
 
 
-def _is_export(folder: str) -> bool:
-    if not files.is_dir(folder):
-        return False
-    names = files.names(folder)
-    return not names or RECORD in names or files.UNFINISHED in names
+@contextlib.contextmanager
+def _one_line_errors(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except folders.StrangerError as error:
+        if not error.name:
+            raise TrainerError(
+                f"--output={folder!r}: is not a folder; give a new folder"
+            ) from error
+        raise TrainerError(
+            f"--output={folder!r}: holds other things than an export, such as"
+            f" {error.name!r}; move them elsewhere, or give a new folder"
+        ) from error
+    except OSError as error:
+        raise _not_written(folder, reason_of(error)) from error
+
+
+def _not_written(folder: str, reason: str) -> TrainerError:
+    return TrainerError(
+        f"--output={folder!r}: cannot be written to ({reason}); give a folder"
+        " that can"
+    )
+
+
+def _own(folder: str) -> folders.Own:
+    """Returns the names in a folder that an export wrote.
+
+    Without an export.json, or the mark of an interrupted upload, there are
+    none.
+    """
+    record = _read_record(folder)
+    if record is not None:
+        listed = record.get("files")
+    elif folders.is_unfinished(folder):
+        listed = folders.unfinished_files(folder)
+    else:
+        return lambda name: False
+    if isinstance(listed, list):
+        own = {*map(str, listed), *_FOLDERS}
+        return lambda name: name in own
+    return lambda name: any(
+        fnmatch.fnmatchcase(name, pattern) for pattern in _FILES + _FOLDERS
+    )
+
+
+def _read_record(folder: str) -> dict[str, Any] | None:
+    """Returns an export's export.json; None if there is none, or another's."""
+    path = os.path.join(folder, RECORD)
+    if not files.is_file(path):
+        return None
+    try:
+        record = json.loads(files.read_text(path))
+    except (ValueError, RecursionError):
+        return None
+    is_ours = isinstance(record, dict) and {"class_names", "image_size"} <= set(
+        record
+    )
+    return record if is_ours else None
 
 
 def _write(
     folder: str, classifier: Classifier, class_names: Sequence[str]
 ) -> None:
-    servable = _Servable(classifier, class_names)
+    names_file = f"{folder}/{NAMES_FILE}"
+    files.write_text(
+        names_file, json.dumps(list(class_names), ensure_ascii=False)
+    )
+    servable = _Servable(classifier, class_names, names_file)
     tf.saved_model.save(
         servable,
         f"{folder}/{SAVED_MODEL}",
         signatures={
             "serving_default": servable.pixels,
             "serving_bytes": servable.encoded,
+            "class_names": servable.names,
         },
     )
+    # The asset is a copy.
+    files.remove(names_file)
     keras_model(classifier, class_names).save(f"{folder}/{KERAS_FILE}")
 
 
@@ -207,4 +307,11 @@ def _compare(
                 f" most {MAX_DIFFERENCE:g} is right); nothing was exported"
             )
         differences[name] = difference
+    places = tf.range(len(class_names), dtype=tf.int64)
+    names = signatures["class_names"](places)["class_names"].numpy()
+    if [name.decode() for name in names] != list(class_names):
+        raise TrainerError(
+            f"{folder}: the signature class_names does not give the names of"
+            " the classes; nothing was exported"
+        )
     return differences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import sys
@@ -16,14 +15,20 @@ import tensorflow as tf
 
 from trainer import files
 from trainer.data.decode import decode_image, resize
-from trainer.data.folder import SUFFIXES
+from trainer.data.folder import SUFFIXES, walk_images
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import UPRIGHT, orientation
 from trainer.data.samples import printable
-from trainer.errors import UsageError
+from trainer.errors import TrainerError, UsageError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.split import Split
 from trainer.model.trunk import Trunk
+from trainer.results.escaping import (
+    csv_line,
+    for_csv,
+    for_terminal,
+    path_for_csv,
+)
 from trainer.train.steps import make_prediction_function
 
 # Batches that are read while one is computed.
@@ -64,52 +69,78 @@ class _Read(NamedTuple):
 
 
 def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
-    """The files that `--inputs` means.
+    """Finds the files that `--inputs` names.
 
     Args:
-      inputs: a file; a folder, searched with all below it; a glob, in which
-        `**` stands for any depth; or `-`, a path a line on standard input
-        (so a name with a line end in it cannot be given there).
+      inputs: a file; a folder, searched with all below it as a data set is;
+        a glob, in which `**` stands for any depth; or `-`, one path per line
+        on standard input (so a name with a line feed cannot be given there).
       stdin: where that list is read.
 
     Returns:
       Paths; sorted, but in the given order for a list. Of folders, the
-      pictures by their suffix, hidden ones left out; else whatever is named.
+      images by their suffix, hidden ones left out; else whatever is named.
 
     Raises:
       UsageError: there is none.
+      TrainerError: a folder cannot be listed.
     """
+    given = os.path.expanduser(inputs)
     if inputs == "-":
-        if isinstance(stdin, io.TextIOWrapper):
-            # A file's name need not be text; see `printable`.
-            stdin.reconfigure(
-                encoding=sys.getfilesystemencoding(), errors="surrogateescape"
-            )
-        found = [line.rstrip("\n") for line in stdin if line.strip()]
-    elif files.exists(os.path.expanduser(inputs)):
-        found = list(_below(os.path.expanduser(inputs)))
+        found = _listed(stdin)
+        missing = "no path on standard input; give one per line"
     else:
-        matches = files.glob(os.path.expanduser(inputs))
-        found = sorted({p for match in matches for p in _below(match)})
-    if not found:
-        raise UsageError(
-            f"--inputs={inputs!r}: no such file; give a picture, a folder of"
-            " pictures, a glob such as 'photos/*.jpg' in quotes, or - for a"
-            " list on standard input"
+        matches = [given] if files.exists(given) else files.glob(given)
+        found = sorted({p for match in matches for p in _below(match, inputs)})
+        missing = (
+            f"holds no image ({', '.join(SUFFIXES)}); add some, or name files"
+            " of other suffixes one by one"
+            if matches
+            else "no such file; give an image, a folder of images, a glob such"
+            " as 'photos/*.jpg' in quotes, or - for a list on standard input"
         )
+    if not found:
+        raise UsageError(f"--inputs={inputs!r}: {missing}")
     return found
 
 
-def _below(path: str) -> Iterator[str]:
-    """The path itself, or the pictures below the folder that it is."""
+def _listed(stdin: TextIO) -> list[str]:
+    """The paths on standard input, without the line ends of either system."""
+    if isinstance(stdin, io.TextIOWrapper):
+        # A file's name need not be text; see `printable`.
+        stdin.reconfigure(
+            encoding=sys.getfilesystemencoding(),
+            errors="surrogateescape",
+            newline="\n",
+        )
+    return [_without_return(x.rstrip("\n")) for x in stdin if x.strip()]
+
+
+def _without_return(name: str) -> str:
+    """The name without the carriage return that Windows ends lines with.
+
+    A name may end in one on Linux: kept if only that file is there.
+    """
+    stripped = name.removesuffix("\r")
+    if stripped == name or files.is_remote(name):
+        return stripped
+    only_unstripped = files.exists(name) and not files.exists(stripped)
+    return name if only_unstripped else stripped
+
+
+def _below(path: str, inputs: str) -> Iterator[str]:
+    """The path itself, or the images below the folder that it is."""
     if not files.is_dir(path):
         yield path
         return
-    for folder, folders, names in files.walk(path):
-        folders[:] = sorted(n for n in folders if not n.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield os.path.join(folder, name)
+    try:
+        yield from walk_images(path)
+    except OSError as error:
+        folder = printable(str(error.filename or path))
+        raise TrainerError(
+            f"--inputs={inputs!r}: {folder}: cannot be listed"
+            f" ({reason_of(error)}); give a folder that can be read"
+        ) from error
 
 
 class Predictor:
@@ -163,12 +194,15 @@ class Predictor:
             encoded = files.read(path)
         # A NUL byte is a ValueError; of a URL no file system may be known.
         except (OSError, ValueError, UsageError) as error:
-            reason = getattr(error, "strerror", error)
-            return _Read(None, f"cannot be read ({reason})")
+            return _Read(None, f"cannot be read ({reason_of(error)})")
         wrong = what_is_wrong(encoded)
         if wrong is not None:
             return _Read(None, wrong)
-        image = resize(decode_image(tf.constant(encoded)), self._image_px)
+        try:
+            image = resize(decode_image(tf.constant(encoded)), self._image_px)
+        except tf.errors.OpError as error:
+            # Of a JPEG the check above decodes a part only.
+            return _Read(None, f"cannot be decoded ({first_line(error)})")
         parts = [image.numpy()]
         if self._trunk is not None:
             parts = [part[0] for part in self._trunk(parts[0][None])]
@@ -208,7 +242,7 @@ class Predictor:
 
 
 def csv_header(top_k: int) -> list[str]:
-    """file, class_1, probability_1 ... class_k, probability_k, error."""
+    """Returns file, class_1, probability_1 ... probability_k, error."""
     pairs = ((f"class_{k}", f"probability_{k}") for k in range(1, top_k + 1))
     return ["file", *(name for pair in pairs for name in pair), "error"]
 
@@ -216,15 +250,22 @@ def csv_header(top_k: int) -> list[str]:
 def csv_row(
     prediction: Prediction, class_names: Sequence[str], top_k: int
 ) -> list[str]:
-    """The row of one file, the most probable class first."""
+    """Returns the row of one file, the most probable class first.
+
+    No cell is a formula to a spreadsheet; see `escaping` for how names change.
+    """
     cells: list[str] = []
     if prediction.probabilities is not None:
         ranks = np.argsort(-prediction.probabilities, kind="stable")[:top_k]
         for label in ranks:
             probability = prediction.probabilities[label]
-            cells += [class_names[label], f"{probability:.{_DIGITS}f}"]
+            cells += [
+                for_csv(class_names[label]),
+                f"{probability:.{_DIGITS}f}",
+            ]
     cells += [""] * (2 * top_k - len(cells))
-    return [printable(prediction.path), *cells, prediction.error]
+    path = path_for_csv(printable(prediction.path))
+    return [path, *cells, for_csv(prediction.error)]
 
 
 def write_csv(
@@ -233,11 +274,17 @@ def write_csv(
     class_names: Sequence[str],
     top_k: int,
 ) -> int:
-    """Writes a header and a row a file; returns how many were bad."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(csv_header(top_k))
+    """Writes a header and one row per file; returns how many were bad.
+
+    A terminal gets the rows with what is not visible escaped.
+    """
+    to_terminal = stream.isatty()
+    stream.write(csv_line(csv_header(top_k)))
     bad = 0
     for prediction in predictions:
-        writer.writerow(csv_row(prediction, class_names, top_k))
+        cells = csv_row(prediction, class_names, top_k)
+        if to_terminal:
+            cells = [for_terminal(cell) for cell in cells]
+        stream.write(csv_line(cells))
         bad += prediction.probabilities is None
     return bad

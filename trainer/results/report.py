@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import steps_per_epoch
 from trainer.model.freeze import FreezePlan
+from trainer.results.escaping import for_terminal
 
 
 def plan_lines(
@@ -65,7 +67,7 @@ def _layer_lines(plan: FreezePlan) -> Iterator[str]:
 
 
 def _sample_lines(manifest: Manifest) -> Iterator[str]:
-    names = manifest.class_names
+    names = [for_terminal(name) for name in manifest.class_names]
     columns = {
         "train": manifest.train.counts(len(names)),
         "validation": manifest.validation.counts(len(names)),
@@ -109,8 +111,13 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         f" {result['trainable_params']:,} of {result['total_params']:,}"
         f" parameters trained, {result['train_seconds']:.0f} s in steps"
     )
-    yield f"workdir: {workdir}"
-    yield f"tensorboard --logdir {workdir}"
+    yield f"workdir: {for_terminal(workdir)}"
+    yield tensorboard_command(workdir)
+
+
+def tensorboard_command(workdir: str) -> str:
+    """Returns the shell command that opens TensorBoard on a workdir."""
+    return f"tensorboard --logdir {for_terminal(shlex.quote(workdir))}"
 
 
 def per_class_lines(figures: dict[str, Any]) -> Iterator[str]:
@@ -118,7 +125,8 @@ def per_class_lines(figures: dict[str, Any]) -> Iterator[str]:
     if "test_top5_accuracy" in figures:
         yield f"top-5 accuracy {figures['test_top5_accuracy']:.4f}"
     per_class = figures["test_per_class_accuracy"]
-    width = max(len(name) for name in per_class)
-    for name, accuracy in per_class.items():
+    names = [for_terminal(name) for name in per_class]
+    width = max(map(len, names))
+    for name, accuracy in zip(names, per_class.values(), strict=True):
         shown = "no examples" if accuracy is None else f"{accuracy:.4f}"
         yield f"  {name:{width}}  {shown}"

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.results.confusion import draw_confusion
+from trainer.results.escaping import for_markdown, for_terminal, plot_style
 from trainer.results.evaluate import Evaluation
 
 FOLDER = "tensorboard"
@@ -36,6 +37,10 @@ class TensorBoardWriter:
                 f"{self._folder}/{split}"
             )
         return self._writers[split]
+
+    def open(self) -> None:
+        """Opens an event file, so that an unwritable folder fails early."""
+        self._writer("train")
 
     def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
         """Figures of one split at an absolute step."""
@@ -67,15 +72,13 @@ class TensorBoardWriter:
 
     def configuration(self, values: Mapping[str, Any]) -> None:
         """A text page with every field."""
-        text = "\n".join(
-            ["| field | value |", "|---|---|"]
-            + [
-                f"| {k} | `{json.dumps(v, ensure_ascii=False)}` |"
-                for k, v in values.items()
-            ]
-        )
+        rows = [
+            f"| {k} | {for_markdown(json.dumps(v, ensure_ascii=False))} |"
+            for k, v in values.items()
+        ]
+        text = "\n".join(["| field | value |", "|---|---|", *rows])
         with self._writer("train").as_default():
-            tf.summary.text("configuration", _utf8(text), step=0)
+            tf.summary.text("configuration", text, step=0)
 
     def hparams(self, values: Mapping[str, Any]) -> None:
         """The run as a row of the hparams page, beside its test figures."""
@@ -96,12 +99,8 @@ class TensorBoardWriter:
 def _hparam(value: Any) -> Any:
     if value is None:
         return "unset"
-    return _utf8(value) if isinstance(value, str) else value
-
-
-def _utf8(text: str) -> str:
-    """The text with bytes of a path that are no text escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    # The page shows it as text; bytes of a path that are no text are escaped.
+    return for_terminal(value) if isinstance(value, str) else value
 
 
 def confusion_picture(evaluation: Evaluation) -> np.ndarray:
@@ -111,10 +110,11 @@ def confusion_picture(evaluation: Evaluation) -> np.ndarray:
 
     names, counts = evaluation.class_names, evaluation.confusion
     side = min(3.0 + 0.45 * len(names), 14.0)
-    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    draw_confusion(axes, counts, names, zeros=True)
-    axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    with plot_style():
+        figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        draw_confusion(axes, counts, names, zeros=True)
+        axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()

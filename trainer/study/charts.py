@@ -5,21 +5,21 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.fields import FINETUNE
 from trainer.results.confusion import draw_confusion
+from trainer.results.escaping import for_html, for_plot, plot_style
 from trainer.study.models import BASE_MODEL
 
 # Okabe and Ito's palette, which people with colour blindness can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 _GREY = "#666666"
-_FONT: Any = {"font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "study"}
 
 
 def learning_curves(
@@ -33,7 +33,7 @@ def learning_curves(
       boundary: epochs of feature extraction, where models 3 and 4 begin;
         None where there are none.
     """
-    with matplotlib.rc_context(_FONT):
+    with _style():
         figure = Figure(figsize=(5.5, 6.2), layout="constrained")
         panels = figure.subplots(2, 1, sharex=True)
         for axes, key in zip(panels, ("accuracy", "loss"), strict=True):
@@ -95,7 +95,7 @@ def class_bars(record: Mapping[str, Any]) -> str:
     """Accuracy of each class under each model, the first seed's."""
     names, rows = record["classes"], record["models"]
     height = 0.8 / len(rows)
-    with matplotlib.rc_context(_FONT):
+    with _style():
         figure = Figure(
             figsize=(5.5, 1.2 + 0.17 * len(names) * (len(rows) + 1)),
             layout="constrained",
@@ -111,7 +111,7 @@ def class_bars(record: Mapping[str, Any]) -> str:
                 color=COLOURS[row["model"]],
                 label=f"model {row['model']}",
             )
-        axes.set_yticks(places, names)
+        axes.set_yticks(places, [for_plot(name) for name in names])
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xlabel("accuracy")
@@ -129,11 +129,18 @@ def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """Rows true, columns predicted, shaded by the share of the row."""
     counts = np.array(row["confusion"])
     side = min(2.5 + 0.45 * len(names), 12)
-    with matplotlib.rc_context(_FONT):
+    with _style():
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
         draw_confusion(axes, counts, names, zeros=False)
         return _svg(figure, f"Confusion matrix of model {row['model']}")
+
+
+def _style() -> AbstractContextManager[None]:
+    """The block in which a chart is made and drawn."""
+    return plot_style(
+        font__size=10, svg__fonttype="path", svg__hashsalt="study"
+    )
 
 
 def _svg(figure: Figure, title: str) -> str:
@@ -146,4 +153,4 @@ def _svg(figure: Figure, title: str) -> str:
     view += f' {figure.get_figheight() * 72:g}"'
     head, _, rest = text.partition(">")
     head = re.sub(r'\s(height|width|viewBox|version)="[^"]*"', "", head)
-    return f'{head} {view} role="img" aria-label="{title}">{rest}'
+    return f'{head} {view} role="img" aria-label="{for_html(title)}">{rest}'

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainer import files
+from trainer.errors import reason_of
+from trainer.results.escaping import for_html
 from trainer.study.charts import class_bars, confusion_matrix, learning_curves
 from trainer.study.mistakes import Mistake
 from trainer.study.table import caption, table_columns
@@ -43,32 +44,48 @@ def write_html(
     path: str,
     record: Mapping[str, Any],
     curves: Mapping[int, Sequence[Mapping[str, Any]]],
-    mistakes: Sequence[Mistake],
+    mistakes: Sequence[Mistake] | None,
     *,
     boundary: int | None,
+    warn: Callable[[str], None],
 ) -> None:
     """Writes the page, whole or not at all.
+
+    A chart that cannot be drawn is left out with a warning.
 
     Args:
       path: of the page.
       record: what study.json holds.
       curves: see `charts.learning_curves`.
-      mistakes: of the last model.
+      mistakes: of the last model; None where they could not be found.
       boundary: see `charts.learning_curves`.
+      warn: takes the text of a warning.
     """
+
+    def chart(what: str, draw: Callable[[], str]) -> str:
+        try:
+            return draw()
+        except Exception as error:
+            warn(f"{path}: without its {what} ({reason_of(error)})")
+            return '<p class="note">This chart could not be drawn.</p>'
+
     last = record["models"][-1]
     title = f"{record['dataset']}: transfer learning, five models"
     sections = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(caption(record))}.</p>",
+        f"<h1>{for_html(title)}</h1>",
+        f"<p>{for_html(caption(record))}.</p>",
         _table(record),
         _published_note(record),
         "<h2>Learning curves</h2>",
-        learning_curves(curves, boundary),
+        chart("learning curves", lambda: learning_curves(curves, boundary)),
         "<h2>Accuracy by class</h2>",
-        class_bars(record),
+        chart("accuracy by class", lambda: class_bars(record)),
         f"<h2>Confusion matrix of model {last['model']}</h2>",
-        f'<div class="narrow">{confusion_matrix(last, record["classes"])}'
+        '<div class="narrow">',
+        chart(
+            "confusion matrix",
+            lambda: confusion_matrix(last, record["classes"]),
+        ),
         "</div>",
         f"<h2>Most confident mistakes of model {last['model']}</h2>",
         _mistakes(mistakes),
@@ -78,7 +95,7 @@ def write_html(
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{for_html(title)}</title><style>{_STYLE}</style></head>"
         f"<body><main>{''.join(sections)}</main></body></html>"
     )
     files.write_text(path, page)
@@ -86,9 +103,9 @@ def write_html(
 
 def _table(record: Mapping[str, Any]) -> str:
     columns = table_columns(record)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    head = "".join(f"<th>{for_html(name)}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>"
+        "<tr>" + "".join(f"<td>{for_html(c)}</td>" for c in cells) + "</tr>"
         for cells in zip(*columns.values(), strict=True)
     )
     return (
@@ -108,7 +125,9 @@ def _published_note(record: Mapping[str, Any]) -> str:
     )
 
 
-def _mistakes(mistakes: Sequence[Mistake]) -> str:
+def _mistakes(mistakes: Sequence[Mistake] | None) -> str:
+    if mistakes is None:
+        return '<p class="note">They could not be found.</p>'
     if not mistakes:
         return "<p>None: every test example was told rightly.</p>"
     figures = []
@@ -118,10 +137,10 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
             f"{mistake.true}, taken for {mistake.predicted}"
             f" ({mistake.probability:.0%})"
         )
-        text = html.escape(words)
+        text = for_html(words)
         figures.append(
             f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
-            f'<figcaption title="{html.escape(mistake.sample_id)}">{text}'
+            f'<figcaption title="{for_html(mistake.sample_id)}">{text}'
             "</figcaption></figure>"
         )
     return f'<div class="mistakes">{"".join(figures)}</div>'
@@ -136,7 +155,7 @@ def _trainable(record: Mapping[str, Any]) -> str:
             else "the head"
         )
         items.append(
-            f"<li>model {row['model']}: {html.escape(layers)},"
+            f"<li>model {row['model']}: {for_html(layers)},"
             f" {row['trainable_params']:,} of {row['total_params']:,}"
             " parameters</li>"
         )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer import run
 from trainer.config import Config
-from trainer.errors import UsageError
+from trainer.errors import UsageError, reason_of
 from trainer.fields import FINETUNE, TPU
 from trainer.lock import locked
 from trainer.model.backbones import find_backbone
+from trainer.results.escaping import for_terminal
+from trainer.results.report import tensorboard_command
 from trainer.strategies import kind_of
-from trainer.study.mistakes import find_mistakes
+from trainer.study.mistakes import Mistake, find_mistakes
 from trainer.study.models import (
     StudyModel,
     model_config,
@@ -37,7 +40,7 @@ def train(config: Config) -> None:
     config = _resolved(config)
     models = models_to_train(config.model_numbers())
     assert config.workdir is not None
-    print(f"workdir: {config.workdir}", flush=True)
+    print(f"workdir: {for_terminal(config.workdir)}", flush=True)
     seeds = range(config.seed, config.seed + config.seeds)
     workdir = Workdir(config.workdir)
     new = workdir.create()
@@ -103,13 +106,55 @@ def _write(
     last = models[-1]
     workdir.write_json(STUDY_JSON, record)
     workdir.write_text(STUDY_MD, markdown(record))
-    write_html(
-        workdir.file(REPORT),
+    written = _write_report(
+        workdir,
         record,
         curves,
-        find_mistakes(model_config(config, last, seeds[0])),
+        _mistakes(workdir, model_config(config, last, seeds[0])),
         boundary=config.head_epochs if last.stage == FINETUNE else None,
     )
     print(f"\n{markdown(record)}")
-    print(f"report: {workdir.file(REPORT)}")
-    print(f"tensorboard --logdir {config.workdir}")
+    if written:
+        print(f"report: {for_terminal(workdir.file(REPORT))}")
+    print(tensorboard_command(config.workdir))
+
+
+def _mistakes(workdir: Workdir, config: Config) -> list[Mistake] | None:
+    """The mistakes of a model; None and a warning if they cannot be found."""
+    try:
+        return find_mistakes(config)
+    except Exception as error:
+        workdir.warn(
+            f"{workdir.file(REPORT)}: without the most confident mistakes"
+            f" ({reason_of(error)})"
+        )
+        return None
+
+
+def _write_report(
+    workdir: Workdir,
+    record: Mapping[str, Any],
+    curves: Mapping[int, Sequence[Mapping[str, Any]]],
+    mistakes: Sequence[Mistake] | None,
+    *,
+    boundary: int | None,
+) -> bool:
+    """Writes the page, or warns: study.json holds all its numbers.
+
+    Returns:
+      Whether it is written.
+    """
+    path = workdir.file(REPORT)
+    try:
+        write_html(
+            path,
+            record,
+            curves,
+            mistakes,
+            boundary=boundary,
+            warn=workdir.warn,
+        )
+    except Exception as error:
+        workdir.warn(f"{path}: not written ({reason_of(error)})")
+        return False
+    return True

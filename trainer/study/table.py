@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainer.config import Config
 from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.results.escaping import for_markdown
 from trainer.study.models import StudyModel
 
 
@@ -131,7 +132,11 @@ def caption(record: Mapping[str, Any]) -> str:
 def markdown(record: Mapping[str, Any]) -> str:
     """The table for study.md and the terminal."""
     columns = table_columns(record)
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines = [_markdown_row(columns), "|---" * len(columns) + "|"]
     for cells in zip(*columns.values(), strict=True):
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([caption(record), "", *lines, ""])
+        lines.append(_markdown_row(cells))
+    return "\n".join([for_markdown(caption(record)), "", *lines, ""])
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(for_markdown, cells))} |"

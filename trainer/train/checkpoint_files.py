@@ -11,6 +11,8 @@ import os
 import re
 
 from trainer import files
+from trainer.errors import untrusted
+from trainer.model.checkpoint_index import INDEX_END
 from trainer.workdir import Workdir
 
 PREFIX = "ckpt"
@@ -18,8 +20,6 @@ LAST, BEST, EPOCH = "last", "best", "epoch"
 _INDEX = re.compile(r"ckpt-\d+\.index")
 _PART = re.compile(r"(ckpt-\d+)(\.index|\.data-.*)")
 _TEMPORARY = re.compile(r"ckpt-\d+_temp|checkpoint\.tmp.*")
-# The last bytes of an index: the magic number of TensorFlow's tables.
-_END = bytes.fromhex("57fb808b247547db")
 
 
 def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
@@ -28,6 +28,9 @@ def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
     By the files themselves: an index is written when all else is there, and
     the list that TensorFlow keeps beside them may be lost or outdated. One
     whose index a kill cut short is none.
+
+    Raises:
+      TrainerError: an index cannot be read.
     """
     folder = workdir.checkpoints(stage, kind)
     found = [
@@ -73,6 +76,8 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
             prefix = os.path.join(folder, part[1]) if part else None
             if _TEMPORARY.fullmatch(name) and files.is_dir(path):
                 files.remove_tree(path)
+            elif files.is_dir(path):
+                continue
             elif _TEMPORARY.fullmatch(name) or (prefix and prefix not in whole):
                 files.remove(path)
                 cut += [prefix] * (path == f"{prefix}.index")
@@ -80,4 +85,12 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
 
 
 def _is_whole(index: str) -> bool:
-    return files.read_end(index, len(_END)) == _END
+    # A pipe would wait for a writer.
+    if not files.is_file(index):
+        return False
+    with untrusted(index, "make it readable, or remove it"):
+        try:
+            return files.read_end(index, len(INDEX_END)) == INDEX_END
+        except FileNotFoundError:
+            # Its run has removed it since the folder was listed.
+            return False

@@ -7,18 +7,22 @@ another where shapes happen to agree.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainer import files
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, reason_of
+from trainer.model.checkpoint_index import check_index
 from trainer.model.classifier import variable_keys
+from trainer.model.saved_weights import senseless
+from trainer.stored import check_shape
 from trainer.train.checkpoint_files import (
     BEST,
     EPOCH,
@@ -31,9 +35,9 @@ from trainer.train.checkpoint_files import (
 )
 from trainer.workdir import Workdir
 
-# An IndexError is what TensorFlow makes of a file that is cut short.
-_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, IndexError)
-_DAMAGED = (tf.errors.OpError, ValueError, IndexError)
+_NO_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
+# TensorFlow's list of a folder's checkpoints.
+_LIST = "checkpoint"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -70,6 +74,23 @@ class StageState:
     rollbacks: int = 0
 
 
+_SUMS_SHAPE = {str: (int, float)}
+_STATE_SHAPE = {
+    "stage": str,
+    "start_step": int,
+    "step": int,
+    "epoch_sums": _SUMS_SHAPE,
+    "window_sums": _SUMS_SHAPE,
+    "best": (dict, type(None)),
+    "digests": {str: str},
+    "gradient_max": _SUMS_SHAPE,
+    "metrics_position": int,
+    "seconds": (int, float),
+    "pending_validation?": bool,
+    "rollbacks?": int,
+}
+
+
 class _StateInCheckpoint(tf.train.experimental.PythonState):
     """Lets a checkpoint hold a StageState, as JSON."""
 
@@ -80,8 +101,12 @@ class _StateInCheckpoint(tf.train.experimental.PythonState):
         return json.dumps(dataclasses.asdict(self.state))
 
     def deserialize(self, string_value: bytes | str) -> None:
-        for key, value in json.loads(string_value).items():
-            setattr(self.state, key, value)
+        values = json.loads(string_value)
+        check_shape(values, _STATE_SHAPE)
+        for field in dataclasses.fields(self.state):
+            # One that an earlier version did not have keeps its default.
+            if field.name in values:
+                setattr(self.state, field.name, values[field.name])
 
 
 class StageCheckpoints:
@@ -119,6 +144,12 @@ class StageCheckpoints:
 
     def _manager(self, kind: str) -> tf.train.CheckpointManager:
         folder = self._workdir.checkpoints(self._state.stage, kind)
+        listing = os.path.join(folder, _LIST)
+        if files.exists(listing) and not files.is_file(listing):
+            # TensorFlow would wait for a pipe.
+            raise TrainerError(
+                f"{listing}: not a regular file; remove it, and start again"
+            )
         paths = find_checkpoints(self._workdir, self._state.stage, kind)
         if paths:
             # TensorFlow goes by its list, which may be lost or outdated.
@@ -158,10 +189,16 @@ class StageCheckpoints:
         for path in paths:
             try:
                 _read_all(path)
-            except _DAMAGED as damage:
+            except _NO_MEMORY as damage:
+                # The checkpoint may be whole, and must not be passed over.
+                raise TrainerError(
+                    f"{path}: cannot be restored ({reason_of(damage)}); free"
+                    " memory, and start again"
+                ) from damage
+            except Exception as damage:
                 error = damage
                 self._workdir.warn(
-                    f"{path}: cannot be read ({_reason(damage)}); going on"
+                    f"{path}: cannot be read ({reason_of(damage)}); going on"
                     " from the one before it"
                 )
                 continue
@@ -171,7 +208,7 @@ class StageCheckpoints:
         if error:
             raise TrainerError(
                 f"{os.path.dirname(paths[0])}: none of its {len(paths)}"
-                f" checkpoints can be read ({_reason(error)}); restore them,"
+                f" checkpoints can be read ({reason_of(error)}); restore them,"
                 " or start in another --workdir"
             )
         return False
@@ -182,10 +219,8 @@ class StageCheckpoints:
         return any(checkpoint_step(p) <= self._state.step for p in found)
 
     def _restore(self, path: str) -> None:
-        try:
+        with _restoring(path):
             self._checkpoint.restore(path).assert_consumed()
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from error
 
     def roll_back(self) -> None:
         """Goes back to the last epoch boundary, and forgets what came after.
@@ -252,7 +287,7 @@ class StageCheckpoints:
             except (tf.errors.OpError, OSError) as error:
                 raise TrainerError(
                     f"{manager.directory}: step {self._state.step} cannot be"
-                    f" saved ({_reason(error)}); make room, and the same"
+                    f" saved ({reason_of(error)}); make room, and the same"
                     " command goes on from the checkpoint before it"
                 ) from error
         return path
@@ -292,33 +327,55 @@ def restore_variables(
       variables: all must be in it; assigned in place.
 
     Raises:
-      TrainerError: it cannot be read, or is not of this model.
+      TrainerError: it cannot be read, is not of this model, or holds values
+        that are not finite, or negative variances.
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
-    try:
+    with _restoring(path):
         _read_all(path)
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    for key, variable in variables.items():
+        # Training from them would never recover, and what they predict means
+        # nothing.
+        found = senseless(variable.name, variable.numpy())
+        if found:
+            raise TrainerError(
+                f"{path}: {key} holds {found}: the run has diverged; legal are"
+                " finite numbers, and variances of 0 or more;"
+                f" {_remedy(path)}"
+            )
 
 
 def _read_all(path: str) -> None:
     # A restore that fails half way leaves variables half restored, and
     # TensorFlow warns of each of them.
+    check_index(path)
     reader = tf.compat.v1.train.NewCheckpointReader(path)
     for name in reader.get_variable_to_shape_map():
         reader.get_tensor(name)
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+@contextlib.contextmanager
+def _restoring(path: str) -> Iterator[None]:
+    """Turns whatever a restore raises into the one line of a TrainerError.
+
+    As `errors.untrusted`, but it may also be that the checkpoint is another
+    model's.
+    """
+    try:
+        yield
+    except TrainerError:
+        raise
+    except Exception as error:
+        raise TrainerError(
+            f"{path}: cannot be restored ({reason_of(error)}); {_remedy(path)}"
+        ) from error
 
 
-def _unreadable(path: str, error: Exception) -> TrainerError:
-    return TrainerError(
-        f"{path}: cannot be restored ({_reason(error)}); remove {path}.* to"
-        " use the checkpoint before it, or start in another --workdir"
+def _remedy(path: str) -> str:
+    return (
+        f"remove {path}.* to use the checkpoint before it, or start in another"
+        " --workdir"
     )

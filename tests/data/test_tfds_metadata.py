@@ -1,0 +1,389 @@
+"""Prepared TFDS data sets that somebody else may have written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tests.data import tfds_pictures
+from tests.data.records import write_records
+from trainer.data.samples import Source
+from trainer.data.tfds_source import open_tfds
+from trainer.errors import TrainerError
+
+NAME = "pictures_of_others"
+CORE = "tensorflow_datasets.core.features"
+IMAGE = f"{CORE}.image_feature.Image"
+LABEL = f"{CORE}.class_label_feature.ClassLabel"
+DICT = f"{CORE}.features_dict.FeaturesDict"
+EVIL = "evil_features.Evil"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A prepared data set under a name that TFDS has no code for."""
+    folder = tmp_path_factory.mktemp("tfds")
+    builder = tfds.builder("trainer_pictures/train_test", data_dir=str(folder))
+    builder.download_and_prepare()
+    found = folder / NAME / "1.0.0"
+    shutil.copytree(builder.data_path, found)
+    for path in list(found.iterdir()):
+        path.rename(found / path.name.replace("trainer_pictures", NAME))
+    change_json(
+        found / "dataset_info.json",
+        lambda info: {
+            **{k: v for k, v in info.items() if k != "configName"},
+            "name": NAME,
+        },
+    )
+    return folder
+
+
+@pytest.fixture
+def data_dir(
+    prepared: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[pathlib.Path]:
+    """A copy, beside a module on the path that must not be imported."""
+    shutil.copytree(prepared, tmp_path / "tfds")
+    (tmp_path / "evil_features.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path / "tfds"
+    assert not (tmp_path / "ran").exists()
+    assert "evil_features" not in sys.modules
+
+
+def open_it(data_dir: pathlib.Path, dataset: str = NAME) -> Source:
+    return open_tfds(dataset, data_dir=str(data_dir), test_fraction=0.2)
+
+
+def folder_of(data_dir: pathlib.Path) -> pathlib.Path:
+    return data_dir / NAME / "1.0.0"
+
+
+def change_json(path: pathlib.Path, change: Callable[[Any], Any]) -> None:
+    """Rewrites a JSON file."""
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def legacy(name: str, content: Any) -> dict[str, Any]:
+    """A feature as TFDS wrote it before 4.3."""
+    return {"type": name, "content": content}
+
+
+LEGACY = legacy(
+    DICT,
+    {
+        "image": legacy(
+            IMAGE,
+            {
+                "shape": [None, None, 3],
+                "dtype": "uint8",
+                "encoding_format": "png",
+            },
+        ),
+        "label": legacy(LABEL, {"num_classes": 3}),
+    },
+)
+
+
+def with_feature(name: str, feature: Any) -> Callable[[Any], Any]:
+    """The features in today's form, with one more or another one."""
+
+    def change(features: Any) -> Any:
+        features["featuresDict"]["features"][name] = feature
+        return features
+
+    return change
+
+
+BESIDE = {
+    "sequence of text": {
+        "pythonClassName": f"{CORE}.sequence_feature.Sequence",
+        "sequence": {
+            "feature": {
+                "pythonClassName": f"{CORE}.text_feature.Text",
+                "text": {},
+            },
+            "length": "-1",
+        },
+    },
+    "tensor under its old name": {
+        "pythonClassName": f"{CORE}.feature.Tensor",
+        "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"},
+    },
+    "dictionary": {
+        "pythonClassName": DICT,
+        "featuresDict": {
+            "features": {
+                # A feature's name may be one of our keys.
+                "type": {
+                    "pythonClassName": f"{CORE}.scalar.Scalar",
+                    "tensor": {"dtype": "int64"},
+                },
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
+def test_features_of_tfds_beside_the_image_pass(
+    data_dir: pathlib.Path, beside: Any
+) -> None:
+    change_json(
+        folder_of(data_dir) / "features.json", with_feature("beside", beside)
+    )
+    source = open_it(data_dir)
+    assert source.class_names == tfds_pictures.CLASSES
+    assert len(source.train) == 12
+
+
+def test_features_in_the_old_form_pass(data_dir: pathlib.Path) -> None:
+    change_json(folder_of(data_dir) / "features.json", lambda _: LEGACY)
+    assert len(open_it(data_dir).train) == 12
+
+
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "the whole": lambda _: {"pythonClassName": EVIL, "jsonFeature": {}},
+    "the whole, by the field's other name": lambda _: {
+        "python_class_name": EVIL,
+        "json_feature": {},
+    },
+    "a feature": with_feature(
+        "extra", {"pythonClassName": EVIL, "jsonFeature": {"json": "{}"}}
+    ),
+    "a feature in a sequence": with_feature(
+        "extra",
+        {
+            "pythonClassName": f"{CORE}.sequence_feature.Sequence",
+            "sequence": {"feature": {"pythonClassName": EVIL}},
+        },
+    ),
+    "json within json": with_feature(
+        "extra",
+        {
+            "pythonClassName": DICT,
+            "jsonFeature": {"json": json.dumps({"a": legacy(EVIL, {})})},
+        },
+    ),
+    "the old form": lambda _: legacy(DICT, {"a": legacy(EVIL, {})}),
+    "the old form, as text": lambda _: {
+        "type": DICT,
+        "content": json.dumps({"features": {"a": {"pythonClassName": EVIL}}}),
+        "proto_cls": "tensorflow_datasets.FeaturesDict",
+    },
+    "a class beside the features": with_feature(
+        "extra", {"pythonClassName": "os.path", "text": {}}
+    ),
+}
+
+
+@pytest.mark.parametrize("dataset", [NAME, f"{NAME}:1.0.0"])
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+def test_no_other_class_is_imported(
+    data_dir: pathlib.Path, change: Callable[[Any], Any], dataset: str
+) -> None:
+    path = folder_of(data_dir) / "features.json"
+    change_json(path, change)
+    with pytest.raises(TrainerError) as error:
+        open_it(data_dir, dataset)
+    text = str(error.value)
+    assert text.startswith(f"--dataset={dataset!r}: {path}: cannot be read (")
+    assert "is not a class of tfds.features" in text
+    assert text.endswith(
+        f"; remove {path.parent} and prepare the data set again"
+    )
+    assert error.value.exit_status == 1
+
+
+def test_dataset_info_may_hold_no_other_class(data_dir: pathlib.Path) -> None:
+    """TFDS takes the features from there where it finds some."""
+    path = folder_of(data_dir) / "dataset_info.json"
+    features = {"pythonClassName": EVIL, "jsonFeature": {"json": "{}"}}
+    change_json(path, lambda info: {**info, "features": features})
+    with pytest.raises(TrainerError, match="is not a class of tfds.features"):
+        open_it(data_dir)
+
+
+def test_a_version_of_known_code_is_checked_too(
+    prepared: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """With a version TFDS reads files, though it knows the code."""
+    shutil.copytree(prepared, tmp_path / "tfds")
+    path = tmp_path / "tfds/trainer_pictures/train_test/1.0.0/features.json"
+    change_json(path, REFUSED["a feature"])
+    for dataset in (
+        "trainer_pictures/train_test:1.0.0",
+        "TrainerPictures/train_test:1.0.0",
+    ):
+        with pytest.raises(TrainerError, match="is not a class of tfds"):
+            open_it(tmp_path / "tfds", dataset)
+
+
+@pytest.mark.parametrize("key", ["names_file", "labels"])
+def test_class_names_come_from_no_other_file(
+    data_dir: pathlib.Path, key: str
+) -> None:
+    change_json(
+        folder_of(data_dir) / "features.json",
+        lambda _: legacy(DICT, {"label": legacy(LABEL, {key: "/dev/zero"})}),
+    )
+    with pytest.raises(TrainerError, match=f"{key} names another file"):
+        open_it(data_dir)
+
+
+def _pipe(path: pathlib.Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def _large(path: pathlib.Path) -> None:
+    with open(path, "ab") as stream:
+        stream.truncate((16 << 20) + 1)
+
+
+DAMAGES: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
+    "pipe": (_pipe, "not a regular file"),
+    "large": (_large, "has 16 MiB; at most 16 are read"),
+    "empty": (lambda path: path.write_bytes(b""), ""),
+    "no JSON": (lambda path: path.write_bytes(b"<html>"), "Expecting value"),
+    "no UTF-8": (lambda path: path.write_bytes(b"\xff\xfe"), "utf-8"),
+    "deep": (lambda path: path.write_bytes(b"[" * 100_000), "recursion"),
+    "a list": (lambda path: path.write_bytes(b"[]"), ""),
+    "a number": (lambda path: path.write_bytes(b"1"), ""),
+    "no such field": (lambda path: path.write_bytes(b'{"x": 1}'), '"x"'),
+}
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_metadata_is_one_line(
+    data_dir: pathlib.Path, name: str, damage: str
+) -> None:
+    path = folder_of(data_dir) / name
+    change, said = DAMAGES[damage]
+    change(path)
+    with pytest.raises(TrainerError) as error:
+        open_it(data_dir)
+    text = str(error.value)
+    assert text.startswith(f"--dataset={NAME!r}: {path}: cannot be read (")
+    assert said in text
+    assert text.isprintable()
+    assert error.value.exit_status == 1
+
+
+@pytest.mark.parametrize("damage", ["pipe", "large", "no UTF-8"])
+def test_a_damaged_file_of_names_is_one_line(
+    data_dir: pathlib.Path, damage: str
+) -> None:
+    path = folder_of(data_dir) / "label.labels.txt"
+    change, said = DAMAGES[damage]
+    change(path)
+    with pytest.raises(TrainerError, match="label.labels.txt: cannot be read"):
+        open_it(data_dir)
+
+
+@pytest.mark.parametrize("config", ["..", "../..", "a/b", "/tmp", 3])
+def test_the_default_config_leads_nowhere_else(
+    data_dir: pathlib.Path, config: Any
+) -> None:
+    path = data_dir / NAME / ".config" / "metadata.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"default_config_name": config}))
+    with pytest.raises(TrainerError, match=r"metadata.json: cannot be read"):
+        open_it(data_dir)
+
+
+def test_a_shard_that_is_a_pipe_is_refused(data_dir: pathlib.Path) -> None:
+    (shard,) = folder_of(data_dir).glob("*-train.tfrecord*")
+    _pipe(shard)
+    with pytest.raises(TrainerError, match="cannot be read .*not a regular"):
+        open_it(data_dir)
+
+
+def _labels(data_dir: pathlib.Path, labels: list[int]) -> None:
+    """Gives the first records of the train split other labels."""
+    (shard,) = folder_of(data_dir).glob("*-train.tfrecord*")
+    records = list(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
+    for row, label in enumerate(labels):
+        example = tf.train.Example.FromString(records[row])
+        example.features.feature["label"].int64_list.value[:] = [label]
+        records[row] = example.SerializeToString()
+    write_records(str(shard), records, "tfrecord")
+
+
+@pytest.mark.parametrize(
+    "label", [3, 100, -2, 2**32, 2**32 + 1, 2**31, -(2**32), 2**63 - 1]
+)
+def test_a_label_of_no_class_is_refused(
+    data_dir: pathlib.Path, label: int
+) -> None:
+    """Cast to 32 bits, 2**32 would be class 0."""
+    _labels(data_dir, [0, label])
+    with pytest.raises(TrainerError) as error:
+        open_it(data_dir)
+    (shard,) = folder_of(data_dir).glob("*-train.tfrecord*")
+    assert str(error.value) == (
+        f"--dataset={NAME!r}: {shard}: record 1 has the label {label}; legal"
+        " are 0 to 2, and -1 for none: correct the labels, remove"
+        f" {shard.parent} and prepare the data set again"
+    )
+    _labels(data_dir, [0, 1])
+    labels = open_it(data_dir).train.labels
+    assert labels.dtype == np.int32
+    assert labels[:2].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("pie\nramen\npie\n", "classes 0 and 2 are both called 'pie'"),
+        ("é\npie\ne\u0301\n", "classes 0 and 2 are both called"),
+        ("pie\nramen\n", "2 names for 3 classes"),
+        ("a\nb\nc\nd\n", "4 names for 3 classes"),
+    ],
+)
+def test_class_names_are_one_per_class(
+    data_dir: pathlib.Path, names: str, said: str
+) -> None:
+    """TFDS reads such a file and goes on without a word."""
+    path = folder_of(data_dir) / "label.labels.txt"
+    path.write_text(names)
+    with pytest.raises(TrainerError) as error:
+        open_it(data_dir)
+    assert str(error.value).startswith(f"--dataset={NAME!r}: {said}")
+    path.write_text("x\ny\nz\n")
+    assert open_it(data_dir).class_names == ("x", "y", "z")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [("1", "1 classes"), (str(10**15), "1,000,000,000,")]
+)
+def test_the_number_of_classes_has_a_range(
+    data_dir: pathlib.Path, count: str, said: str
+) -> None:
+    folder = folder_of(data_dir)
+    (folder / "label.labels.txt").unlink()
+    change_json(
+        folder / "features.json",
+        with_feature(
+            "label",
+            {"pythonClassName": LABEL, "classLabel": {"numClasses": count}},
+        ),
+    )
+    with pytest.raises(TrainerError, match=f"{said}.*legal are 2 to 100,000"):
+        open_it(data_dir)

@@ -1,0 +1,174 @@
+"""Which files `--inputs` names, and the CSV of their predictions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.data.pictures import write_picture
+from trainer.data.folder import open_folder, walk_images
+from trainer.errors import TrainerError, UsageError
+from trainer.results.predict import (
+    Prediction,
+    csv_row,
+    find_inputs,
+    write_csv,
+)
+
+CLASSES = ("=cmd()", "x\r", "sushi")
+
+
+def predictions() -> Iterator[Prediction]:
+    """One of each class, and a bad file."""
+    for label, path in enumerate(("-x.jpg", "a\rb.jpg", "\x1b[31m.jpg")):
+        yield Prediction(path, np.eye(3, dtype=np.float32)[label], "")
+    yield Prediction("bad.jpg", None, "an empty file")
+
+
+class Terminal(io.StringIO):
+    """A stream that a person reads."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_csv_holds_the_names_as_documented() -> None:
+    stream = io.StringIO(newline="")
+    assert write_csv(predictions(), stream, CLASSES, 1) == 1
+    rows = list(csv.reader(io.StringIO(stream.getvalue(), newline="")))
+    assert rows == [
+        ["file", "class_1", "probability_1", "error"],
+        ["./-x.jpg", "'=cmd()", "1.000000", ""],
+        ["a\rb.jpg", "x\r", "1.000000", ""],
+        ["\x1b[31m.jpg", "sushi", "1.000000", ""],
+        ["bad.jpg", "", "", "an empty file"],
+    ]
+
+
+def test_a_terminal_gets_no_control_characters() -> None:
+    stream = Terminal()
+    write_csv(predictions(), stream, CLASSES, 1)
+    assert stream.getvalue().replace("\n", "").isprintable()
+    assert "a\\rb.jpg,x\\r,1.000000," in stream.getvalue()
+
+
+def test_an_error_is_no_formula_either() -> None:
+    row = csv_row(Prediction("x", None, "=1+1"), CLASSES, 1)
+    assert row == ["x", "", "", "'=1+1"]
+
+
+def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
+    """Links, circles, hidden names, case, and folders named like images."""
+    root = tmp_path / "photos"
+    for name in ("a.jpg", "b.PNG", "sub/c.jpg", "notes.txt"):
+        write_picture(root / name, format="JPEG")
+    for name in (".h.jpg", ".h/d.jpg", "__MACOSX/e.jpg", "sub/.x/f.jpg"):
+        write_picture(root / name)
+    (root / "folder.jpg").mkdir()
+    write_picture(tmp_path / "elsewhere" / "g.jpg")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "sub" / "up").symlink_to(root)
+    (root / "self").symlink_to(root / "self")
+    (root / "nowhere.jpg").symlink_to(tmp_path / "no")
+    expected = [
+        "a.jpg",
+        "b.PNG",
+        "linked/g.jpg",
+        "nowhere.jpg",
+        "sub/c.jpg",
+    ]
+    below = [path.removeprefix(f"{root}/") for path in walk_images(str(root))]
+    assert below == expected
+    found = find_inputs(str(root))
+    assert [path.removeprefix(f"{root}/") for path in found] == expected
+    # The same files as a class of a data set.
+    write_picture(tmp_path / "data" / "other" / "1.jpg")
+    write_picture(tmp_path / "data" / "other" / "2.jpg")
+    (tmp_path / "data" / "class").symlink_to(root)
+    source = open_folder(str(tmp_path / "data"), dataset="d", test_fraction=0.5)
+    assert source.test is not None
+    ids = {*source.train.ids, *source.test.ids}
+    in_class = {i for i in ids if i.startswith("class/")}
+    assert in_class == {f"class/{name}" for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("a.jpg\nb.jpg\n", ["a.jpg", "b.jpg"]),
+        ("a.jpg\r\nb.jpg\r\n", ["a.jpg", "b.jpg"]),
+        ("a.jpg\n\n \r\n\nb.jpg", ["a.jpg", "b.jpg"]),
+        ("no such.jpg\r\n", ["no such.jpg"]),
+        # Both are there: the list is from Windows.
+        ("both.jpg\r\n", ["both.jpg"]),
+        ("only return.jpg\r\n", ["only return.jpg\r"]),
+        (" spaces .jpg \n", [" spaces .jpg "]),
+        ("a\rb.jpg\n", ["a\rb.jpg"]),
+        ("gs://bucket/a.jpg\r\n", ["gs://bucket/a.jpg"]),
+        ("nosuch://x/a.jpg\r\n", ["nosuch://x/a.jpg"]),
+    ],
+)
+def test_names_on_standard_input(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: str,
+    expected: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("both.jpg", "both.jpg\r", "only return.jpg\r"):
+        (tmp_path / name).touch()
+    binary = io.BytesIO(lines.encode())
+    assert find_inputs("-", io.TextIOWrapper(binary)) == expected
+    assert find_inputs("-", io.StringIO(lines, newline="\n")) == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ("empty", "holds no image (.jpg, .jpeg, .png, .bmp, .gif, .webp);"),
+        ("empt*", "holds no image (.jpg, .jpeg, .png, .bmp, .gif, .webp);"),
+        ("texts", "holds no image (.jpg, .jpeg, .png, .bmp, .gif, .webp);"),
+        ("nope", "no such file; give an image, a folder of images, a glob"),
+        ("nope*.jpg", "no such file; give an image, a folder of images"),
+        ("-", "no path on standard input; give one per line"),
+    ],
+)
+def test_inputs_that_name_nothing(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inputs: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").touch()
+    with pytest.raises(UsageError) as error:
+        find_inputs(inputs, io.StringIO("\n\r\n"))
+    assert str(error.value).startswith(f"--inputs={inputs!r}: {said}")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(TrainerError) as error:
+        find_inputs(str(tmp_path))
+    assert str(error.value) == (
+        f"--inputs={str(tmp_path)!r}: {tmp_path}/sub: cannot be listed"
+        " (Permission denied); give a folder that can be read"
+    )
