@@ -189,8 +189,8 @@ def load_weights(
         assign_weights(model, values)
     elif plan.kind == IMAGENET:
         source = _imagenet_model(model, backbone, backbone_args)
-        values = [np.asarray(value) for value in source.get_weights()]
-        assign_weights(model, list(zip(model.weights, values, strict=True)))
+        arrays = [np.asarray(value) for value in source.get_weights()]
+        assign_weights(model, list(zip(model.weights, arrays, strict=True)))
     else:
         with _pairs(model, plan) as pairs:
             loaded = read_pairs(plan.label, pairs, model)
