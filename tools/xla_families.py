@@ -43,11 +43,12 @@ from trainer.errors import UsageError
 from trainer.model.backbones import find_backbone
 from trainer.model.freeze import apply_freeze
 
-# The smallest member of each module of keras.applications.
+# The smallest member of each module of keras.applications, and of Lite.
 FAMILIES = (
     "ConvNeXtTiny",
     "DenseNet121",
     "EfficientNetB0",
+    "EfficientNetLite0",
     "EfficientNetV2B0",
     "InceptionResNetV2",
     "InceptionV3",

@@ -25,6 +25,7 @@ QUICK = ("MobileNetV2", FORM_NA)
 SLOW = (
     ("EfficientNetB0", "imagenet"),
     ("EfficientNetB0", "keras_none"),
+    ("EfficientNetLite0", FORM_NA),
     ("ResNet50V2", FORM_NA),
     ("MobileNetV3Small", FORM_NA),
     ("DenseNet121", FORM_NA),

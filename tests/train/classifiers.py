@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import devices
+from trainer.model import lite
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.pixels import preprocess
 
@@ -14,6 +15,7 @@ SPECS = {
     "EfficientNetB0": (keras.applications.EfficientNetB0, {}, "raw"),
     "MobileNetV2": (keras.applications.MobileNetV2, {"alpha": 0.35}, "tf"),
     "ResNet50V2": (keras.applications.ResNet50V2, {}, "tf"),
+    "EfficientNetLite0": (lite.constructor("EfficientNetLite0"), {}, "raw"),
     "EfficientNetV2B0": (keras.applications.EfficientNetV2B0, {}, "raw"),
 }
 IMAGE_PX = 32
