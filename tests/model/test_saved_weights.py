@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trainer.errors import TrainerError
-from trainer.model import saved_weights
+from trainer.model import lite, saved_weights
 from trainer.model.backbones import find_backbone
 from trainer.model.saved_weights import SavedLayer, SavedWeight
 
@@ -26,6 +26,7 @@ FAMILIES = (
         for name in (
             "DenseNet121",
             "EfficientNetB0",
+            "EfficientNetLite0",
             "EfficientNetV2B0",
             "InceptionResNetV2",
             "InceptionV3",
@@ -43,7 +44,12 @@ def test_groups_are_those_that_keras_writes(
     name: str, tmp_path: pathlib.Path
 ) -> None:
     px = find_backbone(name).min_image_px
-    model = getattr(keras.applications, name)(
+    constructor = (
+        lite.constructor(name)
+        if name in lite.SCALES
+        else getattr(keras.applications, name)
+    )
+    model = constructor(
         weights=None, include_top=False, input_shape=(px, px, 3)
     )
     path = tmp_path / "x.weights.h5"

@@ -28,9 +28,7 @@ from trainer.model.trunk import (
 
 EFFICIENTNET = pytest.param("EfficientNetB0", marks=pytest.mark.slow)
 LITE = pytest.param("EfficientNetLite0", marks=pytest.mark.slow)
-BACKBONES = pytest.mark.parametrize(
-    "name", ["MobileNetV2", EFFICIENTNET, LITE]
-)
+BACKBONES = pytest.mark.parametrize("name", ["MobileNetV2", EFFICIENTNET, LITE])
 
 
 @functools.lru_cache(maxsize=4)

@@ -22,12 +22,15 @@ from tools.xla_step import (
     training_step,
 )
 from trainer.data.augment import warp
+from trainer.model import lite
 from trainer.model.backbones import backbone_names
 from trainer.model.freeze import apply_freeze
 from trainer.train import steps
 
 
 def module_of(name: str) -> str:
+    if name in lite.SCALES:
+        return lite.__name__
     return sys.modules[getattr(keras.applications, name).__module__].__name__
 
 
@@ -43,6 +46,7 @@ def test_each_family_is_there_once():
     [
         ("EfficientNetB0", "none"),
         ("EfficientNetB0", "last:10"),
+        ("EfficientNetLite0", "last:10"),
         ("MobileNetV2", "last:10"),
         ("MobileNetV2", "all"),
         ("ResNet50V2", "last:10"),
