@@ -116,9 +116,10 @@ def _assign(classifier, values) -> None:
 PLANS = ("none", "last:10", "all")
 # ReLU has a kink, where two orders of summation may take different sides; in
 # a random deep network with all layers trained one such flip was seen to turn
-# 20 % of an update. EfficientNets but Lite are smooth; of the others one processor saw
-# 0.001 of the update, with the last ten layers of ResNet50V2, where another saw
-# less than 0.0001. BatchNorm in training mode would be many times that.
+# 20 % of an update. EfficientNets but Lite are smooth; of the others one saw
+# 0.001 of the update, with the last ten layers of ResNet50V2, on a processor
+# where another saw less than 0.0001. BatchNorm in training mode would be many
+# times that.
 BOUND, KINKED_BOUND = 1e-4, 5e-3
 KINKED = ("EfficientNetLite0", "MobileNetV2", "ResNet50V2")
 CASES = {
