@@ -27,6 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
@@ -37,6 +38,10 @@ import tensorflow as tf
 
 from benchmarks import choose_photos, class_names, link_photos
 from trainer.errors import TrainerError, UsageError
+from trainer.fields import IMAGENET
+from trainer.model import lite
+from trainer.model.backbones import find_backbone
+from trainer.model.weights import load_weights, plan_weights
 
 __all__ = ["main", "parse", "run"]
 
@@ -110,18 +115,38 @@ def application(backbone: str) -> ModuleType:
     raise UsageError(f"--backbone={backbone!r}: not in keras.applications")
 
 
+def constructor(
+    backbone: str,
+) -> tuple[Callable[..., keras.Model], Callable[[Any], Any]]:
+    """What builds a backbone, and what makes its pixels of 0..255."""
+    if backbone in lite.SCALES:
+        return lite.constructor(backbone), lambda pixels: pixels
+    module = application(backbone)
+    return getattr(module, backbone), module.preprocess_input
+
+
+def _load_published(base: keras.Model, name: str) -> None:
+    """Loads the weights that the trainer takes for --weights=imagenet."""
+    backbone = find_backbone(name)
+    plan = plan_weights(IMAGENET, backbone=backbone, weights_origin=None)
+    load_weights(base, plan, backbone=backbone, backbone_args={})
+
+
 def build(args: argparse.Namespace, num_classes: int) -> Classifier:
     """Builds the classifier, with its backbone loaded and frozen.
 
     Raises:
       TrainerError: the weights do not fit the backbone.
     """
-    module = application(args.backbone)
+    construct, preprocess = constructor(args.backbone)
     shape = (args.image_size, args.image_size, 3)
     kwargs = {"weights": None, "input_shape": shape, **args.backbone_args}
-    base = getattr(module, args.backbone)(include_top=False, **kwargs)
+    base = construct(include_top=False, **kwargs)
     try:
-        base.load_weights(args.weights)
+        if str(args.weights) == IMAGENET:
+            _load_published(base, args.backbone)
+        else:
+            base.load_weights(args.weights)
     except (OSError, ValueError) as error:
         # Keras quotes whole arrays.
         reason = " ".join(str(error).split())[:160]
@@ -138,7 +163,7 @@ def build(args: argparse.Namespace, num_classes: int) -> Classifier:
         x = keras.layers.RandomZoom(0.2)(x)
         # For RandomHeight(0.2) and RandomWidth(0.2).
         x = keras.layers.RandomZoom(0.2, width_factor=0.2)(x)
-    x = module.preprocess_input(x)
+    x = preprocess(x)
     if args.inference_mode == "wrapped":
         x = InferenceBase(base)(x)
     else:

@@ -28,7 +28,13 @@ import tensorflow as tf
 
 from benchmarks.against_keras import machine
 from trainer.cache import FileCache
-from trainer.model.backbones import find_backbone, parse_backbone_args
+from trainer.model.backbones import (
+    FORM_KERAS_NONE,
+    FORM_NA,
+    build_backbone,
+    find_backbone,
+    parse_backbone_args,
+)
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.split import Split, split_classifier
@@ -69,11 +75,11 @@ def floating_point_operations(graph: tf.Graph) -> int:
 def _split(args: argparse.Namespace) -> Split:
     backbone = find_backbone(args.backbone)
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, args.backbone)(
-        weights=None,
-        include_top=False,
-        input_shape=(args.image_size, args.image_size, 3),
-        **parse_backbone_args(args.backbone_args),
+    model = build_backbone(
+        args.backbone,
+        parse_backbone_args(args.backbone_args),
+        args.image_size,
+        form=FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA,
     )
     classifier = make_classifier(
         model, pixels=backbone.pixels, num_classes=10, seed=0
