@@ -71,6 +71,23 @@ def test_the_data_set_is_found_from_another_folder(
     assert "9 examples" in said.out or "on 9 pictures" in said.out
 
 
+def test_evaluate_without_a_location_takes_the_stored_path(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workdir = a_copy(trained, tmp_path)
+    path = workdir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["location"]
+    path.write_text(json.dumps(manifest))
+    monkeypatch.chdir(trained)
+    assert of("evaluate", workdir).status == 0
+    monkeypatch.chdir(tmp_path)
+    said = of("evaluate", workdir)
+    assert said.status == 2 and "no longer in photos; give" in said.err
+
+
 def test_evaluate_asks_for_a_data_set_that_is_gone(
     trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -117,11 +117,6 @@ def names(folder: str) -> list[str]:
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
-def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """See `os.walk`."""
-    return remote.walk(folder) if is_remote(folder) else os.walk(folder)
-
-
 def glob(pattern: str) -> list[str]:
     """See `glob.glob`; `**` stands for any depth."""
     if is_remote(pattern):

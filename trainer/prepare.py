@@ -169,7 +169,8 @@ def new_classifier(
                 )
 
         # What Keras downloads, one process has to download.
-        print(request.processes.chief_first(loaded), flush=True)
+        said = request.processes.chief_first(loaded)
+        print(one_line(said), flush=True)
     return classifier
 
 

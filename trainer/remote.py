@@ -155,16 +155,6 @@ def scan(folder: str) -> list[Entry]:
     return entries
 
 
-def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk` from the top: who removes a name is not led there."""
-    entries = scan(folder)
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    names = [e.name for e in entries if e.name not in set(folders)]
-    yield folder, folders, names
-    for name in folders:
-        yield from walk(os.path.join(folder, name))
-
-
 def glob(pattern: str) -> list[str]:
     """As `glob.glob(pattern, recursive=True)`; not in a bucket's name."""
     scheme, _, rest = pattern.partition("://")

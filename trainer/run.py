@@ -25,6 +25,7 @@ from trainer.errors import (
     TrainerError,
     UsageError,
     first_line,
+    one_line,
     shortened,
     untrusted,
 )
@@ -74,7 +75,10 @@ def dry_run(config: Config) -> None:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
     plans = [(spec, apply_freeze(classifier, spec.unfreeze)) for spec in stages]
-    print(f"workdir: {config.workdir} (nothing is written by --dry_run)")
+    print(
+        f"workdir: {one_line(str(config.workdir))} (nothing is written by"
+        " --dry_run)"
+    )
     print(f"weights: {request.weights.why}")
     lines = plan_lines(
         config,
@@ -97,7 +101,7 @@ def train(config: Config) -> None:
 def _train_locked(request: Request) -> None:
     config, processes = request.config, request.processes
     assert config.workdir is not None
-    print(f"workdir: {config.workdir}", flush=True)
+    print(f"workdir: {one_line(config.workdir)}", flush=True)
     chosen = strategy_line(request.strategy, processes, config.gpus)
     print(f"devices: {chosen}", flush=True)
     if config.scale_lr:
@@ -141,7 +145,7 @@ def _train(request: Request, workdir: Workdir) -> None:
         f"--workdir={workdir.path!r}: not the same for all processes; give a"
         " folder that all of them share",
     )
-    print(f"weights: {start.why}", flush=True)
+    print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = _first_classifier(request, workdir, start, manifest)
         paths = _fast_paths(request, workdir, manifest)

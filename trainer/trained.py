@@ -209,7 +209,8 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
     run = trained.run
     if "dataset" in given:
         return trained
-    location = str((trained.workdir.read_json(MANIFEST) or {})["location"])
+    manifest = trained.workdir.read_json(MANIFEST) or {}
+    location = str(manifest.get("location", run.dataset))
     for place in (run.dataset, location):
         if files.is_remote(place):
             raise UsageError(
@@ -217,12 +218,11 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
                 " a workdir alone leads to no URL: give --dataset=URL"
             )
     changes: dict[str, Any] = {}
-    if _VERSION.search(location):
+    name = run.dataset.split(":")[0]
+    data_dir = location.rpartition(f"/{TFDS_NAMES.get(name, name)}/")[0]
+    if data_dir and _VERSION.search(location):
         # Prepared by TFDS in DATA_DIR/NAME/VERSION.
-        name = run.dataset.split(":")[0]
-        name = TFDS_NAMES.get(name, name)
-        data_dir = location.rpartition(f"/{name}/")[0]
-        if data_dir and files.is_dir(location) and run.tfds_data_dir is None:
+        if files.is_dir(location) and run.tfds_data_dir is None:
             changes["tfds_data_dir"] = data_dir
     elif files.is_dir(location):
         changes["dataset"] = location

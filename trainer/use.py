@@ -254,7 +254,7 @@ def export(config: Config, given: frozenset[str]) -> None:
             f"  {name}: largest difference of a probability {difference:.1e}"
             f" on {len(encoded)} pictures"
         )
-    print(f"export: {folder}")
+    print(f"export: {one_line(folder)}")
 
 
 def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:

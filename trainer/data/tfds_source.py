@@ -215,7 +215,8 @@ class _Builder:
             f" {self._name}) and point --tfds_data_dir at it"
         )
         if making:
-            print(f"{self._name}: {making} to {self.location} (once)")
+            where = printable(self.location)
+            print(f"{self._name}: {making} to {where} (once)")
             remedy = "point --tfds_data_dir at a folder with space to write in"
         else:
             # TFDS itself gives up only after minutes.
@@ -225,7 +226,7 @@ class _Builder:
                     f"not prepared under {self.location} and {host} cannot be"
                     f" reached; {remedy}"
                 )
-            print(f"{self._name}: downloading to {self.location}")
+            print(f"{self._name}: downloading to {printable(self.location)}")
         sys.stdout.flush()
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
