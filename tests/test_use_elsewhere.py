@@ -178,7 +178,7 @@ def test_paths_caches_and_budgets_are_this_machines(
     said = of("evaluate", workdir, trunk_engine="graph")
     assert said.status == 0, said.err
     assert sorted(evil.rglob("*")) == before
-    assert (mine / NAME).is_dir()
+    assert (mine / NAME).is_dir(), said.out + said.err
 
 
 def test_only_what_was_computed_is_taken_from_a_workdir() -> None:
