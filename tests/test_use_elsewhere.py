@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         flags = small("photos", pathlib.Path("run"), stage="finetune")
-        flags |= {"weights": "none", "backbone_args": ""}
+        flags |= {"weights": "none", "backbone_args": "", "unfreeze": "last:2"}
         said = command(*arguments(flags))
     assert said.status == 0, said.err
     return home
