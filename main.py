@@ -111,6 +111,10 @@ def _run() -> int | str | None:
         status = 1
     gc.collect()
     error = streams.finish()
+    if status == interrupt.HANGUP_STATUS:
+        # All is saved. Nobody is left to see a process that a thread of
+        # TensorFlow keeps from ending.
+        os._exit(status)
     return status if error is None else status or _failed(error)
 
 

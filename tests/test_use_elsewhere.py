@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         flags = small("photos", pathlib.Path("run"), stage="finetune")
-        flags |= {"weights": "none", "backbone_args": ""}
+        flags |= {"weights": "none", "backbone_args": "", "unfreeze": "last:2"}
         said = command(*arguments(flags))
     assert said.status == 0, said.err
     return home
@@ -178,7 +178,7 @@ def test_paths_caches_and_budgets_are_this_machines(
     said = of("evaluate", workdir, trunk_engine="graph")
     assert said.status == 0, said.err
     assert sorted(evil.rglob("*")) == before
-    assert (mine / NAME).is_dir()
+    assert (mine / NAME).is_dir(), said.out + said.err
 
 
 def test_only_what_was_computed_is_taken_from_a_workdir() -> None:

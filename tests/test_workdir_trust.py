@@ -157,9 +157,9 @@ def test_partial_files_of_killed_runs_are_removed(
     folder.mkdir(parents=True)
     names = {
         ".0123456789abcdef.partial": 7200,
-        ".0000000000000000.partial": 60,
+        ".0000000000000000.partial": 30,
         "mine.partial": 7200,
-        "checkpoints/finetune/.0123456789abcdef.partial": 7200,
+        "checkpoints/finetune/.0123456789abcdef.partial": 0,
     }
     for name, age in names.items():
         (tmp_path / name).write_text("")

@@ -17,6 +17,7 @@ from types import FrameType
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The terminal is gone, or the connection to it; not on Windows.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+HANGUP_STATUS = 128 + int(_HANGUP or 1)
 
 
 class Stopped(BaseException):

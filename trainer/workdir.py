@@ -45,8 +45,8 @@ EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
 _MARK = {"program": "transfer-trainer", "format": 1}
-# A write that lives takes no longer.
-_STALE_SECONDS = 3600.0
+# `evaluate`, which takes no lock, writes a file in less than this.
+_STALE_SECONDS = 60.0
 # Between two times that figures are written behind a URL.
 _FLUSH_SECONDS = 30.0
 
@@ -159,20 +159,23 @@ class Workdir:
                 files.check_no_links(self.checkpoints(stage, which))
 
     def remove_partial(self) -> None:
-        """Removes what killed processes left of files they were writing."""
+        """Removes what killed processes left of files they were writing.
+
+        Call with the lock held: other processes write to the folder itself at
+        most, and what is young there may be theirs.
+        """
         if not self.writes or files.is_remote(self.path):
             return
-        folders = [self.path]
+        folders = {self.path: _STALE_SECONDS}
         for stage in files.names(self.file("checkpoints")):
-            folders.append(self.file("checkpoints", stage))
-        for folder in folders:
-            for name in files.names(folder):
+            folders[self.file("checkpoints", stage)] = 0.0
+        for folder, min_age in folders.items():
+            for name in filter(files.is_partial, files.names(folder)):
                 path = os.path.join(folder, name)
                 with contextlib.suppress(OSError):
-                    if files.is_partial(name) and files.is_file(path):
-                        age = time.time() - files.stat(path).st_mtime_ns / 1e9
-                        if age > _STALE_SECONDS:
-                            files.remove(path)
+                    age = time.time() - files.stat(path).st_mtime_ns / 1e9
+                    if files.is_file(path) and age >= min_age:
+                        files.remove(path)
 
     def hold(self, check: Callable[[], None] | None) -> None:
         """Has `check` raise where the folder's lock is lost; None: no lock."""
