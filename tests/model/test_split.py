@@ -25,11 +25,11 @@ QUICK = ("MobileNetV2", FORM_NA)
 SLOW = (
     ("EfficientNetB0", "imagenet"),
     ("EfficientNetB0", "keras_none"),
-    ("EfficientNetLite0", FORM_NA),
     ("ResNet50V2", FORM_NA),
     ("MobileNetV3Small", FORM_NA),
     ("DenseNet121", FORM_NA),
     ("ConvNeXtTiny", FORM_NA),
+    ("EfficientNetLite0", FORM_NA),
 )
 RULES = ("none", "last:10", "last:40", "all")
 
@@ -171,7 +171,7 @@ def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
     ("name", "form"),
     [
         QUICK,
-        *(pytest.param(*SLOW[i], marks=pytest.mark.slow) for i in (0, 3, 5)),
+        *(pytest.param(*SLOW[i], marks=pytest.mark.slow) for i in (0, 3, 5, 6)),
     ],
     ids=lambda value: value,
 )
@@ -200,6 +200,8 @@ def test_quick_gradients_are_those_of_the_classifier(
         "MobileNetV2": {"QuickConv2D"},
         # Its convolutions are grouped, or hidden in nested models.
         "ConvNeXtTiny": {"QuickActivation"},
+        # ReLU6 is quick as it is.
+        "EfficientNetLite0": {"QuickConv2D", "QuickDepthwiseConv2D"},
     }
     most = {"QuickConv2D", "QuickActivation", "QuickDepthwiseConv2D"}
     if unfreeze == "all":

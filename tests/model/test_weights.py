@@ -225,8 +225,9 @@ def test_imagenet_copies_what_keras_loads(
             TrainerError,
             "--weights=imagenet: the weights of MobileNetV2 cannot be"
             " downloaded (URL fetch failure on u://h/a_1.0_no_top.h5: None --"
-            " x); put the file a_1.0_no_top.h5 in /keras/models or give"
-            " --weights=FILE",
+            " x); put the file a_1.0_no_top.h5 in /keras/models, give"
+            " --weights=FILE, or give --backbone=EfficientNetLite0, whose"
+            " weights need no network",
         ),
         (
             ValueError("alpha must be one of `0.35`,\n `0.50`"),
