@@ -39,7 +39,11 @@ def test_a_warm_start_keeps_the_form_of_its_source(form, tmp_path):
     # Whatever form --weights would mean.
     request = prepare(
         Config(
-            weights="none", image_size=32, init_from=str(tmp_path), workdir="w"
+            backbone="EfficientNetB0",
+            weights="none",
+            image_size=32,
+            init_from=str(tmp_path),
+            workdir="w",
         )
     )
     assert request.weights.form == "keras_none"
