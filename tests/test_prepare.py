@@ -44,6 +44,8 @@ def test_variables_have_the_same_names_in_a_resumed_run(
     backbone = find_backbone(name)
     request = prepare(
         Config(
+            # Other tests build another network under the same name.
+            cache="off",
             dataset="demo",
             workdir=str(tmp_path),
             backbone=name,
