@@ -118,7 +118,7 @@ def application(backbone: str) -> ModuleType:
 def constructor(
     backbone: str,
 ) -> tuple[Callable[..., keras.Model], Callable[[Any], Any]]:
-    """What builds a backbone, and what makes its pixels of 0..255."""
+    """Returns a backbone's constructor and its preprocessing function."""
     if backbone in lite.SCALES:
         return lite.constructor(backbone), lambda pixels: pixels
     module = application(backbone)

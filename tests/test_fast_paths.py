@@ -233,7 +233,7 @@ def test_when_two_stages_share_a_cut(
 def test_a_cache_dir_that_is_not_trusted_is_refused(
     tmp_path: pathlib.Path,
 ) -> None:
-    """By the flag's name where the flag was given, else with a warning."""
+    """The error names the flag and the remedy."""
     CacheFolder(str(tmp_path), disk_bytes=1).make()
     (tmp_path / NAME).chmod(0o777)
     config = Config(stage="finetune", cache_dir=str(tmp_path))

@@ -123,7 +123,7 @@ def _own_terminal() -> None:
 def test_a_terminal_that_is_closed_has_the_run_saved(
     tmp_path: pathlib.Path, ignored: bool
 ) -> None:
-    """By SIGHUP; and by what is written to it there is no error."""
+    """SIGHUP stops the run; writing to the closed terminal is no error."""
     photos = make_photos(tmp_path / "photos", train=4, test=3)
     workdir = tmp_path / "run"
 

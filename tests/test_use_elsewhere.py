@@ -60,7 +60,7 @@ def test_the_data_set_is_found_from_another_folder(
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
 ) -> None:
-    """By its absolute path, not by the same relative path as before."""
+    """The manifest's absolute path is read, not the relative one."""
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "photos", train=1, test=1)
     said = of(stage, a_copy(trained, tmp_path))
@@ -151,7 +151,7 @@ def test_paths_caches_and_budgets_are_this_machines(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a stored configuration says of them is not followed."""
+    """Stored paths, caches and budgets are ignored."""
     workdir = a_copy(trained, tmp_path)
     evil, mine = tmp_path / "evil", tmp_path / "mine"
     for folder in (evil, mine):
@@ -182,7 +182,7 @@ def test_paths_caches_and_budgets_are_this_machines(
 
 
 def test_only_what_was_computed_is_taken_from_a_workdir() -> None:
-    """By the effect of each flag, so that no new one is forgotten."""
+    """Checks every flag by its effect, so that a new one is covered."""
     stored = Config(stage="finetune", **_OTHER)
     asked = Config(stage="evaluate", workdir="here")
     run = _run_here(stored, asked, frozenset({"stage", "workdir"}))

@@ -36,7 +36,7 @@ def age(folder: pathlib.Path) -> None:
 
 
 def a_home(base: pathlib.Path) -> None:
-    """What people have in a folder that they may name as --cache_dir."""
+    """Fills a folder with files that are not the cache's."""
     for name in (
         ".git/objects/ab",
         ".git/HEAD",

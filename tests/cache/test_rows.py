@@ -274,7 +274,7 @@ def _append(path: pathlib.Path) -> None:
 
 
 def _link(path: pathlib.Path) -> None:
-    """To a file with the right content, which may be anybody's."""
+    """Replaces a file by a link to one with the same content."""
     path.rename(path.parents[3] / "elsewhere")
     path.symlink_to(path.parents[3] / "elsewhere")
 

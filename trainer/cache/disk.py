@@ -27,6 +27,8 @@ import time
 from collections.abc import Mapping, Set
 from typing import Any
 
+from trainer import files
+
 NAME = "transfer-trainer-cache"
 ROWS, WHOLE = "rows-", "whole"
 SEGMENT, CONTENT = "segment.json", "content"
@@ -114,7 +116,7 @@ class CacheFolder:
 
     def _is_tagged(self) -> bool:
         try:
-            with _opened(os.path.join(self.path, _TAG)) as stream:
+            with files.open_regular(os.path.join(self.path, _TAG)) as stream:
                 return stream.read(len(_TAG_TEXT)) == _TAG_TEXT.encode()
         except OSError:
             return False
@@ -305,8 +307,8 @@ def _look(path: str) -> _Entry:
       OSError: it is gone.
     """
     used, size = os.stat(path).st_mtime, 0
-    with os.scandir(path) as files:
-        for file in files:
+    with os.scandir(path) as entries:
+        for file in entries:
             status = file.stat(follow_symlinks=False)
             size += status.st_size
             if os.path.basename(path).startswith("."):
@@ -325,16 +327,6 @@ def key_of(fields: Mapping[str, Any]) -> str:
     """Returns the name of what is cached, by everything that determines it."""
     text = json.dumps({"format": _FORMAT, **fields}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-
-
-def _opened(path: str) -> Any:
-    """Opens a regular file of the cache for reading; follows no link."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
-    fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(22, "not a regular file", path)
-    return os.fdopen(fd, "rb")
 
 
 def earlier_cache(base: str) -> str | None:

@@ -106,7 +106,7 @@ def _rounded(filters: float) -> int:
 def _conv(
     x: keras.KerasTensor, filters: int, kernel: int, name: str, strides: int = 1
 ) -> keras.KerasTensor:
-    """Convolution, BatchNorm and ReLU6, as at both ends of the network."""
+    """Adds a convolution, BatchNorm and ReLU6."""
     x = keras.layers.Conv2D(
         filters,
         kernel,
@@ -137,15 +137,7 @@ def _block(
     x = inputs
     channels = inputs.shape[-1]
     if stage.expand != 1:
-        x = keras.layers.Conv2D(
-            channels * stage.expand,
-            1,
-            padding="same",
-            use_bias=False,
-            name=f"{name}expand_conv",
-        )(x)
-        x = _batch_norm(f"{name}expand_bn")(x)
-        x = keras.layers.ReLU(6.0, name=f"{name}expand_activation")(x)
+        x = _conv(x, channels * stage.expand, 1, f"{name}expand")
     x = keras.layers.DepthwiseConv2D(
         stage.kernel,
         strides=strides,
