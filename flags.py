@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer import files
 from trainer.config import Config, check_given
+from trainer.config.fields import FIELDS
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
-from trainer.fields import FIELDS
+from trainer.storage import files
 
 __all__ = ["config_from_flags", "define", "parse", "wants_traceback"]
 

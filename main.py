@@ -10,10 +10,10 @@ import sys
 import flags
 from trainer import interrupt, streams
 from trainer.config import Config
+from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
+from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
-from trainer.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
-from trainer.quiet import native_notes_hidden
-from trainer.topology import find_topology
+from trainer.native_logs import native_notes_hidden
 
 
 def main(argv: list[str]) -> None:
@@ -68,7 +68,8 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
             print(line, flush=True)
     # TensorFlow starts only once the flags are legal.
     with native_notes_hidden(not flags.wants_traceback()):
-        from trainer import devices, run, use
+        from trainer.distribute import devices
+        from trainer.run import training, use
         from trainer.study import run as study
 
         devices.discover()
@@ -80,7 +81,7 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage in users:
         users[config.stage](config, given)
     else:
-        trainer = study if config.stage == STUDY else run
+        trainer = study if config.stage == STUDY else training
         (trainer.dry_run if config.dry_run else trainer.train)(config)
 
 

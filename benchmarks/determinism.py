@@ -32,8 +32,8 @@ from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.prepare import Request, new_classifier, prepare, read_manifest
-from trainer.train.calls import make_train_function
+from trainer.run.prepare import Request, new_classifier, prepare, read_manifest
+from trainer.train.graph_loops import make_train_function
 
 Timed = Callable[[], None]
 _STEPS = 8

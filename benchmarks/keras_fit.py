@@ -37,11 +37,11 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import choose_photos, class_names, link_photos
+from trainer.config.fields import IMAGENET
 from trainer.errors import TrainerError, UsageError
-from trainer.fields import IMAGENET
 from trainer.model import lite
 from trainer.model.backbones import find_backbone
-from trainer.model.weights import load_weights, plan_weights
+from trainer.model.weights.load import load_weights, plan_weights
 
 __all__ = ["main", "parse", "run"]
 

@@ -32,7 +32,7 @@ from trainer.model.backbones import (
 )
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
-from trainer.model.split import split_classifier
+from trainer.model.trunk.partition import split_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 

@@ -37,8 +37,8 @@ from trainer.model.backbones import (
 )
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.split import Split, split_classifier
-from trainer.model.trunk import GraphTrunk, block_of, lite_trunk
+from trainer.model.trunk.engines import GraphTrunk, block_of, lite_trunk
+from trainer.model.trunk.partition import Split, split_classifier
 
 __all__ = ["floating_point_operations", "main", "table"]
 

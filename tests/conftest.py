@@ -10,7 +10,7 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 
 import pytest
 
-from trainer import devices
+from trainer.distribute import devices
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,10 +7,10 @@ import pytest
 from absl import flags as absl_flags
 
 import flags
-from tests.test_workdir_trust import mutated
+from tests.end_to_end.test_workdir_trust import mutated
 from trainer.config import Config
+from trainer.config.fields import FIELDS
 from trainer.errors import UsageError
-from trainer.fields import FIELDS
 
 
 @pytest.fixture

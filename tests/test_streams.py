@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from tests.photos import make_photos
+from tests.support.photos import make_photos
 
 MAIN = str(pathlib.Path(__file__).parents[1] / "main.py")
 ROOT = os.path.dirname(MAIN)

@@ -22,7 +22,7 @@ from trainer.model.backbones import (
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
-from trainer.model.split import split_classifier
+from trainer.model.trunk.partition import split_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import against_keras, sides
 from benchmarks.against_keras import main, markdown, measure
 from benchmarks.sides import Row, Spent, parse_row
-from tests.photos import make_photos
+from tests.support.photos import make_photos
 
 
 @pytest.mark.parametrize(

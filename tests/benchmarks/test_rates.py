@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from benchmarks import input_rate, step_rate
-from tests.photos import make_photos
-from tests.tiny import use_tiny_backbone
+from tests.support.photos import make_photos
+from tests.support.tiny import use_tiny_backbone
 
 
 def test_rates_by_both_clocks(monkeypatch: pytest.MonkeyPatch) -> None:

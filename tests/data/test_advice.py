@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.data import tfds_pictures
-from tests.data.pictures import make_folder, write_picture
-from trainer.data import reach
+from tests.support import tfds_images as tfds_pictures
+from tests.support.images import make_folder, write_picture
+from trainer.data import connectivity
 from trainer.data.manifest import build_manifest
 from trainer.errors import TrainerError
 
@@ -538,7 +538,7 @@ def test_advice_leads_to_no_other_error(
         (tmp_path / "e\u0301").touch()
         if (tmp_path / "\xe9").exists():
             pytest.skip("the file system unifies Unicode forms")
-    monkeypatch.setattr(reach, "_answers", lambda url: False)
+    monkeypatch.setattr(connectivity, "_answers", lambda url: False)
     given = Given(tmp_path, monkeypatch)
     case.make(given)
     with pytest.raises(TrainerError) as error:

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.records import write_array_records
-from trainer import files
+from tests.support.records import write_array_records
 from trainer.data import array_records
 from trainer.data.array_records import (
     count_records,
     read_columns,
     read_records,
 )
+from trainer.storage import files
 
 RECORDS = [bytes([number]) * (number + 1) for number in range(200)]
 

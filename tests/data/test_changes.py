@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.data.manifests import build
-from tests.photos import make_photos
-from tests.runs import lines, train
+from tests.support.manifests import build
+from tests.support.photos import make_photos
+from tests.support.runs import lines, train
 from trainer.data.changes import changed_files
 from trainer.errors import TrainerError
+from trainer.run.stages import TrainingRun
 from trainer.train.loop import StageLoop
-from trainer.training_run import TrainingRun
 
 
 @pytest.fixture

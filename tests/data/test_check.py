@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.pictures import write_picture
+from tests.support.images import write_picture
 from trainer.data import check
 from trainer.data.check import CheckResult, apply_policy, check_images
 from trainer.data.samples import WHOLE_FILE, Samples

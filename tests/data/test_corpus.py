@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.corpus import BAD, GOOD, PX, put
-from tests.data.encoders import with_right_checksums
 from tests.data.test_check import reason, samples_of
-from trainer import files
+from tests.support.corpus import BAD, GOOD, PX, put
+from tests.support.encoders import with_right_checksums
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
@@ -24,6 +23,7 @@ from trainer.data.pipeline import (
     epoch_order,
     training_batches,
 )
+from trainer.storage import files
 
 
 def test_there_are_enough_of_them() -> None:

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from tests.data.pictures import CLASSES, make_folder, write_picture
+from tests.support.images import CLASSES, make_folder, write_picture
 from trainer.data.folder import open_folder
 from trainer.data.samples import Source
 

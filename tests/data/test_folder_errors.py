@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.pictures import make_folder, write_picture
+from tests.support.images import make_folder, write_picture
 from trainer.data.folder import open_folder
 from trainer.errors import TrainerError
 

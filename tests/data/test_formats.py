@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.data.pictures import write_picture
+from tests.support.images import write_picture
 from trainer.data.formats import what_is_wrong
 
 

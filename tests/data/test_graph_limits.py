@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.corpus import BAD, GOOD
-from tests.data.encoders import black_gif, claiming, with_late_header
 from tests.data.test_corpus import damaged
+from tests.support.corpus import BAD, GOOD
+from tests.support.encoders import black_gif, claiming, with_late_header
 from trainer.data import limits
 from trainer.data.decode import decode_image, decode_within_limits
 from trainer.data.formats import what_is_wrong

@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from tests.data.corpus import GOOD
-from tests.data.encoders import (
+from tests.support.corpus import GOOD
+from tests.support.encoders import (
     bare_webp,
     black_gif,
     claiming,

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from tests.data.manifests import build, stored
-from tests.data.pictures import CLASSES, make_folder
+from tests.support.images import CLASSES, make_folder
+from tests.support.manifests import build, stored
 from trainer.errors import TrainerError
 
 

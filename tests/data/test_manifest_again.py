@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.data.manifests import build, stored
-from tests.data.pictures import make_folder, write_picture
+from tests.support.images import make_folder, write_picture
+from tests.support.manifests import build, stored
 from trainer.cache import CacheFolder, FileCache
 from trainer.data import check
 

@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.data.records import as_records
-from tests.determinism import undone
+from tests.support.determinism import undone
+from tests.support.records import as_records
 from trainer.data.augment import affine, draw_parameters
 from trainer.data.pipeline import (
     Reading,
@@ -310,7 +310,7 @@ def test_records_are_read_without_a_word(
     pickled.write_bytes(pickle.dumps(records))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.data.records", str(pickled)],
+        [sys.executable, "-m", "tests.support.records", str(pickled)],
         env=environment,
         capture_output=True,
         text=True,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.tfds_pictures import png
-from trainer import files
+from tests.support.tfds_images import png
 from trainer.data.check import check_images, read_encoded_image
 from trainer.data.pipeline import picture_blocks
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import Samples
+from trainer.storage import files
 
 
 @pytest.fixture(params=["local", "remote"])

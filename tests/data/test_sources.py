@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from tests.data.pictures import CLASSES, make_folder
+from tests.support.images import CLASSES, make_folder
 from trainer.data.sources import Source, open_source
 from trainer.errors import TrainerError, UsageError
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from tests.data import tfds_pictures
-from tests.data.records import write_records
-from trainer.data import reach
+from tests.support import tfds_images as tfds_pictures
+from tests.support.records import write_records
+from trainer.data import connectivity
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError, UsageError
@@ -47,8 +47,8 @@ def test_unreachable_is_said_within_seconds(
 def test_a_name_that_is_never_looked_up(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reach, "_REACH_TIMEOUT_SECS", 0.05)
-    monkeypatch.setattr(reach, "_answers", lambda url: time.sleep(2))
+    monkeypatch.setattr(connectivity, "_REACH_TIMEOUT_SECS", 0.05)
+    monkeypatch.setattr(connectivity, "_answers", lambda url: time.sleep(2))
     start = time.monotonic()
     with pytest.raises(TrainerError, match="photos.invalid cannot be reached"):
         open_it("trainer_unreachable", tmp_path)

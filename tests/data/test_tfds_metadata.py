@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tests.data import tfds_pictures
-from tests.data.records import write_records
+from tests.support import tfds_images as tfds_pictures
+from tests.support.records import write_records
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError

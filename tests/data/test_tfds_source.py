@@ -11,8 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tests.data.records import read_encoded
-from tests.data.tfds_pictures import CLASSES, SPLITS, Pictures, png
+from tests.support.records import read_encoded
+from tests.support.tfds_images import CLASSES, SPLITS, Pictures, png
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tests.data.records import read_encoded
+from tests.support.records import read_encoded
 from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
 from trainer.data.sources import open_source

@@ -101,7 +101,7 @@ def test_drawing_needs_no_tensorflow() -> None:
 
 def test_other_data_does_not_import_it() -> None:
     code = (
-        "import sys, trainer.run, trainer.data.sources;"
+        "import sys, trainer.run.training, trainer.data.sources;"
         "print([m for m in sys.modules if m.startswith('trainer.demo')])"
     )
     done = subprocess.run(

@@ -11,13 +11,13 @@ import keras
 
 import flags
 import main
-from tests.tiny import tiny_backbone
-from trainer import run  # noqa: F401, so that no fork has to import it
-from trainer.fields import FEATURE_EXTRACT
+from tests.support.tiny import tiny_backbone
+from trainer.config.fields import FEATURE_EXTRACT
+from trainer.run import training  # noqa: F401, so that no fork has to import it
+from trainer.run.stages import TrainingRun
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop
-from trainer.training_run import TrainingRun
 
 START_UP, HEAD, BETWEEN = "start_up", "head", "between_stages"
 FINETUNE, VALIDATION = "finetune", "validation"

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.command import arguments
 from tests.kill.attempt import Attempt, Ended
 from tests.kill.command import BETWEEN, HEAD, PHASES, run_command
 from tests.kill.ending import differences, ending
-from tests.photos import make_photos
+from tests.support.command import arguments
+from tests.support.photos import make_photos
 
 # Small, and yet: several epochs, augmented, a last batch that is padded,
 # checkpoints within epochs, frozen layers, rates that move every weight.

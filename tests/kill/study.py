@@ -5,12 +5,12 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from tests.command import arguments
 from tests.kill.attempt import Attempt, Ended
 from tests.kill.boundaries import AFTER, BEFORE, Boundary
 from tests.kill.command import FINETUNE, run_command
 from tests.kill.ending import differences, study_ending
 from tests.kill.runs import Bench, Failed, check, in_child
+from tests.support.command import arguments
 from trainer.study import run as study
 
 # Both bring model 2 along.

@@ -14,8 +14,8 @@ import yaml
 
 from tests.launch.programs import ROOT
 from tests.launch.vertex_schema import CUSTOM_JOB_SPEC
-from trainer.fields import FIELDS
-from trainer.topology import find_topology
+from trainer.config.fields import FIELDS
+from trainer.distribute.topology import find_topology
 
 LAUNCH = ROOT / "launch"
 # The oldest that the file names (the failure policy is stable), and the newest.

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.jobs import free_ports
 from tests.launch.programs import ROOT, Programs
-from trainer.topology import find_topology
+from tests.support.jobs import free_ports
+from trainer.distribute.topology import find_topology
 
 # A shell on the way that took one of these for its own would show.
 SAID = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.train.classifiers import IMAGE_PX, live_classifier, pictures
+from tests.support.classifiers import IMAGE_PX, live_classifier, pictures
 from trainer.model.classifier import (
     derived_seed,
     make_classifier,

@@ -16,8 +16,12 @@ from trainer.model.architectures import (
     model_from_architecture,
 )
 from trainer.model.backbones import find_backbone
-from trainer.model.weights import load_weights, plan_weights, weights_digest
-from trainer.model.weights_torch import find_weights, read_weights
+from trainer.model.weights.load import (
+    load_weights,
+    plan_weights,
+    weights_digest,
+)
+from trainer.model.weights.torch_file import find_weights, read_weights
 
 # Without the head of 1,280 x 1,000 weights and 1,000 biases, of which the
 # published table counts all: 4.7, 5.4, 6.1, 8.2 and 13.0 million.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.classifiers import TINY_PX, copy_of, tiny_classifier
-from tests.train.replicas import strategy_of
+from tests.support.classifiers import TINY_PX, copy_of, tiny_classifier
+from tests.support.replicas import strategy_of
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.results.evaluate import Evaluation, Evaluator
 

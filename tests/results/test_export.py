@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import files
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.results import export
 from trainer.results.export import write_export
+from trainer.storage import files
 
 NAMES = ("apple pie", "two\nlines", "борщ", "")
 PX = 8

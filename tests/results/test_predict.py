@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.data.pictures import write_picture
+from tests.support.images import write_picture
 from trainer.data.folder import open_folder, walk_images
 from trainer.errors import TrainerError, UsageError
 from trainer.results.predict import (

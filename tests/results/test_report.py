@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.train.replicas import strategy_of
+from tests.support.replicas import strategy_of
 from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.samples import WHOLE_FILE, Samples

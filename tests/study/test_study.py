@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from tests.photos import CLASSES, make_photos
-from tests.runs import lines, small, weights
+from tests.support.photos import CLASSES, make_photos
+from tests.support.runs import lines, small, weights
 from trainer.config import Config
 from trainer.study import run
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tiny import use_tiny_backbone
+from tests.support.tiny import use_tiny_backbone
 from tools import xla_families
 from tools.xla_families import FAMILIES, GRADIENT_BOUND, LOSS_BOUND
 from tools.xla_step import (

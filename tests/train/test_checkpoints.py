@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.ops import gen_io_ops
 
-from tests.train.classifiers import tiny_classifier
+from tests.support.classifiers import tiny_classifier
 from trainer.errors import TrainerError
 from trainer.model.freeze import apply_freeze
 from trainer.train import checkpoints

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data.manifests import build
-from tests.photos import make_photos
-from tests.train.classifiers import TINY_PX, tiny_classifier
+from tests.support.classifiers import TINY_PX, tiny_classifier
+from tests.support.manifests import build
+from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, FileCache, RowCache
 from trainer.data.pipeline import (
     Reading,
@@ -25,7 +25,7 @@ from trainer.data.pipeline import (
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.split import Split, split_classifier
+from trainer.model.trunk.partition import Split, split_classifier
 from trainer.train import inputs as inputs_module
 from trainer.train.inputs import Inputs, auto_engine
 

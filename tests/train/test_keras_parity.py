@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.train.classifiers import IMAGE_PX, live_classifier, pictures
+from tests.support.classifiers import IMAGE_PX, live_classifier, pictures
 from trainer.model.freeze import apply_freeze
-from trainer.train.calls import make_train_function
+from trainer.train.graph_loops import make_train_function
 
 CLASSES = 5
 # The last batch of an epoch of 20, then the next epoch's first two.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.photos import make_photos
-from tests.runs import lines, small, train, weights
-from tests.tiny import use_tiny_backbone
+from tests.support.photos import make_photos
+from tests.support.runs import lines, small, train, weights
+from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.data.pipeline import epoch_order
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.errors import TrainerError
-from trainer.prepare import prepare, read_manifest
+from trainer.run.prepare import prepare, read_manifest
 from trainer.train import loop
-from trainer.train.calls import TrainCall
+from trainer.train.graph_loops import TrainCall
 from trainer.train.nonfinite import (
     NonFiniteError,
     check_finite,

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.train.classifiers import (
+from tests.support.classifiers import (
     batch_of,
     copy_of,
     labels_of,
     tiny_classifier,
     tiny_pictures,
 )
-from tests.train.replicas import feed, strategy_of
-from tests.train.topologies import batch as augmented_batch
+from tests.support.replicas import feed, strategy_of
+from tests.support.topologies import batch as augmented_batch
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.split import split_classifier
-from trainer.train.calls import make_train_function
+from trainer.model.trunk.partition import split_classifier
+from trainer.train.graph_loops import make_train_function
 from trainer.train.steps import (
     StepOutput,
     frozen_variables,

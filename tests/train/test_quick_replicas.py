@@ -6,18 +6,18 @@ import keras
 import numpy as np
 import pytest
 
-from tests.train.classifiers import (
+from tests.support.classifiers import (
     batch_of,
     copy_of,
     labels_of,
     tiny_pictures,
 )
-from tests.train.replicas import Descent, feed, strategy_of
-from trainer.model import gradients
+from tests.support.replicas import Descent, feed, strategy_of
+from trainer.model import cpu_gradients
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.split import split_classifier
-from trainer.train.calls import make_train_function
+from trainer.model.trunk.partition import split_classifier
+from trainer.train.graph_loops import make_train_function
 
 CLASSES, BATCH = 3, 8
 
@@ -78,10 +78,12 @@ def test_they_are_those_of_one_replica(
     monkeypatch: pytest.MonkeyPatch, replicas: int, parts: int
 ) -> None:
     loops = []
-    real = gradients._loop
-    monkeypatch.setattr(gradients, "_LOOP_VALUES", 1)
+    real = cpu_gradients._loop
+    monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     monkeypatch.setattr(
-        gradients, "_loop", lambda *given: loops.append(given) or real(*given)
+        cpu_gradients,
+        "_loop",
+        lambda *given: loops.append(given) or real(*given),
     )
     quick = moved(replicas, parts, quick=True)
     assert len(loops) == 2 * replicas

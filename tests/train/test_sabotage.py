@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.photos import make_photos
-from tests.runs import assert_same_arrays, lines, train, weights
-from tests.tiny import use_tiny_backbone
+from tests.support.photos import make_photos
+from tests.support.runs import assert_same_arrays, lines, train, weights
+from tests.support.tiny import use_tiny_backbone
 from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
 from trainer.train import loop
-from trainer.train.calls import make_train_function
+from trainer.train.graph_loops import make_train_function
 from trainer.train.optimizers import SummedAdam
 
 Patch = Callable[[pytest.MonkeyPatch], None]

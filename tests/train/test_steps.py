@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.train.classifiers import (
+from tests.support.classifiers import (
     batch_of,
     copy_of,
     labels_of,
@@ -18,13 +18,13 @@ from tests.train.classifiers import (
     tiny_classifier,
     tiny_pictures,
 )
-from tests.train.replicas import Descent, counted_calls, feed, strategy_of
-from trainer import devices
+from tests.support.replicas import Descent, counted_calls, feed, strategy_of
 from trainer.data.augment import affine, draw_parameters, warp
+from trainer.distribute import devices
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.train.calls import (
+from trainer.train.graph_loops import (
     make_evaluation_function,
     make_train_function,
 )

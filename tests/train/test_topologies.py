@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.jobs import Job
-from tests.train.topologies import CLIP, EPOCH_ROWS, ROWS, WAYS, measure
+from tests.support.jobs import Job
+from tests.support.topologies import CLIP, EPOCH_ROWS, ROWS, WAYS, measure
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,7 @@ import time
 from collections.abc import Mapping, Set
 from typing import Any
 
-from trainer import files
+from trainer.storage import files
 
 NAME = "transfer-trainer-cache"
 ROWS, WHOLE = "rows-", "whole"

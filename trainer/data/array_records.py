@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
+from trainer.storage import files
 
 # As the library's own data source opens them: records are read in any order,
 # so what stands behind one is not wanted.

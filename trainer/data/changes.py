@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainer import files
 from trainer.data.manifest import Manifest
 from trainer.data.samples import printable
 from trainer.errors import TrainerError
+from trainer.storage import files
 
 
 def changed_image(path: str) -> TrainerError:

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from trainer import files
 from trainer.data.array_records import read_records
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import orientation
@@ -24,7 +23,8 @@ from trainer.data.samples import (
     printable,
 )
 from trainer.errors import TrainerError
-from trainer.quiet import native_notes_hidden
+from trainer.native_logs import native_notes_hidden
+from trainer.storage import files
 
 # Pictures of a task: one costs less than handing over a task does.
 _A_TASK = 32

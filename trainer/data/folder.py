@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from trainer import files
 from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
 from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError, reason_of
+from trainer.storage import files
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
+from trainer.storage import files
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
 # 4 of checksum behind it.

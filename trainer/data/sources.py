@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from trainer import files
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source
 from trainer.data.tfds_source import is_tfds_name, open_tfds
 from trainer.errors import UsageError
+from trainer.storage import files
 
 __all__ = ["Source", "open_source"]
 

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from trainer import files
 from trainer.data.samples import printable
 from trainer.errors import untrusted
+from trainer.storage import files
 
 _INFO, _FEATURES = "dataset_info.json", "features.json"
 _LABELS_SUFFIX = ".labels.txt"

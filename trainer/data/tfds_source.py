@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
 from trainer.data import array_records
-from trainer.data.reach import unreachable_host
+from trainer.data.connectivity import unreachable_host
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import (
     ARRAY_RECORD,
@@ -36,6 +35,7 @@ from trainer.errors import (
     shortened,
     untrusted,
 )
+from trainer.storage import files
 
 DEMO = "demo"
 FOOD10 = "food10"

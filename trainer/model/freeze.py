@@ -11,9 +11,9 @@ import dataclasses
 
 import keras
 
+from trainer.config.unfreeze import parse_unfreeze
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
-from trainer.unfreeze import parse_unfreeze
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from trainer.model.saved_weights import senseless
+from trainer.model.weights.saved_weights import senseless
 
 _STEM_FILTERS, _HEAD_FILTERS = 32, 1280
 _BATCH_NORM_EPSILON = 1e-3

@@ -17,8 +17,8 @@ from trainer.data.pipeline import (
 )
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
-from trainer.model.split import Split
-from trainer.train.calls import make_evaluation_function
+from trainer.model.trunk.partition import Split
+from trainer.train.graph_loops import make_evaluation_function
 from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K
 

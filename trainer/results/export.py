@@ -27,11 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import files, folders
 from trainer.data.decode import decode_image, decode_within_limits, resize
 from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocessing_layers
+from trainer.storage import files, folders
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
 NAMES_FILE = "class_names.json"

@@ -13,7 +13,6 @@ from typing import NamedTuple, TextIO
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
 from trainer.data.decode import decode_image, resize
 from trainer.data.folder import SUFFIXES, walk_images
 from trainer.data.formats import unfit_to_read, what_is_wrong
@@ -21,14 +20,15 @@ from trainer.data.headers import UPRIGHT, orientation
 from trainer.data.samples import printable
 from trainer.errors import TrainerError, UsageError, first_line, reason_of
 from trainer.model.classifier import Classifier
-from trainer.model.split import Split
-from trainer.model.trunk import Trunk
+from trainer.model.trunk.engines import Trunk
+from trainer.model.trunk.partition import Split
 from trainer.results.escaping import (
     csv_line,
     for_csv,
     for_terminal,
     path_for_csv,
 )
+from trainer.storage import files
 from trainer.train.steps import make_prediction_function
 
 # Batches that are read while one is computed.

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer.fields import FINETUNE
+from trainer.config.fields import FINETUNE
 from trainer.results.confusion import draw_confusion
 from trainer.results.escaping import for_html, for_plot, plot_style
 from trainer.study.models import BASE_MODEL

@@ -9,17 +9,17 @@ import numpy as np
 from matplotlib.image import imsave
 
 from trainer.config import Config
+from trainer.config.fields import EVALUATE
 from trainer.data.pipeline import (
     Shard,
     evaluation_batches,
     picture_blocks,
 )
 from trainer.data.samples import Samples
-from trainer.fields import EVALUATE
-from trainer.prepare import read_manifest
-from trainer.strategies import ONE_DEVICE
+from trainer.distribute.strategies import ONE_DEVICE
+from trainer.run.prepare import read_manifest
+from trainer.run.trained import Trained, open_fast_paths, open_trained
 from trainer.train.steps import make_prediction_function
-from trainer.trained import Trained, open_fast_paths, open_trained
 from trainer.workdir import MANIFEST
 
 _BATCH = 32

@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 from trainer.config import Config
-from trainer.fields import FEATURE_EXTRACT, FINETUNE
+from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
 
 # The model whose weights the fine-tuned ones start from.
 BASE_MODEL = 2

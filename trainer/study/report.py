@@ -6,9 +6,9 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer import files
 from trainer.errors import reason_of
 from trainer.results.escaping import for_html
+from trainer.storage import files
 from trainer.study.charts import class_bars, confusion_matrix, learning_curves
 from trainer.study.mistakes import Mistake
 from trainer.study.table import caption, table_columns

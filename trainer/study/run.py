@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer import run
 from trainer.config import Config
+from trainer.config.fields import FINETUNE, TPU
+from trainer.distribute.strategies import kind_of
+from trainer.distribute.topology import find_topology
 from trainer.errors import UsageError, reason_of
-from trainer.fields import FINETUNE, TPU
-from trainer.lock import locked
 from trainer.model.backbones import find_backbone
 from trainer.results.escaping import for_terminal
 from trainer.results.report import tensorboard_command
-from trainer.strategies import kind_of
+from trainer.run import training
 from trainer.study.mistakes import Mistake, find_mistakes
 from trainer.study.models import (
     StudyModel,
@@ -24,8 +24,8 @@ from trainer.study.models import (
 )
 from trainer.study.report import write_html
 from trainer.study.table import markdown, study_record
-from trainer.topology import find_topology
 from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
+from trainer.workdir.lock import locked
 
 STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
 
@@ -51,7 +51,7 @@ def train(config: Config) -> None:
             for seed in seeds:
                 for model in models:
                     _announce(model, seed)
-                    run.train(model_config(config, model, seed))
+                    training.train(model_config(config, model, seed))
             _write(config, models, list(seeds))
     except BaseException:
         if new:
@@ -66,7 +66,9 @@ def dry_run(config: Config) -> None:
         _announce(model, config.seed)
         # Model 2, to start from, may not be trained yet.
         plan = model_config(config, model, config.seed)
-        run.dry_run(dataclasses.replace(plan, init_from=None, head_epochs=0))
+        training.dry_run(
+            dataclasses.replace(plan, init_from=None, head_epochs=0)
+        )
 
 
 def _resolved(config: Config) -> Config:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 
-from trainer import files
 from trainer.errors import untrusted
-from trainer.model.checkpoint_index import INDEX_END
+from trainer.model.weights.checkpoint_index import INDEX_END
+from trainer.storage import files
 from trainer.workdir import Workdir
 
 PREFIX = "ckpt"

@@ -17,12 +17,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import files
 from trainer.errors import TrainerError, reason_of
-from trainer.model.checkpoint_index import check_index
 from trainer.model.classifier import variable_keys
-from trainer.model.saved_weights import senseless
-from trainer.stored import check_shape
+from trainer.model.weights.checkpoint_index import check_index
+from trainer.model.weights.saved_weights import senseless
+from trainer.storage import files
 from trainer.train.checkpoint_files import (
     BEST,
     EPOCH,
@@ -34,6 +33,7 @@ from trainer.train.checkpoint_files import (
     remove_unfinished,
 )
 from trainer.workdir import Workdir
+from trainer.workdir.stored import check_shape
 
 _NO_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 # TensorFlow's list of a folder's checkpoints.

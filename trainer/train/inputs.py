@@ -17,8 +17,7 @@ from trainer.data.pipeline import (
     checked_blocks,
 )
 from trainer.data.samples import Samples
-from trainer.model.split import Split
-from trainer.model.trunk import (
+from trainer.model.trunk.engines import (
     GRAPH,
     LITERT,
     GraphTrunk,
@@ -29,6 +28,7 @@ from trainer.model.trunk import (
     lite_trunk,
     trunk_key,
 )
+from trainer.model.trunk.partition import Split
 
 # Blocks that are decoded and computed at once while rows are made.
 _ROWS_IN_A_CALL = 32

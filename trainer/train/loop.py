@@ -20,18 +20,18 @@ from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.split import Split
+from trainer.model.trunk.partition import Split
 from trainer.train.audit import audit, digests
-from trainer.train.calls import Pace, TrainCall, make_train_function
 from trainer.train.checkpoints import StageCheckpoints, StageState
-from trainer.train.figures import (
+from trainer.train.graph_loops import Pace, TrainCall, make_train_function
+from trainer.train.inputs import Inputs
+from trainer.train.metrics import (
     Figures,
     StepAccount,
     Writer,
     means_of,
     no_sums,
 )
-from trainer.train.inputs import Inputs
 from trainer.train.nonfinite import (
     NonFiniteError,
     check_finite,

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.data.pipeline import epoch_order, steps_per_epoch
 from trainer.data.samples import Samples
-from trainer.train.calls import TrainCall
+from trainer.train.graph_loops import TrainCall
 
 _NAMED_INPUTS = 5
 

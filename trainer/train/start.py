@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from trainer.config import Config, StageSpec
+from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.errors import TrainerError
-from trainer.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.split import Split
+from trainer.model.trunk.partition import Split
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]

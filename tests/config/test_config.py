@@ -1,0 +1,288 @@
+"""Values, defaults and their one-line errors."""
+
+import dataclasses
+
+import pytest
+
+from trainer.config import Config, check_given
+from trainer.config.fields import FIELDS
+from trainer.errors import UsageError
+
+
+def make(**values):
+    return Config(**{"dataset": "photos", **values})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "stage",
+            "finetun",
+            "--stage='finetun': not one of feature_extract, finetune,"
+            " study, evaluate, predict, export; did you mean finetune?",
+        ),
+        (
+            "data_pct",
+            0.0,
+            "--data_pct=0: must be a number above 0 and up to 100;"
+            " the default is 100.0",
+        ),
+        ("data_pct", 101.0, "--data_pct=101: must be a number above 0"),
+        ("data_pct", -1.0, "--data_pct=-1: must be a number above 0"),
+        ("data_pct", float("nan"), "--data_pct=nan: must be a number above"),
+        ("batch_size", 0, "--batch_size=0: must be a whole number from 1"),
+        ("epochs", 0, "--epochs=0: must be a whole number from 1"),
+        ("learning_rate", 0.0, "--learning_rate=0: must be a number above 0"),
+        ("learning_rate", float("inf"), "--learning_rate=inf: must be"),
+        ("image_size", -5, "--image_size=-5: must be a whole number of px"),
+        ("seed", -1, "--seed=-1: must be a whole number from 0 to 2**31-1"),
+        ("seed", 2**31, "--seed=2147483648: must be a whole number from 0"),
+        ("data_pct", 100.00001, "--data_pct=100.00001: must be a number"),
+        ("workdir", "", "--workdir='': an empty path; give a folder, or"),
+        ("workdir", "x\udcff", r"--workdir='x\udcff': not UTF-8; rename it"),
+        ("init_from", "", "--init_from='': an empty path; give a folder"),
+        (
+            "workdir",
+            "runs[1]",
+            "--workdir='runs[1]': TensorFlow takes paths with any of * ? [ \\"
+            " for patterns, and would not find its checkpoints again; give a"
+            " path without",
+        ),
+        ("workdir", "a*", "--workdir='a*': TensorFlow takes paths with any"),
+        ("init_from", "what?", "--init_from='what?': TensorFlow takes paths"),
+        ("tfds_data_dir", "", "--tfds_data_dir='': an empty path; give a"),
+        ("test_fraction", 1.0, "--test_fraction=1: must be a number above 0"),
+        ("validation_fraction", 1.5, "--validation_fraction=1.5: must be"),
+        ("clip_global_norm", 0.0, "--clip_global_norm=0: must be a number"),
+        ("keep_checkpoints", 0, "--keep_checkpoints=0: must be a whole"),
+        ("log_every_steps", 0, "--log_every_steps=0: must be a whole"),
+        ("checkpoint_every_steps", -1, "--checkpoint_every_steps=-1: must"),
+        ("head_epochs", -1, "--head_epochs=-1: must be a whole number from 0"),
+        ("head_learning_rate", -1.0, "--head_learning_rate=-1: must be"),
+        ("logical_cpus", 0, "--logical_cpus=0: must be a whole number from 1"),
+        ("steps_per_loop", -1, "--steps_per_loop=-1: must be a whole number"),
+        ("accumulate_steps", 0, "--accumulate_steps=0: must be a whole"),
+        (
+            "accumulate_steps",
+            5,
+            "--accumulate_steps=5: does not divide --batch_size=32, which is"
+            " taken in so many equal parts; give a divisor of it",
+        ),
+        ("gpus", "", "--gpus='': must be numbers from 0, separated by commas"),
+        ("gpus", "0,", "--gpus='0,': must be numbers from 0, separated by"),
+        ("gpus", "-1", "--gpus='-1': must be numbers from 0, separated by"),
+        ("gpus", "all", "--gpus='all': must be numbers from 0, separated by"),
+        ("gpus", "1,0,1", "--gpus='1,0,1': names GPU 1 twice; give each once"),
+        ("tpu", "", "--tpu='': not possible; give local or a TPU's name"),
+        ("xla", "yes", "--xla='yes': not one of auto, on, off"),
+        ("precision", "fp16", "--precision='fp16': not one of auto, float32"),
+        ("strategy", "mirored", "did you mean mirrored?"),
+        ("on_bad_image", "ignore", "--on_bad_image='ignore': not one of"),
+        ("weights_origin", "keras", "--weights_origin='keras': not one of"),
+        ("init_from_checkpoint", "frist", "not one of last, best"),
+        ("checkpoint", "x", "--checkpoint='x': not one of last, best"),
+        ("unfreeze", "last:0", "--unfreeze='last:0': last:N takes a whole"),
+        ("dataset", "", "--dataset='': no data named; give a folder"),
+    ],
+)
+def test_illegal_values_get_one_line(field, value, message):
+    with pytest.raises(UsageError) as error:
+        make(**{field: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"tpu": "local", "strategy": "mirrored"},
+            "--tpu='local': not possible with --strategy=mirrored; give local"
+            " or a TPU's name, with --strategy=tpu or auto",
+        ),
+        (
+            {"tpu": "local", "gpus": "0"},
+            "--tpu='local': not possible with --gpus=0; leave one of them out",
+        ),
+        (
+            {"strategy": "tpu", "gpus": "0"},
+            "--strategy=tpu: not possible with --gpus=0; leave one of them out",
+        ),
+        *(
+            (
+                {**values, "xla": "off"},
+                f"--xla=off: not possible with {named}, whose runtime always"
+                " compiles; give auto",
+            )
+            for values, named in (
+                ({"strategy": "tpu"}, "--strategy=tpu"),
+                ({"tpu": "n1"}, "--tpu='n1'"),
+            )
+        ),
+    ],
+)
+def test_devices_that_exclude_each_other(values, message):
+    with pytest.raises(UsageError) as error:
+        make(**values)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "scale_lr", "factor"),
+    [(32, True, 1.0), (256, True, 8.0), (8, True, 0.25), (256, False, 1.0)],
+)
+def test_the_linear_rule_scales_every_rate(batch_size, scale_lr, factor):
+    config = make(
+        batch_size=batch_size, scale_lr=scale_lr, head_learning_rate=0.01
+    )
+    assert config.rate_factor == factor
+    # Resolved twice, as in a study, it is scaled once.
+    head, own = config.resolved(224).resolved(224).stages()
+    assert head.learning_rate == 0.01 * factor
+    assert own.learning_rate == 1e-4 * factor
+    given = make(batch_size=batch_size, scale_lr=scale_lr, learning_rate=0.5)
+    assert given.resolved(224).stages()[-1].learning_rate == 0.5 * factor
+
+
+def test_a_tpu_computes_in_bfloat16_unless_told_otherwise():
+    assert make().resolved(224, on_tpu=True).precision == "bfloat16"
+    plain = make(precision="float32").resolved(224, on_tpu=True)
+    assert plain.precision == "float32"
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "predict", "export"])
+def test_using_what_was_trained_needs_a_workdir(stage):
+    with pytest.raises(UsageError, match=f"--workdir='': --stage={stage}"):
+        Config(stage=stage)
+
+
+def test_predict_needs_inputs():
+    with pytest.raises(UsageError, match="--inputs='': --stage=predict needs"):
+        Config(stage="predict", workdir="w")
+
+
+@pytest.mark.parametrize(
+    ("stage", "asked", "rate"),
+    [
+        ("feature_extract", None, 1e-3),
+        ("finetune", None, 1e-4),
+        ("finetune", 0.5, 0.5),
+    ],
+)
+def test_learning_rate_is_that_of_the_stage_named(stage, asked, rate):
+    config = make(stage=stage, learning_rate=asked).resolved(224)
+    assert config.stages()[-1].learning_rate == rate
+
+
+def test_finetune_from_nothing_does_the_head_first():
+    config = make(head_epochs=2, head_learning_rate=0.01, epochs=7)
+    head, own = config.resolved(224).stages()
+    assert dataclasses.astuple(head) == ("feature_extract", 2, 0.01, "none")
+    assert dataclasses.astuple(own) == ("finetune", 7, 1e-4, "last:10")
+    alone = make(head_epochs=0).resolved(224).stages()
+    assert [spec.stage for spec in alone] == ["finetune"]
+
+
+def test_resolved_fills_the_backbones_image_size():
+    assert make().resolved(300).image_size == 300
+    assert make(image_size=96).resolved(300).image_size == 96
+    assert make().resolved(224).precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("fields", "backbone", "image_px", "said"),
+    [
+        ({}, "EfficientNetLite0", 128, "--backbone not given: EfficientNetL"),
+        ({"image_size": 64}, "EfficientNetLite0", 64, "--backbone not given"),
+        ({"weights": "none"}, "EfficientNetLite0", 128, "--backbone not gi"),
+        (
+            {"dataset": "photos"},
+            "EfficientNetB0",
+            224,
+            "--weights not given: imagenet (downloaded by Keras",
+        ),
+        ({"backbone": "MobileNetV2"}, "MobileNetV2", 128, "given: imagenet"),
+        (
+            {"dataset": "photos", "backbone": "EfficientNetLite0"},
+            "EfficientNetLite0",
+            224,
+            "",
+        ),
+    ],
+)
+def test_the_demo_picks_its_own_backbone(fields, backbone, image_px, said):
+    config = Config(**fields)
+    resolved = config.resolved(224)
+    assert (resolved.backbone, resolved.image_size) == (backbone, image_px)
+    assert resolved.weights == fields.get("weights", "imagenet")
+    text = "\n".join(config.introduction())
+    assert said in text
+    demo = config.dataset == "demo"
+    assert ("this is the demo" in text) is demo
+    # What is resolved has nothing left to explain.
+    assert " not given" not in "\n".join(resolved.introduction())
+
+
+def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert Config().resolved(224).backbone == "EfficientNetB0"
+
+
+def test_json_round_trip():
+    config = make(data_pct=0.5, clip_global_norm=1.0, unfreeze="all")
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_default_workdir_changes_with_every_field_that_changes_figures():
+    base = make().resolved(224)
+    other = {str: "other", int: 3, float: 0.5, bool: False}
+    legal = {
+        "stage": "feature_extract",
+        "on_bad_image": "skip",
+        "weights_origin": "imagenet",
+        "unfreeze": "all",
+        "init_from_checkpoint": "best",
+        "precision": "bfloat16",
+        "feature_dtype": "float16",
+        "image_size": 96,
+        "learning_rate": 0.5,
+        "clip_global_norm": 1.0,
+        "init_from": "elsewhere",
+        "scale_lr": True,
+    }
+    names = set()
+    fields = base.result_fields()
+    for name in fields:
+        value = legal.get(name) or other[type(getattr(base, name))]
+        changed = dataclasses.replace(base, **{name: value})
+        names.add(changed.default_workdir())
+    assert len(names | {base.default_workdir()}) == len(fields) + 1
+    assert base.default_workdir().startswith(
+        "runs/photos-EfficientNetB0-finetune-100pct-"
+    )
+    same = dataclasses.replace(base, keep_checkpoints=9, xla="on")
+    assert same.default_workdir() == base.default_workdir()
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag"),
+    [
+        ("feature_extract", "unfreeze"),
+        ("feature_extract", "head_epochs"),
+        ("feature_extract", "checkpoint"),
+        ("evaluate", "epochs"),
+        ("evaluate", "data_pct"),
+    ],
+)
+def test_a_flag_that_the_stage_never_reads_is_refused(stage, flag):
+    with pytest.raises(UsageError) as error:
+        check_given(stage, frozenset({"workdir", flag}))
+    assert f"--{flag}: not read by --stage={stage}, only by" in str(error.value)
+
+
+def test_every_field_has_help_and_an_effect():
+    for name, field in FIELDS.items():
+        assert field.metadata["help"].endswith("."), name
+        assert field.metadata["effect"] in ("result", "numerics", "free")

@@ -1,0 +1,88 @@
+"""A run on a TFDS data set whose files are ArrayRecord."""
+
+from __future__ import annotations
+
+import errno
+import types
+
+import pytest
+import tensorflow_datasets as tfds
+
+from tests.support import tfds_images as tfds_pictures
+from tests.support.runs import (
+    assert_same_arrays,
+    lines,
+    stopped_after,
+    train,
+    weights,
+)
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.data import pipeline
+from trainer.data.samples import ARRAY_RECORD
+from trainer.distribute import strategies
+from trainer.errors import TrainerError, UsageError
+from trainer.run import training
+
+pytestmark = pytest.mark.slow
+# Defining the data sets is what makes TFDS know them.
+assert tfds_pictures
+
+
+DATASET = "trainer_pictures/all_three"
+
+
+@pytest.fixture
+def values(tmp_path, monkeypatch):
+    """Of a small run on a prepared data set."""
+    use_tiny_backbone(monkeypatch)
+    data = str(tmp_path / "tfds")
+    tfds.builder(
+        DATASET, data_dir=data, file_format="array_record"
+    ).download_and_prepare()
+    return {
+        "stage": "finetune",
+        "tfds_data_dir": data,
+        "backbone_args": "",
+        "weights": "none",
+        "unfreeze": "last:3",
+        "batch_size": 4,
+        "epochs": 3,
+        "checkpoint_every_steps": 1,
+    }
+
+
+def test_a_record_that_is_gone_in_mid_training(values, tmp_path, monkeypatch):
+    def gone(paths, numbers):
+        raise OSError(errno.EIO, "the disk is gone", paths[0])
+
+    monkeypatch.setattr(pipeline, "read_records", gone)
+    with pytest.raises(TrainerError) as error:
+        train(DATASET, tmp_path / "run", cache="off", **values)
+    text = str(error.value)
+    assert "the disk is gone" in text and ".array_record-00000" in text
+    assert "\n" not in text
+
+
+def test_a_tpu_on_the_network_cannot_read_them(monkeypatch):
+    monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
+    train = types.SimpleNamespace(record_format=ARRAY_RECORD)
+    request = types.SimpleNamespace(config=Config(tpu="node-1"), strategy=None)
+    with pytest.raises(UsageError, match="^--tpu=node-1: its host cannot read"):
+        training._fast_paths(request, None, types.SimpleNamespace(train=train))
+
+
+def test_stopped_and_resumed(values, tmp_path):
+    """Bit for bit; features from the cache in one, computed in the other."""
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    result = train(DATASET, whole, **values)
+    counts = ("train_examples", "validation_examples", "test_examples")
+    assert [result[count] for count in counts] == [12, 3, 6]
+    with stopped_after(8):
+        train(DATASET, again, cache="off", **values)
+    train(DATASET, again, cache="off", **values)
+    for stage in ("feature_extract", "finetune"):
+        assert_same_arrays(weights(whole, stage), weights(again, stage))
+    metrics = lines(whole, "metrics.jsonl")
+    assert metrics == lines(again, "metrics.jsonl")
+    assert ".array_record-" in (whole / "manifest.json").read_text()

@@ -1,0 +1,175 @@
+"""--deterministic: what it comes to, and what it promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import random_seed
+
+from benchmarks.determinism import measure, summary
+from tests.support.determinism import is_on, undone
+from tests.support.photos import make_photos
+from tests.support.runs import assert_same_arrays, lines, small, train, weights
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.distribute import devices
+from trainer.errors import TrainerError, UsageError
+from trainer.run import training
+from trainer.run.stages import TrainingRun
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "on"),
+    [
+        ("auto", 0, True),
+        ("auto", 1, False),
+        ("auto", 2, False),
+        ("on", 0, True),
+        ("on", 1, True),
+        ("off", 0, False),
+        ("off", 1, False),
+    ],
+)
+def test_what_it_comes_to(monkeypatch, asked, gpus, on):
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: ["GPU:0"] * gpus
+    )
+    assert devices.use_determinism(asked) is on
+
+
+@pytest.mark.parametrize(("asked", "on"), [("on", True), ("off", False)])
+def test_tensorflow_is_told(asked, on):
+    with undone():
+        assert is_on() is False
+        devices.configure(logical_cpus=1, deterministic=asked)
+        assert is_on() is on
+
+
+def test_it_cannot_be_taken_back():
+    with undone():
+        devices.configure(1, "off")
+        devices.configure(1, "on")
+        devices.configure(1, "on")
+        with pytest.raises(UsageError) as error:
+            devices.configure(1, "off")
+    assert str(error.value) == (
+        "--deterministic=off: this process already runs with on; start a new"
+        " one"
+    )
+
+
+def test_an_operation_that_cannot_repeat_names_the_flag(tmp_path, monkeypatch):
+    use_tiny_backbone(monkeypatch)
+
+    def fail(self):
+        raise tf.errors.UnimplementedError(
+            None, None, "A deterministic GPU implementation of X is missing."
+        )
+
+    monkeypatch.setattr(TrainingRun, "run", fail)
+    photos = make_photos(tmp_path / "photos")
+    fields = small(photos, tmp_path / "run", backbone_args="", weights="none")
+    with undone(), pytest.raises(TrainerError) as error:
+        training.train(Config(**fields, deterministic="on"))
+    assert "X is missing.; give --deterministic=off, and" in str(error.value)
+    with undone(), pytest.raises(TrainerError, match="; put it right, and"):
+        training.train(Config(**fields, deterministic="off"))
+
+
+_RUN = """
+import sys
+import pytest
+from tests.support.command import command
+from tests.support.determinism import is_on
+from tests.support.tiny import use_tiny_backbone
+use_tiny_backbone(pytest.MonkeyPatch())
+said = command(*sys.argv[1:])
+sys.exit(said.err or (0 if is_on() else "it is off"))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bits(tmp_path):
+    flags = {
+        "stage": "finetune",
+        "dataset": make_photos(tmp_path / "photos"),
+        "backbone": "MobileNetV2",
+        "weights": "none",
+        "image_size": 32,
+        "batch_size": 8,
+        "epochs": 2,
+        "head_epochs": 1,
+        "log_every_steps": 1,
+        "deterministic": "on",
+    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    for workdir in (one, two):
+        _in_a_process(flags | {"workdir": workdir})
+        config = json.loads((workdir / "config.json").read_text())
+        assert config["environment"]["deterministic"] == "on"
+    for stage in ("feature_extract", "finetune"):
+        assert_same_arrays(weights(one, stage), weights(two, stage))
+    assert lines(one, "metrics.jsonl") == lines(two, "metrics.jsonl")
+    assert len(lines(one, "metrics.jsonl")) > 9
+
+
+def _in_a_process(flags: dict[str, object]) -> None:
+    subprocess.run(
+        [sys.executable, "-c", _RUN, *(f"--{k}={v}" for k, v in flags.items())],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": "."},
+        cwd=pathlib.Path(__file__).parents[2],
+    )
+
+
+@pytest.mark.slow
+def test_no_operation_draws_by_the_process_wide_seed(tmp_path, monkeypatch):
+    """Such a one fails under op determinism, or makes runs depend on it."""
+    use_tiny_backbone(monkeypatch)
+    asked = []
+    real = random_seed.get_seed
+
+    def get_seed(op_seed):
+        asked.append(op_seed)
+        return real(op_seed)
+
+    monkeypatch.setattr(random_seed, "get_seed", get_seed)
+    photos = make_photos(tmp_path / "photos")
+    with undone():
+        train(photos, tmp_path / "run", backbone_args="", weights="none")
+    assert asked == []
+    tf.random.uniform((), seed=5)
+    assert asked == [5]
+
+
+def test_the_benchmark_takes_turns_and_gives_the_ratio_of_each_round():
+    turns = []
+    with undone():
+        seconds = measure(
+            {
+                True: lambda: turns.append(("on", is_on())),
+                False: lambda: turns.append(("off", is_on())),
+            },
+            rounds=2,
+        )
+    on, off = ("on", True), ("off", False)
+    assert turns == [off, on, on, off]
+    assert [len(found) for found in seconds.values()] == [2, 2]
+    # Rounds of 2 / 1, 6 / 2 and 8 / 2 by the clock.
+    text = summary(
+        {
+            True: [(2.0, 1.0), (6.0, 1.0), (8.0, 1.0)],
+            False: [(1.0, 1.0), (2.0, 1.0), (2.0, 1.0)],
+        }
+    )
+    assert text.startswith(
+        "wall 6.000 s with, 2.000 s without, ratio 3.000 (2.000 to 4.000);"
+        " processor 1.000 s with"
+    )

@@ -1,0 +1,281 @@
+"""Runs on classes whose names are markup somewhere, to their end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support.command import Said, arguments, command
+from tests.support.photos import make_photos
+from tests.support.runs import lines, small
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.results.summaries import TensorBoardWriter
+from trainer.study import report
+from trainer.study import run as study
+
+pytestmark = pytest.mark.slow
+
+CLASSES = (
+    "a$b$c_{",
+    "<script>alert(1)<",
+    "x|y`z`",
+    "new\nline",
+    "\x1b[31mred",
+    "=cmd()",
+    "日本語",
+    "café\r",
+    "_" + "x" * 200,
+)
+FAST = {
+    "backbone": "MobileNetV2",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 8,
+    "epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("photos") / "$d_{|<b>"
+    return make_photos(root, train=3, test=2, classes=CLASSES)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("runs") / "my $run"
+
+
+@pytest.fixture(scope="module")
+def trained(photos: str, workdir: pathlib.Path) -> Said:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_tiny_backbone(monkeypatch)
+        values = {**FAST, "stage": "feature_extract", "workdir": workdir}
+        return command(*arguments({**values, "dataset": photos}))
+
+
+def test_a_run_completes_without_a_warning(
+    trained: Said, workdir: pathlib.Path
+) -> None:
+    assert (trained.status, trained.err) == (0, "")
+    assert "warning" not in trained.out
+    assert trained.out.replace("\n", "").isprintable()
+    for name in ("a$b$c_{", "new\\nline", "\\x1b[31mred", "日本語", "café\\r"):
+        assert f"  {name} " in trained.out
+    assert trained.out.splitlines()[-1] == (f"tensorboard --logdir '{workdir}'")
+    result = json.loads((workdir / "result.json").read_text("utf-8"))
+    # Data are not escaped.
+    assert set(result["classes"]) == set(CLASSES)
+
+
+def test_evaluate_and_predict_complete(
+    trained: Said, photos: str, workdir: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    said = command("--stage=evaluate", f"--workdir={workdir}")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.replace("\n", "").isprintable()
+    said = command(
+        "--stage=predict",
+        f"--workdir={workdir}",
+        f"--inputs={photos}/test",
+        f"--output={tmp_path}/p.csv",
+        f"--top_k={len(CLASSES)}",
+    )
+    assert said.status == 0, said.err
+    with open(tmp_path / "p.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2 * len(CLASSES)
+    for row in rows:
+        assert os.path.exists(row["file"])
+        assert {
+            row[f"class_{k}"].removeprefix("'")
+            for k in range(1, len(CLASSES) + 1)
+        } == set(CLASSES)
+
+
+def test_libraries_write_nothing_to_the_terminal(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    """Of glyphs that a font lacks matplotlib warns; seen in a process only."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
+    values = {**FAST, "stage": "feature_extract", "dataset": photos}
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "main.py",
+            *arguments({**values, "workdir": tmp_path / "run"}),
+            "--backbone_args=alpha=0.35",
+        ],
+        capture_output=True,
+        text=True,
+        env=plain,
+        timeout=300,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        ("configuration", "configuration"),
+        ("augmented", "augmented images"),
+        ("hparams", "hyper-parameters"),
+        ("confusion", "confusion matrix"),
+        ("close", "last metrics"),
+    ],
+)
+def test_a_page_that_fails_is_one_warning(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    what: str,
+) -> None:
+    use_tiny_backbone(monkeypatch)
+
+    def fail(*args: object) -> None:
+        raise ValueError("Expected end of text, found '$'\n^")
+
+    monkeypatch.setattr(TensorBoardWriter, function, fail)
+    values = {**FAST, "stage": "feature_extract", "dataset": photos}
+    workdir = tmp_path / "run"
+    said = command(*arguments({**values, "workdir": workdir}))
+    assert (said.status, said.err) == (0, "")
+    warning = (
+        f"{workdir}/tensorboard: without the {what} (Expected end of text,"
+        " found '$'); the run goes on"
+    )
+    assert said.out.count("warning: ") == 1
+    assert f"warning: {warning}\n" in said.out
+    events = lines(workdir, "events.jsonl")
+    assert [e["text"] for e in events if e["event"] == "warning"] == [warning]
+    assert events[-1]["event"] == "complete"
+    assert (workdir / "result.json").exists()
+
+
+def test_a_lost_lock_still_ends_the_run(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tiny_backbone(monkeypatch)
+
+    def fail(*args: object) -> None:
+        raise TrainerError("another process holds the workdir")
+
+    monkeypatch.setattr(TensorBoardWriter, "confusion", fail)
+    values = {**FAST, "stage": "feature_extract", "dataset": photos}
+    said = command(*arguments({**values, "workdir": tmp_path / "run"}))
+    assert said.err == "error: another process holds the workdir\n"
+    assert said.status == 1
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_predict_fails_if_no_file_can_be_read(
+    trained: Said, workdir: pathlib.Path, tmp_path: pathlib.Path, output: bool
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "-a.jpg").write_bytes(b"<html>")
+    (folder / "b.jpg").write_bytes(b"")
+    flags = [f"--output={tmp_path}/p.csv"] if output else []
+    said = command(
+        "--stage=predict", f"--workdir={workdir}", f"--inputs={folder}", *flags
+    )
+    assert said.status == 1
+    assert said.err == (
+        f"error: --inputs={str(folder)!r}: none of the 2 files could be read,"
+        f" the first of them {folder}/-a.jpg: looks like HTML; JPEG, PNG, BMP,"
+        " GIF and WebP can be read; give files that can\n"
+    )
+    # The rows are there all the same.
+    text = (tmp_path / "p.csv").read_text() if output else said.out
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [bool(row["error"]) for row in rows] == [True, True]
+
+
+def test_predict_succeeds_if_one_file_can_be_read(
+    trained: Said, photos: str, workdir: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    good = next(pathlib.Path(photos).glob("test/*/*.jpg"))
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    (tmp_path / "good.jpg").write_bytes(good.read_bytes())
+    said = command(
+        "--stage=predict", f"--workdir={workdir}", f"--inputs={tmp_path}"
+    )
+    assert said.status == 0
+    assert said.err.startswith("2 files with feature_extract at step ")
+    assert said.err.endswith(", 1 of them could not be read\n")
+
+
+@pytest.fixture(scope="module")
+def studied(
+    photos: str, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """A study of one model, to be written again."""
+    workdir = tmp_path_factory.mktemp("studies") / "study"
+    study.train(_study(photos, workdir))
+    return workdir
+
+
+def _study(photos: str, workdir: pathlib.Path) -> Config:
+    return Config(**small(photos, workdir, stage="study", models="0"))
+
+
+def test_a_study_escapes_names(photos: str, studied: pathlib.Path) -> None:
+    page = (studied / "report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert page.replace("\n", "").isprintable()
+    svgs = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(svgs) == 3
+    for svg in svgs:
+        ElementTree.fromstring(svg)
+    text = (studied / "study.md").read_text("utf-8")
+    assert "on &#36;d&#95;{&#124;&#60;b&#62;, 9 classes" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def _fail(*args: object, **values: object) -> None:
+    raise RuntimeError("no room\nto draw")
+
+
+BROKEN: dict[str, tuple[types.ModuleType, str, str]] = {
+    "learning_curves": (report, "without its learning curves", "not be drawn"),
+    "class_bars": (report, "without its accuracy by class", "not be drawn"),
+    "confusion_matrix": (report, "without its confusion", "not be drawn"),
+    "find_mistakes": (study, "without the most confident", "not be found"),
+    "write_html": (study, "not written", ""),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_report_that_fails_is_one_warning(
+    photos: str,
+    studied: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    module, warning, on_page = BROKEN[name]
+    page = studied / "report.html"
+    page.unlink(missing_ok=True)
+    monkeypatch.setattr(module, name, _fail)
+    study.train(_study(photos, studied))
+    said = capsys.readouterr().out
+    assert said.count("warning: ") == 1
+    assert f"warning: {page}: {warning}" in said
+    assert "(no room)" in said
+    assert page.exists() is (name != "write_html")
+    assert (f"report: {page}" in said) is page.exists()
+    if on_page:
+        assert on_page in page.read_text("utf-8")

@@ -1,0 +1,252 @@
+"""Two and three real processes: one run, whoever takes part and whoever ends.
+
+The runs are compared with one in a single process, and with each other.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from tests.support.command import arguments, command
+from tests.support.jobs import Job, Left, run_command
+from tests.support.photos import make_photos
+from tests.support.runs import assert_same_arrays, lines, weights
+from tests.support.tiny import use_tiny_backbone
+
+pytestmark = pytest.mark.slow
+
+# 27 photos in steps of 12: the last of three has 3 real rows, so that the
+# later replicas have padding alone. 15 to test on, in two steps.
+RUN = {
+    "stage": "finetune",
+    "backbone": "MobileNetV2",
+    "weights": "none",
+    "image_size": 32,
+    "batch_size": 12,
+    "head_epochs": 1,
+    "epochs": 3,
+    "learning_rate": 1e-3,
+    "clip_global_norm": 0.5,
+    "log_every_steps": 1,
+    "checkpoint_every_steps": 1,
+}
+HEAD = {"stage": "feature_extract", "head_epochs": None, "unfreeze": None}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return make_photos(tmp_path_factory.mktemp("photos") / "p", train=9)
+
+
+@pytest.fixture(scope="module")
+def say(photos):
+    """The arguments of a run in a workdir."""
+
+    def made(workdir: pathlib.Path, **values) -> list[str]:
+        fields = {**RUN, "dataset": photos, "workdir": workdir, **values}
+        return arguments({k: v for k, v in fields.items() if v is not None})
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def one(say, tmp_path_factory):
+    """The workdir of the run in a single process."""
+    workdir = tmp_path_factory.mktemp("one") / "w"
+    return single(say(workdir), workdir)
+
+
+@pytest.fixture(scope="module")
+def two(say, tmp_path_factory):
+    """The workdir of the run in two, which are not disturbed."""
+    folder = tmp_path_factory.mktemp("two")
+    left = ran(2, say(folder / "w"), folder)
+    assert [p.err for p in left] == ["", ""]
+    return folder / "w"
+
+
+def single(said: list[str], workdir: pathlib.Path) -> pathlib.Path:
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        left = command(*said)
+    assert left.status == 0, left.err
+    return workdir
+
+
+def ran(count: int, said: list[str], folder: pathlib.Path) -> list[Left]:
+    left = Job(count, folder, run_command, said).wait()
+    assert [p.status for p in left] == [0] * count, left
+    return left
+
+
+def wait_for(workdir: pathlib.Path, event: str, job: Job) -> None:
+    """Until events.jsonl has such a line."""
+    path, end = workdir / "events.jsonl", time.monotonic() + 100
+    while not path.exists() or f'"event": "{event}"' not in path.read_text():
+        alive = all(process.is_alive() for process in job.processes)
+        assert alive and time.monotonic() < end, job.wait()
+        time.sleep(0.02)
+
+
+def files(workdir: pathlib.Path) -> list[str]:
+    """Names relative to the workdir, those of TensorBoard by folder."""
+    found = (p.relative_to(workdir) for p in workdir.rglob("*") if p.is_file())
+    return sorted(
+        str(p.parent if p.parts[0] == "tensorboard" else p) for p in found
+    )
+
+
+def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
+    """Same counts; weights apart by 1e-3 of the way that they travelled."""
+    results = [
+        json.loads((w / "result.json").read_text()) for w in (one, other)
+    ]
+    for name in ("test_confusion", "test_examples", "steps", "audit"):
+        assert results[0][name] == results[1][name], name
+    assert results[0]["test_loss"] == pytest.approx(
+        results[1]["test_loss"], rel=1e-4
+    )
+    for stage in ("feature_extract", "finetune"):
+        if not (one / "checkpoints" / stage).exists():
+            continue
+        mine, theirs = (weights(w, stage) for w in (one, other))
+        assert mine.keys() == theirs.keys()
+        slots = [k for k in mine if k.startswith("slots/")]
+        # Both moments start from zero, so their norm is their way.
+        assert apart(mine, theirs, slots) <= 1e-3 * size(mine, slots)
+        if stage == "finetune":
+            start = weights(one, "feature_extract")
+            moved = [
+                k
+                for k in mine
+                if k.startswith("model/") and np.any(mine[k] != start[k])
+            ]
+            assert len(moved) > 5
+            way = apart(mine, start, moved)
+            assert apart(mine, theirs, moved) <= 1e-3 * way
+            fixed = set(mine) - set(moved) - set(slots)
+            for key in fixed:
+                np.testing.assert_array_equal(mine[key], theirs[key])
+
+
+def apart(one: dict, two: dict, keys) -> float:
+    return size({k: one[k] - two[k] for k in keys}, keys)
+
+
+def size(arrays: dict, keys) -> float:
+    squares = [np.sum(np.square(arrays[k], dtype=np.float64)) for k in keys]
+    return float(np.sqrt(sum(squares)))
+
+
+def shown(workdir: pathlib.Path, name: str) -> list[str]:
+    return [line["text"] for line in lines(workdir, name) if "text" in line]
+
+
+def test_they_train_what_one_does_and_one_of_them_speaks(one, say, tmp_path):
+    workdir = tmp_path / "three"
+    left = ran(3, say(workdir), tmp_path / "said")
+    assert_same_training(one, workdir)
+    assert files(workdir) == files(one)
+    # The same lines, each once.
+    for name in ("metrics.jsonl", "events.jsonl"):
+        keys = [
+            [
+                {k: line.get(k) for k in ("event", "split", "span", "step")}
+                for line in lines(w, name)
+            ]
+            for w in (one, workdir)
+        ]
+        assert keys[0] == keys[1]
+    stored = json.loads((workdir / "config.json").read_text())
+    assert stored["environment"]["processes"] == 3
+    assert stored["environment"]["replicas"] == 3
+    said = "devices: multi_worker, 3 processes, 3 replicas, here "
+    assert left[0].out.count(said) == 1
+    assert left[0].out.count("epoch 1/3") == 1
+    assert [p.out for p in left[1:]] == ["", ""]
+    assert [p.err for p in left] == ["", "", ""]
+
+
+def test_they_evaluate_what_they_trained(one, two, tmp_path):
+    assert_same_training(one, two)
+    evaluate = ["--stage=evaluate", f"--workdir={two}"]
+    left = ran(2, evaluate, tmp_path)
+    figures = json.loads((two / "evaluation.json").read_text())
+    result = json.loads((two / "result.json").read_text())
+    for name in ("test_confusion", "test_loss"):
+        assert figures[name] == result[name]
+    assert "15 examples" in left[0].out and left[1].out == ""
+
+
+def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):
+    workdir = tmp_path / "cut"
+    # SIGTERM to one that does not write, while the first call is traced.
+    job = Job(2, tmp_path / "said", run_command, say(workdir))
+    wait_for(workdir, "begin", job)
+    job.kill(1, signal.SIGTERM)
+    left = job.wait()
+    assert [p.status for p in left] == [143, 143], left
+    for process in left:
+        assert process.err == (
+            "stopped by SIGTERM; the same command goes on from the last"
+            " checkpoint\n"
+        )
+    stop = lines(workdir, "events.jsonl")[-1]
+    assert stop == {"event": "stop", "reason": "Stopped: SIGTERM"}
+    saved = [e for e in lines(workdir, "events.jsonl") if e["event"] == "save"]
+    assert [e["step"] for e in saved] == [1]
+    # From here one process alone can finish it, too.
+    alone = tmp_path / "alone"
+    shutil.copytree(workdir, alone)
+    # SIGKILL to one of them; the other says so, and ends.
+    before = len(lines(workdir, "events.jsonl"))
+    job = Job(2, tmp_path / "said", run_command, say(workdir))
+    wait_for(workdir, "resume", job)
+    while len(lines(workdir, "events.jsonl")) < before + 4:
+        time.sleep(0.02)
+    job.kill(1, signal.SIGKILL)
+    left = job.wait()
+    assert [p.status for p in left] == [1, -signal.SIGKILL], left
+    (line,) = left[0].err.splitlines()
+    assert line.startswith("error: another of the 2 processes is gone")
+    assert line.endswith("training goes on from the last checkpoint")
+    ran(2, say(workdir), tmp_path / "said")
+    for stage in ("feature_extract", "finetune"):
+        assert_same_arrays(weights(workdir, stage), weights(two, stage))
+    assert lines(workdir, "metrics.jsonl") == lines(two, "metrics.jsonl")
+    single(say(alone), alone)
+    assert_same_training(one, alone)
+    texts = " ".join(shown(alone, "events.jsonl"))
+    assert not shown(workdir, "events.jsonl")
+    assert "processes was 2, is 1" in texts
+    assert "replicas was 2, is 1" in texts
+
+
+def test_begun_by_one_two_go_on(say, tmp_path):
+    whole, workdir = tmp_path / "whole", tmp_path / "grown"
+    single(say(whole, **HEAD, epochs=3), whole)
+    single(say(workdir, **HEAD, epochs=1), workdir)
+    ran(2, say(workdir, **HEAD, epochs=3), tmp_path / "said")
+    assert_same_training(whole, workdir)
+    (text,) = shown(workdir, "events.jsonl")
+    assert "processes was 1, is 2" in text
+
+
+def test_what_stops_the_one_that_writes_stops_all(photos, say, tmp_path):
+    bad = pathlib.Path(shutil.copytree(photos, tmp_path / "bad"))
+    (broken,) = bad.glob("train/sushi/003.jpg")
+    broken.write_bytes(broken.read_bytes()[:300])
+    said = say(tmp_path / "w", dataset=bad)
+    left = Job(2, tmp_path / "said", run_command, said).wait()
+    assert [p.status for p in left] == [1, 1], left
+    assert left[0].err == left[1].err
+    (line,) = left[0].err.splitlines()
+    assert line.startswith(f"error: {broken}: ")
+    assert not (tmp_path / "w").exists()

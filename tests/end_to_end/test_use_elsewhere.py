@@ -1,0 +1,357 @@
+"""Workdirs used from another folder, and workdirs of somebody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.command import Said, arguments, command
+from tests.support.photos import make_photos
+from tests.support.runs import small
+from tests.support.tiny import use_tiny_backbone
+from trainer.cache.disk import NAME
+from trainer.config import Config
+from trainer.config.fields import FIELDS, FREE
+from trainer.run.trained import _run_here
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder `home` with `photos` and `run`, trained from within it."""
+    home = tmp_path_factory.mktemp("elsewhere") / "home"
+    make_photos(home / "photos", train=4, test=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        flags = small("photos", pathlib.Path("run"), stage="finetune")
+        flags |= {"weights": "none", "backbone_args": "", "unfreeze": "last:2"}
+        said = command(*arguments(flags))
+    assert said.status == 0, said.err
+    return home
+
+
+def a_copy(trained: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(trained / "run", tmp_path / "run"))
+
+
+def of(stage: str, workdir: pathlib.Path, **flags: Any) -> Said:
+    return command(*arguments({"stage": stage, "workdir": workdir, **flags}))
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_the_data_set_is_found_from_another_folder(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    """The manifest's absolute path is read, not the relative one."""
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "photos", train=1, test=1)
+    said = of(stage, a_copy(trained, tmp_path))
+    assert said.status == 0, said.err
+    assert (
+        f"--dataset not given: the run's images in {trained}/photos" in said.out
+    )
+    assert "9 examples" in said.out or "on 9 pictures" in said.out
+
+
+def test_evaluate_without_a_location_takes_the_stored_path(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workdir = a_copy(trained, tmp_path)
+    path = workdir / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["location"]
+    path.write_text(json.dumps(manifest))
+    monkeypatch.chdir(trained)
+    assert of("evaluate", workdir).status == 0
+    monkeypatch.chdir(tmp_path)
+    said = of("evaluate", workdir)
+    assert said.status == 2 and "no longer in photos; give" in said.err
+
+
+def test_evaluate_asks_for_a_data_set_that_is_gone(
+    trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    workdir = a_copy(trained, tmp_path)
+    manifest = workdir / "manifest.json"
+    gone = manifest.read_text().replace(str(trained), str(tmp_path / "gone"))
+    manifest.write_text(gone)
+    said = of("evaluate", workdir)
+    assert (said.status, said.err) == (
+        2,
+        "error: --dataset: not given, and the run's images are no longer in"
+        f" {tmp_path}/gone/photos; give --dataset=FOLDER\n",
+    )
+    # The remedy works.
+    said = of("evaluate", workdir, dataset=trained / "photos")
+    assert said.status == 0, said.err
+
+
+def test_export_goes_on_without_the_photos(
+    trained: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    workdir = a_copy(trained, tmp_path)
+    manifest = workdir / "manifest.json"
+    gone = manifest.read_text().replace(str(trained), str(tmp_path / "gone"))
+    manifest.write_text(gone)
+    said = of("export", workdir)
+    assert said.status == 0, said.err
+    assert "warning: the run's images cannot be read, so the export is" in (
+        said.out
+    )
+    record = json.loads((workdir / "export" / "export.json").read_text())
+    assert record["compared_pictures"] == 8
+    # A data set that was named and is not there is still an error.
+    said = of("export", workdir, dataset=tmp_path / "gone")
+    assert said.status == 2
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_a_workdir_leads_to_no_url(
+    trained: pathlib.Path, tmp_path: pathlib.Path, stage: str
+) -> None:
+    workdir = a_copy(trained, tmp_path)
+    for name in ("config.json", "manifest.json"):
+        path = workdir / name
+        text = path.read_text().replace(f"{trained}/photos", "gs://evil/x")
+        text = text.replace('"dataset": "photos"', '"dataset": "gs://evil/x"')
+        path.write_text(text)
+    said = of(stage, workdir)
+    if stage == "evaluate":
+        assert said.status == 2
+        assert "--dataset: not given, and the run's images are at gs://ev" in (
+            said.err
+        )
+    else:
+        assert said.status == 0, said.err
+        assert "compared on 8 generated ones (--dataset: not given" in said.out
+
+
+def test_paths_caches_and_budgets_are_this_machines(
+    trained: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stored paths, caches and budgets are ignored."""
+    workdir = a_copy(trained, tmp_path)
+    evil, mine = tmp_path / "evil", tmp_path / "mine"
+    for folder in (evil, mine):
+        (folder / "0123456789abcdef01234567" / "rows-abcdefgh").mkdir(
+            parents=True
+        )
+    before = sorted(evil.rglob("*"))
+    path = workdir / "config.json"
+    stored = json.loads(path.read_text())
+    stored["config"] |= {
+        "cache": "disk",
+        "cache_dir": str(evil),
+        "cache_disk_mib": 0,
+        "cache_ram_mib": 2**40,
+        "tfds_data_dir": str(evil),
+        "init_from": str(evil),
+        "weights": str(evil),
+        "output": str(evil / "out"),
+        "inputs": str(evil),
+        "tpu": "grpc://evil:8470",
+    }
+    path.write_text(json.dumps(stored))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(mine))
+    said = of("evaluate", workdir, trunk_engine="graph")
+    assert said.status == 0, said.err
+    assert sorted(evil.rglob("*")) == before
+    assert (mine / NAME).is_dir(), said.out + said.err
+
+
+def test_only_what_was_computed_is_taken_from_a_workdir() -> None:
+    """Checks every flag by its effect, so that a new one is covered."""
+    stored = Config(stage="finetune", **_OTHER)
+    asked = Config(stage="evaluate", workdir="here")
+    run = _run_here(stored, asked, frozenset({"stage", "workdir"}))
+    for name, field in FIELDS.items():
+        value = getattr(run, name)
+        if name == "accumulate_steps":
+            assert value == 1
+        elif name == "batch_size":
+            assert value == stored.batch_size // stored.accumulate_steps
+        elif field.metadata["effect"] == FREE or name in _NEVER:
+            assert value == getattr(asked, name), name
+        else:
+            assert value == getattr(stored, name), name
+
+
+_NEVER = ("weights", "init_from")
+# Another value than the default for every flag, where there is one.
+_OTHER: dict[str, Any] = {
+    "dataset": "photos",
+    "tfds_data_dir": "t",
+    "data_pct": 5.0,
+    "test_fraction": 0.4,
+    "on_bad_image": "skip",
+    "backbone": "VGG16",
+    "backbone_args": "a=1",
+    "weights": "none",
+    "image_size": 33,
+    "batch_size": 12,
+    "epochs": 7,
+    "head_epochs": 2,
+    "learning_rate": 0.5,
+    "head_learning_rate": 0.25,
+    "scale_lr": True,
+    "accumulate_steps": 3,
+    "augment": False,
+    "unfreeze": "all",
+    "clip_global_norm": 2.0,
+    "validation_fraction": 0.5,
+    "seed": 3,
+    "workdir": "there",
+    "init_from": "i",
+    "init_from_checkpoint": "best",
+    "checkpoint": "best",
+    "inputs": "in",
+    "output": "out",
+    "top_k": 3,
+    "checkpoint_every_steps": 4,
+    "keep_checkpoints": 5,
+    "on_nonfinite": "rollback",
+    "log_every_steps": 6,
+    "steps_per_loop": 7,
+    "precision": "float32",
+    "xla": "off",
+    "trunk_engine": "graph",
+    "trunk_block": 8,
+    "feature_dtype": "float16",
+    "fold_batch_norm": False,
+    "quick_gradients": "off",
+    "augment_kernel": "gather",
+    "cache": "ram",
+    "cache_dir": "c",
+    "cache_ram_mib": 9,
+    "cache_disk_mib": 10,
+    "decode_cache": False,
+    "strategy": "one_device",
+    "gpus": "1",
+    "logical_cpus": 2,
+    "deterministic": "off",
+    "models": "2",
+    "seeds": 2,
+    "dry_run": True,
+}
+
+
+def test_the_table_names_every_flag() -> None:
+    assert FIELDS.keys() - _OTHER.keys() == {"stage", "tpu", "weights_origin"}
+    for name, value in _OTHER.items():
+        assert value != FIELDS[name].default, name
+
+
+def _drop(name: str) -> Callable[[pathlib.Path], None]:
+    return lambda workdir: (workdir / name).unlink()
+
+
+def _put(name: str, text: str) -> Callable[[pathlib.Path], object]:
+    return lambda workdir: (workdir / name).write_text(text)
+
+
+def _pipe(name: str) -> Callable[[pathlib.Path], None]:
+    def damage(workdir: pathlib.Path) -> None:
+        (workdir / name).unlink()
+        os.mkfifo(workdir / name)
+
+    return damage
+
+
+def _config(**values: Any) -> Callable[[pathlib.Path], None]:
+    def damage(workdir: pathlib.Path) -> None:
+        path = workdir / "config.json"
+        stored = json.loads(path.read_text())
+        stored["config"] |= values
+        path.write_text(json.dumps(stored))
+
+    return damage
+
+
+def _every(pattern: str, change: Callable[[bytes], bytes]) -> Any:
+    def damage(workdir: pathlib.Path) -> None:
+        found = list(workdir.glob(f"checkpoints/*/last/{pattern}"))
+        assert found
+        for path in found:
+            path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+DAMAGED: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
+    "no config": (_drop("config.json"), "holds no checkpoint"),
+    "config is a list": (_put("config.json", "[]"), "holds a list"),
+    "config is empty": (_put("config.json", ""), "config.json: cannot be"),
+    "config is {}": (_put("config.json", "{}"), "holds no checkpoint"),
+    "config is a pipe": (_pipe("config.json"), "not a regular file"),
+    "no manifest": (_drop("manifest.json"), "manifest.json: missing"),
+    "manifest is a list": (_put("manifest.json", "[]"), "holds a list"),
+    "manifest is a pipe": (_pipe("manifest.json"), "not a regular file"),
+    "one class": (_put("manifest.json", '{"class_names": ["a"]}'), "bad cl"),
+    "a class twice": (
+        _put("manifest.json", '{"class_names": ["a", "b", "a"]}'),
+        "bad classes",
+    ),
+    "another number of classes": (
+        _put("manifest.json", '{"class_names": ["a", "b", "c", "d"]}'),
+        "cannot be restored|classes are",
+    ),
+    "no backbone": (_drop("backbone.json"), "backbone.json: missing"),
+    "backbone is a list": (_put("backbone.json", "[]"), "holds a list"),
+    "backbone is a pipe": (_pipe("backbone.json"), "not a regular file"),
+    "batch of terabytes": (
+        _config(batch_size=10**6, image_size=8000),
+        "takes 715,256 GiB",
+    ),
+    "batch size is a text": (_config(batch_size="8"), "batch_size is a str"),
+    "an unknown stage": (_config(stage="deploy"), "--stage='deploy'"),
+    "a rule that matches nothing": (
+        _config(unfreeze="regex:no.*"),
+        "matches none",
+    ),
+    "index is empty": (_every("*.index", lambda b: b""), "holds no checkp"),
+    "index is cut": (_every("*.index", lambda b: b[:-1]), "holds no checkp"),
+    "index is zeros": (
+        _every("*.index", lambda b: bytes(len(b) - 8) + b[-8:]),
+        "cannot be",
+    ),
+    "data is cut": (_every("*.data-*", lambda b: b[:100]), "cannot be"),
+    "data is empty": (_every("*.data-*", lambda b: b""), "cannot be"),
+}
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_workdir_is_one_line(
+    trained: pathlib.Path, tmp_path: pathlib.Path, case: str, stage: str
+) -> None:
+    damage, words = DAMAGED[case]
+    workdir = a_copy(trained, tmp_path)
+    damage(workdir)
+    said = of(stage, workdir)
+    if stage == "export" and case == "batch of terabytes":
+        return  # It takes no batch.
+    assert said.status in (1, 2), said.out
+    assert said.err.count("\n") == 1 and said.err.startswith("error: ")
+    assert re.search(words, said.err), said.err

@@ -1,0 +1,326 @@
+"""Engines of the trunk: the same bits wherever a picture comes."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import threading
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.classifiers import live_classifier, pictures
+from trainer.cache import CacheFolder, FileCache
+from trainer.model.freeze import apply_freeze
+from trainer.model.trunk.cut import find_cut
+from trainer.model.trunk.engines import (
+    GraphTrunk,
+    LiteTrunk,
+    RoundedTrunk,
+    block_of,
+    lite_trunk,
+    trunk_key,
+)
+from trainer.model.trunk.partition import Split, split_at, split_classifier
+
+EFFICIENTNET = pytest.param("EfficientNetB0", marks=pytest.mark.slow)
+LITE = pytest.param("EfficientNetLite0", marks=pytest.mark.slow)
+BACKBONES = pytest.mark.parametrize("name", ["MobileNetV2", EFFICIENTNET, LITE])
+
+
+@functools.lru_cache(maxsize=4)
+def split_of(
+    name: str = "MobileNetV2",
+    unfreeze: str = "last:10",
+    folded: bool = True,
+    seed: int = 0,
+) -> Split:
+    """Of a live classifier at 32 px."""
+    classifier = live_classifier(name, num_classes=3, seed=seed)
+    plan = apply_freeze(classifier, unfreeze)
+    split = split_classifier(classifier, plan, fold_batch_norm=folded)
+    assert split is not None and split.cut
+    return split
+
+
+NOWHERE = FileCache(None)
+
+
+def cache_in(folder: pathlib.Path) -> FileCache:
+    return FileCache(CacheFolder(str(folder), disk_bytes=10**9))
+
+
+def make_lite(
+    name: str = "MobileNetV2",
+    cache: FileCache = NOWHERE,
+    machine: str = "this one",
+) -> LiteTrunk:
+    return lite_trunk(split_of(name), cores=2, cache=cache, machine=machine)
+
+
+lite = functools.cache(make_lite)
+
+
+def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
+    for mine, theirs in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@BACKBONES
+def test_features_do_not_depend_on_the_block(name: str) -> None:
+    """Neither on its size, nor on a picture's place, nor on what is beside."""
+    images = pictures(7)
+    split = split_of(name)
+    one_by_one = GraphTrunk(split, block=1)(images)
+    assert [f.shape[1:] for f in one_by_one] == list(split.feature_shapes)
+    assert min(np.abs(f).max() for f in one_by_one) > 1e-3
+    in_fours = GraphTrunk(split, block=4)
+    assert_same(in_fours(images), one_by_one)
+    order = np.array([6, 2, 0, 5, 1, 3, 4])
+    assert_same(in_fours(images[order]), [f[order] for f in one_by_one])
+    for count in (1, 3):
+        assert_same(in_fours(images[:count]), [f[:count] for f in one_by_one])
+
+
+@BACKBONES
+def test_the_graph_computes_what_the_split_does(name: str) -> None:
+    images = pictures(3)
+    split = split_of(name)
+    eager = split.trunk(split.trunk_constants(), tf.constant(images))
+    for mine, theirs in zip(
+        GraphTrunk(split, block=2)(images), eager, strict=True
+    ):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(mine, theirs, atol=5e-5 * scale)
+
+
+@BACKBONES
+def test_litert_is_near_the_graph(name: str) -> None:
+    images = pictures(3, seed=3)
+    for mine, theirs in zip(
+        lite(name)(images),
+        GraphTrunk(split_of(name), block=1)(images),
+        strict=True,
+    ):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(mine, theirs, atol=1e-4 * scale)
+
+
+def test_litert_in_two_threads() -> None:
+    images = pictures(6)
+    alone = lite()(images)
+    begin = threading.Barrier(2, timeout=60)
+    found: dict[int, list[np.ndarray]] = {}
+
+    def call(start: int) -> None:
+        begin.wait()
+        for _ in range(5):
+            found[start] = lite()(images[start : start + 3])
+
+    threads = [threading.Thread(target=call, args=(s,)) for s in (0, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for start in (0, 3):
+        assert_same(found[start], [f[start : start + 3] for f in alone])
+
+
+def test_an_interpreter_comes_back_after_an_error() -> None:
+    trunk = lite_trunk(split_of(), cores=1, cache=NOWHERE, machine="")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Dimension mismatch"):
+            trunk(np.zeros((1, 5, 5, 3), np.float32))
+    assert len(trunk(pictures(1))) == len(split_of().cut)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("bad op\nand more", "bad op"), ("", "RuntimeError")],
+)
+def test_a_converter_that_fails(
+    monkeypatch: pytest.MonkeyPatch, message: str, reason: str
+) -> None:
+    def convert(self: Any) -> bytes:
+        raise RuntimeError(message)
+
+    _patch_conversion(monkeypatch, convert)
+    with pytest.raises(
+        ValueError, match=rf"^cannot be converted \({reason}\)$"
+    ):
+        make_lite()
+
+
+def _patch_conversion(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
+    """Converters of any kind: which one is made is TensorFlow's business."""
+    real = tf.lite.TFLiteConverter.from_concrete_functions
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made = real(*args, **kwargs)
+        made.convert = lambda: convert(made)
+        return made
+
+    monkeypatch.setattr(
+        tf.lite.TFLiteConverter, "from_concrete_functions", make
+    )
+
+
+@pytest.mark.parametrize("error", [1.001, np.nan], ids=["scaled", "nan"])
+def test_a_litert_that_gives_other_features(
+    monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    real = tf.lite.Interpreter.get_tensor
+    monkeypatch.setattr(
+        tf.lite.Interpreter,
+        "get_tensor",
+        lambda self, index: real(self, index) * np.float32(error),
+    )
+    with pytest.raises(
+        ValueError, match="^gives other features than the graph$"
+    ):
+        make_lite()
+
+
+def test_a_converted_trunk_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Until something else is asked for, or what is kept is damaged."""
+    conversions = 0
+
+    def convert(made: Any) -> bytes:
+        nonlocal conversions
+        conversions += 1
+        return type(made).convert(made)
+
+    _patch_conversion(monkeypatch, convert)
+    cache = cache_in(tmp_path)
+    images = pictures(2)
+    first = make_lite(cache=cache)(images)
+    assert conversions == 1
+    assert_same(make_lite(cache=cache)(images), first)
+    assert conversions == 1
+    make_lite(cache=cache, machine="another")
+    assert conversions == 2
+    for content in tmp_path.rglob("content"):
+        content.write_bytes(content.read_bytes()[:-1] + b"?")
+    assert_same(make_lite(cache=cache)(images), first)
+    assert conversions == 3
+
+
+def test_a_trunk_that_failed_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            tf.lite.Interpreter,
+            "get_tensor",
+            lambda self, index: np.zeros((1, 2), np.float32),
+        )
+        with pytest.raises(ValueError, match="other features"):
+            make_lite(cache=cache_in(tmp_path))
+    assert not list(tmp_path.rglob("content"))
+
+
+def test_rounding_to_float16() -> None:
+    class Given:
+        name, block = "graph", 3
+
+        def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+            return [images, 2 * images]
+
+    # Eleven bits of mantissa; 65504 is the largest.
+    images = np.array([1 + 2**-11, 1 + 2**-10, 65504, 65520, -1e9], np.float32)
+    rounded = RoundedTrunk(Given())
+    assert (rounded.name, rounded.block) == ("graph", 3)
+    one, two = rounded(images)
+    assert one.dtype == two.dtype == np.float32
+    assert one.tolist() == [1, 1 + 2**-10, 65504, 65504, -65504]
+    assert two.tolist() == [2, 2 + 2**-9, 65504, 65504, -65504]
+
+
+def test_weights_are_those_of_the_moment() -> None:
+    """A trunk is a snapshot: what is assigned later is not in it."""
+    split = split_of(seed=1)
+    trunk = GraphTrunk(split, block=1)
+    before, key = trunk(pictures(1)), trunk_key(split)
+    (name,) = (
+        name
+        for name in split.classifier.variables
+        if name.endswith("Conv1/kernel")
+    )
+    variable = split.classifier.variables[name]
+    saved = variable.numpy()
+    variable.assign(saved * 1.5)
+    try:
+        assert_same(trunk(pictures(1)), before)
+        assert trunk_key(split) != key
+        other = GraphTrunk(split, block=1)(pictures(1))
+        assert np.abs(other[0] - before[0]).max() > 1e-3
+    finally:
+        variable.assign(saved)
+    assert trunk_key(split) == key
+
+
+@pytest.mark.slow
+def test_a_key_names_weights_cut_and_folding() -> None:
+    keys = [
+        trunk_key(split_of()),
+        trunk_key(split_of(unfreeze="last:20")),
+        trunk_key(split_of(folded=False)),
+        trunk_key(split_of(seed=1)),
+    ]
+    assert len({str(key) for key in keys}) == 4
+    # A head of another seed and of other classes is no part of it.
+    classifier = split_of().classifier
+    classifier.head.kernel.assign(classifier.head.kernel * 2.0)
+    assert trunk_key(split_of()) == keys[0]
+
+
+@pytest.mark.slow
+def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
+    """A stage that shares the cut of a later one has its features."""
+    classifier = live_classifier("EfficientNetB0", num_classes=3)
+    later = apply_freeze(classifier, "last:10")
+    own = split_classifier(classifier, later, fold_batch_norm=True)
+    head = apply_freeze(classifier, "none")
+    cut = find_cut(classifier, [head, later])
+    assert own is not None and cut is not None
+    shared = split_at(classifier, cut, fold_batch_norm=True)
+    assert shared.cut == own.cut and len(own.cut) == 2
+    assert trunk_key(shared) == trunk_key(own)
+
+
+@pytest.mark.slow
+def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
+    first = trunk_key(split_of())
+    split_of.cache_clear()
+    # Names that Keras numbers have gone on meanwhile.
+    keras.layers.ReLU()
+    assert trunk_key(split_of()) == first
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        # 32 MiB are 8 Mi values of 4 bytes.
+        (2**23, 1),
+        (2**23 - 1, 1),
+        (2**22, 2),
+        (2**20 + 1, 4),
+        (2**18, 32),
+        # 112 x 112 x 96, of EfficientNetB0 at 224 px.
+        (1_204_224, 4),
+        (10**9, 1),
+        (1, 32),
+    ],
+)
+def test_blocks_are_a_power_of_two_that_fits(
+    largest: int, expected: int
+) -> None:
+    class Sized:
+        largest_activation = largest
+
+    assert block_of(Sized()) == expected

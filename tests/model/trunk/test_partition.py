@@ -1,0 +1,336 @@
+"""Trunk and tail: together they are the classifier, and apart they stay."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.classifiers import make_live, pictures
+from trainer.model import cpu_gradients
+from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
+from trainer.model.classifier import HEAD, Classifier, make_classifier
+from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.trunk.engines import partition as split_module
+from trainer.model.trunk.partition import Split, split_classifier
+
+PX = 32
+# Each with its form, where it has several.
+QUICK = ("MobileNetV2", FORM_NA)
+SLOW = (
+    ("EfficientNetB0", "imagenet"),
+    ("EfficientNetB0", "keras_none"),
+    ("ResNet50V2", FORM_NA),
+    ("MobileNetV3Small", FORM_NA),
+    ("DenseNet121", FORM_NA),
+    ("ConvNeXtTiny", FORM_NA),
+    ("EfficientNetLite0", FORM_NA),
+)
+RULES = ("none", "last:10", "last:40", "all")
+
+
+@functools.lru_cache(maxsize=1)
+def live(name: str, form: str) -> Classifier:
+    """Statistics of a batch, and no gamma is one and no beta zero."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    arguments = {"alpha": 0.35} if name == "MobileNetV2" else {}
+    found = make_classifier(
+        build_backbone(name, arguments, PX, form=form),
+        pixels=find_backbone(name).pixels,
+        num_classes=3,
+        seed=0,
+    )
+    rng = np.random.default_rng(0)
+    for layer in found.backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            if layer.scale:
+                layer.gamma.assign(rng.uniform(0.8, 1.2, layer.gamma.shape))
+            layer.beta.assign(rng.uniform(-0.2, 0.2, layer.beta.shape))
+    make_live(found, pictures(32, seed=1))
+    return found
+
+
+def values_of(classifier: Classifier, keys: tuple[str, ...]) -> list[tf.Tensor]:
+    return [tf.convert_to_tensor(classifier.variables[k].value) for k in keys]
+
+
+def inputs_of(split: Split, images: np.ndarray) -> list[tf.Tensor]:
+    """What the tail takes."""
+    if not split.cut:
+        return [tf.constant(images)]
+    return split.trunk(split.trunk_constants(), tf.constant(images))
+
+
+def loss_and_gradients(
+    classifier: Classifier, plan: FreezePlan, logits: Any
+) -> tuple[np.ndarray, list[tf.Tensor | None]]:
+    """Logits, and gradients of a sum over them, of every variable."""
+    keys = plan.trainable + plan.frozen
+    values = values_of(classifier, keys)
+    variables = [classifier.variables[key] for key in keys]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        found = logits(variables, values)
+        # Different weights, so that no class cancels another.
+        total = tf.reduce_sum(tf.nn.log_softmax(found) * [1.0, 0.3, -0.5])
+    return found.numpy(), tape.gradient(total, values)
+
+
+def check(
+    classifier: Classifier,
+    unfreeze: str,
+    *,
+    folded: bool,
+    quick: bool = False,
+) -> Split:
+    """Logits, gradients and the place of every trainable variable."""
+    plan = apply_freeze(classifier, unfreeze)
+    split = split_classifier(
+        classifier, plan, fold_batch_norm=folded, quick_gradients=quick
+    )
+    assert split is not None
+    assert bool(split.cut) == (unfreeze != "all")
+    images = pictures(3)
+    true, expected = loss_and_gradients(
+        classifier,
+        plan,
+        lambda variables, values: classifier.logits(
+            variables, values, tf.constant(images)
+        ),
+    )
+    inputs = inputs_of(split, images)
+    found, slopes = loss_and_gradients(
+        classifier,
+        plan,
+        lambda variables, values: split.logits(variables, values, inputs),
+    )
+    bound = 1e-4 if folded else 1e-6
+    np.testing.assert_allclose(found, true, atol=bound * np.abs(true).max())
+    trained = len(plan.trainable)
+    norm = np.sqrt(sum(np.sum(g.numpy() ** 2) for g in expected[:trained]))
+    assert norm > 0
+    for key, mine, theirs in zip(
+        plan.trainable, slopes, expected, strict=False
+    ):
+        assert mine is not None, key
+        difference = np.linalg.norm(mine.numpy() - theirs.numpy())
+        assert difference <= bound * norm, key
+    check_variables(split, plan, inputs, found)
+    return split
+
+
+def check_variables(
+    split: Split, plan: FreezePlan, inputs: list[tf.Tensor], logits: np.ndarray
+) -> None:
+    """Those of the tail are all that it takes, and no others are theirs."""
+    used = split.tail_variables()
+    assert set(plan.trainable) <= set(used)
+    if not split.cut:
+        assert list(used) == list(split.classifier.variables)
+    else:
+        assert len(used) < len(split.classifier.variables)
+
+    def strict(given: dict[int, tf.Tensor]) -> Any:
+        return lambda variable: given.pop(id(variable))
+
+    values = values_of(split.classifier, tuple(used))
+    given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
+    with mock.patch.object(split_module, "_reader", lambda _: strict(given)):
+        alone = split.logits(list(used.values()), values, inputs)
+    np.testing.assert_array_equal(alone, logits)
+    assert not given
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [QUICK, *(pytest.param(*s, marks=pytest.mark.slow) for s in SLOW)],
+    ids=lambda value: value,
+)
+@pytest.mark.parametrize("unfreeze", RULES)
+def test_tail_after_trunk_is_the_classifier(
+    unfreeze: str, name: str, form: str
+) -> None:
+    split = check(live(name, form), unfreeze, folded=True)
+    # ConvNeXt has no BatchNorm, and in ResNet50V2's it stands before.
+    assert bool(split.folded) == (name != "ConvNeXtTiny")
+
+
+@pytest.mark.parametrize("unfreeze", RULES)
+def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
+    split = check(live(*QUICK), unfreeze, folded=False)
+    assert split.folded == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        QUICK,
+        *(pytest.param(*SLOW[i], marks=pytest.mark.slow) for i in (0, 3, 5, 6)),
+    ],
+    ids=lambda value: value,
+)
+@pytest.mark.parametrize("unfreeze", ["last:10", "all"])
+def test_quick_gradients_are_those_of_the_classifier(
+    monkeypatch: pytest.MonkeyPatch, unfreeze: str, name: str, form: str
+) -> None:
+    """However small a tensor is."""
+    monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
+    made = []
+    real = split_module.quick_class
+
+    def noting(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
+        made.append((layer.name, real(layer)))
+        return real(layer)
+
+    monkeypatch.setattr(split_module, "quick_class", noting)
+    split = check(live(name, form), unfreeze, folded=True, quick=True)
+    # Of the trunk none.
+    asked = {layer for layer, _ in made}
+    assert asked <= {layer.name for layer in split._tail.layers} | set(
+        split.folded
+    )
+    kinds = {kind.__name__ for _, kind in made if kind.__name__[:5] == "Quick"}
+    expected = {
+        "MobileNetV2": {"QuickConv2D"},
+        # Its convolutions are grouped, or hidden in nested models.
+        "ConvNeXtTiny": {"QuickActivation"},
+        # ReLU6 is quick as it is.
+        "EfficientNetLite0": {"QuickConv2D", "QuickDepthwiseConv2D"},
+    }
+    most = {"QuickConv2D", "QuickActivation", "QuickDepthwiseConv2D"}
+    if unfreeze == "all":
+        assert kinds == expected.get(name, most)
+    assert kinds
+
+
+@pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
+def test_all_as_one_part(folded: bool) -> None:
+    """The engine that leaves the trunk in the step."""
+    classifier = live(*QUICK)
+    plan = apply_freeze(classifier, "last:10")
+    split = split_classifier(
+        classifier, plan, fold_batch_norm=folded, cut_trunk=False
+    )
+    assert split is not None
+    assert (split.cut, split.feature_shapes) == ((), ())
+    # 52 convolutions, each with its BatchNorm.
+    assert len(split.folded) == (52 if folded else 0)
+    images = pictures(3)
+    true, _ = loss_and_gradients(
+        classifier,
+        plan,
+        lambda variables, values: classifier.logits(
+            variables, values, tf.constant(images)
+        ),
+    )
+    found, _ = loss_and_gradients(
+        classifier,
+        plan,
+        lambda variables, values: split.logits(
+            variables, values, [tf.constant(images)]
+        ),
+    )
+    np.testing.assert_allclose(found, true, atol=1e-4 * np.abs(true).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["imagenet", "keras_none"])
+def test_the_cut_of_efficientnet(form: str) -> None:
+    classifier = live("EfficientNetB0", form)
+    plan = apply_freeze(classifier, "last:10")
+    split = split_classifier(classifier, plan, fold_batch_norm=True)
+    assert split is not None
+    assert split.cut == ("block7a_activation", "block7a_se_reshape")
+    # 32 px leave one place; six times 192 channels.
+    assert split.feature_shapes == ((1, 1, 1152), (1, 1, 1152))
+
+
+def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
+    classifier = live(*QUICK)
+    plan = apply_freeze(classifier, "none")
+    split = split_classifier(classifier, plan, fold_batch_norm=True)
+    assert split is not None
+    assert split.feature_shapes == ((1280,),)
+    features = inputs_of(split, pictures(2))[0]
+    head = classifier.head
+    expected = features @ head.kernel.value + head.bias.value
+    variables = list(classifier.variables.values())
+    found = split.logits(variables, [v.value for v in variables], [features])
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("unfreeze", ["none", "last:10", "last:40"])
+def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
+    """Whatever training does, trunk and features stay the same bits."""
+    classifier = live(*QUICK)
+    plan = apply_freeze(classifier, unfreeze)
+    split = split_classifier(classifier, plan, fold_batch_norm=True)
+    assert split is not None
+    images = tf.constant(pictures(2))
+    before = split.trunk_constants()
+    features = split.trunk(before, images)
+    variables = list(classifier.variables.values())
+    logits = split.logits(variables, [v.value for v in variables], features)
+    saved = {k: classifier.variables[k].numpy() for k in plan.trainable}
+    for key, value in saved.items():
+        classifier.variables[key].assign(value * 1.5 + 0.1)
+    after = split.trunk_constants()
+    moved = split.logits(variables, [v.value for v in variables], features)
+    for key, value in saved.items():
+        classifier.variables[key].assign(value)
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert np.abs(logits - moved).max() > 0.01
+
+
+@pytest.mark.parametrize("unfreeze", ["none", "last:10", "last:40"])
+def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
+    classifier = live(*QUICK)
+    plan = apply_freeze(classifier, unfreeze)
+    split = split_classifier(classifier, plan, fold_batch_norm=False)
+    assert split is not None
+    inputs = inputs_of(split, pictures(2))
+    _, slopes = loss_and_gradients(
+        classifier,
+        plan,
+        lambda variables, values: split.logits(variables, values, inputs),
+    )
+    reached = {
+        key.rsplit("/", 1)[0]
+        for key, gradient in zip(
+            plan.trainable + plan.frozen, slopes, strict=True
+        )
+        if gradient is not None
+    }
+    tail = {layer.name for layer in classifier.backbone.layers[-40:]} | {HEAD}
+    if unfreeze == "none":
+        tail = {HEAD}
+    assert HEAD in reached
+    assert reached <= tail
+
+
+def test_a_description_tells_trunks_apart() -> None:
+    classifier = live(*QUICK)
+    descriptions = set()
+    for rule in RULES[:3]:
+        plan = apply_freeze(classifier, rule)
+        split = split_classifier(classifier, plan, fold_batch_norm=True)
+        assert split is not None
+        descriptions.add(split.description)
+    assert len(descriptions) == 3
+
+
+def test_a_layer_that_is_called_twice_makes_no_parts() -> None:
+    keras.utils.clear_session()
+    inputs = keras.Input((8, 8, 3))
+    shared = keras.layers.Conv2D(3, 1)
+    backbone = keras.Model(inputs, shared(shared(inputs)))
+    classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
+    plan = apply_freeze(classifier, "none")
+    assert split_classifier(classifier, plan, fold_batch_norm=True) is None

@@ -1,0 +1,304 @@
+"""Which other run is refused, and what is warned of."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from trainer.config import Config
+from trainer.config.fields import FIELDS, FREE, NUMERICS, RESULT
+from trainer.distribute import devices, strategies
+from trainer.distribute.processes import ALONE
+from trainer.errors import TrainerError
+from trainer.run import drift
+from trainer.run.drift import (
+    EFFECTS,
+    FACTS,
+    backbone_facts,
+    changed_numerics,
+    check_same_run,
+    differences,
+    environment,
+    run_record,
+)
+from trainer.workdir import Workdir
+
+
+def config(stage: str = "finetune", **values) -> Config:
+    """A resolved run."""
+    return Config(stage=stage, dataset="photos", **values).resolved(32)
+
+
+def add_runs(path: pathlib.Path, **runs) -> None:
+    """config.json, with what each stage's run was asked for."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps({"runs": runs}))
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "found"),
+    [
+        pytest.param({"seed": 0}, {"seed": 0}, [], id="the same"),
+        pytest.param(
+            {"seed": 0, "backbone": "VGG16", "augment": True},
+            {"seed": 3, "backbone": "VGG19", "augment": True},
+            ["--backbone was 'VGG16', is 'VGG19'", "--seed was 0, is 3"],
+            id="sorted, as flags",
+        ),
+        pytest.param({"epochs": 2}, {"epochs": 3}, [], id="epochs may grow"),
+        pytest.param(
+            {"epochs": 3},
+            {"epochs": 2},
+            ["--epochs was 3, is 2"],
+            id="epochs may not shrink",
+        ),
+        pytest.param(
+            {"head_epochs": 2},
+            {"head_epochs": 3},
+            ["--head_epochs was 2, is 3"],
+            id="head_epochs may not grow",
+        ),
+        pytest.param(
+            {"seed": 0}, {"seed": 0, "brand_new": 1}, [], id="a newer field"
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": "f"},
+            [],
+            id="the same photos elsewhere",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": None},
+            [],
+            id="photos not read yet",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "b", "data_fingerprint": "g"},
+            ["--dataset was 'a', is 'b'", "data_fingerprint was 'f', is 'g'"],
+            id="other photos elsewhere",
+        ),
+        pytest.param(
+            {"dataset": "a", "data_fingerprint": "f"},
+            {"dataset": "a", "data_fingerprint": "g"},
+            ["data_fingerprint was 'f', is 'g'"],
+            id="other photos in the same place",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "b.h5", "weights_digest": "f"},
+            [],
+            id="the same weights file elsewhere",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "a.h5", "weights_digest": "g"},
+            ["weights_digest was 'f', is 'g'"],
+            id="other weights in the same place",
+        ),
+        pytest.param(
+            {"weights": "imagenet", "weights_digest": None},
+            {"weights": "a.h5", "weights_digest": "f"},
+            ["--weights was 'imagenet', is 'a.h5'"],
+            id="from Keras's weights to a file",
+        ),
+        pytest.param(
+            {"weights": "a.h5", "weights_digest": "f"},
+            {"weights": "imagenet", "weights_digest": None},
+            ["--weights was 'a.h5', is 'imagenet'"],
+            id="from a file to Keras's weights",
+        ),
+        pytest.param(
+            {"weights": "imagenet", "weights_digest": None},
+            {"weights": "none", "weights_digest": None},
+            ["--weights was 'imagenet', is 'none'"],
+            id="neither is a file",
+        ),
+        pytest.param(
+            {"class_names": ["a", "b"]},
+            {"class_names": ["a", "c"]},
+            ["class_names was ['a', 'b'], is ['a', 'c']"],
+            id="other classes",
+        ),
+        pytest.param(
+            {"class_names": None, "pixels": None},
+            {"class_names": ["a"], "pixels": "torch"},
+            [],
+            id="facts not known yet",
+        ),
+        pytest.param(
+            {"class_names": [f"class{i}" for i in range(100)]},
+            {"class_names": [f"class{i}" for i in range(2, 101)]},
+            [
+                "class_names was 100 with 'class0', 'class1', is 99 with"
+                " 'class100'"
+            ],
+            id="of many classes those that differ",
+        ),
+        pytest.param(
+            {"unfreeze": "regex:" + 200 * "a"},
+            {"unfreeze": "none"},
+            [f"--unfreeze was 'regex:{113 * 'a'}..., is 'none'"],
+            id="a long text is cut",
+        ),
+    ],
+)
+def test_differences(stored, asked, found):
+    assert differences(stored, asked) == found
+
+
+def record(asked: Config, fingerprint: str | None = "f") -> dict:
+    """What config.json would keep of a run."""
+    return run_record(asked, {"data_fingerprint": fingerprint})
+
+
+def check(path: pathlib.Path, asked: Config, fingerprint: str = "f") -> None:
+    check_same_run(Workdir(str(path)), asked, record(asked, fingerprint))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        config(),
+        config(epochs=6),
+        # What does not change the figures may change.
+        config(log_every_steps=1, keep_checkpoints=9, logical_cpus=2),
+    ],
+)
+def test_the_same_run_may_go_on(tmp_path, asked):
+    check(tmp_path, asked)
+    add_runs(tmp_path, finetune=record(config()))
+    check(tmp_path, asked)
+
+
+def test_another_run_is_refused_in_one_line(tmp_path):
+    add_runs(tmp_path, finetune=record(config(epochs=4)))
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config(epochs=3, seed=1), "g")
+    assert str(error.value) == (
+        f"--workdir={str(tmp_path)!r}: was started with another configuration"
+        " (--epochs was 4, is 3; --seed was 0, is 1; data_fingerprint was"
+        " 'f', is 'g'); repeat that one, or give another --workdir"
+        " (--init_from takes over the weights)"
+    )
+
+
+def test_feature_extract_after_a_finetune_that_did_its_own(tmp_path):
+    add_runs(tmp_path, finetune=record(config()))
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config("feature_extract"))
+    assert str(error.value) == (
+        f"--workdir={str(tmp_path)!r}: holds a run of --stage=finetune, which"
+        " did feature_extract itself, and --stage=feature_extract is asked for;"
+        " give another --workdir"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "fingerprint", "found"),
+    [
+        ({}, "f", None),
+        # These are each stage's own.
+        ({"epochs": 1, "learning_rate": 0.5, "augment": False}, "f", None),
+        ({"batch_size": 8}, "f", None),
+        ({"seed": 1}, "f", "--seed was 0, is 1"),
+        ({"data_pct": 1.0}, "f", "--data_pct was 100.0, is 1.0"),
+        ({"weights": "none"}, "f", "--weights was 'imagenet', is 'none'"),
+        ({"precision": "bfloat16"}, "f", "is 'bfloat16'"),
+        ({}, "g", "data_fingerprint was 'f', is 'g'"),
+    ],
+)
+def test_finetune_after_feature_extract(tmp_path, values, fingerprint, found):
+    add_runs(tmp_path, feature_extract=record(config("feature_extract")))
+    if found is None:
+        check(tmp_path, config(**values), fingerprint)
+        return
+    with pytest.raises(TrainerError) as error:
+        check(tmp_path, config(**values), fingerprint)
+    assert found in str(error.value)
+
+
+def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
+    stored = record(config())
+    del stored["augment"], stored["clip_global_norm"]
+    add_runs(tmp_path, finetune=stored)
+    check(tmp_path, config())
+    with pytest.raises(TrainerError, match="--augment was True, is False"):
+        check(tmp_path, config(augment=False))
+    # What it was at cannot be told where a default is only found out.
+    check(tmp_path, config(clip_global_norm=1.0))
+
+
+def test_the_backbone_in_the_workdir_is_the_one_begun_with(tmp_path):
+    workdir = Workdir(str(tmp_path))
+    assert backbone_facts(workdir) == {}
+    backbone = {"pixels": "torch", "architecture": "{}"}
+    workdir.write_json("backbone.json", backbone)
+    facts = backbone_facts(workdir)
+    assert facts["pixels"] == "torch"
+    begun = run_record(config(), facts)
+    add_runs(tmp_path, finetune=begun)
+    check_same_run(workdir, config(), begun)
+    for change, words in (
+        ({"pixels": "caffe"}, "pixels was 'torch', is 'caffe'"),
+        ({"architecture": "{1}"}, "architecture_digest was '"),
+    ):
+        workdir.write_json("backbone.json", backbone | change)
+        now = run_record(config(), backbone_facts(workdir))
+        with pytest.raises(TrainerError) as error:
+            check_same_run(workdir, config(), now)
+        assert words in str(error.value)
+
+
+def test_one_warning_names_everything_that_changed():
+    stored = {
+        "tensorflow": "2.20.0",
+        "replicas": 1,
+        "python": "3.10",
+        "gone": 1,
+        "xla": "off",
+    }
+    now = {
+        "tensorflow": "2.21.0",
+        "replicas": 2,
+        "python": "3.11",
+        "new": 1,
+        "xla": "off",
+    }
+    assert changed_numerics(stored, now) == (
+        "since the last start replicas was 1, is 2; tensorflow was '2.20.0',"
+        " is '2.21.0': the last bits of the figures may differ from those of a"
+        " run in one piece"
+    )
+    assert changed_numerics(stored, stored | {"python": "3.11"}) is None
+    assert changed_numerics({}, now) is None
+
+
+def test_the_table_has_every_flag_and_every_fact():
+    assert FIELDS.keys() | FACTS.keys() == EFFECTS.keys()
+    assert not FIELDS.keys() & FACTS.keys()
+    assert set(EFFECTS.values()) == {RESULT, NUMERICS, FREE}
+    # Facts that are refused are kept with the run, the others with the
+    # machine; none is kept that is not in the table, or the other way round.
+    of_run = run_record(config(), {}).keys() - FIELDS.keys()
+    strategy = strategies.make_strategy("one_device", 8, 1)
+    of_machine = devices.environment(strategy, ALONE).keys()
+    assert {name for name in FACTS if FACTS[name] == RESULT} == of_run
+    assert of_run | of_machine == FACTS.keys()
+    assert not of_run & of_machine
+
+
+def test_the_environment_has_every_flag_of_its_class():
+    found = environment(config(xla="on", logical_cpus=2), {"strategy": "x"})
+    numerics = {name for name in FIELDS if EFFECTS[name] == NUMERICS}
+    assert found.keys() == numerics
+    assert (found["xla"], found["logical_cpus"]) == ("on", 2)
+    # What became of a flag counts, not how it was given.
+    assert found["strategy"] == "x"
+
+
+def test_what_two_stages_share_is_refused_where_it_differs():
+    assert {EFFECTS[name] for name in drift._SAME_START} == {RESULT}

@@ -1,0 +1,127 @@
+"""Jobs of several real processes that meet on loopback.
+
+They are forked from a server that has TensorFlow loaded and not yet used, so
+that each is there at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+import flags
+import main
+from tests.support import loaded
+from tests.support.tiny import NAMES, tiny_backbone
+
+assert loaded
+_DEADLINE_SECONDS = 150.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Left:
+    """What a process left: its exit status (-N: killed by signal N)."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Job:
+    """Processes that know each other by TF_CONFIG."""
+
+    def __init__(
+        self, count: int, folder: pathlib.Path, work: Callable, *arguments: Any
+    ) -> None:
+        """Args:
+        count: of the processes.
+        folder: for what they say.
+        work: a function of a module; called with the arguments in each.
+        """
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        folder.mkdir(parents=True, exist_ok=True)
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        self._said = [
+            (folder / f"{i}.out", folder / f"{i}.err") for i in range(count)
+        ]
+        self.processes = [
+            context.Process(
+                target=_enter,
+                args=(addresses, i, self._said[i], work, arguments),
+            )
+            for i in range(count)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def kill(self, index: int, signum: int) -> None:
+        """Sends a signal to one of them."""
+        pid = self.processes[index].pid
+        assert pid is not None
+        os.kill(pid, signum)
+
+    def wait(self) -> list[Left]:
+        """What they left when all have ended."""
+        end = time.monotonic() + _DEADLINE_SECONDS
+        for process in self.processes:
+            process.join(max(0.0, end - time.monotonic()))
+        stuck = [i for i, p in enumerate(self.processes) if p.is_alive()]
+        for i in stuck:
+            self.processes[i].kill()
+            self.processes[i].join()
+        left = [
+            Left(status=p.exitcode, out=out.read_text(), err=err.read_text())
+            for p, (out, err) in zip(self.processes, self._said, strict=True)
+        ]
+        assert not stuck, (stuck, left)
+        return left
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """`python main.py ARGUMENTS`, with a backbone traced in no time."""
+    for name in NAMES:
+        setattr(keras.applications, name, tiny_backbone)
+    sys.argv = ["main.py", *arguments]
+    flags.run(main.main)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    found: list[int] = []
+    while len(found) < count:
+        # Not of those that the system gives to outgoing calls.
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            found += [port] * (port not in found)
+    return found
+
+
+def _enter(
+    addresses: Sequence[str],
+    index: int,
+    said: tuple[pathlib.Path, pathlib.Path],
+    work: Callable,
+    arguments: Sequence[Any],
+) -> None:
+    for number, path in zip((1, 2), said, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": list(addresses)},
+            "task": {"type": "worker", "index": index},
+        }
+    )
+    work(*arguments)

@@ -1,0 +1,17 @@
+"""What a command imports only when it needs it, for those who fork."""
+
+import matplotlib.backends.backend_agg
+import matplotlib.figure
+import tensorboard.plugins.hparams.api
+
+from trainer.run import training, use
+from trainer.study import run as study
+
+LOADED = (
+    matplotlib.backends.backend_agg,
+    matplotlib.figure,
+    tensorboard.plugins.hparams.api,
+    training,
+    use,
+    study,
+)

@@ -1,0 +1,108 @@
+"""Small whole runs inside the test's process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.classifiers import live_classifier
+from trainer.config import Config
+from trainer.run import training
+from trainer.train.checkpoints import StageCheckpoints
+
+
+class Stop(Exception):
+    """What a test throws to end a run early."""
+
+
+@contextlib.contextmanager
+def stopped_after(saves: int) -> Iterator[None]:
+    """A block that trains, and is stopped right after its n-th save."""
+    real, count = StageCheckpoints.save, 0
+
+    def save_then_stop(self: StageCheckpoints, **kinds: Any) -> str:
+        nonlocal count
+        path = real(self, **kinds)
+        count += 1
+        if count == saves:
+            raise Stop
+        return path
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(StageCheckpoints, "save", save_then_stop)
+        yield
+
+
+@functools.cache
+def live_weights() -> str:
+    """A weights file of a random backbone whose features are alive."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = f"{folder}/live.weights.h5"
+    live_classifier("MobileNetV2", num_classes=2).backbone.save_weights(path)
+    return path
+
+
+def small(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
+    """The fields of a small run."""
+    return {
+        "dataset": dataset,
+        "workdir": str(workdir),
+        "backbone": "MobileNetV2",
+        "backbone_args": "alpha=0.35",
+        "weights": live_weights(),
+        "image_size": 32,
+        "batch_size": 8,
+        "epochs": 1,
+        "head_epochs": 1,
+        "log_every_steps": 1,
+        **values,
+    }
+
+
+def train(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
+    """Runs to the end; returns result.json."""
+    training.train(Config(**small(dataset, workdir, **values)))
+    return json.loads((workdir / "result.json").read_text())
+
+
+def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
+    """The model's arrays in a stage's checkpoint, by key."""
+    path = tf.train.latest_checkpoint(
+        str(workdir / "checkpoints" / stage / kind)
+    )
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("model/", "slots/"))
+    }
+
+
+def lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
+    """A .jsonl file, its times left out."""
+    found = []
+    for text in (workdir / name).read_text().splitlines():
+        line = json.loads(text)
+        line.pop("times", None)
+        line.pop("time", None)
+        found.append(line)
+    return found
+
+
+def assert_same_arrays(one: dict, two: dict) -> None:
+    """Bit for bit."""
+    assert one.keys() == two.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key], err_msg=key)

@@ -1,0 +1,120 @@
+"""Reads training batches of 50,000 pictures, and says how much memory it took.
+
+    python -m tests.support.streaming FOLDER FORMAT
+
+A process of its own: memory that another test has used is not given back.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from tests.support.records import write_records
+from trainer.cache import AUTO, CacheFolder, FileCache, RowCache
+from trainer.data.pipeline import Shard, training_batches
+from trainer.data.records import record_spans
+from trainer.data.samples import ARRAY_RECORD, Samples
+from trainer.train.inputs import Inputs
+
+PICTURES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
+# An epoch has 391 steps: 390 whole ones and one of 80 pictures.
+IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 400, 100
+_MIB = 2**20
+
+
+def make_records(folder: pathlib.Path, record_format: str) -> Samples:
+    """Writes records of a few hundred pictures, again and again."""
+    rng = np.random.default_rng(0)
+    records = []
+    for _ in range(DISTINCT):
+        coarse = rng.integers(0, 255, (12, 12, 3))
+        pixels = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)
+        encoded = tf.train.BytesList(value=[tf.io.encode_jpeg(pixels).numpy()])
+        feature = {"image": tf.train.Feature(bytes_list=encoded)}
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        records.append(example.SerializeToString())
+    paths, offsets, lengths = [], [], []
+    for shard in range(SHARDS):
+        path = str(folder / f"records-{shard}")
+        of_shard = [
+            records[number % DISTINCT]
+            for number in range(shard, PICTURES, SHARDS)
+        ]
+        write_records(path, of_shard, record_format)
+        if record_format == ARRAY_RECORD:
+            begin = np.arange(len(of_shard))
+            size = np.array([len(record) for record in of_shard])
+        else:
+            begin, size = record_spans(path)
+        paths += [path] * len(begin)
+        offsets.append(begin)
+        lengths.append(size)
+    return Samples(
+        ids=tuple(f"picture{number}" for number in range(PICTURES)),
+        labels=np.arange(PICTURES, dtype=np.int32) % CLASSES,
+        paths=tuple(paths),
+        offsets=np.concatenate(offsets),
+        lengths=np.concatenate(lengths),
+        record_image_key="image",
+        record_format=record_format,
+        # As if all differed: what they would take is asked of the cache.
+        digests=tuple(f"{number:032x}" for number in range(PICTURES)),
+    )
+
+
+def memory(name: str) -> float:
+    """MiB of this process: VmRSS now, VmHWM at most so far."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(name)
+
+
+def main(folder: str, record_format: str) -> None:
+    """Prints a line of JSON."""
+    samples = make_records(pathlib.Path(folder), record_format)
+    inputs = Inputs(
+        None,
+        image_px=IMAGE_PX,
+        engine="step",
+        block=0,
+        feature_dtype="float32",
+        kernel="projective",
+        cache=RowCache(
+            mode=AUTO,
+            disk=CacheFolder(folder, disk_bytes=64 * _MIB),
+            ram_bytes=64 * _MIB,
+        ),
+        files=FileCache(None),
+        decode_cache=True,
+        machine="",
+        warn=print,
+        report=print,
+    )
+    reading = inputs.training(samples, augment=True)
+    batches = training_batches(
+        samples,
+        reading=reading,
+        shard=Shard(global_batch=BATCH, num_replicas=1),
+        seed=0,
+        start_step=0,
+        total_steps=STEPS,
+        augment=True,
+    )
+    said: dict[str, float] = {"begin": memory("VmRSS"), "real": 0}
+    for step, batch in enumerate(batches, 1):
+        assert batch["images"].shape == (BATCH, IMAGE_PX, IMAGE_PX, 3)
+        said["real"] += float(tf.reduce_sum(batch["mask"]))
+        if step == SETTLED:
+            said["settled"] = memory("VmRSS")
+    said |= {"end": memory("VmRSS"), "most": memory("VmHWM")}
+    print(json.dumps({**said, "cached": reading.pictures is not None}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

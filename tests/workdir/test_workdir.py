@@ -1,0 +1,190 @@
+"""Whole files or none, and metrics cut where a checkpoint was written."""
+
+import json
+import os
+import uuid
+
+import pytest
+import tensorflow as tf
+
+from tests.support.bucket import Bucket
+from trainer.errors import TrainerError, UsageError
+from trainer.storage import files, remote
+from trainer.workdir import MARKER, MetricsFile, Workdir
+from trainer.workdir import workdir as workdir_module
+
+
+def test_json_files_are_replaced_in_one_move(tmp_path):
+    workdir = Workdir(str(tmp_path / "a b" / "пицца"))
+    workdir.create()
+    assert workdir.read_json("x.json") is None
+    workdir.write_json("x.json", {"a": 1})
+    workdir.write_json("x.json", {"a": "ü"})
+    assert workdir.read_json("x.json") == {"a": "ü"}
+    folder = tmp_path / "a b" / "пицца"
+    assert sorted(p.name for p in folder.iterdir()) == [MARKER, "x.json"]
+
+
+def test_a_path_that_is_no_text_comes_back(tmp_path, capsys):
+    workdir = Workdir(str(tmp_path))
+    values = {"dataset": os.fsdecode(b"/photos/\xff\n")}
+    workdir.write_json("x.json", values)
+    assert workdir.read_json("x.json") == values
+    workdir.warn(f"{values['dataset']} is odd")
+    assert capsys.readouterr().out == ("warning: /photos/\\udcff\\n is odd\n")
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == "/photos/\udcff\n is odd"
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(TrainerError, match=r"x\.json: cannot be read"):
+        Workdir(str(tmp_path)).read_json("x.json")
+
+
+def test_a_workdir_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = str(tmp_path / "file" / "run")
+    with pytest.raises(TrainerError) as error:
+        Workdir(path).create()
+    assert f"--workdir={path!r}: cannot be written to" in str(error.value)
+    assert error.value.exit_status == 1
+
+
+def test_a_missing_workdir_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="--init_from='.*': no such folder"):
+        Workdir(str(tmp_path / "no")).require("init_from")
+
+
+def test_metrics_are_cut_at_a_position(tmp_path):
+    metrics = MetricsFile(str(tmp_path / "metrics.jsonl"))
+    assert metrics.position() == 0
+    metrics.append({"step": 1})
+    position = metrics.position()
+    metrics.append({"step": 2})
+    metrics.cut(position)
+    metrics.append({"step": 3})
+    assert [line["step"] for line in metrics.lines()] == [1, 3]
+    metrics.cut(10**6)
+    assert [line["step"] for line in metrics.lines()] == [1, 3]
+
+
+@pytest.fixture(params=["ram", "bucket"])
+def url(request, monkeypatch) -> str:
+    """A workdir behind a URL."""
+    if request.param == "ram":
+        return f"ram://{uuid.uuid4().hex}/run"
+    bucket = Bucket()
+    monkeypatch.setattr(remote, "_gfile", lambda path: bucket)
+    return "gs://bucket/run"
+
+
+def test_behind_a_url_a_folder_is_made_and_taken_back(url):
+    workdir = Workdir(url)
+    assert workdir.create() is True
+    assert workdir.create() is False
+    assert files.names(url) == [MARKER]
+    workdir.remove_if_empty()
+    assert not files.exists(url)
+    workdir.create()
+    workdir.write_json("x.json", {"a": "ü"})
+    workdir.remove_if_empty()
+    assert workdir.read_json("x.json") == {"a": "ü"}
+    workdir.remove("x.json")
+    workdir.remove("x.json")
+    assert workdir.read_json("x.json") is None
+
+
+def test_behind_a_url_events_are_there_at_once(url):
+    workdir = Workdir(url)
+    workdir.create()
+    for step in (3, 4):
+        workdir.event("save", step=step)
+        found = files.read_text(f"{url}/events.jsonl").splitlines()
+        assert json.loads(found[-1])["step"] == step
+    assert len(found) == 2
+
+
+def test_behind_a_url_figures_are_written_where_a_checkpoint_asks(url):
+    metrics = Workdir(url).metrics()
+    metrics.append({"step": 1})
+    metrics.append({"step": 2})
+    # A kill would take these.
+    assert not files.exists(metrics.path)
+    assert metrics.position() == len('{"step": 1}\n{"step": 2}\n')
+    assert files.read(metrics.path) == b'{"step": 1}\n{"step": 2}\n'
+    metrics.append({"step": 3})
+    metrics.cut(12)
+    metrics.append({"step": 4})
+    metrics.close()
+    steps = [line["step"] for line in MetricsFile(metrics.path).lines()]
+    assert steps == [1, 4]
+
+
+def test_behind_a_url_figures_do_not_wait_for_long(url, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(workdir_module.time, "monotonic", lambda: now[0])
+    metrics = Workdir(url).metrics()
+    for step, seconds in ((1, 100.0), (2, 129.0), (3, 131.0), (4, 160.0)):
+        now[0] = seconds
+        metrics.append({"step": step})
+    assert files.read(metrics.path).count(b"step") == 3
+
+
+def test_behind_a_url_a_lost_workdir_gets_no_figures(url):
+    workdir = Workdir(url)
+
+    def lost() -> None:
+        raise TrainerError("taken over")
+
+    workdir.hold(lost)
+    metrics = workdir.metrics()
+    metrics.append({"step": 1})
+    with pytest.raises(TrainerError, match="taken over"):
+        metrics.position()
+    metrics.close()
+    assert not files.exists(metrics.path)
+
+
+def test_all_who_write_figures_share_their_lines(url):
+    workdir = Workdir(url)
+    one, two = workdir.metrics(), workdir.metrics()
+    one.append({"step": 1})
+    two.append({"step": 2})
+    assert [line["step"] for line in one.lines()] == []
+    assert two.position() > 0
+    assert [line["step"] for line in one.lines()] == [1, 2]
+
+
+def test_a_bucket_that_is_away_is_named(monkeypatch):
+    def away(path: str) -> None:
+        raise tf.errors.PermissionDeniedError(None, None, "403 for you\nx")
+
+    monkeypatch.setattr(tf.io.gfile, "makedirs", away)
+    with pytest.raises(TrainerError) as error:
+        Workdir("ram://none/run").create()
+    assert str(error.value) == (
+        "--workdir='ram://none/run': cannot be written to (403 for you); give"
+        " a folder that can"
+    )
+
+
+def test_events_carry_a_time(tmp_path):
+    Workdir(str(tmp_path)).event("save", step=3)
+    line = json.loads((tmp_path / "events.jsonl").read_text())
+    assert (line["event"], line["step"]) == ("save", 3)
+    assert line["time"] > 1e9
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        ("runs/a/events.jsonl", True),
+        ("runs/a/checkpoints/x", True),
+        ("runs/ab/events.jsonl", False),
+        ("photos/1.jpg", False),
+        (None, False),
+    ],
+)
+def test_what_lies_in_the_folder(path, inside):
+    assert Workdir("runs/a").has(path) is inside

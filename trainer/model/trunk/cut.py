@@ -1,0 +1,107 @@
+"""Where a classifier is cut in two, and what either part costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from trainer.model.classifier import HEAD, Classifier
+from trainer.model.freeze import FreezePlan
+from trainer.model.trunk.graph import Graph, graph_of
+
+POOL = "pool"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Cut:
+    """What is trunk, and what is tail.
+
+    Attributes:
+      graph: of the whole classifier, pooling and head included.
+      layers: of the backbone, by name.
+      tail: names of the layers in the tail.
+      names: of the layers whose outputs the tail takes, in order; empty where
+        there is no trunk.
+    """
+
+    graph: Graph
+    layers: Mapping[str, keras.layers.Layer]
+    tail: frozenset[str]
+    names: tuple[str, ...]
+
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the layers in the trunk, in order."""
+        return [name for name in self.graph.parents if name not in self.tail]
+
+    def costs(self) -> tuple[int, int]:
+        """Multiplications for one sample, in the trunk and in the tail.
+
+        Those of kernels alone, which are nearly all; without the head.
+        """
+        costs = {name: _cost(layer) for name, layer in self.layers.items()}
+        tail = sum(costs.get(name, 0) for name in self.tail)
+        return sum(costs.values()) - tail, tail
+
+
+def _cost(layer: keras.layers.Layer) -> int:
+    kernels = [v for v in layer.weights if len(v.shape) > 1]
+    if not kernels:
+        return 0
+    # Channels come last: each position applies the whole kernel once.
+    positions = math.prod(layer.output.shape[1:-1])
+    return positions * sum(math.prod(kernel.shape) for kernel in kernels)
+
+
+def find_cut(
+    classifier: Classifier,
+    plans: Sequence[FreezePlan],
+    *,
+    cut_trunk: bool = True,
+) -> Cut | None:
+    """Cuts as late as some freeze plans allow.
+
+    Args:
+      classifier: as `apply_freeze` left it.
+      plans: nothing that one of them trains is in the trunk.
+      cut_trunk: False makes all of it the tail.
+
+    Returns:
+      None where the backbone's graph cannot be read: a layer that is called
+      twice, or has several outputs.
+    """
+    backbone = classifier.backbone
+    graph = graph_of(backbone)
+    if graph is None:
+        return None
+    layers = {layer.name: layer for layer in backbone.layers}
+    parents = {**graph.parents, POOL: (graph.output,), HEAD: (POOL,)}
+    whole = dataclasses.replace(graph, parents=parents, output=HEAD)
+    trained = {
+        id(classifier.variables[key])
+        for plan in plans
+        for key in plan.trainable
+    }
+    tail = whole.influenced_by(
+        [HEAD]
+        + [
+            name
+            for name, layer in layers.items()
+            if any(id(variable) in trained for variable in layer.variables)
+        ]
+    )
+    names = tuple(
+        name
+        for name, consumers in whole.consumers().items()
+        if name not in tail and any(c in tail for c in consumers)
+    )
+    cut = Cut(graph=whole, layers=layers, tail=tail, names=names)
+    if not cut_trunk or not any(
+        hasattr(layers.get(name), "kernel") for name in cut.frozen
+    ):
+        # One part; no fold can reach across a cut.
+        return dataclasses.replace(cut, tail=frozenset(parents), names=())
+    return cut

@@ -1,0 +1,115 @@
+"""Which of its two forms an EfficientNetB0..B7 file was saved from.
+
+The two differ by one Rescaling layer without weights, so only a file that
+lists layers without weights can tell. The statistics of the normalization
+prove nothing: both forms have them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from trainer.errors import untrusted
+from trainer.model import weights_checkpoint, weights_hdf5
+from trainer.model.backbones import FORM_IMAGENET, FORM_KERAS_NONE
+from trainer.model.weights.saved_weights import DAMAGED, stem
+
+_FIRST, _LAST = "normalization", "stem_conv"
+# Between them: the stem's padding, and in one form a rescaling before it.
+_FORM_BY_GAP = {1: FORM_KERAS_NONE, 2: FORM_IMAGENET}
+# Layers that no EfficientNet backbone has: the file is a whole classifier
+# in one piece, and a Rescaling in it may be its own.
+_KINDS = {
+    "activation",
+    "add",
+    "batch_normalization",
+    "conv2d",
+    "depthwise_conv2d",
+    "dropout",
+    "global_average_pooling2d",
+    "input_layer",
+    "multiply",
+    "normalization",
+    "rescaling",
+    "reshape",
+    "zero_padding2d",
+}
+
+
+def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
+    """Returns the form a file was saved from, and how that is known.
+
+    Args:
+      label: the flag and the file, for messages.
+      path: the file, or a checkpoint's prefix.
+      kind: what it is.
+
+    Returns:
+      A form or None, and half a sentence with the file as its subject.
+
+    Raises:
+      TrainerError: the file is damaged.
+    """
+    with untrusted(label, DAMAGED):
+        return _form_of_file(label, path, kind)
+
+
+def _form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
+    if kind == weights_hdf5.KERAS:
+        config = weights_hdf5.keras_config(label, path)
+        return _by_names(weights_hdf5.config_layer_names(config))
+    if kind == weights_checkpoint.TF_CHECKPOINT:
+        gap = weights_checkpoint.layers_between(label, path, _FIRST, _LAST)
+        if gap in _FORM_BY_GAP:
+            return _FORM_BY_GAP[gap], f"numbers {gap} layers before stem_conv"
+        return None, "does not number its layers"
+    with weights_hdf5.open_hdf5(label, path, kind) as file:
+        if kind == weights_hdf5.WEIGHTS_H5:
+            return _by_kinds(weights_hdf5.layer_kinds(file))
+        config = weights_hdf5.legacy_config(file)
+        return _by_names(
+            [
+                weights_hdf5.legacy_layer_names(file),
+                *weights_hdf5.config_layer_names(config),
+            ]
+        )
+
+
+def form_of_architecture(text: str) -> str:
+    """The form of an EfficientNetB0..B7 from its architecture as JSON.
+
+    Raises:
+      ValueError: it is no such architecture.
+    """
+    names = weights_hdf5.config_layer_names(json.loads(text))
+    form, how = _by_names(names)
+    if form is None:
+        raise ValueError(f"not an EfficientNet: {how}")
+    return form
+
+
+def _by_names(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:
+    for names in models:
+        if _LAST not in names:
+            continue
+        end = names.index(_LAST)
+        starts = [i for i in range(end) if stem(names[i]) == _FIRST]
+        between = names[starts[-1] + 1 : end] if starts else []
+        form = _FORM_BY_GAP.get(len(between))
+        if form:
+            return form, f"lists {' and '.join(between)} before {_LAST}"
+    return None, f"does not list the layers before {_LAST}"
+
+
+def _by_kinds(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:
+    for kinds in models:
+        if "depthwise_conv2d" not in kinds or "zero_padding2d" not in kinds:
+            continue
+        count = kinds.count("rescaling")
+        if count == 1:
+            return FORM_KERAS_NONE, "lists one Rescaling layer"
+        if count == 2 and set(kinds) <= _KINDS:
+            return FORM_IMAGENET, "lists two Rescaling layers"
+        return None, f"lists {count} Rescaling layers, some perhaps not its own"
+    return None, "does not list layers without weights"

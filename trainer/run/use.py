@@ -1,0 +1,294 @@
+"""What is done with a trained workdir: evaluate, predict, export."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainer.config import Config
+from trainer.data.changes import changed_files, changes_warning
+from trainer.data.check import read_encoded_image
+from trainer.data.headers import UPRIGHT, orientation_warning
+from trainer.data.samples import printable
+from trainer.distribute import multi_worker
+from trainer.errors import TrainerError, first_line, one_line
+from trainer.native_logs import native_notes_hidden
+from trainer.results.evaluate import Evaluator
+from trainer.results.export import write_export
+from trainer.results.predict import (
+    Prediction,
+    Predictor,
+    find_inputs,
+    write_csv,
+)
+from trainer.results.report import per_class_lines
+from trainer.run.prepare import read_manifest
+from trainer.run.trained import (
+    Trained,
+    open_fast_paths,
+    open_trained,
+    with_data,
+)
+from trainer.storage import files
+from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
+
+_TOP_K = 5
+_COMPARED_PICTURES = 32
+_GENERATED_IMAGES = 8
+
+
+def evaluate(config: Config, given: frozenset[str]) -> None:
+    """Evaluates a checkpoint of a workdir on its final split.
+
+    Args:
+      config: with stage evaluate.
+      given: names of the flags given explicitly; of the others, the run's own
+        values hold.
+    """
+    trained = open_trained(config, given)
+    try:
+        with multi_worker.working(trained.processes):
+            _evaluate(trained, given)
+    except tf.errors.OpError as error:
+        raise TrainerError(
+            f"evaluate: {first_line(error)}; put it right, and start again"
+        ) from error
+
+
+def _evaluate(trained: Trained, given: frozenset[str]) -> None:
+    trained = with_data(trained, given)
+    run, workdir = trained.run, trained.workdir
+    stored = workdir.read_json(MANIFEST) or {}
+    manifest = trained.processes.chief_first(lambda: read_manifest(run, stored))
+    if manifest.class_names != trained.class_names:
+        raise TrainerError(
+            f"--dataset={run.dataset!r}: its classes are"
+            f" {list(manifest.class_names)}, the run's are"
+            f" {list(trained.class_names)}; give data of the same classes"
+        )
+    same = manifest.fingerprint == stored.get("fingerprint")
+    if "dataset" not in given and not same:
+        workdir.warn(
+            f"{run.dataset}: not the photos that the run was made with; some"
+            " of those tested on may have been trained on"
+        )
+    split, inputs = open_fast_paths(trained, images=len(manifest.final))
+    if manifest.turned and not same:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
+    evaluator = Evaluator(
+        trained.strategy,
+        trained.classifier,
+        trained.class_names,
+        batch_size=run.batch_size,
+        xla=trained.xla,
+        split=split,
+        inputs=inputs,
+    )
+    figures = {
+        "stage": trained.stage,
+        "checkpoint": trained.kind,
+        "step": trained.step,
+        "dataset": run.dataset,
+        "final_split": manifest.final_split,
+        **evaluator.evaluate(manifest.final).to_json(),
+    }
+    changed = changed_files(manifest)
+    if changed:
+        workdir.warn(changes_warning(changed))
+    print(
+        f"{trained.stage} at step {trained.step} ({trained.kind}),"
+        f" {manifest.final_split} split, {figures['test_examples']} examples:"
+        f" loss {figures['test_loss']:.4f},"
+        f" accuracy {figures['test_accuracy']:.4f}"
+    )
+    print("\n".join(per_class_lines(figures)))
+    try:
+        workdir.write_json(EVALUATION, figures)
+    except OSError as error:
+        # Somebody else's run can be evaluated where it cannot be written to.
+        workdir.warn(
+            f"--workdir={workdir.path!r}: cannot be written to"
+            f" ({error.strerror}), so {EVALUATION} is not kept; for a file,"
+            " copy the workdir to a folder of your own"
+        )
+
+
+def predict(config: Config, given: frozenset[str]) -> None:
+    """Writes one row per input file; a bad file is a row too.
+
+    Args:
+      config: with stage predict.
+      given: as in `evaluate`.
+
+    Raises:
+      TrainerError: no file at all could be read; the rows are written.
+    """
+    assert config.inputs is not None
+    paths = find_inputs(config.inputs)
+    trained = open_trained(config, given)
+    names = trained.class_names
+    top_k = config.top_k or min(_TOP_K, len(names))
+    if top_k > len(names):
+        raise TrainerError(
+            f"--top_k={top_k}: the run in {trained.workdir.path} has"
+            f" {len(names)} classes; give that many or fewer"
+        )
+    # A file at a time, on all cores.
+    split, inputs = open_fast_paths(trained, images=len(paths), block=1)
+    predictor = Predictor(
+        trained.classifier,
+        batch_size=trained.run.batch_size,
+        xla=trained.xla,
+        split=split,
+        trunk=inputs.trunk,
+    )
+    notes = _Notes()
+    with contextlib.ExitStack() as stack:
+        # The bar keeps the terminal while the decoders' notes are held back.
+        terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
+        stack.enter_context(native_notes_hidden())
+        rows = tqdm(
+            _noted(predictor.predict(paths), notes),
+            total=len(paths),
+            unit="img",
+            file=terminal,
+            disable=not terminal.isatty(),
+            leave=False,
+        )
+        out = stack.enter_context(_csv_output(config.output))
+        bad = write_csv(iter(rows), out, names, top_k)
+    if bad == len(paths):
+        raise TrainerError(
+            f"--inputs={config.inputs!r}: none of the {bad} files could be"
+            f" read, the first of them {notes.first_bad}; give files that can"
+        )
+    written = f"; written to {config.output}" if config.output else ""
+    summary = (
+        f"{len(paths)} files with {trained.stage} at step {trained.step}"
+        f" ({trained.kind}), {bad} of them could not be read{written}"
+    )
+    # Standard output may be the CSV.
+    print(one_line(summary), file=sys.stderr)
+    if notes.turned:
+        warning = orientation_warning(
+            len(notes.turned), printable(notes.turned[0])
+        )
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+
+
+@dataclasses.dataclass
+class _Notes:
+    """What is said after the predictions.
+
+    Attributes:
+      turned: paths of the images that are not upright.
+      first_bad: path and error of the first file that cannot be read.
+    """
+
+    turned: list[str] = dataclasses.field(default_factory=list)
+    first_bad: str = ""
+
+
+def _noted(
+    predictions: Iterable[Prediction], notes: _Notes
+) -> Iterator[Prediction]:
+    """Yields the predictions and adds to the notes."""
+    for prediction in predictions:
+        if prediction.orientation != UPRIGHT:
+            notes.turned.append(prediction.path)
+        if prediction.error and not notes.first_bad:
+            path = printable(prediction.path)
+            notes.first_bad = f"{path}: {prediction.error}"
+        yield prediction
+
+
+@contextlib.contextmanager
+def _csv_output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is whole or not there."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with files.output_stream(path) as stream:
+            yield stream
+    except OSError as error:
+        raise TrainerError(
+            f"--output={path!r}: cannot be written to ({error.strerror}); give"
+            " a file that can"
+        ) from error
+
+
+def export(config: Config, given: frozenset[str]) -> None:
+    """Writes a SavedModel and a .keras file, and compares both.
+
+    Args:
+      config: with stage export.
+      given: as in `evaluate`.
+    """
+    trained = open_trained(config, given)
+    encoded = _images_to_compare(trained, given)
+    folder = config.output or trained.workdir.file(EXPORT_FOLDER)
+    differences = write_export(
+        folder,
+        trained.classifier,
+        trained.class_names,
+        encoded,
+        {
+            "stage": trained.stage,
+            "checkpoint": trained.kind,
+            "step": trained.step,
+        },
+    )
+    print(f"exported {trained.stage} at step {trained.step} ({trained.kind})")
+    for name, difference in differences.items():
+        print(
+            f"  {name}: largest difference of a probability {difference:.1e}"
+            f" on {len(encoded)} pictures"
+        )
+    print(f"export: {one_line(folder)}")
+
+
+def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
+    """Returns encoded images of the final split, to compare an export on.
+
+    Where the run's data set is gone, generated ones take their place, with a
+    warning: an export needs no photos.
+    """
+    try:
+        trained = with_data(trained, given)
+        stored = trained.workdir.read_json(MANIFEST)
+        final = read_manifest(trained.run, stored).final
+    except TrainerError as error:
+        if "dataset" in given:
+            raise
+        trained.workdir.warn(
+            "the run's images cannot be read, so the export is compared on"
+            f" {_GENERATED_IMAGES} generated ones ({error})"
+        )
+        return _generated_images(trained.classifier.image_px)
+    # Spread over the classes, which stand one after the other.
+    step = max(1, len(final) // _COMPARED_PICTURES)
+    rows = range(0, len(final), step)[:_COMPARED_PICTURES]
+    found = (read_encoded_image(final, row) for row in rows)
+    return [image for image in found if image is not None]
+
+
+def _generated_images(image_px: int) -> list[bytes]:
+    """Returns PNG files of smooth random colours, the same in each call."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (_GENERATED_IMAGES, 4, 4, 3))
+    images = tf.image.resize(coarse.astype(np.float32), (image_px, image_px))
+    return [
+        tf.io.encode_png(image).numpy()
+        for image in tf.cast(tf.round(images), tf.uint8)
+    ]
