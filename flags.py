@@ -120,7 +120,7 @@ def _check_flagfiles(
 
 
 def _explain(message: str) -> str:
-    """absl's message as one line that says what is legal."""
+    """Absl's message as one line that says what is legal."""
     unknown = re.match(
         r"Unknown command line flag '(.*?)'\.?(?: Did you mean: (.*?) \?)?",
         message,

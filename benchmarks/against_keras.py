@@ -56,7 +56,7 @@ _GROWTH = (
 
 
 def measure(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """row -> side -> one `Spent` for each round, both sides in turn."""
+    """Row -> side -> one `Spent` for each round, both sides in turn."""
     found: dict[str, dict[str, list[Spent]]] = {}
     for number in range(args.rounds + args.discard):
         this_round: dict[str, dict[str, Spent]] = {}

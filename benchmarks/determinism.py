@@ -5,7 +5,7 @@
 Both are made twice in one process, with TensorFlow's op determinism and
 without, and timed one after the other, round after round, so that whatever
 else the machine does meets both. Prints the median seconds of eight batches
-of 32 pictures and of two steps, and their ratio. The pictures are noise of
+of 32 images and of two steps, and their ratio. The images are noise of
 512x384 px in JPEG files; the step fine-tunes the last ten layers of
 EfficientNetB0 from random weights.
 """
@@ -32,7 +32,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.run.prepare import Request, new_classifier, prepare, read_manifest
+from trainer.run.prepare import RunSetup, new_classifier, prepare, read_manifest
 from trainer.train.graph_loops import make_train_function
 
 Timed = Callable[[], None]
@@ -46,11 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--of", default="input,step")
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--image_size", type=int, default=224)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _draw(Path(folder), args.pictures)
+        _draw(Path(folder), args.images)
         config = Config(
             dataset=folder,
             weights="none",
@@ -120,7 +120,7 @@ def _draw(folder: Path, count: int) -> None:
 
 
 def _input(
-    request: Request, manifest: Manifest, classifier: Classifier
+    request: RunSetup, manifest: Manifest, classifier: Classifier
 ) -> Timed:
     batches = _batches(request, manifest, classifier, steps=_STEPS)
 
@@ -133,7 +133,7 @@ def _input(
 
 
 def _batches(
-    request: Request,
+    request: RunSetup,
     manifest: Manifest,
     classifier: Classifier,
     steps: int,
@@ -150,7 +150,7 @@ def _batches(
 
 
 def _step(
-    request: Request, manifest: Manifest, classifier: Classifier
+    request: RunSetup, manifest: Manifest, classifier: Classifier
 ) -> Timed:
     plan = apply_freeze(classifier, "last:10")
     with request.strategy.scope():

@@ -1,11 +1,11 @@
-"""How fast pictures are read, decoded and resized, by core.
+"""How fast images are read, decoded and resized, by core.
 
     python -m benchmarks.input_rate --dataset=photos --image_size=224 --cores=1
 
 What the input pipeline does for a step on a GPU or TPU: order, read, decode,
 resize, batch, and draw the matrices of the warp, with nothing kept and no step
 behind it. Prints images/s by the clock, and by processor time, which other work
-on the machine lengthens less; then the same for the check of every picture with
+on the machine lengthens less; then the same for the check of every image with
 which a run begins. Medians and quartiles of several rounds.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
     ).train
     size = statistics.mean(_bytes(samples))
     print(
-        f"{len(samples)} pictures of {size / 1000:.0f} kB in"
+        f"{len(samples)} images of {size / 1000:.0f} kB in"
         f" {args.dataset}, to {args.image_size} px, {len(cores)} cores,"
         f" batch {args.batch_size}"
     )

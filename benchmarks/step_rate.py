@@ -32,7 +32,7 @@ from trainer.model.backbones import (
 )
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
-from trainer.model.trunk.partition import split_classifier
+from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 
@@ -112,7 +112,7 @@ def _training(
         classifier,
         plan,
         kernel=warp_kernel(xla),
-        split=split_classifier(
+        partition=partition_classifier(
             classifier,
             plan,
             fold_batch_norm=True,
@@ -141,11 +141,13 @@ def _evaluation(
     *,
     xla: bool,
 ) -> Callable[[], None]:
-    split = split_classifier(
+    partition = partition_classifier(
         classifier, plan, fold_batch_norm=True, cut_trunk=False
     )
     step = tf.function(
-        make_evaluation_step(classifier, classifier.head.units, split=split),
+        make_evaluation_step(
+            classifier, classifier.head.units, partition=partition
+        ),
         jit_compile=xla,
     )
     values = _values(list(classifier.variables.values()))

@@ -38,7 +38,7 @@ from trainer.model.backbones import (
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.trunk.engines import GraphTrunk, block_of, lite_trunk
-from trainer.model.trunk.partition import Split, split_classifier
+from trainer.model.trunk.partition import Partition, partition_classifier
 
 __all__ = ["floating_point_operations", "main", "table"]
 
@@ -72,7 +72,7 @@ def floating_point_operations(graph: tf.Graph) -> int:
     return total
 
 
-def _split(args: argparse.Namespace) -> Split:
+def _partition(args: argparse.Namespace) -> Partition:
     backbone = find_backbone(args.backbone)
     keras.utils.set_random_seed(0)
     model = build_backbone(
@@ -85,15 +85,15 @@ def _split(args: argparse.Namespace) -> Split:
         model, pixels=backbone.pixels, num_classes=10, seed=0
     )
     plan = apply_freeze(classifier, args.unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    if split is None or not split.cut:
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    if partition is None or not partition.cut:
         sys.exit(f"--unfreeze={args.unfreeze}: leaves no trunk; give last:10")
-    return split
+    return partition
 
 
-def _keras_pass(split: Split, images: tf.Tensor) -> Callable[[], Any]:
+def _keras_pass(partition: Partition, images: tf.Tensor) -> Callable[[], Any]:
     """The whole backbone, as `model(x, training=False)` in a tf.function."""
-    backbone = split.classifier.backbone
+    backbone = partition.classifier.backbone
     function = tf.function(lambda x: backbone(x, training=False))
     return lambda: function(images).numpy()
 
@@ -103,27 +103,27 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     Returns:
       `peak`, operations a second of the fastest product; `operations` of the
-      trunk for one picture; and `seconds`, name -> list, for one picture each.
+      trunk for one image; and `seconds`, name -> list, for one image each.
     """
-    split = _split(args)
+    partition = _partition(args)
     side = args.image_size
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (args.images, side, side, 3))
     images = images.astype(np.float32)
-    block = args.block or block_of(split)
+    block = args.block or block_of(partition)
     nowhere = FileCache(None)
     graph, lite = (
-        GraphTrunk(split, block=block),
-        lite_trunk(split, cores=1, cache=nowhere, machine=""),
+        GraphTrunk(partition, block=block),
+        lite_trunk(partition, cores=1, cache=nowhere, machine=""),
     )
     passes: dict[str, Callable[[], Any]] = {
-        _KERAS: _keras_pass(split, tf.constant(images)),
+        _KERAS: _keras_pass(partition, tf.constant(images)),
         f"{_GRAPH}, blocks of {block}": lambda: graph(images),
         _LITERT: lambda: lite(images),
     }
-    constants = split.trunk_constants()
+    constants = partition.trunk_constants()
     counted = tf.function(
-        lambda x: split.trunk([tf.constant(c) for c in constants], x)
+        lambda x: partition.trunk([tf.constant(c) for c in constants], x)
     ).get_concrete_function(tf.TensorSpec((1, side, side, 3), tf.float32))
     products = {
         size: tf.constant(rng.normal(size=(size, size)), tf.float32)
@@ -157,13 +157,13 @@ def _timed(run: Callable[[], Any]) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    """A row a pass: ms for a picture, GFLOP/s, and the share of the peak."""
+    """A row a pass: ms for an image, GFLOP/s, and the share of the peak."""
     operations, peak = found["operations"], found["peak"]
     lines = [
         f"{_PRODUCT}: {peak / 1e9:.0f} GFLOP/s on one thread; the trunk"
-        f" {operations / 1e9:.3f} GFLOP a picture",
+        f" {operations / 1e9:.3f} GFLOP an image",
         "",
-        "| pass | ms a picture | GFLOP/s | share of the peak |",
+        "| pass | ms an image | GFLOP/s | share of the peak |",
         "|---|---|---|---|",
     ]
     for name, each in found["seconds"].items():
@@ -189,7 +189,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--backbone_args", default="", help="NAME=VALUE")
     add("--image_size", type=int, default=224, help="pixels")
     add("--unfreeze", default="none", help="what the trunk leaves out")
-    add("--images", type=int, default=32, help="pictures in a pass")
+    add("--images", type=int, default=32, help="images in a pass")
     add("--block", type=int, default=0, help="of the graph; 0: by the rule")
     add("--rounds", type=int, default=5)
     add("--json", help="file for the figures")

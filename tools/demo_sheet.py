@@ -1,4 +1,4 @@
-"""Writes a sheet of demo pictures, one row a class, to be looked at.
+"""Writes a sheet of demo images, one row a class, to be looked at.
 
 python tools/demo_sheet.py /tmp/sheet.png 12
 """
@@ -13,14 +13,14 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from trainer.demo.picture import CLASSES, draw_picture  # noqa: E402
+from trainer.demo.image import CLASSES, draw_image
 
 
 def sheet(per_class: int, split: str = "train", first: int = 0) -> np.ndarray:
     """uint8 (rows, columns, 3): a row a class, in the order of the labels."""
     rows = [
         np.concatenate(
-            [draw_picture(name, split, first + i) for i in range(per_class)], 1
+            [draw_image(name, split, first + i) for i in range(per_class)], 1
         )
         for name in CLASSES
     ]

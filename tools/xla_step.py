@@ -22,7 +22,7 @@ from trainer.model.backbones import (
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
-from trainer.model.trunk.partition import split_classifier
+from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)
@@ -64,7 +64,7 @@ def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
         num_classes=CLASSES,
         seed=seed,
     )
-    images = _pictures(_CALIBRATION, image_px, seed)
+    images = _images(_CALIBRATION, image_px, seed)
     _off_the_kink(classifier.backbone, seed)
     calibrate(
         classifier.backbone, preprocess(tf.constant(images), known.pixels)
@@ -114,7 +114,7 @@ def batch_of(image_px: int, seed: int) -> dict[str, tf.Tensor]:
     epoch = tf.constant(1, tf.int64)
     matrices = [affine(draw_parameters(seed, epoch, row)) for row in rows]
     return {
-        "images": tf.constant(_pictures(BATCH, image_px, seed)),
+        "images": tf.constant(_images(BATCH, image_px, seed)),
         "labels": tf.constant(np.arange(BATCH) % CLASSES, tf.int32),
         "mask": tf.constant([1.0] * (BATCH - 1) + [0.0]),
         "matrices": tf.stack(matrices),
@@ -129,7 +129,7 @@ def training_step(
         classifier,
         plan,
         kernel="gather",
-        split=split_classifier(
+        partition=partition_classifier(
             classifier, plan, fold_batch_norm=True, cut_trunk=False
         ),
     )
@@ -148,7 +148,7 @@ def evaluation_step(
     step = make_evaluation_step(
         classifier,
         CLASSES,
-        split=split_classifier(
+        partition=partition_classifier(
             classifier, plan, fold_batch_norm=True, cut_trunk=False
         ),
     )
@@ -239,7 +239,7 @@ def loss(output: Any) -> list[tf.Tensor]:
     return [getattr(output, "sums", output)["loss"]]
 
 
-def _pictures(count: int, image_px: int, seed: int) -> np.ndarray:
+def _images(count: int, image_px: int, seed: int) -> np.ndarray:
     """float32 (count, px, px, 3) in 0..255: smooth, each with its own tint."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 5, 5, 3))

@@ -38,7 +38,7 @@ def test_it_reads_and_checks_on_the_cores_it_is_given(
     input_rate.main()
     assert asked == [[1, 2]]
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.startswith("15 pictures of ") and ", 2 cores, batch 4" in head
+    assert head.startswith("15 images of ") and ", 2 cores, batch 4" in head
     pattern = r"(input|check) +\d+\.\d images/s by .*, 3 rounds\)"
     assert len(lines) == 4
     for line in lines:

@@ -12,16 +12,16 @@ from collections.abc import Callable
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.support import tfds_images as tfds_pictures
-from tests.support.images import make_folder, write_picture
+from tests.support import tfds_images
+from tests.support.images import make_folder, write_image
 from trainer.data import connectivity
 from trainer.data.manifest import build_manifest
 from trainer.errors import TrainerError
 
 # Defining the data sets is what makes TFDS know them.
-assert tfds_pictures
+assert tfds_images
 
-DATA = "trainer_pictures/train_test"
+DATA = "trainer_images/train_test"
 TRAIN_TEST = {"train": 3, "test": 2}
 ALL_THREE = {"train": 3, "val": 2, "test": 2}
 
@@ -128,7 +128,7 @@ def added(*names: str) -> Callable[[Given], object]:
 
     def do(given: Given) -> None:
         for number, name in enumerate(names):
-            write_picture(given.photos / name, seed=50 + number)
+            write_image(given.photos / name, seed=50 + number)
 
     return do
 
@@ -434,13 +434,13 @@ IMAGES = (
 TFDS_CASES = (
     Case(
         "a name mistyped",
-        setting(dataset="trainer_picture"),
-        ("did you mean trainer_pictures", "or a name from the TFDS catalogue"),
-        (setting(dataset="trainer_pictures"),),
+        setting(dataset="trainer_image"),
+        ("did you mean trainer_images", "or a name from the TFDS catalogue"),
+        (setting(dataset="trainer_images"),),
     ),
     Case(
         "a config mistyped",
-        setting(dataset="trainer_pictures/train_tests"),
+        setting(dataset="trainer_images/train_tests"),
         ("train_test", "give a config and version that TFDS has"),
         (setting(dataset=DATA),),
     ),
@@ -463,7 +463,7 @@ TFDS_CASES = (
     ),
     Case(
         "no labelled train split",
-        setting(dataset="trainer_pictures/no_train"),
+        setting(dataset="trainer_images/no_train"),
         ("has no train split with labels, but test; give one that has",),
         (TFDS,),
     ),

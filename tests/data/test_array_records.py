@@ -116,7 +116,7 @@ def test_columns(tmp_path: pathlib.Path, count: int) -> None:
     assert lengths.tolist() == [len(example) for example in examples]
 
 
-def test_a_record_without_a_picture(tmp_path: pathlib.Path) -> None:
+def test_a_record_without_a_image(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "records")
     write_array_records(path, [_example(label=1)])
     with pytest.raises(tf.errors.OpError, match="photo"):

@@ -67,7 +67,7 @@ def matrix_of(name: str) -> np.ndarray:
 
 
 def noise(size: tuple[int, int]) -> np.ndarray:
-    """float32 (H, W, 3) in 0..255: the hardest picture to sample."""
+    """float32 (H, W, 3) in 0..255: the hardest image to sample."""
     return RNG.uniform(0, 255, (*size, 3)).astype(np.float32)
 
 
@@ -98,7 +98,7 @@ def scipy_warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("picture", [noise, smooth])
+@pytest.mark.parametrize("image", [noise, smooth])
 def test_equals_scipy(
     picture: Callable[[tuple[int, int]], np.ndarray],
     size: tuple[int, int],

@@ -1,4 +1,4 @@
-"""The look at every picture: what is readable, and what is said of the rest."""
+"""The look at every image: what is readable, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.images import write_picture
+from tests.support.images import write_image
 from trainer.data import check
 from trainer.data.check import CheckResult, apply_policy, check_images
 from trainer.data.samples import WHOLE_FILE, Samples
@@ -41,7 +41,7 @@ def reason(path: pathlib.Path) -> str | None:
 def test_content_decides_not_the_suffix(
     tmp_path: pathlib.Path, name: str, format: str
 ) -> None:
-    path = write_picture(tmp_path / name, format=format)
+    path = write_image(tmp_path / name, format=format)
     result = check_images(samples_of([path]), split="train")
     assert not result.bad
     (file,) = result.files
@@ -61,10 +61,10 @@ def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
     assert reason(pipe) == "not a regular file"
 
 
-def test_every_bad_picture_is_reported_in_order(
+def test_every_bad_image_is_reported_in_order(
     tmp_path: pathlib.Path,
 ) -> None:
-    paths = [write_picture(tmp_path / f"{i:02}.jpg", seed=i) for i in range(20)]
+    paths = [write_image(tmp_path / f"{i:02}.jpg", seed=i) for i in range(20)]
     for i in (3, 11):
         paths[i].write_bytes(b"")
     result = check_images(samples_of(paths), split="test")
@@ -77,7 +77,7 @@ def test_every_bad_picture_is_reported_in_order(
 
 
 def test_records(tmp_path: pathlib.Path) -> None:
-    path = write_picture(tmp_path / "x.jpg")
+    path = write_image(tmp_path / "x.jpg")
     values = tf.train.BytesList(value=[path.read_bytes()])
     features = tf.train.Features(
         feature={"photo": tf.train.Feature(bytes_list=values)}
@@ -107,7 +107,7 @@ def test_known_files_are_not_read_again(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [
-        write_picture(tmp_path / f"{i}.png", format="PNG", seed=i)
+        write_image(tmp_path / f"{i}.png", format="PNG", seed=i)
         for i in range(4)
     ]
     samples = samples_of(paths)
@@ -141,8 +141,7 @@ def results(tmp_path: pathlib.Path) -> list[CheckResult]:
     found = []
     for split in ("train", "test"):
         paths = [
-            write_picture(tmp_path / split / f"{i}.jpg", seed=i)
-            for i in range(4)
+            write_image(tmp_path / split / f"{i}.jpg", seed=i) for i in range(4)
         ]
         if split == "train":
             paths[1].write_bytes(b"")
@@ -158,7 +157,7 @@ def test_policy_fail(
     with pytest.raises(TrainerError) as error:
         apply_policy(results, class_names=("pie", "sushi"), on_bad_image="fail")
     assert str(error.value) == (
-        f"{tmp_path}/train/1.jpg (a/1.jpg): an empty file (and 1 more); mend"
+        f"{tmp_path}/train/1.jpg (a/1.jpg): an empty file (and 1 more); fix"
         " or remove it, or --on_bad_image=skip trains on the rest"
     )
     assert error.value.exit_status == 1

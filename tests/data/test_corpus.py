@@ -1,4 +1,4 @@
-"""Every picture of the corpus is read rightly, or named with a reason."""
+"""Every image of the corpus is read rightly, or named with a reason."""
 
 from __future__ import annotations
 

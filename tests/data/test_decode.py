@@ -38,14 +38,14 @@ RAMP = np.stack(
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The file that Pillow makes of a picture."""
+    """The file that Pillow makes of an image."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def palette_image(colours: int) -> tuple[Image.Image, np.ndarray]:
-    """A picture with a palette that is no grey ramp, and its pixels."""
+    """An image with a palette that is no grey ramp, and its pixels."""
     palette = RNG.integers(0, 256, (colours, 3), np.uint8)
     indices = RNG.integers(0, colours, (HEIGHT, WIDTH), np.uint8)
     image = Image.fromarray(indices).copy()
@@ -58,7 +58,7 @@ def lossless_cases() -> dict[str, tuple[bytes, np.ndarray]]:
     rgb, grey = Image.fromarray(NOISE), Image.fromarray(GREY)
     rgba = Image.fromarray(np.dstack([NOISE, ALPHA]))
     grey_alpha = Image.merge("LA", (grey, Image.fromarray(ALPHA)))
-    # 16 bits: the upper 8 are the picture.
+    # 16 bits: the upper 8 are the image.
     deep = Image.fromarray(GREY.astype(np.uint16) * 256 + 77)
     few, few_pixels = palette_image(5)
     many, many_pixels = palette_image(256)
@@ -103,7 +103,7 @@ def decode(request: pytest.FixtureRequest) -> Callable[[bytes], np.ndarray]:
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_pictures_are_exact(
+def test_lossless_images_are_exact(
     name: str, decode: Callable[[bytes], np.ndarray]
 ) -> None:
     encoded, pixels = LOSSLESS[name]

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from tests.support.images import CLASSES, make_folder, write_picture
+from tests.support.images import CLASSES, make_folder, write_image
 from trainer.data.folder import open_folder
 from trainer.data.samples import Source
 
@@ -83,11 +83,11 @@ def test_suffixes_nesting_and_what_is_passed_over(
         "__MACOSX/x.jpg",
         "deep/.x/x.jpg",
     ):
-        write_picture(root / "train" / "a" / name)
+        write_image(root / "train" / "a" / name)
     (root / "train" / "a" / "folder.jpg").mkdir()
-    write_picture(root / "train" / ".cache" / "x.jpg")
-    write_picture(root / "__MACOSX" / "train" / "x.jpg")
-    write_picture(root / "train" / "loose.jpg")
+    write_image(root / "train" / ".cache" / "x.jpg")
+    write_image(root / "__MACOSX" / "train" / "x.jpg")
+    write_image(root / "train" / "loose.jpg")
     source = open_it(root)
     assert source.class_names == ("a", "b")
     assert source.train.ids == (
@@ -112,9 +112,9 @@ def test_classes_are_in_code_point_order(tmp_path: pathlib.Path) -> None:
 
 def test_ids_are_in_nfc_and_paths_as_on_disk(tmp_path: pathlib.Path) -> None:
     name = unicodedata.normalize("NFD", "crème brûlée")
-    path = write_picture(tmp_path / "train" / name / f"{name}.jpg")
+    path = write_image(tmp_path / "train" / name / f"{name}.jpg")
     make_folder(tmp_path, {"train": 1, "test": 1}, classes=("pie",))
-    write_picture(
+    write_image(
         tmp_path / "test" / unicodedata.normalize("NFC", name) / "x.jpg"
     )
     source = open_it(tmp_path)

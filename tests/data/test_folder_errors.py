@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.images import make_folder, write_picture
+from tests.support.images import make_folder, write_image
 from trainer.data.folder import open_folder
 from trainer.errors import TrainerError
 
@@ -19,7 +19,7 @@ def _empty_class(root: pathlib.Path) -> None:
     make_folder(root)
     (root / "test" / "pie").mkdir()
     (root / "test" / "pie" / "x.tiff").touch()
-    write_picture(root / "train" / "pie" / "x.jpg")
+    write_image(root / "train" / "pie" / "x.jpg")
 
 
 def _two_forms_of_a_class(root: pathlib.Path) -> None:
@@ -28,8 +28,8 @@ def _two_forms_of_a_class(root: pathlib.Path) -> None:
 
 def _two_forms_of_a_file(root: pathlib.Path) -> None:
     make_folder(root)
-    write_picture(root / "train" / "sushi" / "e\u0301.jpg")
-    write_picture(root / "train" / "sushi" / "\u00e9.jpg")
+    write_image(root / "train" / "sushi" / "e\u0301.jpg")
+    write_image(root / "train" / "sushi" / "\u00e9.jpg")
 
 
 def _other_classes(root: pathlib.Path) -> None:
@@ -59,7 +59,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
             id="empty_train",
         ),
         pytest.param(
-            lambda root: write_picture(root / "x.jpg"),
+            lambda root: write_image(root / "x.jpg"),
             f"--dataset='photos': no class folders in it; {_HINT}",
             id="loose_photos",
         ),
@@ -74,14 +74,14 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
             "--dataset='photos': class 'pie' in test/ has no image (.jpg,"
             " .jpeg, .png, .bmp, .gif, .webp); add some, or remove the class"
             " from train/ and test/ alike",
-            id="class_without_pictures",
+            id="class_without_images",
         ),
         pytest.param(
             lambda root: make_folder(root, {"": 1}),
             "--dataset='photos': class 'apple pie' has 1 image; without a"
             " test split each class needs two, one to train and one to test"
             " on: add images, or remove the class",
-            id="one_picture",
+            id="one_image",
         ),
         pytest.param(
             _other_classes,

@@ -1,4 +1,4 @@
-"""What an encoded picture is said to be."""
+"""What an encoded image is said to be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.support.images import write_picture
+from tests.support.images import write_image
 from trainer.data.formats import what_is_wrong
 
 
@@ -30,13 +30,13 @@ from trainer.data.formats import what_is_wrong
         pytest.param("BMP", "L", (40, 30), id="grey_bmp"),
     ],
 )
-def test_good_pictures(
+def test_good_images(
     tmp_path: pathlib.Path,
     format: str,
     mode: str,
     size: tuple[int, int],
 ) -> None:
-    path = write_picture(tmp_path / "x", format=format, mode=mode, size=size)
+    path = write_image(tmp_path / "x", format=format, mode=mode, size=size)
     assert what_is_wrong(path.read_bytes()) is None
 
 
@@ -49,7 +49,7 @@ _READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
         pytest.param(b"", "an empty file", id="zero_byte"),
         pytest.param(b"A recipe.", f"looks like text; {_READABLE}", id="text"),
         pytest.param(
-            # Cut amid a character.
+            # Cut during a character.
             ("x" + "ж" * 200).encode(),
             f"looks like text; {_READABLE}",
             id="long_text",
@@ -71,13 +71,13 @@ _READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
         ),
         pytest.param(
             bytes(40),
-            "looks like no picture (its first bytes are 00 00 00 00);"
+            "looks like no image (its first bytes are 00 00 00 00);"
             f" {_READABLE}",
             id="zeros",
         ),
         pytest.param(
             b"\xfe\xed\xfa\xce" * 9,
-            "looks like no picture (its first bytes are fe ed fa ce);"
+            "looks like no image (its first bytes are fe ed fa ce);"
             f" {_READABLE}",
             id="bytes",
         ),
@@ -116,7 +116,7 @@ def test_bad_content(content: bytes, expected: str) -> None:
 
 
 def test_a_tiff(tmp_path: pathlib.Path) -> None:
-    path = write_picture(tmp_path / "x.jpg", format="TIFF")
+    path = write_image(tmp_path / "x.jpg", format="TIFF")
     assert what_is_wrong(path.read_bytes()) == f"looks like TIFF; {_READABLE}"
 
 
@@ -124,7 +124,7 @@ def test_a_tiff(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
     mode = "P" if format == "GIF" else "RGB"
-    path = write_picture(
+    path = write_image(
         tmp_path / "x.jpg", format=format, mode=mode, size=(64, 48)
     )
     whole = path.read_bytes()
@@ -138,7 +138,7 @@ def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 def test_corrupt(tmp_path: pathlib.Path, format: str) -> None:
-    path = write_picture(tmp_path / "x.jpg", format=format, size=(64, 48))
+    path = write_image(tmp_path / "x.jpg", format=format, size=(64, 48))
     content = bytearray(path.read_bytes())
     content[20:220] = bytes(200)
     path.write_bytes(content)

@@ -92,14 +92,14 @@ def test_json(photos: pathlib.Path) -> None:
     assert set(values["splits"]) == {"train", "test"}
 
 
-def test_bad_pictures(photos: pathlib.Path) -> None:
+def test_bad_images(photos: pathlib.Path) -> None:
     path = photos / "train" / "sushi" / "002.jpg"
     path.write_bytes(path.read_bytes()[:200])
     (photos / "test" / "sushi" / "001.jpg").write_bytes(b"")
     with pytest.raises(TrainerError) as error:
         build(photos)
     assert str(error.value) == (
-        f"{path}: a broken, truncated or unsupported JPEG (and 1 more); mend"
+        f"{path}: a broken, truncated or unsupported JPEG (and 1 more); fix"
         " or remove it, or --on_bad_image=skip trains on the rest"
     )
     manifest = build(photos, on_bad_image="skip")
@@ -121,7 +121,7 @@ def test_bad_pictures(photos: pathlib.Path) -> None:
     assert again.to_json() == manifest.to_json()
 
 
-def test_a_class_without_readable_picture(photos: pathlib.Path) -> None:
+def test_a_class_without_readable_image(photos: pathlib.Path) -> None:
     for path in (photos / "test" / "sushi").iterdir():
         path.write_bytes(b"")
     with pytest.raises(TrainerError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.images import make_folder, write_picture
+from tests.support.images import make_folder, write_image
 from tests.support.manifests import build, stored
 from trainer.cache import CacheFolder, FileCache
 from trainer.data import check
@@ -27,7 +27,7 @@ def _touch(photos: pathlib.Path) -> None:
 
 
 def _other_content(photos: pathlib.Path) -> None:
-    write_picture(photos / "test" / "sushi" / "000.jpg", seed=99)
+    write_image(photos / "test" / "sushi" / "000.jpg", seed=99)
 
 
 def _other_name(photos: pathlib.Path) -> None:
@@ -68,10 +68,10 @@ def test_fingerprint(
 def test_fingerprint_is_of_what_is_used(photos: pathlib.Path) -> None:
     before = build(photos)
     unused = set(before.splits["train"].samples.ids) - set(before.train.ids)
-    write_picture(photos / "train" / min(unused), seed=99)
+    write_image(photos / "train" / min(unused), seed=99)
     assert build(photos).fingerprint == before.fingerprint
     assert build(photos, data_pct=100).fingerprint != before.fingerprint
-    write_picture(photos / "train" / before.train.ids[0], seed=99)
+    write_image(photos / "train" / before.train.ids[0], seed=99)
     assert build(photos).fingerprint != before.fingerprint
 
 
@@ -86,7 +86,7 @@ def test_fingerprint_does_not_depend_on_the_place(
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The pictures that are looked at."""
+    """The images that are looked at."""
     found: list[bytes] = []
 
     def spy(encoded: bytes) -> None:
@@ -108,7 +108,7 @@ def test_a_second_start_reads_what_has_changed(
     # Others of the same data set are known, too.
     build(photos, earlier=stored(first), data_pct=100, seed=3)
     assert reads == []
-    path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
+    path = write_image(photos / "train" / "sushi" / "000.jpg", seed=99)
     build(photos, earlier=stored(first))
     assert reads == [path.read_bytes()]
 
@@ -122,7 +122,7 @@ def test_looks_are_left_for_other_runs(
     reads.clear()
     again = build(photos, cache=cache)
     assert reads == [] and again.to_json() == first.to_json()
-    path = write_picture(photos / "train" / "sushi" / "000.jpg", seed=99)
+    path = write_image(photos / "train" / "sushi" / "000.jpg", seed=99)
     changed = build(photos, cache=cache)
     assert reads == [path.read_bytes()]
     reads.clear()

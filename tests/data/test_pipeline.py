@@ -1,4 +1,4 @@
-"""Order, slices, padding, skipping: small pictures that name themselves."""
+"""Order, slices, padding, skipping: small images that name themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trainer.data.pipeline import (
     Shard,
     epoch_order,
     evaluation_batches,
-    picture_blocks,
+    image_blocks,
     training_batches,
 )
 from trainer.data.samples import (
@@ -39,7 +39,7 @@ Elements = list[dict[str, np.ndarray]]
 
 
 def value(row: int) -> int:
-    """The grey level of a row's picture, never black; its label is row % 3."""
+    """The grey level of a row's image, never black; its label is row % 3."""
     return 20 * row + 5
 
 
@@ -272,7 +272,7 @@ def test_evaluation_keeps_the_given_order(samples: Samples) -> None:
 
 @pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_records_give_the_same_pictures_as_files(
+def test_records_give_the_same_images_as_files(
     samples: Samples,
     tmp_path: pathlib.Path,
     deterministic: bool,
@@ -289,7 +289,7 @@ def test_records_give_the_same_pictures_as_files(
         blocks = [
             np.concatenate(
                 list(
-                    picture_blocks(
+                    image_blocks(
                         kind, np.array([3, 0, 2]), image_px=PX, block=2
                     ).as_numpy_iterator()
                 )

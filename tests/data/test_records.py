@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.support.tfds_images import png
 from trainer.data.check import check_images, read_encoded_image
-from trainer.data.pipeline import picture_blocks
+from trainer.data.pipeline import image_blocks
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import Samples
 from trainer.storage import files
@@ -64,9 +64,9 @@ def _example(image: bytes, label: int) -> bytes:
     ).SerializeToString()
 
 
-def test_pictures_are_read_where_they_lie(path: str) -> None:
-    pictures = [png(seed).getvalue() for seed in range(3)]
-    _write(path, [_example(p, 7 + i) for i, p in enumerate(pictures)])
+def test_images_are_read_where_they_lie(path: str) -> None:
+    images = [png(seed).getvalue() for seed in range(3)]
+    _write(path, [_example(p, 7 + i) for i, p in enumerate(images)])
     offsets, lengths = record_spans(path)
     labels = read_labels(path, "image", "label")
     assert labels.tolist() == [7, 8, 9]
@@ -79,13 +79,13 @@ def test_pictures_are_read_where_they_lie(path: str) -> None:
         record_image_key="image",
     )
     found = [read_encoded_image(samples, row) for row in range(3)]
-    assert found == pictures
+    assert found == images
     result = check_images(samples, split="train")
     assert result.bad == ()
     assert {file.size for file in result.files} == {files.stat(path).st_size}
     rows = np.array([2, 0])
-    (block,) = picture_blocks(samples, rows, image_px=9, block=2)
+    (block,) = image_blocks(samples, rows, image_px=9, block=2)
     for picture, row in zip(block, rows, strict=True):
-        whole = tf.io.decode_png(pictures[row])
+        whole = tf.io.decode_png(images[row])
         resized = tf.round(tf.image.resize(whole, (9, 9)))
         np.testing.assert_array_equal(picture, tf.cast(resized, tf.uint8))

@@ -16,7 +16,7 @@ GROWTH_MIB, MOST_MIB = 24, 128
 
 @pytest.mark.slow
 @pytest.mark.parametrize("record_format", ["tfrecord", "array_record"])
-def test_fifty_thousand_pictures_in_bounded_memory(tmp_path, record_format):
+def test_fifty_thousand_images_in_bounded_memory(tmp_path, record_format):
     program = [sys.executable, "-m", "tests.support.streaming"]
     left = subprocess.run(
         [*program, str(tmp_path), record_format],

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from tests.support import tfds_images as tfds_pictures
+from tests.support import tfds_images
 from tests.support.records import write_records
 from trainer.data import connectivity
 from trainer.data.samples import Source
@@ -20,7 +20,7 @@ from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError, UsageError
 
 # Defining the data sets is what makes TFDS know them.
-assert tfds_pictures
+assert tfds_images
 
 
 def open_it(dataset: str, folder: pathlib.Path) -> Source:
@@ -77,9 +77,9 @@ def test_not_for_classifying_images(tmp_path: pathlib.Path) -> None:
 
 def test_without_train_split(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TrainerError) as error:
-        open_it("trainer_pictures/no_train", tmp_path)
+        open_it("trainer_images/no_train", tmp_path)
     assert str(error.value) == (
-        "--dataset='trainer_pictures/no_train': has no train split with"
+        "--dataset='trainer_images/no_train': has no train split with"
         " labels, but test; give one that has"
     )
 
@@ -108,7 +108,7 @@ def test_another_file_format(
     said: str,
 ) -> None:
     tfds.builder(
-        "trainer_pictures/train_test", data_dir=str(tmp_path)
+        "trainer_images/train_test", data_dir=str(tmp_path)
     ).download_and_prepare()
     monkeypatch.setattr(
         tfds.core.DatasetInfo,
@@ -118,9 +118,9 @@ def test_another_file_format(
     if missing:
         monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(TrainerError) as error:
-        open_it("trainer_pictures/train_test", tmp_path)
+        open_it("trainer_images/train_test", tmp_path)
     assert str(error.value) == (
-        "--dataset='trainer_pictures/train_test': prepared in the file format"
+        "--dataset='trainer_images/train_test': prepared in the file format"
         f" {said}prepare it with tfds build --file_format=tfrecord in another"
         " --tfds_data_dir"
     )
@@ -140,7 +140,7 @@ def write_again(path: str, file_format: str) -> None:
 def test_a_damaged_shard_is_named(
     tmp_path: pathlib.Path, damage: str, file_format: str
 ) -> None:
-    dataset = "trainer_pictures/train_test"
+    dataset = "trainer_images/train_test"
     builder = tfds.builder(
         dataset, data_dir=str(tmp_path), file_format=file_format
     )

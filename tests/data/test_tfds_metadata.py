@@ -15,13 +15,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tests.support import tfds_images as tfds_pictures
+from tests.support import tfds_images
 from tests.support.records import write_records
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
 
-NAME = "pictures_of_others"
+NAME = "images_of_others"
 CORE = "tensorflow_datasets.core.features"
 IMAGE = f"{CORE}.image_feature.Image"
 LABEL = f"{CORE}.class_label_feature.ClassLabel"
@@ -33,12 +33,12 @@ EVIL = "evil_features.Evil"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A prepared data set under a name that TFDS has no code for."""
     folder = tmp_path_factory.mktemp("tfds")
-    builder = tfds.builder("trainer_pictures/train_test", data_dir=str(folder))
+    builder = tfds.builder("trainer_images/train_test", data_dir=str(folder))
     builder.download_and_prepare()
     found = folder / NAME / "1.0.0"
     shutil.copytree(builder.data_path, found)
     for path in list(found.iterdir()):
-        path.rename(found / path.name.replace("trainer_pictures", NAME))
+        path.rename(found / path.name.replace("trainer_images", NAME))
     change_json(
         found / "dataset_info.json",
         lambda info: {
@@ -148,7 +148,7 @@ def test_features_of_tfds_beside_the_image_pass(
         folder_of(data_dir) / "features.json", with_feature("beside", beside)
     )
     source = open_it(data_dir)
-    assert source.class_names == tfds_pictures.CLASSES
+    assert source.class_names == tfds_images.CLASSES
     assert len(source.train) == 12
 
 
@@ -224,11 +224,11 @@ def test_a_version_of_known_code_is_checked_too(
 ) -> None:
     """With a version TFDS reads files, though it knows the code."""
     shutil.copytree(prepared, tmp_path / "tfds")
-    path = tmp_path / "tfds/trainer_pictures/train_test/1.0.0/features.json"
+    path = tmp_path / "tfds/trainer_images/train_test/1.0.0/features.json"
     change_json(path, REFUSED["a feature"])
     for dataset in (
-        "trainer_pictures/train_test:1.0.0",
-        "TrainerPictures/train_test:1.0.0",
+        "trainer_images/train_test:1.0.0",
+        "TrainerImages/train_test:1.0.0",
     ):
         with pytest.raises(TrainerError, match="is not a class of tfds"):
             open_it(tmp_path / "tfds", dataset)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tests.support.records import read_encoded
-from tests.support.tfds_images import CLASSES, SPLITS, Pictures, png
+from tests.support.tfds_images import CLASSES, SPLITS, Images, png
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
@@ -30,7 +30,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in SPLITS:
         shards = 3 if name == "train_only" else 1
         tfds.builder(
-            f"trainer_pictures/{name}", data_dir=folder
+            f"trainer_images/{name}", data_dir=folder
         ).download_and_prepare(
             download_config=tfds.download.DownloadConfig(num_shards=shards)
         )
@@ -64,8 +64,8 @@ def open_it(dataset: str, data_dir: str) -> Source:
 def test_splits(
     data_dir: str, config: str, expected: dict[str, tuple[int, str]]
 ) -> None:
-    source = open_it(f"trainer_pictures/{config}", data_dir)
-    assert source.name == f"trainer_pictures-{config}"
+    source = open_it(f"trainer_images/{config}", data_dir)
+    assert source.name == f"trainer_images-{config}"
     assert source.location.startswith(data_dir)
     assert source.class_names == CLASSES
     found = {}
@@ -79,7 +79,7 @@ def test_splits(
 def _by_id(config: str, split: str, data_dir: str) -> dict[str, Any]:
     """What TFDS itself reads."""
     dataset = tfds.load(
-        f"trainer_pictures/{config}",
+        f"trainer_images/{config}",
         split=split,
         data_dir=data_dir,
         read_config=tfds.ReadConfig(add_tfds_id=True),
@@ -95,7 +95,7 @@ def _pixels(samples: Samples, row: int) -> np.ndarray:
 
 
 def test_samples_are_those_of_tfds(data_dir: str) -> None:
-    source = open_it("trainer_pictures/train_only", data_dir)
+    source = open_it("trainer_images/train_only", data_dir)
     expected = _by_id("train_only", "train", data_dir)
     assert len({i.split("__")[0] for i in expected}) == 3
     assert source.test is not None
@@ -108,21 +108,21 @@ def test_samples_are_those_of_tfds(data_dir: str) -> None:
             )
     assert found == {i: e["label"] for i, e in expected.items()}
     assert sorted(found)[0] == (
-        "trainer_pictures-train.tfrecord-00000-of-00003__0"
+        "trainer_images-train.tfrecord-00000-of-00003__0"
     )
 
 
 def test_array_records_are_those_of_tfds(tmp_path: pathlib.Path) -> None:
     """Against TFDS's own data source, which decodes by other libraries."""
     builder = tfds.builder(
-        "trainer_pictures/train_test",
+        "trainer_images/train_test",
         data_dir=str(tmp_path),
         file_format="array_record",
     )
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=3)
     )
-    source = open_it("trainer_pictures/train_test", str(tmp_path))
+    source = open_it("trainer_images/train_test", str(tmp_path))
     assert source.test is not None
     for split, samples in (("train", source.train), ("test", source.test)):
         expected = builder.as_data_source(split)
@@ -135,21 +135,21 @@ def test_array_records_are_those_of_tfds(tmp_path: pathlib.Path) -> None:
             )
         assert not check_images(samples, split=split).bad
     assert source.train.ids[:5] == tuple(
-        f"trainer_pictures-train.array_record-0000{shard}-of-00003__{number}"
+        f"trainer_images-train.array_record-0000{shard}-of-00003__{number}"
         for shard, number in ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
     )
 
 
 def test_the_check_reads_records(data_dir: str) -> None:
-    source = open_it("trainer_pictures/train_test", data_dir)
+    source = open_it("trainer_images/train_test", data_dir)
     result = check_images(source.train, split="train")
     assert not result.bad
     assert len({file.digest for file in result.files if file}) == 12
 
 
 def test_a_version_may_be_named(data_dir: str) -> None:
-    source = open_it("trainer_pictures/train_test:1.0.0", data_dir)
-    assert source.name == "trainer_pictures-train_test"
+    source = open_it("trainer_images/train_test:1.0.0", data_dir)
+    assert source.name == "trainer_images-train_test"
     assert len(source.train) == 12
 
 
@@ -159,7 +159,7 @@ def test_food10(
     """Ten classes of food101's, whose names stand in another order there."""
     names = ("apple_pie", *reversed(FOOD10_CLASSES), "waffles")
 
-    class TrainerFood(Pictures, tfds.core.GeneratorBasedBuilder):
+    class TrainerFood(Images, tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tfds.features.Image(),
             "label": tfds.features.ClassLabel(names=names),
@@ -195,7 +195,7 @@ def test_food10(
     assert source.test is not None
     assert source.train.counts(10).tolist() == [2] * 10
     assert source.test.counts(10).tolist() == [2] * 10
-    # `png` draws the i-th picture; class i % 12 of the twelve is its name.
+    # `png` draws the i-th image; class i % 12 of the twelve is its name.
     drawn = [np.array(Image.open(png(i))) for i in range(24)]
     for row in range(len(source.train)):
         name = source.class_names[source.train.labels[row]]

@@ -20,7 +20,7 @@ from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
 from trainer.data.sources import open_source
 from trainer.demo import builder, workers
-from trainer.demo.picture import CLASSES, draw_jpeg
+from trainer.demo.image import CLASSES, draw_jpeg
 from trainer.errors import TrainerError
 
 SMALL = {"train": 12, "test": 4}

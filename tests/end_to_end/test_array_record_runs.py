@@ -8,7 +8,7 @@ import types
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.support import tfds_images as tfds_pictures
+from tests.support import tfds_images
 from tests.support.runs import (
     assert_same_arrays,
     lines,
@@ -26,10 +26,10 @@ from trainer.run import training
 
 pytestmark = pytest.mark.slow
 # Defining the data sets is what makes TFDS know them.
-assert tfds_pictures
+assert tfds_images
 
 
-DATASET = "trainer_pictures/all_three"
+DATASET = "trainer_images/all_three"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whole runs on a folder of all the strange and malformed pictures."""
+"""Whole runs on a folder of all the strange and malformed images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainer.errors import one_line
 pytestmark = pytest.mark.slow
 
 CLASSES = ("apple pie", "борщ")
-# As many as the corpus has pictures that do not stand upright.
+# As many as the corpus has images that do not stand upright.
 TURNED = sum(good.orientation != 1 for good in GOOD.values())
 
 
@@ -79,7 +79,7 @@ def test_all_bad_ones_are_named_before_training(
     assert said.status == 1
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
-    assert f"(and {len(BAD) - 1} more); mend or remove it, or" in said.err
+    assert f"(and {len(BAD) - 1} more); fix or remove it, or" in said.err
     assert not (tmp_path / "run").exists()
     named = [
         line.removeprefix("cannot be used: ")
@@ -240,7 +240,7 @@ def test_a_folder_whose_name_is_no_text(
     (photos / "train/борщ/000.jpg").write_bytes(b"")
     path = rf"{tmp_path}/\xff photos/train/борщ/000.jpg"
     said = start(photos, tmp_path / "run", dataset=photos)
-    assert said.err.startswith(f"error: {path}: an empty file; mend")
+    assert said.err.startswith(f"error: {path}: an empty file; fix")
     said = start(photos, tmp_path / "run", dataset=photos, on_bad_image="skip")
     assert (said.status, said.err) == (0, "")
     config = json.loads((tmp_path / "run/config.json").read_text("utf-8"))

@@ -17,7 +17,7 @@ import keras
 import pytest
 from PIL import Image
 
-from tests.support import tfds_images as tfds_pictures
+from tests.support import tfds_images
 from tests.support.command import arguments, command
 from tests.support.photos import make_photos
 from tests.support.runs import assert_same_arrays, weights
@@ -25,7 +25,7 @@ from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.data import connectivity
 
 # Defining the data sets is what makes TFDS know them.
-assert tfds_pictures
+assert tfds_images
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ FINETUNE = {"stage": "finetune"}
 TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
 PHOTOS = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
 READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
-MEND = "mend or remove it, or --on_bad_image=skip trains on the rest"
+MEND = "fix or remove it, or --on_bad_image=skip trains on the rest"
 RULES = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 PERCENT = "must be a number above 0 and up to 100"
 
@@ -238,7 +238,7 @@ CASES = (
         ),
     ),
     Case(
-        name="class without picture",
+        name="class without image",
         flags={"dataset": "{root}/bare"},
         status=FAILURE,
         words=(
@@ -248,7 +248,7 @@ CASES = (
         ),
     ),
     Case(
-        name="class without readable picture",
+        name="class without readable image",
         flags={"dataset": "{root}/unreadable", "on_bad_image": "skip"},
         status=FAILURE,
         words=(

@@ -1,4 +1,4 @@
-"""Whole runs on small pictures: what is written, resumed and refused."""
+"""Whole runs on small images: what is written, resumed and refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def finished(photos, tmp_path_factory):
 
 def test_result_json_has_the_promised_fields(finished):
     _, result = finished
-    # 24 training pictures in batches of 8, two epochs in each stage.
+    # 24 training images in batches of 8, two epochs in each stage.
     assert result["stage"] == "finetune"
     assert result["backbone"] == "MobileNetV2"
     assert result["classes"] == sorted(CLASSES)
@@ -111,7 +111,7 @@ def test_files_of_a_workdir(finished):
     assert (earlier["stage"], earlier["steps"]) == ("feature_extract", 6)
 
 
-def test_tensorboard_has_charts_pictures_text_and_hparams(finished):
+def test_tensorboard_has_charts_images_text_and_hparams(finished):
     workdir, _ = finished
     tags: dict[str, set[str]] = {}
     for split in ("train", "validation", "test"):

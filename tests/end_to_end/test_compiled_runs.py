@@ -97,7 +97,7 @@ def test_each_stage_compiles_once_and_trains_what_plain_does(
     (left,) = Job(1, tmp_path / "said", run_dumping, str(dump), said).wait()
     assert left.status == 0, left
     # Each replica's own, of each stage; nothing more in later epochs, for a
-    # padded batch, after a save or for the test pictures.
+    # padded batch, after a save or for the test images.
     stage = ["train_step"] * replicas + ["evaluation_step"] * replicas
     assert compiled(dump) == stage * len(STAGES)
     results = [

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import tfds_images as tfds_pictures
+from tests.support import tfds_images
 from tests.support.command import Said, arguments, command
 from tests.support.determinism import is_on, undone
 from tests.support.photos import CLASSES, make_photos
@@ -39,11 +39,11 @@ from trainer.train.inputs import Inputs
 from trainer.train.metrics import StepAccount
 
 # Defining the data sets is what makes TFDS know them.
-assert tfds_pictures
+assert tfds_images
 
 pytestmark = pytest.mark.slow
 
-# 12 pictures to train on, in three steps an epoch; 9 to test on.
+# 12 images to train on, in three steps an epoch; 9 to test on.
 BASE: Mapping[str, Any] = {
     "stage": "feature_extract",
     "dataset": "{root}/photos",
@@ -82,7 +82,7 @@ class Did:
       folded: whether a BatchNorm was folded.
       quick: whether a layer was given quick gradients.
       computed: what rows were computed of.
-      kernels: by which training pictures were warped.
+      kernels: by which training images were warped.
       parts: that steps were made to take their batch in.
       calls: training steps in each call of the graph.
     """
@@ -275,7 +275,7 @@ def kept_segments(ran: Ran) -> int:
     return len(list(ran.cache.glob("transfer-trainer-cache/*/rows-*")))
 
 
-def keeps_pictures(ran: Ran) -> bool:
+def keeps_images(ran: Ran) -> bool:
     return "pictures" in ran.did.computed
 
 
@@ -696,7 +696,7 @@ CASES = (
         without={"projective"},
         given={"gather"},
     ),
-    # Pictures to train on, features to validate on, and those of the rest.
+    # Images to train on, features to validate on, and those of the rest.
     Case(
         flag="cache",
         value="off",
@@ -711,12 +711,12 @@ CASES = (
         without=(3, False),
         given=(0, True),
     ),
-    # 12 pictures of 150,528 bytes.
+    # 12 images of 150,528 bytes.
     Case(
         flag="cache_ram_mib",
         value=1,
         also={"cache": "ram", "image_size": 224},
-        see=keeps_pictures,
+        see=keeps_images,
         without=True,
         given=False,
     ),
@@ -731,7 +731,7 @@ CASES = (
     Case(
         flag="decode_cache",
         value=False,
-        see=keeps_pictures,
+        see=keeps_images,
         without=True,
         given=False,
     ),

@@ -23,7 +23,7 @@ from tests.support.runs import (
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.run import fast_paths
 from trainer.run.fast_paths import Work
 from trainer.run.use import evaluate
@@ -110,7 +110,7 @@ def test_caches_and_blocks_change_no_bit(
     plain = run("off", cache="off")
     others: dict[str, dict[str, Any]] = {
         "disk": {"cache": "disk"},
-        "no_pictures": {"cache": "disk", "decode_cache": False},
+        "no_images": {"cache": "disk", "decode_cache": False},
     }
     if replicas == 1:
         others |= {
@@ -146,7 +146,7 @@ def test_what_is_computed_once(
     decode: bool,
     expected: dict[str, int],
 ) -> None:
-    """Features where pictures are not augmented, else pictures."""
+    """Features where images are not augmented, else images."""
     asked: dict[str, int] = {}
     real = Inputs._blocks
 
@@ -233,13 +233,13 @@ def test_a_run_keeps_the_engine_that_it_began_with(
 ) -> None:
     """Whatever auto would take now; and it ends as if never stopped."""
     fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
-    monkeypatch.setattr(inputs, "_LITERT_IMAGES", first)
+    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", first)
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     again = tmp_path / "again"
     with stopped_after(4):
         train(photos, again, **fields)
     forget()
-    monkeypatch.setattr(inputs, "_LITERT_IMAGES", then)
+    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", then)
     other = LiteTrunk if engine is GraphTrunk else GraphTrunk
     with (
         counted_calls(monkeypatch, engine, "__call__") as mine,
@@ -299,12 +299,14 @@ def test_nothing_is_traced_again_after_the_first_epoch(
     augment: bool,
     values: dict[str, Any],
 ) -> None:
-    """Padded last batches, saves amid an epoch and validations or not."""
+    """Padded last batches, saves during an epoch and validations or not."""
     traced = []
     one = tf.distribute.OneDeviceStrategy
     for epochs in (1, 4):
         with (
-            counted_calls(monkeypatch, Split, "logits_and_updates") as calls,
+            counted_calls(
+                monkeypatch, Partition, "logits_and_updates"
+            ) as calls,
             counted_calls(monkeypatch, one, "run") as loops,
         ):
             train(

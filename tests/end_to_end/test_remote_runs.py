@@ -489,7 +489,7 @@ def test_a_photo_that_cannot_be_read_is_named(roots, tmp_path):
         said = _run(root, str(tmp_path), **shared)
     assert said.status == 1
     assert said.err.startswith(f"error: {path}: looks like HTML")
-    # Where no times are kept a photo that was mended is read again.
+    # Where no times are kept a photo that was fixed is read again.
     tf.io.gfile.remove(path)
     other = pathlib.Path(roots["local"], "photos/train/sushi/002.jpg")
     shutil.copy(other, tmp_path / "001.jpg")

@@ -38,7 +38,7 @@ TINY = {
     "steps_per_loop": 2,
     "cache": "off",
 }
-# What only a host can do: Python, files, text, pictures, printing, checks.
+# What only a host can do: Python, files, text, images, printing, checks.
 HOST_OPS = ("PyFunc", "File", "String", "Decode", "Print", "Assert", "Summary")
 NOT_ON_TPU = ("ImageProjectiveTransform",)
 

@@ -68,7 +68,7 @@ def test_the_data_set_is_found_from_another_folder(
     assert (
         f"--dataset not given: the run's images in {trained}/photos" in said.out
     )
-    assert "9 examples" in said.out or "on 9 pictures" in said.out
+    assert "9 examples" in said.out or "on 9 images" in said.out
 
 
 def test_evaluate_without_a_location_takes_the_stored_path(
@@ -119,7 +119,7 @@ def test_export_goes_on_without_the_photos(
         said.out
     )
     record = json.loads((workdir / "export" / "export.json").read_text())
-    assert record["compared_pictures"] == 8
+    assert record["compared_images"] == 8
     # A data set that was named and is not there is still an error.
     said = of("export", workdir, dataset=tmp_path / "gone")
     assert said.status == 2

@@ -47,11 +47,11 @@ class Failed(Exception):
 
 
 class Bench:
-    """The folder with the pictures, and what uninterrupted runs end with."""
+    """The folder with the images, and what uninterrupted runs end with."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
-        # 21 pictures in batches of 4: six steps an epoch.
+        # 21 images in batches of 4: six steps an epoch.
         self.photos = make_photos(root / "photos", train=7)
         self._references: dict[int, tuple[Ended, dict[str, str]]] = {}
 

@@ -23,7 +23,7 @@ from trainer.model.backbones import (
     find_backbone,
 )
 
-# A small member of each family, at its smallest picture.
+# A small member of each family, at its smallest image.
 FAST = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16")
 SLOW = (
     "ConvNeXtTiny",

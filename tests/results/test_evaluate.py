@@ -31,8 +31,8 @@ def samples(tmp_path_factory, pixels) -> Samples:
     """Twenty lossless files; none is of class 5."""
     folder: pathlib.Path = tmp_path_factory.mktemp("pictures")
     paths = [folder / f"{i:02}.png" for i in range(TOTAL)]
-    for path, picture in zip(paths, pixels, strict=True):
-        Image.fromarray(picture).save(path)
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
     labels = np.arange(TOTAL, dtype=np.int32) % CLASSES
     return Samples(
         ids=tuple(path.name for path in paths),

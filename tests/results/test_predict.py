@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.support.images import write_picture
+from tests.support.images import write_image
 from trainer.data.folder import open_folder, walk_images
 from trainer.errors import TrainerError, UsageError
 from trainer.results.predict import (
@@ -67,11 +67,11 @@ def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
     """Links, circles, hidden names, case, and folders named like images."""
     root = tmp_path / "photos"
     for name in ("a.jpg", "b.PNG", "sub/c.jpg", "notes.txt"):
-        write_picture(root / name, format="JPEG")
+        write_image(root / name, format="JPEG")
     for name in (".h.jpg", ".h/d.jpg", "__MACOSX/e.jpg", "sub/.x/f.jpg"):
-        write_picture(root / name)
+        write_image(root / name)
     (root / "folder.jpg").mkdir()
-    write_picture(tmp_path / "elsewhere" / "g.jpg")
+    write_image(tmp_path / "elsewhere" / "g.jpg")
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "sub" / "up").symlink_to(root)
     (root / "self").symlink_to(root / "self")
@@ -88,8 +88,8 @@ def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
     found = find_inputs(str(root))
     assert [path.removeprefix(f"{root}/") for path in found] == expected
     # The same files as a class of a data set.
-    write_picture(tmp_path / "data" / "other" / "1.jpg")
-    write_picture(tmp_path / "data" / "other" / "2.jpg")
+    write_image(tmp_path / "data" / "other" / "1.jpg")
+    write_image(tmp_path / "data" / "other" / "2.jpg")
     (tmp_path / "data" / "class").symlink_to(root)
     source = open_folder(str(tmp_path / "data"), dataset="d", test_fraction=0.5)
     assert source.test is not None

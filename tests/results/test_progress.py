@@ -31,7 +31,7 @@ class Stream(io.StringIO):
 
 
 def show(monkeypatch, terminal: bool, done: int = 0) -> str:
-    """Two epochs of 96 pictures, each of three calls."""
+    """Two epochs of 96 images, each of three calls."""
     stream = Stream(terminal)
     monkeypatch.setattr(sys, "stdout", stream)
     progress = ConsoleProgress(96)
@@ -87,7 +87,7 @@ def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("stage", ["finetune", "feature_extract"])
 def test_the_bar_shows_figures_rate_and_time_left(monkeypatch, stage):
-    """1024 pictures in ten seconds; 3072 more take another thirty."""
+    """1024 images in ten seconds; 3072 more take another thirty."""
     begin, first, second, *_ = bars(monkeypatch, stage)
     assert begin.startswith(f"{stage} 2/5   0%, ?img/s, ? left |")
     assert first.startswith(

@@ -92,7 +92,7 @@ def test_the_plan_of_a_finetune():
         "head   Head                         12,810  12,810",
         "",
         "stage feature_extract: 12,934 parameters in all, 12,810 trainable",
-        # Nine pictures in batches of four.
+        # Nine images in batches of four.
         "  3 epochs of 3 steps of 4 = 9 steps, Adam at a constant 0.001",
         "stage finetune: 12,934 parameters in all, 12,818 trainable",
         "  --unfreeze=last:2: 2 layers, bn ... act",

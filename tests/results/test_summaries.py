@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.results.evaluate import Evaluation
-from trainer.results.summaries import TensorBoardWriter, confusion_picture
+from trainer.results.summaries import TensorBoardWriter, confusion_image
 
 
 def evaluation(confusion) -> Evaluation:
@@ -35,22 +35,20 @@ def events(folder: pathlib.Path, split: str) -> dict[str, list]:
 
 
 def decoded(value) -> np.ndarray:
-    """The picture in an event: width, height, then the PNGs."""
+    """The image in an event: width, height, then the PNGs."""
     return tf.io.decode_png(value.tensor.string_val[2]).numpy()
 
 
-def cells(picture: np.ndarray, classes: int) -> np.ndarray:
-    """Mean brightness of each cell of a confusion picture.
+def cells(image: np.ndarray, classes: int) -> np.ndarray:
+    """Mean brightness of each cell of a confusion image.
 
     The axes are the largest rectangle that a dark frame surrounds, found by
     the longest dark row and column.
     """
-    dark = picture.max(axis=2) < 60
+    dark = image.max(axis=2) < 60
     rows = np.flatnonzero(dark.mean(axis=1) > 0.4)
     columns = np.flatnonzero(dark.mean(axis=0) > 0.4)
-    inside = picture[
-        rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1
-    ]
+    inside = image[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1]
     return np.array(
         [
             [part.mean() for part in np.array_split(row, classes, axis=1)]
@@ -78,10 +76,10 @@ def test_train_and_validation_share_their_tags(tmp_path):
 
 
 def test_a_perfect_classifier_has_a_dark_diagonal():
-    picture = confusion_picture(evaluation(np.diag([5, 5, 5, 5])))
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3 and picture.shape[2] == 3
-    brightness = cells(picture, 4)
+    image = confusion_image(evaluation(np.diag([5, 5, 5, 5])))
+    assert image.dtype == np.uint8
+    assert image.ndim == 3 and image.shape[2] == 3
+    brightness = cells(image, 4)
     diagonal = np.eye(4, dtype=bool)
     assert brightness[diagonal].max() < 120
     assert brightness[~diagonal].min() > 220
@@ -90,7 +88,7 @@ def test_a_perfect_classifier_has_a_dark_diagonal():
 def test_rows_are_true_and_columns_predicted():
     """All of class 0 are taken for class 2, whatever their number."""
     brightness = cells(
-        confusion_picture(evaluation([[0, 0, 100], [0, 1, 0], [0, 0, 1]])), 3
+        confusion_image(evaluation([[0, 0, 100], [0, 1, 0], [0, 0, 1]])), 3
     )
     dark = [(0, 2), (1, 1), (2, 2)]
     assert sorted(zip(*np.where(brightness < 150), strict=True)) == dark
@@ -100,24 +98,24 @@ def test_rows_are_true_and_columns_predicted():
 def test_any_number_of_classes_and_one_without_examples(classes):
     confusion = np.eye(classes, dtype=int)
     confusion[1, 1] = 0
-    picture = confusion_picture(evaluation(confusion))
-    assert picture.dtype == np.uint8
-    assert 300 <= picture.shape[0] <= 1400
-    brightness = cells(picture, classes)
+    image = confusion_image(evaluation(confusion))
+    assert image.dtype == np.uint8
+    assert 300 <= image.shape[0] <= 1400
+    brightness = cells(image, classes)
     assert brightness[0, 0] < 150 < brightness[1, 1]
 
 
-def test_the_picture_is_written_as_it_is(tmp_path):
+def test_the_image_is_written_as_it_is(tmp_path):
     writer = TensorBoardWriter(str(tmp_path))
     figures = evaluation([[3, 1], [0, 2]])
     writer.confusion(12, figures)
     writer.close()
     ((step, value),) = events(tmp_path, "test")["confusion_matrix"]
     assert step == 12
-    np.testing.assert_array_equal(decoded(value), confusion_picture(figures))
+    np.testing.assert_array_equal(decoded(value), confusion_image(figures))
 
 
-def test_augmented_pictures_stand_below_the_plain_ones(tmp_path):
+def test_augmented_images_stand_below_the_plain_ones(tmp_path):
     before = np.stack([np.full((2, 2, 3), v, np.float32) for v in (10, 20)])
     # A warp may leave the range by a rounding error.
     after = np.stack([np.full((2, 2, 3), v, np.float32) for v in (-1, 256)])

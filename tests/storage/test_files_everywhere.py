@@ -43,27 +43,30 @@ _PROC = "/proc, which is this machine's"
 ALLOWED = {
     ("data/records.py", "open"): "local shards, read without a buffer",
     ("demo/workers.py", "pathlib.Path.resolve"): "where the package lies",
-    ("devices.py", "open"): _PROC,
-    ("fast_paths.py", "open"): _PROC,
-    ("holder.py", "open"): _PROC,
-    ("holder.py", "os.stat"): _PROC,
-    ("lock.py", "open"): f"{_KERNEL}; /proc",
-    ("lock.py", "os.makedirs"): _KERNEL,
-    ("lock.py", "os.open"): _KERNEL,
-    ("lock.py", "os.path.realpath"): "of a local folder, for its mount",
-    ("lock.py", "os.stat"): _KERNEL,
-    ("lock.py", "os.unlink"): _KERNEL,
-    ("model/hdf5_reader.py", "h5py.h5a.exists"): "within a file",
-    ("model/hdf5_reader.py", "links.exists"): "within a file",
-    ("model/weights_hdf5.py", "h5py.File"): "local, or fetched",
-    ("model/weights_hdf5.py", "mmap.mmap"): "local, or fetched",
-    ("model/weights_hdf5.py", "zipfile.ZipFile"): "local, or fetched",
-    ("quiet.py", "open"): "standard error",
-    ("quiet.py", "shutil.copyfileobj"): "standard error",
-    ("quiet.py", "tempfile.TemporaryFile"): "standard error",
+    ("distribute/devices.py", "open"): _PROC,
+    ("run/fast_paths.py", "open"): _PROC,
+    ("workdir/holder.py", "open"): _PROC,
+    ("workdir/holder.py", "os.stat"): _PROC,
+    ("workdir/lock.py", "open"): f"{_KERNEL}; /proc",
+    ("workdir/lock.py", "os.makedirs"): _KERNEL,
+    ("workdir/lock.py", "os.open"): _KERNEL,
+    ("workdir/lock.py", "os.path.realpath"): "of a local folder, for its mount",
+    ("workdir/lock.py", "os.stat"): _KERNEL,
+    ("workdir/lock.py", "os.unlink"): _KERNEL,
+    ("model/weights/hdf5_reader.py", "h5py.h5a.exists"): "within a file",
+    ("model/weights/hdf5_reader.py", "links.exists"): "within a file",
+    ("model/weights/hdf5.py", "h5py.File"): "local, or fetched",
+    ("model/weights/hdf5.py", "mmap.mmap"): "local, or fetched",
+    ("model/weights/hdf5.py", "zipfile.ZipFile"): "local, or fetched",
+    ("native_logs.py", "open"): "standard error",
+    ("native_logs.py", "shutil.copyfileobj"): "standard error",
+    ("native_logs.py", "tempfile.TemporaryFile"): "standard error",
     ("streams.py", "os.open"): "the null device",
-    ("strategies.py", "glob.glob"): "/dev, which is this machine's",
-    ("strategies.py", "os.path.exists"): "libtpu, a library of this machine",
+    ("distribute/strategies.py", "glob.glob"): "/dev, which is this machine's",
+    (
+        "distribute/strategies.py",
+        "os.path.exists",
+    ): "libtpu, a library of this machine",
     ("study/charts.py", "figure.savefig"): "into memory",
 }
 # Modules that may touch files as they like.
@@ -72,9 +75,9 @@ OWN = {
     "cache/files.py": "the cache, which is local",
     "cache/rows.py": "the cache, which is local",
     "cache/segments.py": "the cache, which is local",
-    "files.py": "where it is decided",
-    "folders.py": "where it is decided for whole folders",
-    "remote.py": "the local copies of remote files",
+    "storage/files.py": "where it is decided",
+    "storage/folders.py": "where it is decided for whole folders",
+    "storage/remote.py": "the local copies of remote files",
 }
 # What these are of ours goes through files.
 _OURS = ("entry", "files", "self", "workdir")
@@ -155,4 +158,4 @@ def test_only_files_and_locks_go_to_gfile():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and _dotted(node) == "tf.io.gfile"
     }
-    assert users == {"remote.py", "heartbeat.py"}
+    assert users == {"storage/remote.py", "heartbeat.py"}

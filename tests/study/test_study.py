@@ -37,7 +37,7 @@ def test_models_and_what_they_start_from(finished):
     record = json.loads((finished / "study.json").read_text())
     rows = record["models"]
     assert [row["model"] for row in rows] == [0, 2, 3]
-    # 10 % of 20 pictures in each of three classes.
+    # 10 % of 20 images in each of three classes.
     assert [row["train_examples"] for row in rows] == [6, 6, 6]
     assert [row["test_examples"] for row in rows] == [15, 15, 15]
     head = 1280 * 3 + 3

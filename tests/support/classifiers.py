@@ -73,7 +73,7 @@ def make_live(classifier: Classifier, images: np.ndarray) -> None:
 def tiny_classifier(
     num_classes: int = 3, seed: int = 0, precision: str = "float32"
 ) -> Classifier:
-    """conv -> norm -> relu -> top_conv -> top_norm at 8 px, in an instant.
+    """Conv -> norm -> relu -> top_conv -> top_norm at 8 px, in an instant.
 
     The moving statistics are not those of a fresh BatchNorm, so that one that
     normalises with the batch's own is seen.
@@ -101,7 +101,7 @@ def tiny_classifier(
     return classifier
 
 
-def tiny_pictures(count: int, seed: int = 0) -> np.ndarray:
+def tiny_images(count: int, seed: int = 0) -> np.ndarray:
     """float32 (count, 8, 8, 3) in 0..255."""
     return pictures(count, seed)[:, ::4, ::4]
 

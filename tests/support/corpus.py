@@ -1,4 +1,4 @@
-"""Strange and malformed pictures, and what is to become of each.
+"""Strange and malformed images, and what is to become of each.
 
 The good ones show RAMP, or one colour, so that what they decode to is known
 without any decoder.
@@ -35,7 +35,7 @@ PX = 16
 # Of 255: what JPEG at its best quality and lossy WebP may change of RAMP.
 JPEG_LOSS = 10
 # Smooth, of other slopes in each channel; red grows to the right, green falls
-# to the bottom, so that a mirrored picture is another one.
+# to the bottom, so that a mirrored image is another one.
 RAMP = np.stack(
     np.broadcast_arrays(
         np.linspace(30, 220, PX)[None, :],
@@ -53,7 +53,7 @@ BLACK = np.zeros((PX, PX, 3), np.uint8)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Good:
-    """A picture that can be read.
+    """A image that can be read.
 
     Attributes:
       encoded: the file.
@@ -169,7 +169,7 @@ GOOD: dict[str, Good] = {
     "a_row.png": Good(encoded=png_of(_solid(1, 10_000)), pixels=_solid(PX, PX)),
     "plain.png": Good(encoded=_PNG, pixels=RAMP),
     "16_bits.png": Good(
-        # The upper 8 are the picture; rounding would add one.
+        # The upper 8 are the image; rounding would add one.
         encoded=png_of(RAMP.astype(np.uint16) * 256 + 200, bits=16),
         pixels=RAMP,
     ),
@@ -243,7 +243,7 @@ def _many_scans() -> bytes:
 
 
 def _huge_file(path: pathlib.Path) -> None:
-    """A hole of 5 GB behind the picture, which takes no room on disk."""
+    """A hole of 5 GB behind the image, which takes no room on disk."""
     path.write_bytes(_JPEG)
     os.truncate(path, 5_000_000_000)
 
@@ -280,7 +280,7 @@ BAD: dict[str, Bad] = {
     "text.jpg": _looks_like(b"Two onions, peeled.", "text"),
     "html.jpg": _looks_like(b"<!DOCTYPE html><title>404</title>", "HTML"),
     "zeros.jpg": _looks_like(
-        bytes(500), "no picture (its first bytes are 00 00 00 00)"
+        bytes(500), "no image (its first bytes are 00 00 00 00)"
     ),
     "svg.png": _looks_like(b'<svg xmlns="..."/>', "SVG"),
     "pointer.jpg": _looks_like(
@@ -296,7 +296,7 @@ BAD: dict[str, Bad] = {
     ),
     "sound.webp": _looks_like(
         b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
-        "no picture (its first bytes are 52 49 46 46)",
+        "no image (its first bytes are 52 49 46 46)",
     ),
     "jpeg_xl.jpg": _looks_like(b"\xff\x0a" + bytes(40), "JPEG XL"),
     "animated.webp": Bad(

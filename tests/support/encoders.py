@@ -1,4 +1,4 @@
-"""Pictures in forms that no encoder at hand writes, byte by byte."""
+"""Images in forms that no encoder at hand writes, byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and folders of them that tests read."""
+"""Images and folders of them that tests read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLASSES = ("apple pie", "sushi", "борщ")
 _TINTS = ((200, 60, 60), (60, 180, 60), (60, 60, 200), (190, 180, 50))
 
 
-def write_picture(
+def write_image(
     path: pathlib.Path,
     *,
     class_index: int = 0,
@@ -21,7 +21,7 @@ def write_picture(
     mode: str = "RGB",
     seed: int = 0,
 ) -> pathlib.Path:
-    """Writes a picture whose class its colour tells.
+    """Writes an image whose class its colour tells.
 
     Args:
       path: where to; folders are made. Its suffix need not fit the format.
@@ -55,7 +55,7 @@ def make_folder(
 
     Args:
       root: where to.
-      layout: split -> pictures of each class, six to train and four to test
+      layout: split -> images of each class, six to train and four to test
         on if not given; the split '' is the root itself.
       classes: names of the class folders.
 
@@ -67,7 +67,7 @@ def make_folder(
     ):
         for label, name in enumerate(classes):
             for i in range(count):
-                write_picture(
+                write_image(
                     root / split / name / f"{i:03}.jpg",
                     class_index=label,
                     seed=1000 * number + i,

@@ -1,4 +1,4 @@
-"""A folder of small pictures whose classes can be learned."""
+"""A folder of small images whose classes can be learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads training batches of 50,000 pictures, and says how much memory it took.
+"""Reads training batches of 50,000 images, and says how much memory it took.
 
     python -m tests.support.streaming FOLDER FORMAT
 
@@ -21,14 +21,14 @@ from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
 from trainer.train.inputs import Inputs
 
-PICTURES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
-# An epoch has 391 steps: 390 whole ones and one of 80 pictures.
+IMAGES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
+# An epoch has 391 steps: 390 whole ones and one of 80 images.
 IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 400, 100
 _MIB = 2**20
 
 
 def make_records(folder: pathlib.Path, record_format: str) -> Samples:
-    """Writes records of a few hundred pictures, again and again."""
+    """Writes records of a few hundred images, again and again."""
     rng = np.random.default_rng(0)
     records = []
     for _ in range(DISTINCT):
@@ -43,7 +43,7 @@ def make_records(folder: pathlib.Path, record_format: str) -> Samples:
         path = str(folder / f"records-{shard}")
         of_shard = [
             records[number % DISTINCT]
-            for number in range(shard, PICTURES, SHARDS)
+            for number in range(shard, IMAGES, SHARDS)
         ]
         write_records(path, of_shard, record_format)
         if record_format == ARRAY_RECORD:
@@ -55,15 +55,15 @@ def make_records(folder: pathlib.Path, record_format: str) -> Samples:
         offsets.append(begin)
         lengths.append(size)
     return Samples(
-        ids=tuple(f"picture{number}" for number in range(PICTURES)),
-        labels=np.arange(PICTURES, dtype=np.int32) % CLASSES,
+        ids=tuple(f"image{number}" for number in range(IMAGES)),
+        labels=np.arange(IMAGES, dtype=np.int32) % CLASSES,
         paths=tuple(paths),
         offsets=np.concatenate(offsets),
         lengths=np.concatenate(lengths),
         record_image_key="image",
         record_format=record_format,
         # As if all differed: what they would take is asked of the cache.
-        digests=tuple(f"{number:032x}" for number in range(PICTURES)),
+        digests=tuple(f"{number:032x}" for number in range(IMAGES)),
     )
 
 
@@ -113,7 +113,7 @@ def main(folder: str, record_format: str) -> None:
         if step == SETTLED:
             said["settled"] = memory("VmRSS")
     said |= {"end": memory("VmRSS"), "most": memory("VmHWM")}
-    print(json.dumps({**said, "cached": reading.pictures is not None}))
+    print(json.dumps({**said, "cached": reading.images is not None}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ SPLITS = {
 
 
 def png(seed: int) -> io.BytesIO:
-    """A picture of noise, 7 by 9 pixels, in PNG."""
+    """A image of noise, 7 by 9 pixels, in PNG."""
     pixels = np.random.default_rng(seed).integers(0, 256, (9, 7, 3))
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
@@ -30,7 +30,7 @@ def png(seed: int) -> io.BytesIO:
     return stream
 
 
-class Pictures:
+class Images:
     """What the builders below share; `splits` says how many of each."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -71,25 +71,25 @@ class Pictures:
             )
 
 
-class TrainerPictures(Pictures, tfds.core.GeneratorBasedBuilder):
+class TrainerImages(Images, tfds.core.GeneratorBasedBuilder):
     """A config for each entry of `SPLITS`."""
 
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SPLITS]
 
 
-class TrainerUnreachable(Pictures, tfds.core.GeneratorBasedBuilder):
+class TrainerUnreachable(Images, tfds.core.GeneratorBasedBuilder):
     """Must be downloaded from a host that there is not."""
 
     url_infos = {"https://photos.invalid/all.zip": None}
 
 
-class TrainerUnkeyed(Pictures, tfds.core.GeneratorBasedBuilder):
+class TrainerUnkeyed(Images, tfds.core.GeneratorBasedBuilder):
     """Does not say which feature is the label."""
 
     keys = None
 
 
-class TrainerFails(Pictures, tfds.core.GeneratorBasedBuilder):
+class TrainerFails(Images, tfds.core.GeneratorBasedBuilder):
     """Cannot be prepared."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:

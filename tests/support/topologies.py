@@ -12,7 +12,7 @@ from tests.support.classifiers import (
     copy_of,
     labels_of,
     tiny_classifier,
-    tiny_pictures,
+    tiny_images,
 )
 from tests.support.replicas import Descent, feed
 from trainer import interrupt
@@ -43,7 +43,7 @@ EPOCH_ROWS = (8, 8, 3)
 def batch(rows: int, seed: int) -> dict[str, np.ndarray]:
     """A global batch, to be augmented."""
     labels = labels_of(rows, CLASSES, seed)
-    made = batch_of(tiny_pictures(rows, seed), labels, BATCH)
+    made = batch_of(tiny_images(rows, seed), labels, BATCH)
     ids = tf.range(BATCH, dtype=tf.int64)
     epoch = tf.constant(seed, tf.int64)
     drawn = [affine(draw_parameters(0, epoch, i)).numpy() for i in ids]

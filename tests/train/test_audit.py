@@ -6,7 +6,7 @@ import pytest
 
 from trainer.model.freeze import FreezePlan
 from trainer.train.audit import audit, digests
-from trainer.train.steps import NO_PATH
+from trainer.train.steps import UNCONNECTED
 
 PLAN = FreezePlan(
     unfreeze="last:1",
@@ -66,7 +66,7 @@ SEEN = dict.fromkeys(PLAN.trainable, 0.5)
         ),
         pytest.param(
             ("conv/kernel", "head/kernel"),
-            SEEN | {"conv/bias": NO_PATH},
+            SEEN | {"conv/bias": UNCONNECTED},
             True,
             True,
             (),
@@ -75,7 +75,7 @@ SEEN = dict.fromkeys(PLAN.trainable, 0.5)
         ),
         pytest.param(
             ("head/kernel",),
-            SEEN | {"conv/bias": NO_PATH, "conv/kernel": NO_PATH},
+            SEEN | {"conv/bias": UNCONNECTED, "conv/kernel": UNCONNECTED},
             True,
             False,
             ("conv: trainable, and the loss does not depend on it",),

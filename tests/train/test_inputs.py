@@ -1,4 +1,4 @@
-"""What a stage reads: kept features, kept pictures, or the trunk's output."""
+"""What a stage reads: kept features, kept images, or the trunk's output."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from trainer.data.pipeline import (
     Reading,
     Shard,
     evaluation_batches,
-    picture_blocks,
+    image_blocks,
     training_batches,
 )
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.trunk.partition import Split, split_classifier
+from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
 from trainer.train.inputs import Inputs, auto_engine
 
@@ -38,11 +38,11 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
 
 @pytest.fixture(scope="module")
-def split() -> Split:
+def partition() -> Partition:
     """The last convolution and its BatchNorm train."""
     classifier = tiny_classifier()
     plan = apply_freeze(classifier, "last:2")
-    found = split_classifier(classifier, plan, fold_batch_norm=True)
+    found = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert found is not None and found.cut == ("relu",)
     return found
 
@@ -50,11 +50,13 @@ def split() -> Split:
 class Made:
     """Inputs, and what they said."""
 
-    def __init__(self, split: Split | None, mode: str, **values: Any) -> None:
+    def __init__(
+        self, partition: Partition | None, mode: str, **values: Any
+    ) -> None:
         self.warnings: list[str] = []
         self.reports: list[tuple[str, int, int]] = []
         self.inputs = Inputs(
-            split,
+            partition,
             image_px=TINY_PX,
             cache=RowCache(mode=mode, disk=None, ram_bytes=10**8),
             files=FileCache(None),
@@ -95,14 +97,14 @@ def kinds(reading: Reading) -> set[str]:
 )
 def test_what_is_read(
     samples: Samples,
-    split: Split,
+    partition: Partition,
     mode: str,
     cut: bool,
     call: str,
     kept: set[str],
     plain: set[str],
 ) -> None:
-    inputs = Made(split if cut else None, mode).inputs
+    inputs = Made(partition if cut else None, mode).inputs
     if call in ("train", "augmented"):
         reading = inputs.training(samples, augment=call == "augmented")
     else:
@@ -111,10 +113,10 @@ def test_what_is_read(
 
 
 def test_samples_without_digests_are_not_kept(
-    samples: Samples, split: Split
+    samples: Samples, partition: Partition
 ) -> None:
     unchecked = dataclasses.replace(samples, digests=())
-    inputs = Made(split, "ram").inputs
+    inputs = Made(partition, "ram").inputs
     assert kinds(inputs.training(unchecked, augment=False)) == {"trunk"}
 
 
@@ -128,12 +130,14 @@ def _elements(dataset: tf.data.Dataset) -> list[dict[str, Any]]:
 )
 @pytest.mark.parametrize("call", ["train", "augmented", "evaluate"])
 def test_kept_or_not_the_batches_are_the_same_bits(
-    samples: Samples, split: Split, call: str, engine: str, dtype: str
+    samples: Samples, partition: Partition, call: str, engine: str, dtype: str
 ) -> None:
     """A batch of 4 of 15 samples, the last one of each epoch padded."""
     found = []
     for mode in ("off", "ram"):
-        inputs = Made(split, mode, engine=engine, feature_dtype=dtype).inputs
+        inputs = Made(
+            partition, mode, engine=engine, feature_dtype=dtype
+        ).inputs
         shard = Shard(global_batch=4, num_replicas=2)
         if call == "evaluate":
             dataset = evaluation_batches(
@@ -161,7 +165,7 @@ def test_kept_or_not_the_batches_are_the_same_bits(
         np.testing.assert_array_equal(one["mask"], two["mask"])
         real = one["mask"] > 0
         for mine, theirs in zip(one["features"], two["features"], strict=True):
-            assert mine.shape == (2, *split.feature_shapes[0])
+            assert mine.shape == (2, *partition.feature_shapes[0])
             assert mine.dtype == theirs.dtype == np.float32
             if dtype == "float16":
                 whole = mine.astype(np.float16).astype(np.float32)
@@ -170,34 +174,34 @@ def test_kept_or_not_the_batches_are_the_same_bits(
             assert np.isfinite(mine).all() and np.isfinite(theirs).all()
 
 
-def test_features_are_those_of_the_pictures(
-    samples: Samples, split: Split
+def test_features_are_those_of_the_images(
+    samples: Samples, partition: Partition
 ) -> None:
     """In the order of the samples, by the split itself."""
-    made = Made(split, "ram")
+    made = Made(partition, "ram")
     reading = made.inputs.evaluation(samples, again=True)
     assert reading.features is not None
     (found,) = reading.features.read(np.arange(15))
     rows = np.arange(15)
-    (images,) = picture_blocks(
+    (images,) = image_blocks(
         samples, rows, image_px=TINY_PX, block=15
     ).as_numpy_iterator()
     assert images.dtype == np.uint8
-    (expected,) = split.trunk(
-        split.trunk_constants(), tf.constant(images, tf.float32)
+    (expected,) = partition.trunk(
+        partition.trunk_constants(), tf.constant(images, tf.float32)
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert made.reports == [("features of evaluation", 15, 15)]
 
 
 def test_a_litert_that_fails_is_said_once(
-    samples: Samples, split: Split, monkeypatch: pytest.MonkeyPatch
+    samples: Samples, partition: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("gives other features than the graph")
 
     monkeypatch.setattr(inputs_module, "lite_trunk", fail)
-    made = Made(split, "off", engine="litert")
+    made = Made(partition, "off", engine="litert")
     readings = [
         made.inputs.training(samples, augment=True),
         made.inputs.evaluation(samples, again=True),
@@ -211,7 +215,7 @@ def test_a_litert_that_fails_is_said_once(
 
 def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
     samples: Samples,
-    split: Split,
+    partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And are found there by a run that asks for the graph."""
@@ -220,9 +224,9 @@ def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
         raise ValueError("cannot be converted (why)")
 
     monkeypatch.setattr(inputs_module, "lite_trunk", fail)
-    made = Made(split, "ram", engine="litert")
+    made = Made(partition, "ram", engine="litert")
     first = made.inputs.training(samples, augment=False)
-    other = Made(split, "ram", engine="graph")
+    other = Made(partition, "ram", engine="graph")
     other.inputs._cache = made.inputs._cache
     second = other.inputs.training(samples, augment=False)
     assert len(made.reports) == 1 and other.reports == []
@@ -237,13 +241,13 @@ def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
 @pytest.mark.parametrize("engine", ["graph", "litert"])
 def test_where_all_features_are_kept_no_trunk_is_made(
     samples: Samples,
-    split: Split,
+    partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
     engine: str,
 ) -> None:
-    made = Made(split, "ram", engine=engine)
+    made = Made(partition, "ram", engine=engine)
     made.inputs.training(samples, augment=False)
-    again = Made(split, "ram", engine=engine)
+    again = Made(partition, "ram", engine=engine)
     again.inputs._cache = made.inputs._cache
 
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -258,11 +262,11 @@ def test_where_all_features_are_kept_no_trunk_is_made(
 
 
 def test_float16_halves_what_is_kept_and_rounds(
-    samples: Samples, split: Split
+    samples: Samples, partition: Partition
 ) -> None:
     found = {}
     for dtype in ("float32", "float16"):
-        inputs = Made(split, "ram", feature_dtype=dtype).inputs
+        inputs = Made(partition, "ram", feature_dtype=dtype).inputs
         reading = inputs.evaluation(samples, again=True)
         assert reading.features is not None
         (found[dtype],) = reading.features.read(np.arange(15))
@@ -276,14 +280,14 @@ def test_float16_halves_what_is_kept_and_rounds(
 @pytest.mark.parametrize("change", ["engine", "machine", "feature_dtype"])
 def test_what_changes_bits_is_part_of_the_kind(
     samples: Samples,
-    split: Split,
+    partition: Partition,
     tmp_path: pathlib.Path,
     change: str,
 ) -> None:
     """Features of another engine or machine are never taken for these."""
 
     def computed(**values: Any) -> int:
-        made = Made(split, "off", **values)
+        made = Made(partition, "off", **values)
         made.inputs._cache = RowCache(
             mode="disk",
             disk=CacheFolder(str(tmp_path), disk_bytes=10**8),
@@ -330,18 +334,18 @@ def test_features_of_several_shapes_are_computed_ahead(
     backbone = keras.Model(inputs, keras.layers.Multiply()([x, gate]))
     classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
     plan = apply_freeze(classifier, "from:gate")
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    assert split is not None and len(split.feature_shapes) == 2
-    made = Made(split, "ram")
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    assert partition is not None and len(partition.feature_shapes) == 2
+    made = Made(partition, "ram")
     reading = made.inputs.evaluation(samples, again=False)
     assert reading.features is not None
     found = reading.features.read(np.arange(len(samples)))
-    assert [part.shape[1:] for part in found] == list(split.feature_shapes)
-    (images,) = picture_blocks(
+    assert [part.shape[1:] for part in found] == list(partition.feature_shapes)
+    (images,) = image_blocks(
         samples, np.arange(15), image_px=TINY_PX, block=15
     ).as_numpy_iterator()
-    expected = split.trunk(
-        [tf.constant(a) for a in split.trunk_constants()],
+    expected = partition.trunk(
+        [tf.constant(a) for a in partition.trunk_constants()],
         tf.cast(images, tf.float32),
     )
     for mine, theirs in zip(found, expected, strict=True):

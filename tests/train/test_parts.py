@@ -15,14 +15,14 @@ from tests.support.classifiers import (
     copy_of,
     labels_of,
     tiny_classifier,
-    tiny_pictures,
+    tiny_images,
 )
 from tests.support.replicas import feed, strategy_of
 from tests.support.topologies import batch as augmented_batch
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.trunk.partition import split_classifier
+from trainer.model.trunk.partition import partition_classifier
 from trainer.train.graph_loops import make_train_function
 from trainer.train.steps import (
     StepOutput,
@@ -38,19 +38,21 @@ ROWS = (8, 5, 4, 1)
 
 
 class Stepped:
-    """The pure step of one classifier, on pictures or on features."""
+    """The pure step of one classifier, on images or on features."""
 
     def __init__(self, *, features: bool = False, xla: bool = False) -> None:
         self.classifier = tiny_classifier(CLASSES)
         self.plan = apply_freeze(
             self.classifier, "last:2" if features else "all"
         )
-        self.split = (
-            split_classifier(self.classifier, self.plan, fold_batch_norm=True)
+        self.partition = (
+            partition_classifier(
+                self.classifier, self.plan, fold_batch_norm=True
+            )
             if features
             else None
         )
-        assert not features or self.split.cut
+        assert not features or self.partition.cut
         self._xla = xla
 
     def function(self, parts: int) -> Any:
@@ -59,7 +61,7 @@ class Stepped:
                 self.classifier,
                 self.plan,
                 kernel="gather",
-                split=self.split,
+                partition=self.partition,
                 parts=parts,
             ),
             jit_compile=self._xla,
@@ -70,10 +72,10 @@ class Stepped:
             name: tf.constant(value)
             for name, value in augmented_batch(rows, rows).items()
         }
-        if self.split is not None:
+        if self.partition is not None:
             del batch["matrices"]
-            constants = self.split.trunk_constants()
-            found = self.split.trunk(constants, batch.pop("images"))
+            constants = self.partition.trunk_constants()
+            found = self.partition.trunk(constants, batch.pop("images"))
             batch["features"] = tuple(found)
         values = self.classifier.variables
         return (
@@ -81,7 +83,9 @@ class Stepped:
                 tf.convert_to_tensor(values[k].value)
                 for k in self.plan.trainable
             ],
-            values_of(frozen_variables(self.classifier, self.plan, self.split)),
+            values_of(
+                frozen_variables(self.classifier, self.plan, self.partition)
+            ),
             batch,
             tf.constant(rows, tf.float32),
         )
@@ -98,7 +102,7 @@ def norm(arrays: Any) -> float:
 @pytest.mark.parametrize(
     ("features", "xla"),
     [(False, False), (True, False), (False, True), (True, True)],
-    ids=["pictures", "features", "pictures-xla", "features-xla"],
+    ids=["pictures", "features", "images-xla", "features-xla"],
 )
 def test_gradients_and_sums_are_those_of_the_whole(
     features: bool, xla: bool
@@ -185,7 +189,7 @@ def function_of(classifier: Classifier, **options: Any) -> Any:
         xla=False,
         **options,
     )
-    images, labels = tiny_pictures(4), labels_of(4, CLASSES)
+    images, labels = tiny_images(4), labels_of(4, CLASSES)
     return call, feed(strategy, [batch_of(images, labels, 4)])
 
 
@@ -194,13 +198,15 @@ def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
 ) -> None:
     real = keras.layers.BatchNormalization.call
 
-    def heedless(
+    def updated_in_inference(
         layer: Any, inputs: Any, training: Any = None, mask: Any = None
     ):
         return real(layer, inputs, training=True, mask=mask)
 
     classifier = copy_of(tiny_classifier(CLASSES), strategy_of(1))
-    monkeypatch.setattr(keras.layers.BatchNormalization, "call", heedless)
+    monkeypatch.setattr(
+        keras.layers.BatchNormalization, "call", updated_in_inference
+    )
     call, batches = function_of(classifier, parts=2)
     with pytest.raises(TrainerError, match="norm/moving_mean: changed by a"):
         call(batches, 1)

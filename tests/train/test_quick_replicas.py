@@ -10,20 +10,20 @@ from tests.support.classifiers import (
     batch_of,
     copy_of,
     labels_of,
-    tiny_pictures,
+    tiny_images,
 )
 from tests.support.replicas import Descent, feed, strategy_of
 from trainer.model import cpu_gradients
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import apply_freeze
-from trainer.model.trunk.partition import split_classifier
+from trainer.model.trunk.partition import partition_classifier
 from trainer.train.graph_loops import make_train_function
 
 CLASSES, BATCH = 3, 8
 
 
 def swish_classifier() -> Classifier:
-    """conv -> norm -> swish -> 5 x 5 depthwise -> norm -> swish, at 8 px."""
+    """Conv -> norm -> swish -> 5 x 5 depthwise -> norm -> swish, at 8 px."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((8, 8, 3), name="input")
@@ -62,12 +62,12 @@ def moved(replicas: int, parts: int, quick: bool) -> dict[str, np.ndarray]:
         optimizer,
         clip_global_norm=None,
         xla=False,
-        split=split_classifier(
+        partition=partition_classifier(
             classifier, plan, fold_batch_norm=True, quick_gradients=quick
         ),
         parts=parts,
     )
-    batch = batch_of(tiny_pictures(6), labels_of(6, CLASSES), BATCH)
+    batch = batch_of(tiny_images(6), labels_of(6, CLASSES), BATCH)
     train(feed(strategy, [batch]), 1)
     return {key: value.numpy() - before[key] for key, value in trained.items()}
 

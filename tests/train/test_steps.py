@@ -16,7 +16,7 @@ from tests.support.classifiers import (
     live_classifier,
     pictures,
     tiny_classifier,
-    tiny_pictures,
+    tiny_images,
 )
 from tests.support.replicas import Descent, counted_calls, feed, strategy_of
 from trainer.data.augment import affine, draw_parameters, warp
@@ -29,7 +29,11 @@ from trainer.train.graph_loops import (
     make_train_function,
 )
 from trainer.train.optimizers import SummedOnce
-from trainer.train.steps import NO_PATH, make_evaluation_step, make_train_step
+from trainer.train.steps import (
+    UNCONNECTED,
+    make_evaluation_step,
+    make_train_step,
+)
 
 CLASSES = 3
 LOGITS = "logits_and_updates"
@@ -50,7 +54,7 @@ def tiny_batch(
 ) -> dict[str, np.ndarray]:
     """`count` real rows of `size`."""
     labels = labels_of(count, CLASSES, seed)
-    return batch_of(tiny_pictures(count, seed), labels, size, padding)
+    return batch_of(tiny_images(count, seed), labels, size, padding)
 
 
 def values_of(classifier: Classifier) -> dict[str, np.ndarray]:
@@ -99,7 +103,7 @@ def pure_step(classifier, plan, batch, *, examples=None, graph=True, **options):
 def test_gradients_equal_those_of_keras(unfreeze, graph):
     classifier = tiny_classifier()
     plan = apply_freeze(classifier, unfreeze)
-    images, labels = tiny_pictures(5), labels_of(5, CLASSES)
+    images, labels = tiny_images(5), labels_of(5, CLASSES)
     expected, loss = keras_gradients(classifier, images, labels)
     batch = batch_of(images, labels, 8)
     gradients, sums = pure_step(classifier, plan, batch, graph=graph)
@@ -155,7 +159,7 @@ def test_the_parts_of_a_batch_add_up_to_the_whole():
     assert sums["count"] == parts[0][1]["count"] + parts[1][1]["count"]
 
 
-def test_matrices_warp_the_pictures_first():
+def test_matrices_warp_the_images_first():
     classifier = tiny_classifier()
     plan = apply_freeze(classifier, "last:2")
     batch = tiny_batch(4, 4)
@@ -237,7 +241,7 @@ def adam():
 
 
 def known_features() -> Classifier:
-    """Features (3, 4, 0, 0, 0) whatever the picture, two classes, no bias."""
+    """Features (3, 4, 0, 0, 0) whatever the image, two classes, no bias."""
     classifier = tiny_classifier(num_classes=2)
     variables = classifier.variables
     variables["top_norm/gamma"].assign(np.zeros(5))
@@ -266,7 +270,7 @@ def test_clipping_by_hand(replicas, clip, scale, optimizer):
         optimizer=optimizer,
     )
     before = values_of(trainer.classifier)
-    batch = batch_of(tiny_pictures(2), np.zeros(2, np.int32), 2)
+    batch = batch_of(tiny_images(2), np.zeros(2, np.int32), 2)
     (call,) = trainer.train([batch])
     after = values_of(trainer.classifier)
     bias = np.array([0.5, -0.5]) * scale
@@ -328,7 +332,7 @@ def test_a_keras_that_sums_in_another_way_is_refused():
         make=known_features,
         optimizer=lambda: Another(1.0),
     )
-    batch = batch_of(tiny_pictures(2), np.zeros(2, np.int32), 2)
+    batch = batch_of(tiny_images(2), np.zeros(2, np.int32), 2)
     with pytest.raises(TrainerError, match="sums gradients in another way"):
         trainer.train([batch])
 
@@ -366,7 +370,7 @@ def test_no_path_to_the_loss_is_not_a_gradient_of_zero(
     found = dict(
         zip(apart.plan.trainable, call_of_cut.gradient_max, strict=True)
     )
-    assert found["top_conv/kernel"] == found["top_norm/gamma"] == NO_PATH
+    assert found["top_conv/kernel"] == found["top_norm/gamma"] == UNCONNECTED
     assert found["top_norm/beta"] > 0
     after = values_of(apart.classifier)
     for key, largest in found.items():

@@ -71,7 +71,7 @@ class Config(Fields):
             )
         if self.stage == PREDICT and not self.inputs:
             raise UsageError(
-                "--inputs='': --stage=predict needs pictures; give a file, a"
+                "--inputs='': --stage=predict needs images; give a file, a"
                 " folder, a glob in quotes, or - for a list on standard input"
             )
         for name in FIELDS.keys() - {"dataset", "inputs"}:

@@ -101,7 +101,7 @@ class Fields:
     on_bad_image: str = _flag(
         "fail",
         RESULT,
-        "What to do about a picture that cannot be read: stop before training"
+        "What to do about an image that cannot be read: stop before training"
         " or leave it out.",
         choices=("fail", "skip"),
         stages=_DATA_STAGES,
@@ -141,7 +141,7 @@ class Fields:
     image_size: int | None = _flag(
         None,
         RESULT,
-        "Side of the square picture, px; if unset the backbone's own, or 128"
+        "Side of the square image, px; if unset the backbone's own, or 128"
         " for --dataset=demo.",
         stages=FIT_STAGES,
     )
@@ -196,7 +196,7 @@ class Fields:
     augment: bool = _flag(
         True,
         RESULT,
-        "Flip, rotate, zoom and stretch training pictures.",
+        "Flip, rotate, zoom and stretch training images.",
         stages=TRAINING_STAGES,
     )
     unfreeze: str = _flag(
@@ -254,7 +254,7 @@ class Fields:
     inputs: str | None = _flag(
         None,
         FREE,
-        "What to predict: a picture, a folder, a glob in quotes, or - for a"
+        "What to predict: an image, a folder, a glob in quotes, or - for a"
         " list of paths on standard input.",
         stages=(PREDICT,),
     )
@@ -334,7 +334,7 @@ class Fields:
     trunk_block: int = _flag(
         0,
         FREE,
-        "Pictures that --trunk_engine=graph takes at once; 0 takes what fits a"
+        "Images that --trunk_engine=graph takes at once; 0 takes what fits a"
         " processor's cache.",
         stages=(*FIT_STAGES, EVALUATE),
     )
@@ -366,7 +366,7 @@ class Fields:
     augment_kernel: str = _flag(
         "auto",
         NUMERICS,
-        "How pictures are warped: projective, which is faster on a CPU, or"
+        "How images are warped: projective, which is faster on a CPU, or"
         " gather, which XLA compiles.",
         choices=("auto", "projective", "gather"),
         stages=FIT_STAGES,
@@ -374,7 +374,7 @@ class Fields:
     cache: str = _flag(
         "auto",
         FREE,
-        "Where to keep features of the frozen part, and decoded pictures: auto"
+        "Where to keep features of the frozen part, and decoded images: auto"
         " (on disk where that works, else in memory), ram, disk or off.",
         choices=("auto", "ram", "disk", "off"),
         stages=(*FIT_STAGES, EVALUATE),
@@ -402,7 +402,7 @@ class Fields:
     decode_cache: bool = _flag(
         True,
         FREE,
-        "Keep decoded pictures, a byte a value, where they are read again.",
+        "Keep decoded images, a byte a value, where they are read again.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     strategy: str = _flag(

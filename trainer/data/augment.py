@@ -5,8 +5,8 @@ c = ((W - 1) / 2, (H - 1) / 2) and R(t) = [[cos t, -sin t], [sin t, cos t]]:
 
     source - c = Flip * R(t) * diag(z / w, z / h) * (target - c)
 
-The result at `target` is the picture at `source`: bilinear, and beyond the
-edges the picture goes on as its own mirror image, the edge pixels doubled
+The result at `target` is the image at `source`: bilinear, and beyond the
+edges the image goes on as its own mirror image, the edge pixels doubled
 (SciPy's 'reflect', period 2N). So zoom z > 1 shrinks the content, h and w > 1
 stretch it, and t > 0 turns it counter-clockwise.
 """
@@ -23,7 +23,7 @@ MAX_STRETCH = 0.2
 # term and sum of a source position is exact in float32 (below 1.5 sqrt(2) 965
 # < 2**11, in units of 2**-13: 24 bits), so that no kernel, compiler or device
 # moves it by a bit. Without that, two kernels differ by up to 0.013 of 255 on
-# noise at 224 px. The rounding turns a picture by 0.02 degrees at most.
+# noise at 224 px. The rounding turns an image by 0.02 degrees at most.
 _GRID = 2.0**12
 KERNELS = ("projective", "gather")
 
@@ -78,7 +78,7 @@ def affine(parameters: tf.Tensor) -> tf.Tensor:
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
-    """Warps each picture by its own matrix about its centre.
+    """Warps each image by its own matrix about its centre.
 
     Args:
       images: float32 (B, H, W, 3), H and W static.
@@ -162,8 +162,8 @@ def _neighbours(
       int32 (B, H, W), int32 (B, H, W): indices in [0, size).
       float32 (B, H, W, 1): weight of the second, in [0, 1).
     """
-    # The mirrored picture has the period 2N from -1/2, the edge of the first
-    # pixel. Rounding may leave the result a hair outside; clipping mends
+    # The mirrored image has the period 2N from -1/2, the edge of the first
+    # pixel. Rounding may leave the result a hair outside; clipping fixes
     # that, and does what reflection does in the outer half pixels.
     period = 2.0 * size
     folded = position - period * tf.floor((position + 0.5) / period)

@@ -1,4 +1,4 @@
-"""A quick look at every picture before training begins."""
+"""A quick look at every image before training begins."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from trainer.errors import TrainerError
 from trainer.native_logs import native_notes_hidden
 from trainer.storage import files
 
-# Pictures of a task: one costs less than handing over a task does.
-_A_TASK = 32
+# Images of a task: one costs less than handing over a task does.
+_IMAGES_PER_TASK = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckedFile:
-    """What is known of a picture that was found readable.
+    """What is known of an image that was found readable.
 
     Attributes:
       size: of the file, in bytes; of the whole shard for a record.
@@ -52,7 +52,7 @@ class CheckedFile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BadImage:
-    """A sample whose picture cannot be read.
+    """A sample whose image cannot be read.
 
     Attributes:
       split: 'train', 'validation' or 'test'.
@@ -73,7 +73,7 @@ class BadImage:
 
 
 class BadImagesError(TrainerError):
-    """Some pictures cannot be read, and the policy is to fail.
+    """Some images cannot be read, and the policy is to fail.
 
     Attributes:
       bad: all of them; the message names the first.
@@ -82,7 +82,7 @@ class BadImagesError(TrainerError):
     def __init__(self, bad: Sequence[BadImage]) -> None:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         super().__init__(
-            f"{bad[0]}{more}; mend or remove it, or"
+            f"{bad[0]}{more}; fix or remove it, or"
             " --on_bad_image=skip trains on the rest"
         )
         self.bad = tuple(bad)
@@ -126,7 +126,7 @@ def check_images(
     split: str,
     known: Mapping[str, CheckedFile] | None = None,
 ) -> CheckResult:
-    """Reads and decodes every picture once, on all cores.
+    """Reads and decodes every image once, on all cores.
 
     Content decides the format, not the suffix.
 
@@ -148,11 +148,13 @@ def check_images(
             return f"cannot be read ({error.strerror})"
 
     def look_at_some(start: int) -> list[CheckedFile | str]:
-        return [look(row) for row in range(len(samples))[start:][:_A_TASK]]
+        return [
+            look(row) for row in range(len(samples))[start:][:_IMAGES_PER_TASK]
+        ]
 
     # The decoders write about what they cannot read themselves.
     with native_notes_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        starts = range(0, len(samples), _A_TASK)
+        starts = range(0, len(samples), _IMAGES_PER_TASK)
         outcomes = list(
             itertools.chain.from_iterable(pool.map(look_at_some, starts))
         )
@@ -194,7 +196,7 @@ def apply_policy(
 
     Raises:
       BadImagesError: there are bad ones and the policy is to fail.
-      TrainerError: a class has no readable picture in one of the splits.
+      TrainerError: a class has no readable image in one of the splits.
     """
     bad = [image for result in results for image in result.bad]
     if bad and on_bad_image == "fail":
@@ -234,7 +236,7 @@ def _advice(
 
 
 def _first_bad(result: CheckResult, label: int) -> str:
-    """` (PATH: REASON)` of a class's first bad picture, if it has one."""
+    """` (PATH: REASON)` of a class's first bad image, if it has one."""
     rows = [row for row, file in enumerate(result.files) if file is None]
     for row, image in zip(rows, result.bad, strict=True):
         if result.samples.labels[row] == label:
@@ -245,7 +247,7 @@ def _first_bad(result: CheckResult, label: int) -> str:
 def _look(
     samples: Samples, row: int, earlier: CheckedFile | None
 ) -> CheckedFile | str:
-    """The digest of a picture, or what is wrong with it."""
+    """The digest of an image, or what is wrong with it."""
     path = samples.paths[row]
     found = files.stat(path)
     length = int(samples.lengths[row])

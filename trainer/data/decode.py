@@ -1,4 +1,4 @@
-"""From bytes on disk to a picture of one size; everything runs in graphs."""
+"""From bytes on disk to an image of one size; everything runs in graphs."""
 
 from __future__ import annotations
 
@@ -123,17 +123,17 @@ def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(part(encoded, start, 4 * entries), tf.uint8)
     palette = tf.reshape(raw, (entries, 4))[:, 2::-1]
     # Indices without an entry are grey levels, so a file without a palette is
-    # a grey picture.
+    # a grey image.
     grey = tf.cast(tf.range(entries, _BMP_PALETTE_ENTRIES), tf.uint8)
     return tf.concat([palette, tf.tile(grey[:, None], (1, 3))], axis=0)
 
 
 def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
-    """Stretches a picture to a square.
+    """Stretches an image to a square.
 
     Bilinear, without antialiasing, the aspect ratio not kept: what
     `keras.utils.image_dataset_from_directory(interpolation='bilinear')` does,
-    rounded to whole numbers, half to even. So a picture can be kept in a byte
+    rounded to whole numbers, half to even. So an image can be kept in a byte
     a value, and it makes no difference whether it was.
 
     Args:
@@ -145,7 +145,7 @@ def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
     """
     size = (image_px, image_px)
     resized = tf.image.resize(image, size, method="bilinear")
-    # Of a picture that already has that size, `resize` keeps the dtype.
+    # Of an image that already has that size, `resize` keeps the dtype.
     whole = tf.round(tf.cast(resized, tf.float32))
     return tf.ensure_shape(whole, (*size, 3))
 

@@ -197,8 +197,8 @@ class _Folder:
             if name in classes:
                 raise self._error(
                     f"two folders of class {name!r} in"
-                    f" {self._where(folder)}, {ascii(classes[name])} and"
-                    f" {ascii(entry.name)}: the same name in two Unicode"
+                    f" {self._where(folder)}, {classes[name]!a} and"
+                    f" {entry.name!a}: the same name in two Unicode"
                     " forms; merge them"
                 )
             classes[name] = entry.name
@@ -244,7 +244,7 @@ class _Folder:
                 sample_id = f"{name}/{_nfc(relative)}"
                 if sample_id in rows:
                     raise self._error(
-                        f"{ascii(rows[sample_id][1])} and {ascii(path)}: the"
+                        f"{rows[sample_id][1]!a} and {path!a}: the"
                         " same name in two Unicode forms; rename one"
                     )
                 rows[sample_id] = (label, path)

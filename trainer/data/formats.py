@@ -1,4 +1,4 @@
-"""What an encoded picture is, and whether it can be decoded."""
+"""What an encoded image is, and whether it can be decoded."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def unfit_to_read(mode: int, size: int) -> str | None:
 
     Args:
       mode: of the file, as `os.stat` gives it.
-      size: bytes of the encoded picture.
+      size: bytes of the encoded image.
     """
     if not stat.S_ISREG(mode):
         return "not a regular file"
@@ -67,7 +67,7 @@ def unfit_to_read(mode: int, size: int) -> str | None:
 
 
 def what_is_wrong(encoded: bytes) -> str | None:
-    """None if the picture can be decoded."""
+    """None if the image can be decoded."""
     if not encoded:
         return "an empty file"
     kind = _kind(encoded)
@@ -128,7 +128,7 @@ def _excess(encoded: bytes, kind: str) -> str | None:
                 f" pixels; {legal}"
             )
     if kind == "WebP" and webp_is_animated(encoded):
-        return "an animated WebP; save one frame of it as a picture"
+        return "an animated WebP; save one frame of it as an image"
     # Elsewhere in the file these two bytes mean a thumbnail, or nothing.
     scans = encoded.count(b"\xff\xda") if kind == "JPEG" else 0
     if scans > MAX_JPEG_SCANS:
@@ -146,7 +146,7 @@ def _other_kind(encoded: bytes) -> str:
             return kind
     if _is_text(encoded[:256]):
         return "text"
-    return f"no picture (its first bytes are {encoded[:4].hex(' ')})"
+    return f"no image (its first bytes are {encoded[:4].hex(' ')})"
 
 
 def _is_text(start: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What the header of an encoded picture declares: its size, its orientation.
+"""What the header of an encoded image declares: its size, its orientation.
 
 Nothing is decoded here, and broken headers are no errors: the decoder will
 say what is wrong with them.
@@ -37,7 +37,7 @@ def declared_size(encoded: bytes, kind: str) -> tuple[int, int]:
     """Width and height by the header, in pixels.
 
     Args:
-      encoded: a picture file, or the beginning of one.
+      encoded: an image file, or the beginning of one.
       kind: JPEG, PNG, BMP, GIF or WebP.
 
     Returns:
@@ -159,7 +159,7 @@ def orientation(encoded: bytes) -> int:
 
 
 def orientation_warning(count: int, example: str) -> str:
-    """What is said of pictures whose orientation is not 1.
+    """What is said of images whose orientation is not 1.
 
     Args:
       count: how many there are.
@@ -241,7 +241,7 @@ def _chunk(
 
 
 def _tiff_orientation(tiff: bytes) -> int:
-    """The orientation in EXIF data, which is a TIFF without a picture."""
+    """The orientation in EXIF data, which is a TIFF without an image."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return UPRIGHT

@@ -44,7 +44,7 @@ class Manifest:
       final_split: 'test', or 'validation' where there is no test split.
       skipped: left out because they cannot be read.
       shared_content: pairs of a sample of `train` and one of `final` that are
-        the same picture, byte for byte.
+        the same image, byte for byte.
       fingerprint: hexadecimal, of the class names and of role, id, label and
         content of every sample in `train` and `final`, and in `validation`
         where that is a split of its own.
@@ -108,7 +108,7 @@ def build_manifest(
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
 ) -> Manifest:
-    """Finds the data, looks at every picture, and settles who trains on what.
+    """Finds the data, looks at every image, and settles who trains on what.
 
     Args:
       dataset: see `sources.open_source`.
@@ -275,7 +275,7 @@ def _known(
 def _shared_content(
     train: CheckedSplit, final: CheckedSplit
 ) -> tuple[tuple[str, str], ...]:
-    """One pair for each sample of `final` whose picture is in `train`."""
+    """One pair for each sample of `final` whose image is in `train`."""
     train_ids: dict[str, str] = {}
     for file, sample_id in zip(train.files, train.samples.ids, strict=True):
         train_ids.setdefault(file.digest, sample_id)

@@ -45,10 +45,10 @@ class Reading:
     """How a list of samples becomes what a step takes.
 
     Attributes:
-      image_px: side of the pictures.
-      pictures: cached images, uint8; None decodes them.
+      image_px: side of the images.
+      images: cached images, uint8; None decodes them.
       trunk: float32 (n, px, px, 3) in 0..255 -> features, (n, *shape) each;
-        None leaves the pictures to the step.
+        None leaves the images to the step.
       feature_shapes: what the trunk gives, of one sample.
       features: cached features, which need neither images nor trunk.
       kernel: how `augment.warp` samples before the trunk.
@@ -207,13 +207,13 @@ def evaluation_batches(
     steps = steps_per_epoch(len(samples), shard.global_batch)
     order = tf.range(len(samples), dtype=tf.int64)
     rows = _local_rows(order, steps, shard)
-    # Of no epoch: pictures that are evaluated are not augmented.
+    # Of no epoch: images that are evaluated are not augmented.
     epochs = tf.zeros_like(rows)
     dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
     return _batches(dataset, samples, reading, shard, None)
 
 
-def picture_blocks(
+def image_blocks(
     samples: Samples, rows: np.ndarray, *, image_px: int, block: int
 ) -> tf.data.Dataset:
     """The images of some samples, in blocks; see `checked_blocks`."""
@@ -232,8 +232,8 @@ def checked_blocks(
     Args:
       samples: of a split.
       rows: int64 (n,), sample numbers, in the order wanted.
-      image_px: side of the pictures.
-      block: pictures in a block; the last one may have fewer.
+      image_px: side of the images.
+      block: images in a block; the last one may have fewer.
 
     Returns:
       A dataset of pairs: uint8 (block, image_px, image_px, 3), zeros where an
@@ -247,7 +247,7 @@ def checked_blocks(
         return tf.cast(image, tf.uint8), same
 
     numbered = tf.data.Dataset.from_tensor_slices((rows, np.zeros_like(rows)))
-    pictures = _pictures(
+    pictures = _images(
         numbered, samples, image_px, whole, check=bool(samples.digests)
     )
     return _untuned(pictures.batch(block).prefetch(2))
@@ -263,7 +263,7 @@ def _local_rows(order: tf.Tensor, steps: int, shard: Shard) -> tf.Tensor:
     return tf.reshape(by_pipeline[:, shard.pipeline], (-1,))
 
 
-def _pictures(
+def _images(
     rows: tf.data.Dataset,
     samples: Samples,
     image_px: int,
@@ -392,7 +392,7 @@ def _batches(
     labels = tf.constant(samples.labels.astype(np.int32))
 
     def known(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-        """What needs no picture."""
+        """What needs no image."""
         real = row != _PADDING
         element = {
             "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
@@ -413,7 +413,7 @@ def _batches(
         ) -> Element:
             return {**known(row, epoch), "images": picture}
 
-        dataset = _pictures(rows, samples, side, load).batch(
+        dataset = _images(rows, samples, side, load).batch(
             batch, drop_remainder=True
         )
     else:
@@ -444,7 +444,7 @@ def _batches(
 
 
 def _through_trunk(reading: Reading, batch: int) -> Load:
-    """Pictures of an element -> their features, augmented before."""
+    """Images of an element -> their features, augmented before."""
     assert reading.trunk is not None
 
     def run(element: Element) -> Element:

@@ -26,7 +26,7 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it ends amid a record.
+      ValueError: it ends during a record.
       tf.errors.OpError: the same, of a URL.
     """
     if files.is_remote(path):
@@ -42,7 +42,7 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
             spans.append((position + _HEADER_BYTES, length))
             position += _HEADER_BYTES + length + _FOOTER_BYTES
     if position != size:
-        raise ValueError("it ends amid a record")
+        raise ValueError("it ends during a record")
     columns = np.array(spans, np.int64).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
 

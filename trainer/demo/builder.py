@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from trainer.demo.canvas import SIDE_PX
-from trainer.demo.picture import (
+from trainer.demo.image import (
     CLASSES,
     TEST_PER_CLASS,
     TRAIN_PER_CLASS,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
-from trainer.demo.picture import CLASSES, draw_jpeg
+from trainer.demo.image import CLASSES, draw_jpeg
 
 _MAX_WORKERS = 16
 # Fewer pictures than this are drawn before another process has started.

@@ -17,7 +17,7 @@ from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, shortened
 
 # A process that has died is noticed within ten seconds, by its heartbeat.
-# This is for one that hangs; the chief may look at pictures for long.
+# This is for one that hangs; the chief may look at images for long.
 _COLLECTIVE_SECONDS = 1800.0
 # Below the ports that systems hand out by themselves, from 32768 on.
 _SLURM_PORTS = (20_000, 12_000)

@@ -103,7 +103,7 @@ class Backbone:
       name: its name in `keras.applications`, or one of `lite.SCALES`.
       pixels: what `preprocess` makes of 0..255: "raw", "tf", "torch" or
         "caffe".
-      image_px: the side of its own default picture.
+      image_px: the side of its own default image.
       min_image_px: the smallest side it takes.
       has_imagenet_form: whether weights="imagenet" builds another
         architecture than weights=None (EfficientNetB0..B7).
@@ -196,13 +196,13 @@ def check_backbone(
 
     Raises:
       UsageError: unknown name, argument the constructor does not take or the
-        trainer sets itself, picture below the backbone's smallest.
+        trainer sets itself, image below the backbone's smallest.
     """
     backbone = find_backbone(name)
     if image_px < backbone.min_image_px:
         raise UsageError(
             f"--image_size={image_px}: too small for {name}, which takes"
-            f" pictures of at least {backbone.min_image_px} px; give"
+            f" images of at least {backbone.min_image_px} px; give"
             f" --image_size={backbone.min_image_px} or more (its own is"
             f" {backbone.image_px})"
         )
@@ -239,7 +239,7 @@ def build_backbone(
     Args:
       name: a legal backbone.
       backbone_args: arguments that `check_backbone` took.
-      image_px: side of the picture.
+      image_px: side of the image.
       form: FORM_IMAGENET for EfficientNetB0..B7 as weights="imagenet" builds
         them, FORM_KERAS_NONE as weights=None does; FORM_NA for all others.
 

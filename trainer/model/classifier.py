@@ -23,7 +23,7 @@ class Classifier:
       backbone: the part of `model` without pooling and head.
       head: the Dense layer.
       pixels: the backbone's pixel contract; see `pixels.preprocess`.
-      image_px: side of the pictures.
+      image_px: side of the images.
       variables: every variable of the model by a key that is stable from one
         process to the next and unique in the model.
     """

@@ -1,4 +1,4 @@
-"""Pixel contracts: what a backbone takes, made of pictures in 0..255."""
+"""Pixel contracts: what a backbone takes, made of images in 0..255."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from trainer.results.escaping import for_plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# A matrix of more classes than this cannot be read as a picture.
+# A matrix of more classes than this cannot be read as an image.
 _LABELLED_CLASSES = 40
 
 

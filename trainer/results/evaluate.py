@@ -17,7 +17,7 @@ from trainer.data.pipeline import (
 )
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.train.graph_loops import make_evaluation_function
 from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K
@@ -83,7 +83,7 @@ class Evaluator:
         *,
         batch_size: int,
         xla: bool,
-        split: Split | None = None,
+        partition: Partition | None = None,
         inputs: Inputs | None = None,
     ) -> None:
         """Args:
@@ -104,7 +104,7 @@ class Evaluator:
             None
         )
         self._function = make_evaluation_function(
-            strategy, classifier, len(class_names), xla=xla, split=split
+            strategy, classifier, len(class_names), xla=xla, partition=partition
         )
 
     def evaluate(self, samples: Samples, *, again: bool = False) -> Evaluation:

@@ -80,7 +80,7 @@ class _Servable(tf.Module):
         input_signature=[tf.TensorSpec((None, None, None, 3), name="images")]
     )
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """RGB pictures in 0..255, of any one size."""
+        """RGB images in 0..255, of any one size."""
         side = self._model.image_px
         return self._answer(tf.round(tf.image.resize(images, (side, side))))
 
@@ -180,7 +180,7 @@ def write_export(
             **record,
             "class_names": list(class_names),
             "image_size": classifier.image_px,
-            "compared_pictures": len(encoded),
+            "compared_images": len(encoded),
             "largest_difference": differences,
             "files": sorted([*folders.files_below(partial), RECORD]),
         }

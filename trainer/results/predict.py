@@ -21,7 +21,7 @@ from trainer.data.samples import printable
 from trainer.errors import TrainerError, UsageError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import Trunk
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.results.escaping import (
     csv_line,
     for_csv,
@@ -57,7 +57,7 @@ class _Read(NamedTuple):
     """A file that was read.
 
     Attributes:
-      parts: what the pass takes of it, the picture or its features; None where
+      parts: what the pass takes of it, the image or its features; None where
         there is nothing.
       error: why there is none.
       orientation: see `Prediction`.
@@ -152,7 +152,7 @@ class Predictor:
         *,
         batch_size: int,
         xla: bool,
-        split: Split | None = None,
+        partition: Partition | None = None,
         trunk: Trunk | None = None,
     ) -> None:
         """Args:
@@ -165,9 +165,13 @@ class Predictor:
         self._batch_size, self._image_px = batch_size, classifier.image_px
         self._trunk = trunk
         side = classifier.image_px
-        shapes = split.feature_shapes if trunk and split else ((side, side, 3),)
+        shapes = (
+            partition.feature_shapes
+            if trunk and partition
+            else ((side, side, 3),)
+        )
         self._shapes: tuple[tuple[int, ...], ...] = shapes
-        self._forward = make_prediction_function(classifier, split, xla=xla)
+        self._forward = make_prediction_function(classifier, partition, xla=xla)
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """One prediction a path, in order; a bad file does not end it."""

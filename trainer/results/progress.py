@@ -43,7 +43,7 @@ class ConsoleProgress:
             self._bar.update(examples)
 
     def rows(self, what: str, done: int, total: int) -> None:
-        """Features or pictures are computed, to be kept."""
+        """Features or images are computed, to be kept."""
         if not sys.stdout.isatty():
             return
         if self._rows is None:

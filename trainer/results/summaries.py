@@ -1,4 +1,4 @@
-"""TensorBoard: figures, pictures, the configuration as text, hparams."""
+"""TensorBoard: figures, images, the configuration as text, hparams."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class TensorBoardWriter:
             )
 
     def confusion(self, step: int, evaluation: Evaluation) -> None:
-        """The confusion matrix at the end of a stage, as a picture."""
+        """The confusion matrix at the end of a stage, as an image."""
         if not self._writes:
             return
         with self._writer(FINAL).as_default():
             tf.summary.image(
                 "confusion_matrix",
-                confusion_picture(evaluation)[None],
+                confusion_image(evaluation)[None],
                 step=step,
             )
 
@@ -103,7 +103,7 @@ def _hparam(value: Any) -> Any:
     return for_terminal(value) if isinstance(value, str) else value
 
 
-def confusion_picture(evaluation: Evaluation) -> np.ndarray:
+def confusion_image(evaluation: Evaluation) -> np.ndarray:
     """uint8 (height, width, 3): rows true, columns predicted, in per cent."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -32,7 +32,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.cut import find_cut
 from trainer.model.trunk.engines import LITERT
-from trainer.model.trunk.partition import Split, split_at
+from trainer.model.trunk.partition import Partition, split_at
 from trainer.train.inputs import Inputs, Report, auto_engine
 
 STEP = "step"
@@ -87,7 +87,7 @@ class FastPaths:
           later: of the stage after it, which may take the same.
           work: of the stage; given with `later`.
         """
-        split, shared = None, False
+        partition, shared = None, False
         if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
             cut = find_cut(classifier, [plan], cut_trunk=self.engine != STEP)
             if later is not None and work is not None and cut and cut.names:
@@ -96,19 +96,21 @@ class FastPaths:
                 shared = bool(both.names) and work.shares(*both.costs())
                 cut = both if shared else cut
             if cut is not None:
-                split = split_at(
+                partition = split_at(
                     classifier,
                     cut,
                     fold_batch_norm=self.fold_batch_norm,
                     quick_gradients=self.quick_gradients,
                 )
-        if self.feature_dtype != "float32" and not (split and split.cut):
+        if self.feature_dtype != "float32" and not (
+            partition and partition.cut
+        ):
             warn(
                 f"--feature_dtype={self.feature_dtype}: nothing is frozen ahead"
                 " of what this stage trains, so nothing is rounded"
             )
         inputs = Inputs(
-            split,
+            partition,
             image_px=classifier.image_px,
             engine=self.engine,
             block=self.block,
@@ -121,7 +123,7 @@ class FastPaths:
             warn=warn,
             report=report,
         )
-        return StagePaths(split=split, inputs=inputs, shared=shared)
+        return StagePaths(partition=partition, inputs=inputs, shared=shared)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,7 +136,7 @@ class StagePaths:
       shared: whether the stage after it takes the same two.
     """
 
-    split: Split | None
+    partition: Partition | None
     inputs: Inputs
     shared: bool
 
@@ -149,7 +151,7 @@ class Work:
       validation: samples of each epoch's validation.
       final: samples of the evaluation at its end, validation's among them or
         beside them.
-      augment: whether training pictures are augmented.
+      augment: whether training images are augmented.
     """
 
     epochs: int
@@ -194,7 +196,7 @@ def fast_paths(
       strategy: of the run.
       processes: of the job.
       xla: whether the step is compiled.
-      images: pictures that will go through the classifier.
+      images: images that will go through the classifier.
       earlier: the engine that the run began with, if it did.
       training: False only uses what a run has trained.
 

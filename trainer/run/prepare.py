@@ -36,7 +36,7 @@ from trainer.workdir import BACKBONE, Workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Request:
+class RunSetup:
     """A configuration with everything that the flags alone decide.
 
     `xla`: whether the step asks for XLA, as it must not on a TPU.
@@ -57,7 +57,7 @@ class Request:
         return self.xla or strategies.on_tpu(self.strategy)
 
 
-def prepare(config: Config) -> Request:
+def prepare(config: Config) -> RunSetup:
     """Checks a training run's flags and sets up the devices.
 
     Raises:
@@ -93,7 +93,7 @@ def prepare(config: Config) -> Request:
         tpu=config.tpu,
         parts=config.accumulate_steps,
     )
-    return Request(
+    return RunSetup(
         config=config,
         backbone=backbone,
         backbone_args=backbone_args,
@@ -111,7 +111,7 @@ def read_manifest(
     """Finds, checks and splits the data of a resolved run.
 
     Raises:
-      UsageError, TrainerError: see `build_manifest`. Where several pictures
+      UsageError, TrainerError: see `build_manifest`. Where several images
         cannot be read, each is printed first: the message names one.
     """
     try:
@@ -139,7 +139,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
 
 
 def new_classifier(
-    request: Request, num_classes: int, *, load: bool
+    request: RunSetup, num_classes: int, *, load: bool
 ) -> Classifier:
     """Builds the classifier from the flags.
 
@@ -174,7 +174,7 @@ def new_classifier(
     return classifier
 
 
-def _architecture(request: Request) -> str:
+def _architecture(request: RunSetup) -> str:
     """Of the backbone; what an earlier run has built is not built again."""
     config = request.config
     assert config.image_size is not None

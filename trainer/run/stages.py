@@ -23,11 +23,11 @@ from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, Work
-from trainer.run.prepare import Request
+from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
-from trainer.train.metrics import Figures
+from trainer.train.metrics import StepMetrics
 from trainer.train.stage import LoopOptions, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
@@ -38,7 +38,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        request: Request,
+        request: RunSetup,
         workdir: Workdir,
         manifest: Manifest,
         classifier: Classifier,
@@ -113,7 +113,7 @@ class TrainingRun:
         plan_later = apply_freeze(classifier, later.unfreeze) if later else None
         plan = apply_freeze(classifier, spec.unfreeze)
         taken = self._stage_paths(spec, plan, plan_later)
-        split, inputs = taken.split, taken.inputs
+        partition, inputs = taken.partition, taken.inputs
         evaluator = Evaluator(
             self._request.strategy,
             classifier,
@@ -121,7 +121,7 @@ class TrainingRun:
             # In no more memory than training needs.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=self._request.xla,
-            split=split,
+            partition=partition,
             inputs=inputs,
         )
         loop = StageLoop(
@@ -130,7 +130,7 @@ class TrainingRun:
             strategy=self._request.strategy,
             classifier=classifier,
             plan=plan,
-            split=split,
+            partition=partition,
             inputs=inputs,
             train=manifest.train,
             start_step=step,
@@ -191,7 +191,7 @@ class TrainingRun:
         return loop.run()
 
     def _show_augmentation(self, step: int) -> None:
-        """A picture of the run's first batch, before and after."""
+        """A image of the run's first batch, before and after."""
         count = min(8, len(self._manifest.train))
         dataset = training_batches(
             self._manifest.train,
@@ -222,7 +222,7 @@ class TrainingRun:
         changed: list[str],
     ) -> dict[str, Any]:
         """Writes the final figures and leaves the stage's marker."""
-        Figures(self._workdir, self._writer, spec.stage).record(
+        StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
             outcome.step,
             None,

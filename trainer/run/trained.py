@@ -26,7 +26,7 @@ from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.results.progress import ConsoleProgress
 from trainer.run.fast_paths import check_batch_fits, fast_paths
 from trainer.run.prepare import stored_classifier
@@ -243,12 +243,12 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
 
 def open_fast_paths(
     trained: Trained, *, images: int, block: int | None = None
-) -> tuple[Split | None, Inputs]:
+) -> tuple[Partition | None, Inputs]:
     """What the classifier computes with and reads, as its run did.
 
     Args:
       trained: of a workdir.
-      images: pictures that will go through it.
+      images: images that will go through it.
       block: `--trunk_block`, if not the run's.
     """
     run = trained.run
@@ -269,4 +269,4 @@ def open_fast_paths(
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
-    return taken.split, taken.inputs
+    return taken.partition, taken.inputs

@@ -38,7 +38,7 @@ from trainer.run.drift import (
 )
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import (
-    Request,
+    RunSetup,
     new_classifier,
     prepare,
     read_manifest,
@@ -98,7 +98,7 @@ def train(config: Config) -> None:
         _train_locked(request)
 
 
-def _train_locked(request: Request) -> None:
+def _train_locked(request: RunSetup) -> None:
     config, processes = request.config, request.processes
     assert config.workdir is not None
     print(f"workdir: {one_line(config.workdir)}", flush=True)
@@ -133,7 +133,7 @@ def _train_locked(request: Request) -> None:
         raise
 
 
-def _train(request: Request, workdir: Workdir) -> None:
+def _train(request: RunSetup, workdir: Workdir) -> None:
     """Trains in a workdir that is this process's."""
     config, processes = request.config, request.processes
     record, manifest = _same_run(request, workdir)
@@ -162,7 +162,7 @@ def _train(request: Request, workdir: Workdir) -> None:
         raise
 
 
-def _failure(request: Request, error: tf.errors.OpError) -> TrainerError:
+def _failure(request: RunSetup, error: tf.errors.OpError) -> TrainerError:
     """What TensorFlow has stopped at, on one line."""
     reason = first_line(error)
     remedy = "put it right"
@@ -175,7 +175,7 @@ def _failure(request: Request, error: tf.errors.OpError) -> TrainerError:
 
 
 def _same_run(
-    request: Request, workdir: Workdir
+    request: RunSetup, workdir: Workdir
 ) -> tuple[dict[str, Any], Manifest]:
     """What the run is and its data, if the workdir holds no other run.
 
@@ -199,7 +199,7 @@ def _same_run(
         if config.init_from:
             check_warm_start(config, manifest.class_names)
         if request.processes.count > 1:
-            # They read next, and need not look at the pictures then.
+            # They read next, and need not look at the images then.
             workdir.write_json(MANIFEST, manifest.to_json())
         return record, manifest
 
@@ -223,7 +223,7 @@ def _is_complete(workdir: Workdir, config: Config) -> bool:
 
 
 def _first_classifier(
-    request: Request, workdir: Workdir, start: Start, manifest: Manifest
+    request: RunSetup, workdir: Workdir, start: Start, manifest: Manifest
 ) -> Classifier:
     num_classes = len(manifest.class_names)
     stored = not (start.fresh or start.warm)
@@ -252,7 +252,7 @@ def _first_classifier(
     return classifier
 
 
-def _in_form_of_source(request: Request) -> Request:
+def _in_form_of_source(request: RunSetup) -> RunSetup:
     """The request with the form of EfficientNet that --init_from has.
 
     Its weights fit the other form too, and would compute other features.
@@ -269,7 +269,7 @@ def _in_form_of_source(request: Request) -> Request:
 
 
 def _fast_paths(
-    request: Request, workdir: Workdir, manifest: Manifest
+    request: RunSetup, workdir: Workdir, manifest: Manifest
 ) -> FastPaths:
     """Those of the run; what it began with holds where no flag says else.
 
@@ -300,7 +300,7 @@ def _fast_paths(
 
 def _remember(
     workdir: Workdir,
-    request: Request,
+    request: RunSetup,
     record: dict[str, Any],
     manifest: Manifest,
     start: Start,
@@ -341,7 +341,7 @@ def _remember(
     )
 
 
-def _machine_facts(request: Request, paths: FastPaths) -> dict[str, Any]:
+def _machine_facts(request: RunSetup, paths: FastPaths) -> dict[str, Any]:
     """Of the machine, and what it made of flags that were left to it."""
     return {
         **devices.environment(request.strategy, request.processes),

@@ -41,7 +41,7 @@ from trainer.storage import files
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 _TOP_K = 5
-_COMPARED_PICTURES = 32
+_COMPARED_IMAGES = 32
 _GENERATED_IMAGES = 8
 
 
@@ -80,7 +80,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
             f"{run.dataset}: not the photos that the run was made with; some"
             " of those tested on may have been trained on"
         )
-    split, inputs = open_fast_paths(trained, images=len(manifest.final))
+    partition, inputs = open_fast_paths(trained, images=len(manifest.final))
     if manifest.turned and not same:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
@@ -91,7 +91,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         trained.class_names,
         batch_size=run.batch_size,
         xla=trained.xla,
-        split=split,
+        partition=partition,
         inputs=inputs,
     )
     figures = {
@@ -144,12 +144,12 @@ def predict(config: Config, given: frozenset[str]) -> None:
             f" {len(names)} classes; give that many or fewer"
         )
     # A file at a time, on all cores.
-    split, inputs = open_fast_paths(trained, images=len(paths), block=1)
+    partition, inputs = open_fast_paths(trained, images=len(paths), block=1)
     predictor = Predictor(
         trained.classifier,
         batch_size=trained.run.batch_size,
         xla=trained.xla,
-        split=split,
+        partition=partition,
         trunk=inputs.trunk,
     )
     notes = _Notes()
@@ -253,7 +253,7 @@ def export(config: Config, given: frozenset[str]) -> None:
     for name, difference in differences.items():
         print(
             f"  {name}: largest difference of a probability {difference:.1e}"
-            f" on {len(encoded)} pictures"
+            f" on {len(encoded)} images"
         )
     print(f"export: {one_line(folder)}")
 
@@ -277,8 +277,8 @@ def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
         )
         return _generated_images(trained.classifier.image_px)
     # Spread over the classes, which stand one after the other.
-    step = max(1, len(final) // _COMPARED_PICTURES)
-    rows = range(0, len(final), step)[:_COMPARED_PICTURES]
+    step = max(1, len(final) // _COMPARED_IMAGES)
+    rows = range(0, len(final), step)[:_COMPARED_IMAGES]
     found = (read_encoded_image(final, row) for row in rows)
     return [image for image in found if image is not None]
 

@@ -13,7 +13,7 @@ from trainer.config.fields import EVALUATE
 from trainer.data.pipeline import (
     Shard,
     evaluation_batches,
-    picture_blocks,
+    image_blocks,
 )
 from trainer.data.samples import Samples
 from trainer.distribute.strategies import ONE_DEVICE
@@ -34,7 +34,7 @@ class Mistake:
       true: its class.
       predicted: what it was taken for.
       probability: of that.
-      png: the picture as the model saw it.
+      png: the image as the model saw it.
     """
 
     sample_id: str
@@ -72,7 +72,7 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
         wrong.tolist(),
         key=lambda row: (-probabilities[row, guesses[row]], final.ids[row]),
     )[:count]
-    pictures = picture_blocks(
+    pictures = image_blocks(
         final,
         np.array(rows, np.int64),
         image_px=trained.classifier.image_px,

@@ -20,7 +20,7 @@ class StudyModel:
       number: 0 to 4.
       stage: feature_extract, or finetune from model 2's last weights.
       data_pct: percentage of the training samples.
-      augment: whether training pictures are augmented.
+      augment: whether training images are augmented.
       published: test accuracy published for ten classes of Food-101
         (EfficientNetV2-B0, TensorFlow 2.12); that of model 0 is a validation
         accuracy on a quarter of the test split.

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from trainer.model.freeze import FreezePlan
-from trainer.train.steps import NO_PATH
+from trainer.train.steps import UNCONNECTED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def audit(
       variables: as they are now, by key.
       gradient_max: the largest absolute entry of any gradient, by trainable
         key; 0 where all were 0, which is right behind a ReLU that is dead,
-        and `NO_PATH` where the loss does not depend on the variable, which
+        and `UNCONNECTED` where the loss does not depend on the variable, which
         is right nowhere.
       learning_rate: Adam's.
       epsilon: Adam's.
@@ -91,7 +91,7 @@ def audit(
         else:
             stuck.append(f"{key}: had a gradient, and has not moved")
     for layer, keys in layers.items():
-        apart = [key for key in keys if gradient_max[key] == NO_PATH]
+        apart = [key for key in keys if gradient_max[key] == UNCONNECTED]
         if len(apart) == len(keys):
             silent.append(
                 f"{layer}: trainable, and the loss does not depend on it"

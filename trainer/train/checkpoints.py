@@ -53,7 +53,7 @@ class StageState:
       best: step, accuracy and loss of the best validation; None before one.
       digests: of every variable when the stage began, by key.
       gradient_max: the largest absolute entry of any gradient, by key of a
-        trainable variable; `steps.NO_PATH` where there never was one.
+        trainable variable; `steps.UNCONNECTED` where there never was one.
       metrics_position: bytes of metrics.jsonl that belong to this state.
       seconds: time spent in training steps.
       pending_validation: the epoch that ends at `step` is yet to be validated.
@@ -228,7 +228,7 @@ class StageCheckpoints:
         Raises:
           TrainerError: that checkpoint cannot be read.
         """
-        # A kill amid saving may leave two, one of them of a later step.
+        # A kill during saving may leave two, one of them of a later step.
         path = next(
             path
             for path in find_checkpoints(

@@ -17,11 +17,11 @@ from trainer.data.augment import warp_kernel
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.train.optimizers import SummedOnce
 from trainer.train.steps import (
-    NO_PATH,
     SUMS,
+    UNCONNECTED,
     Batch,
     frozen_variables,
     make_evaluation_step,
@@ -41,7 +41,7 @@ class TrainCall(NamedTuple):
       sums: float32 (steps,) each, over the global batch: loss, correct,
         count, gradient_norm (before clipping).
       gradient_max: float32 (trainable variables,), the largest absolute entry
-        of any step's gradient there, as the optimizer got it; NO_PATH where
+        of any step's gradient there, as the optimizer got it; UNCONNECTED where
         the loss does not depend on the variable.
     """
 
@@ -76,7 +76,7 @@ def make_train_function(
     clip_global_norm: float | None,
     xla: bool,
     kernel: str | None = None,
-    split: Split | None = None,
+    partition: Partition | None = None,
     parts: int = 1,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """A function that runs a number of training steps in one graph call.
@@ -105,18 +105,18 @@ def make_train_function(
             classifier,
             plan,
             kernel=kernel,
-            split=split,
+            partition=partition,
             parts=parts,
         ),
         jit_compile=xla,
         autograph=False,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
-    frozen = frozen_variables(classifier, plan, split)
+    frozen = frozen_variables(classifier, plan, partition)
     replicas = strategy.num_replicas_in_sync
     # Filled when the step is traced. An error raised there would come out
     # wrapped in a page about the graph.
-    heedless: set[str] = set()
+    updated_in_inference: set[str] = set()
 
     @tf.autograph.experimental.do_not_convert
     def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -136,7 +136,7 @@ def make_train_function(
             gradients = [g * scale for g in gradients]
         largest = tf.stack(
             [
-                NO_PATH if part is None else tf.reduce_max(tf.abs(whole))
+                UNCONNECTED if part is None else tf.reduce_max(tf.abs(whole))
                 for part, whole in zip(output.gradients, gradients, strict=True)
             ]
         )
@@ -144,7 +144,7 @@ def make_train_function(
             # Keras sums over the replicas once more when it applies.
             gradients = [g / replicas for g in gradients]
         optimizer.apply(gradients, trainable)
-        heedless.update(output.updates)
+        updated_in_inference.update(output.updates)
         return {**sums, "gradient_norm": norm}, largest
 
     names = (*SUMS, "gradient_norm")
@@ -156,7 +156,7 @@ def make_train_function(
         rows = tf.TensorArray(
             tf.float32, size=steps, element_shape=(len(names),)
         )
-        largest = tf.fill([len(trainable)], NO_PATH)
+        largest = tf.fill([len(trainable)], UNCONNECTED)
         for i in tf.range(steps):
             sums, step_largest = strategy.run(replica_step, (next(iterator),))
             row = tf.stack([_first(strategy, sums[name]) for name in names])
@@ -172,11 +172,11 @@ def make_train_function(
                 " this trainer knows, so they would be too large; nothing of it"
                 " is saved: install a version that the trainer is tested with"
             )
-        if heedless:
+        if updated_in_inference:
             raise TrainerError(
-                f"{min(heedless)}: changed by a forward pass in inference mode,"
-                " so its layer does not heed training=False; nothing of it is"
-                " saved: take a --backbone whose layers do"
+                f"{min(updated_in_inference)}: changed by a forward pass in"
+                " inference mode, so its layer ignores training=False; nothing"
+                " of it is saved: give a --backbone whose layers respect it"
             )
         sums = dict(zip(names, rows.numpy().T, strict=True))
         return TrainCall(sums, largest.numpy())
@@ -190,18 +190,18 @@ def make_evaluation_function(
     num_classes: int,
     *,
     xla: bool,
-    split: Split | None = None,
+    partition: Partition | None = None,
 ) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
     """A function that sums over a number of batches in one graph call.
 
     The result has the keys of `make_evaluation_step`, as float64.
     """
     step = tf.function(
-        make_evaluation_step(classifier, num_classes, split=split),
+        make_evaluation_step(classifier, num_classes, partition=partition),
         jit_compile=xla,
         autograph=False,
     )
-    variables = list(used_variables(classifier, split).values())
+    variables = list(used_variables(classifier, partition).values())
     shapes = {"loss": (), "count": (), "top5": ()}
 
     @tf.autograph.experimental.do_not_convert

@@ -1,4 +1,4 @@
-"""What the steps of a stage read: pictures, or features of a frozen trunk."""
+"""What the steps of a stage read: images, or features of a frozen trunk."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from trainer.model.trunk.engines import (
     lite_trunk,
     trunk_key,
 )
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 
 # Blocks that are decoded and computed at once while rows are made.
 _ROWS_IN_A_CALL = 32
-# Conversion takes about as long as LiteRT saves on so many pictures.
-_LITERT_IMAGES = 500
+# Conversion takes about as long as LiteRT saves on so many images.
+_MIN_IMAGES_FOR_LITERT = 500
 Report = Callable[[str, int, int], None]
 
 
@@ -42,7 +42,7 @@ class Inputs:
 
     def __init__(
         self,
-        split: Split | None,
+        partition: Partition | None,
         *,
         image_px: int,
         engine: str,
@@ -57,22 +57,24 @@ class Inputs:
         report: Report,
     ) -> None:
         """Args:
-        split: whose trunk runs here; None, or one without a trunk, leaves
+        partition: whose trunk runs here; None, or one without a trunk, leaves
           everything to the step.
-        image_px: side of the pictures.
+        image_px: side of the images.
         engine: of the trunk, graph or litert.
-        block: pictures in a pass of the graph; 0 takes the rule's.
+        block: images in a pass of the graph; 0 takes the rule's.
         feature_dtype: float32, or float16, to which features are rounded
           whether they are cached or not.
-        kernel: how pictures are warped before the trunk.
+        kernel: how images are warped before the trunk.
         cache: of features and images.
         files: cache of the trunk as LiteRT takes it.
-        decode_cache: whether pictures are.
+        decode_cache: whether images are.
         machine: whatever may change the last bits of a feature.
         warn: told when LiteRT cannot be used.
         report: told what is computed, how many are done, and of how many.
         """
-        self._split = split if split is not None and split.cut else None
+        self._partition = (
+            partition if partition is not None and partition.cut else None
+        )
         self._image_px, self._engine = image_px, engine
         self._block, self._kernel = block, kernel
         self._feature_dtype = feature_dtype
@@ -84,25 +86,25 @@ class Inputs:
 
     @property
     def trunk(self) -> Trunk | None:
-        """What pictures go through before the step; None if nothing."""
-        return self._trunk() if self._split is not None else None
+        """What images go through before the step; None if nothing."""
+        return self._trunk() if self._partition is not None else None
 
     def facts(self) -> dict[str, Any]:
-        """What runs the trunk, where it ends, pictures in a pass; or {}."""
-        if self._split is None:
+        """What runs the trunk, where it ends, images in a pass; or {}."""
+        if self._partition is None:
             return {}
         return {
             "engine": self._engine,
-            "cut": list(self._split.cut),
+            "cut": list(self._partition.cut),
             "block": self._graph_block() if self._engine == GRAPH else 1,
         }
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """How a stage's training subset is read."""
-        if self._split is None or augment:
-            return self._reading(samples, keep_pictures=True)
+        if self._partition is None or augment:
+            return self._reading(samples, keep_images=True)
         return self._features(samples, "train") or self._reading(
-            samples, keep_pictures=True
+            samples, keep_images=True
         )
 
     def evaluation(self, samples: Samples, *, again: bool) -> Reading:
@@ -112,27 +114,27 @@ class Inputs:
           samples: of the split.
           again: whether they will be read more than once.
         """
-        if self._split is not None:
+        if self._partition is not None:
             found = self._features(samples, "evaluation")
             if found is not None:
                 return found
-        return self._reading(samples, keep_pictures=again)
+        return self._reading(samples, keep_images=again)
 
-    def _reading(self, samples: Samples, *, keep_pictures: bool) -> Reading:
-        """From pictures, through the trunk where there is one."""
-        pictures = self._pictures(samples) if keep_pictures else None
-        if self._split is None:
+    def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
+        """From images, through the trunk where there is one."""
+        pictures = self._images(samples) if keep_images else None
+        if self._partition is None:
             return Reading(image_px=self._image_px, pictures=pictures)
         return Reading(
             image_px=self._image_px,
             pictures=pictures,
             trunk=self._trunk(),
-            feature_shapes=self._split.feature_shapes,
+            feature_shapes=self._partition.feature_shapes,
             kernel=self._kernel,
         )
 
     def _trunk(self) -> Trunk:
-        """The engine, made when the first picture has to go through it."""
+        """The engine, made when the first image has to go through it."""
         if self._made is None:
             trunk = self._engine_of_split()
             rounds = self._feature_dtype == "float16"
@@ -140,11 +142,11 @@ class Inputs:
         return self._made
 
     def _engine_of_split(self) -> GraphTrunk | LiteTrunk:
-        assert self._split is not None
+        assert self._partition is not None
         if self._engine == LITERT:
             try:
                 return lite_trunk(
-                    self._split,
+                    self._partition,
                     cores=PARALLEL_CALLS,
                     cache=self._files,
                     machine=self._machine,
@@ -155,18 +157,18 @@ class Inputs:
                     " going on with graph, and last bits may differ"
                 )
                 self._engine = GRAPH
-        return GraphTrunk(self._split, block=self._graph_block())
+        return GraphTrunk(self._partition, block=self._graph_block())
 
     def _graph_block(self) -> int:
-        """Pictures in a pass of the graph."""
-        assert self._split is not None
-        return self._block or block_of(self._split)
+        """Images in a pass of the graph."""
+        assert self._partition is not None
+        return self._block or block_of(self._partition)
 
     def _key_fields(self) -> dict[str, Any]:
-        """What features depend on besides the picture."""
-        assert self._split is not None
+        """What features depend on besides the image."""
+        assert self._partition is not None
         if self._key is None:
-            self._key = trunk_key(self._split)
+            self._key = trunk_key(self._partition)
         return {
             **self._key,
             "kind": "features",
@@ -181,7 +183,7 @@ class Inputs:
         """From cached features; None where they are not to be cached."""
         if not samples.digests:
             return None
-        assert self._split is not None
+        assert self._partition is not None
         engine = self._engine
 
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -196,7 +198,7 @@ class Inputs:
                 key_fields=self._key_fields(),
                 specs=[
                     RowSpec(shape=shape, dtype=self._feature_dtype)
-                    for shape in self._split.feature_shapes
+                    for shape in self._partition.feature_shapes
                 ],
                 compute=compute,
                 warn=self._warn,
@@ -207,7 +209,7 @@ class Inputs:
             return None
         return Reading(image_px=self._image_px, features=cached)
 
-    def _pictures(self, samples: Samples) -> CachedRows | None:
+    def _images(self, samples: Samples) -> CachedRows | None:
         if not self._decode_cache or not samples.digests:
             return None
         side = self._image_px
@@ -234,7 +236,7 @@ class Inputs:
         what: str,
         trunk: Trunk | None,
     ) -> Iterator[list[np.ndarray]]:
-        """Pictures or features of some samples, block by block.
+        """Images or features of some samples, block by block.
 
         Raises:
           Stopped: the end of the run was asked for.
@@ -272,8 +274,8 @@ class Inputs:
             interrupt.check()
 
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        assert self._split is not None
-        return self._split.feature_shapes
+        assert self._partition is not None
+        return self._partition.feature_shapes
 
 
 class _OtherEngine(Exception):
@@ -284,7 +286,7 @@ def auto_engine(images: int, *, graph_only: bool) -> str:
     """Which engine `--trunk_engine=auto` takes on a CPU.
 
     Args:
-      images: pictures that will go through the trunk.
+      images: images that will go through the trunk.
       graph_only: whether LiteRT is out of the question.
     """
-    return GRAPH if graph_only or images < _LITERT_IMAGES else LITERT
+    return GRAPH if graph_only or images < _MIN_IMAGES_FOR_LITERT else LITERT

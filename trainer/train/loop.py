@@ -20,14 +20,14 @@ from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.train.audit import audit, digests
 from trainer.train.checkpoints import StageCheckpoints, StageState
 from trainer.train.graph_loops import Pace, TrainCall, make_train_function
 from trainer.train.inputs import Inputs
 from trainer.train.metrics import (
-    Figures,
     StepAccount,
+    StepMetrics,
     Writer,
     means_of,
     no_sums,
@@ -44,7 +44,7 @@ from trainer.train.stage import (
     Progress,
     StageOutcome,
 )
-from trainer.train.steps import NO_PATH, Batch
+from trainer.train.steps import UNCONNECTED, Batch
 from trainer.workdir import Workdir
 
 ROLLBACK = "rollback"
@@ -63,7 +63,7 @@ class StageLoop:
         strategy: tf.distribute.Strategy,
         classifier: Classifier,
         plan: FreezePlan,
-        split: Split | None,
+        partition: Partition | None,
         inputs: Inputs,
         train: Samples,
         start_step: int,
@@ -90,11 +90,11 @@ class StageLoop:
         self._spec, self._options = spec, options
         self._strategy, self._classifier = strategy, classifier
         self._plan, self._train_samples = plan, train
-        self._split, self._inputs = split, inputs
+        self._partition, self._inputs = partition, inputs
         self._reading: Reading | None = None
         self._workdir, self._validate = workdir, validate
         self._progress = progress
-        self._figures = Figures(workdir, writer, spec.stage)
+        self._figures = StepMetrics(workdir, writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(train), options.batch_size)
         self._state = StageState(
             stage=spec.stage,
@@ -104,7 +104,7 @@ class StageLoop:
             window_sums=no_sums(),
             best=None,
             digests=digests(classifier.variables),
-            gradient_max=dict.fromkeys(plan.trainable, NO_PATH),
+            gradient_max=dict.fromkeys(plan.trainable, UNCONNECTED),
             metrics_position=0,
             seconds=0.0,
         )
@@ -178,7 +178,7 @@ class StageLoop:
             clip_global_norm=self._options.clip_global_norm,
             xla=self._options.xla,
             kernel=self._options.kernel,
-            split=self._split,
+            partition=self._partition,
             parts=self._options.accumulate_steps,
         )
         iterator = self._batches(end)

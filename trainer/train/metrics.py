@@ -19,7 +19,7 @@ class Writer(Protocol):
     ) -> None: ...
 
 
-class Figures:
+class StepMetrics:
     """Writes a stage's figures to metrics.jsonl and to a writer."""
 
     def __init__(self, workdir: Workdir, writer: Writer, stage: str) -> None:
@@ -73,7 +73,7 @@ class StepAccount:
     """Adds up what training steps return, in the state of a stage."""
 
     def __init__(
-        self, state: StageState, figures: Figures, *, log_every_steps: int
+        self, state: StageState, figures: StepMetrics, *, log_every_steps: int
     ) -> None:
         self._state, self._figures = state, figures
         self._log_every_steps = log_every_steps

@@ -14,14 +14,14 @@ import tensorflow as tf
 from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
 TOP_K = 5
 SUMS = ("loss", "correct", "count")
 # Stands for the gradient of a variable that the loss does not depend on.
-NO_PATH = -1.0
+UNCONNECTED = -1.0
 
 
 class StepOutput(NamedTuple):
@@ -45,23 +45,23 @@ class StepOutput(NamedTuple):
 
 
 def used_variables(
-    classifier: Classifier, split: Split | None
+    classifier: Classifier, partition: Partition | None
 ) -> dict[str, keras.Variable]:
     """What a step computes with, by key; the trunk's are none of it.
 
     Each value that a graph takes costs time when it is traced, and a frozen
     backbone has hundreds.
     """
-    if split is None:
+    if partition is None:
         return dict(classifier.variables)
-    return split.tail_variables()
+    return partition.tail_variables()
 
 
 def frozen_variables(
-    classifier: Classifier, plan: FreezePlan, split: Split | None
+    classifier: Classifier, plan: FreezePlan, partition: Partition | None
 ) -> list[keras.Variable]:
     """The frozen ones among them, in the plan's order."""
-    used = used_variables(classifier, split)
+    used = used_variables(classifier, partition)
     return [used[key] for key in plan.frozen if key in used]
 
 
@@ -74,7 +74,7 @@ def make_train_step(
     plan: FreezePlan,
     *,
     kernel: str,
-    split: Split | None = None,
+    partition: Partition | None = None,
     parts: int = 1,
 ) -> TrainStep:
     """(trainable values, frozen values, batch, examples) -> StepOutput.
@@ -88,13 +88,13 @@ def make_train_step(
         are those of `frozen_variables`.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
       split: computes with the tail on features; None with the classifier on
-        pictures.
+        images.
       parts: how many the batch is taken in, one after the other, so that the
         activations of one part at a time are kept. Gradients and sums are
         those of the batch taken whole, up to rounding. Divides the batch.
     """
     variables = [classifier.variables[key] for key in plan.trainable]
-    variables += frozen_variables(classifier, plan, split)
+    variables += frozen_variables(classifier, plan, partition)
 
     def train_step(
         trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
@@ -103,12 +103,12 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            if split is None:
+            if partition is None:
                 logits, updates = classifier.logits_and_updates(
                     variables, values, inputs[0]
                 )
             else:
-                logits, updates = split.logits_and_updates(
+                logits, updates = partition.logits_and_updates(
                     variables, values, inputs
                 )
             losses = _losses(logits, batch["labels"]) * batch["mask"]
@@ -183,21 +183,24 @@ def _in_parts(step: TrainStep, parts: int) -> TrainStep:
 
 
 def make_evaluation_step(
-    classifier: Classifier, num_classes: int, *, split: Split | None = None
+    classifier: Classifier,
+    num_classes: int,
+    *,
+    partition: Partition | None = None,
 ) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
     """(values in the order of `used_variables`, batch) -> sums.
 
     The sums are float32: `loss`, `count`, `top5` (scalars) and `confusion`
     (classes, classes), rows true and columns predicted.
     """
-    variables = list(used_variables(classifier, split).values())
+    variables = list(used_variables(classifier, partition).values())
 
     def evaluation_step(
         values: list[tf.Tensor], batch: Batch
     ) -> dict[str, tf.Tensor]:
         labels, mask = batch["labels"], batch["mask"]
         inputs = _inputs(batch, "")
-        logits = _logits(classifier, split, variables, values, inputs)
+        logits = _logits(classifier, partition, variables, values, inputs)
         true = tf.one_hot(labels, num_classes) * mask[:, None]
         predicted = tf.one_hot(tf.argmax(logits, axis=1), num_classes)
         own = tf.gather(logits, labels, axis=1, batch_dims=1)
@@ -215,17 +218,17 @@ def make_evaluation_step(
 
 
 def make_prediction_function(
-    classifier: Classifier, split: Split | None, *, xla: bool
+    classifier: Classifier, partition: Partition | None, *, xla: bool
 ) -> Callable[[Batch], tf.Tensor]:
     """A function that gives a batch's probabilities, float32 (b, classes).
 
     Of one device; the weights are read at each call.
     """
-    variables = list(used_variables(classifier, split).values())
+    variables = list(used_variables(classifier, partition).values())
 
     def step(values: list[tf.Tensor], batch: Batch) -> tf.Tensor:
         logits = _logits(
-            classifier, split, variables, values, _inputs(batch, "")
+            classifier, partition, variables, values, _inputs(batch, "")
         )
         return tf.nn.softmax(logits)
 
@@ -239,7 +242,7 @@ def make_prediction_function(
 
 
 def _inputs(batch: Batch, kernel: str) -> list[tf.Tensor]:
-    """The features of a batch, or its pictures, warped where asked for."""
+    """The features of a batch, or its images, warped where asked for."""
     if "features" in batch:
         return list(batch["features"])
     if "matrices" in batch:
@@ -249,13 +252,13 @@ def _inputs(batch: Batch, kernel: str) -> list[tf.Tensor]:
 
 def _logits(
     classifier: Classifier,
-    split: Split | None,
+    partition: Partition | None,
     variables: Sequence[keras.Variable],
     values: Sequence[tf.Tensor],
     inputs: list[tf.Tensor],
 ) -> tf.Tensor:
-    if split is not None:
-        return split.logits(variables, values, inputs)
+    if partition is not None:
+        return partition.logits(variables, values, inputs)
     return classifier.logits(variables, values, inputs[0])
 
 

@@ -23,7 +23,7 @@ __all__ = [
     "MANIFEST",
     "MARKER",
     "METRICS",
-    "MetricsFile",
     "RESULT",
+    "MetricsFile",
     "Workdir",
 ]

@@ -1,4 +1,4 @@
-"""Engines of the trunk: the same bits wherever a picture comes."""
+"""Engines of the trunk: the same bits wherever an image comes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from trainer.model.trunk.engines import (
     lite_trunk,
     trunk_key,
 )
-from trainer.model.trunk.partition import Split, split_at, split_classifier
+from trainer.model.trunk.partition import (
+    Partition,
+    partition_classifier,
+    split_at,
+)
 
 EFFICIENTNET = pytest.param("EfficientNetB0", marks=pytest.mark.slow)
 LITE = pytest.param("EfficientNetLite0", marks=pytest.mark.slow)
@@ -37,13 +41,13 @@ def split_of(
     unfreeze: str = "last:10",
     folded: bool = True,
     seed: int = 0,
-) -> Split:
+) -> Partition:
     """Of a live classifier at 32 px."""
     classifier = live_classifier(name, num_classes=3, seed=seed)
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=folded)
-    assert split is not None and split.cut
-    return split
+    partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
+    assert partition is not None and partition.cut
+    return partition
 
 
 NOWHERE = FileCache(None)
@@ -71,13 +75,13 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 @BACKBONES
 def test_features_do_not_depend_on_the_block(name: str) -> None:
-    """Neither on its size, nor on a picture's place, nor on what is beside."""
+    """Neither on its size, nor on an image's place, nor on what is beside."""
     images = pictures(7)
-    split = split_of(name)
-    one_by_one = GraphTrunk(split, block=1)(images)
-    assert [f.shape[1:] for f in one_by_one] == list(split.feature_shapes)
+    partition = split_of(name)
+    one_by_one = GraphTrunk(partition, block=1)(images)
+    assert [f.shape[1:] for f in one_by_one] == list(partition.feature_shapes)
     assert min(np.abs(f).max() for f in one_by_one) > 1e-3
-    in_fours = GraphTrunk(split, block=4)
+    in_fours = GraphTrunk(partition, block=4)
     assert_same(in_fours(images), one_by_one)
     order = np.array([6, 2, 0, 5, 1, 3, 4])
     assert_same(in_fours(images[order]), [f[order] for f in one_by_one])
@@ -88,10 +92,10 @@ def test_features_do_not_depend_on_the_block(name: str) -> None:
 @BACKBONES
 def test_the_graph_computes_what_the_split_does(name: str) -> None:
     images = pictures(3)
-    split = split_of(name)
-    eager = split.trunk(split.trunk_constants(), tf.constant(images))
+    partition = split_of(name)
+    eager = partition.trunk(partition.trunk_constants(), tf.constant(images))
     for mine, theirs in zip(
-        GraphTrunk(split, block=2)(images), eager, strict=True
+        GraphTrunk(partition, block=2)(images), eager, strict=True
     ):
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(mine, theirs, atol=5e-5 * scale)
@@ -243,25 +247,25 @@ def test_rounding_to_float16() -> None:
 
 def test_weights_are_those_of_the_moment() -> None:
     """A trunk is a snapshot: what is assigned later is not in it."""
-    split = split_of(seed=1)
-    trunk = GraphTrunk(split, block=1)
-    before, key = trunk(pictures(1)), trunk_key(split)
+    partition = split_of(seed=1)
+    trunk = GraphTrunk(partition, block=1)
+    before, key = trunk(pictures(1)), trunk_key(partition)
     (name,) = (
         name
-        for name in split.classifier.variables
+        for name in partition.classifier.variables
         if name.endswith("Conv1/kernel")
     )
-    variable = split.classifier.variables[name]
+    variable = partition.classifier.variables[name]
     saved = variable.numpy()
     variable.assign(saved * 1.5)
     try:
         assert_same(trunk(pictures(1)), before)
-        assert trunk_key(split) != key
-        other = GraphTrunk(split, block=1)(pictures(1))
+        assert trunk_key(partition) != key
+        other = GraphTrunk(partition, block=1)(pictures(1))
         assert np.abs(other[0] - before[0]).max() > 1e-3
     finally:
         variable.assign(saved)
-    assert trunk_key(split) == key
+    assert trunk_key(partition) == key
 
 
 @pytest.mark.slow
@@ -284,7 +288,7 @@ def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
     """A stage that shares the cut of a later one has its features."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
     later = apply_freeze(classifier, "last:10")
-    own = split_classifier(classifier, later, fold_batch_norm=True)
+    own = partition_classifier(classifier, later, fold_batch_norm=True)
     head = apply_freeze(classifier, "none")
     cut = find_cut(classifier, [head, later])
     assert own is not None and cut is not None

@@ -14,7 +14,7 @@ from tests.support.classifiers import pictures
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.freeze import apply_freeze
 from trainer.model.trunk.folding import fold
-from trainer.model.trunk.partition import split_classifier
+from trainer.model.trunk.partition import partition_classifier
 
 PX = 8
 layers = keras.layers
@@ -126,14 +126,14 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def run_split(split: Any, classifier: Classifier, images: tf.Tensor) -> Any:
+def run_split(partition: Any, classifier: Classifier, images: tf.Tensor) -> Any:
     """Logits of tail after trunk, with the variables as they stand."""
     inputs: Sequence[tf.Tensor] = [images]
-    if split.cut:
-        inputs = split.trunk(split.trunk_constants(), images)
+    if partition.cut:
+        inputs = partition.trunk(partition.trunk_constants(), images)
     variables = list(classifier.variables.values())
     values = [tf.convert_to_tensor(v.value) for v in variables]
-    return split.logits(variables, values, inputs)
+    return partition.logits(variables, values, inputs)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -141,14 +141,14 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     make, unfreeze, expected = CASES[case]
     classifier = classifier_of(make())
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    assert split is not None
-    assert split.folded == expected
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    assert partition is not None
+    assert partition.folded == expected
     images = tf.constant(pictures(5)[:, ::4, ::4] / 255)
     variables = list(classifier.variables.values())
     values = [tf.convert_to_tensor(v.value) for v in variables]
     true = classifier.logits(variables, values, images).numpy()
-    found = run_split(split, classifier, images).numpy()
+    found = run_split(partition, classifier, images).numpy()
     # A thousandth of what the test's own weights change would be seen.
     np.testing.assert_allclose(found, true, atol=1e-5 * np.abs(true).max())
 
@@ -156,13 +156,13 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
 def test_nothing_is_folded_where_it_is_not_asked_for() -> None:
     classifier = classifier_of(chain(conv(), norm()))
     plan = apply_freeze(classifier, "all")
-    split = split_classifier(classifier, plan, fold_batch_norm=False)
-    assert split is not None
-    assert split.folded == ()
+    partition = partition_classifier(classifier, plan, fold_batch_norm=False)
+    assert partition is not None
+    assert partition.folded == ()
 
 
 def test_numbers_worked_out_by_hand() -> None:
-    """gamma 6, variance 4 - epsilon: a scale of 3."""
+    """Gamma 6, variance 4 - epsilon: a scale of 3."""
     keras.utils.clear_session()
     convolution = layers.Conv2D(1, 1)
     convolution.build((None, 1, 1, 2))

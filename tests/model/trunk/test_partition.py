@@ -16,8 +16,8 @@ from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
-from trainer.model.trunk.engines import partition as split_module
-from trainer.model.trunk.partition import Split, split_classifier
+from trainer.model.trunk import partition as partition_module
+from trainer.model.trunk.partition import Partition, partition_classifier
 
 PX = 32
 # Each with its form, where it has several.
@@ -60,11 +60,11 @@ def values_of(classifier: Classifier, keys: tuple[str, ...]) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(classifier.variables[k].value) for k in keys]
 
 
-def inputs_of(split: Split, images: np.ndarray) -> list[tf.Tensor]:
+def inputs_of(partition: Partition, images: np.ndarray) -> list[tf.Tensor]:
     """What the tail takes."""
-    if not split.cut:
+    if not partition.cut:
         return [tf.constant(images)]
-    return split.trunk(split.trunk_constants(), tf.constant(images))
+    return partition.trunk(partition.trunk_constants(), tf.constant(images))
 
 
 def loss_and_gradients(
@@ -88,14 +88,14 @@ def check(
     *,
     folded: bool,
     quick: bool = False,
-) -> Split:
+) -> Partition:
     """Logits, gradients and the place of every trainable variable."""
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(
+    partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, quick_gradients=quick
     )
-    assert split is not None
-    assert bool(split.cut) == (unfreeze != "all")
+    assert partition is not None
+    assert bool(partition.cut) == (unfreeze != "all")
     images = pictures(3)
     true, expected = loss_and_gradients(
         classifier,
@@ -104,11 +104,11 @@ def check(
             variables, values, tf.constant(images)
         ),
     )
-    inputs = inputs_of(split, images)
+    inputs = inputs_of(partition, images)
     found, slopes = loss_and_gradients(
         classifier,
         plan,
-        lambda variables, values: split.logits(variables, values, inputs),
+        lambda variables, values: partition.logits(variables, values, inputs),
     )
     bound = 1e-4 if folded else 1e-6
     np.testing.assert_allclose(found, true, atol=bound * np.abs(true).max())
@@ -121,28 +121,33 @@ def check(
         assert mine is not None, key
         difference = np.linalg.norm(mine.numpy() - theirs.numpy())
         assert difference <= bound * norm, key
-    check_variables(split, plan, inputs, found)
-    return split
+    check_variables(partition, plan, inputs, found)
+    return partition
 
 
 def check_variables(
-    split: Split, plan: FreezePlan, inputs: list[tf.Tensor], logits: np.ndarray
+    partition: Partition,
+    plan: FreezePlan,
+    inputs: list[tf.Tensor],
+    logits: np.ndarray,
 ) -> None:
     """Those of the tail are all that it takes, and no others are theirs."""
-    used = split.tail_variables()
+    used = partition.tail_variables()
     assert set(plan.trainable) <= set(used)
-    if not split.cut:
-        assert list(used) == list(split.classifier.variables)
+    if not partition.cut:
+        assert list(used) == list(partition.classifier.variables)
     else:
-        assert len(used) < len(split.classifier.variables)
+        assert len(used) < len(partition.classifier.variables)
 
     def strict(given: dict[int, tf.Tensor]) -> Any:
         return lambda variable: given.pop(id(variable))
 
-    values = values_of(split.classifier, tuple(used))
+    values = values_of(partition.classifier, tuple(used))
     given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
-    with mock.patch.object(split_module, "_reader", lambda _: strict(given)):
-        alone = split.logits(list(used.values()), values, inputs)
+    with mock.patch.object(
+        partition_module, "_reader", lambda _: strict(given)
+    ):
+        alone = partition.logits(list(used.values()), values, inputs)
     np.testing.assert_array_equal(alone, logits)
     assert not given
 
@@ -156,15 +161,15 @@ def check_variables(
 def test_tail_after_trunk_is_the_classifier(
     unfreeze: str, name: str, form: str
 ) -> None:
-    split = check(live(name, form), unfreeze, folded=True)
+    partition = check(live(name, form), unfreeze, folded=True)
     # ConvNeXt has no BatchNorm, and in ResNet50V2's it stands before.
-    assert bool(split.folded) == (name != "ConvNeXtTiny")
+    assert bool(partition.folded) == (name != "ConvNeXtTiny")
 
 
 @pytest.mark.parametrize("unfreeze", RULES)
 def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
-    split = check(live(*QUICK), unfreeze, folded=False)
-    assert split.folded == ()
+    partition = check(live(*QUICK), unfreeze, folded=False)
+    assert partition.folded == ()
 
 
 @pytest.mark.parametrize(
@@ -182,18 +187,18 @@ def test_quick_gradients_are_those_of_the_classifier(
     """However small a tensor is."""
     monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     made = []
-    real = split_module.quick_class
+    real = partition_module.quick_class
 
     def noting(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
         made.append((layer.name, real(layer)))
         return real(layer)
 
-    monkeypatch.setattr(split_module, "quick_class", noting)
-    split = check(live(name, form), unfreeze, folded=True, quick=True)
+    monkeypatch.setattr(partition_module, "quick_class", noting)
+    partition = check(live(name, form), unfreeze, folded=True, quick=True)
     # Of the trunk none.
     asked = {layer for layer, _ in made}
-    assert asked <= {layer.name for layer in split._tail.layers} | set(
-        split.folded
+    assert asked <= {layer.name for layer in partition._tail.layers} | set(
+        partition.folded
     )
     kinds = {kind.__name__ for _, kind in made if kind.__name__[:5] == "Quick"}
     expected = {
@@ -214,13 +219,13 @@ def test_all_as_one_part(folded: bool) -> None:
     """The engine that leaves the trunk in the step."""
     classifier = live(*QUICK)
     plan = apply_freeze(classifier, "last:10")
-    split = split_classifier(
+    partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, cut_trunk=False
     )
-    assert split is not None
-    assert (split.cut, split.feature_shapes) == ((), ())
+    assert partition is not None
+    assert (partition.cut, partition.feature_shapes) == ((), ())
     # 52 convolutions, each with its BatchNorm.
-    assert len(split.folded) == (52 if folded else 0)
+    assert len(partition.folded) == (52 if folded else 0)
     images = pictures(3)
     true, _ = loss_and_gradients(
         classifier,
@@ -232,7 +237,7 @@ def test_all_as_one_part(folded: bool) -> None:
     found, _ = loss_and_gradients(
         classifier,
         plan,
-        lambda variables, values: split.logits(
+        lambda variables, values: partition.logits(
             variables, values, [tf.constant(images)]
         ),
     )
@@ -244,24 +249,26 @@ def test_all_as_one_part(folded: bool) -> None:
 def test_the_cut_of_efficientnet(form: str) -> None:
     classifier = live("EfficientNetB0", form)
     plan = apply_freeze(classifier, "last:10")
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    assert split is not None
-    assert split.cut == ("block7a_activation", "block7a_se_reshape")
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    assert partition is not None
+    assert partition.cut == ("block7a_activation", "block7a_se_reshape")
     # 32 px leave one place; six times 192 channels.
-    assert split.feature_shapes == ((1, 1, 1152), (1, 1, 1152))
+    assert partition.feature_shapes == ((1, 1, 1152), (1, 1, 1152))
 
 
 def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
     classifier = live(*QUICK)
     plan = apply_freeze(classifier, "none")
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    assert split is not None
-    assert split.feature_shapes == ((1280,),)
-    features = inputs_of(split, pictures(2))[0]
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    assert partition is not None
+    assert partition.feature_shapes == ((1280,),)
+    features = inputs_of(partition, pictures(2))[0]
     head = classifier.head
     expected = features @ head.kernel.value + head.bias.value
     variables = list(classifier.variables.values())
-    found = split.logits(variables, [v.value for v in variables], [features])
+    found = partition.logits(
+        variables, [v.value for v in variables], [features]
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -270,18 +277,18 @@ def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
     """Whatever training does, trunk and features stay the same bits."""
     classifier = live(*QUICK)
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=True)
-    assert split is not None
+    partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    assert partition is not None
     images = tf.constant(pictures(2))
-    before = split.trunk_constants()
-    features = split.trunk(before, images)
+    before = partition.trunk_constants()
+    features = partition.trunk(before, images)
     variables = list(classifier.variables.values())
-    logits = split.logits(variables, [v.value for v in variables], features)
+    logits = partition.logits(variables, [v.value for v in variables], features)
     saved = {k: classifier.variables[k].numpy() for k in plan.trainable}
     for key, value in saved.items():
         classifier.variables[key].assign(value * 1.5 + 0.1)
-    after = split.trunk_constants()
-    moved = split.logits(variables, [v.value for v in variables], features)
+    after = partition.trunk_constants()
+    moved = partition.logits(variables, [v.value for v in variables], features)
     for key, value in saved.items():
         classifier.variables[key].assign(value)
     for one, two in zip(before, after, strict=True):
@@ -293,13 +300,13 @@ def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
 def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
     classifier = live(*QUICK)
     plan = apply_freeze(classifier, unfreeze)
-    split = split_classifier(classifier, plan, fold_batch_norm=False)
-    assert split is not None
-    inputs = inputs_of(split, pictures(2))
+    partition = partition_classifier(classifier, plan, fold_batch_norm=False)
+    assert partition is not None
+    inputs = inputs_of(partition, pictures(2))
     _, slopes = loss_and_gradients(
         classifier,
         plan,
-        lambda variables, values: split.logits(variables, values, inputs),
+        lambda variables, values: partition.logits(variables, values, inputs),
     )
     reached = {
         key.rsplit("/", 1)[0]
@@ -320,9 +327,9 @@ def test_a_description_tells_trunks_apart() -> None:
     descriptions = set()
     for rule in RULES[:3]:
         plan = apply_freeze(classifier, rule)
-        split = split_classifier(classifier, plan, fold_batch_norm=True)
-        assert split is not None
-        descriptions.add(split.description)
+        partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+        assert partition is not None
+        descriptions.add(partition.description)
     assert len(descriptions) == 3
 
 
@@ -333,4 +340,4 @@ def test_a_layer_that_is_called_twice_makes_no_parts() -> None:
     backbone = keras.Model(inputs, shared(shared(inputs)))
     classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
     plan = apply_freeze(classifier, "none")
-    assert split_classifier(classifier, plan, fold_batch_norm=True) is None
+    assert partition_classifier(classifier, plan, fold_batch_norm=True) is None

@@ -24,7 +24,7 @@ def plan(path: pathlib.Path | str, origin: str | None = None) -> WeightsPlan:
 
 
 def stem(model: keras.Model) -> np.ndarray:
-    """What the first convolution makes of a picture."""
+    """What the first convolution makes of an image."""
     layer = model.get_layer("stem_conv")
     run = keras.Model(model.inputs[0], layer.output)
     return np.asarray(run(RAMP.reshape(1, 32, 32, 3)))

@@ -53,7 +53,7 @@ _BACKBONE = find_backbone("EfficientNetB0")
 
 
 def tiny_classifier() -> Classifier:
-    """conv -> norm -> conv, under a head."""
+    """Conv -> norm -> conv, under a head."""
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3), name="pixels")
     x = keras.layers.Conv2D(4, 3, name="conv")(inputs)

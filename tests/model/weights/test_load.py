@@ -281,8 +281,8 @@ def test_real_weights_give_sane_features() -> None:
     model = build(px=96)
     load(f"{path}.weights.h5", model)
     ramp = np.linspace(-1, 1, 96, dtype=np.float32)
-    picture = np.stack(np.broadcast_arrays(ramp, ramp[:, None], -ramp), -1)
-    features = np.asarray(model(picture[None]))
+    image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], -ramp), -1)
+    features = np.asarray(model(image[None]))
     # ReLU6 behind a trained BatchNorm: within 0..6, sparse, and alive.
     assert features.min() == 0.0
     assert features.max() <= 6.0

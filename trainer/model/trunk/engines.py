@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainer.cache import FileCache
 from trainer.errors import reason_of
-from trainer.model.trunk.partition import Split
+from trainer.model.trunk.partition import Partition
 from trainer.native_logs import native_notes_hidden
 
 GRAPH, LITERT = "graph", "litert"
@@ -37,14 +37,16 @@ class GraphTrunk:
 
     name = GRAPH
 
-    def __init__(self, split: Split, *, block: int) -> None:
+    def __init__(self, partition: Partition, *, block: int) -> None:
         """Args:
         split: with a trunk; its classifier's weights are loaded.
-        block: pictures in one pass.
+        block: images in one pass.
         """
         self.block = block
-        self._side = split.classifier.image_px
-        self._function = _concrete(split, split.trunk_constants(), block)
+        self._side = partition.classifier.image_px
+        self._function = _concrete(
+            partition, partition.trunk_constants(), block
+        )
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
@@ -118,7 +120,7 @@ Trunk = GraphTrunk | LiteTrunk | RoundedTrunk
 
 
 def lite_trunk(
-    split: Split, *, cores: int, cache: FileCache, machine: str
+    partition: Partition, *, cores: int, cache: FileCache, machine: str
 ) -> LiteTrunk:
     """Returns the trunk in LiteRT, converted once and cached.
 
@@ -134,9 +136,9 @@ def lite_trunk(
     Raises:
       ValueError: LiteRT cannot take the trunk, or gives other features.
     """
-    key_fields = {**trunk_key(split), "kind": "litert", "machine": machine}
-    side = split.classifier.image_px
-    function = _concrete(split, split.trunk_constants(), 1)
+    key_fields = {**trunk_key(partition), "kind": "litert", "machine": machine}
+    side = partition.classifier.image_px
+    function = _concrete(partition, partition.trunk_constants(), 1)
     content = cache.read(key_fields)
     if content is not None:
         # Whatever is wrong with it, it is converted again.
@@ -181,35 +183,39 @@ def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
             raise ValueError("gives other features than the graph")
 
 
-def block_of(split: Split) -> int:
-    """Pictures that a graph takes at once: a power of two, by a rule.
+def block_of(partition: Partition) -> int:
+    """Images that a graph takes at once: a power of two, by a rule.
 
     Never by a measurement, which would let the clock decide; and blocks of
     any size were seen to give the same bits.
     """
-    largest = 4 * split.largest_activation
+    largest = 4 * partition.largest_activation
     block = 1
     while block < _MAX_BLOCK and 2 * block * largest <= _BLOCK_BYTES:
         block *= 2
     return block
 
 
-def trunk_key(split: Split) -> dict[str, str]:
-    """What decides the features besides picture and engine."""
+def trunk_key(partition: Partition) -> dict[str, str]:
+    """What decides the features besides image and engine."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(split.description.encode())
-    for array in split.trunk_constants():
+    digest.update(partition.description.encode())
+    for array in partition.trunk_constants():
         digest.update(np.ascontiguousarray(array).tobytes())
-    return {"trunk": digest.hexdigest(), "cut": json.dumps(split.cut)}
+    return {"trunk": digest.hexdigest(), "cut": json.dumps(partition.cut)}
 
 
-def _concrete(split: Split, constants: Sequence[np.ndarray], block: int) -> Any:
-    side = split.classifier.image_px
+def _concrete(
+    partition: Partition, constants: Sequence[np.ndarray], block: int
+) -> Any:
+    side = partition.classifier.image_px
 
     @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:
         # Made inside, so that they are constants of the graph.
-        return split.trunk([tf.constant(array) for array in constants], images)
+        return partition.trunk(
+            [tf.constant(array) for array in constants], images
+        )
 
     return trunk.get_concrete_function(
         tf.TensorSpec((block, side, side, 3), tf.float32)

@@ -28,7 +28,7 @@ from trainer.model.weights.saved_weights import finalize_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
+class Partition:
     """The two parts, on layers of their own that hold no weights of note.
 
     Attributes:
@@ -90,7 +90,7 @@ class Split:
     def trunk(
         self, constants: Sequence[np.ndarray | tf.Tensor], images: tf.Tensor
     ) -> list[tf.Tensor]:
-        """The features of pictures.
+        """The features of images.
 
         Args:
           constants: of `trunk_constants`.
@@ -133,7 +133,7 @@ class Split:
           variables: of the classifier, in any order; those of the tail are
             enough.
           values: a value for each.
-          inputs: the features; or, where there is no trunk, the pictures
+          inputs: the features; or, where there is no trunk, the images
             alone, float32 (batch, px, px, 3) in 0..255.
 
         Returns:
@@ -196,14 +196,14 @@ def _reader(given: Mapping[int, tf.Tensor]) -> Any:
     return read
 
 
-def split_classifier(
+def partition_classifier(
     classifier: Classifier,
     plan: FreezePlan,
     *,
     fold_batch_norm: bool,
     cut_trunk: bool = True,
     quick_gradients: bool = False,
-) -> Split | None:
+) -> Partition | None:
     """Cuts the classifier where the plan allows.
 
     Args:
@@ -233,7 +233,7 @@ def split_at(
     *,
     fold_batch_norm: bool,
     quick_gradients: bool = False,
-) -> Split:
+) -> Partition:
     """Cuts the classifier at a given place.
 
     Args:
@@ -254,7 +254,7 @@ def split_at(
     sizes = [
         math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
     ]
-    return Split(
+    return Partition(
         classifier=classifier,
         cut=cut.names,
         folded=tuple(folds),

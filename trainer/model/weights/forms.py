@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Sequence
 
 from trainer.errors import untrusted
-from trainer.model import weights_checkpoint, weights_hdf5
 from trainer.model.backbones import FORM_IMAGENET, FORM_KERAS_NONE
+from trainer.model.weights import checkpoint, hdf5
 from trainer.model.weights.saved_weights import DAMAGED, stem
 
 _FIRST, _LAST = "normalization", "stem_conv"
@@ -56,22 +56,22 @@ def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
 
 
 def _form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
-    if kind == weights_hdf5.KERAS:
-        config = weights_hdf5.keras_config(label, path)
-        return _by_names(weights_hdf5.config_layer_names(config))
-    if kind == weights_checkpoint.TF_CHECKPOINT:
-        gap = weights_checkpoint.layers_between(label, path, _FIRST, _LAST)
+    if kind == hdf5.KERAS:
+        config = hdf5.keras_config(label, path)
+        return _by_names(hdf5.config_layer_names(config))
+    if kind == checkpoint.TF_CHECKPOINT:
+        gap = checkpoint.layers_between(label, path, _FIRST, _LAST)
         if gap in _FORM_BY_GAP:
             return _FORM_BY_GAP[gap], f"numbers {gap} layers before stem_conv"
         return None, "does not number its layers"
-    with weights_hdf5.open_hdf5(label, path, kind) as file:
-        if kind == weights_hdf5.WEIGHTS_H5:
-            return _by_kinds(weights_hdf5.layer_kinds(file))
-        config = weights_hdf5.legacy_config(file)
+    with hdf5.open_hdf5(label, path, kind) as file:
+        if kind == hdf5.WEIGHTS_H5:
+            return _by_kinds(hdf5.layer_kinds(file))
+        config = hdf5.legacy_config(file)
         return _by_names(
             [
-                weights_hdf5.legacy_layer_names(file),
-                *weights_hdf5.config_layer_names(config),
+                hdf5.legacy_layer_names(file),
+                *hdf5.config_layer_names(config),
             ]
         )
 
@@ -82,7 +82,7 @@ def form_of_architecture(text: str) -> str:
     Raises:
       ValueError: it is no such architecture.
     """
-    names = weights_hdf5.config_layer_names(json.loads(text))
+    names = hdf5.config_layer_names(json.loads(text))
     form, how = _by_names(names)
     if form is None:
         raise ValueError(f"not an EfficientNet: {how}")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from trainer.data.tfds_source import FOOD10_CLASSES
-from trainer.demo.picture import CLASSES, draw_jpeg, draw_picture
+from trainer.demo.image import CLASSES, draw_image, draw_jpeg
 
 # blake2b of the pixels before JPEG; two pictures a class.
 HASHES = {
@@ -30,7 +30,7 @@ HASHES = {
 
 
 def _digest(name: str, split: str, index: int) -> str:
-    pixels = draw_picture(name, split, index)
+    pixels = draw_image(name, split, index)
     return hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest()
 
 
@@ -51,8 +51,8 @@ def test_a_picture_is_a_function_of_class_split_and_number() -> None:
         for split in ("train", "test")
         for index in (0, 1)
     ]
-    first = [draw_picture(*key) for key in keys]
-    again = [draw_picture(*key) for key in reversed(keys)][::-1]
+    first = [draw_image(*key) for key in keys]
+    again = [draw_image(*key) for key in reversed(keys)][::-1]
     for one, other in zip(first, again, strict=True):
         assert one.shape == (96, 96, 3)
         assert one.dtype == np.uint8
@@ -62,7 +62,7 @@ def test_a_picture_is_a_function_of_class_split_and_number() -> None:
 
 def test_the_jpeg_holds_the_picture() -> None:
     for index in range(5):
-        pixels = draw_picture("sushi", "train", index).astype(int)
+        pixels = draw_image("sushi", "train", index).astype(int)
         stream = io.BytesIO(draw_jpeg("sushi", "train", index))
         decoded = np.asarray(Image.open(stream), dtype=int)
         assert decoded.shape == pixels.shape
@@ -73,7 +73,7 @@ def test_the_mean_colour_does_not_tell_the_class() -> None:
     def means(split: str, count: int) -> np.ndarray:
         return np.array(
             [
-                [draw_picture(n, split, i).mean((0, 1)) for i in range(count)]
+                [draw_image(n, split, i).mean((0, 1)) for i in range(count)]
                 for n in CLASSES
             ]
         )
@@ -89,7 +89,7 @@ def test_the_mean_colour_does_not_tell_the_class() -> None:
 def test_drawing_needs_no_tensorflow() -> None:
     """Or the processes that draw would take seconds to start."""
     code = (
-        "import sys, trainer.demo.picture;"
+        "import sys, trainer.demo.image;"
         "print([m for m in ('tensorflow', 'tensorflow_datasets')"
         " if m in sys.modules])"
     )

@@ -23,7 +23,7 @@ def key_of(name: str, split: str, index: int) -> str:
     return f"{split}/{name}/{index:04d}"
 
 
-def draw_picture(name: str, split: str, index: int) -> np.ndarray:
+def draw_image(name: str, split: str, index: int) -> np.ndarray:
     """Draws a picture, the same on every machine.
 
     Args:
@@ -48,7 +48,7 @@ def draw_jpeg(name: str, split: str, index: int) -> bytes:
     """
     draws = Draws(key_of(name, split, index) + "/jpeg")
     stream = io.BytesIO()
-    Image.fromarray(draw_picture(name, split, index)).save(
+    Image.fromarray(draw_image(name, split, index)).save(
         stream, "JPEG", quality=draws.whole(35, 95)
     )
     return stream.getvalue()
