@@ -32,7 +32,8 @@ from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import apply_freeze
-from trainer.run.prepare import RunSetup, new_classifier, prepare, read_manifest
+from trainer.run.classifiers import new_classifier
+from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.train.graph_loops import make_train_function
 
 Timed = Callable[[], None]
@@ -153,11 +154,11 @@ def _step(
     request: RunSetup, manifest: Manifest, classifier: Classifier
 ) -> Timed:
     plan = apply_freeze(classifier, "last:10")
-    with request.strategy.scope():
+    with request.runtime.strategy.scope():
         optimizer = keras.optimizers.Adam(1e-4)
         optimizer.build([classifier.variables[key] for key in plan.trainable])
     train = make_train_function(
-        request.strategy,
+        request.runtime.strategy,
         classifier,
         plan,
         optimizer,
@@ -167,7 +168,9 @@ def _step(
     # One batch over and over: reading is timed by itself.
     batch = next(iter(_batches(request, manifest, classifier, steps=1)))
     repeated = tf.data.Dataset.from_tensors(batch).repeat()
-    iterator = iter(request.strategy.experimental_distribute_dataset(repeated))
+    iterator = iter(
+        request.runtime.strategy.experimental_distribute_dataset(repeated)
+    )
 
     def two_steps() -> None:
         train(iterator, 2)

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 from tests.kill.boundaries import BOUNDARIES
-from tests.kill.runs import VARIANTS, Aim, Bench, Failed, Run, check
+from tests.kill.runs import VARIANTS, Aim, Bench, KillTestError, Run, check
 from tests.kill.study import kill_a_study
 
 PARTS = ("random", "boundaries", "study")
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             wrong = _boundary_kills(bench, asked.only)
         else:
             wrong = kill_a_study(bench)
-    except Failed as failure:
+    except KillTestError as failure:
         wrong = [str(failure)]
     print(f"{time.monotonic() - began:.0f} s")
     for line in wrong:

@@ -60,16 +60,22 @@ def test_a_record_that_is_gone_in_mid_training(values, tmp_path, monkeypatch):
     with pytest.raises(TrainerError) as error:
         train(DATASET, tmp_path / "run", cache="off", **values)
     text = str(error.value)
-    assert "the disk is gone" in text and ".array_record-00000" in text
+    assert "the disk is gone" in text
+    assert ".array_record-00000" in text
     assert "\n" not in text
 
 
 def test_a_tpu_on_the_network_cannot_read_them(monkeypatch):
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
     train = types.SimpleNamespace(record_format=ARRAY_RECORD)
-    request = types.SimpleNamespace(config=Config(tpu="node-1"), strategy=None)
-    with pytest.raises(UsageError, match="^--tpu=node-1: its host cannot read"):
-        training._fast_paths(request, None, types.SimpleNamespace(train=train))
+    setup = types.SimpleNamespace(
+        config=Config(tpu="node-1"),
+        runtime=types.SimpleNamespace(strategy=None),
+    )
+    with pytest.raises(
+        UsageError, match=r"^--tpu=node-1: its host cannot read"
+    ):
+        training._fast_paths(setup, None, types.SimpleNamespace(train=train))
 
 
 def test_stopped_and_resumed(values, tmp_path):

@@ -27,7 +27,8 @@ from trainer import interrupt
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.results.evaluate import Evaluator
-from trainer.run.prepare import new_classifier, prepare
+from trainer.run.classifiers import new_classifier
+from trainer.run.prepare import prepare
 from trainer.run.use import evaluate
 from trainer.train import loop
 
@@ -137,8 +138,8 @@ def test_moving_statistics_are_bit_identical_after_finetune(
     photos, tmp_path, finished
 ):
     workdir, _ = finished
-    request = prepare(_config(photos, workdir))
-    start = new_classifier(request, len(CLASSES), load=True).variables
+    setup = prepare(_config(photos, workdir))
+    start = new_classifier(setup, len(CLASSES), load=True).variables
     after = weights(workdir, "finetune")
     statistics = [key for key in start if "moving_" in key]
     assert len(statistics) == 2 * 52
@@ -267,14 +268,14 @@ def test_finetune_goes_on_from_a_feature_extract_in_the_workdir(
     train(photos, steps, stage="feature_extract", epochs=2)
     assert "this run is complete" in capsys.readouterr().out
     assert lines(steps, "metrics.jsonl") == kept
-    with pytest.raises(TrainerError, match="--epochs=3: .* has started from"):
+    with pytest.raises(TrainerError, match=r"--epochs=3: .* has started from"):
         train(photos, steps, stage="feature_extract", epochs=3)
 
 
 def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):
     workdir = tmp_path / "run"
     train(photos, workdir, stage="feature_extract")
-    with pytest.raises(TrainerError, match="--data_pct was 100.0, is 50.0"):
+    with pytest.raises(TrainerError, match=r"--data_pct was 100.0, is 50.0"):
         train(photos, workdir, stage="finetune", data_pct=50.0)
 
 
@@ -366,7 +367,7 @@ def test_finetune_refuses_a_head_that_is_half_way_to_more_epochs(
 def test_warm_start_with_other_classes_is_refused(finished, tmp_path):
     workdir, _ = finished
     other = make_photos(tmp_path / "p", classes=("a", "b"))
-    with pytest.raises(TrainerError, match="--init_from='.*': its classes"):
+    with pytest.raises(TrainerError, match=r"--init_from='.*': its classes"):
         train(other, tmp_path / "run", init_from=str(workdir))
 
 

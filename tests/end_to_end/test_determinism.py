@@ -78,7 +78,7 @@ def test_an_operation_that_cannot_repeat_names_the_flag(tmp_path, monkeypatch):
     with undone(), pytest.raises(TrainerError) as error:
         training.train(Config(**fields, deterministic="on"))
     assert "X is missing.; give --deterministic=off, and" in str(error.value)
-    with undone(), pytest.raises(TrainerError, match="; put it right, and"):
+    with undone(), pytest.raises(TrainerError, match="; fix the cause, and"):
         training.train(Config(**fields, deterministic="off"))
 
 

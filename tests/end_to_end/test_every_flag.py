@@ -879,7 +879,7 @@ def _watched() -> Iterator[Did]:
     did = Did()
     fold, blocks, warp = partition.fold, Inputs._blocks, pipeline.warp
     quick_class = partition.quick_class
-    in_parts, add = train_steps._in_parts, StepAccount.add
+    accumulated, add = train_steps._accumulated, StepAccount.add
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -900,7 +900,7 @@ def _watched() -> Iterator[Did]:
 
     def taking(step: Any, parts: int) -> Any:
         did.parts.append(parts)
-        return in_parts(step, parts)
+        return accumulated(step, parts)
 
     def adding(self: StepAccount, call: TrainCall, *args: Any) -> None:
         did.calls.append(len(call.sums["count"]))
@@ -915,7 +915,9 @@ def _watched() -> Iterator[Did]:
         stack.enter_context(
             mock.patch.object(partition, "quick_class", quickening)
         )
-        stack.enter_context(mock.patch.object(train_steps, "_in_parts", taking))
+        stack.enter_context(
+            mock.patch.object(train_steps, "_accumulated", taking)
+        )
         stack.enter_context(mock.patch.object(StepAccount, "add", adding))
         stack.enter_context(mock.patch.object(Inputs, "_blocks", computing))
         yield did

@@ -127,8 +127,8 @@ def only_gfile() -> Iterator[None]:
 def test_the_guard_sees_what_it_is_to_see():
     with pytest.raises(AssertionError, match="stat"), only_gfile():
         os.path.exists("ram://x")
+    code = compile("os.listdir('/')", f"{_PACKAGE}workdir.py", "exec")
     with pytest.raises(AssertionError, match="listdir"), only_gfile():
-        code = compile("os.listdir('/')", f"{_PACKAGE}workdir.py", "exec")
         exec(code, {"os": os})
     with only_gfile():
         os.path.exists("/")

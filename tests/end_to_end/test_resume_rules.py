@@ -145,7 +145,7 @@ def start(root, monkeypatch):
             pass
 
     monkeypatch.setattr(training, "TrainingRun", Nothing)
-    monkeypatch.setattr(training, "_first_classifier", lambda *args: None)
+    monkeypatch.setattr(training, "first_classifier", lambda *args: None)
     # A machine that has what is asked for.
     monkeypatch.setattr(devices, "show_gpus", lambda asked: None)
     monkeypatch.setattr(

@@ -91,7 +91,8 @@ def wait_for(workdir: pathlib.Path, event: str, job: Job) -> None:
     path, end = workdir / "events.jsonl", time.monotonic() + 100
     while not path.exists() or f'"event": "{event}"' not in path.read_text():
         alive = all(process.is_alive() for process in job.processes)
-        assert alive and time.monotonic() < end, job.wait()
+        assert alive, job.wait()
+        assert time.monotonic() < end, job.wait()
         time.sleep(0.02)
 
 
@@ -182,7 +183,8 @@ def test_they_evaluate_what_they_trained(one, two, tmp_path):
     result = json.loads((two / "result.json").read_text())
     for name in ("test_confusion", "test_loss"):
         assert figures[name] == result[name]
-    assert "15 examples" in left[0].out and left[1].out == ""
+    assert "15 examples" in left[0].out
+    assert left[1].out == ""
 
 
 def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):

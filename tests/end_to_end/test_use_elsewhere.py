@@ -85,7 +85,8 @@ def test_evaluate_without_a_location_takes_the_stored_path(
     assert of("evaluate", workdir).status == 0
     monkeypatch.chdir(tmp_path)
     said = of("evaluate", workdir)
-    assert said.status == 2 and "no longer in photos; give" in said.err
+    assert said.status == 2
+    assert "no longer in photos; give" in said.err
 
 
 def test_evaluate_asks_for_a_data_set_that_is_gone(
@@ -353,5 +354,6 @@ def test_a_damaged_workdir_is_one_line(
     if stage == "export" and case == "batch of terabytes":
         return  # It takes no batch.
     assert said.status in (1, 2), said.out
-    assert said.err.count("\n") == 1 and said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("error: ")
     assert re.search(words, said.err), said.err

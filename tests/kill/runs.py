@@ -42,7 +42,7 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-class Failed(Exception):
+class KillTestError(Exception):
     """An attempt ended neither well nor by SIGKILL."""
 
 
@@ -101,11 +101,11 @@ def check(ended: Ended, log: pathlib.Path) -> bool:
     """Whether an attempt was killed; it was complete otherwise.
 
     Raises:
-      Failed: it was neither.
+      KillTestError: it was neither.
     """
     if ended.status and not ended.killed:
         said = log.read_text(encoding="utf-8")[-2000:]
-        raise Failed(f"{log}: exit status {ended.status} in {ended.phase}:"
+        raise KillTestError(f"{log}: exit status {ended.status} in {ended.phase}:"
                      f"\n{said}")  # fmt: skip
     return ended.killed
 
@@ -126,7 +126,7 @@ def in_child(
         path.write_text(json.dumps(read(workdir)), encoding="utf-8")
 
     if check(Attempt(body, log).end(), log):
-        raise Failed(f"{workdir}: somebody else killed the reader")
+        raise KillTestError(f"{workdir}: somebody else killed the reader")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -137,10 +137,12 @@ class Aim:
     _PLAIN = 6
 
     def __init__(self, kills: int, needed: int, seed: int) -> None:
-        """Args:
-        kills: at least so many are wanted.
-        needed: and so many in every phase, which may take a few more.
-        seed: of every choice.
+        """Creates the choice.
+
+        Args:
+          kills: number of kills at least.
+          needed: number in every phase at least, which may take more kills.
+          seed: of all choices.
         """
         self._wanted, self._needed = kills, needed
         self._random = random.Random(seed)

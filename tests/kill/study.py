@@ -9,7 +9,7 @@ from tests.kill.attempt import Attempt, Ended
 from tests.kill.boundaries import AFTER, BEFORE, Boundary
 from tests.kill.command import FINETUNE, run_command
 from tests.kill.ending import differences, study_ending
-from tests.kill.runs import Bench, Failed, check, in_child
+from tests.kill.runs import Bench, KillTestError, check, in_child
 from tests.support.command import arguments
 from trainer.study import run as study
 
@@ -21,7 +21,7 @@ def kill_a_study(bench: Bench) -> list[str]:
     """The differences between a study killed five times and one that was not.
 
     Raises:
-      Failed: it could not be killed there, or did not go on.
+      KillTestError: it could not be killed there, or did not go on.
     """
     whole, killed = bench.root / "whole", bench.root / "killed"
     log = bench.root / "study.log"
@@ -67,5 +67,5 @@ def kill_a_study(bench: Bench) -> list[str]:
 
 def _must_be_killed(ended: Ended, log: pathlib.Path, where: str) -> None:
     if not check(ended, log):
-        raise Failed(f"the study never came to be killed {where}")
+        raise KillTestError(f"the study never came to be killed {where}")
     print(f"killed: {where}", flush=True)

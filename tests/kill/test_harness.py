@@ -11,7 +11,7 @@ import pytest
 from tests.kill.attempt import Attempt
 from tests.kill.command import HEAD, PHASES
 from tests.kill.ending import differences, ending
-from tests.kill.runs import Aim, Failed, check
+from tests.kill.runs import Aim, KillTestError, check
 from tests.train.test_checkpoints import Stage
 
 
@@ -117,7 +117,8 @@ def test_an_attempt_names_its_phases_until_it_is_killed(tmp_path):
     attempt = Attempt(body, tmp_path / "log")
     assert attempt.wait_for("one", 2)
     ended = attempt.kill()
-    assert ended.killed and ended.phase == "one"
+    assert ended.killed
+    assert ended.phase == "one"
     assert [entry.name for entry in ended.entries] == ["one", "two", "one"]
     assert check(ended, tmp_path / "log") is True
 
@@ -129,7 +130,9 @@ def test_an_attempt_that_fails_is_no_end(tmp_path):
 
     attempt = Attempt(body, tmp_path / "log")
     assert not attempt.wait_for("two", 1)
-    with pytest.raises(Failed, match=r"(?s)status 70 in one.*what went wrong"):
+    with pytest.raises(
+        KillTestError, match=r"(?s)status 70 in one.*what went wrong"
+    ):
         check(attempt.end(), tmp_path / "log")
 
 
@@ -143,7 +146,8 @@ def test_an_attempt_that_ends_well_is_complete(tmp_path):
 def test_a_phase_missed_is_asked_for_again_and_given_up_in_the_end():
     aim = Aim(kills=7, needed=1, seed=0)
     aim.kills = {**dict.fromkeys(PHASES, 2), HEAD: 0}
-    assert aim.total == 12 and aim.missed() == [HEAD]
+    assert aim.total == 12
+    assert aim.missed() == [HEAD]
     assert not aim.done()
     aim.kills[PHASES[0]] = 4
     assert aim.done()

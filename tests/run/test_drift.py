@@ -270,8 +270,8 @@ def test_one_warning_names_everything_that_changed():
     }
     assert changed_numerics(stored, now) == (
         "since the last start replicas was 1, is 2; tensorflow was '2.20.0',"
-        " is '2.21.0': the last bits of the figures may differ from those of a"
-        " run in one piece"
+        " is '2.21.0': the last bits of the metrics may differ from those of an"
+        " uninterrupted run"
     )
     assert changed_numerics(stored, stored | {"python": "3.11"}) is None
     assert changed_numerics({}, now) is None

@@ -63,7 +63,7 @@ def _predict(workdir, inputs, output, **values):
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
-        (None, "evaluate: no such JPEG; put it right, and start again"),
+        (None, "evaluate: no such JPEG; fix the cause, and start again"),
         (TrainerError("another is gone"), "another is gone"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_bad_file_gets_a_row_and_is_not_fatal(trained, tmp_path, photos):
 
 
 def test_more_classes_than_there_are_is_an_error(trained, tmp_path, photos):
-    with pytest.raises(TrainerError, match="--top_k=4: .* has 3 classes"):
+    with pytest.raises(TrainerError, match=r"--top_k=4: .* has 3 classes"):
         _predict(trained[0], photos, tmp_path / "p.csv", top_k=4)
 
 
@@ -186,7 +186,7 @@ def test_inputs(tmp_path):
     assert names(f"{tmp_path}/**/*.jpg") == ["b.jpg", "sub/c.jpg"]
     assert names(f"{tmp_path}/notes.txt") == ["notes.txt"]
     assert names("-", "z.jpg\n\nno such.jpg\n") == ["z.jpg", "no such.jpg"]
-    with pytest.raises(UsageError, match="--inputs='.*nope.*': no such file"):
+    with pytest.raises(UsageError, match=r"--inputs='.*nope.*': no such file"):
         names(f"{tmp_path}/nope*.jpg")
 
 
@@ -283,6 +283,6 @@ def test_an_export_that_answers_otherwise_is_an_error(tmp_path, monkeypatch):
         lambda classifier, names: keras_model(other, names),
     )
     folder = tmp_path / "export"
-    with pytest.raises(TrainerError, match="model.keras does not give"):
+    with pytest.raises(TrainerError, match=r"model.keras does not give"):
         write_export(str(folder), classifier, NAMES, [png], {})
     assert not folder.exists()

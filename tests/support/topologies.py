@@ -91,7 +91,7 @@ class _Trainer:
             optimizer,
             clip_global_norm=clip,
             xla=False,
-            parts=parts,
+            accumulate_steps=parts,
         )
 
     def _values(self) -> dict[str, np.ndarray]:

@@ -396,7 +396,7 @@ DATA, INDEX = ".data-00000-of-00001", ".index"
 
 
 PASSED_OVER = "; going on from the one before it\n"
-REMOVED = ": cannot be read (not written to its end); going on without it\n"
+REMOVED = ": cannot be read (truncated); going on without it\n"
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_a_first_checkpoint_whose_index_was_cut_short_is_none(tmp_path, capsys):
     again = Stage(tmp_path)
     assert again.checkpoints.restore() is False
     assert_equal(again.arrays(), before)
-    assert capsys.readouterr().out.count("not written to its end") == 2
+    assert capsys.readouterr().out.count("(truncated)") == 2
     for kind in ("last", "best"):
         left = names(tmp_path / "checkpoints" / STAGE / kind)
         assert left == {"checkpoint"}

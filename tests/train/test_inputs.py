@@ -43,7 +43,8 @@ def partition() -> Partition:
     classifier = tiny_classifier()
     plan = apply_freeze(classifier, "last:2")
     found = partition_classifier(classifier, plan, fold_batch_norm=True)
-    assert found is not None and found.cut == ("relu",)
+    assert found is not None
+    assert found.cut == ("relu",)
     return found
 
 
@@ -171,7 +172,8 @@ def test_kept_or_not_the_batches_are_the_same_bits(
                 whole = mine.astype(np.float16).astype(np.float32)
                 np.testing.assert_array_equal(mine, whole)
             np.testing.assert_array_equal(mine[real], theirs[real])
-            assert np.isfinite(mine).all() and np.isfinite(theirs).all()
+            assert np.isfinite(mine).all()
+            assert np.isfinite(theirs).all()
 
 
 def test_features_are_those_of_the_images(
@@ -229,7 +231,8 @@ def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
     other = Made(partition, "ram", engine="graph")
     other.inputs._cache = made.inputs._cache
     second = other.inputs.training(samples, augment=False)
-    assert len(made.reports) == 1 and other.reports == []
+    assert len(made.reports) == 1
+    assert other.reports == []
     for mine, theirs in zip(
         first.features.read(np.arange(15)),
         second.features.read(np.arange(15)),
@@ -256,7 +259,8 @@ def test_where_all_features_are_kept_no_trunk_is_made(
     monkeypatch.setattr(inputs_module, "lite_trunk", fail)
     monkeypatch.setattr(inputs_module, "GraphTrunk", fail)
     reading = again.inputs.training(samples, augment=False)
-    assert kinds(reading) == {"features"} and again.reports == []
+    assert kinds(reading) == {"features"}
+    assert again.reports == []
     with pytest.raises(AssertionError, match="a trunk was made"):
         again.inputs.training(samples, augment=True)
 
@@ -335,7 +339,8 @@ def test_features_of_several_shapes_are_computed_ahead(
     classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
     plan = apply_freeze(classifier, "from:gate")
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
-    assert partition is not None and len(partition.feature_shapes) == 2
+    assert partition is not None
+    assert len(partition.feature_shapes) == 2
     made = Made(partition, "ram")
     reading = made.inputs.evaluation(samples, again=False)
     assert reading.features is not None

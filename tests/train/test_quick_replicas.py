@@ -65,7 +65,7 @@ def moved(replicas: int, parts: int, quick: bool) -> dict[str, np.ndarray]:
         partition=partition_classifier(
             classifier, plan, fold_batch_norm=True, quick_gradients=quick
         ),
-        parts=parts,
+        accumulate_steps=parts,
     )
     batch = batch_of(tiny_images(6), labels_of(6, CLASSES), BATCH)
     train(feed(strategy, [batch]), 1)

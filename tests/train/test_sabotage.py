@@ -226,7 +226,7 @@ def test_a_layer_that_ignores_inference_mode_ends_the_run_at_once(
 
     monkeypatch.setattr(norm, "call", training)
     with pytest.raises(
-        TrainerError, match="^bn3/moving_mean: changed by a forward pass"
+        TrainerError, match=r"^bn3/moving_mean: changed by a forward pass"
     ):
         _train(photos, tmp_path / "run")
     assert not (tmp_path / "run/result.json").exists()

@@ -222,12 +222,12 @@ def test_3_a_warm_start_that_was_interrupted_is_resumed(tmp_path):
 
 def test_3_warm_start_from_nothing(tmp_path):
     missing = tmp_path / "missing"
-    with pytest.raises(UsageError, match="--init_from=.* no such folder"):
+    with pytest.raises(UsageError, match=r"--init_from=.* no such folder"):
         find_start(
             Workdir(str(tmp_path / "run")), config(init_from=str(missing))
         )
     missing.mkdir()
-    with pytest.raises(TrainerError, match="--init_from=.*no checkpoint;"):
+    with pytest.raises(TrainerError, match=r"--init_from=.*no checkpoint;"):
         find_start(
             Workdir(str(tmp_path / "run")), config(init_from=str(missing))
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -509,7 +510,8 @@ def test_bfloat16_keeps_variables_and_gradients_in_float32(bfloat16, replicas):
     before = values_of(trainer.classifier)
     (call,) = trainer.train([batch, batch])
     assert np.all(np.isfinite(call.sums["loss"]))
-    assert np.all(np.isfinite(call.gradient_max)) and np.all(call.gradient_max)
+    assert np.all(np.isfinite(call.gradient_max))
+    assert np.all(call.gradient_max)
     variables = (
         *trainer.classifier.variables.values(),
         *trainer.optimizer.variables[1:],
@@ -539,7 +541,7 @@ def fixed_logits(logits: np.ndarray) -> Classifier:
     """A classifier whose logits are its first pixels' red, row for row."""
 
     class Fixed:
-        variables: dict = {}
+        variables: ClassVar[dict] = {}
 
         def logits(self, variables, values, images):
             return tf.constant(logits, tf.float32)

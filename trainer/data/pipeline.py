@@ -55,7 +55,7 @@ class Reading:
     """
 
     image_px: int
-    pictures: CachedRows | None = None
+    images: CachedRows | None = None
     trunk: Callable[[np.ndarray], list[np.ndarray]] | None = None
     feature_shapes: tuple[tuple[int, ...], ...] = ()
     features: CachedRows | None = None
@@ -403,7 +403,7 @@ def _batches(
         return element
 
     side = reading.image_px
-    if reading.features is None and reading.pictures is None:
+    if reading.features is None and reading.images is None:
 
         def load(
             row: tf.Tensor,
@@ -417,7 +417,7 @@ def _batches(
             batch, drop_remainder=True
         )
     else:
-        cached = reading.features or reading.pictures
+        cached = reading.features or reading.images
         assert cached is not None
         name = "features" if reading.features else "images"
 

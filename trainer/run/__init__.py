@@ -1,0 +1,1 @@
+"""What `--stage` asks for: train, evaluate, predict, export."""

@@ -1,9 +1,8 @@
-"""What may differ between two starts of a run, and what comes of it.
+"""What may differ between two starts of a run.
 
-`EFFECTS` is the one table: the flags, with the effects that `fields.py` gives
-them, and the facts that are no flags. Where one of them differs from what a
-workdir was started with, RESULT is refused, NUMERICS is warned of and
-recorded, FREE passes.
+`EFFECTS` is the table of all flags, with the effects that `fields.py` gives
+them, and of facts besides the flags. If one differs from the run in the
+workdir: RESULT is an error, NUMERICS a warning, FREE is ignored.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from trainer.config.fields import (
 from trainer.errors import TrainerError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
 
-# Facts of the run are kept beside the flags of the stage that began with
-# them, those of the machine in `environment`.
+# config.json has the facts of a run beside the flags of its stage, and those
+# of the machine in `environment`.
 FACTS = {
     "data_fingerprint": RESULT,
     "class_names": RESULT,
@@ -44,7 +43,7 @@ FACTS = {
     "devices": NUMERICS,
     "replicas": NUMERICS,
     "processes": NUMERICS,
-    # Computes nothing that lasts.
+    # Does not affect results.
     "python": FREE,
 }
 EFFECTS = {
@@ -52,7 +51,7 @@ EFFECTS = {
     **FACTS,
 }
 _RUN_FACTS = tuple(name for name in FACTS if FACTS[name] == RESULT)
-# What a finetune must share with the feature_extract it goes on from.
+# What a finetune must share with the feature_extract it continues.
 _SAME_START = (
     "data_pct",
     "backbone",
@@ -65,18 +64,18 @@ _SAME_START = (
     "on_bad_image",
     *_RUN_FACTS,
 )
-# A path may change where what it leads to is the same.
+# A path may change if its content is the same.
 _BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
 _SHOWN_CHARS = 120
 
 
 def run_record(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json keeps of a run to know it again.
+    """Returns what config.json records to identify a run.
 
     Args:
       config: resolved.
-      facts: those of `FACTS` that are RESULT, as far as they are known: the
-        data's before it was read are not, and imagenet and none have no
+      facts: the RESULT entries of `FACTS` that are known. Facts about the data
+        are unknown before it is read; `--weights=imagenet` and `none` have no
         `weights_digest`.
     """
     known = {name: facts.get(name) for name in _RUN_FACTS}
@@ -84,7 +83,7 @@ def run_record(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def backbone_facts(workdir: Workdir) -> dict[str, Any]:
-    """The facts of the backbone that a workdir holds; {} where it has none."""
+    """Returns facts about the backbone in a workdir; {} without one."""
     stored = workdir.read_json(BACKBONE) or {}
     if "architecture" not in stored:
         return {}
@@ -100,10 +99,11 @@ def backbone_facts(workdir: Workdir) -> dict[str, Any]:
 def check_same_run(
     workdir: Workdir, config: Config, record: Mapping[str, Any]
 ) -> None:
-    """Refuses to go on in a workdir that was started as another run.
+    """Checks that a workdir holds this run, or none.
 
     Raises:
-      TrainerError: naming each field that differs, with both values.
+      TrainerError: it holds another run; each field that differs is named,
+        with both values.
     """
     runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
     found: list[str] = []
@@ -132,7 +132,7 @@ def check_same_run(
 def _with_defaults(
     stored: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Adds flags that did not exist yet: what they do now, unset, was done."""
+    """Adds the defaults of flags that did not exist when the run started."""
     defaults = {
         name: FIELDS[name].default
         for name in asked.keys() & FIELDS.keys()
@@ -144,11 +144,10 @@ def _with_defaults(
 def differences(
     stored: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> list[str]:
-    """`--field was A, is B` for each field that makes it another run.
+    """Returns `--field was A, is B` for each field that makes another run.
 
-    A path whose content is the same is no difference, a field that either
-    side lacks and a fact that either does not know are none, and `epochs` may
-    grow.
+    Not counted: a path with the same content, a field that one side lacks, a
+    fact that one side does not know, and an `epochs` that has grown.
     """
     found = []
     for name in stored.keys() & asked.keys():
@@ -166,7 +165,7 @@ def differences(
 
 
 def _shown(value: Any, other: Any) -> str:
-    """A value on one line; of a long list, what the other has not."""
+    """Returns a value on one line; of a long list only what differs."""
     text = repr(value)
     if len(text) > _SHOWN_CHARS and isinstance(value, list):
         own = [
@@ -181,18 +180,18 @@ def _same_content(
 ) -> bool:
     content = _BY_CONTENT[name]
     old, new = stored.get(content), asked.get(content)
-    # Data that was not read yet gets the benefit of the doubt. Weights were
-    # always read, and those of Keras have no digest.
+    # Data that is not read yet is taken to be the same. Weights are always
+    # read before; those that Keras downloads have no digest.
     unread = new is None and name == "dataset"
     return old is not None and (unread or new == old)
 
 
 def environment(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json keeps of where and how a run was computed.
+    """Returns what config.json records about where and how a run computes.
 
     Args:
       config: resolved.
-      facts: of the machine, and what became of flags that were left to it.
+      facts: about the machine, and how "auto" flags were resolved.
     """
     flags = {
         name: getattr(config, name)
@@ -205,7 +204,7 @@ def environment(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
 def changed_numerics(
     stored: Mapping[str, Any], now: Mapping[str, Any]
 ) -> str | None:
-    """The one warning for all that may change the last bits, if any has."""
+    """Returns one warning for all changes of NUMERICS; None without any."""
     changes = [
         f"{name} was {stored[name]!r}, is {now[name]!r}"
         for name in sorted(stored.keys() & now.keys())
@@ -215,5 +214,5 @@ def changed_numerics(
         return None
     return (
         f"since the last start {'; '.join(changes)}: the last bits of the"
-        " figures may differ from those of a run in one piece"
+        " metrics may differ from those of an uninterrupted run"
     )

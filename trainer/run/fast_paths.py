@@ -1,59 +1,56 @@
-"""Which fast paths a run takes: engine, folding, gradients, caches, warp.
+"""The fast paths of a run: trunk engine, folding, gradients, caches, warp.
 
-They change a run's time and memory, and at most the last bits of its figures.
+They change time and memory, and at most the last bits of a result.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import os
-import sys
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer.cache import (
-    DISK,
-    OFF,
-    CacheFolder,
-    CacheRefusedError,
-    FileCache,
-    RowCache,
-)
-from trainer.cache.disk import earlier_cache
+from trainer.cache import OFF, FileCache, RowCache
 from trainer.config import Config
 from trainer.config.fields import AUTO
 from trainer.data.augment import warp_kernel
 from trainer.distribute import devices, strategies
-from trainer.distribute.processes import Processes
-from trainer.errors import UsageError, one_line
+from trainer.distribute.runtime import Runtime
+from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.trunk.cut import find_cut
+from trainer.model.trunk.cut import Cut, find_cut
 from trainer.model.trunk.engines import LITERT
 from trainer.model.trunk.partition import Partition, split_at
+from trainer.run.caches import file_cache, row_cache
 from trainer.train.inputs import Inputs, Report, auto_engine
 
 STEP = "step"
-_MIB = 2**20
+# The facts of a machine that may change the last bits of a feature.
+_FACTS = (
+    "tensorflow",
+    "onednn",
+    "processor",
+    "cpu_count",
+    "intra_op_threads",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FastPaths:
-    """Those of one run.
+    """The fast paths chosen for one run.
 
     Attributes:
-      engine: step, graph or litert.
-      kernel: of the warp, projective or gather.
-      fold_batch_norm: whether to.
+      engine: what runs the trunk: step, graph or litert.
+      kernel: how images are warped: projective or gather.
+      fold_batch_norm: whether BatchNorm is folded into convolutions.
       quick_gradients: see `split_at`.
-      block: of the graph engine; 0 leaves it to the rule.
+      block: images per pass of the graph engine; 0 chooses.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded images are cached.
-      cache: of rows.
+      cache: of features and decoded images.
       files: cache of whole files.
-      machine: whatever may change the last bits of a feature.
+      machine: identifies what may change the last bits of a feature.
     """
 
     engine: str
@@ -67,7 +64,7 @@ class FastPaths:
     files: FileCache
     machine: str
 
-    def stage(
+    def for_stage(
         self,
         classifier: Classifier,
         plan: FreezePlan,
@@ -75,26 +72,21 @@ class FastPaths:
         warn: Callable[[str], None],
         report: Report,
         later: FreezePlan | None = None,
-        work: Work | None = None,
+        work: StageWork | None = None,
     ) -> StagePaths:
-        """What the steps of a stage compute with, and what they read.
+        """Returns what the steps of a stage compute with and read.
 
         Args:
-          classifier: as `apply_freeze` left it.
+          classifier: of the run.
           plan: of the stage.
-          warn: told when a fast path cannot be taken.
+          warn: called with a message if a fast path cannot be taken.
           report: see `Inputs`.
-          later: of the stage after it, which may take the same.
-          work: of the stage; given with `later`.
+          later: plan of the next stage, which may share the result.
+          work: the size of the stage; given with `later`.
         """
         partition, shared = None, False
         if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
-            cut = find_cut(classifier, [plan], cut_trunk=self.engine != STEP)
-            if later is not None and work is not None and cut and cut.names:
-                both = find_cut(classifier, [plan, later])
-                assert both is not None
-                shared = bool(both.names) and work.shares(*both.costs())
-                cut = both if shared else cut
+            cut, shared = self._cut(classifier, plan, later, work)
             if cut is not None:
                 partition = split_at(
                     classifier,
@@ -106,8 +98,8 @@ class FastPaths:
             partition and partition.cut
         ):
             warn(
-                f"--feature_dtype={self.feature_dtype}: nothing is frozen ahead"
-                " of what this stage trains, so nothing is rounded"
+                f"--feature_dtype={self.feature_dtype}: this stage trains the"
+                " first layers, so there are no features to round"
             )
         inputs = Inputs(
             partition,
@@ -125,15 +117,32 @@ class FastPaths:
         )
         return StagePaths(partition=partition, inputs=inputs, shared=shared)
 
+    def _cut(
+        self,
+        classifier: Classifier,
+        plan: FreezePlan,
+        later: FreezePlan | None,
+        work: StageWork | None,
+    ) -> tuple[Cut | None, bool]:
+        """Finds where the trunk ends, and whether the next stage shares it."""
+        cut = find_cut(classifier, [plan], cut_trunk=self.engine != STEP)
+        if later is None or work is None or cut is None or not cut.names:
+            return cut, False
+        both = find_cut(classifier, [plan, later])
+        assert both is not None
+        if both.names and work.shares(*both.costs()):
+            return both, True
+        return cut, False
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StagePaths:
-    """What the steps of a stage compute with, and what they read.
+    """What the steps of a stage compute with and read.
 
     Attributes:
-      split: None computes with the classifier as it is.
+      partition: the classifier in two parts; None computes with it as it is.
       inputs: how samples are read.
-      shared: whether the stage after it takes the same two.
+      shared: whether the next stage uses both unchanged.
     """
 
     partition: Partition | None
@@ -142,15 +151,14 @@ class StagePaths:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
-    """What a stage has to do.
+class StageWork:
+    """The size of a stage.
 
     Attributes:
-      epochs: of the stage.
-      train: training samples.
-      validation: samples of each epoch's validation.
-      final: samples of the evaluation at its end, validation's among them or
-        beside them.
+      epochs: number of epochs.
+      train: number of training samples.
+      validation: number of samples validated on after each epoch.
+      final: number of samples evaluated on at the end.
       augment: whether training images are augmented.
     """
 
@@ -161,138 +169,124 @@ class Work:
     augment: bool
 
     def shares(self, trunk: int, tail: int) -> bool:
-        """Whether it pays to cut where the stage after it does.
+        """Returns whether to cut where the next stage cuts.
 
-        Then both read the same features, which are computed once; and the
-        frozen layers behind the cut are computed with each step, in a graph,
-        which takes about twice as long as ahead of it.
+        Then both stages read the same features, which are computed once. But
+        the frozen layers after the cut run in every step, in a graph, where
+        they take about twice as long as in the trunk.
 
         Args:
-          trunk: multiplications for one sample before the later cut.
-          tail: likewise behind it.
+          trunk: multiplications per sample before the next stage's cut.
+          tail: multiplications per sample of the frozen layers after it.
         """
         passes = self.epochs * self.validation + self.final
         trained = self.epochs * self.train
         if self.augment:
-            # They go through all layers in either case.
+            # Augmented images go through all layers in either case.
             return tail * (2 * passes + trained) < trunk * self.final
         return 2 * tail * (passes + trained) < trunk * (self.final + self.train)
 
 
 def fast_paths(
     config: Config,
-    strategy: tf.distribute.Strategy,
-    processes: Processes,
+    runtime: Runtime,
     *,
-    xla: bool,
     images: int,
     earlier: str | None = None,
     training: bool = True,
 ) -> FastPaths:
-    """Decides them from flags, devices and the size of the job.
+    """Chooses the fast paths from flags, devices and the size of the job.
 
     Args:
       config: resolved.
-      strategy: of the run.
-      processes: of the job.
-      xla: whether the step is compiled.
-      images: images that will go through the classifier.
-      earlier: the engine that the run began with, if it did.
-      training: False only uses what a run has trained.
+      runtime: of the run.
+      images: number of images that will go through the classifier.
+      earlier: the engine that the run began with; None for a new run. A
+        resumed run keeps it unless a flag overrides it.
+      training: False for a run that is evaluated, not trained.
 
     Raises:
-      UsageError: flags that exclude each other.
+      UsageError: flags that exclude each other, or the devices.
     """
-    tpu = strategies.on_tpu(strategy)
-    if (xla or tpu) and config.augment_kernel == "projective":
+    if runtime.compiled and config.augment_kernel == "projective":
         raise UsageError(
             "--augment_kernel=projective: "
             + (
                 "a TPU cannot run it; give gather"
-                if tpu
+                if runtime.on_tpu
                 else "XLA cannot compile it; give gather, or --xla=off"
             )
         )
-    engine = _engine(config, strategy, processes, xla, images, earlier)
+    engine = _engine(config, runtime, images, earlier)
     if training and config.feature_dtype != "float32" and engine == STEP:
         raise UsageError(
-            f"--feature_dtype={config.feature_dtype}: no features are computed"
-            " ahead of the step here; leave it out, or give"
-            " --trunk_engine=graph where that is possible"
+            f"--feature_dtype={config.feature_dtype}: here the step computes"
+            " all layers, so there are no features to round; leave it out, or"
+            " give --trunk_engine=graph where that is possible"
         )
-    quick = _quick_gradients(config, strategy, xla)
+    quick = _quick_gradients(config, runtime)
     if training and config.quick_gradients == "on" and not quick:
         raise UsageError(
-            "--quick_gradients=on: they are for float32 on CPUs, where XLA"
-            " does not compile the step; give auto or off"
+            "--quick_gradients=on: only for float32 on CPUs without XLA; give"
+            " auto or off"
         )
-    # Processes that fill the cache at different speeds would fall out of step;
-    # and a TPU's own host, which reads for it, runs no Python.
-    far = strategies.on_far_tpu(strategy, config.tpu)
-    mode = OFF if processes.count > 1 or far else config.cache
-    folder = _cache_folder(config) if mode in (AUTO, DISK) else None
+    # Processes filling the cache at different speeds would fall out of step.
+    # A remote TPU host, which reads the data, runs no Python.
+    remote = strategies.on_far_tpu(runtime.strategy, config.tpu)
+    mode = OFF if runtime.processes.count > 1 or remote else config.cache
+    kernel = config.augment_kernel
     return FastPaths(
         engine=engine,
-        kernel=warp_kernel(xla or tpu)
-        if config.augment_kernel == AUTO
-        else config.augment_kernel,
+        kernel=warp_kernel(runtime.compiled) if kernel == AUTO else kernel,
         fold_batch_norm=config.fold_batch_norm,
         quick_gradients=quick,
         block=config.trunk_block,
         feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
-        cache=_row_cache(mode, folder, config.cache_ram_mib),
+        cache=row_cache(config, mode),
         files=file_cache(config),
-        machine=_machine(strategy, processes),
+        machine=_machine(runtime),
     )
 
 
-def _quick_gradients(
-    config: Config, strategy: tf.distribute.Strategy, xla: bool
-) -> bool:
-    """Whether gradients are quick ones; evaluations then run as in training."""
-    possible = (
-        not xla
+def _quick_gradients(config: Config, runtime: Runtime) -> bool:
+    """Returns whether the step uses the faster gradients.
+
+    An evaluation uses the same layers as the training did.
+    """
+    return (
+        config.quick_gradients != OFF
         and config.precision == "float32"
-        and devices.all_cpus(strategy)
-        and not strategies.on_tpu(strategy)
+        and not runtime.compiled
+        and devices.all_cpus(runtime.strategy)
     )
-    return possible and config.quick_gradients != OFF
 
 
-def _machine(strategy: tf.distribute.Strategy, processes: Processes) -> str:
-    facts = devices.environment(strategy, processes)
-    names = (
-        "tensorflow",
-        "onednn",
-        "processor",
-        "cpu_count",
-        "intra_op_threads",
-    )
-    return str([facts[name] for name in names])
+def _machine(runtime: Runtime) -> str:
+    facts = devices.environment(runtime.strategy, runtime.processes)
+    return str([facts[name] for name in _FACTS])
+
+
+def _obstacle(config: Config, runtime: Runtime) -> str:
+    """Returns why the trunk cannot run outside the step; "" if it can."""
+    if runtime.on_tpu:
+        return "a TPU computes the whole step (--strategy)"
+    if runtime.xla:
+        return "XLA compiles the whole step (--xla=off)"
+    if config.precision != "float32":
+        return f"--precision={config.precision} (float32 is)"
+    if runtime.processes.count > 1:
+        return "it is for one process"
+    if not devices.all_cpus(runtime.strategy):
+        return "it runs on CPUs only"
+    return ""
 
 
 def _engine(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    processes: Processes,
-    xla: bool,
-    images: int,
-    earlier: str | None,
+    config: Config, runtime: Runtime, images: int, earlier: str | None
 ) -> str:
-    obstacle = (
-        "a TPU computes the whole step (--strategy)"
-        if strategies.on_tpu(strategy)
-        else "XLA compiles the whole step (--xla=off)"
-        if xla
-        else f"--precision={config.precision} (float32 is)"
-        if config.precision != "float32"
-        else "it is for one process"
-        if processes.count > 1
-        else "it runs on CPUs only"
-        if not devices.all_cpus(strategy)
-        else ""
-    )
+    """Returns the engine that runs the trunk: step, graph or litert."""
+    obstacle = _obstacle(config, runtime)
     asked = config.trunk_engine
     if asked == AUTO:
         if obstacle:
@@ -310,108 +304,3 @@ def _engine(
             "--trunk_engine=litert: this TensorFlow has no tf.lite; give graph"
         )
     return asked
-
-
-def file_cache(config: Config) -> FileCache:
-    """Returns the cache of whole files that a run uses."""
-    on_disk = config.cache in (AUTO, DISK)
-    return FileCache(_cache_folder(config) if on_disk else None)
-
-
-def _cache_folder(config: Config) -> CacheFolder | None:
-    base = config.cache_dir or default_cache_dir()
-    given = bool(config.cache_dir)
-    return _open_cache_folder(base, config.cache_disk_mib, given)
-
-
-@functools.cache
-def _open_cache_folder(
-    base: str | None, disk_mib: int, given: bool
-) -> CacheFolder | None:
-    """Returns the cache's folder, checked once in a process.
-
-    Args:
-      base: folder that holds it; None without a home.
-      disk_mib: see `--cache_disk_mib`.
-      given: whether `--cache_dir` names it.
-
-    Raises:
-      UsageError: it was given, and what it holds is not to be used.
-    """
-    if base is None:
-        _warn(
-            "this user has no home folder, so nothing is cached on disk; give"
-            " --cache_dir=FOLDER to do so"
-        )
-        return None
-    folder = CacheFolder(base, disk_bytes=disk_mib * _MIB)
-    try:
-        folder.check()
-    except CacheRefusedError as error:
-        if given:
-            raise UsageError(f"--cache_dir={base!r}: {error}") from None
-        _warn(f"nothing is cached on disk: {error}")
-        return None
-    except OSError:
-        pass  # Rows say so when they are to be written.
-    earlier = earlier_cache(base)
-    if earlier:
-        _warn(
-            f"{earlier} holds a cache of an earlier version, which is no"
-            " longer used; remove its folders of 24 hexadecimal digits to get"
-            " the space back"
-        )
-    return folder
-
-
-def _warn(text: str) -> None:
-    # Not on standard output, which may be a CSV file.
-    print(f"warning: {one_line(text)}", file=sys.stderr)
-
-
-def default_cache_dir() -> str | None:
-    """Returns where the cache's folder lies by default; None without a home."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return None if base.startswith("~") else base
-
-
-@functools.cache
-def _row_cache(mode: str, folder: CacheFolder | None, ram_mib: int) -> RowCache:
-    # One for the whole process, so that the models of a study share rows.
-    return RowCache(
-        mode=mode,
-        disk=folder,
-        ram_bytes=ram_mib * _MIB or _free_memory() // 4,
-    )
-
-
-def check_batch_fits(batch_size: int, image_px: int) -> None:
-    """Checks that this machine can hold a batch of images.
-
-    Args:
-      batch_size: images in one pass.
-      image_px: side of an image.
-
-    Raises:
-      UsageError: it cannot.
-    """
-    need = batch_size * image_px**2 * 3 * 4
-    have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if need > have:
-        raise UsageError(
-            f"--batch_size={batch_size}: one batch of {image_px} x {image_px}"
-            f" px images takes {need / 2**30:,.0f} GiB, and this machine has"
-            f" {have / 2**30:,.0f}; give a smaller --batch_size"
-        )
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as stream:
-            for line in stream:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

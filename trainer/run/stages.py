@@ -1,4 +1,4 @@
-"""A training run: its stages one after the other, and their figures."""
+"""The stages of a training run, one after the other, and their results."""
 
 from __future__ import annotations
 
@@ -22,51 +22,66 @@ from trainer.results.evaluate import Evaluation, Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
-from trainer.run.fast_paths import FastPaths, StagePaths, Work
+from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
-from trainer.train.stage import LoopOptions, StageOutcome
+from trainer.train.stage import StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
 
+_SHOWN_IMAGES = 8
+# What result.json repeats of the stage before.
+_EARLIER = (
+    "stage",
+    "epochs",
+    "steps",
+    "test_loss",
+    "test_accuracy",
+    "train_seconds",
+)
+
 
 class TrainingRun:
-    """The stages of one run, and their figures."""
+    """The stages of one run, from its start to result.json."""
 
     def __init__(
         self,
-        request: RunSetup,
+        setup: RunSetup,
         workdir: Workdir,
         manifest: Manifest,
         classifier: Classifier,
         start: Start,
-        paths: FastPaths,
+        options: FastPaths,
     ) -> None:
-        self._request, self._config = request, request.config
-        self._workdir, self._manifest = workdir, manifest
-        self._classifier, self._start = classifier, start
+        """Creates the run; nothing is trained yet.
+
+        Args:
+          setup: of the run.
+          workdir: locked by this process.
+          manifest: the samples of each split.
+          classifier: holds the weights to start from.
+          start: the stages to train, and where they begin.
+          options: the fast paths of the run.
+        """
+        self._config = setup.config
+        self._runtime = setup.runtime
+        self._workdir = workdir
+        self._manifest = manifest
+        self._classifier = classifier
+        self._start = start
+        self._options = options
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
             workdir.file(FOLDER), writes=workdir.writes
         )
-        self._paths = paths
-        self._taken: StagePaths | None = None
+        self._paths: StagePaths | None = None
         self._progress = ConsoleProgress(len(manifest.train))
-        self._options = LoopOptions(
-            xla=request.xla,
-            kernel=paths.kernel,
-            **{
-                field.name: getattr(self._config, field.name)
-                for field in dataclasses.fields(LoopOptions)
-                if field.name not in ("xla", "kernel")
-            },
-        )
 
     def run(self) -> None:
-        """Goes through the stages, and ends with result.json and the table."""
+        """Trains all stages; writes result.json and prints the table."""
         config, workdir = self._config, self._workdir
         self._writer.open()
         with self._optional("configuration"):
@@ -81,7 +96,7 @@ class TrainingRun:
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if spec.stage != config.stage:
-                    self._take_over(spec.stage)
+                    self._restore_best(spec.stage)
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
@@ -90,14 +105,15 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _optional(self, what: str) -> Iterator[None]:
-        """A block for TensorBoard whose failure is a warning.
+        """Turns an error of the block into a warning.
 
-        A class name that a chart cannot show must not cost a trained model.
+        For TensorBoard: a class name that a chart cannot show must not cost a
+        trained model.
         """
         try:
             yield
         except TrainerError:
-            # Another process took the folder over.
+            # Another process has taken over the workdir.
             raise
         except Exception as error:
             self._workdir.warn(
@@ -108,30 +124,38 @@ class TrainingRun:
     def _stage(
         self, spec: StageSpec, later: StageSpec | None, step: int
     ) -> dict[str, Any]:
-        """Trains and evaluates one stage, before a later one; its figures."""
+        """Trains and evaluates one stage.
+
+        Args:
+          spec: the stage.
+          later: the stage after it; None for the last.
+          step: absolute step at which it begins, unless it resumes.
+
+        Returns:
+          Its part of result.json.
+        """
         classifier, manifest = self._classifier, self._manifest
         plan_later = apply_freeze(classifier, later.unfreeze) if later else None
         plan = apply_freeze(classifier, spec.unfreeze)
-        taken = self._stage_paths(spec, plan, plan_later)
-        partition, inputs = taken.partition, taken.inputs
+        paths = self._stage_paths(spec, plan, plan_later)
         evaluator = Evaluator(
-            self._request.strategy,
+            self._runtime.strategy,
             classifier,
             manifest.class_names,
             # In no more memory than training needs.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
-            xla=self._request.xla,
-            partition=partition,
-            inputs=inputs,
+            xla=self._runtime.xla,
+            partition=paths.partition,
+            inputs=paths.inputs,
         )
         loop = StageLoop(
             spec,
-            self._options,
-            strategy=self._request.strategy,
+            self._config,
+            runtime=self._runtime,
             classifier=classifier,
             plan=plan,
-            partition=partition,
-            inputs=inputs,
+            partition=paths.partition,
+            inputs=paths.inputs,
             train=manifest.train,
             start_step=step,
             workdir=self._workdir,
@@ -141,58 +165,52 @@ class TrainingRun:
             writer=self._writer,
             progress=self._progress,
         )
-        outcome = self._train_stage(loop, step)
+        if self._config.augment and self._workdir.writes:
+            with self._optional("augmented images"):
+                self._show_augmentation(step)
+        outcome = loop.run()
         evaluation = evaluator.evaluate(manifest.final)
-        changed = changed_files(manifest) if self._workdir.writes else []
-        if changed:
-            self._workdir.warn(changes_warning(changed))
-        # Again: an engine may have been found to be no good meanwhile.
-        self._note_trunk(spec.stage, taken)
-        return self._finish_stage(spec, plan, outcome, evaluation, changed)
+        # Again, because the engine may have fallen back meanwhile.
+        self._note_trunk(spec.stage, paths)
+        return self._finish_stage(spec, plan, outcome, evaluation)
 
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
     ) -> StagePaths:
-        """Its own, or those that the stage before it shares with it."""
-        taken = self._taken
-        if taken is None or not taken.shared:
-            manifest, config = self._manifest, self._config
-            taken = self._paths.stage(
+        """Returns the stage's own, or what the stage before shares with it."""
+        paths = self._paths
+        if paths is None or not paths.shared:
+            manifest = self._manifest
+            paths = self._options.for_stage(
                 self._classifier,
                 plan,
                 warn=self._workdir.warn,
                 report=self._progress.rows,
                 later=later,
-                work=Work(
+                work=StageWork(
                     epochs=spec.epochs,
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=config.augment,
+                    augment=self._config.augment,
                 ),
             )
-        self._taken = taken
-        self._note_trunk(spec.stage, taken)
-        return taken
+        self._paths = paths
+        self._note_trunk(spec.stage, paths)
+        return paths
 
-    def _note_trunk(self, stage: str, taken: StagePaths) -> None:
-        """Keeps in config.json what runs the trunk of a stage."""
-        facts = taken.inputs.facts()
+    def _note_trunk(self, stage: str, paths: StagePaths) -> None:
+        """Records in config.json what runs the trunk of a stage."""
+        facts = paths.inputs.facts()
         stored = self._workdir.read_json(CONFIG) or {}
         trunks = stored.get("trunks", {})
         if facts and facts != trunks.get(stage):
             trunks = {**trunks, stage: facts}
             self._workdir.write_json(CONFIG, {**stored, "trunks": trunks})
 
-    def _train_stage(self, loop: StageLoop, step: int) -> StageOutcome:
-        if self._config.augment and self._workdir.writes:
-            with self._optional("augmented images"):
-                self._show_augmentation(step)
-        return loop.run()
-
     def _show_augmentation(self, step: int) -> None:
-        """A image of the run's first batch, before and after."""
-        count = min(8, len(self._manifest.train))
+        """Shows images of the run's first batch before and after the warp."""
+        count = min(_SHOWN_IMAGES, len(self._manifest.train))
         dataset = training_batches(
             self._manifest.train,
             reading=Reading(image_px=self._classifier.image_px),
@@ -206,8 +224,8 @@ class TrainingRun:
         after = warp(batch["images"], batch["matrices"], kernel="gather")
         self._writer.augmented(step, batch["images"].numpy(), after.numpy())
 
-    def _take_over(self, stage: str) -> None:
-        """Goes on from the best weights, where they are asked for."""
+    def _restore_best(self, stage: str) -> None:
+        """Restores the best weights if the next stage starts from them."""
         if self._config.init_from_checkpoint == "best":
             path = find_checkpoint(self._workdir, stage, "best")
             assert path is not None
@@ -219,9 +237,8 @@ class TrainingRun:
         plan: FreezePlan,
         outcome: StageOutcome,
         evaluation: Evaluation,
-        changed: list[str],
     ) -> dict[str, Any]:
-        """Writes the final figures and leaves the stage's marker."""
+        """Writes the metrics of the last weights, and the stage's marker."""
         StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
             outcome.step,
@@ -230,24 +247,38 @@ class TrainingRun:
             span="final",
             times={},
         )
-        # One writer for final figures, so that hparams finds them.
+        # The same writer as the final metrics, where hparams looks for them.
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.step, evaluation)
+        result = self._result(spec, plan, outcome, evaluation)
+        marker = {**result, "metrics_position": self._metrics.position()}
+        self._workdir.write_json(stage_marker(spec.stage), marker)
+        return result
+
+    def _result(
+        self,
+        spec: StageSpec,
+        plan: FreezePlan,
+        outcome: StageOutcome,
+        evaluation: Evaluation,
+    ) -> dict[str, Any]:
+        """Returns the stage's part of result.json."""
+        manifest = self._manifest
         result = {
             "stage": spec.stage,
             "backbone": self._config.backbone,
-            "dataset": self._manifest.name,
-            "classes": list(self._manifest.class_names),
-            "train_examples": len(self._manifest.train),
+            "dataset": manifest.name,
+            "classes": list(manifest.class_names),
+            "train_examples": len(manifest.train),
             "epochs": spec.epochs,
             "learning_rate": spec.learning_rate,
             "steps": outcome.step,
-            "final_split": self._manifest.final_split,
+            "final_split": manifest.final_split,
             **evaluation.to_json(),
-            "validation_examples": len(self._manifest.validation),
-            "validation_from_test": self._manifest.validation_from_test,
+            "validation_examples": len(manifest.validation),
+            "validation_from_test": manifest.validation_from_test,
             "best_step": outcome.best["step"],
             "best_validation_accuracy": outcome.best["accuracy"],
             "total_params": plan.total_params,
@@ -255,26 +286,18 @@ class TrainingRun:
             "train_seconds": round(outcome.seconds, 3),
             "audit": dataclasses.asdict(outcome.audit),
         }
+        changed = changed_files(manifest) if self._workdir.writes else []
         if changed:
+            self._workdir.warn(changes_warning(changed))
             result["changed_files"] = changed
         earlier = self._earlier_stage(spec.stage)
         if earlier:
             result["earlier_stages"] = [earlier]
-        marker = {**result, "metrics_position": self._metrics.position()}
-        self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
 
     def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
-        """The figures of the feature_extract before a finetune, in short."""
+        """Returns main results of the feature_extract before a finetune."""
         marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
         if stage == FEATURE_EXTRACT or marker is None:
             return None
-        keys = (
-            "stage",
-            "epochs",
-            "steps",
-            "test_loss",
-            "test_accuracy",
-            "train_seconds",
-        )
-        return {key: marker[key] for key in keys}
+        return {key: marker[key] for key in _EARLIER}

@@ -1,12 +1,10 @@
-"""What a workdir holds after training: a classifier to evaluate and to use."""
+"""The trained classifier of a workdir, to evaluate, predict or export."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from typing import Any
-
-import tensorflow as tf
 
 from trainer.config import Config
 from trainer.config.fields import (
@@ -20,16 +18,16 @@ from trainer.config.fields import (
     TPU,
 )
 from trainer.data.tfds_source import TFDS_NAMES
-from trainer.distribute import devices, multi_worker, strategies
-from trainer.distribute.processes import Processes
+from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.model.trunk.partition import Partition
 from trainer.results.progress import ConsoleProgress
-from trainer.run.fast_paths import check_batch_fits, fast_paths
-from trainer.run.prepare import stored_classifier
+from trainer.run.classifiers import stored_classifier
+from trainer.run.fast_paths import fast_paths
+from trainer.run.memory import check_batch_fits
 from trainer.storage import files
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
@@ -37,9 +35,9 @@ from trainer.train.inputs import Inputs
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import stored_config
 
-# Needed by training alone; and the data set, see `with_data`.
+# Paths that only training needs. For the data set see `with_data`.
 _PATHS_OF_RUN = ("weights", "init_from")
-# At the end of the path of a data set that TFDS has prepared.
+# How the path of a data set ends that TFDS has prepared.
 _VERSION = re.compile(r"/\d+\.\d+\.\d+$")
 
 
@@ -48,54 +46,49 @@ class Trained:
     """A classifier with the weights of a checkpoint.
 
     Attributes:
-      workdir: where it comes from.
-      run: what the training run was asked for, with the flags given now.
-      strategy: what the classifier was made under.
-      processes: of the job.
+      workdir: of the run.
+      run: the run's configuration, with the flags given now.
+      runtime: the classifier was created under its strategy.
       classifier: its variables hold the checkpoint's weights.
       class_names: in the order of the logits.
-      stage: the last one that has a checkpoint.
-      kind: last or best.
+      stage: the last stage that has a checkpoint.
+      which: last or best.
       step: absolute.
       plan: what that stage trained.
-      engine: that its run took for the trunk; None if it is not known.
-      xla: whether steps are compiled.
+      engine: what ran the trunk in training; None if it is not recorded.
     """
 
     workdir: Workdir
     run: Config
-    strategy: tf.distribute.Strategy
-    processes: Processes
+    runtime: Runtime
     classifier: Classifier
     class_names: tuple[str, ...]
     stage: str
-    kind: str
+    which: str
     step: int
     plan: FreezePlan
     engine: str | None
-    xla: bool
 
 
 def open_trained(config: Config, given: frozenset[str]) -> Trained:
     """Rebuilds the classifier of `--workdir` from its latest stage.
 
     Args:
-      config: of a stage that trains nothing; `workdir` is set.
+      config: of evaluate, predict or export; `workdir` is set.
       given: names of the flags given explicitly; see `_run_here`.
 
     Raises:
-      UsageError: there is no such workdir.
-      TrainerError: it holds no checkpoint, or one that cannot be read.
+      UsageError: the workdir does not exist.
+      TrainerError: it holds no checkpoint, or none that can be read.
     """
     assert config.workdir is not None
     workdir = Workdir(config.workdir)
     workdir.require("workdir")
     stored = workdir.read_json(CONFIG)
-    kind = config.checkpoint
     found = [
         (stage, path)
         for stage in (FINETUNE, FEATURE_EXTRACT)
-        if (path := find_checkpoint(workdir, stage, kind))
+        if (path := find_checkpoint(workdir, stage, config.checkpoint))
     ]
     if stored is None or "config" not in stored or not found:
         raise TrainerError(
@@ -105,56 +98,48 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     stage, path = found[0]
     run = stored_config(workdir.file(CONFIG), stored["config"])
     run = _run_here(run, config, given)
-    if config.stage != EVALUATE:
-        run = dataclasses.replace(run, strategy="one_device", logical_cpus=1)
-    if config.stage == EXPORT:
-        run = dataclasses.replace(run, precision="float32")
-    topology = find_topology(config.strategy, config.stage)
-    chosen = strategies.kind_of(run, topology)
-    tpu = chosen == TPU
-    devices.configure(run.logical_cpus, run.deterministic, run.gpus, tpu=tpu)
-    strategy = strategies.make_strategy(
-        chosen,
-        # By itself it follows from the replicas, which are not the run's.
-        run.batch_size if "batch_size" in given else 0,
-        run.logical_cpus,
-        topology,
-        tpu=run.tpu,
-    )
-    replicas = strategy.num_replicas_in_sync
+    runtime = _runtime(run, config, given)
+    replicas = runtime.strategy.num_replicas_in_sync
     whole = -(-run.batch_size // replicas) * replicas
     run = dataclasses.replace(run, batch_size=whole)
-    processes = multi_worker.processes_of(strategy, topology)
-    workdir = Workdir(config.workdir, processes)
+    workdir = Workdir(config.workdir, runtime.processes)
     names = _class_names(workdir)
     if config.stage != EXPORT:
         check_batch_fits(run.batch_size, run.image_size or 0)
-    classifier = stored_classifier(workdir, run, strategy, len(names))
+    classifier = stored_classifier(workdir, run, runtime.strategy, len(names))
     restore_variables(path, classifier.variables)
     return Trained(
         workdir=workdir,
         run=run,
-        strategy=strategy,
-        processes=processes,
+        runtime=runtime,
         classifier=classifier,
-        class_names=tuple(names),
+        class_names=names,
         stage=stage,
-        kind=kind,
+        which=config.checkpoint,
         step=checkpoint_step(path),
         plan=apply_freeze(
             classifier, run.unfreeze if stage == FINETUNE else "none"
         ),
         engine=stored.get("environment", {}).get("trunk_engine"),
-        xla=devices.use_xla(run.xla, tpu=tpu or bool(strategies.find_tpu())),
+    )
+
+
+def _runtime(run: Config, config: Config, given: frozenset[str]) -> Runtime:
+    topology = find_topology(config.strategy, config.stage)
+    return make_runtime(
+        run,
+        plan_devices(run, topology),
+        # The run's own batch size may not suit the replicas here.
+        batch_size=run.batch_size if "batch_size" in given else 0,
     )
 
 
 def _class_names(workdir: Workdir) -> tuple[str, ...]:
-    """Returns the run's classes.
+    """Returns the names of the run's classes.
 
     Raises:
-      TrainerError: the manifest is missing, or names fewer than two, or one
-        twice.
+      TrainerError: the manifest is missing, names fewer than two classes, or
+        one of them twice.
     """
     manifest = workdir.read_json(MANIFEST)
     names = tuple((manifest or {}).get("class_names", ()))
@@ -170,9 +155,9 @@ def _class_names(workdir: Workdir) -> tuple[str, ...]:
 def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
     """Returns the configuration that a stored run is used with.
 
-    A workdir says what was computed, as it may come from somebody else. Where
-    files lie, what may be written and how much room it may take say the
-    command line and its defaults: paths and every flag whose effect is FREE.
+    A workdir may come from somebody else. So it decides only what is computed.
+    Paths, and all flags whose effect is FREE, come from the command line and
+    its defaults: where files lie, what is written, how much room it takes.
 
     Args:
       run: as stored.
@@ -188,24 +173,29 @@ def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
     if run.strategy == TPU or run.tpu:
         values["strategy"] = AUTO
         values["xla"] = AUTO
-    # Its evaluations took the images of one part at a time.
+    # Evaluations of the run took as many images at a time.
     values["batch_size"] = run.batch_size // run.accumulate_steps
     values |= {name: getattr(config, name) for name in given - {"stage"}}
+    if config.stage != EVALUATE:
+        values |= {"strategy": "one_device", "logical_cpus": 1}
+    if config.stage == EXPORT:
+        values["precision"] = "float32"
     return dataclasses.replace(config, **values)
 
 
 def with_data(trained: Trained, given: frozenset[str]) -> Trained:
-    """Returns the run with its data set where it was found when it trained.
+    """Returns the run with the path that its data set had in training.
 
-    The manifest has the absolute path, and `--dataset` may have been relative
-    to another folder. Which one is taken is printed.
+    The manifest has the absolute path; `--dataset` may have been relative to
+    another folder. The path is printed.
 
     Args:
       trained: of a workdir.
-      given: names of the flags given explicitly; `--dataset` settles it.
+      given: names of the flags given explicitly; with `--dataset` nothing
+        changes.
 
     Raises:
-      UsageError: the data set is behind a URL, or is not there any more.
+      UsageError: the data set is behind a URL, or has been removed.
     """
     run = trained.run
     if "dataset" in given:
@@ -244,29 +234,27 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
 def open_fast_paths(
     trained: Trained, *, images: int, block: int | None = None
 ) -> tuple[Partition | None, Inputs]:
-    """What the classifier computes with and reads, as its run did.
+    """Returns what the classifier computes with and reads, as in training.
 
     Args:
       trained: of a workdir.
-      images: images that will go through it.
-      block: `--trunk_block`, if not the run's.
+      images: number of images that will go through it.
+      block: `--trunk_block`; None takes the run's.
     """
     run = trained.run
     if block is not None:
         run = dataclasses.replace(run, trunk_block=block)
-    paths = fast_paths(
+    options = fast_paths(
         run,
-        trained.strategy,
-        trained.processes,
-        xla=trained.xla,
+        trained.runtime,
         images=images,
         earlier=trained.engine,
         training=False,
     )
-    taken = paths.stage(
+    paths = options.for_stage(
         trained.classifier,
         trained.plan,
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
-    return taken.partition, taken.inputs
+    return paths.partition, paths.inputs

@@ -1,4 +1,4 @@
-"""What is done with a trained workdir: evaluate, predict, export."""
+"""Uses a trained workdir: evaluate, predict, export."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from trainer.config import Config
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
+from trainer.data.manifest import Manifest
 from trainer.data.samples import printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
@@ -50,53 +51,42 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
 
     Args:
       config: with stage evaluate.
-      given: names of the flags given explicitly; of the others, the run's own
+      given: names of the flags given explicitly; for the others the run's own
         values hold.
+
+    Raises:
+      UsageError: the data set cannot be found.
+      TrainerError: the workdir cannot be used; the data has other classes.
     """
     trained = open_trained(config, given)
     try:
-        with multi_worker.working(trained.processes):
+        with multi_worker.working(trained.runtime.processes):
             _evaluate(trained, given)
     except tf.errors.OpError as error:
         raise TrainerError(
-            f"evaluate: {first_line(error)}; put it right, and start again"
+            f"evaluate: {first_line(error)}; fix the cause, and start again"
         ) from error
 
 
 def _evaluate(trained: Trained, given: frozenset[str]) -> None:
     trained = with_data(trained, given)
-    run, workdir = trained.run, trained.workdir
+    run, workdir, runtime = trained.run, trained.workdir, trained.runtime
     stored = workdir.read_json(MANIFEST) or {}
-    manifest = trained.processes.chief_first(lambda: read_manifest(run, stored))
-    if manifest.class_names != trained.class_names:
-        raise TrainerError(
-            f"--dataset={run.dataset!r}: its classes are"
-            f" {list(manifest.class_names)}, the run's are"
-            f" {list(trained.class_names)}; give data of the same classes"
-        )
-    same = manifest.fingerprint == stored.get("fingerprint")
-    if "dataset" not in given and not same:
-        workdir.warn(
-            f"{run.dataset}: not the photos that the run was made with; some"
-            " of those tested on may have been trained on"
-        )
+    manifest = runtime.processes.chief_first(lambda: read_manifest(run, stored))
+    _check_data(trained, manifest, stored, given)
     partition, inputs = open_fast_paths(trained, images=len(manifest.final))
-    if manifest.turned and not same:
-        workdir.warn(
-            orientation_warning(len(manifest.turned), manifest.turned[0])
-        )
     evaluator = Evaluator(
-        trained.strategy,
+        runtime.strategy,
         trained.classifier,
         trained.class_names,
         batch_size=run.batch_size,
-        xla=trained.xla,
+        xla=runtime.xla,
         partition=partition,
         inputs=inputs,
     )
-    figures = {
+    metrics = {
         "stage": trained.stage,
-        "checkpoint": trained.kind,
+        "checkpoint": trained.which,
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
@@ -106,32 +96,69 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
     if changed:
         workdir.warn(changes_warning(changed))
     print(
-        f"{trained.stage} at step {trained.step} ({trained.kind}),"
-        f" {manifest.final_split} split, {figures['test_examples']} examples:"
-        f" loss {figures['test_loss']:.4f},"
-        f" accuracy {figures['test_accuracy']:.4f}"
+        f"{trained.stage} at step {trained.step} ({trained.which}),"
+        f" {manifest.final_split} split, {metrics['test_examples']} examples:"
+        f" loss {metrics['test_loss']:.4f},"
+        f" accuracy {metrics['test_accuracy']:.4f}"
     )
-    print("\n".join(per_class_lines(figures)))
+    print("\n".join(per_class_lines(metrics)))
     try:
-        workdir.write_json(EVALUATION, figures)
+        workdir.write_json(EVALUATION, metrics)
     except OSError as error:
-        # Somebody else's run can be evaluated where it cannot be written to.
+        # A run of somebody else can be evaluated in a read-only folder.
         workdir.warn(
             f"--workdir={workdir.path!r}: cannot be written to"
-            f" ({error.strerror}), so {EVALUATION} is not kept; for a file,"
+            f" ({error.strerror}), so {EVALUATION} is not saved; for a file,"
             " copy the workdir to a folder of your own"
         )
 
 
+def _check_data(
+    trained: Trained,
+    manifest: Manifest,
+    stored: Mapping[str, Any],
+    given: frozenset[str],
+) -> None:
+    """Checks the classes, and warns of data that differs from the run's.
+
+    Args:
+      trained: of the workdir.
+      manifest: of the data to evaluate on.
+      stored: the run's manifest, or {}.
+      given: names of the flags given explicitly.
+
+    Raises:
+      TrainerError: the classes are not those of the run.
+    """
+    run, workdir = trained.run, trained.workdir
+    if manifest.class_names != trained.class_names:
+        raise TrainerError(
+            f"--dataset={run.dataset!r}: its classes are"
+            f" {list(manifest.class_names)}, the run's are"
+            f" {list(trained.class_names)}; give data of the same classes"
+        )
+    if manifest.fingerprint == stored.get("fingerprint"):
+        return
+    if "dataset" not in given:
+        workdir.warn(
+            f"{run.dataset}: the photos have changed since the run; some of"
+            " those tested on may have been trained on"
+        )
+    if manifest.turned:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
+
+
 def predict(config: Config, given: frozenset[str]) -> None:
-    """Writes one row per input file; a bad file is a row too.
+    """Writes one row per input file, also for a file that cannot be read.
 
     Args:
       config: with stage predict.
       given: as in `evaluate`.
 
     Raises:
-      TrainerError: no file at all could be read; the rows are written.
+      TrainerError: none of the files could be read; the rows are written.
     """
     assert config.inputs is not None
     paths = find_inputs(config.inputs)
@@ -143,30 +170,8 @@ def predict(config: Config, given: frozenset[str]) -> None:
             f"--top_k={top_k}: the run in {trained.workdir.path} has"
             f" {len(names)} classes; give that many or fewer"
         )
-    # A file at a time, on all cores.
-    partition, inputs = open_fast_paths(trained, images=len(paths), block=1)
-    predictor = Predictor(
-        trained.classifier,
-        batch_size=trained.run.batch_size,
-        xla=trained.xla,
-        partition=partition,
-        trunk=inputs.trunk,
-    )
     notes = _Notes()
-    with contextlib.ExitStack() as stack:
-        # The bar keeps the terminal while the decoders' notes are held back.
-        terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
-        stack.enter_context(native_notes_hidden())
-        rows = tqdm(
-            _noted(predictor.predict(paths), notes),
-            total=len(paths),
-            unit="img",
-            file=terminal,
-            disable=not terminal.isatty(),
-            leave=False,
-        )
-        out = stack.enter_context(_csv_output(config.output))
-        bad = write_csv(iter(rows), out, names, top_k)
+    bad = _write_predictions(trained, paths, notes, config.output, top_k)
     if bad == len(paths):
         raise TrainerError(
             f"--inputs={config.inputs!r}: none of the {bad} files could be"
@@ -175,7 +180,7 @@ def predict(config: Config, given: frozenset[str]) -> None:
     written = f"; written to {config.output}" if config.output else ""
     summary = (
         f"{len(paths)} files with {trained.stage} at step {trained.step}"
-        f" ({trained.kind}), {bad} of them could not be read{written}"
+        f" ({trained.which}), {bad} of them could not be read{written}"
     )
     # Standard output may be the CSV.
     print(one_line(summary), file=sys.stderr)
@@ -186,9 +191,46 @@ def predict(config: Config, given: frozenset[str]) -> None:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
+def _write_predictions(
+    trained: Trained,
+    paths: list[str],
+    notes: _Notes,
+    output: str | None,
+    top_k: int,
+) -> int:
+    """Predicts all files, shows a progress bar, and writes the CSV.
+
+    Returns:
+      The number of files that could not be read.
+    """
+    # One file per pass, on all cores.
+    partition, inputs = open_fast_paths(trained, images=len(paths), block=1)
+    predictor = Predictor(
+        trained.classifier,
+        batch_size=trained.run.batch_size,
+        xla=trained.runtime.xla,
+        partition=partition,
+        trunk=inputs.trunk,
+    )
+    with contextlib.ExitStack() as stack:
+        # The bar writes to the terminal while the decoders' logs are hidden.
+        terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
+        stack.enter_context(native_notes_hidden())
+        rows = tqdm(
+            _noted(predictor.predict(paths), notes),
+            total=len(paths),
+            unit="img",
+            file=terminal,
+            disable=not terminal.isatty(),
+            leave=False,
+        )
+        out = stack.enter_context(_csv_output(output))
+        return write_csv(iter(rows), out, trained.class_names, top_k)
+
+
 @dataclasses.dataclass
 class _Notes:
-    """What is said after the predictions.
+    """What is reported after the predictions.
 
     Attributes:
       turned: paths of the images that are not upright.
@@ -202,7 +244,7 @@ class _Notes:
 def _noted(
     predictions: Iterable[Prediction], notes: _Notes
 ) -> Iterator[Prediction]:
-    """Yields the predictions and adds to the notes."""
+    """Yields the predictions, and adds to the notes."""
     for prediction in predictions:
         if prediction.orientation != UPRIGHT:
             notes.turned.append(prediction.path)
@@ -214,7 +256,7 @@ def _noted(
 
 @contextlib.contextmanager
 def _csv_output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is whole or not there."""
+    """Opens standard output, or a file that appears when it is complete."""
     if path is None:
         yield sys.stdout
         return
@@ -229,11 +271,14 @@ def _csv_output(path: str | None) -> Iterator[TextIO]:
 
 
 def export(config: Config, given: frozenset[str]) -> None:
-    """Writes a SavedModel and a .keras file, and compares both.
+    """Writes a SavedModel and a .keras file, and compares them.
 
     Args:
       config: with stage export.
       given: as in `evaluate`.
+
+    Raises:
+      TrainerError: an exported model differs; the folder cannot be replaced.
     """
     trained = open_trained(config, given)
     encoded = _images_to_compare(trained, given)
@@ -245,11 +290,11 @@ def export(config: Config, given: frozenset[str]) -> None:
         encoded,
         {
             "stage": trained.stage,
-            "checkpoint": trained.kind,
+            "checkpoint": trained.which,
             "step": trained.step,
         },
     )
-    print(f"exported {trained.stage} at step {trained.step} ({trained.kind})")
+    print(f"exported {trained.stage} at step {trained.step} ({trained.which})")
     for name, difference in differences.items():
         print(
             f"  {name}: largest difference of a probability {difference:.1e}"
@@ -261,8 +306,8 @@ def export(config: Config, given: frozenset[str]) -> None:
 def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
     """Returns encoded images of the final split, to compare an export on.
 
-    Where the run's data set is gone, generated ones take their place, with a
-    warning: an export needs no photos.
+    An export needs no photos: if the run's data set is missing, it warns and
+    returns generated images.
     """
     try:
         trained = with_data(trained, given)
@@ -276,7 +321,7 @@ def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
             f" {_GENERATED_IMAGES} generated ones ({error})"
         )
         return _generated_images(trained.classifier.image_px)
-    # Spread over the classes, which stand one after the other.
+    # Spread over the classes, because samples are sorted by class.
     step = max(1, len(final) // _COMPARED_IMAGES)
     rows = range(0, len(final), step)[:_COMPARED_IMAGES]
     found = (read_encoded_image(final, row) for row in rows)

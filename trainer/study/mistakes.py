@@ -95,7 +95,7 @@ def _probabilities(trained: Trained, samples: Samples) -> np.ndarray:
     # The features are those of the run's own evaluation.
     split, inputs = open_fast_paths(trained, images=len(samples))
     forward = make_prediction_function(
-        trained.classifier, split, xla=trained.xla
+        trained.classifier, split, xla=trained.runtime.xla
     )
     batches = evaluation_batches(
         samples,

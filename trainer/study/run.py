@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.config import Config
-from trainer.config.fields import FINETUNE, TPU
-from trainer.distribute.strategies import kind_of
-from trainer.distribute.topology import find_topology
+from trainer.config.fields import FINETUNE
+from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, reason_of
 from trainer.model.backbones import find_backbone
 from trainer.results.escaping import for_terminal
@@ -77,8 +76,8 @@ def _resolved(config: Config) -> Config:
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
     backbone = find_backbone(config.backbone_name)
-    kind = kind_of(config, find_topology(config.strategy, config.stage))
-    config = config.resolved(backbone.image_px, on_tpu=kind == TPU)
+    on_tpu = plan_devices(config).on_tpu
+    config = config.resolved(backbone.image_px, on_tpu=on_tpu)
     workdir = config.workdir or config.default_workdir()
     return dataclasses.replace(config, workdir=workdir)
 

@@ -1,0 +1,1 @@
+"""Training of one stage: steps, loop, checkpoints, metrics, audit."""

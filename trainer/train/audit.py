@@ -1,4 +1,4 @@
-"""The audit at the end of a stage: frozen means frozen, trained means moved."""
+"""The audit of a stage: frozen is bit-identical, trained has moved."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
 from trainer.train.steps import UNCONNECTED
+
+_SHOWN_PROBLEMS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What the audit found.
+    """The result of an audit.
 
     Attributes:
       frozen_unchanged: every frozen variable is bit-identical.
-      trainable_changed: every variable that had a gradient has moved, the
-        loss depends on some variable of each layer, and there was a gradient
-        at all.
-      problems: a line for each thing that fails the run.
-      warnings: a line for each variable that never had a gradient, or that
-        had one too small to move it.
+      trainable_changed: every variable with a gradient has moved, the loss
+        depends on a variable of each layer, and some gradient was not 0.
+      problems: one line per finding that fails the run.
+      warnings: one line per variable that never had a gradient, or only one
+        that was too small to move it.
     """
 
     frozen_unchanged: bool
@@ -35,13 +37,13 @@ class Audit:
 
 
 def digest(variable: keras.Variable) -> str:
-    """32 hex digits of the variable's bytes."""
+    """Returns a hash of the variable's bytes, 32 hexadecimal digits."""
     value = np.ascontiguousarray(variable.numpy())
     return hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()
 
 
 def digests(variables: Mapping[str, keras.Variable]) -> dict[str, str]:
-    """The digest of each variable, by key."""
+    """Returns the digest of each variable, by key."""
     return {key: digest(variable) for key, variable in variables.items()}
 
 
@@ -54,16 +56,15 @@ def audit(
     learning_rate: float,
     epsilon: float,
 ) -> Audit:
-    """Compares the variables with what they were when the stage began.
+    """Compares the variables with their values when the stage began.
 
     Args:
-      plan: what the stage was to train.
-      before: digest by key at the start of the stage.
-      variables: as they are now, by key.
+      plan: what the stage trains.
+      before: digests at the start of the stage, by key.
+      variables: with their present values, by key.
       gradient_max: the largest absolute entry of any gradient, by trainable
-        key; 0 where all were 0, which is right behind a ReLU that is dead,
-        and `UNCONNECTED` where the loss does not depend on the variable, which
-        is right nowhere.
+        key. 0 is expected after a dead ReLU. `UNCONNECTED`, where the loss
+        does not depend on the variable, is always wrong for a whole layer.
       learning_rate: Adam's.
       epsilon: Adam's.
     """
@@ -71,17 +72,15 @@ def audit(
     changed = {key for key in before if before[key] != after[key]}
     thawed = [f"{key}: frozen, and has changed" for key in plan.frozen
               if key in changed]  # fmt: skip
-    stuck, silent, warnings = [], [], []
-    layers: dict[str, list[str]] = defaultdict(list)
+    stuck, warnings = [], []
     for key in plan.trainable:
-        layers[key.rpartition("/")[0]].append(key)
         largest = gradient_max[key]
         if largest == 0:
             warnings.append(f"{key}: its gradient was 0 in every step")
         if key in changed or largest <= 0:
             continue
-        # Adam moves an entry by about this much, which a large entry may
-        # swallow in rounding.
+        # Adam moves an entry by about this much. Added to a large entry it
+        # may vanish in rounding.
         move = learning_rate * largest / (largest + epsilon)
         if move < np.spacing(np.abs(variables[key].numpy()).max()):
             warnings.append(
@@ -90,14 +89,8 @@ def audit(
             )
         else:
             stuck.append(f"{key}: had a gradient, and has not moved")
-    for layer, keys in layers.items():
-        apart = [key for key in keys if gradient_max[key] == UNCONNECTED]
-        if len(apart) == len(keys):
-            silent.append(
-                f"{layer}: trainable, and the loss does not depend on it"
-            )
-        else:
-            warnings += [f"{key}: never had a gradient" for key in apart]
+    silent, unconnected = _unconnected(plan, gradient_max)
+    warnings += unconnected
     if not silent and all(gradient_max[key] <= 0 for key in plan.trainable):
         silent.append("every gradient was 0, so nothing was trained")
     return Audit(
@@ -105,4 +98,49 @@ def audit(
         trainable_changed=not (stuck or silent),
         problems=(*thawed, *stuck, *silent),
         warnings=tuple(warnings),
+    )
+
+
+def _unconnected(
+    plan: FreezePlan, gradient_max: Mapping[str, float]
+) -> tuple[list[str], list[str]]:
+    """Returns problems and warnings about missing gradients.
+
+    A layer without any gradient is a problem; a single variable of a layer
+    may have none.
+    """
+    layers: dict[str, list[str]] = defaultdict(list)
+    for key in plan.trainable:
+        layers[key.rpartition("/")[0]].append(key)
+    problems, warnings = [], []
+    for layer, keys in layers.items():
+        apart = [key for key in keys if gradient_max[key] == UNCONNECTED]
+        if len(apart) == len(keys):
+            problems.append(
+                f"{layer}: trainable, and the loss does not depend on it"
+            )
+        else:
+            warnings += [f"{key}: never had a gradient" for key in apart]
+    return problems, warnings
+
+
+def check_audit(found: Audit, *, stage: str, path: str) -> None:
+    """Raises the problems of an audit.
+
+    Args:
+      found: the audit.
+      stage: that was audited.
+      path: of the workdir.
+
+    Raises:
+      TrainerError: there are problems; it names the first three.
+    """
+    if not found.problems:
+        return
+    more = len(found.problems) - _SHOWN_PROBLEMS
+    raise TrainerError(
+        f"{path}: the audit of {stage} failed:"
+        f" {'; '.join(found.problems[:_SHOWN_PROBLEMS])}"
+        f"{f' (and {more} more)' if more > 0 else ''}; the weights are saved,"
+        " but do not trust them"
     )

@@ -1,8 +1,8 @@
-"""The checkpoint files of a stage: which are whole, and what a kill leaves.
+"""The checkpoint files of a stage: finds complete ones, removes partial ones.
 
-TensorFlow writes the data into a folder `ckpt-STEP_temp`, moves them to
-`ckpt-STEP.data-*`, and then writes `ckpt-STEP.index` from its beginning to its
-end. It removes the index first. So a checkpoint is whole where its index is.
+TensorFlow writes the data into a folder `ckpt-STEP_temp`, moves it to
+`ckpt-STEP.data-*`, and then writes `ckpt-STEP.index` from start to end. It
+removes the index first. So a checkpoint is complete if its index is.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ _PART = re.compile(r"(ckpt-\d+)(\.index|\.data-.*)")
 _TEMPORARY = re.compile(r"ckpt-\d+_temp|checkpoint\.tmp.*")
 
 
-def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
-    """Prefixes of a stage's checkpoints of one kind, the latest first.
+def find_checkpoints(workdir: Workdir, stage: str, which: str) -> list[str]:
+    """Returns the prefixes of a stage's complete checkpoints, latest first.
 
-    By the files themselves: an index is written when all else is there, and
-    the list that TensorFlow keeps beside them may be lost or outdated. One
-    whose index a kill cut short is none.
+    It reads the folder, because the list that TensorFlow keeps there may be
+    lost or outdated. A truncated index does not count.
+
+    Args:
+      workdir: of the run.
+      stage: its name.
+      which: last, best or epoch.
 
     Raises:
       TrainerError: an index cannot be read.
     """
-    folder = workdir.checkpoints(stage, kind)
+    folder = workdir.checkpoints(stage, which)
     found = [
         os.path.join(folder, name.removesuffix(".index"))
         for name in files.names(folder)
@@ -41,9 +45,9 @@ def find_checkpoints(workdir: Workdir, stage: str, kind: str) -> list[str]:
     return sorted(found, key=checkpoint_step, reverse=True)
 
 
-def find_checkpoint(workdir: Workdir, stage: str, kind: str) -> str | None:
-    """The prefix of a stage's latest or best checkpoint, if it has one."""
-    found = find_checkpoints(workdir, stage, kind)
+def find_checkpoint(workdir: Workdir, stage: str, which: str) -> str | None:
+    """Returns the prefix of a stage's latest checkpoint, or None."""
+    found = find_checkpoints(workdir, stage, which)
     return found[0] if found else None
 
 
@@ -57,20 +61,20 @@ def remove_checkpoint(path: str) -> None:
 
 
 def checkpoint_step(path: str) -> int:
-    """The absolute step in a checkpoint's name."""
+    """Returns the absolute step in a checkpoint's name."""
     return int(os.path.basename(path).rpartition("-")[2])
 
 
 def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
-    """Removes what a kill left of checkpoints that are not whole.
+    """Removes the files of incomplete checkpoints, which a kill leaves.
 
     Returns:
-      The prefixes of those that had an index, which was cut short.
+      The prefixes of those with a truncated index.
     """
-    cut = []
-    for kind in (LAST, BEST, EPOCH):
-        folder = workdir.checkpoints(stage, kind)
-        whole = set(find_checkpoints(workdir, stage, kind))
+    truncated = []
+    for which in (LAST, BEST, EPOCH):
+        folder = workdir.checkpoints(stage, which)
+        whole = set(find_checkpoints(workdir, stage, which))
         for name in files.names(folder):
             path, part = os.path.join(folder, name), _PART.fullmatch(name)
             prefix = os.path.join(folder, part[1]) if part else None
@@ -78,19 +82,22 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
                 files.remove_tree(path)
             elif files.is_dir(path):
                 continue
-            elif _TEMPORARY.fullmatch(name) or (prefix and prefix not in whole):
+            elif _TEMPORARY.fullmatch(name):
                 files.remove(path)
-                cut += [prefix] * (path == f"{prefix}.index")
-    return sorted(filter(None, cut))
+            elif prefix and prefix not in whole:
+                files.remove(path)
+                if path == f"{prefix}.index":
+                    truncated.append(prefix)
+    return sorted(truncated)
 
 
 def _is_whole(index: str) -> bool:
-    # A pipe would wait for a writer.
+    # Reading a pipe would wait for a writer.
     if not files.is_file(index):
         return False
     with untrusted(index, "make it readable, or remove it"):
         try:
             return files.read_end(index, len(INDEX_END)) == INDEX_END
         except FileNotFoundError:
-            # Its run has removed it since the folder was listed.
+            # The run has removed it since the folder was listed.
             return False

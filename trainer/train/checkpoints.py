@@ -1,15 +1,13 @@
-"""Checkpoints of a stage: everything that is needed to go on.
+"""Checkpoints of a stage: everything that resuming it needs.
 
-Variables and optimizer slots are stored by path, never by position: Keras
-numbers its slots, and a restore by number would give one layer the slots of
-another where shapes happen to agree.
+Variables and optimizer slots are stored by path, not by position. Keras numbers
+its slots, so a restore by number could give one layer the slots of another of
+the same shape.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -32,85 +30,16 @@ from trainer.train.checkpoint_files import (
     remove_checkpoint,
     remove_unfinished,
 )
+from trainer.train.state import StageState, StateInCheckpoint
 from trainer.workdir import Workdir
-from trainer.workdir.stored import check_shape
 
 _NO_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 # TensorFlow's list of a folder's checkpoints.
 _LIST = "checkpoint"
 
 
-@dataclasses.dataclass(kw_only=True)
-class StageState:
-    """The host's part of a stage, in every checkpoint.
-
-    Attributes:
-      stage: its name.
-      start_step: the absolute step it began at.
-      step: absolute steps done.
-      epoch_sums: loss, correct and count over the epoch so far.
-      window_sums: the same since the last line of training figures.
-      best: step, accuracy and loss of the best validation; None before one.
-      digests: of every variable when the stage began, by key.
-      gradient_max: the largest absolute entry of any gradient, by key of a
-        trainable variable; `steps.UNCONNECTED` where there never was one.
-      metrics_position: bytes of metrics.jsonl that belong to this state.
-      seconds: time spent in training steps.
-      pending_validation: the epoch that ends at `step` is yet to be validated.
-      rollbacks: how often the stage went back after a loss that was no number.
-    """
-
-    stage: str
-    start_step: int
-    step: int
-    epoch_sums: dict[str, float]
-    window_sums: dict[str, float]
-    best: dict[str, float] | None
-    digests: dict[str, str]
-    gradient_max: dict[str, float]
-    metrics_position: int
-    seconds: float
-    pending_validation: bool = False
-    rollbacks: int = 0
-
-
-_SUMS_SHAPE = {str: (int, float)}
-_STATE_SHAPE = {
-    "stage": str,
-    "start_step": int,
-    "step": int,
-    "epoch_sums": _SUMS_SHAPE,
-    "window_sums": _SUMS_SHAPE,
-    "best": (dict, type(None)),
-    "digests": {str: str},
-    "gradient_max": _SUMS_SHAPE,
-    "metrics_position": int,
-    "seconds": (int, float),
-    "pending_validation?": bool,
-    "rollbacks?": int,
-}
-
-
-class _StateInCheckpoint(tf.train.experimental.PythonState):
-    """Lets a checkpoint hold a StageState, as JSON."""
-
-    def __init__(self, state: StageState) -> None:
-        self.state = state
-
-    def serialize(self) -> str:
-        return json.dumps(dataclasses.asdict(self.state))
-
-    def deserialize(self, string_value: bytes | str) -> None:
-        values = json.loads(string_value)
-        check_shape(values, _STATE_SHAPE)
-        for field in dataclasses.fields(self.state):
-            # One that an earlier version did not have keeps its default.
-            if field.name in values:
-                setattr(self.state, field.name, values[field.name])
-
-
 class StageCheckpoints:
-    """Saves and restores one stage: the latest few, the best, the boundary."""
+    """Saves and restores a stage: the latest, the best, the epoch boundary."""
 
     def __init__(
         self,
@@ -121,19 +50,21 @@ class StageCheckpoints:
         state: StageState,
         keep: int,
     ) -> None:
-        """Args:
-        workdir: where the checkpoints go.
-        variables: the classifier's, by key.
-        optimizer: built, so that its slots exist.
-        state: filled in place by `restore`.
-        keep: number of latest checkpoints to keep.
+        """Creates the managers; nothing is read or written yet.
+
+        Args:
+          workdir: holds the checkpoints.
+          variables: the classifier's, by key.
+          optimizer: built, so that its slots exist.
+          state: `restore` changes it in place.
+          keep: number of latest checkpoints to keep.
         """
         self._workdir = workdir
         self._state = state
         self._checkpoint = tf.train.Checkpoint(
             model=_by_key(variables),
             slots=_slots(optimizer),
-            state=_StateInCheckpoint(state),
+            state=StateInCheckpoint(state),
         )
         self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
         self._managers = (
@@ -146,13 +77,13 @@ class StageCheckpoints:
         folder = self._workdir.checkpoints(self._state.stage, kind)
         listing = os.path.join(folder, _LIST)
         if files.exists(listing) and not files.is_file(listing):
-            # TensorFlow would wait for a pipe.
+            # TensorFlow would wait for a pipe forever.
             raise TrainerError(
                 f"{listing}: not a regular file; remove it, and start again"
             )
         paths = find_checkpoints(self._workdir, self._state.stage, kind)
         if paths:
-            # TensorFlow goes by its list, which may be lost or outdated.
+            # TensorFlow trusts its own list, which may be lost or outdated.
             tf.compat.v1.train.update_checkpoint_state(
                 folder,
                 paths[0],
@@ -170,19 +101,21 @@ class StageCheckpoints:
         )
 
     def restore(self) -> bool:
-        """Goes back to the latest whole checkpoint; False where there is none.
+        """Restores the latest readable checkpoint.
 
         Newer ones that cannot be read are named in a warning, and removed.
 
+        Returns:
+          False if the stage has no checkpoint.
+
         Raises:
-          TrainerError: there are some, and none can be read; or the latest
-            is of another model.
+          TrainerError: none of its checkpoints can be read; or the latest is
+            of another model.
         """
         stage = self._state.stage
         for path in remove_unfinished(self._workdir, stage):
             self._workdir.warn(
-                f"{path}: cannot be read (not written to its end); going on"
-                " without it"
+                f"{path}: cannot be read (truncated); going on without it"
             )
         paths = find_checkpoints(self._workdir, stage, LAST)
         error: Exception | None = None
@@ -190,7 +123,7 @@ class StageCheckpoints:
             try:
                 _read_all(path)
             except _NO_MEMORY as damage:
-                # The checkpoint may be whole, and must not be passed over.
+                # The checkpoint may be good, so it must not be skipped.
                 raise TrainerError(
                     f"{path}: cannot be restored ({reason_of(damage)}); free"
                     " memory, and start again"
@@ -214,7 +147,7 @@ class StageCheckpoints:
         return False
 
     def has_boundary(self) -> bool:
-        """Whether there is a checkpoint that `roll_back` can go back to."""
+        """Returns whether `roll_back` has a checkpoint to restore."""
         found = find_checkpoints(self._workdir, self._state.stage, EPOCH)
         return any(checkpoint_step(p) <= self._state.step for p in found)
 
@@ -223,7 +156,7 @@ class StageCheckpoints:
             self._checkpoint.restore(path).assert_consumed()
 
     def roll_back(self) -> None:
-        """Goes back to the last epoch boundary, and forgets what came after.
+        """Restores the last epoch boundary, and removes later checkpoints.
 
         Raises:
           TrainerError: that checkpoint cannot be read.
@@ -240,10 +173,10 @@ class StageCheckpoints:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Removes later ones than this state, and more than are to be kept.
+        """Removes checkpoints after this state, and more than are kept.
 
-        A kill may have come between the writing of one and the removal of
-        another.
+        A kill between a save and the removal of the oldest leaves one too
+        many.
         """
         self._workdir.processes.by_chief(self._remove_others)
 
@@ -256,23 +189,28 @@ class StageCheckpoints:
         self._managers[LAST] = self._manager(LAST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
-        """Writes a checkpoint, the latest last; returns the latest's path.
+        """Writes a checkpoint.
 
-        Mirrored variables are the same in all processes, and what one of them
-        writes all restore; the others wait until it is there.
-
-        A kill in between leaves a best that the same run, going on from the
-        latest, writes again.
+        The chief writes it while the other processes wait, since mirrored
+        variables are equal in all of them. The latest is written last: a kill
+        before it leaves a best that the resumed run writes again.
 
         Args:
-          best: whether it is the best so far, too.
-          epoch: whether it is an epoch boundary to come back to, too.
+          best: whether it is also the best so far.
+          epoch: whether it is also an epoch boundary to roll back to.
+
+        Returns:
+          The path of the latest; "" on other processes than the chief.
 
         Raises:
-          TrainerError: the disk is full, or cannot be written to; or the
-            workdir is another process's by now.
+          TrainerError: the disk is full or read-only; or another process has
+            taken over the workdir.
         """
-        kinds = [BEST] * best + [EPOCH] * epoch + [LAST]
+        kinds = [
+            kind
+            for kind, asked in ((BEST, best), (EPOCH, epoch), (LAST, True))
+            if asked
+        ]
         processes = self._workdir.processes
         return processes.by_chief(lambda: self._write(kinds)) or ""
 
@@ -293,10 +231,10 @@ class StageCheckpoints:
         return path
 
     def _unlist(self, kind: str) -> None:
-        """Before a step is saved once more: its index goes first.
+        """Removes the index of this step before the step is saved again.
 
-        TensorFlow replaces the data before the index, and a kill in between
-        must not leave one beside the other's.
+        TensorFlow replaces the data before the index. A kill between the two
+        must not leave the old index beside the new data.
         """
         for path in find_checkpoints(self._workdir, self._state.stage, kind):
             if checkpoint_step(path) == self._state.step:
@@ -308,8 +246,7 @@ def _by_key(variables: Mapping[str, keras.Variable]) -> dict[str, Any]:
 
 
 def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
-    # The learning rate stays outside: the stored one would replace the one
-    # asked for.
+    # Without the learning rate: a stored one would override the flag.
     return {
         key.partition("/")[2]: variable.value
         for key, variable in variable_keys(optimizer).items()
@@ -320,14 +257,14 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 def restore_variables(
     path: str, variables: Mapping[str, keras.Variable]
 ) -> None:
-    """Takes a checkpoint's weights and nothing else.
+    """Restores the weights of a checkpoint and nothing else.
 
     Args:
       path: a checkpoint's prefix.
-      variables: all must be in it; assigned in place.
+      variables: assigned in place; all must be in the checkpoint.
 
     Raises:
-      TrainerError: it cannot be read, is not of this model, or holds values
+      TrainerError: it cannot be read, is of another model, or holds values
         that are not finite, or negative variances.
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
@@ -337,8 +274,8 @@ def restore_variables(
         status.assert_existing_objects_matched()
         status.expect_partial()
     for key, variable in variables.items():
-        # Training from them would never recover, and what they predict means
-        # nothing.
+        # Training would never recover from such values, and predictions would
+        # mean nothing.
         found = senseless(variable.name, variable.numpy())
         if found:
             raise TrainerError(
@@ -349,8 +286,8 @@ def restore_variables(
 
 
 def _read_all(path: str) -> None:
-    # A restore that fails half way leaves variables half restored, and
-    # TensorFlow warns of each of them.
+    # A restore that fails half-way leaves variables half restored, and
+    # TensorFlow warns about each of them.
     check_index(path)
     reader = tf.compat.v1.train.NewCheckpointReader(path)
     for name in reader.get_variable_to_shape_map():
@@ -359,10 +296,9 @@ def _read_all(path: str) -> None:
 
 @contextlib.contextmanager
 def _restoring(path: str) -> Iterator[None]:
-    """Turns whatever a restore raises into the one line of a TrainerError.
+    """Turns any error of a restore into a one-line TrainerError.
 
-    As `errors.untrusted`, but it may also be that the checkpoint is another
-    model's.
+    Unlike `errors.untrusted` it allows for a checkpoint of another model.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""The graph loops that run the pure step on replicas, several in a call.
+"""Graph loops: several training or evaluation steps in one call.
 
-All-reduce, clipping and the optimizer's update stand around the pure step, in
-the replica's context; XLA compiles the pure step alone.
+`train.steps` has the pure step with the gradient tape, `train.apply` what a
+replica does around it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.augment import warp_kernel
-from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
-from trainer.train.optimizers import SummedOnce
+from trainer.train.apply import STEP_VALUES, ReplicaStep
 from trainer.train.steps import (
-    SUMS,
     UNCONNECTED,
     Batch,
     frozen_variables,
@@ -30,40 +28,47 @@ from trainer.train.steps import (
     values_of,
 )
 
-# Long enough that Python does not matter, short enough for a live display.
+# Long enough to hide the cost of Python, short enough for a live display.
 _CALL_SECONDS = 1.0
 
 
 class TrainCall(NamedTuple):
-    """What several steps in one call return.
+    """The result of several steps in one call.
 
     Attributes:
       sums: float32 (steps,) each, over the global batch: loss, correct,
         count, gradient_norm (before clipping).
       gradient_max: float32 (trainable variables,), the largest absolute entry
-        of any step's gradient there, as the optimizer got it; UNCONNECTED where
-        the loss does not depend on the variable.
+        of any step's gradient, as the optimizer got it; UNCONNECTED where the
+        loss does not depend on the variable.
     """
 
     sums: dict[str, np.ndarray]
     gradient_max: np.ndarray
 
 
-class Pace:
-    """How many steps the next call makes."""
+class StepsPerCall:
+    """Chooses how many steps the next call takes.
+
+    Attributes:
+      steps: of the next call.
+    """
 
     def __init__(self, steps_per_loop: int) -> None:
-        """Args:
-        steps_per_loop: of every call; 0 lets them grow to about a second.
+        """Creates the rule.
+
+        Args:
+          steps_per_loop: steps of every call; 0 lets calls grow to about a
+            second.
         """
         self.steps = steps_per_loop or 1
         self._fixed = bool(steps_per_loop)
 
-    def took(self, per_step: float) -> None:
-        """Hears how long the steps of a call took, in seconds each."""
+    def update(self, seconds_per_step: float) -> None:
+        """Updates the step count from the measured time per step."""
         if not self._fixed:
-            # The first call traces, so it only ever grows by doubling.
-            longest = int(_CALL_SECONDS / per_step)
+            # At most doubled: the first call includes tracing.
+            longest = int(_CALL_SECONDS / seconds_per_step)
             self.steps = max(1, min(2 * self.steps, longest))
 
 
@@ -77,108 +82,69 @@ def make_train_function(
     xla: bool,
     kernel: str | None = None,
     partition: Partition | None = None,
-    parts: int = 1,
+    accumulate_steps: int = 1,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
-    """A function that runs a number of training steps in one graph call.
+    """Returns a function that runs a number of training steps in one call.
 
     Args:
-      strategy: what the model and the built optimizer were made under.
+      strategy: the model and the built optimizer were created under it.
       classifier: updated in place.
       plan: what to train.
-      optimizer: built on the plan's trainable variables, in that order; of
-        the kind `SummedOnce`, or Keras sums gradients a second time.
-      clip_global_norm: bound on the norm of the gradient of the mean loss
-        over the global batch; None does not clip.
+      optimizer: built on the plan's trainable variables, in that order. If it
+        is not a `SummedOnce`, Keras sums the gradients a second time.
+      clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
-      kernel: see `make_train_step`; None takes the one that XLA compiles, or
-        else the faster one.
-      split: likewise.
-      parts: see `make_train_step`; of each replica's part of the batch.
+      kernel: see `make_train_step`; None chooses the one that XLA compiles,
+        or else the faster one.
+      partition: see `make_train_step`.
+      accumulate_steps: see `make_train_step`; of each replica's share.
 
-    The function raises TrainerError where a layer changes variables of its
-    own in inference mode, as BatchNorm does in training mode: their values
-    would be dropped, and no digest of any variable would tell.
+    The function raises TrainerError, see `ReplicaStep.check_traced`.
     """
-    kernel = kernel or warp_kernel(xla)
     step = tf.function(
         make_train_step(
             classifier,
             plan,
-            kernel=kernel,
+            kernel=kernel or warp_kernel(xla),
             partition=partition,
-            parts=parts,
+            accumulate_steps=accumulate_steps,
         ),
         jit_compile=xla,
         autograph=False,
     )
     trainable = [classifier.variables[key] for key in plan.trainable]
-    frozen = frozen_variables(classifier, plan, partition)
-    replicas = strategy.num_replicas_in_sync
-    # Filled when the step is traced. An error raised there would come out
-    # wrapped in a page about the graph.
-    updated_in_inference: set[str] = set()
-
-    @tf.autograph.experimental.do_not_convert
-    def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        total = tf.distribute.ReduceOp.SUM
-        examples = context.all_reduce(total, tf.reduce_sum(batch["mask"]))
-        values = values_of(trainable)
-        output = step(values, values_of(frozen), batch, examples)
-        gradients = [
-            tf.zeros_like(value) if gradient is None else gradient
-            for gradient, value in zip(output.gradients, values, strict=True)
-        ]
-        gradients, sums = context.all_reduce(total, (gradients, output.sums))
-        norm = tf.linalg.global_norm(gradients)
-        if clip_global_norm is not None:
-            scale = clip_global_norm / tf.maximum(norm, clip_global_norm)
-            gradients = [g * scale for g in gradients]
-        largest = tf.stack(
-            [
-                UNCONNECTED if part is None else tf.reduce_max(tf.abs(whole))
-                for part, whole in zip(output.gradients, gradients, strict=True)
-            ]
-        )
-        if not isinstance(optimizer, SummedOnce):
-            # Keras sums over the replicas once more when it applies.
-            gradients = [g / replicas for g in gradients]
-        optimizer.apply(gradients, trainable)
-        updated_in_inference.update(output.updates)
-        return {**sums, "gradient_norm": norm}, largest
-
-    names = (*SUMS, "gradient_norm")
+    replica_step = ReplicaStep(
+        step,
+        trainable=trainable,
+        frozen=frozen_variables(classifier, plan, partition),
+        optimizer=optimizer,
+        clip_global_norm=clip_global_norm,
+        replicas=strategy.num_replicas_in_sync,
+    )
 
     @tf.function(reduce_retracing=True)
     def train_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         rows = tf.TensorArray(
-            tf.float32, size=steps, element_shape=(len(names),)
+            tf.float32, size=steps, element_shape=(len(STEP_VALUES),)
         )
         largest = tf.fill([len(trainable)], UNCONNECTED)
         for i in tf.range(steps):
-            sums, step_largest = strategy.run(replica_step, (next(iterator),))
-            row = tf.stack([_first(strategy, sums[name]) for name in names])
+            sums, step_largest = strategy.run(
+                replica_step.run, (next(iterator),)
+            )
+            row = tf.stack(
+                [_first(strategy, sums[name]) for name in STEP_VALUES]
+            )
             rows = rows.write(i, row)
             largest = tf.maximum(largest, _first(strategy, step_largest))
         return rows.stack(), largest
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
         rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
-        if isinstance(optimizer, SummedOnce) and not optimizer.asked:
-            raise TrainerError(
-                f"Keras {keras.__version__} sums gradients in another way than"
-                " this trainer knows, so they would be too large; nothing of it"
-                " is saved: install a version that the trainer is tested with"
-            )
-        if updated_in_inference:
-            raise TrainerError(
-                f"{min(updated_in_inference)}: changed by a forward pass in"
-                " inference mode, so its layer ignores training=False; nothing"
-                " of it is saved: give a --backbone whose layers respect it"
-            )
-        sums = dict(zip(names, rows.numpy().T, strict=True))
+        replica_step.check_traced()
+        sums = dict(zip(STEP_VALUES, rows.numpy().T, strict=True))
         return TrainCall(sums, largest.numpy())
 
     return call
@@ -192,9 +158,9 @@ def make_evaluation_function(
     xla: bool,
     partition: Partition | None = None,
 ) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
-    """A function that sums over a number of batches in one graph call.
+    """Returns a function that sums over a number of batches in one call.
 
-    The result has the keys of `make_evaluation_step`, as float64.
+    Its result has the keys of `make_evaluation_step`, as float64.
     """
     step = tf.function(
         make_evaluation_step(classifier, num_classes, partition=partition),
@@ -216,8 +182,8 @@ def make_evaluation_function(
         totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
         for _ in tf.range(steps):
             sums = strategy.run(replica_step, (next(iterator),))
-            # A new dict: AutoGraph carries rebound names through the loop, and
-            # loses what is assigned to an item.
+            # A new dict, because AutoGraph carries rebound names through the
+            # loop but loses an assignment to an item.
             totals = {
                 key: total
                 + tf.cast(

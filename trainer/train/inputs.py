@@ -1,4 +1,4 @@
-"""What the steps of a stage read: images, or features of a frozen trunk."""
+"""What the steps of a stage read: images, or features of the frozen trunk."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ from trainer.model.trunk.engines import (
 )
 from trainer.model.trunk.partition import Partition
 
-# Blocks that are decoded and computed at once while rows are made.
-_ROWS_IN_A_CALL = 32
-# Conversion takes about as long as LiteRT saves on so many images.
+# Images per block while rows are computed for the cache.
+_ROWS_PER_BLOCK = 32
+# On this many images LiteRT saves about the time that the conversion takes.
 _MIN_IMAGES_FOR_LITERT = 500
+# (what is computed, number done, number in all).
 Report = Callable[[str, int, int], None]
 
 
 class Inputs:
-    """Readings for one stage; nothing is computed before it is asked for."""
+    """How a stage reads its samples. Computes nothing before it is needed."""
 
     def __init__(
         self,
@@ -56,41 +57,48 @@ class Inputs:
         warn: Callable[[str], None],
         report: Report,
     ) -> None:
-        """Args:
-        partition: whose trunk runs here; None, or one without a trunk, leaves
-          everything to the step.
-        image_px: side of the images.
-        engine: of the trunk, graph or litert.
-        block: images in a pass of the graph; 0 takes the rule's.
-        feature_dtype: float32, or float16, to which features are rounded
-          whether they are cached or not.
-        kernel: how images are warped before the trunk.
-        cache: of features and images.
-        files: cache of the trunk as LiteRT takes it.
-        decode_cache: whether images are.
-        machine: whatever may change the last bits of a feature.
-        warn: told when LiteRT cannot be used.
-        report: told what is computed, how many are done, and of how many.
+        """Creates the inputs of a stage.
+
+        Args:
+          partition: its trunk runs here; None, or one without a trunk, leaves
+            all layers to the step.
+          image_px: side of the images.
+          engine: what runs the trunk: graph or litert.
+          block: images per pass of the graph engine; 0 chooses.
+          feature_dtype: float32, or float16, to which features are rounded
+            whether they are cached or not.
+          kernel: how images are warped: projective or gather.
+          cache: of features and decoded images.
+          files: cache of the converted trunk.
+          decode_cache: whether decoded images are cached.
+          machine: identifies what may change the last bits of a feature.
+          warn: called with a message if LiteRT cannot be used.
+          report: called while rows are computed.
         """
         self._partition = (
             partition if partition is not None and partition.cut else None
         )
-        self._image_px, self._engine = image_px, engine
-        self._block, self._kernel = block, kernel
+        self.kernel = kernel
+        self._image_px = image_px
+        self._engine = engine
+        self._block = block
         self._feature_dtype = feature_dtype
-        self._cache, self._files = cache, files
+        self._cache = cache
+        self._files = files
         self._decode_cache = decode_cache
-        self._machine, self._warn, self._report = machine, warn, report
+        self._machine = machine
+        self._warn = warn
+        self._report = report
         self._made: Trunk | None = None
         self._key: dict[str, str] | None = None
 
     @property
     def trunk(self) -> Trunk | None:
-        """What images go through before the step; None if nothing."""
+        """The trunk that runs before the step; None if there is none."""
         return self._trunk() if self._partition is not None else None
 
     def facts(self) -> dict[str, Any]:
-        """What runs the trunk, where it ends, images in a pass; or {}."""
+        """Returns the trunk's engine, cut and block; {} without a trunk."""
         if self._partition is None:
             return {}
         return {
@@ -100,7 +108,7 @@ class Inputs:
         }
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
-        """How a stage's training subset is read."""
+        """Returns how the training subset is read."""
         if self._partition is None or augment:
             return self._reading(samples, keep_images=True)
         return self._features(samples, "train") or self._reading(
@@ -108,7 +116,7 @@ class Inputs:
         )
 
     def evaluation(self, samples: Samples, *, again: bool) -> Reading:
-        """How a split is read that is never augmented.
+        """Returns how a split is read that is never augmented.
 
         Args:
           samples: of the split.
@@ -121,27 +129,27 @@ class Inputs:
         return self._reading(samples, keep_images=again)
 
     def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
-        """From images, through the trunk where there is one."""
-        pictures = self._images(samples) if keep_images else None
+        """Returns how images are read, through the trunk if there is one."""
+        images = self._images(samples) if keep_images else None
         if self._partition is None:
-            return Reading(image_px=self._image_px, pictures=pictures)
+            return Reading(image_px=self._image_px, images=images)
         return Reading(
             image_px=self._image_px,
-            pictures=pictures,
+            images=images,
             trunk=self._trunk(),
             feature_shapes=self._partition.feature_shapes,
-            kernel=self._kernel,
+            kernel=self.kernel,
         )
 
     def _trunk(self) -> Trunk:
-        """The engine, made when the first image has to go through it."""
+        """Returns the trunk's engine, created on first use."""
         if self._made is None:
-            trunk = self._engine_of_split()
+            trunk = self._make_engine()
             rounds = self._feature_dtype == "float16"
             self._made = RoundedTrunk(trunk) if rounds else trunk
         return self._made
 
-    def _engine_of_split(self) -> GraphTrunk | LiteTrunk:
+    def _make_engine(self) -> GraphTrunk | LiteTrunk:
         assert self._partition is not None
         if self._engine == LITERT:
             try:
@@ -153,19 +161,18 @@ class Inputs:
                 )
             except ValueError as error:
                 self._warn(
-                    f"--trunk_engine=litert: the frozen part {error};"
-                    " going on with graph, and last bits may differ"
+                    f"--trunk_engine=litert: the frozen part {error}; falling"
+                    " back to graph, so the last bits may differ"
                 )
                 self._engine = GRAPH
         return GraphTrunk(self._partition, block=self._graph_block())
 
     def _graph_block(self) -> int:
-        """Images in a pass of the graph."""
         assert self._partition is not None
         return self._block or block_of(self._partition)
 
     def _key_fields(self) -> dict[str, Any]:
-        """What features depend on besides the image."""
+        """Returns what features depend on besides the image."""
         assert self._partition is not None
         if self._key is None:
             self._key = trunk_key(self._partition)
@@ -174,13 +181,13 @@ class Inputs:
             "kind": "features",
             "engine": self._engine,
             "dtype": self._feature_dtype,
-            # Threads share the sums of a graph, and its kernels are chosen for
-            # the processor.
+            # The order of a graph's sums depends on the number of threads, and
+            # its kernels on the processor.
             "machine": self._machine,
         }
 
     def _features(self, samples: Samples, what: str) -> Reading | None:
-        """From cached features; None where they are not to be cached."""
+        """Returns how cached features are read; None without a cache."""
         if not samples.digests:
             return None
         assert self._partition is not None
@@ -189,7 +196,7 @@ class Inputs:
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
             trunk = self._trunk()
             if trunk.name != engine:
-                raise _OtherEngine
+                raise _OtherEngineError
             yield from self._blocks(samples, rows, f"features of {what}", trunk)
 
         try:
@@ -203,7 +210,7 @@ class Inputs:
                 compute=compute,
                 warn=self._warn,
             )
-        except _OtherEngine:
+        except _OtherEngineError:
             return self._features(samples, what)
         if cached is None:
             return None
@@ -236,19 +243,19 @@ class Inputs:
         what: str,
         trunk: Trunk | None,
     ) -> Iterator[list[np.ndarray]]:
-        """Images or features of some samples, block by block.
+        """Yields images or features of some samples, block by block.
 
         Raises:
-          Stopped: the end of the run was asked for.
+          Stopped: a signal arrived.
           TrainerError: an image has changed since it was checked.
         """
         dataset = checked_blocks(
-            samples, rows, image_px=self._image_px, block=_ROWS_IN_A_CALL
+            samples, rows, image_px=self._image_px, block=_ROWS_PER_BLOCK
         )
         if trunk is not None:
             dataset = dataset.map(
                 lambda images, same: (
-                    # As a tuple: tf.data makes one tensor of a list.
+                    # A tuple, because tf.data packs a list into one tensor.
                     tuple(
                         tf.numpy_function(
                             trunk,
@@ -278,15 +285,15 @@ class Inputs:
         return self._partition.feature_shapes
 
 
-class _OtherEngine(Exception):
-    """LiteRT was found to be no good, and rows are another engine's."""
+class _OtherEngineError(Exception):
+    """LiteRT cannot run this trunk, so the rows have another engine's key."""
 
 
 def auto_engine(images: int, *, graph_only: bool) -> str:
-    """Which engine `--trunk_engine=auto` takes on a CPU.
+    """Returns the engine that `--trunk_engine=auto` chooses on a CPU.
 
     Args:
-      images: images that will go through the trunk.
-      graph_only: whether LiteRT is out of the question.
+      images: number of images that will go through the trunk.
+      graph_only: whether LiteRT is missing.
     """
     return GRAPH if graph_only or images < _MIN_IMAGES_FOR_LITERT else LITERT

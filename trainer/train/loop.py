@@ -1,4 +1,4 @@
-"""The outer loop of a stage: epochs, validation, checkpoints, figures."""
+"""The outer loop of a stage: epochs, validation, checkpoints, metrics."""
 
 from __future__ import annotations
 
@@ -6,50 +6,42 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-import tensorflow as tf
-
 from trainer import interrupt
-from trainer.config import StageSpec
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    steps_per_epoch,
-    training_batches,
-)
+from trainer.config import Config, StageSpec
+from trainer.data.pipeline import steps_per_epoch
 from trainer.data.samples import Samples
-from trainer.errors import TrainerError
+from trainer.distribute.runtime import Runtime
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
-from trainer.train.audit import audit, digests
-from trainer.train.checkpoints import StageCheckpoints, StageState
-from trainer.train.graph_loops import Pace, TrainCall, make_train_function
+from trainer.train.audit import audit, check_audit
+from trainer.train.batches import TrainingBatches
+from trainer.train.checkpoints import StageCheckpoints
+from trainer.train.graph_loops import (
+    StepsPerCall,
+    TrainCall,
+    make_train_function,
+)
 from trainer.train.inputs import Inputs
 from trainer.train.metrics import (
     StepAccount,
     StepMetrics,
     Writer,
     means_of,
-    no_sums,
 )
 from trainer.train.nonfinite import (
     NonFiniteError,
+    RollbackPolicy,
     check_finite,
     inputs_of_step,
 )
 from trainer.train.optimizers import SummedAdam
-from trainer.train.stage import (
-    Evaluated,
-    LoopOptions,
-    Progress,
-    StageOutcome,
-)
-from trainer.train.steps import UNCONNECTED, Batch
+from trainer.train.stage import Evaluated, Progress, StageOutcome
+from trainer.train.state import StageState, no_sums
+from trainer.train.steps import Batch
 from trainer.workdir import Workdir
 
-ROLLBACK = "rollback"
-_MAX_ROLLBACKS = 3
-_SHOWN_PROBLEMS = 3
+_TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 
 
 class StageLoop:
@@ -58,9 +50,9 @@ class StageLoop:
     def __init__(
         self,
         spec: StageSpec,
-        options: LoopOptions,
+        config: Config,
         *,
-        strategy: tf.distribute.Strategy,
+        runtime: Runtime,
         classifier: Classifier,
         plan: FreezePlan,
         partition: Partition | None,
@@ -72,48 +64,49 @@ class StageLoop:
         writer: Writer,
         progress: Progress,
     ) -> None:
-        """Args:
-        spec: the stage.
-        options: of the run.
-        strategy: what the classifier was made under.
-        classifier: holds the weights to start from.
-        plan: as `apply_freeze` made it for this stage.
-        split: what the step computes with; None takes the classifier.
-        inputs: how samples are read.
-        train: the training subset.
-        start_step: absolute step at which the stage begins.
-        workdir: where checkpoints and figures go.
-        validate: evaluates the classifier as it stands.
-        writer: where figures go too.
-        progress: what a person sees.
+        """Creates the loop; nothing is trained yet.
+
+        Args:
+          spec: the stage.
+          config: of the run.
+          runtime: the classifier was created under its strategy.
+          classifier: holds the weights to start from.
+          plan: what the stage trains.
+          partition: what the step computes with; None takes the classifier.
+          inputs: how samples are read.
+          train: the training subset.
+          start_step: absolute step at which the stage begins.
+          workdir: holds checkpoints and metrics.
+          validate: evaluates the classifier with its present weights.
+          writer: receives the metrics too.
+          progress: shows them on the terminal.
         """
-        self._spec, self._options = spec, options
-        self._strategy, self._classifier = strategy, classifier
-        self._plan, self._train_samples = plan, train
-        self._partition, self._inputs = partition, inputs
-        self._reading: Reading | None = None
-        self._workdir, self._validate = workdir, validate
+        self._spec = spec
+        self._config = config
+        self._runtime = runtime
+        self._classifier = classifier
+        self._plan = plan
+        self._partition = partition
+        self._train_samples = train
+        self._workdir = workdir
+        self._validate = validate
         self._progress = progress
-        self._figures = StepMetrics(workdir, writer, spec.stage)
-        self._epoch_steps = steps_per_epoch(len(train), options.batch_size)
-        self._state = StageState(
-            stage=spec.stage,
-            start_step=start_step,
-            step=start_step,
-            epoch_sums=no_sums(),
-            window_sums=no_sums(),
-            best=None,
-            digests=digests(classifier.variables),
-            gradient_max=dict.fromkeys(plan.trainable, UNCONNECTED),
-            metrics_position=0,
-            seconds=0.0,
+        self._policy = RollbackPolicy(config.on_nonfinite)
+        self._metrics = StepMetrics(workdir, writer, spec.stage)
+        self._epoch_steps = steps_per_epoch(len(train), config.batch_size)
+        self._kernel = inputs.kernel
+        self._batches = TrainingBatches(
+            inputs, train, config, strategy=runtime.strategy
+        )
+        self._state = StageState.begin(
+            spec.stage, start_step, classifier.variables, plan
         )
         self._account = StepAccount(
             self._state,
-            self._figures,
-            log_every_steps=options.log_every_steps,
+            self._metrics,
+            log_every_steps=config.log_every_steps,
         )
-        with strategy.scope():
+        with runtime.strategy.scope():
             self._optimizer = SummedAdam(spec.learning_rate)
             self._optimizer.build(
                 [classifier.variables[key] for key in plan.trainable]
@@ -123,7 +116,7 @@ class StageLoop:
             variables=classifier.variables,
             optimizer=self._optimizer,
             state=self._state,
-            keep=options.keep_checkpoints,
+            keep=config.keep_checkpoints,
         )
 
     def run(self) -> StageOutcome:
@@ -135,99 +128,89 @@ class StageLoop:
         state = self._state
         self._resume()
         end = state.start_step + self._spec.epochs * self._epoch_steps
-        # From here on weights and files are only in order between two calls.
+        # From here on weights and files agree only between two calls.
         with interrupt.deferred():
             if state.pending_validation or state.step < end:
                 self._train(end)
         outcome = self._outcome()
-        problems = outcome.audit.problems
-        if problems:
-            shown = "; ".join(problems[:_SHOWN_PROBLEMS])
-            more = len(problems) - _SHOWN_PROBLEMS
-            raise TrainerError(
-                f"{self._workdir.path}: the audit of {state.stage} failed:"
-                f" {shown}{f' (and {more} more)' if more > 0 else ''}; the"
-                " weights are saved, but do not trust them"
-            )
+        check_audit(outcome.audit, stage=state.stage, path=self._workdir.path)
         return outcome
 
     def _resume(self) -> None:
-        """Goes on from the latest whole checkpoint, if there is one."""
+        """Restores the latest readable checkpoint, if there is one."""
         state = self._state
         if self._checkpoints.restore():
-            self._figures.cut(state.metrics_position)
+            self._metrics.cut(state.metrics_position)
             self._set_rate()
             self._workdir.event("resume", stage=state.stage, step=state.step)
         else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
-        # As the chief sees it, before it writes another.
+        # The chief decides, before it writes another checkpoint.
         boundary = self._workdir.processes.chief_value(
             self._checkpoints.has_boundary()
         )
-        if self._options.on_nonfinite == ROLLBACK and not boundary:
+        if self._policy.enabled and not boundary:
             self._save(epoch=True)
 
     def _train(self, end: int) -> None:
         """Trains to the absolute step `end`, and validates the last epoch."""
         state = self._state
         train = make_train_function(
-            self._strategy,
+            self._runtime.strategy,
             self._classifier,
             self._plan,
             self._optimizer,
-            clip_global_norm=self._options.clip_global_norm,
-            xla=self._options.xla,
-            kernel=self._options.kernel,
+            clip_global_norm=self._config.clip_global_norm,
+            xla=self._runtime.xla,
+            kernel=self._kernel,
             partition=self._partition,
-            parts=self._options.accumulate_steps,
+            accumulate_steps=self._config.accumulate_steps,
         )
-        iterator = self._batches(end)
+        batches = self._read_to(end)
         while state.pending_validation or state.step < end:
             try:
                 if state.pending_validation:
                     self._end_epoch()
                 else:
-                    self._epoch(train, iterator)
+                    self._epoch(train, batches)
             except NonFiniteError as error:
                 self._roll_back(error)
-                iterator = self._batches(end)
+                batches = self._read_to(end)
+
+    def _read_to(self, end: int) -> Iterator[Batch]:
+        """Returns the batches from the present step to the absolute `end`."""
+        start = self._state.start_step
+        return self._batches.read(self._state.step - start, end - start)
 
     def _rate(self) -> float:
-        """The learning rate, which is halved by every rollback."""
-        return self._spec.learning_rate * 0.5**self._state.rollbacks
+        return self._policy.rate(
+            self._spec.learning_rate, self._state.rollbacks
+        )
 
     def _set_rate(self) -> None:
         self._optimizer.learning_rate = self._rate()
 
     def _roll_back(self, error: NonFiniteError) -> None:
-        """Back to the last epoch boundary with half the learning rate.
+        """Restores the last epoch boundary, with half the learning rate.
 
         Raises:
-          TrainerError: that was not asked for, or was done too often.
+          TrainerError: the policy refuses.
         """
-        state, options = self._state, self._options
+        state = self._state
         inputs = inputs_of_step(
             self._train_samples,
-            global_batch=options.batch_size,
-            seed=options.seed,
+            global_batch=self._config.batch_size,
+            seed=self._config.seed,
             step=error.step - state.start_step,
         )
-        rollbacks = state.rollbacks + 1
         self._workdir.event("nonfinite", step=error.step, what=error.what)
-        if options.on_nonfinite != ROLLBACK or rollbacks > _MAX_ROLLBACKS:
-            tried = f" after {state.rollbacks} rollbacks" * bool(
-                state.rollbacks
-            )
-            raise TrainerError(
-                f"{state.stage}: {error.what} at step {error.step}{tried}, on"
-                f" {inputs}; nothing of it is saved: lower --learning_rate,"
-                " give --clip_global_norm, or try --on_nonfinite=rollback, in"
-                " another --workdir"
-            ) from None
+        rollbacks = self._policy.next_rollback(
+            state.stage, error, inputs, done=state.rollbacks
+        )
         self._checkpoints.roll_back()
         state.rollbacks = rollbacks
         self._set_rate()
-        self._figures.cut(state.metrics_position)
+        self._metrics.cut(state.metrics_position)
         self._workdir.warn(
             f"{state.stage}: {error.what} at step {error.step}, on {inputs};"
             f" back to step {state.step} with learning rate {self._rate():g}"
@@ -235,38 +218,9 @@ class StageLoop:
         # A kill from now on must not lose the lower rate.
         self._save(epoch=True)
 
-    def _batches(self, end: int) -> Iterator[Batch]:
-        replicas = self._strategy.num_replicas_in_sync
-        state, options = self._state, self._options
-        reading = self._reading = self._reading or self._inputs.training(
-            self._train_samples, augment=options.augment
-        )
-
-        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return training_batches(
-                self._train_samples,
-                reading=reading,
-                shard=Shard(
-                    global_batch=options.batch_size,
-                    num_replicas=replicas,
-                    pipeline=context.input_pipeline_id,
-                    num_pipelines=context.num_input_pipelines,
-                ),
-                seed=options.seed,
-                start_step=state.step - state.start_step,
-                total_steps=end - state.start_step,
-                augment=options.augment,
-            )
-
-        return iter(self._strategy.distribute_datasets_from_function(dataset))
-
-    def _epoch(
-        self,
-        train: Callable[[Iterator[Batch], int], TrainCall],
-        iterator: Iterator[Batch],
-    ) -> None:
+    def _epoch(self, train: _TrainFunction, batches: Iterator[Batch]) -> None:
         """Trains to the end of the present epoch, validates and saves."""
-        state, every = self._state, self._options.checkpoint_every_steps
+        state, every = self._state, self._config.checkpoint_every_steps
         done = (state.step - state.start_step) % self._epoch_steps
         epoch_end = state.step + self._epoch_steps - done
         epoch = (epoch_end - state.start_step) // self._epoch_steps
@@ -276,26 +230,13 @@ class StageLoop:
             self._spec.epochs,
             int(state.epoch_sums["count"]),
         )
-        pace = Pace(self._options.steps_per_loop)
+        steps_per_call = StepsPerCall(self._config.steps_per_loop)
         while state.step < epoch_end:
             left = epoch_end - state.step
             if every:
                 left = min(left, every - state.step % every)
-            began = time.perf_counter()
-            call = train(iterator, min(pace.steps, left))
-            seconds = time.perf_counter() - began
-            state.seconds += seconds
-            check_finite(call, state.step)
-            self._account.add(call, self._plan.trainable, epoch, seconds)
-            means = means_of(state.epoch_sums)
-            self._progress.steps(
-                int(call.sums["count"].sum()), means["loss"], means["accuracy"]
-            )
-            # All processes make as many steps a call.
-            per_step = self._workdir.processes.chief_value(
-                seconds / len(call.sums["count"])
-            )
-            pace.took(per_step)
+            count = min(steps_per_call.steps, left)
+            steps_per_call.update(self._call(train, batches, count, epoch))
             stop = interrupt.requested()
             due = stop or (every and state.step % every == 0)
             if due and state.step < epoch_end:
@@ -303,37 +244,56 @@ class StageLoop:
                 interrupt.check()
         self._end_epoch()
 
+    def _call(
+        self, train: _TrainFunction, batches: Iterator[Batch], steps: int,
+        epoch: int,
+    ) -> float:  # fmt: skip
+        """Trains a number of steps in one call, and adds up their metrics.
+
+        Returns:
+          Seconds per step, of the chief: all processes take as many steps in
+          the next call.
+
+        Raises:
+          NonFiniteError: a loss or a gradient norm is not finite.
+        """
+        state = self._state
+        began = time.perf_counter()
+        call = train(batches, steps)
+        seconds = time.perf_counter() - began
+        state.seconds += seconds
+        check_finite(call, state.step)
+        self._account.add(call, self._plan.trainable, epoch, seconds)
+        means = means_of(state.epoch_sums)
+        self._progress.steps(
+            int(call.sums["count"].sum()), means["loss"], means["accuracy"]
+        )
+        return self._workdir.processes.chief_value(seconds / steps)
+
     def _end_epoch(self) -> None:
-        """Validates the epoch that ends here, and saves."""
+        """Validates at the end of an epoch, and saves."""
         state = self._state
         epoch = (state.step - state.start_step) // self._epoch_steps
-        state.metrics_position = self._figures.position()
+        state.metrics_position = self._metrics.position()
         means = means_of(state.epoch_sums)
-        means["learning_rate"] = self._rate()
-        self._figures.record(
+        self._metrics.record_epoch(
             "train",
             state.step,
             epoch,
-            means,
-            span="epoch",
-            times={"images_per_second": self._images_per_second()},
+            {**means, "learning_rate": self._rate()},
+            {"images_per_second": self._images_per_second()},
         )
         began = time.perf_counter()
         values = self._validated()
-        self._figures.record(
-            "validation",
-            state.step,
-            epoch,
-            values,
-            span="epoch",
-            times={"seconds": time.perf_counter() - began},
+        seconds = time.perf_counter() - began
+        self._metrics.record_epoch(
+            "validation", state.step, epoch, values, {"seconds": seconds}
         )
         state.epoch_sums = no_sums()
-        best = state.best is None or values["accuracy"] > state.best["accuracy"]
+        best = state.is_best(values)
         if best:
             state.best = {"step": state.step, **values}
-        rollback = self._options.on_nonfinite == ROLLBACK
-        self._save(best=best, epoch=rollback)
+        self._save(best=best, epoch=self._policy.enabled)
         self._progress.end_epoch(
             f"{state.stage} epoch {epoch}/{self._spec.epochs}"
             f"  loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
@@ -343,20 +303,19 @@ class StageLoop:
         interrupt.check()
 
     def _images_per_second(self) -> float:
-        """Over all training steps of the stage so far."""
+        """Returns the rate over all training steps of the stage so far."""
         state = self._state
-        steps = state.step - state.start_step
-        epochs, rest = divmod(steps, self._epoch_steps)
+        epochs, rest = divmod(state.step - state.start_step, self._epoch_steps)
         images = epochs * len(self._train_samples)
-        images += rest * self._options.batch_size
+        images += rest * self._config.batch_size
         return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
-        """The figures of a validation.
+        """Returns the metrics of a validation.
 
         Raises:
-          Stopped: asked for meanwhile; what is trained is saved, and the next
-            start begins with this validation.
+          Stopped: a signal arrived. The weights are saved, and the next start
+            begins with this validation.
           NonFiniteError: the loss is not finite.
         """
         state = self._state
@@ -364,7 +323,7 @@ class StageLoop:
         try:
             evaluated = self._validate()
         except interrupt.Stopped:
-            # Without the figures of the epoch, which are written again.
+            # Without the epoch's metrics, which the next start writes again.
             self._save(position=state.metrics_position)
             raise
         state.pending_validation = False
@@ -381,10 +340,16 @@ class StageLoop:
         epoch: bool = False,
         position: int | None = None,
     ) -> None:
-        """Saves, with all of metrics.jsonl or what stands before a byte."""
+        """Saves a checkpoint.
+
+        Args:
+          best: whether it is the best so far.
+          epoch: whether it is an epoch boundary to roll back to.
+          position: bytes of metrics.jsonl that belong to it; None for all.
+        """
         state = self._state
         state.metrics_position = (
-            self._figures.position() if position is None else position
+            self._metrics.position() if position is None else position
         )
         self._checkpoints.save(best=best, epoch=epoch)
         self._workdir.event(
@@ -392,6 +357,7 @@ class StageLoop:
         )
 
     def _outcome(self) -> StageOutcome:
+        """Audits the stage, and prints the audit's warnings."""
         state = self._state
         found = audit(
             self._plan,

@@ -1,4 +1,4 @@
-"""Training figures: summed exactly, written once, shown wherever asked."""
+"""Training metrics: adds them up, writes them to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from trainer.train.checkpoints import StageState
 from trainer.train.graph_loops import TrainCall
+from trainer.train.state import StageState, no_sums
 from trainer.workdir import Workdir
 
 
 class Writer(Protocol):
-    """Where figures go, besides metrics.jsonl."""
+    """Receives metrics besides metrics.jsonl."""
 
-    def scalars(
-        self, split: str, step: int, values: dict[str, float]
-    ) -> None: ...
+    def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Writes the metrics of one step."""
 
 
 class StepMetrics:
-    """Writes a stage's figures to metrics.jsonl and to a writer."""
+    """Writes a stage's metrics to metrics.jsonl and to a writer."""
 
     def __init__(self, workdir: Workdir, writer: Writer, stage: str) -> None:
+        """Creates the metrics of a stage.
+
+        Args:
+          workdir: holds metrics.jsonl.
+          writer: receives the same metrics.
+          stage: its name.
+        """
         self._metrics = workdir.metrics()
-        self._writer, self._stage = writer, stage
+        self._writer = writer
+        self._stage = stage
 
     def position(self) -> int:
-        """Bytes of metrics.jsonl that are safely on disk."""
+        """Returns the bytes of metrics.jsonl that are safely on disk."""
         return self._metrics.position()
 
     def cut(self, position: int) -> None:
-        """Drops what was written after `position` bytes."""
+        """Removes what follows after `position` bytes."""
         self._metrics.cut(position)
 
     def record(
@@ -44,15 +51,15 @@ class StepMetrics:
         span: str,
         times: dict[str, float],
     ) -> None:
-        """One line of metrics.jsonl, and the same figures to the writer.
+        """Writes one line of metrics.jsonl, and the same to the writer.
 
         Args:
           split: train, validation or test.
           step: absolute.
-          epoch: of the stage, from 1; None for the figures at its end.
-          values: what must be equal in a repeated run.
+          epoch: of the stage, from 1; None at its end.
+          values: metrics that are equal in a repeated run.
           span: epoch, final, or steps for the last few training steps.
-          times: what depends on the clock.
+          times: values that depend on the clock.
         """
         line: dict[str, Any] = {
             "stage": self._stage,
@@ -68,14 +75,33 @@ class StepMetrics:
         tagged = {prefix + k: v for k, v in {**values, **times}.items()}
         self._writer.scalars(split, step, tagged)
 
+    def record_epoch(
+        self,
+        split: str,
+        step: int,
+        epoch: int,
+        values: dict[str, float],
+        times: dict[str, float],
+    ) -> None:
+        """Writes the metrics of a whole epoch; see `record`."""
+        self.record(split, step, epoch, values, span="epoch", times=times)
+
 
 class StepAccount:
-    """Adds up what training steps return, in the state of a stage."""
+    """Adds up the results of training steps in the state of a stage."""
 
     def __init__(
-        self, state: StageState, figures: StepMetrics, *, log_every_steps: int
+        self, state: StageState, metrics: StepMetrics, *, log_every_steps: int
     ) -> None:
-        self._state, self._figures = state, figures
+        """Creates the account.
+
+        Args:
+          state: its sums are updated in place.
+          metrics: receives a line every few steps.
+          log_every_steps: number of steps per line.
+        """
+        self._state = state
+        self._metrics = metrics
         self._log_every_steps = log_every_steps
 
     def add(
@@ -85,13 +111,13 @@ class StepAccount:
         epoch: int,
         seconds: float,
     ) -> None:
-        """Counts the steps of one call.
+        """Adds the steps of one call.
 
         Args:
-          call: what they returned.
+          call: their result.
           trainable: keys of the trainable variables, in order.
           epoch: of the stage, from 1.
-          seconds: that the call took.
+          seconds: duration of the call.
         """
         state = self._state
         for key, largest in zip(trainable, call.gradient_max, strict=True):
@@ -106,7 +132,7 @@ class StepAccount:
                     sums[name] += float(call.sums[name][i])
             if state.step % self._log_every_steps == 0:
                 norm = float(call.sums["gradient_norm"][i])
-                self._figures.record(
+                self._metrics.record(
                     "train",
                     state.step,
                     epoch,
@@ -117,13 +143,8 @@ class StepAccount:
                 state.window_sums = no_sums()
 
 
-def no_sums() -> dict[str, float]:
-    """Sums over no example."""
-    return {"loss": 0.0, "correct": 0.0, "count": 0.0}
-
-
 def means_of(sums: dict[str, float]) -> dict[str, float]:
-    """Loss and accuracy over the examples summed, at least one."""
+    """Returns loss and accuracy; the sums are over at least one example."""
     return {
         "loss": sums["loss"] / sums["count"],
         "accuracy": sums["correct"] / sums["count"],

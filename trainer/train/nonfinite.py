@@ -1,4 +1,4 @@
-"""A loss that is no number any more: at which step, and on which inputs."""
+"""Non-finite losses: detects them, and decides whether to roll back."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ import numpy as np
 
 from trainer.data.pipeline import epoch_order, steps_per_epoch
 from trainer.data.samples import Samples
+from trainer.errors import TrainerError
 from trainer.train.graph_loops import TrainCall
 
+ROLLBACK = "rollback"
+_MAX_ROLLBACKS = 3
 _NAMED_INPUTS = 5
 
 
 class NonFiniteError(Exception):
-    """Training went wrong; what is in memory must not be saved.
+    """A loss or gradient is not finite; the weights must not be saved.
 
     Attributes:
-      step: absolute, of the first step with such a figure.
-      what: the figure and its value.
+      step: the first absolute step with such a value.
+      what: name and value of the metric.
     """
 
     def __init__(self, step: int, what: str) -> None:
+        """Creates the error."""
         super().__init__(f"{what} at step {step}")
         self.step, self.what = step, what
 
 
 def check_finite(call: TrainCall, step: int) -> None:
-    """Looks at every step of a call.
+    """Checks every step of a call.
 
     Args:
-      call: what the steps returned.
-      step: absolute steps done before them.
+      call: the result of the steps.
+      step: the absolute step before them.
 
     Raises:
       NonFiniteError: a loss or a gradient norm is not finite.
@@ -49,12 +53,12 @@ def check_finite(call: TrainCall, step: int) -> None:
 def inputs_of_step(
     samples: Samples, *, global_batch: int, seed: int, step: int
 ) -> str:
-    """The sample ids of one step, in short.
+    """Returns the first sample ids of one step, and the number of the rest.
 
     Args:
-      samples: what an epoch consists of.
-      global_batch: examples in a step.
-      seed: of the order.
+      samples: the training subset.
+      global_batch: examples per step.
+      seed: of the run; it decides the order.
       step: of the stage, from 1.
     """
     steps = steps_per_epoch(len(samples), global_batch)
@@ -64,3 +68,47 @@ def inputs_of_step(
     named = ", ".join(samples.ids[row] for row in rows[:_NAMED_INPUTS])
     more = len(rows) - _NAMED_INPUTS
     return named + (f" and {more} more" if more > 0 else "")
+
+
+class RollbackPolicy:
+    """Decides what follows a non-finite loss, as `--on_nonfinite` says.
+
+    Attributes:
+      enabled: whether epoch boundaries are kept to roll back to.
+    """
+
+    def __init__(self, on_nonfinite: str) -> None:
+        """Creates the policy.
+
+        Args:
+          on_nonfinite: the flag; anything but "rollback" ends the run.
+        """
+        self.enabled = on_nonfinite == ROLLBACK
+
+    def rate(self, learning_rate: float, rollbacks: int) -> float:
+        """Returns the learning rate, halved by each rollback."""
+        return learning_rate * 0.5**rollbacks
+
+    def next_rollback(
+        self, stage: str, error: NonFiniteError, inputs: str, *, done: int
+    ) -> int:
+        """Returns the number of the rollback to make now.
+
+        Args:
+          stage: its name.
+          error: what was found.
+          inputs: names of the step's samples.
+          done: number of rollbacks of the stage so far.
+
+        Raises:
+          TrainerError: rollbacks are off, or three were of no use.
+        """
+        if self.enabled and done < _MAX_ROLLBACKS:
+            return done + 1
+        tried = f" after {done} rollbacks" if done else ""
+        raise TrainerError(
+            f"{stage}: {error.what} at step {error.step}{tried}, on {inputs};"
+            " nothing of it is saved: lower --learning_rate, give"
+            " --clip_global_norm, or try --on_nonfinite=rollback, in another"
+            " --workdir"
+        ) from None

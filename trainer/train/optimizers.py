@@ -1,4 +1,4 @@
-"""Optimizers that take gradients as the step has summed them."""
+"""Optimizers for gradients that are already summed over the replicas."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ GradientsAndVariables = Iterable[tuple[Any, Any]]
 
 
 class SummedOnce:
-    """Before a Keras optimizer: its gradients are sums over all replicas.
+    """Mixin for a Keras optimizer whose gradients are sums over all replicas.
 
-    Keras would sum them over the replicas again, which between machines takes
-    as long as the first time. It does so in a method of its own that is not
-    public; `asked` tells whether that is still so, since a gradient that is
-    summed twice is too large and nothing else would say so.
+    Keras would sum them a second time, which between machines takes as long as
+    the first. It does so in a private method, which this class overrides.
+    `asked` records that Keras still calls it: a gradient summed twice is too
+    large, and nothing else would show it.
 
     Attributes:
-      asked: whether Keras has been about to sum.
+      asked: whether Keras has called the method.
     """
 
     asked = False
@@ -32,4 +32,4 @@ class SummedOnce:
 
 
 class SummedAdam(SummedOnce, keras.optimizers.Adam):
-    """Adam for gradients that are summed already."""
+    """Adam for gradients that are already summed over the replicas."""

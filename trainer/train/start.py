@@ -1,4 +1,4 @@
-"""How a run begins: what is done already, where its weights come from."""
+"""Where a run begins: what is done already, and where its weights are."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 
 
 def stage_marker(stage: str) -> str:
-    """The file that a finished stage leaves in its workdir."""
+    """Returns the file that marks a finished stage in its workdir."""
     return f"checkpoints/{stage}/result.json"
 
 
 def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
-    """The figures of the stage asked for, if all its epochs are done.
+    """Returns the result of the stage asked for, if all its epochs are done.
 
     Raises:
-      TrainerError: more epochs are asked of a feature_extract that a finetune
-        in the same workdir has started from.
+      TrainerError: `--epochs` has grown for a feature_extract, and a finetune
+        in the same workdir has started from it.
     """
     marker = workdir.read_json(stage_marker(config.stage))
     followed = (
@@ -32,7 +32,7 @@ def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
     if marker is None:
         return None
     if marker["epochs"] >= config.epochs:
-        # A run killed between the marker and result.json is not done.
+        # A kill between the marker and result.json leaves the run unfinished.
         return marker if followed or workdir.read_json(RESULT) else None
     if followed:
         raise TrainerError(
@@ -48,15 +48,15 @@ class Start:
     """Where a run begins.
 
     Attributes:
-      stages: to go through, in order.
-      checkpoint: whose weights the first of them starts from; None for the
-        backbone's own and a fresh head, or where the stage resumes.
+      stages: the stages to train, in order.
+      checkpoint: the first stage starts from its weights; None if that stage
+        resumes, or starts from the backbone's weights and a fresh head.
       start_step: absolute step at which the first stage begins, unless it
         resumes.
-      metrics_position: bytes of metrics.jsonl to keep; None leaves that to
-        the checkpoint that the stage resumes from.
+      metrics_position: bytes of metrics.jsonl to keep; None if the checkpoint
+        that the stage resumes from says it.
       fresh: whether the backbone's weights must be loaded.
-      warm: whether `checkpoint` is another run's.
+      warm: whether `checkpoint` is of another run.
       why: one line for the log.
     """
 
@@ -70,18 +70,18 @@ class Start:
 
 
 def find_start(workdir: Workdir, config: Config) -> Start:
-    """How the run finds its weights: the first of these that holds.
+    """Finds where a run starts. The first rule that applies decides.
 
-    (1) The workdir has a checkpoint of this stage: resume it. So does one of
-        the feature_extract that a finetune began by itself.
-    (2) It has a complete feature_extract, and finetune is asked for: start
+    (1) The workdir has a checkpoint of this stage, or of the feature_extract
+        that a finetune began by itself: resume it.
+    (2) It has a complete feature_extract, and the stage is finetune: start
         from its weights.
-    (3) --init_from: warm start.
-    (4) finetune with none of these: feature_extract first, in the same run.
-    (5) --weights for the backbone, and a fresh head.
+    (3) `--init_from`: warm start.
+    (4) finetune otherwise: feature_extract first, in the same run.
+    (5) `--weights` for the backbone, and a fresh head.
 
     Raises:
-      TrainerError: the feature_extract in the workdir is not complete.
+      TrainerError: the feature_extract in the workdir is incomplete.
     """
     specs = config.stages()
     runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
@@ -118,7 +118,7 @@ def _after_feature_extract(workdir: Workdir, config: Config) -> Start:
         marker is None
         or path is None
         or last is None
-        # More epochs were asked for since, and are not done.
+        # `--epochs` has grown since, and the new epochs are not done.
         or checkpoint_step(last) != marker["steps"]
     ):
         raise TrainerError(
@@ -137,10 +137,10 @@ def _after_feature_extract(workdir: Workdir, config: Config) -> Start:
 
 
 def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
-    """The stage and checkpoint that `--init_from` leads to.
+    """Returns the stage and the checkpoint that `--init_from` starts from.
 
     Raises:
-      UsageError: there is no such workdir.
+      UsageError: the workdir does not exist.
       TrainerError: it has no checkpoint.
     """
     source.require("init_from")
@@ -155,11 +155,11 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
 
 
 def check_warm_start(config: Config, class_names: tuple[str, ...]) -> None:
-    """Refuses weights of another architecture or of other classes.
+    """Checks that `--init_from` has the same backbone and classes.
 
     Raises:
-      UsageError: there is no such workdir.
-      TrainerError: naming what differs.
+      UsageError: the workdir does not exist.
+      TrainerError: something differs; it is named.
     """
     assert config.init_from is not None
     source = Workdir(config.init_from)

@@ -1,6 +1,8 @@
-"""The step: pure functions of values, which touch no variable.
+"""The step: the loss, its gradient, and the sums of an evaluation.
 
-So XLA can compile them on a replica. `calls` runs them there.
+These are pure functions of values. They touch no variable, so XLA can compile
+them on a replica. The only `tf.GradientTape` of the trainer is here;
+`train.apply` runs the training step on a replica.
 """
 
 from __future__ import annotations
@@ -20,23 +22,23 @@ Batch = dict[str, Any]
 Values = list[tf.Tensor]
 TOP_K = 5
 SUMS = ("loss", "correct", "count")
-# Stands for the gradient of a variable that the loss does not depend on.
+# Marks a variable that the loss does not depend on: it has no gradient.
 UNCONNECTED = -1.0
 
 
 class StepOutput(NamedTuple):
-    """What one replica's step returns.
+    """The result of one replica's step.
 
     Attributes:
       gradients: this replica's part of the gradient of the mean loss over
         the global batch, float32, one for each trainable value; the parts of
-        all replicas add up to the whole. None where no path leads from the
-        value to the loss, which is another thing than a gradient of 0.
+        all replicas add up to the whole. None where the loss does not depend
+        on the value, which differs from a gradient of 0.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
       updates: new values of variables that the forward pass itself changes,
-        by key; empty in inference mode if every layer heeds it. Of a batch
-        taken in parts only the keys mean anything.
+        by key; empty if every layer respects inference mode. With
+        `accumulate_steps` only the keys have a meaning.
     """
 
     gradients: list[tf.Tensor | None]
@@ -47,10 +49,10 @@ class StepOutput(NamedTuple):
 def used_variables(
     classifier: Classifier, partition: Partition | None
 ) -> dict[str, keras.Variable]:
-    """What a step computes with, by key; the trunk's are none of it.
+    """Returns the variables that a step computes with, by key.
 
-    Each value that a graph takes costs time when it is traced, and a frozen
-    backbone has hundreds.
+    It excludes the trunk's. Each value that a graph takes costs time in
+    tracing, and a frozen backbone has hundreds.
     """
     if partition is None:
         return dict(classifier.variables)
@@ -60,7 +62,7 @@ def used_variables(
 def frozen_variables(
     classifier: Classifier, plan: FreezePlan, partition: Partition | None
 ) -> list[keras.Variable]:
-    """The frozen ones among them, in the plan's order."""
+    """Returns the frozen variables of a step, in the plan's order."""
     used = used_variables(classifier, partition)
     return [used[key] for key in plan.frozen if key in used]
 
@@ -75,23 +77,25 @@ def make_train_step(
     *,
     kernel: str,
     partition: Partition | None = None,
-    parts: int = 1,
+    accumulate_steps: int = 1,
 ) -> TrainStep:
-    """(trainable values, frozen values, batch, examples) -> StepOutput.
+    """Returns the training step.
 
-    `examples`, a float32 scalar, is the number of real examples in the global
-    batch, which only all replicas together know.
+    It takes (trainable values, frozen values, batch, examples). `examples`, a
+    float32 scalar, is the number of real examples in the global batch, which
+    no replica knows alone.
 
     Args:
       classifier: what to train.
       plan: its keys give the order of the trainable values; the frozen ones
         are those of `frozen_variables`.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
-      split: computes with the tail on features; None with the classifier on
-        images.
-      parts: how many the batch is taken in, one after the other, so that the
-        activations of one part at a time are kept. Gradients and sums are
-        those of the batch taken whole, up to rounding. Divides the batch.
+      partition: its tail computes on features; None computes with the whole
+        classifier on images.
+      accumulate_steps: number of equal parts that the batch is computed in,
+        one after the other, so that only the activations of one part are in
+        memory. Gradients and sums are those of the whole batch, up to
+        rounding. Must divide the batch.
     """
     variables = [classifier.variables[key] for key in plan.trainable]
     variables += frozen_variables(classifier, plan, partition)
@@ -125,20 +129,22 @@ def make_train_step(
             updates,
         )
 
-    return _in_parts(train_step, parts) if parts > 1 else train_step
+    if accumulate_steps > 1:
+        return _accumulated(train_step, accumulate_steps)
+    return train_step
 
 
-def _in_parts(step: TrainStep, parts: int) -> TrainStep:
-    """The same step, on one part of the batch after the other."""
+def _accumulated(step: TrainStep, parts: int) -> TrainStep:
+    """Returns the step that computes one part of the batch after another."""
 
     def train_step(
         trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
     ) -> StepOutput:
-        # Between processes the batch's size is not static.
+        # With several processes the batch size is not static.
         stacked = tf.nest.map_structure(
             lambda x: tf.reshape(x, (parts, -1, *x.shape[1:])), batch
         )
-        # What the loop's body finds when it is traced, and cannot hand out.
+        # Filled while the loop's body is traced, which cannot return it.
         reached: list[bool] = []
         changed: dict[str, tf.Tensor] = {}
 
@@ -146,7 +152,7 @@ def _in_parts(step: TrainStep, parts: int) -> TrainStep:
             i: tf.Tensor, gradients: Values, sums: dict[str, tf.Tensor]
         ) -> tuple[tf.Tensor, Values, dict[str, tf.Tensor]]:
             part = tf.nest.map_structure(lambda x: x[i], stacked)
-            # The tape is to watch tensors of the loop's own graph.
+            # The tape must watch tensors of the loop's own graph.
             own = [tf.identity(value) for value in trainable]
             output = step(own, frozen, part, examples)
             reached[:] = [g is not None for g in output.gradients]
@@ -167,7 +173,7 @@ def _in_parts(step: TrainStep, parts: int) -> TrainStep:
                 [tf.zeros_like(value) for value in trainable],
                 {name: tf.zeros(()) for name in SUMS},
             ),
-            # One at a time, or the parts would be in memory together.
+            # More than one iteration would keep several parts in memory.
             parallel_iterations=1,
         )
         return StepOutput(
@@ -188,10 +194,11 @@ def make_evaluation_step(
     *,
     partition: Partition | None = None,
 ) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
-    """(values in the order of `used_variables`, batch) -> sums.
+    """Returns the evaluation step.
 
-    The sums are float32: `loss`, `count`, `top5` (scalars) and `confusion`
-    (classes, classes), rows true and columns predicted.
+    It takes (values in the order of `used_variables`, batch) and returns
+    float32 sums: `loss`, `count`, `top5` (scalars) and `confusion` (classes,
+    classes), rows true and columns predicted.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -220,9 +227,9 @@ def make_evaluation_step(
 def make_prediction_function(
     classifier: Classifier, partition: Partition | None, *, xla: bool
 ) -> Callable[[Batch], tf.Tensor]:
-    """A function that gives a batch's probabilities, float32 (b, classes).
+    """Returns a function: batch -> probabilities, float32 (b, classes).
 
-    Of one device; the weights are read at each call.
+    It runs on one device, and reads the weights in each call.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -242,7 +249,7 @@ def make_prediction_function(
 
 
 def _inputs(batch: Batch, kernel: str) -> list[tf.Tensor]:
-    """The features of a batch, or its images, warped where asked for."""
+    """Returns the features of a batch, or its images, warped if augmented."""
     if "features" in batch:
         return list(batch["features"])
     if "matrices" in batch:
@@ -273,5 +280,5 @@ def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-    """Their values; of a mirrored variable, a replica reads its own copy."""
+    """Returns the values; a replica reads its copy of a mirrored variable."""
     return [tf.convert_to_tensor(v.value) for v in variables]

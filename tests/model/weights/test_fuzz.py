@@ -40,7 +40,7 @@ from trainer.model.weights.load import (
     plan_weights,
     weights_digest,
 )
-from trainer.run.prepare import stored_classifier
+from trainer.run.classifiers import stored_classifier
 from trainer.train.checkpoints import restore_variables
 from trainer.workdir import BACKBONE, Workdir
 

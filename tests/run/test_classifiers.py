@@ -1,4 +1,4 @@
-"""A new run and a resumed one build the same classifier, names and all."""
+"""The classifier of a new run and of a resumed one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tests.support.tiny import tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model.architectures import architecture_json
-from trainer.model.backbones import find_backbone
-from trainer.run import prepare as prepare_module
-from trainer.run.prepare import new_classifier, prepare, stored_classifier
+from trainer.model.backbones import build_backbone, find_backbone
+from trainer.model.weights.forms import form_of_architecture
+from trainer.run import classifiers
+from trainer.run.classifiers import new_classifier, stored_classifier
+from trainer.run.prepare import prepare
 from trainer.workdir import BACKBONE, Workdir
 
 SMALL = (
@@ -38,11 +40,9 @@ SMALL = (
     ("name", "weights"),
     [*((name, "none") for name in SMALL), ("EfficientNetB0", "imagenet")],
 )
-def test_variables_have_the_same_names_in_a_resumed_run(
-    name, weights, tmp_path
-):
+def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
     backbone = find_backbone(name)
-    request = prepare(
+    setup = prepare(
         Config(
             # Other tests build another network under the same name.
             cache="off",
@@ -53,7 +53,7 @@ def test_variables_have_the_same_names_in_a_resumed_run(
             image_size=backbone.min_image_px,
         )
     )
-    fresh = new_classifier(request, 3, load=False)
+    fresh = new_classifier(setup, 3, load=False)
     workdir = Workdir(str(tmp_path))
     workdir.write_json(
         BACKBONE,
@@ -62,20 +62,19 @@ def test_variables_have_the_same_names_in_a_resumed_run(
             "architecture": architecture_json(fresh.backbone),
         },
     )
-    again = stored_classifier(workdir, request.config, request.strategy, 3)
+    again = stored_classifier(workdir, setup.config, setup.runtime.strategy, 3)
     assert list(again.variables) == list(fresh.variables)
     assert [v.shape for v in again.variables.values()] == [
         v.shape for v in fresh.variables.values()
     ]
-    again = new_classifier(request, 3, load=False)
+    again = new_classifier(setup, 3, load=False)
     assert list(again.variables) == list(fresh.variables)
 
 
-def test_an_architecture_that_is_kept_is_not_built_again(tmp_path, monkeypatch):
-    """And the classifier is the same to the last bit."""
+def test_a_cached_architecture_is_not_built_again(tmp_path, monkeypatch):
 
     def make(**fields):
-        request = prepare(
+        setup = prepare(
             Config(
                 dataset="demo",
                 workdir=str(tmp_path),
@@ -86,12 +85,12 @@ def test_an_architecture_that_is_kept_is_not_built_again(tmp_path, monkeypatch):
                 **fields,
             )
         )
-        return new_classifier(request, 3, load=False)
+        return new_classifier(setup, 3, load=False)
 
     first = make()
     built = []
     monkeypatch.setattr(
-        prepare_module,
+        classifiers,
         "build_backbone",
         lambda *args, **kwargs: built.append(args) or first.backbone,
     )
@@ -152,3 +151,29 @@ def test_a_damaged_architecture_is_one_line(stored, reason, tmp_path):
     assert reason in text
     assert text.endswith("); restore it, or use another --workdir")
     assert text.isprintable()
+
+
+@pytest.mark.parametrize("form", ["imagenet", "keras_none"])
+def test_a_warm_start_keeps_the_form_of_its_source(form, tmp_path):
+    backbone = build_backbone("EfficientNetB0", {}, 32, form=form)
+    text = architecture_json(backbone)
+    assert form_of_architecture(text) == form
+    Workdir(str(tmp_path)).write_json(BACKBONE, {"architecture": text})
+    # Whatever form --weights would mean.
+    setup = prepare(
+        Config(
+            backbone="EfficientNetB0",
+            weights="none",
+            image_size=32,
+            init_from=str(tmp_path),
+            workdir="w",
+        )
+    )
+    assert setup.weights.form == "keras_none"
+    assert classifiers._in_form_of_source(setup).weights.form == form
+
+
+def test_an_architecture_of_another_family_has_no_form():
+    backbone = build_backbone("VGG16", {}, 32, form="n/a")
+    with pytest.raises(ValueError, match="not an EfficientNet"):
+        form_of_architecture(architecture_json(backbone))

@@ -62,7 +62,7 @@ class Stepped:
                 self.plan,
                 kernel="gather",
                 partition=self.partition,
-                parts=parts,
+                accumulate_steps=parts,
             ),
             jit_compile=self._xla,
         )
@@ -207,6 +207,6 @@ def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
     monkeypatch.setattr(
         keras.layers.BatchNormalization, "call", updated_in_inference
     )
-    call, batches = function_of(classifier, parts=2)
+    call, batches = function_of(classifier, accumulate_steps=2)
     with pytest.raises(TrainerError, match="norm/moving_mean: changed by a"):
         call(batches, 1)

@@ -1,0 +1,217 @@
+"""The classifier of a run: new, or from the architecture in its workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from trainer.config import Config
+from trainer.data.manifest import Manifest
+from trainer.distribute import devices
+from trainer.errors import TrainerError, one_line, untrusted
+from trainer.model.architectures import (
+    architecture_json,
+    model_from_architecture,
+)
+from trainer.model.backbones import build_backbone
+from trainer.model.classifier import Classifier, derived_seed, make_classifier
+from trainer.model.freeze import apply_freeze
+from trainer.model.pixels import CAFFE, RAW, TF, TORCH
+from trainer.model.weights.forms import form_of_architecture
+from trainer.model.weights.load import load_weights
+from trainer.run.caches import file_cache
+from trainer.run.prepare import RunSetup
+from trainer.train.checkpoints import restore_variables
+from trainer.train.start import Start
+from trainer.workdir import BACKBONE, Workdir
+
+
+def first_classifier(
+    setup: RunSetup, workdir: Workdir, start: Start, manifest: Manifest
+) -> Classifier:
+    """Returns the classifier that a run starts or resumes with.
+
+    Its architecture is written to the workdir if it is new there.
+
+    Args:
+      setup: of the run.
+      workdir: of the run.
+      start: where the weights come from.
+      manifest: its number of classes is the head's.
+
+    Raises:
+      UsageError: an `--unfreeze` rule matches no layer; raised before an
+        earlier stage is trained.
+      TrainerError: weights or architecture cannot be read.
+    """
+    num_classes = len(manifest.class_names)
+    stored = not (start.fresh or start.warm)
+    if stored:
+        classifier = stored_classifier(
+            workdir, setup.config, setup.runtime.strategy, num_classes
+        )
+    else:
+        if start.warm:
+            setup = _in_form_of_source(setup)
+        classifier = new_classifier(setup, num_classes, load=start.fresh)
+    # Checks the rules of all stages now, not after the first one.
+    for spec in start.stages:
+        apply_freeze(classifier, spec.unfreeze)
+    if not stored:
+        workdir.write_json(
+            BACKBONE,
+            {
+                "backbone": setup.config.backbone,
+                "pixels": classifier.pixels,
+                "architecture": architecture_json(classifier.backbone),
+            },
+        )
+    if start.checkpoint:
+        restore_variables(start.checkpoint, classifier.variables)
+    return classifier
+
+
+def _in_form_of_source(setup: RunSetup) -> RunSetup:
+    """Returns the setup with the EfficientNet form of `--init_from`.
+
+    Keras builds two forms. Their weights are interchangeable, their features
+    are not.
+    """
+    assert setup.config.init_from is not None
+    workdir = Workdir(setup.config.init_from)
+    source = workdir.read_json(BACKBONE)
+    if source is None or not setup.backbone.has_imagenet_form:
+        return setup
+    with untrusted(workdir.file(BACKBONE), "restore it, or use another run"):
+        form = form_of_architecture(source["architecture"])
+    weights = dataclasses.replace(setup.weights, form=form)
+    return dataclasses.replace(setup, weights=weights)
+
+
+def new_classifier(
+    setup: RunSetup, num_classes: int, *, load: bool
+) -> Classifier:
+    """Builds the classifier from the flags.
+
+    Args:
+      setup: of the run.
+      num_classes: number of outputs.
+      load: whether to load the backbone's weights; they stay random if not.
+    """
+    config = setup.config
+    architecture = _architecture(setup)
+    classifier = _from_architecture(
+        architecture,
+        pixels=setup.backbone.pixels,
+        num_classes=num_classes,
+        config=config,
+        strategy=setup.runtime.strategy,
+    )
+    if load:
+
+        def loaded() -> str:
+            with setup.runtime.strategy.scope():
+                return load_weights(
+                    classifier.backbone,
+                    setup.weights,
+                    backbone=setup.backbone,
+                    backbone_args=setup.backbone_args,
+                )
+
+        # The chief downloads for all processes.
+        said = setup.runtime.processes.chief_first(loaded)
+        print(one_line(said), flush=True)
+    return classifier
+
+
+def _architecture(setup: RunSetup) -> str:
+    """Returns the backbone's architecture as JSON, cached between runs."""
+    config = setup.config
+    assert config.image_size is not None
+    cache = file_cache(config)
+    key_fields = {
+        "kind": "architecture",
+        "keras": keras.__version__,
+        "backbone": config.backbone,
+        "backbone_args": repr(sorted(setup.backbone_args.items())),
+        "image_px": config.image_size,
+        "form": setup.weights.form,
+        "precision": config.precision,
+    }
+    content = cache.read(key_fields)
+    if content is not None:
+        return content.decode()
+    # Keras numbers layer names on from the last model of the process.
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    architecture = architecture_json(
+        build_backbone(
+            config.backbone_name,
+            setup.backbone_args,
+            config.image_size,
+            form=setup.weights.form,
+        )
+    )
+    cache.write(key_fields, architecture.encode())
+    return architecture
+
+
+def _from_architecture(
+    architecture: str,
+    *,
+    pixels: str,
+    num_classes: int,
+    config: Config,
+    strategy: tf.distribute.Strategy,
+) -> Classifier:
+    """Builds a classifier, for new runs and for resumed ones alike.
+
+    A constructor names some variables differently than its architecture does,
+    and checkpoints find variables by name.
+    """
+    keras.utils.clear_session()
+    devices.set_precision(config.precision)
+    keras.utils.set_random_seed(derived_seed(config.seed, "backbone"))
+    with strategy.scope():
+        return make_classifier(
+            model_from_architecture(architecture),
+            pixels=pixels,
+            num_classes=num_classes,
+            seed=config.seed,
+        )
+
+
+def stored_classifier(
+    workdir: Workdir, config: Config, strategy: tf.distribute.Strategy,
+    num_classes: int,
+) -> Classifier:  # fmt: skip
+    """Rebuilds the classifier from the architecture in the workdir.
+
+    A constructor will not do: what it builds depends on the weights and on the
+    Keras version.
+
+    Raises:
+      TrainerError: the architecture is missing, or cannot be built.
+    """
+    path = workdir.file(BACKBONE)
+    remedy = "restore it, or use another --workdir"
+    stored = workdir.read_json(BACKBONE)
+    if stored is None:
+        raise TrainerError(f"{path}: missing; {remedy}")
+    with untrusted(path, remedy):
+        architecture, pixels = stored["architecture"], stored.get("pixels")
+        if pixels not in (RAW, TF, TORCH, CAFFE):
+            raise ValueError(f"its pixels are {pixels!r}")
+        if config.precision == "float32":
+            # A run in bfloat16 may be evaluated in float32, and is exported
+            # in it.
+            architecture = architecture.replace("mixed_bfloat16", "float32")
+        return _from_architecture(
+            architecture,
+            pixels=pixels,
+            num_classes=num_classes,
+            config=config,
+            strategy=strategy,
+        )

@@ -1,0 +1,132 @@
+"""Compares a run with the one in its workdir, and records it there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.data.headers import orientation_warning
+from trainer.data.manifest import Manifest
+from trainer.distribute import devices
+from trainer.model.weights.load import weights_digest
+from trainer.run.drift import (
+    backbone_facts,
+    changed_numerics,
+    check_same_run,
+    environment,
+    run_record,
+)
+from trainer.run.fast_paths import FastPaths
+from trainer.run.prepare import RunSetup, read_manifest
+from trainer.train.start import Start, check_warm_start
+from trainer.workdir import CONFIG, MANIFEST, Workdir
+
+
+def same_run(
+    setup: RunSetup, workdir: Workdir
+) -> tuple[dict[str, Any], Manifest]:
+    """Reads the data, and checks that the workdir holds no other run.
+
+    Returns:
+      The record of the run for config.json, and its manifest.
+
+    Raises:
+      TrainerError: the workdir holds another run; the data cannot be used; or
+        the processes do not see the same data.
+    """
+    config, processes = setup.config, setup.runtime.processes
+    facts = {
+        "weights_digest": weights_digest(setup.weights),
+        **backbone_facts(workdir),
+    }
+    # First without the data, which takes longest to read.
+    check_same_run(workdir, config, run_record(config, facts))
+
+    def read() -> tuple[dict[str, Any], Manifest]:
+        manifest = read_manifest(config, workdir.read_json(MANIFEST))
+        facts["data_fingerprint"] = manifest.fingerprint
+        facts["class_names"] = list(manifest.class_names)
+        record = run_record(config, facts)
+        check_same_run(workdir, config, record)
+        if config.init_from:
+            check_warm_start(config, manifest.class_names)
+        if processes.count > 1:
+            # The others read it next, and need not check the images again.
+            workdir.write_json(MANIFEST, manifest.to_json())
+        return record, manifest
+
+    record, manifest = processes.chief_first(read)
+    processes.check_same(
+        manifest.fingerprint,
+        f"--dataset={config.dataset!r}: the processes see different data;"
+        " give all of them the same",
+    )
+    return record, manifest
+
+
+def record_run(
+    workdir: Workdir,
+    setup: RunSetup,
+    record: dict[str, Any],
+    manifest: Manifest,
+    start: Start,
+    options: FastPaths,
+) -> None:
+    """Writes config.json and manifest.json, and prints warnings about both.
+
+    Args:
+      workdir: of the run.
+      setup: of the run.
+      record: from `same_run`.
+      manifest: from `same_run`.
+      start: where the run begins.
+      options: its fast paths.
+    """
+    config = setup.config
+    stored = workdir.read_json(CONFIG) or {}
+    now = environment(config, _machine_facts(setup, options))
+    workdir.event("start", stage=config.stage, why=start.why)
+    before = stored.get("environment", {})
+    if before:
+        # Earlier versions did not have this flag, nor what it does.
+        before = {"quick_gradients": "off", **before}
+    warning = changed_numerics(before, now)
+    if warning:
+        workdir.warn(warning)
+    _warn_about_data(workdir, manifest)
+    # The backbone's file may be new since `same_run`.
+    record = {**record, **backbone_facts(workdir)}
+    workdir.write_json(MANIFEST, manifest.to_json())
+    workdir.write_json(
+        CONFIG,
+        {
+            **stored,
+            "config": config.to_json(),
+            "runs": {**stored.get("runs", {}), config.stage: record},
+            "environment": now,
+        },
+    )
+
+
+def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
+    for mine, theirs in manifest.shared_content[:5]:
+        workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
+    for bad in manifest.skipped:
+        workdir.warn(f"left out {bad.path}: {bad.reason}")
+    if manifest.turned:
+        workdir.warn(
+            orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
+
+
+def _machine_facts(setup: RunSetup, options: FastPaths) -> dict[str, Any]:
+    """Returns facts about the machine, and how "auto" flags were resolved."""
+    runtime = setup.runtime
+    return {
+        **devices.environment(runtime.strategy, runtime.processes),
+        "strategy": type(runtime.strategy).__name__,
+        "xla": "on" if runtime.compiled else "off",
+        "deterministic": "on" if runtime.deterministic else "off",
+        "trunk_engine": options.engine,
+        "augment_kernel": options.kernel,
+        "quick_gradients": "on" if options.quick_gradients else "off",
+    }

@@ -1,0 +1,71 @@
+"""The training batches of a stage, distributed over the replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.config import Config
+from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.samples import Samples
+from trainer.train.inputs import Inputs
+
+
+class TrainingBatches:
+    """The batches of a stage's training subset, for all replicas."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        samples: Samples,
+        config: Config,
+        *,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        """Creates the batches; nothing is read yet.
+
+        Args:
+          inputs: how samples are read.
+          samples: the training subset.
+          config: `batch_size`, `seed` and `augment` decide the batches.
+          strategy: distributes them over the replicas.
+        """
+        self._inputs = inputs
+        self._samples = samples
+        self._config = config
+        self._strategy = strategy
+        self._reading: Reading | None = None
+
+    def read(self, start: int, end: int) -> Iterator[dict[str, Any]]:
+        """Returns the batches of steps `start` to `end` of the stage.
+
+        Args:
+          start: steps of the stage that are done.
+          end: number of steps of the stage.
+        """
+        samples, config = self._samples, self._config
+        if self._reading is None:
+            self._reading = self._inputs.training(
+                samples, augment=config.augment
+            )
+        reading = self._reading
+
+        def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return training_batches(
+                samples,
+                reading=reading,
+                shard=Shard(
+                    global_batch=config.batch_size,
+                    num_replicas=self._strategy.num_replicas_in_sync,
+                    pipeline=context.input_pipeline_id,
+                    num_pipelines=context.num_input_pipelines,
+                ),
+                seed=config.seed,
+                start_step=start,
+                total_steps=end,
+                augment=config.augment,
+            )
+
+        return iter(self._strategy.distribute_datasets_from_function(dataset))
