@@ -105,8 +105,9 @@ def check(ended: Ended, log: pathlib.Path) -> bool:
     """
     if ended.status and not ended.killed:
         said = log.read_text(encoding="utf-8")[-2000:]
-        raise KillTestError(f"{log}: exit status {ended.status} in {ended.phase}:"
-                     f"\n{said}")  # fmt: skip
+        raise KillTestError(
+            f"{log}: exit status {ended.status} in {ended.phase}:\n{said}"
+        )
     return ended.killed
 
 

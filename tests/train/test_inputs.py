@@ -77,7 +77,7 @@ class Made:
 
 def kinds(reading: Reading) -> set[str]:
     """Which of its parts a reading has."""
-    parts = ("pictures", "trunk", "features")
+    parts = ("images", "trunk", "features")
     return {name for name in parts if getattr(reading, name) is not None}
 
 
@@ -86,12 +86,12 @@ def kinds(reading: Reading) -> set[str]:
     ("cut", "call", "kept", "plain"),
     [
         (True, "train", {"features"}, {"trunk"}),
-        (True, "augmented", {"pictures", "trunk"}, {"trunk"}),
+        (True, "augmented", {"images", "trunk"}, {"trunk"}),
         (True, "again", {"features"}, {"trunk"}),
         (True, "once", {"features"}, {"trunk"}),
-        (False, "train", {"pictures"}, set()),
-        (False, "augmented", {"pictures"}, set()),
-        (False, "again", {"pictures"}, set()),
+        (False, "train", {"images"}, set()),
+        (False, "augmented", {"images"}, set()),
+        (False, "again", {"images"}, set()),
         # What is read once is not worth its place.
         (False, "once", set(), set()),
     ],
@@ -211,7 +211,7 @@ def test_a_litert_that_fails_is_said_once(
     assert [reading.trunk.name for reading in readings] == ["graph", "graph"]
     assert made.warnings == [
         "--trunk_engine=litert: the frozen part gives other features than the"
-        " graph; going on with graph, and last bits may differ"
+        " graph; falling back to graph, so the last bits may differ"
     ]
 
 

@@ -28,7 +28,7 @@ from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
-from trainer.train.stage import StageOutcome
+from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
 
@@ -148,9 +148,9 @@ class TrainingRun:
             partition=paths.partition,
             inputs=paths.inputs,
         )
-        loop = StageLoop(
-            spec,
-            self._config,
+        job = StageJob(
+            spec=spec,
+            config=self._config,
             runtime=self._runtime,
             classifier=classifier,
             plan=plan,
@@ -168,7 +168,7 @@ class TrainingRun:
         if self._config.augment and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
-        outcome = loop.run()
+        outcome = StageLoop(job).run()
         evaluation = evaluator.evaluate(manifest.final)
         # Again, because the engine may have fallen back meanwhile.
         self._note_trunk(spec.stage, paths)

@@ -7,13 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from trainer import interrupt
-from trainer.config import Config, StageSpec
 from trainer.data.pipeline import steps_per_epoch
-from trainer.data.samples import Samples
-from trainer.distribute.runtime import Runtime
-from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan
-from trainer.model.trunk.partition import Partition
 from trainer.train.audit import audit, check_audit
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
@@ -22,11 +16,9 @@ from trainer.train.graph_loops import (
     TrainCall,
     make_train_function,
 )
-from trainer.train.inputs import Inputs
 from trainer.train.metrics import (
     StepAccount,
     StepMetrics,
-    Writer,
     means_of,
 )
 from trainer.train.nonfinite import (
@@ -36,10 +28,9 @@ from trainer.train.nonfinite import (
     inputs_of_step,
 )
 from trainer.train.optimizers import SummedAdam
-from trainer.train.stage import Evaluated, Progress, StageOutcome
+from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.state import StageState, no_sums
 from trainer.train.steps import Batch
-from trainer.workdir import Workdir
 
 _TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 
@@ -47,73 +38,32 @@ _TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 class StageLoop:
     """Trains one stage, from its beginning or from its latest checkpoint."""
 
-    def __init__(
-        self,
-        spec: StageSpec,
-        config: Config,
-        *,
-        runtime: Runtime,
-        classifier: Classifier,
-        plan: FreezePlan,
-        partition: Partition | None,
-        inputs: Inputs,
-        train: Samples,
-        start_step: int,
-        workdir: Workdir,
-        validate: Callable[[], Evaluated],
-        writer: Writer,
-        progress: Progress,
-    ) -> None:
-        """Creates the loop; nothing is trained yet.
-
-        Args:
-          spec: the stage.
-          config: of the run.
-          runtime: the classifier was created under its strategy.
-          classifier: holds the weights to start from.
-          plan: what the stage trains.
-          partition: what the step computes with; None takes the classifier.
-          inputs: how samples are read.
-          train: the training subset.
-          start_step: absolute step at which the stage begins.
-          workdir: holds checkpoints and metrics.
-          validate: evaluates the classifier with its present weights.
-          writer: receives the metrics too.
-          progress: shows them on the terminal.
-        """
-        self._spec = spec
-        self._config = config
-        self._runtime = runtime
-        self._classifier = classifier
-        self._plan = plan
-        self._partition = partition
-        self._train_samples = train
-        self._workdir = workdir
-        self._validate = validate
-        self._progress = progress
+    def __init__(self, job: StageJob) -> None:
+        """Creates the loop; nothing is trained yet."""
+        spec, config, plan = job.spec, job.config, job.plan
+        variables = job.classifier.variables
+        self._job = job
+        self._workdir = job.workdir
         self._policy = RollbackPolicy(config.on_nonfinite)
-        self._metrics = StepMetrics(workdir, writer, spec.stage)
-        self._epoch_steps = steps_per_epoch(len(train), config.batch_size)
-        self._kernel = inputs.kernel
+        self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
+        self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
         self._batches = TrainingBatches(
-            inputs, train, config, strategy=runtime.strategy
+            job.inputs, job.train, config, strategy=job.runtime.strategy
         )
         self._state = StageState.begin(
-            spec.stage, start_step, classifier.variables, plan
+            spec.stage, job.start_step, variables, plan
         )
         self._account = StepAccount(
             self._state,
             self._metrics,
             log_every_steps=config.log_every_steps,
         )
-        with runtime.strategy.scope():
+        with job.runtime.strategy.scope():
             self._optimizer = SummedAdam(spec.learning_rate)
-            self._optimizer.build(
-                [classifier.variables[key] for key in plan.trainable]
-            )
+            self._optimizer.build([variables[key] for key in plan.trainable])
         self._checkpoints = StageCheckpoints(
-            workdir,
-            variables=classifier.variables,
+            job.workdir,
+            variables=variables,
             optimizer=self._optimizer,
             state=self._state,
             keep=config.keep_checkpoints,
@@ -127,7 +77,7 @@ class StageLoop:
         """
         state = self._state
         self._resume()
-        end = state.start_step + self._spec.epochs * self._epoch_steps
+        end = state.start_step + self._job.spec.epochs * self._epoch_steps
         # From here on weights and files agree only between two calls.
         with interrupt.deferred():
             if state.pending_validation or state.step < end:
@@ -156,15 +106,15 @@ class StageLoop:
         """Trains to the absolute step `end`, and validates the last epoch."""
         state = self._state
         train = make_train_function(
-            self._runtime.strategy,
-            self._classifier,
-            self._plan,
+            self._job.runtime.strategy,
+            self._job.classifier,
+            self._job.plan,
             self._optimizer,
-            clip_global_norm=self._config.clip_global_norm,
-            xla=self._runtime.xla,
-            kernel=self._kernel,
-            partition=self._partition,
-            accumulate_steps=self._config.accumulate_steps,
+            clip_global_norm=self._job.config.clip_global_norm,
+            xla=self._job.runtime.xla,
+            kernel=self._job.inputs.kernel,
+            partition=self._job.partition,
+            accumulate_steps=self._job.config.accumulate_steps,
         )
         batches = self._read_to(end)
         while state.pending_validation or state.step < end:
@@ -184,7 +134,7 @@ class StageLoop:
 
     def _rate(self) -> float:
         return self._policy.rate(
-            self._spec.learning_rate, self._state.rollbacks
+            self._job.spec.learning_rate, self._state.rollbacks
         )
 
     def _set_rate(self) -> None:
@@ -198,9 +148,9 @@ class StageLoop:
         """
         state = self._state
         inputs = inputs_of_step(
-            self._train_samples,
-            global_batch=self._config.batch_size,
-            seed=self._config.seed,
+            self._job.train,
+            global_batch=self._job.config.batch_size,
+            seed=self._job.config.seed,
             step=error.step - state.start_step,
         )
         self._workdir.event("nonfinite", step=error.step, what=error.what)
@@ -220,17 +170,17 @@ class StageLoop:
 
     def _epoch(self, train: _TrainFunction, batches: Iterator[Batch]) -> None:
         """Trains to the end of the present epoch, validates and saves."""
-        state, every = self._state, self._config.checkpoint_every_steps
+        state, every = self._state, self._job.config.checkpoint_every_steps
         done = (state.step - state.start_step) % self._epoch_steps
         epoch_end = state.step + self._epoch_steps - done
         epoch = (epoch_end - state.start_step) // self._epoch_steps
-        self._progress.epoch(
+        self._job.progress.epoch(
             state.stage,
             epoch,
-            self._spec.epochs,
+            self._job.spec.epochs,
             int(state.epoch_sums["count"]),
         )
-        steps_per_call = StepsPerCall(self._config.steps_per_loop)
+        steps_per_call = StepsPerCall(self._job.config.steps_per_loop)
         while state.step < epoch_end:
             left = epoch_end - state.step
             if every:
@@ -263,9 +213,9 @@ class StageLoop:
         seconds = time.perf_counter() - began
         state.seconds += seconds
         check_finite(call, state.step)
-        self._account.add(call, self._plan.trainable, epoch, seconds)
+        self._account.add(call, self._job.plan.trainable, epoch, seconds)
         means = means_of(state.epoch_sums)
-        self._progress.steps(
+        self._job.progress.steps(
             int(call.sums["count"].sum()), means["loss"], means["accuracy"]
         )
         return self._workdir.processes.chief_value(seconds / steps)
@@ -294,8 +244,8 @@ class StageLoop:
         if best:
             state.best = {"step": state.step, **values}
         self._save(best=best, epoch=self._policy.enabled)
-        self._progress.end_epoch(
-            f"{state.stage} epoch {epoch}/{self._spec.epochs}"
+        self._job.progress.end_epoch(
+            f"{state.stage} epoch {epoch}/{self._job.spec.epochs}"
             f"  loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
             f"  val_loss {values['loss']:.4f}"
             f"  val_accuracy {values['accuracy']:.4f}"
@@ -306,8 +256,8 @@ class StageLoop:
         """Returns the rate over all training steps of the stage so far."""
         state = self._state
         epochs, rest = divmod(state.step - state.start_step, self._epoch_steps)
-        images = epochs * len(self._train_samples)
-        images += rest * self._config.batch_size
+        images = epochs * len(self._job.train)
+        images += rest * self._job.config.batch_size
         return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
@@ -321,7 +271,7 @@ class StageLoop:
         state = self._state
         state.pending_validation = True
         try:
-            evaluated = self._validate()
+            evaluated = self._job.validate()
         except interrupt.Stopped:
             # Without the epoch's metrics, which the next start writes again.
             self._save(position=state.metrics_position)
@@ -360,9 +310,9 @@ class StageLoop:
         """Audits the stage, and prints the audit's warnings."""
         state = self._state
         found = audit(
-            self._plan,
+            self._job.plan,
             state.digests,
-            self._classifier.variables,
+            self._job.classifier.variables,
             state.gradient_max,
             learning_rate=self._rate(),
             epsilon=self._optimizer.epsilon,
