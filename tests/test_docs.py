@@ -32,7 +32,8 @@ OF_MAIN = (
 FOREIGN = {
     *("config", "display-name", "file_format", "find-links", "logdir"),
     *("name", "no-deps", "nodes", "region", "strict", "zone"),
-    "flag",  # --flag=value, the form of an error message.
+    # The forms --flag=value and --noname.
+    *("flag", "noname"),
 }
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
