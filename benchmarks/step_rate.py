@@ -8,8 +8,8 @@ compiled by XLA, else on the CPU, with random weights and one batch over and
 over, so that nothing is read. Prints images/s by the clock and by processor
 time, the median and the quartiles of several rounds, and the bytes of the
 gradient, which is what replicas exchange in each step. With those of
-`benchmarks.input_rate` these are the figures that BUILD.md, section
-`Scale, on paper` reckons with.
+`benchmarks.input_rate` these are the numbers that docs/distributed.md, section
+"Scale, on paper", calculates with.
 """
 
 from __future__ import annotations
