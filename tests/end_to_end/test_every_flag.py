@@ -276,7 +276,7 @@ def kept_segments(ran: Ran) -> int:
 
 
 def keeps_images(ran: Ran) -> bool:
-    return "pictures" in ran.did.computed
+    return "images" in ran.did.computed
 
 
 def evaluated_step(ran: Ran) -> str:

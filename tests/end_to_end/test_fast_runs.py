@@ -133,7 +133,7 @@ def test_caches_and_blocks_change_no_bit(
 @pytest.mark.parametrize(
     ("augment", "decode", "expected"),
     [
-        (True, True, {"pictures": 21, "evaluation": 12}),
+        (True, True, {"images": 21, "evaluation": 12}),
         (True, False, {"evaluation": 12}),
         (False, True, {"train": 21, "evaluation": 12}),
     ],
@@ -385,7 +385,7 @@ def test_a_litert_that_fails_is_a_warning_and_no_end(
     # Once a stage.
     assert said == [
         "--trunk_engine=litert: the frozen part cannot be converted (why);"
-        " going on with graph, and last bits may differ"
+        " falling back to graph, so the last bits may differ"
     ] * len(STAGES)
 
 

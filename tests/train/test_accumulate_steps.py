@@ -102,7 +102,7 @@ def norm(arrays: Any) -> float:
 @pytest.mark.parametrize(
     ("features", "xla"),
     [(False, False), (True, False), (False, True), (True, True)],
-    ids=["pictures", "features", "images-xla", "features-xla"],
+    ids=["images", "features", "images-xla", "features-xla"],
 )
 def test_gradients_and_sums_are_those_of_the_whole(
     features: bool, xla: bool

@@ -24,9 +24,9 @@ from trainer.train import checkpoints
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import (
     StageCheckpoints,
-    StageState,
     restore_variables,
 )
+from trainer.train.state import StageState, StateInCheckpoint
 from trainer.workdir import Workdir
 
 STAGE = "finetune"
@@ -646,7 +646,7 @@ def test_restores_into_a_fresh_process(tmp_path):
 )
 def test_a_stored_state_has_the_right_types(change, reason):
     state = dataclasses.asdict(_state())
-    whole = checkpoints._StateInCheckpoint(_state())
+    whole = StateInCheckpoint(_state())
     whole.deserialize(json.dumps({**state, "of_a_newer_version": 1}))
     assert dataclasses.asdict(whole.state) == state
     with pytest.raises(ValueError, match=reason):

@@ -222,7 +222,7 @@ class Inputs:
         side = self._image_px
 
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-            yield from self._blocks(samples, rows, "pictures", None)
+            yield from self._blocks(samples, rows, "images", None)
 
         return self._cache.rows(
             samples.digests,
