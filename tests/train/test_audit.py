@@ -1,4 +1,4 @@
-"""What the audit calls unchanged, moved, stuck and silent."""
+"""The audit of a stage: unchanged, moved, stuck and silent variables."""
 
 import keras
 import numpy as np
@@ -17,6 +17,21 @@ PLAN = FreezePlan(
 )
 KEYS = PLAN.trainable + PLAN.frozen
 SEEN = dict.fromkeys(PLAN.trainable, 0.5)
+
+
+@pytest.mark.parametrize("key", PLAN.frozen)
+def test_every_frozen_variable_that_moves_is_named(key):
+    variables = {
+        name: keras.Variable(np.ones(3), dtype="float32") for name in KEYS
+    }
+    before = digests(variables)
+    for moved in (*PLAN.trainable, key):
+        variables[moved].assign([1, 1, 2])
+    found = audit(
+        PLAN, before, variables, SEEN, learning_rate=1e-3, epsilon=1e-7
+    )
+    assert not found.frozen_unchanged
+    assert found.problems == (f"{key}: frozen, and has changed",)
 
 
 @pytest.mark.parametrize(

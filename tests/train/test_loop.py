@@ -1,0 +1,160 @@
+"""The loop of a stage: best weights, rollbacks, and where a stage starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.support.photos import make_photos
+from tests.support.runs import Stop, lines, small, train, weights
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.run import training
+from trainer.train import loop
+from trainer.train.checkpoints import StageCheckpoints
+from trainer.train.nonfinite import NonFiniteError
+
+HEAD, FINETUNE = "feature_extract", "finetune"
+
+
+@pytest.fixture
+def photos(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> pathlib.Path:
+    use_tiny_backbone(monkeypatch)
+    return make_photos(tmp_path / "photos")
+
+
+def script_validation(
+    monkeypatch: pytest.MonkeyPatch, accuracies: list[float]
+) -> None:
+    """Makes each validation report the next of these accuracies."""
+    left = list(accuracies)
+    real = Evaluator.evaluate
+
+    def evaluate(
+        self: Evaluator, samples: object, *, again: bool = False
+    ) -> Evaluation:
+        found = real(self, samples, again=again)
+        if not again:
+            return found
+        return dataclasses.replace(found, accuracy=left.pop(0))
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+
+
+def fields(**values: object) -> dict[str, object]:
+    return {"backbone_args": "", "weights": "none", "batch_size": 4, **values}
+
+
+def test_the_first_of_two_best_validations_is_kept(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+):
+    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.8])
+    path = tmp_path / "run"
+    result = train(
+        str(photos), path, **fields(stage=HEAD, epochs=4, data_pct=100)
+    )
+    steps = result["steps"] // 4
+    assert result["best_step"] == 2 * steps
+    assert result["best_validation_accuracy"] == 0.8
+    saved = (path / "checkpoints" / HEAD / "best").glob("*.index")
+    assert [p.name for p in saved] == [f"ckpt-{2 * steps}.index"]
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_finetune_starts_from_the_checkpoint_asked_for(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, which: str
+):
+    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.5])
+    path = tmp_path / "run"
+    # Such a learning rate moves no weight by more than 1e-29.
+    train(
+        str(photos),
+        path,
+        **fields(
+            stage=FINETUNE,
+            epochs=1,
+            head_epochs=3,
+            learning_rate=1e-30,
+            init_from_checkpoint=which,
+        ),
+    )
+    after = weights(path, FINETUNE)
+    for name in ("best", "last"):
+        before = weights(path, HEAD, name)
+        same = all(
+            np.allclose(before[key], after[key], rtol=0, atol=1e-20)
+            for key in before
+            if key.startswith("model/")
+        )
+        assert same is (name == which), name
+
+
+def fail_at(
+    monkeypatch: pytest.MonkeyPatch, *steps: int
+) -> Callable[..., None]:
+    """Makes the loss non-finite at these absolute steps, once each."""
+    left = list(steps)
+
+    def check(call: object, step: int) -> None:
+        done = len(call.sums["loss"])
+        if left and step < left[0] <= step + done:
+            raise NonFiniteError(left.pop(0), "loss nan")
+
+    monkeypatch.setattr(loop, "check_finite", check)
+    return check
+
+
+def test_a_rollback_removes_the_lines_after_the_boundary(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+):
+    fail_at(monkeypatch, 9)
+    path = tmp_path / "run"
+    train(
+        str(photos),
+        path,
+        **fields(stage=HEAD, epochs=3, on_nonfinite="rollback"),
+        steps_per_loop=1,
+    )
+    steps = [
+        line["step"]
+        for line in lines(path, "metrics.jsonl")
+        if line["span"] == "steps"
+    ]
+    assert steps == list(range(1, steps[-1] + 1))
+
+
+def test_a_resume_after_a_rollback_keeps_the_halved_rate(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+):
+    fail_at(monkeypatch, 9)
+    path = tmp_path / "run"
+    values = fields(
+        stage=HEAD, epochs=3, on_nonfinite="rollback", learning_rate=0.5
+    )
+    config = Config(**small(str(photos), path, **values))
+    saves = StageCheckpoints.save
+
+    def save_then_stop(self: StageCheckpoints, **kinds: bool) -> str:
+        found = saves(self, **kinds)
+        if self._state.rollbacks:
+            raise Stop
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageCheckpoints, "save", save_then_stop)
+        with pytest.raises(Stop):
+            training.train(config)
+    training.train(config)
+    rates = [
+        line["learning_rate"]
+        for line in lines(path, "metrics.jsonl")
+        if line["split"] == "train" and line["span"] == "epoch"
+    ]
+    assert rates == [0.5, 0.25, 0.25]
