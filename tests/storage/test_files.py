@@ -18,7 +18,7 @@ import tensorflow as tf
 from tests.support.bucket import Bucket
 from trainer.config import Config
 from trainer.errors import UsageError
-from trainer.storage import files, remote
+from trainer.storage import files, remote, writing
 
 PLACES = ("local", "ram", "bucket")
 _NEW = "новое, twice as long"
@@ -169,7 +169,7 @@ def _break_local(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
         raise OSError(errno.EIO, "Input/output error", target)
 
     if where == "write":
-        monkeypatch.setattr(files, "open", half, raising=False)
+        monkeypatch.setattr(writing, "open", half, raising=False)
     else:
         monkeypatch.setattr(os, "replace", replaced)
 
