@@ -271,7 +271,7 @@ def test_two_who_write_one_object_at_a_time(place):
     """Each ends well, and the last to end is read."""
     _, root = place
     path = f"{root}/events.jsonl"
-    with remote._aside(path) as one:
+    with remote._replacing(path) as one:
         files.write_text(one, "one")
         files.write_text(path, "two")
         assert files.read_text(path) == "two"
