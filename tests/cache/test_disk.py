@@ -14,7 +14,8 @@ import pytest
 
 from tests.cache.test_rows import ROW, Asker, segments
 from trainer.cache import CacheFolder, CacheRefusedError, FileCache
-from trainer.cache.disk import MARKER, NAME, earlier_cache, remove_entry
+from trainer.cache.disk import NAME, earlier_cache
+from trainer.cache.entries import MARKER, remove_entry
 
 LONG_AGO = time.time() - 30 * 24 * 3600
 KEY = "0123456789abcdef01234567"

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from trainer.cache import CachedRows, CacheFolder, RowCache, RowSpec
-from trainer.cache import disk as cache_disk
-from trainer.cache.disk import MARKER, NAME
+from trainer.cache import entries
+from trainer.cache.disk import NAME
+from trainer.cache.entries import MARKER
 from trainer.cache.segments import StoredArray
 
 # A row takes 4 * 6 + 2 = 26 bytes.
@@ -487,13 +488,13 @@ def test_a_segment_that_goes_meanwhile_is_no_error(
 ) -> None:
     """Another process makes room while this one looks for it."""
     Asker(tmp_path).check("ab", computed="ab")
-    real = cache_disk._look
+    real = entries._inspect
 
     def look(path: str) -> Any:
         shutil.rmtree(path)
         return real(path)
 
-    monkeypatch.setattr(cache_disk, "_look", look)
+    monkeypatch.setattr(entries, "_inspect", look)
     asker = Asker(tmp_path)
     asker.check("x", computed="x", kind={"kind": "other"})
     assert asker.warnings == []
