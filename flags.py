@@ -74,12 +74,9 @@ def define(flag_values: flags.FlagValues = _FLAGS) -> None:
         )
 
     def full_help() -> str:
-        others = [
-            flag_values.module_help(module)
-            for module in sorted(flag_values.flags_by_module_dict())
-            if module != __name__
-        ]
-        return "\n".join((usage.help_text(), *others))
+        modules = flag_values.get_help().strip().split("\n\n")
+        others = (m for m in modules if not m.startswith(f"{__name__}:"))
+        return "\n\n".join((usage.help_text(), *others))
 
     for name, short_name, text in (
         ("help", "h", usage.help_text),
