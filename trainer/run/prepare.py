@@ -66,7 +66,7 @@ def prepare(config: Config) -> RunSetup:
     check_dataset(config.dataset)
     backbone = find_backbone(config.backbone_name)
     topology = find_topology(config.strategy, config.stage)
-    kind = strategies.kind_of(config, topology)
+    kind = strategies.strategy_name(config, topology)
     tpu = kind == TPU
     config = config.resolved(backbone.image_px, on_tpu=tpu)
     backbone_args = parse_backbone_args(config.backbone_args)
@@ -91,7 +91,7 @@ def prepare(config: Config) -> RunSetup:
         config.logical_cpus,
         topology,
         tpu=config.tpu,
-        parts=config.accumulate_steps,
+        accumulate_steps=config.accumulate_steps,
     )
     return RunSetup(
         config=config,

@@ -110,7 +110,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     if config.stage == EXPORT:
         run = dataclasses.replace(run, precision="float32")
     topology = find_topology(config.strategy, config.stage)
-    chosen = strategies.kind_of(run, topology)
+    chosen = strategies.strategy_name(run, topology)
     tpu = chosen == TPU
     devices.configure(run.logical_cpus, run.deterministic, run.gpus, tpu=tpu)
     strategy = strategies.make_strategy(

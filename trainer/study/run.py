@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.config import Config
 from trainer.config.fields import FINETUNE, TPU
-from trainer.distribute.strategies import kind_of
+from trainer.distribute.strategies import strategy_name
 from trainer.distribute.topology import find_topology
 from trainer.errors import UsageError, reason_of
 from trainer.model.backbones import find_backbone
@@ -77,8 +77,9 @@ def _resolved(config: Config) -> Config:
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
     backbone = find_backbone(config.backbone_name)
-    kind = kind_of(config, find_topology(config.strategy, config.stage))
-    config = config.resolved(backbone.image_px, on_tpu=kind == TPU)
+    topology = find_topology(config.strategy, config.stage)
+    on_tpu = strategy_name(config, topology) == TPU
+    config = config.resolved(backbone.image_px, on_tpu=on_tpu)
     workdir = config.workdir or config.default_workdir()
     return dataclasses.replace(config, workdir=workdir)
 
