@@ -15,7 +15,8 @@ from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, UsageError
 
 NO_GPUS = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
+    bool(tf.config.list_physical_devices("GPU")),
+    reason="this machine has a GPU",
 )
 SEVERAL = Topology(index=1, count=2, source="TF_CONFIG")
 EVIDENCE = "TensorFlow lists 8 TPU devices"
@@ -328,7 +329,7 @@ def test_a_tpu_address_that_does_not_answer_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     # The port is closed again.
-    with pytest.raises(TrainerError, match="cannot be used .*refused"):
+    with pytest.raises(TrainerError, match=r"cannot be used .*refused"):
         strategies.make_strategy("tpu", 8, tpu=f"grpc://127.0.0.1:{port}")
 
 

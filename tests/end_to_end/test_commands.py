@@ -483,7 +483,7 @@ def test_stopped_and_started_again_it_ends_as_if_it_never_was(
     else:
         name = signal.Signals(number).name
         assert said == (
-            f"stopped by {name}; the same command goes on from the last"
+            f"stopped by {name}; the same command resumes from the last"
             " checkpoint\n"
         )
         assert found[-1] == {"event": "stop", "reason": f"Stopped: {name}"}
