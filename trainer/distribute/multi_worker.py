@@ -93,15 +93,16 @@ def processes_of(
         own = tf.where(first, row, tf.zeros_like(row))
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
-    @tf.function
-    def total(row: tf.Tensor) -> tf.Tensor:
+    def summed(row: tf.Tensor) -> tf.Tensor:
         found = strategy.run(part, (row,))
         return strategy.experimental_local_results(found)[0]
 
-    def over_all(row: np.ndarray) -> np.ndarray:
-        return total(tf.constant(row, tf.float32)).numpy()
+    compiled = tf.function(summed)
 
-    return Processes(topology, over_all)
+    def total(row: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(tf.constant(row, tf.float32)))
+
+    return Processes(topology, total)
 
 
 @contextlib.contextmanager

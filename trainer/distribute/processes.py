@@ -56,7 +56,7 @@ class Processes:
             return [value]
         row = np.zeros(self.count, np.float32)
         row[self._topology.index] = value
-        return self._total(row).tolist()
+        return [float(x) for x in self._total(row)]
 
     def chief_value(self, value: float) -> float:
         """Returns the chief's value."""

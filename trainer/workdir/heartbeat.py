@@ -176,7 +176,7 @@ class HeartbeatLock:
             stream.write("now")
         now = tf.io.gfile.stat(self._spare).mtime_nsec
         tf.io.gfile.remove(self._spare)
-        return (now - tf.io.gfile.stat(self._path).mtime_nsec) / 1e9
+        return float(now - tf.io.gfile.stat(self._path).mtime_nsec) / 1e9
 
     def _beat(self) -> None:
         """Rewrites the file until the lock is released or lost."""
@@ -198,7 +198,7 @@ class HeartbeatLock:
     def _read(self) -> str | None:
         try:
             with tf.io.gfile.GFile(self._path) as stream:
-                return stream.read()
+                return str(stream.read())
         except tf.errors.NotFoundError:
             return None
 
