@@ -89,6 +89,8 @@ def test_an_alias_names_a_flag_and_is_none(name):
         ("batch", "batch_size"),
         ("device", "gpus"),
         ("output_dir", "workdir"),
+        ("config", "flagfile"),
+        ("verbose", "verbosity"),
         # Close to a flag.
         ("bachsize", "batch_size"),
         ("batch-size", "batch_size"),

@@ -143,6 +143,9 @@ ALIASES: Mapping[str, str] = {
     "validation_split": "validation_fraction",
 }
 _HINTS: Mapping[str, str] = {
+    # Flags of absl.
+    "config": "did you mean --flagfile?",
+    "verbose": "did you mean --verbosity?",
     "resume": (
         "the same command with the same --workdir resumes from the last"
         " checkpoint"
