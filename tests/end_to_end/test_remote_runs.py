@@ -35,7 +35,7 @@ from trainer.model.weights.load import (
     weights_digest,
 )
 from trainer.workdir import lock
-from trainer.workdir.heartbeat import Pace
+from trainer.workdir.heartbeat import HeartbeatTiming
 
 pytestmark = pytest.mark.slow
 
@@ -138,8 +138,8 @@ def test_the_guard_sees_what_it_is_to_see():
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_backbone(patch)
-        fast = functools.partial(Pace, beat_secs=0.2, poll_secs=0.01)
-        patch.setattr(lock, "Pace", fast)
+        fast = functools.partial(HeartbeatTiming, beat_secs=0.2, poll_secs=0.01)
+        patch.setattr(lock, "HeartbeatTiming", fast)
         yield
 
 

@@ -62,11 +62,8 @@ ALLOWED = {
     ("native_logs.py", "shutil.copyfileobj"): "standard error",
     ("native_logs.py", "tempfile.TemporaryFile"): "standard error",
     ("streams.py", "os.open"): "the null device",
-    ("distribute/strategies.py", "glob.glob"): "/dev, which is this machine's",
-    (
-        "distribute/strategies.py",
-        "os.path.exists",
-    ): "libtpu, a library of this machine",
+    ("distribute/tpu.py", "glob.glob"): "/dev, which is this machine's",
+    ("distribute/tpu.py", "os.path.exists"): "libtpu of this machine",
     ("study/charts.py", "figure.savefig"): "into memory",
 }
 # Modules that may touch files as they like.
