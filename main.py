@@ -14,6 +14,7 @@ from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
+from trainer.run.resolve import introduction
 
 
 def main(argv: list[str]) -> None:
@@ -64,7 +65,7 @@ def _dispatch(config: Config, given: frozenset[str]) -> None:
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage not in USING_STAGES:
-        for line in config.introduction():
+        for line in introduction(config):
             print(line, flush=True)
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):

@@ -7,6 +7,7 @@ import pytest
 from trainer.config import Config, check_given
 from trainer.config.fields import FIELDS
 from trainer.errors import UsageError
+from trainer.run.resolve import default_workdir, introduction, resolve
 
 
 def make(**values):
@@ -138,16 +139,16 @@ def test_scale_lr_scales_every_learning_rate(batch_size, scale_lr, factor):
     )
     assert config.rate_factor == factor
     # A study resolves twice; the rates are scaled once.
-    head, own = config.resolved(224).resolved(224).stages()
+    head, own = resolve(resolve(config, 224), 224).stages()
     assert head.learning_rate == 0.01 * factor
     assert own.learning_rate == 1e-4 * factor
     given = make(batch_size=batch_size, scale_lr=scale_lr, learning_rate=0.5)
-    assert given.resolved(224).stages()[-1].learning_rate == 0.5 * factor
+    assert resolve(given, 224).stages()[-1].learning_rate == 0.5 * factor
 
 
 def test_auto_precision_is_bfloat16_on_a_tpu():
-    assert make().resolved(224, on_tpu=True).precision == "bfloat16"
-    plain = make(precision="float32").resolved(224, on_tpu=True)
+    assert resolve(make(), 224, on_tpu=True).precision == "bfloat16"
+    plain = resolve(make(precision="float32"), 224, on_tpu=True)
     assert plain.precision == "float32"
 
 
@@ -171,23 +172,23 @@ def test_predict_needs_inputs():
     ],
 )
 def test_the_default_learning_rate_depends_on_the_stage(stage, asked, rate):
-    config = make(stage=stage, learning_rate=asked).resolved(224)
+    config = resolve(make(stage=stage, learning_rate=asked), 224)
     assert config.stages()[-1].learning_rate == rate
 
 
 def test_finetune_without_weights_trains_the_head_first():
     config = make(head_epochs=2, head_learning_rate=0.01, epochs=7)
-    head, own = config.resolved(224).stages()
+    head, own = resolve(config, 224).stages()
     assert dataclasses.astuple(head) == ("feature_extract", 2, 0.01, "none")
     assert dataclasses.astuple(own) == ("finetune", 7, 1e-4, "last:10")
-    alone = make(head_epochs=0).resolved(224).stages()
+    alone = resolve(make(head_epochs=0), 224).stages()
     assert [spec.stage for spec in alone] == ["finetune"]
 
 
 def test_resolved_fills_in_the_image_size():
-    assert make().resolved(300).image_size == 300
-    assert make(image_size=96).resolved(300).image_size == 96
-    assert make().resolved(224).precision == "float32"
+    assert resolve(make(), 300).image_size == 300
+    assert resolve(make(image_size=96), 300).image_size == 96
+    assert resolve(make(), 224).precision == "float32"
 
 
 @pytest.mark.parametrize(
@@ -215,21 +216,21 @@ def test_the_demo_has_its_own_default_backbone(
     fields, backbone, image_px, said
 ):
     config = Config(**fields)
-    resolved = config.resolved(224)
+    resolved = resolve(config, 224)
     assert (resolved.backbone, resolved.image_size) == (backbone, image_px)
     assert resolved.weights == fields.get("weights", "imagenet")
-    text = "\n".join(config.introduction())
+    text = "\n".join(introduction(config))
     assert said in text
     demo = config.dataset == "demo"
     assert ("this is the demo" in text) is demo
     # A resolved configuration has no defaults to explain.
-    assert " not given" not in "\n".join(resolved.introduction())
+    assert " not given" not in "\n".join(introduction(resolved))
 
 
 def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
-    assert Config().resolved(224).backbone == "EfficientNetB0"
+    assert resolve(Config(), 224).backbone == "EfficientNetB0"
 
 
 def test_json_round_trip():
@@ -238,7 +239,7 @@ def test_json_round_trip():
 
 
 def test_the_default_workdir_depends_on_each_result_field():
-    base = make().resolved(224)
+    base = resolve(make(), 224)
     other = {str: "other", int: 3, float: 0.5, bool: False}
     legal = {
         "stage": "feature_extract",
@@ -259,13 +260,13 @@ def test_the_default_workdir_depends_on_each_result_field():
     for name in fields:
         value = legal.get(name) or other[type(getattr(base, name))]
         changed = dataclasses.replace(base, **{name: value})
-        names.add(changed.default_workdir())
-    assert len(names | {base.default_workdir()}) == len(fields) + 1
-    assert base.default_workdir().startswith(
+        names.add(default_workdir(changed))
+    assert len(names | {default_workdir(base)}) == len(fields) + 1
+    assert default_workdir(base).startswith(
         "runs/photos-EfficientNetB0-finetune-100pct-"
     )
     same = dataclasses.replace(base, keep_checkpoints=9, xla="on")
-    assert same.default_workdir() == base.default_workdir()
+    assert default_workdir(same) == default_workdir(base)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.model.freeze import FreezePlan, LayerRow
 from trainer.results.report import per_class_lines, plan_lines, result_lines
+from trainer.run.resolve import resolve
 
 NAMES = ("apple pie", "борщ")
 
@@ -69,7 +70,7 @@ LAST_TWO = plan("last:2", ("bn", "act"), 0, 8, 12810)
 
 def lines(config: Config, *plans: FreezePlan, **options) -> list[str]:
     """What --dry_run prints, trailing blanks left out."""
-    config = config.resolved(224)
+    config = resolve(config, 224)
     found = plan_lines(
         config,
         options.pop("manifest", manifest()),

@@ -44,7 +44,7 @@ ALLOWED = {
     ("data/records.py", "open"): "local shards, read without a buffer",
     ("demo/workers.py", "pathlib.Path.resolve"): "where the package lies",
     ("distribute/devices.py", "open"): _PROC,
-    ("run/fast_paths.py", "open"): _PROC,
+    ("run/memory.py", "open"): _PROC,
     ("workdir/holder.py", "open"): _PROC,
     ("workdir/holder.py", "os.stat"): _PROC,
     ("workdir/lock.py", "open"): f"{_KERNEL}; /proc",
@@ -155,4 +155,4 @@ def test_only_files_and_locks_go_to_gfile():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and _dotted(node) == "tf.io.gfile"
     }
-    assert users == {"storage/remote.py", "heartbeat.py"}
+    assert users == {"storage/remote.py", "workdir/heartbeat.py"}

@@ -1,6 +1,6 @@
 """The flags of a run: their table, their legal values, the configuration."""
 
 from trainer.config.checks import check_given
-from trainer.config.config import Config, StageSpec
+from trainer.config.config import Config, ResolvedConfig, StageSpec
 
-__all__ = ["Config", "StageSpec", "check_given"]
+__all__ = ["Config", "ResolvedConfig", "StageSpec", "check_given"]

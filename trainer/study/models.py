@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from trainer.config import Config
+from trainer.config import ResolvedConfig
 from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
 
 # The model whose weights the fine-tuned ones start from.
@@ -91,15 +91,16 @@ def model_workdir(study: str, seed: int, number: int) -> str:
     return os.path.join(study, f"seed{seed}", f"model{number}")
 
 
-def model_config(config: Config, model: StudyModel, seed: int) -> Config:
+def model_config(
+    config: ResolvedConfig, model: StudyModel, seed: int
+) -> ResolvedConfig:
     """The run that trains one model.
 
     Args:
-      config: of the study; its workdir is set.
+      config: of the study.
       model: which.
       seed: of the run.
     """
-    assert config.workdir is not None
     finetune = model.stage == FINETUNE
     return dataclasses.replace(
         config,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.config import Config
+from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import FINETUNE
 from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, reason_of
@@ -14,6 +14,7 @@ from trainer.model.backbones import find_backbone
 from trainer.results.escaping import for_terminal
 from trainer.results.report import tensorboard_command
 from trainer.run import training
+from trainer.run.resolve import backbone_name, resolve
 from trainer.study.mistakes import Mistake, find_mistakes
 from trainer.study.models import (
     StudyModel,
@@ -38,7 +39,6 @@ def train(config: Config) -> None:
     """
     config = _resolved(config)
     models = models_to_train(config.model_numbers())
-    assert config.workdir is not None
     print(f"workdir: {for_terminal(config.workdir)}", flush=True)
     seeds = range(config.seed, config.seed + config.seeds)
     workdir = Workdir(config.workdir)
@@ -70,16 +70,14 @@ def dry_run(config: Config) -> None:
         )
 
 
-def _resolved(config: Config) -> Config:
+def _resolved(config: Config) -> ResolvedConfig:
     if config.head_epochs < 1:
         raise UsageError(
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
-    backbone = find_backbone(config.backbone_name)
+    backbone = find_backbone(backbone_name(config))
     on_tpu = plan_devices(config).on_tpu
-    config = config.resolved(backbone.image_px, on_tpu=on_tpu)
-    workdir = config.workdir or config.default_workdir()
-    return dataclasses.replace(config, workdir=workdir)
+    return resolve(config, backbone.image_px, on_tpu=on_tpu)
 
 
 def _announce(model: StudyModel, seed: int) -> None:
@@ -87,9 +85,8 @@ def _announce(model: StudyModel, seed: int) -> None:
 
 
 def _write(
-    config: Config, models: tuple[StudyModel, ...], seeds: list[int]
+    config: ResolvedConfig, models: tuple[StudyModel, ...], seeds: list[int]
 ) -> None:
-    assert config.workdir is not None
     workdir = Workdir(config.workdir)
     results: dict[int, list[dict[str, Any]]] = {}
     curves: dict[int, list[dict[str, Any]]] = {}

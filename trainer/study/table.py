@@ -63,7 +63,7 @@ def study_record(
         rows.append(row)
     return {
         "dataset": first["dataset"],
-        "backbone": config.backbone_name,
+        "backbone": config.backbone,
         "weights": config.weights,
         "unfreeze": config.unfreeze,
         "image_size": config.image_size,
