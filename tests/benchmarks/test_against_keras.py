@@ -1,4 +1,4 @@
-"""The benchmark against Keras `fit`: its rows, its table, and a small run."""
+"""The benchmark against Keras `fit`: rows, table, and a small run."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.photos import make_photos
         ("10+10:last50", Row("10+10:last50", 10, 10, True, "last:50", 5)),
     ],
 )
-def test_rows(text: str, expected: Row) -> None:
+def test_rows_are_parsed(text: str, expected: Row) -> None:
     assert parse_row(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "model9", "10+", "ten", "10:some"])
-def test_what_is_no_row(text: str) -> None:
+def test_an_invalid_row_is_rejected(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="not a row"):
         parse_row(text)
 
@@ -55,10 +55,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     )
 
 
-def test_again_takes_what_the_round_has_done(
+def test_again_reuses_the_cache_of_the_round(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`fit` is not run again; this trainer is, with the cache of model 0."""
+    """This trainer runs again with the cache of model 0; `fit` does not."""
     calls: list[tuple[str, str, str]] = []
 
     def one(name: str) -> Spent:
@@ -114,7 +114,8 @@ def test_a_small_run(tmp_path: pathlib.Path) -> None:
     row = json.loads(figures.read_text())["rows"]["100+100:last10:1"]
     for side in ("wrapped", "ours"):
         (spent,) = row[side]
-        assert spent["wall"] > 0 and spent["cpu"] > 0
+        assert spent["wall"] > 0
+        assert spent["cpu"] > 0
         # TensorFlow alone takes more.
         assert spent["peak_mib"] > 200
         assert 0 <= spent["accuracy"] <= 1
