@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
 
 import pytest
 
-from benchmarks import against_keras, sides
+from benchmarks import against_keras, fit_model, sides
 from benchmarks.against_keras import main, markdown, measure
 from benchmarks.sides import Row, Spent, parse_row
 from tests.support.photos import make_photos
+from trainer.model.backbones import parse_backbone_args
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,51 @@ def test_again_reuses_the_cache_of_the_round(
         "alone/round0/again/cache",
         "alone/round0/again/cache",
     ]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "backbone_args", "origin"),
+    [
+        ("EfficientNetLite0", "", None),
+        pytest.param(
+            "EfficientNetB0", "", "keras_none", marks=pytest.mark.slow
+        ),
+        ("MobileNetV2", "alpha=0.35", None),
+    ],
+)
+def test_random_weights_fit_every_kind_of_backbone(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backbone: str,
+    backbone_args: str,
+    origin: str | None,
+) -> None:
+    def run(command: list[str], check: bool) -> None:
+        monkeypatch.setattr(sys, "argv", ["-c", *command[3:]])
+        exec(command[2])
+
+    monkeypatch.setattr(against_keras.subprocess, "run", run)
+    args = argparse.Namespace(
+        workdir=tmp_path,
+        backbone=backbone,
+        backbone_args=backbone_args,
+        image_size=32,
+        weights_origin=None,
+    )
+    against_keras._random_weights(args)
+    assert args.weights_origin == origin
+    construct, _ = fit_model.constructor(backbone)
+    base = construct(
+        weights=None,
+        include_top=False,
+        input_shape=(32, 32, 3),
+        **parse_backbone_args(backbone_args),
+    )
+    before = base.get_weights()
+    base.load_weights(args.weights)
+    assert any(
+        (a != b).any() for a, b in zip(before, base.get_weights(), strict=False)
+    )
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_dollars_are_drawn_as_dollars() -> None:
         ("@x", "'@x"),
         ("\tx", "'\tx"),
         ("\rx", "'\rx"),
-        ("＝x", "'＝x"),
+        ("＝x", "'＝x"),  # noqa: RUF001
         ("'s Gravenhage", "''s Gravenhage"),
         ("x=1", "x=1"),
     ],
