@@ -84,6 +84,16 @@ def read_photos(
     )
 
 
+def _compile(model: keras.Model, learning_rate: float) -> None:
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
+        # "auto" compiles models without augmentation: slow on a CPU.
+        jit_compile=False,
+    )
+
+
 def train_stage(
     classifier: Classifier,
     photos: Path,
@@ -106,26 +116,20 @@ def train_stage(
       `images` the number of images classified, evaluation included;
       `batchnorm_max_change` the largest change of a moving mean or variance.
     """
+    test_photos = args.dataset / "test"
     train = read_photos(photos, args, shuffle=True)
-    test = read_photos(args.dataset / "test", args, shuffle=False)
-    val = read_photos(args.dataset / "test", args, shuffle=True)
-    classifier.model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=["accuracy"],
-        # "auto" compiles models without augmentation: slow on a CPU.
-        jit_compile=False,
-    )
+    test = read_photos(test_photos, args, shuffle=False)
+    _compile(classifier.model, learning_rate)
     before = moving_statistics(classifier.base)
     clock = StepClock()
-    validated = max(1, int(_VALIDATION_FRACTION * len(test)))
+    steps = max(1, int(_VALIDATION_FRACTION * len(test)))
     started = time.perf_counter()
     history = classifier.model.fit(
         train,
         epochs=epochs.stop,
         initial_epoch=epochs.start,
-        validation_data=val,
-        validation_steps=validated,
+        validation_data=read_photos(test_photos, args, shuffle=True),
+        validation_steps=steps,
         callbacks=[clock],
         verbose=2,
     ).history
@@ -134,9 +138,11 @@ def train_stage(
     after = moving_statistics(classifier.base)
     changes = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
     weights = classifier.model.trainable_variables
+    trained, tested = len(train.file_paths), len(test.file_paths)
+    validated = min(steps * args.batch_size, tested)
     return {
-        "train_examples": len(train.file_paths),
-        "test_examples": len(test.file_paths),
+        "train_examples": trained,
+        "test_examples": tested,
         "trainable_params": sum(math.prod(w.shape) for w in weights),
         "test_loss": loss,
         "test_accuracy": accuracy,
@@ -144,12 +150,7 @@ def train_stage(
         "history": history,
         "seconds": seconds,
         "step_seconds": statistics.fmean(clock.seconds[1:] or clock.seconds),
-        "images": len(epochs)
-        * (
-            len(train.file_paths)
-            + min(validated * args.batch_size, len(test.file_paths))
-        )
-        + len(test.file_paths),
+        "images": len(epochs) * (trained + validated) + tested,
     }
 
 

@@ -76,10 +76,8 @@ class Demo(tfds.core.GeneratorBasedBuilder):
             dynamic_ncols=True,
         ) as bar:
             for (name, _, i), jpeg in bar:
-                yield (
-                    f"{name}_{i:04d}",
-                    {"image": io.BytesIO(jpeg), "label": name},
-                )
+                example = {"image": io.BytesIO(jpeg), "label": name}
+                yield f"{name}_{i:04d}", example
 
     def download_and_prepare(self, **options: Any) -> None:
         """Draws and stores the images, with a single progress bar."""

@@ -38,11 +38,10 @@ def draw_jpeg(name: str, split: str, index: int) -> bytes:
 
     The decoded pixels may depend on the JPEG library.
     """
-    draws = Draws(_key(name, split, index) + "/jpeg")
+    quality = Draws(_key(name, split, index) + "/jpeg").whole(35, 95)
+    image = Image.fromarray(draw_image(name, split, index))
     stream = io.BytesIO()
-    Image.fromarray(draw_image(name, split, index)).save(
-        stream, "JPEG", quality=draws.whole(35, 95)
-    )
+    image.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 

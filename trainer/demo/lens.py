@@ -12,15 +12,7 @@ from trainer.demo.draws import Draws
 
 
 def photographed(draws: Draws, pixels: np.ndarray) -> np.ndarray:
-    """Returns an image as a camera would take it in some light.
-
-    Args:
-      draws: chooses the camera and the light.
-      pixels: uint8 (n, n, 3).
-
-    Returns:
-      uint8 (n, n, 3).
-    """
+    """Returns uint8 (n, n, 3): an image as some camera would take it."""
     if draws.chance(0.5):
         pixels = pixels[:, ::-1]
     values = pixels.astype(np.int32)

@@ -31,22 +31,17 @@ def shrunk(points: Sequence[Point], factor: float) -> Outline:
 
 
 def ellipse(
-    x: float,
-    y: float,
-    rx: float,
-    ry: float,
-    angle: float = 0.0,
-    corners: int = 18,
+    x: float, y: float, rx: float, ry: float, angle: float = 0, sides: int = 18
 ) -> Outline:
     """A regular polygon, stretched and turned."""
-    steps = [2 * math.pi * i / corners for i in range(corners)]
+    steps = [2 * math.pi * i / sides for i in range(sides)]
     points = [(rx * math.cos(t), ry * math.sin(t)) for t in steps]
     return turned(points, x, y, angle)
 
 
-def disc(x: float, y: float, radius: float, corners: int = 18) -> Outline:
-    """A regular polygon of that many corners."""
-    return ellipse(x, y, radius, radius, 0.0, corners)
+def disc(x: float, y: float, radius: float, sides: int = 18) -> Outline:
+    """A regular polygon of that many sides."""
+    return ellipse(x, y, radius, radius, 0, sides)
 
 
 def wedge(

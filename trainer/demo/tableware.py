@@ -168,8 +168,7 @@ def glass(art: Painter) -> None:
     art.shadow(disc(x, y, r), 0.4)
     art.fill(disc(x, y, r * 0.8), colour.scaled(0.8))
     art.fill(disc(x, y, r), colour, height=0.6, opacity=0.8)
-    drink = art.one_of(TABLES)
-    art.fill(disc(x, y, r * 0.85), drink, height=0.55)
+    art.fill(disc(x, y, r * 0.85), art.one_of(TABLES), height=0.55)
     art.fill(disc(x - 0.1, y, r * 0.2), (255, 255, 255), height=0.55)
 
 

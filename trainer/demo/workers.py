@@ -21,10 +21,8 @@ _MAX_WORKERS = 16
 _IMAGES_PER_WORKER = 60
 _LENGTH_BYTES = 4
 
-Row = tuple[str, str, int]
 
-
-def rows_of(split: str, count: int) -> list[Row]:
+def rows_of(split: str, count: int) -> list[tuple[str, str, int]]:
     """Returns class, split and number of each image of a split, by class."""
     return [(name, split, i) for name in CLASSES for i in range(count)]
 

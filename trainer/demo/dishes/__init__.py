@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from trainer.demo.dishes.chicken_curry import chicken_curry
 from trainer.demo.dishes.chicken_wings import chicken_wings
 from trainer.demo.dishes.fried_rice import fried_rice
@@ -14,10 +12,9 @@ from trainer.demo.dishes.pizza import pizza
 from trainer.demo.dishes.ramen import ramen
 from trainer.demo.dishes.steak import steak
 from trainer.demo.dishes.sushi import sushi
-from trainer.demo.painter import Painter
 
 # In the order of the labels.
-_PAINTERS: tuple[Callable[[Painter], None], ...] = (
+_PAINTERS = (
     chicken_curry,
     chicken_wings,
     fried_rice,

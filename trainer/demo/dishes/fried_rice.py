@@ -26,7 +26,13 @@ def fried_rice(art: Painter) -> None:
             paint(art, u * rx, v * ry)
     garnish.grains(art, (0, 0), (rx * 0.9, ry * 0.9), 60, rice)
     if art.chance(0.25):
-        _prawns(art)
+        prawn = art.varied((236, 150, 110))
+        for x, y in art.scatter(art.whole(2, 4), 0.5):
+            start = art.angle()
+            arc = [polar(x, y, 0.17, start + 0.6 * i) for i in range(7)]
+            art.solid(ribbon(arc, 0.12), prawn, 0.06, gloss=0)
+            for u, v in arc[1:-1]:
+                art.fill(disc(u, v, 0.03, 6), prawn.mixed(PALE[2], 0.6))
     if art.chance(0.3):
         garnish.leaf(art, 0, 0, 0.3)
     if art.chance(0.2):
@@ -55,13 +61,3 @@ def _onion_bit(art: Painter, x: float, y: float) -> None:
 def _meat_bit(art: Painter, x: float, y: float) -> None:
     cube = art.blob(x, y, 0.09, 0.07, 0.2, art.angle(), 8)
     art.solid(cube, art.one_of(BROWNS), 0.05, gloss=0)
-
-
-def _prawns(art: Painter) -> None:
-    colour = art.varied((236, 150, 110))
-    for x, y in art.scatter(art.whole(2, 4), 0.5):
-        start = art.angle()
-        arc = [polar(x, y, 0.17, start + 0.6 * i) for i in range(7)]
-        art.solid(ribbon(arc, 0.12), colour, 0.06, gloss=0)
-        for u, v in arc[1:-1]:
-            art.fill(disc(u, v, 0.03, 6), colour.mixed(PALE[2], 0.6))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from trainer.demo import garnish
 from trainer.demo.colours import FISH, GLAZES, Colour
@@ -24,8 +23,7 @@ def grilled_salmon(art: Painter) -> None:
         _fillet(art, c, -s, angle, 0.75, flesh)
         _fillet(art, -c, s, angle + art.near(0, 0.4), 0.75, flesh)
     else:
-        x, y = art.in_disc(0.2)
-        _fillet(art, x, y, angle, art.uniform(0.85, 1.15), flesh)
+        _fillet(art, *art.in_disc(0.2), angle, art.uniform(0.85, 1.15), flesh)
     if art.chance(0.5):
         garnish.herbs(art, art.whole(4, 20), 0.5)
     x, y = art.in_disc(0.5)
@@ -69,24 +67,18 @@ def _fillet(
         if len(inside) > 2:
             art.fill(put(ribbon(inside, 0.03)), pale, height=0.16)
         u += gap
-    if art.chance(0.7):
-        _sear(art, put, half, flesh.scaled(art.uniform(0.35, 0.6)))
-
-
-def _sear(
-    art: Painter,
-    put: Callable[[Outline], Outline],
-    half: Callable[[float], float],
-    char: Colour,
-) -> None:
-    """Burnt edge or bars of the grill."""
+    if not art.chance(0.7):
+        return
+    char = flesh.scaled(art.uniform(0.35, 0.6))
     if art.chance(0.5):
+        # Bars of the grill.
         for i in range(art.whole(2, 4)):
             u = -0.5 + 0.33 * i
             h = half(u) * 0.85
             bar = ribbon([(u - 0.1, -h), (u, 0.0), (u + 0.1, h)], 0.06)
             art.fill(put(bar), char, height=0.16, opacity=0.7)
         return
+    # A burnt edge.
     for _ in range(12):
         u = art.uniform(-0.75, 0.75)
         v = art.sign() * half(u) * art.uniform(0.7, 0.95)

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import math
 
-from trainer.demo import tableware
-from trainer.demo.colours import (
-    BROWNS,
-    CHINA,
-    CREAMS,
-    CRUSTS,
-    GREENS,
-    PALE,
-    REDS,
-    Colour,
-)
+from trainer.demo import colours, tableware
+from trainer.demo.colours import Colour
 from trainer.demo.painter import Painter
 from trainer.demo.shapes import (
     box,
@@ -30,7 +21,7 @@ from trainer.demo.shapes import (
 def ice_cream(art: Painter) -> None:
     """Scoops in a cone or a cup, or a bar on a stick."""
     kind = art.whole(0, 7)
-    flavours = [art.one_of(CREAMS) for _ in range(3)]
+    flavours = [art.one_of(colours.CREAMS) for _ in range(3)]
     count = art.whole(1, 3)
     if kind == 0:
         _bar(art, flavours)
@@ -45,7 +36,7 @@ def ice_cream(art: Painter) -> None:
         spots = ((-0.38, -0.1), (0.38, -0.08), (0.0, -0.42))
         if art.chance(0.4):
             tableware.saucer(art)
-        art.fill(ellipse(0, 0.12, 0.95, 0.25, 0, 26), art.one_of(CHINA))
+        art.fill(ellipse(0, 0.12, 0.95, 0.25, 0, 26), art.one_of(colours.CHINA))
         for i, (x, y) in enumerate(spots[: count + 1]):
             _scoop(art, x, y, 0.45, flavours[i])
         _cup(art)
@@ -55,10 +46,13 @@ def ice_cream(art: Painter) -> None:
 
 def _bar(art: Painter, flavours: list[Colour]) -> None:
     """On a stick, perhaps with a bite gone."""
-    art.solid(capsule(0, 0.9, 0.7, 0.16, math.tau / 4), PALE[1], 0.04)
+    art.solid(capsule(0, 0.9, 0.7, 0.16, math.tau / 4), colours.PALE[1], 0.04)
     art.solid(rounded(0, -0.15, 0.9, 1.6, 0.4), flavours[0], 0.1, gloss=0.2)
     if art.chance(0.5):
-        art.fill(rounded(0, -0.45, 0.9, 1.0, 0.4), art.one_of(BROWNS + CREAMS))
+        art.fill(
+            rounded(0, -0.45, 0.9, 1.0, 0.4),
+            art.one_of(colours.BROWNS + colours.CREAMS),
+        )
     for side in (-1, 1):
         groove = capsule(0.2 * side, -0.15, 1.1, 0.06, math.tau / 4)
         art.fill(groove, (0, 0, 0), opacity=0.2)
@@ -67,7 +61,7 @@ def _bar(art: Painter, flavours: list[Colour]) -> None:
 
 
 def _cone(art: Painter) -> None:
-    colour = art.one_of(CRUSTS)
+    colour = art.one_of(colours.CRUSTS)
     wide = art.uniform(0.4, 0.5)
     deep = art.uniform(1.1, 1.5)
     art.shadow([(-wide, 0.1), (wide, 0.1), (0.0, deep)], 0.15)
@@ -86,7 +80,7 @@ def _cone(art: Painter) -> None:
 
 def _cup(art: Painter) -> None:
     """The front of a bowl, paper cup or glass, with or without a foot."""
-    colour = art.one_of(CHINA)
+    colour = art.one_of(colours.CHINA)
     deep = art.uniform(0.55, 0.9)
     foot = art.uniform(0.3, 0.75)
     front = [(-0.95, 0.12)]
@@ -122,25 +116,27 @@ def _scoop(art: Painter, x: float, y: float, r: float, colour: Colour) -> None:
         ridge = wave((x - h, v), (x + h, v), 0.03, 1.5, art.angle())
         art.fill(ribbon(ridge, 0.025), colour.scaled(0.78), opacity=0.6)
     if art.chance(0.35):
-        chip = art.one_of(BROWNS + REDS)
+        chip = art.one_of(colours.BROWNS + colours.REDS)
         for u, v in art.scatter(14, r * 0.85):
             art.fill(box(x + u, y + v, 0.07, 0.04, art.angle()), chip)
 
 
 def _toppings(art: Painter, top: float) -> None:
     if art.chance(0.3):
-        sauce = art.one_of(BROWNS + REDS)
+        sauce = art.one_of(colours.BROWNS + colours.REDS)
         art.fill(ellipse(0, top + 0.15, 0.36, 0.16), sauce)
         for i in range(-2, 3):
             length = art.uniform(0.2, 0.45)
             drip = capsule(0.15 * i, top + 0.3, length, 0.1, math.tau / 4)
             art.fill(drip, sauce)
     if art.chance(0.3):
+        mix = colours.REDS + colours.GREENS + colours.CREAMS
         for u, v in art.scatter(25, 0.4):
             bit = capsule(u, top + 0.3 + v * 0.8, 0.08, 0.03, art.angle())
-            art.fill(bit, art.one_of(REDS + GREENS + CREAMS))
+            art.fill(bit, art.one_of(mix))
     if art.chance(0.3):
-        art.solid(disc(0, top, 0.13), art.one_of(REDS), 0.04, gloss=0.5)
+        cherry = art.one_of(colours.REDS)
+        art.solid(disc(0, top, 0.13), cherry, 0.04, gloss=0.5)
     if art.chance(0.25):
         wafer = box(art.sign() * 0.35, top, 0.18, 0.8, art.near(0, 0.5))
-        art.fill(wafer, art.one_of(CRUSTS))
+        art.fill(wafer, art.one_of(colours.CRUSTS))

@@ -21,8 +21,7 @@ def steak(art: Painter) -> None:
     else:
         _slab(art, crust)
     if art.chance(0.25):
-        x, y = art.in_disc(0.2)
-        butter = capsule(x, y, 0.3, 0.2, art.angle())
+        butter = capsule(*art.in_disc(0.2), 0.3, 0.2, art.angle())
         art.solid(butter, (246, 224, 140), 0.08, height=0.15)
     if art.chance(0.3):
         garnish.sprig(art, *art.in_disc(0.4))

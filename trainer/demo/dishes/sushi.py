@@ -29,8 +29,7 @@ def sushi(art: Painter) -> None:
             y = (row - (rows - 1) / 2) * gap * 1.2 + art.near(0, 0.05)
             paint(art, x, y, turn, filling if paint is _roll else fish)
     if art.chance(0.5):
-        x = art.sign() * art.uniform(0.9, 1.1)
-        y = art.near(0, 0.5)
+        x, y = art.sign() * art.uniform(0.9, 1.1), art.near(0, 0.5)
         art.solid(art.blob(x, y, 0.14, 0.11, 0.2), art.one_of(GREENS[3:]), 0.1)
         ginger = art.blob(x, y + 0.35, 0.2, 0.14, 0.4)
         art.solid(ginger, art.varied((244, 196, 176)), 0.05)
@@ -45,12 +44,11 @@ def _roll(
     r = 0.24
     weed = art.varied((34, 46, 38), 0.2)
     rice = art.one_of(PALE[:3], 0.06)
-    if art.chance(0.8):
-        art.solid(disc(x, y, r), weed, 0.3, gloss=0)
-        art.fill(disc(x, y, r * 0.82), rice, height=0.3)
-    else:
-        art.solid(disc(x, y, r), rice, 0.3, gloss=0)
-        art.fill(disc(x, y, r * 0.55), weed, height=0.3)
+    outside, inside, share = weed, rice, 0.82
+    if not art.chance(0.8):
+        outside, inside, share = rice, weed, 0.55
+    art.solid(disc(x, y, r), outside, 0.3, gloss=0)
+    art.fill(disc(x, y, r * share), inside, height=0.3)
     for u, v in art.scatter(6, r * 0.7):
         grain = ellipse(x + u, y + v, 0.04, 0.02, art.angle(), 6)
         art.fill(grain, rice.scaled(0.88), height=0.3)
