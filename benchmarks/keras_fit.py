@@ -8,8 +8,8 @@ FOLDER holds train/CLASS and test/CLASS.
 
 --inference_mode=as_written calls `base(x, training=False)` in a functional
 model, as the tutorials do; Keras 3 `fit` overrides that False with its own
-`training=True`. --inference_mode=wrapped hides the call in a layer, where it is
-kept. `batchnorm_max_change` in the result tells the two apart.
+`training=True`. --inference_mode=wrapped hides the call in a layer, where False
+stays. `batchnorm_max_change` in the result shows which of the two happened.
 
 Two things differ from the tutorials. Keras 3 has no RandomHeight and
 RandomWidth, so a second RandomZoom with two independent factors replaces them.

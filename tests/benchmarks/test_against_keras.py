@@ -145,12 +145,12 @@ def test_random_weights_fit_every_kind_of_backbone(
 @pytest.mark.slow
 def test_a_small_run(tmp_path: pathlib.Path) -> None:
     photos = make_photos(tmp_path / "photos", train=4, test=4)
-    figures = tmp_path / "figures.json"
+    output = tmp_path / "out.json"
     main(
         [
             f"--dataset={photos}",
             f"--workdir={tmp_path / 'out'}",
-            f"--json={figures}",
+            f"--json={output}",
             "--backbone=MobileNetV2",
             "--image_size=32",
             "--rows=100+100:last10:1",
@@ -158,7 +158,7 @@ def test_a_small_run(tmp_path: pathlib.Path) -> None:
             "--rounds=1",
         ]
     )
-    row = json.loads(figures.read_text())["rows"]["100+100:last10:1"]
+    row = json.loads(output.read_text())["rows"]["100+100:last10:1"]
     for side in ("wrapped", "ours"):
         (spent,) = row[side]
         assert spent["wall"] > 0

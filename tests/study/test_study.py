@@ -73,7 +73,7 @@ def test_an_interrupted_study_resumes(photos, finished, tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    real, count = run.run.train, 0
+    real, count = run.training.train, 0
 
     def train_two(config):
         nonlocal count
@@ -83,7 +83,7 @@ def test_an_interrupted_study_resumes(photos, finished, tmp_path, monkeypatch):
         real(config)
 
     again = tmp_path / "study"
-    monkeypatch.setattr(run.run, "train", train_two)
+    monkeypatch.setattr(run.training, "train", train_two)
     with pytest.raises(StopError):
         run.train(_config(photos, again))
     assert not (again / "study.json").exists()

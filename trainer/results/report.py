@@ -83,10 +83,10 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
-    """The table at the end of a run, from result.json.
+    """Yields the table at the end of a run.
 
     Args:
-      result: as a finished run leaves it.
+      result: the content of result.json.
       workdir: shown, with the command that opens TensorBoard on it.
     """
     shown = f"{result['final_split']} loss"

@@ -130,7 +130,7 @@ def _mistakes(mistakes: Sequence[Mistake] | None) -> str:
         return '<p class="note">The mistakes could not be found.</p>'
     if not mistakes:
         return "<p>None: every test example was classified correctly.</p>"
-    figures = []
+    items = []
     for mistake in mistakes:
         data = base64.b64encode(mistake.png).decode()
         words = (
@@ -138,12 +138,12 @@ def _mistakes(mistakes: Sequence[Mistake] | None) -> str:
             f" ({mistake.probability:.0%})"
         )
         text = for_html(words)
-        figures.append(
+        items.append(
             f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
             f'<figcaption title="{for_html(mistake.sample_id)}">{text}'
             "</figcaption></figure>"
         )
-    return f'<div class="mistakes">{"".join(figures)}</div>'
+    return f'<div class="mistakes">{"".join(items)}</div>'
 
 
 def _trainable(record: Mapping[str, Any]) -> str:
