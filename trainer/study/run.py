@@ -1,4 +1,4 @@
-"""Runs the study, model after model, and writes what came of it."""
+"""Runs the study, model after model, and writes its results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
 
 
 def train(config: Config) -> None:
-    """Trains what is missing, then writes study.json, study.md, report.html.
+    """Trains missing models, then writes study.json, study.md, report.html.
 
     Raises:
-      UsageError: wrong from the flags alone.
-      TrainerError: from one of the runs; or another process does the study.
+      UsageError: the flags are invalid.
+      TrainerError: one of the runs failed, or another process holds the
+        workdir.
     """
     config = _resolved(config)
     models = models_to_train(config.model_numbers())
@@ -44,7 +45,7 @@ def train(config: Config) -> None:
     workdir = Workdir(config.workdir)
     new = workdir.create()
     try:
-        # Each model's folder has a lock of its own besides.
+        # Each model's workdir has its own lock, too.
         with locked(workdir):
             workdir.remove_partial()
             for seed in seeds:
@@ -59,11 +60,11 @@ def train(config: Config) -> None:
 
 
 def dry_run(config: Config) -> None:
-    """Prints what each model of the study would train."""
+    """Prints the plan of each model of the study."""
     config = _resolved(config)
     for model in models_to_train(config.model_numbers()):
         _announce(model, config.seed)
-        # Model 2, to start from, may not be trained yet.
+        # Model 2, from which models 3 and 4 start, may not exist yet.
         plan = model_config(config, model, config.seed)
         training.dry_run(
             dataclasses.replace(plan, init_from=None, head_epochs=0)
@@ -118,13 +119,13 @@ def _write(
 
 
 def _mistakes(workdir: Workdir, config: Config) -> list[Mistake] | None:
-    """The mistakes of a model; None and a warning if they cannot be found."""
+    """Returns a model's mistakes; None, with a warning, if that fails."""
     try:
         return find_mistakes(config)
     except Exception as error:
         workdir.warn(
-            f"{workdir.file(REPORT)}: without the most confident mistakes"
-            f" ({reason_of(error)})"
+            f"{workdir.file(REPORT)}: the most confident mistakes could not be"
+            f" found ({reason_of(error)})"
         )
         return None
 
@@ -140,7 +141,7 @@ def _write_report(
     """Writes the page, or warns: study.json holds all its numbers.
 
     Returns:
-      Whether it is written.
+      Whether the page was written.
     """
     path = workdir.file(REPORT)
     try:
@@ -153,6 +154,6 @@ def _write_report(
             warn=workdir.warn,
         )
     except Exception as error:
-        workdir.warn(f"{path}: not written ({reason_of(error)})")
+        workdir.warn(f"{path}: cannot be written ({reason_of(error)})")
         return False
     return True
