@@ -155,4 +155,4 @@ def test_only_files_and_locks_go_to_gfile():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and _dotted(node) == "tf.io.gfile"
     }
-    assert users == {"storage/remote.py", "heartbeat.py"}
+    assert users == {"storage/remote.py", "workdir/heartbeat.py"}
