@@ -43,16 +43,16 @@ _PACKAGE = os.path.dirname(trainer.__file__) + os.sep
 # Of the trainer's own files those that may touch files by themselves, and what
 # they may touch; every other call is an error.
 _MAY = {
-    "files.py": "local paths, copies among them",
-    "remote.py": "the local copies of remote files",
+    "storage/files.py": "local paths, copies among them",
+    "storage/remote.py": "the local copies of remote files",
     "cache/disk.py": "the local cache",
     "cache/files.py": "the local cache",
     "cache/rows.py": "the local cache",
     "cache/segments.py": "the local cache",
-    "devices.py": "/proc/cpuinfo",
-    "fast_paths.py": "/proc/meminfo",
-    "holder.py": "/proc",
-    "quiet.py": "standard error",
+    "distribute/devices.py": "/proc/cpuinfo",
+    "run/fast_paths.py": "/proc/meminfo",
+    "workdir/holder.py": "/proc",
+    "native_logs.py": "standard error",
 }
 _CALLS = {
     builtins: ("open",),
