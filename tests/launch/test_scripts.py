@@ -28,6 +28,7 @@ SCRIPTS = sorted(
         *ROOT.glob("launch/*.sbatch"),
         *ROOT.glob("tools/*.sh"),
         ROOT / ".ci/run",
+        ROOT / "tools/check",
     )
 )
 
