@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer.config import Config, check_given
-from trainer.config.fields import FIELDS
+from trainer.config import Config, check_given, usage
+from trainer.config.fields import FIELDS, STAGES
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
 
@@ -37,24 +37,54 @@ _PATHS = (
 )
 _MAX_FLAGFILE_BYTES = 1 << 20
 _LEGAL = {
-    "str": "a text",
+    "str": "text",
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false (--name or --noname)",
 }
 
 
+class _HelpFlag(flags.BooleanFlag):
+    """A flag that prints a text on standard output and exits with 0."""
+
+    def __init__(
+        self, name: str, short_name: str | None, text: Callable[[], str]
+    ) -> None:
+        # absl's own help flags exit with 1 and cannot show groups.
+        super().__init__(
+            name, False, "show help", short_name, allow_override=True
+        )
+        self._text = text
+
+    def parse(self, arg: str | bool) -> None:
+        """Prints the text if the flag is given as true."""
+        if self._parse(arg):
+            print(self._text())
+            sys.exit(0)
+
+
 def define(flag_values: flags.FlagValues = _FLAGS) -> None:
-    """Defines one absl flag for each field of `Config`."""
+    """Defines one absl flag for each field of `Config`, and the help flags."""
     for name, field in FIELDS.items():
-        choices = field.metadata["choices"]
-        text = field.metadata["help"]
-        if choices:
-            text += f" One of: {', '.join(choices)}."
-        # Choices are checked by Config, so that all errors read alike.
-        _DEFINE[_kind(name)](name, field.default, text, flag_values=flag_values)
-        # --help shows the flags of the main module only.
-        flag_values.register_key_flag_for_module(sys.argv[0], flag_values[name])
+        # Choices are checked by Config, so that all errors read alike. A
+        # command names its stage, so that nothing is trained by accident.
+        default = None if name == "stage" else field.default
+        _DEFINE[_type_name(name)](
+            name, default, field.metadata["help"], flag_values=flag_values
+        )
+
+    def full_help() -> str:
+        modules = flag_values.get_help().strip().split("\n\n")
+        others = (m for m in modules if not m.startswith(f"{__name__}:"))
+        return "\n\n".join((usage.help_text(), *others))
+
+    for name, short_name, text in (
+        ("help", "h", usage.help_text),
+        ("helpshort", "?", usage.help_text),
+        ("helpfull", None, full_help),
+    ):
+        flag = _HelpFlag(name, short_name, text)
+        flags.DEFINE_flag(flag, flag_values=flag_values)
 
 
 def parse(
@@ -62,15 +92,24 @@ def parse(
 ) -> list[str]:
     """Parses argv, for `absl.app.run(flags_parser=...)`.
 
-    absl's own parser answers a bad flag with two lines and status 1; this one
-    prints one line and exits with 2.
+    Unlike absl's own parser, which prints two lines and exits with 1, this one
+    prints one line about a bad flag and exits with 2.
     """
+    if len(argv) == 1:
+        print(usage.START, file=sys.stderr)
+        sys.exit(UsageError.exit_status)
     try:
         _check_flagfiles(argv)
     except TrainerError as error:
         _exit_usage(str(error))
     try:
         rest = flag_values(list(argv))
+    except flags.UnrecognizedFlagError as error:
+        hint = usage.hint_for(error.flagname)
+        _exit_usage(
+            f"--{error.flagname}: no such flag; {hint}{'; ' if hint else ''}"
+            "--help lists the flags"
+        )
     except flags.Error as error:
         _exit_usage(_explain(" ".join(str(error).split())))
     if not _FLAGS["verbosity"].present:
@@ -78,26 +117,24 @@ def parse(
         # what a person has to know is printed.
         absl_logging.set_verbosity(absl_logging.ERROR)
     if len(rest) > 1:
-        _exit_usage(
-            f"{rest[1]!r}: not a flag; every option is written"
-            " --name=value; see --help"
-        )
+        hint = usage.hint_for_word(rest[1])
+        _exit_usage(f"{rest[1]!r}: not a flag; {hint}; see --help")
     return rest
 
 
 def _check_flagfiles(
     argv: Sequence[str], seen: frozenset[str] = frozenset()
 ) -> None:
-    """Checks that each --flagfile is a text, before absl opens it.
+    """Checks that each --flagfile is a text file before absl opens it.
 
-    A pipe would never end, and other content is a traceback.
+    absl would wait for ever on a pipe, and raise a traceback on binary content.
 
     Args:
       argv: arguments, or the lines of a flag file.
-      seen: flag files that led here; absl ends a circle by itself.
+      seen: the flag files that include this one; absl itself stops at a cycle.
 
     Raises:
-      TrainerError: one cannot be read, or is no text.
+      TrainerError: a flag file cannot be read or is not text.
     """
     for number, argument in enumerate(argv):
         match = re.fullmatch(r"--?flagfile(?:=(.*))?", argument.strip())
@@ -115,27 +152,21 @@ def _check_flagfiles(
                 raise ValueError("too large")
             text = files.read(name).decode("utf-8")
             if "\0" in text:
-                raise ValueError("no text")
+                raise ValueError("not text")
         _check_flagfiles(text.splitlines(), seen | {name})
 
 
 def _explain(message: str) -> str:
-    """Absl's message as one line that says what is legal."""
-    unknown = re.match(
-        r"Unknown command line flag '(.*?)'\.?(?: Did you mean: (.*?) \?)?",
-        message,
-    )
-    if unknown:
-        near = f"; did you mean --{unknown[2]}?" if unknown[2] else ""
-        return f"--{unknown[1]}: no such flag{near}; --help lists the flags"
+    """Returns absl's message as one line that says what is legal."""
     illegal = re.match(r"flag --(\w+)=(.*?): ", message)
     if illegal and illegal[1] in FIELDS:
-        kind = _LEGAL[_kind(illegal[1])]
-        return f"--{illegal[1]}={illegal[2]!r}: not {kind}; see --help"
+        legal = _LEGAL[_type_name(illegal[1])]
+        return f"--{illegal[1]}={illegal[2]!r}: not {legal}; see --help"
     return f"{message.rstrip('.')}; see --help"
 
 
-def _kind(name: str) -> str:
+def _type_name(name: str) -> str:
+    """Returns str, int, float or bool, the type of a field's values."""
     return str(FIELDS[name].type).removesuffix(" | None")
 
 
@@ -147,16 +178,21 @@ def _exit_usage(message: str) -> NoReturn:
 def config_from_flags(
     flag_values: flags.FlagValues = _FLAGS,
 ) -> tuple[Config, frozenset[str]]:
-    """The run that the parsed flags describe.
+    """Returns the run that the parsed flags describe.
 
     Returns:
       The configuration, and the names of the flags given explicitly.
 
     Raises:
-      UsageError: a value is not legal, or a flag is given that the stage does
-        not read.
+      UsageError: --stage is not given, a value is illegal, or the stage does
+        not read a given flag.
     """
     values: dict[str, Any] = {n: flag_values[n].value for n in FIELDS}
+    if values["stage"] is None:
+        raise UsageError(
+            f"--stage: not given; give one of {', '.join(STAGES)}, for example"
+            " --stage=finetune to train"
+        )
     for name in _PATHS:
         if values[name]:
             values[name] = _without_tilde(name, values[name])
@@ -167,28 +203,30 @@ def config_from_flags(
 
 
 def _without_tilde(name: str, path: str) -> str:
-    """Expands ~, which shells leave to the program in --name=~/folder.
+    """Expands ~, which shells do not expand in --name=~/folder.
 
     Raises:
-      UsageError: there is no such home. A folder called ~ would be made.
+      UsageError: the home folder is unknown. Without this check the run would
+        create a folder called "~".
     """
     expanded = os.path.expanduser(path)
     if expanded.startswith("~") and not os.path.lexists(expanded):
         user = expanded.partition("/")[0]
         raise UsageError(
             f"--{name}={path!r}: no home folder is known for {user}; give the"
-            f" whole path, or ./{path} for something of that name here"
+            f" whole path, or ./{path} for a file or folder of that name"
         )
     return expanded
 
 
 def wants_traceback() -> bool:
-    """Whether --verbosity asks for the traceback of an expected error."""
+    """Returns whether --verbosity asks for tracebacks of expected errors."""
     return absl_logging.get_verbosity() >= absl_logging.DEBUG
 
 
 def run(main: Callable[[list[str]], None]) -> NoReturn:
     """Parses the command line and runs `main` under absl."""
+    app.define_help_flags()  # Before `define`, which replaces some of them.
     define()
     app.run(main, flags_parser=parse)
     raise AssertionError("app.run does not return")

@@ -14,12 +14,13 @@ from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
+from trainer.run.resolve import introduction
 
 
 def main(argv: list[str]) -> None:
-    """Dispatches on --stage, and ends the process as the outcome asks for."""
-    del argv  # The parser has refused what is not a flag.
-    # A terminal may lack letters that the names of classes have.
+    """Runs the stage; exits with the status and the line of an error."""
+    del argv  # The parser accepts flags only.
+    # A terminal may not be able to show every letter of a class name.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -51,22 +52,22 @@ def main(argv: list[str]) -> None:
 def _dispatch(config: Config, given: frozenset[str]) -> None:
     topology = find_topology(config.strategy, config.stage)
     if topology.count > 1 and not flags.wants_traceback():
-        # What TensorFlow writes about a process that is gone says less than
-        # the one line that follows.
+        # TensorFlow's messages about a lost process say less than the one line
+        # that this program prints.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if topology.is_chief:
         _run_stage(config, given)
         return
-    # One process speaks for all; an error each says itself.
+    # Only the chief prints; each process still prints its own error.
     with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
         _run_stage(config, given)
 
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage not in USING_STAGES:
-        for line in config.introduction():
+        for line in introduction(config):
             print(line, flush=True)
-    # TensorFlow starts only once the flags are legal.
+    # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
         from trainer.run import training, use
@@ -88,16 +89,16 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 def _remedy(config: Config) -> str:
     if config.stage in USING_STAGES or config.dry_run:
         return ""
-    return "; the same command goes on from the last checkpoint"
+    return "; the same command resumes from the last checkpoint"
 
 
 def _run() -> int | str | None:
-    """The status to leave with.
+    """Runs the program and returns its exit status.
 
-    A stop leaves input threads of TensorFlow that may be about to call
-    Python. Once the interpreter is being taken down they wait for it, and it
-    for them. So what holds them goes first: the frames that the exception
-    kept, and with them the iterators, whose end waits for such calls.
+    After a stop, input threads of TensorFlow may still be about to call
+    Python, and would deadlock with an interpreter that is shutting down. So
+    the iterators are freed first, with the frames that the exception kept
+    alive; freeing an iterator waits for its threads.
     """
     streams.open_missing()
     streams.guard()
@@ -106,15 +107,15 @@ def _run() -> int | str | None:
         flags.run(main)
     except SystemExit as ended:
         status = ended.code
-    except TrainerError as failed:  # Of writing --help.
+    except TrainerError as failed:  # --help could not be written.
         status = _failed(failed)
     except BrokenPipeError:
         status = 1
     gc.collect()
     error = streams.finish()
     if status == interrupt.HANGUP_STATUS:
-        # All is saved. Nobody is left to see a process that a thread of
-        # TensorFlow keeps from ending.
+        # Everything is saved. Without a terminal, nobody would notice that a
+        # thread of TensorFlow keeps the process alive.
         os._exit(status)
     return status if error is None else status or _failed(error)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the photos that each side trains on."""
+"""Benchmarks; here, the photos on which both sides train."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png"))
 
 
 def class_names(train: Path) -> list[str]:
-    """Names of the folders in `train`, sorted."""
+    """Returns the names of the folders in `train`, sorted."""
     folders = [path for path in train.iterdir() if path.is_dir()]
     return sorted(f.name for f in folders if not f.name.startswith("."))
 
@@ -30,7 +30,7 @@ def class_names(train: Path) -> list[str]:
 def draw_subset(train: Path, pct: float, seed: int) -> list[str]:
     """Draws a stratified random subset of the photos below `train`.
 
-    Of the same seed, a smaller subset lies inside a larger one.
+    With one seed, a smaller subset is part of a larger one.
 
     Returns:
       "CLASS/NAME" of max(1, floor(n * pct / 100)) photos of each class.
@@ -49,10 +49,10 @@ def draw_subset(train: Path, pct: float, seed: int) -> list[str]:
 
 
 def read_list(file: Path, train: Path) -> list[str]:
-    """The photos that a file names, one "CLASS/NAME" below `train` a line.
+    """Reads a list of photos, one "CLASS/NAME" below `train` per line.
 
     Raises:
-      TrainerError: a photo does not exist, or a class has none.
+      TrainerError: a photo does not exist, or a class has no photo.
     """
     lines = [line for line in file.read_text("utf-8").splitlines() if line]
     for line in lines:
@@ -73,7 +73,7 @@ def read_list(file: Path, train: Path) -> list[str]:
 def choose_photos(
     train: Path, file: Path | None, pct: float, seed: int
 ) -> list[str]:
-    """The photos that a file names if there is one, else a random subset."""
+    """Returns the photos listed in a file if given, else a random subset."""
     return read_list(file, train) if file else draw_subset(train, pct, seed)
 
 
@@ -81,6 +81,7 @@ def link_photos(train: Path, lines: Sequence[str], folder: Path) -> Path:
     """Makes a folder with the class layout of `train` and links to photos.
 
     Args:
+      train: folder of the photos.
       lines: "CLASS/NAME" of the photos to link to.
       folder: the folder to make.
 

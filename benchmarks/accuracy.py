@@ -1,15 +1,14 @@
-"""Accuracy of this trainer beside Keras 3 `fit`, on the same photos.
+r"""Compares the accuracy of this trainer and Keras 3 `fit` on the same photos.
 
-    python -m benchmarks.accuracy --dataset=FOLDER --weights=FILE \\
-        --backbone=MobileNetV2 --backbone_args=alpha=0.35 \\
+    python -m benchmarks.accuracy --dataset=FOLDER --weights=FILE \
+        --backbone=MobileNetV2 --backbone_args=alpha=0.35 \
         --recipes=10+10,100+100 --seeds=3 --workdir=OUT
 
 A recipe is HEAD[+FINETUNE][:noaugment], percentages of the training photos:
-`10` trains a head on 10 %, `10+100` then fine-tunes on 100 %. Each recipe runs
-once a seed in this trainer, in `fit` as the tutorials write it, and in `fit`
-with the base really in inference mode, each in a process of its own. Which
-photos a percentage means is read from this trainer's manifest, so all three
-train on the same ones. What is already in OUT is not run again.
+`10` trains a head on 10 %, `10+100` then fine-tunes on 100 %. For each seed a
+recipe runs in this trainer, in `fit` as the tutorials write it, and in `fit`
+with the base in inference mode, each in its own process. All three train on
+the photos in this trainer's manifest. Finished runs in OUT are not repeated.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import argparse
 import json
 import re
 import statistics
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from benchmarks.sides import shared_flags, timed
 
 __all__ = ["Recipe", "main", "parse_recipe", "table"]
 
@@ -34,14 +34,14 @@ _RECIPE = re.compile(r"([\d.]+)(?:\+([\d.]+))?(:noaugment)?")
 
 
 class Recipe(NamedTuple):
-    """What is trained: a head, then perhaps the last layers too."""
+    """The stages to train: a head, and optionally fine-tuning."""
 
     head_pct: float
     finetune_pct: float | None
     augment: bool
 
     def rows(self) -> list[str]:
-        """Names of the figures that it gives, in order."""
+        """Returns the names of the recipe's rows in the table, in order."""
         plain = "" if self.augment else ", no augmentation"
         names = [f"feature_extract {self.head_pct:g} %{plain}"]
         if self.finetune_pct is not None:
@@ -67,26 +67,10 @@ def parse_recipe(text: str) -> Recipe:
     )
 
 
-def _run(command: list[str], log: Path) -> None:
-    with log.open("w") as stream:
-        subprocess.run(
-            command, check=True, stdout=stream, stderr=subprocess.STDOUT
-        )
-
-
 def _ours(
     recipe: Recipe, seed: int, folder: Path, args: argparse.Namespace
 ) -> list[float]:
-    """Test accuracy after each stage; leaves its workdirs in `folder`."""
-    shared = [
-        f"--dataset={args.dataset}",
-        f"--weights={args.weights}",
-        f"--backbone={args.backbone}",
-        f"--backbone_args={args.backbone_args}",
-        f"--image_size={args.image_size}",
-        f"--seed={seed}",
-        f"--augment={recipe.augment}",
-    ]
+    """Returns test accuracies by stage; leaves the workdirs in `folder`."""
     workdirs: list[Path] = []
     for stage, pct in (
         ("feature_extract", recipe.head_pct),
@@ -96,9 +80,10 @@ def _ours(
             continue
         workdir = folder / stage
         start = [f"--init_from={workdirs[0]}"] if workdirs else []
-        command = [sys.executable, "main.py", f"--stage={stage}"]
-        command += [f"--data_pct={pct}", f"--workdir={workdir}"]
-        _run(command + shared + start, folder / f"{stage}.log")
+        command = [sys.executable, "main.py", *shared_flags(args), *start]
+        command += [f"--stage={stage}", f"--data_pct={pct}", f"--seed={seed}"]
+        command += [f"--augment={recipe.augment}", f"--workdir={workdir}"]
+        timed(command, folder / f"{stage}.log")
         workdirs.append(workdir)
     return [
         json.loads((workdir / "result.json").read_text())["test_accuracy"]
@@ -107,7 +92,7 @@ def _ours(
 
 
 def _photo_list(workdir: Path) -> Path:
-    """A file that names the training photos of a run of this trainer."""
+    """Writes a file with the training photos of a run of this trainer."""
     manifest = json.loads((workdir / "manifest.json").read_text())
     file = workdir / "train_list.txt"
     file.write_text("\n".join(manifest["train_ids"]) + "\n")
@@ -117,17 +102,13 @@ def _photo_list(workdir: Path) -> Path:
 def _fit(
     side: str, recipe: Recipe, seed: int, folder: Path, args: argparse.Namespace
 ) -> list[float]:
-    """Test accuracy of `fit` after each stage, on this trainer's photos."""
+    """Returns test accuracies of `fit` by stage, on this trainer's photos."""
     out = folder / f"{_MODES[side]}.json"
     command = [
         sys.executable,
         "-m",
         "benchmarks.keras_fit",
-        f"--dataset={args.dataset}",
-        f"--weights={args.weights}",
-        f"--backbone={args.backbone}",
-        f"--backbone_args={args.backbone_args}",
-        f"--image_size={args.image_size}",
+        *shared_flags(args),
         f"--seed={seed}",
         f"--inference_mode={_MODES[side]}",
         f"--train_list={_photo_list(folder / 'feature_extract')}",
@@ -140,22 +121,22 @@ def _fit(
         command += [f"--finetune_list={photos}", "--finetune_pct=100"]
     if not recipe.augment:
         command.append("--noaugment")
-    _run(command, folder / f"{_MODES[side]}.log")
+    timed(command, folder / f"{_MODES[side]}.log")
     stages = json.loads(out.read_text())["stages"]
-    return [figures["test_accuracy"] for figures in stages.values()]
+    return [metrics["test_accuracy"] for metrics in stages.values()]
 
 
-def table(figures: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
-    """Markdown: a row a stage, a column a side, mean and each seed.
+def table(accuracies: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
+    """Returns Markdown: a row per stage, a column per side, mean and seeds.
 
     Args:
-      figures: row -> side -> seed -> test accuracy.
+      accuracies: row -> side -> seed -> test accuracy.
     """
     lines = [
         f"| | {' | '.join(SIDES)} |",
         f"|---|{'---|' * len(SIDES)}",
     ]
-    for row, sides in figures.items():
+    for row, sides in accuracies.items():
         cells = []
         for side in SIDES:
             values = list(sides.get(side, {}).values())
@@ -170,23 +151,24 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="accuracy", allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="train/CLASS, test/CLASS")
-    add("--weights", type=Path, required=True, help="of the backbone, no top")
+    add("--weights", type=Path, required=True, help="imagenet, or a file")
     add("--workdir", type=Path, required=True, help="folder for what is run")
     add("--backbone", default="EfficientNetB0")
     add("--backbone_args", default="", help="NAME=VALUE")
     add("--image_size", type=int, default=224, help="pixels")
+    add("--batch_size", type=int, default=32)
     add("--recipes", default="10+10,100+100", help="separated by commas")
-    add("--seeds", type=int, default=3, help="how many, from 0 on")
+    add("--seeds", type=int, default=3, help="number of seeds")
     add("--sides", default=",".join(_MODES.values()), help="of Keras fit")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:
-    """Runs what is missing, and prints the table after each seed."""
+    """Runs missing recipes and prints the table after each seed."""
     args = _parse(argv)
     recipes = [parse_recipe(text) for text in args.recipes.split(",")]
     wanted = [s for s in SIDES if s == OURS or _MODES[s] in args.sides]
-    figures: dict[str, dict[str, dict[int, float]]] = defaultdict(
+    accuracies: dict[str, dict[str, dict[int, float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for seed in range(args.seeds):
@@ -205,9 +187,9 @@ def main(argv: list[str]) -> None:
                     done.write_text(json.dumps(values))
                 values = json.loads(done.read_text())
                 for row, value in zip(recipe.rows(), values, strict=True):
-                    # Two recipes may share the run of a head.
-                    figures[row][side][seed] = value
-        print(f"\nafter {seed + 1} of {args.seeds} seeds\n{table(figures)}")
+                    # Two recipes may have the same head.
+                    accuracies[row][side][seed] = value
+        print(f"\nafter {seed + 1} of {args.seeds} seeds\n{table(accuracies)}")
 
 
 if __name__ == "__main__":

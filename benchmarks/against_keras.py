@@ -1,22 +1,21 @@
-"""Time and memory of this trainer beside Keras 3 `fit`, on the same photos.
+"""Compares time and memory of this trainer and Keras 3 `fit`.
 
     python -m benchmarks.against_keras --dataset=FOLDER --workdir=OUT
 
-Each row is done by both sides in turn, each time in a process of its own, and
-the ratio of whole processes (imports, tracing and evaluation included) is
-taken round by round. FOLDER holds train/CLASS and test/CLASS. Without
---weights a backbone with random weights is made once for both sides: then the
-times mean something and the accuracies do not.
+Both sides run each row in turn on the same photos, each time in a new process.
+The ratio of whole processes (imports, tracing and evaluation included) is
+computed per round. FOLDER holds train/CLASS and test/CLASS. Without --weights
+both sides load the same random weights: times are valid, accuracies are not.
 
-A row is named, or written HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]:
+A row is a name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]:
 `10+100:last10:5` trains a head on 10 % of the photos and then the last ten
 layers on all of them, five epochs each. `:all` unfreezes everything. Named
 rows: model0, last10 (after model 0, without augmentation), model2, model3,
 all, study (the five models), again (model 0 a second time, with its cache).
 --growth adds a table of how cost grows with data, epochs and layers.
 
-Photos are decoded again by each side; file caches of the system are warm for
-both after the first round, which --discard leaves out.
+Each side decodes the photos again. The system's file cache is warm for both
+after the first round, which --discard=1 leaves out.
 """
 
 import argparse
@@ -39,9 +38,9 @@ from benchmarks.sides import (
     Spent,
     again,
     keras_fit,
+    our_flags,
     ours,
     parse_row,
-    shared_flags,
     study,
     timed,
 )
@@ -56,7 +55,7 @@ _GROWTH = (
 
 
 def measure(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """Row -> side -> one `Spent` for each round, both sides in turn."""
+    """Runs all rows; returns row -> side -> one `Spent` per round."""
     found: dict[str, dict[str, list[Spent]]] = {}
     for number in range(args.rounds + args.discard):
         this_round: dict[str, dict[str, Spent]] = {}
@@ -99,7 +98,7 @@ def _spread(values: Sequence[float], digits: int = 2) -> str:
 def markdown(
     found: Mapping[str, Mapping[str, Sequence[Spent]]],
 ) -> str:
-    """A row a comparison: ratios (Keras / ours, median and range), figures."""
+    """Returns a table of ratios (Keras / ours, median and range)."""
     lines = [
         "| row | against | wall, Keras / ours | CPU | a training step"
         " | peak MiB, Keras / ours | images/s, Keras / ours"
@@ -134,7 +133,7 @@ def _middle(spent: Sequence[Spent], name: str) -> float:
 
 
 def machine() -> str:
-    """The processor, its cores and the versions, in a line."""
+    """Returns the processor, its cores and the versions in one line."""
     model = platform.processor()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -151,33 +150,31 @@ def machine() -> str:
 
 
 def _random_weights(args: argparse.Namespace) -> None:
-    """Makes the backbone's weights, in a process of its own."""
-    path = args.workdir.absolute() / "random.weights.h5"
+    """Saves random weights of the backbone, in a process of its own."""
+    args.weights = args.workdir.absolute() / "random.weights.h5"
     code = (
-        "import keras, sys; keras.utils.set_random_seed(0);"
-        f" keras.applications.{args.backbone}(weights=None, include_top=False,"
-        f" input_shape=({args.image_size}, {args.image_size}, 3))"
-        ".save_weights(sys.argv[1])"
+        "import sys; from benchmarks.models import save_random_weights;"
+        " save_random_weights(*sys.argv[1:])"
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    args.weights, args.weights_origin = path, "keras_none"
-    if not args.backbone.startswith("EfficientNetB"):
-        args.weights_origin = None
+    command = [sys.executable, "-c", code, str(args.weights), args.backbone]
+    command += [args.backbone_args, str(args.image_size)]
+    subprocess.run(command, check=True)
+    # The only backbones of which Keras builds two forms.
+    if args.backbone.startswith("EfficientNetB"):
+        args.weights_origin = "keras_none"
 
 
 def _profile(args: argparse.Namespace, name: str) -> None:
-    """Prints where a run of this trainer spends its time, in Python."""
+    """Prints where a run of this trainer spends its time in Python."""
     row = parse_row("model0" if name in (STUDY, AGAIN) else name)
     folder = args.workdir / "profile"
     folder.mkdir(parents=True, exist_ok=True)
     stage = "feature_extract" if row.finetune_pct is None else "finetune"
     command = [sys.executable, "-m", "cProfile", "-o", str(folder / "out")]
-    command += ["main.py", *shared_flags(args), f"--stage={stage}"]
-    command += [f"--data_pct={row.head_pct:g}", f"--augment={row.augment}"]
-    command += [f"--workdir={folder / 'run'}", f"--cache_dir={folder / 'c'}"]
-    if args.weights_origin:
-        command.append(f"--weights_origin={args.weights_origin}")
-    timed(command + args.ours, folder / "log")
+    flags = [f"--stage={stage}", f"--data_pct={row.head_pct:g}"]
+    flags += [f"--augment={row.augment}", f"--workdir={folder / 'run'}"]
+    flags.append(f"--cache_dir={folder / 'c'}")
+    timed(command + our_flags(args, *flags), folder / "log")
     import pstats
 
     pstats.Stats(str(folder / "out")).sort_stats("cumulative").print_stats(40)
@@ -192,8 +189,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="train/CLASS, test/CLASS")
-    add("--workdir", type=Path, required=True, help="folder for what is run")
-    add("--weights", type=Path, help="of the backbone without top")
+    add("--workdir", type=Path, required=True, help="folder for all runs")
+    add("--weights", type=Path, help="imagenet, or a file")
     add("--weights_origin", choices=("imagenet", "keras_none"))
     add("--backbone", default="EfficientNetB0")
     add("--backbone_args", default="", help="NAME=VALUE")
@@ -203,11 +200,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--rows", default="model0,last10,model2,model3,all,again")
     add("--sides", default="as_written,wrapped", help="of Keras fit")
     add("--rounds", type=int, default=3)
-    add("--discard", type=int, default=0, help="rounds that warm up")
-    add("--growth", action="store_true", help="the second table too")
-    add("--profile", help="row whose run is profiled, too")
-    add("--json", type=Path, help="file for the figures")
-    add("--ours", nargs="*", default=[], help="more flags of this trainer")
+    add("--discard", type=int, default=0, help="warm-up rounds")
+    add("--growth", action="store_true", help="also print the second table")
+    add("--profile", help="row to profile afterwards")
+    add("--json", type=Path, help="file for the measurements")
+    add("--ours", nargs="*", default=[], help="further flags of this trainer")
     args = parser.parse_args(argv)
     args.sides = args.sides.split(",")
     unknown = set(args.sides) - {WRITTEN, WRAPPED}
@@ -223,7 +220,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs both sides in turn, and prints the tables."""
+    """Runs both sides in turn and prints the tables."""
     args = _parse(argv)
     args.workdir.mkdir(parents=True, exist_ok=True)
     if args.weights is None:
@@ -236,13 +233,13 @@ def main(argv: Sequence[str]) -> None:
         print(f"\n{markdown(growth)}")
         found = {**found, **growth}
     if args.json:
-        figures = {
+        rows = {
             name: {
                 side: [s._asdict() for s in each] for side, each in v.items()
             }
             for name, v in found.items()
         }
-        text = json.dumps({"machine": machine(), "rows": figures}, indent=2)
+        text = json.dumps({"machine": machine(), "rows": rows}, indent=2)
         args.json.write_text(text + "\n")
     if args.profile:
         _profile(args, args.profile)

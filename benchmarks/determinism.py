@@ -1,11 +1,11 @@
-"""What --deterministic=on costs: the input pipeline and the step, in turns.
+"""Measures the cost of --deterministic=on for input pipeline and step.
 
     python -m benchmarks.determinism --rounds=8
 
-Both are made twice in one process, with TensorFlow's op determinism and
-without, and timed one after the other, round after round, so that whatever
-else the machine does meets both. Prints the median seconds of eight batches
-of 32 images and of two steps, and their ratio. The images are noise of
+Each is made twice in one process, with and without TensorFlow's op
+determinism. The two are timed in alternation, so that other work on the
+machine affects both. Prints the median seconds of eight batches of 32 images
+and of two steps, and the ratio with/without. The images are noise of
 512x384 px in JPEG files; the step fine-tunes the last ten layers of
 EfficientNetB0 from random weights.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-# Only this switches it off again, which is for measurements alone.
+# The only way to turn it off again; for measurements only.
 from tensorflow.python.framework import config as tf_config
 
 from trainer.config import Config
@@ -38,12 +38,12 @@ from trainer.train.graph_loops import make_train_function
 
 Timed = Callable[[], None]
 _STEPS = 8
-# By the clock, and of all the processors' work.
+# Wall clock, and processor time of all threads.
 Seconds = tuple[float, float]
 
 
 def main() -> None:
-    """Parses, measures and prints."""
+    """Parses the flags, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--of", default="input,step")
@@ -59,22 +59,22 @@ def main() -> None:
             workdir=f"{folder}/none",
             deterministic="off",
         )
-        request = prepare(config)
-        manifest = read_manifest(request.config)
-        classifier = new_classifier(request, 2, load=False)
+        setup = prepare(config)
+        manifest = read_manifest(setup.config)
+        classifier = new_classifier(setup, 2, load=False)
         for name, make in {"input": _input, "step": _step}.items():
             if name not in args.of.split(","):
                 continue
             pair = {}
             for on in (True, False):
                 _switch(on)
-                pair[on] = make(request, manifest, classifier)
+                pair[on] = make(setup, manifest, classifier)
                 pair[on]()  # Traces.
             print(f"{name}: {summary(measure(pair, args.rounds))}", flush=True)
 
 
 def measure(pair: dict[bool, Timed], rounds: int) -> dict[bool, list[Seconds]]:
-    """Seconds of each, in turns, and which is first takes turns too."""
+    """Measures both in alternation; the order alternates by round."""
     seconds: dict[bool, list[Seconds]] = {True: [], False: []}
     for number in range(rounds):
         for on in (True, False) if number % 2 else (False, True):
@@ -87,7 +87,7 @@ def measure(pair: dict[bool, Timed], rounds: int) -> dict[bool, list[Seconds]]:
 
 
 def summary(seconds: dict[bool, list[Seconds]]) -> str:
-    """Medians with and without, and the quartiles of the rounds' ratios."""
+    """Returns medians with and without, and quartiles of the ratios."""
     parts = []
     for i, kind in enumerate(("wall", "processor")):
         on, off = ([s[i] for s in seconds[key]] for key in (True, False))
@@ -121,12 +121,12 @@ def _draw(folder: Path, count: int) -> None:
 
 
 def _input(
-    request: RunSetup, manifest: Manifest, classifier: Classifier
+    setup: RunSetup, manifest: Manifest, classifier: Classifier
 ) -> Timed:
-    batches = _batches(request, manifest, classifier, steps=_STEPS)
+    batches = _batches(setup, manifest, classifier, steps=_STEPS)
 
     def one_pass() -> None:
-        # From the start each time: nothing is read ahead between two passes.
+        # A new iterator per pass: nothing is prefetched between passes.
         for _ in batches:
             pass
 
@@ -134,7 +134,7 @@ def _input(
 
 
 def _batches(
-    request: RunSetup,
+    setup: RunSetup,
     manifest: Manifest,
     classifier: Classifier,
     steps: int,
@@ -142,7 +142,7 @@ def _batches(
     return training_batches(
         manifest.train,
         reading=Reading(image_px=classifier.image_px),
-        shard=Shard(global_batch=request.config.batch_size, num_replicas=1),
+        shard=Shard(global_batch=setup.config.batch_size, num_replicas=1),
         seed=0,
         start_step=0,
         total_steps=steps,
@@ -150,26 +150,24 @@ def _batches(
     )
 
 
-def _step(
-    request: RunSetup, manifest: Manifest, classifier: Classifier
-) -> Timed:
+def _step(setup: RunSetup, manifest: Manifest, classifier: Classifier) -> Timed:
     plan = apply_freeze(classifier, "last:10")
-    with request.runtime.strategy.scope():
+    with setup.runtime.strategy.scope():
         optimizer = keras.optimizers.Adam(1e-4)
         optimizer.build([classifier.variables[key] for key in plan.trainable])
     train = make_train_function(
-        request.runtime.strategy,
+        setup.runtime.strategy,
         classifier,
         plan,
         optimizer,
         clip_global_norm=None,
         xla=False,
     )
-    # One batch over and over: reading is timed by itself.
-    batch = next(iter(_batches(request, manifest, classifier, steps=1)))
+    # One batch is repeated: reading is timed separately.
+    batch = next(iter(_batches(setup, manifest, classifier, steps=1)))
     repeated = tf.data.Dataset.from_tensors(batch).repeat()
     iterator = iter(
-        request.runtime.strategy.experimental_distribute_dataset(repeated)
+        setup.runtime.strategy.experimental_distribute_dataset(repeated)
     )
 
     def two_steps() -> None:

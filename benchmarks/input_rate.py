@@ -1,12 +1,12 @@
-"""How fast images are read, decoded and resized, by core.
+"""Measures how fast images are read, decoded and resized, per core.
 
     python -m benchmarks.input_rate --dataset=photos --image_size=224 --cores=1
 
-What the input pipeline does for a step on a GPU or TPU: order, read, decode,
-resize, batch, and draw the matrices of the warp, with nothing kept and no step
-behind it. Prints images/s by the clock, and by processor time, which other work
-on the machine lengthens less; then the same for the check of every image with
-which a run begins. Medians and quartiles of several rounds.
+Runs the input pipeline of a step on a GPU or TPU (order, read, decode, resize,
+batch, and draw the matrices of the warp) without a cache and without a step.
+Prints images/s by wall clock and by processor time, which other work on the
+machine affects less; then the same for the check of every image at the start
+of a run. Shows medians and quartiles of several rounds.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.data.samples import Samples
 from trainer.data.sources import open_source
 
-# Images by second of the clock, and of a processor.
+# Images per second of wall clock, and of processor time.
 Rates = tuple[float, float]
 
 
 def main() -> None:
-    """Parses, measures and prints."""
+    """Parses the flags, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--dataset", required=True, help="a folder")
     parser.add_argument("--image_size", type=int, default=224)
@@ -56,7 +56,7 @@ def main() -> None:
         f" batch {args.batch_size}"
     )
     steps = _reader(samples, args.image_size, args.batch_size)
-    # Traces, opens files for the first time, fills what is read ahead.
+    # Traces, opens the files and fills the prefetch buffers.
     _take(steps, args.steps)
     show(
         "input",
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def measure(work: Callable[[], int], rounds: int) -> list[Rates]:
-    """Images/s of each round of something that returns how many it did."""
+    """Measures images/s of each round of `work`, which returns a count."""
     found = []
     for _ in range(rounds):
         began = time.perf_counter(), time.process_time()
@@ -90,7 +90,7 @@ def measure(work: Callable[[], int], rounds: int) -> list[Rates]:
 
 
 def show(what: str, rates: list[Rates], cores: int) -> None:
-    """A line for each kind of rate."""
+    """Prints one line per clock."""
     kinds = (f"by the clock, {cores} cores", "by processor time, one core")
     for kind, values in zip(kinds, zip(*rates, strict=True), strict=True):
         low, middle, high = statistics.quantiles(values, n=4)

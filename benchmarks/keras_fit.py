@@ -1,20 +1,20 @@
-"""The reference experiment as Keras 3 `fit` writes it, for comparison.
+r"""The reference experiment written with Keras 3 `fit`, for comparison.
 
-    python -m benchmarks.keras_fit --dataset=FOLDER --data_pct=10 \\
-        --backbone=MobileNetV2 --backbone_args=alpha=0.35 --weights=FILE \\
+    python -m benchmarks.keras_fit --dataset=FOLDER --data_pct=10 \
+        --backbone=MobileNetV2 --backbone_args=alpha=0.35 --weights=FILE \
         --inference_mode=wrapped --json=OUT.json
 
 FOLDER holds train/CLASS and test/CLASS.
 
 --inference_mode=as_written calls `base(x, training=False)` in a functional
 model, as the tutorials do; Keras 3 `fit` overrides that False with its own
-`training=True`. --inference_mode=wrapped hides the call in a layer, where it is
-kept. `batchnorm_max_change` in the result tells the two apart.
+`training=True`. --inference_mode=wrapped hides the call in a layer, where False
+stays. `batchnorm_max_change` in the result shows which of the two happened.
 
-Two things differ from the tutorials: Keras 3 has no RandomHeight and
-RandomWidth, so a second RandomZoom with two independent factors stands in; and
-each epoch is validated on shuffled photos, since the first quarter of the test
-folder holds the first classes only. The final figures are of all test photos.
+Two things differ from the tutorials. Keras 3 has no RandomHeight and
+RandomWidth, so a second RandomZoom with two independent factors replaces them.
+Each epoch is validated on shuffled photos, since the first quarter of the test
+folder holds only the first classes. The final metrics are of all test photos.
 """
 
 from __future__ import annotations
@@ -27,51 +27,28 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import choose_photos, class_names, link_photos
+from benchmarks.fit_model import Classifier, build, moving_statistics
 from trainer.config.fields import IMAGENET
 from trainer.errors import TrainerError, UsageError
-from trainer.model import lite
-from trainer.model.backbones import find_backbone
-from trainer.model.weights.load import load_weights, plan_weights
 
 __all__ = ["main", "parse", "run"]
 
 _VALIDATION_FRACTION = 0.25
 
 
-class Classifier(NamedTuple):
-    """The whole model, and the backbone inside it."""
-
-    model: keras.Model
-    base: keras.Model
-
-
-class InferenceBase(keras.layers.Layer):
-    """A backbone without a `training` argument for `fit` to override."""
-
-    def __init__(self, base: keras.Model) -> None:
-        super().__init__(name="inference_base")
-        self.base = base
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        """Feature maps (n, h, w, c) of images (n, height, width, 3)."""
-        return self.base(images, training=False)
-
-
 class StepClock(keras.callbacks.Callback):
-    """Notes how long each training batch takes, input and callbacks included.
+    """Measures each training batch, input and callbacks included.
 
-    From the end of the batch before it: what `fit` does between two batches
-    is part of its price.
+    A batch begins when the batch before it ends, so that the time includes
+    what `fit` does between two batches.
     """
 
     def __init__(self) -> None:
@@ -95,7 +72,7 @@ class StepClock(keras.callbacks.Callback):
 def read_photos(
     folder: Path, args: argparse.Namespace, shuffle: bool
 ) -> tf.data.Dataset:
-    """Batches of images in [0, 255], float32, and one-hot labels."""
+    """Reads batches of float32 images in [0, 255] and one-hot labels."""
     return keras.utils.image_dataset_from_directory(
         str(folder),
         label_mode="categorical",
@@ -107,80 +84,14 @@ def read_photos(
     )
 
 
-def application(backbone: str) -> ModuleType:
-    """The module of keras.applications that defines a backbone."""
-    for module in vars(keras.applications).values():
-        if isinstance(module, ModuleType) and hasattr(module, backbone):
-            return module
-    raise UsageError(f"--backbone={backbone!r}: not in keras.applications")
-
-
-def constructor(
-    backbone: str,
-) -> tuple[Callable[..., keras.Model], Callable[[Any], Any]]:
-    """Returns a backbone's constructor and its preprocessing function."""
-    if backbone in lite.SCALES:
-        return lite.constructor(backbone), lambda pixels: pixels
-    module = application(backbone)
-    return getattr(module, backbone), module.preprocess_input
-
-
-def _load_published(base: keras.Model, name: str) -> None:
-    """Loads the weights that the trainer takes for --weights=imagenet."""
-    backbone = find_backbone(name)
-    plan = plan_weights(IMAGENET, backbone=backbone, weights_origin=None)
-    load_weights(base, plan, backbone=backbone, backbone_args={})
-
-
-def build(args: argparse.Namespace, num_classes: int) -> Classifier:
-    """Builds the classifier, with its backbone loaded and frozen.
-
-    Raises:
-      TrainerError: the weights do not fit the backbone.
-    """
-    construct, preprocess = constructor(args.backbone)
-    shape = (args.image_size, args.image_size, 3)
-    kwargs = {"weights": None, "input_shape": shape, **args.backbone_args}
-    base = construct(include_top=False, **kwargs)
-    try:
-        if str(args.weights) == IMAGENET:
-            _load_published(base, args.backbone)
-        else:
-            base.load_weights(args.weights)
-    except (OSError, ValueError) as error:
-        # Keras quotes whole arrays.
-        reason = " ".join(str(error).split())[:160]
-        raise TrainerError(
-            f"--weights={str(args.weights)!r}: not of {args.backbone} without"
-            f" its top; give weights that are; Keras says: {reason}"
-        ) from error
-    base.trainable = False
-    inputs = keras.Input(shape)
-    x = inputs
-    if args.augment:
-        x = keras.layers.RandomFlip("horizontal")(x)
-        x = keras.layers.RandomRotation(0.2)(x)
-        x = keras.layers.RandomZoom(0.2)(x)
-        # For RandomHeight(0.2) and RandomWidth(0.2).
-        x = keras.layers.RandomZoom(0.2, width_factor=0.2)(x)
-    x = preprocess(x)
-    if args.inference_mode == "wrapped":
-        x = InferenceBase(base)(x)
-    else:
-        x = base(x, training=False)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    outputs = keras.layers.Dense(num_classes, activation="softmax")(x)
-    return Classifier(keras.Model(inputs, outputs), base)
-
-
-def moving_statistics(base: keras.Model) -> list[np.ndarray]:
-    """Copies of every BatchNorm's moving mean and moving variance."""
-    return [
-        np.array(variable.numpy())
-        for layer in base.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
+def _compile(model: keras.Model, learning_rate: float) -> None:
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
+        # "auto" compiles models without augmentation: slow on a CPU.
+        jit_compile=False,
+    )
 
 
 def train_stage(
@@ -190,38 +101,35 @@ def train_stage(
     learning_rate: float,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Compiles, fits and evaluates, with what is trainable now.
+    """Compiles, fits and evaluates with the variables trainable now.
 
     Args:
+      classifier: trained in place.
       photos: the folder of training photos.
-      epochs: numbers of the epochs; `fit` counts on from stage to stage.
+      epochs: numbers of the epochs; they continue from stage to stage.
+      learning_rate: of Adam.
+      args: see `parse`.
 
     Returns:
-      The stage's figures. `seconds` is the time of `fit`, validation included;
-      `step_seconds` the mean of a training batch, the first left out;
-      `images` what went through the classifier, evaluation included;
+      The stage's metrics. `seconds` is the time of `fit`, validation included;
+      `step_seconds` the mean time of a training batch, without the first;
+      `images` the number of images classified, evaluation included;
       `batchnorm_max_change` the largest change of a moving mean or variance.
     """
+    test_photos = args.dataset / "test"
     train = read_photos(photos, args, shuffle=True)
-    test = read_photos(args.dataset / "test", args, shuffle=False)
-    val = read_photos(args.dataset / "test", args, shuffle=True)
-    classifier.model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=["accuracy"],
-        # "auto" would compile where there is no augmentation: slow on a CPU.
-        jit_compile=False,
-    )
+    test = read_photos(test_photos, args, shuffle=False)
+    _compile(classifier.model, learning_rate)
     before = moving_statistics(classifier.base)
     clock = StepClock()
-    validated = max(1, int(_VALIDATION_FRACTION * len(test)))
+    steps = max(1, int(_VALIDATION_FRACTION * len(test)))
     started = time.perf_counter()
     history = classifier.model.fit(
         train,
         epochs=epochs.stop,
         initial_epoch=epochs.start,
-        validation_data=val,
-        validation_steps=validated,
+        validation_data=read_photos(test_photos, args, shuffle=True),
+        validation_steps=steps,
         callbacks=[clock],
         verbose=2,
     ).history
@@ -230,9 +138,11 @@ def train_stage(
     after = moving_statistics(classifier.base)
     changes = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
     weights = classifier.model.trainable_variables
+    trained, tested = len(train.file_paths), len(test.file_paths)
+    validated = min(steps * args.batch_size, tested)
     return {
-        "train_examples": len(train.file_paths),
-        "test_examples": len(test.file_paths),
+        "train_examples": trained,
+        "test_examples": tested,
         "trainable_params": sum(math.prod(w.shape) for w in weights),
         "test_loss": loss,
         "test_accuracy": accuracy,
@@ -240,20 +150,15 @@ def train_stage(
         "history": history,
         "seconds": seconds,
         "step_seconds": statistics.fmean(clock.seconds[1:] or clock.seconds),
-        "images": len(epochs)
-        * (
-            len(train.file_paths)
-            + min(validated * args.batch_size, len(test.file_paths))
-        )
-        + len(test.file_paths),
+        "images": len(epochs) * (trained + validated) + tested,
     }
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Trains the head, then fine-tunes; returns the figures of both stages.
+    """Trains the head, then fine-tunes; returns the metrics of both stages.
 
     Raises:
-      TrainerError: a list or the weights cannot be used.
+      TrainerError: a list of photos or the weights are invalid.
     """
     keras.utils.set_random_seed(args.seed)
     train = args.dataset / "train"
@@ -298,15 +203,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The arguments; the defaults are the reference experiment's.
+    """Parses the arguments; defaults are those of the reference experiment.
 
     Raises:
-      UsageError: one is missing or not legal, or names no such path.
+      UsageError: an argument is missing or invalid, or a path does not exist.
     """
     parser = _Parser(prog="keras_fit", allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", type=Path, required=True)
-    add("--weights", type=Path, required=True, help="of the backbone, no top")
+    add("--weights", type=Path, required=True, help="imagenet, or a file")
     add("--json", type=Path, required=True, help="file for the result")
     add("--backbone", default="EfficientNetB0")
     add("--backbone_args", type=_backbone_args, default={}, help="NAME=VALUE")
@@ -337,27 +242,28 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def _check(args: argparse.Namespace) -> None:
     for name in ("image_size", "batch_size", "head_epochs", "unfreeze_last"):
         if getattr(args, name) < 1:
-            raise UsageError(f"--{name}: give a whole number from 1 on")
+            raise UsageError(f"--{name}: give a whole number >= 1")
     if args.epochs < 0:
-        raise UsageError("--epochs: give a whole number from 0 on")
+        raise UsageError("--epochs: give a whole number >= 0")
     for name in ("data_pct", "finetune_pct"):
         if not 0 < getattr(args, name) <= 100:
             raise UsageError(f"--{name}: give a number in (0, 100]")
     for split in (args.dataset / "train", args.dataset / "test"):
         if not split.is_dir():
-            raise UsageError(f"--dataset: no folder {str(split)!r}; make it")
+            raise UsageError(f"--dataset: {str(split)!r} does not exist")
+    published = str(args.weights) == IMAGENET
     for file in (
-        args.weights,
+        None if published else args.weights,
         args.train_list,
         args.finetune_list,
         args.start_from,
     ):
         if file and not file.is_file():
-            raise UsageError(f"{str(file)!r}: no such file; give one that is")
+            raise UsageError(f"{str(file)!r}: no such file")
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment and writes its figures as JSON."""
+    """Runs the experiment and writes its metrics as JSON."""
     try:
         args = parse(argv)
         result = json.dumps(run(args), indent=2, default=str)

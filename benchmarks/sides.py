@@ -1,4 +1,4 @@
-"""A row of the benchmark, done by either side in processes of its own."""
+"""Runs a row of the benchmark on either side, in processes of its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _ROW = re.compile(
 
 
 class Row(NamedTuple):
-    """What both sides train.
+    """The training that both sides do.
 
     Attributes:
-      name: as it was asked for.
-      head_pct: of the photos, for the head.
-      finetune_pct: of the photos, for fine-tuning after it; None does none.
-      augment: whether to.
+      name: as given.
+      head_pct: percentage of the photos for the head.
+      finetune_pct: percentage for fine-tuning; None for no fine-tuning.
+      augment: whether training images are augmented.
       unfreeze: `all` or `last:N`.
       epochs: of each stage.
     """
@@ -51,16 +51,16 @@ class Row(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What one process took.
+    """Time, memory and accuracy of one side.
 
     Attributes:
       wall: seconds.
-      cpu: seconds, of all its threads.
-      peak_mib: largest resident set.
-      accuracy: on the test photos, at its end.
-      images: that went through the classifier.
-      step_seconds: of a training step in the last stage, the mean of all but
-        the first.
+      cpu: seconds of all threads.
+      peak_mib: largest resident set size.
+      accuracy: final accuracy on the test photos.
+      images: number of images classified.
+      step_seconds: mean time of a training step in the last stage, without
+        the first step.
     """
 
     wall: float
@@ -91,10 +91,10 @@ def parse_row(text: str) -> Row:
 
 
 def timed(command: Sequence[str], log: Path) -> tuple[float, float, float]:
-    """Wall and CPU seconds and peak MiB of a process.
+    """Runs a process; returns wall seconds, CPU seconds and peak MiB.
 
     Raises:
-      SystemExit: it failed.
+      SystemExit: the process failed.
     """
     with log.open("w") as stream:
         began = time.perf_counter()
@@ -110,6 +110,7 @@ def timed(command: Sequence[str], log: Path) -> tuple[float, float, float]:
 
 
 def shared_flags(args: argparse.Namespace) -> list[str]:
+    """Returns the flags that this trainer and `keras_fit` have in common."""
     return [
         f"--dataset={args.dataset}",
         f"--weights={args.weights}",
@@ -118,6 +119,13 @@ def shared_flags(args: argparse.Namespace) -> list[str]:
         f"--image_size={args.image_size}",
         f"--batch_size={args.batch_size}",
     ]
+
+
+def our_flags(args: argparse.Namespace, *flags: str) -> list[str]:
+    """Returns `main.py` and the flags of a run of this trainer."""
+    if args.weights_origin:
+        flags = (*flags, f"--weights_origin={args.weights_origin}")
+    return ["main.py", *shared_flags(args), *flags, *args.ours]
 
 
 def ours(
@@ -133,8 +141,7 @@ def ours(
         [(first, row.head_pct)]
         + ([] if same else [("finetune", row.finetune_pct)])
     ):
-        command = [sys.executable, "main.py", *shared_flags(args)]
-        command += [
+        flags = [
             f"--stage={stage}",
             f"--data_pct={pct:g}",
             f"--epochs={row.epochs}",
@@ -144,16 +151,14 @@ def ours(
             f"--seed={args.seed}",
             "--log_every_steps=1",
         ]
-        if args.weights_origin:
-            command.append(f"--weights_origin={args.weights_origin}")
         if stage == "finetune":
-            command.append(f"--unfreeze={row.unfreeze}")
-            command.append(
+            flags.append(f"--unfreeze={row.unfreeze}")
+            flags.append(
                 f"--head_epochs={row.epochs}"
                 if same
                 else f"--init_from={folder / 'ours0'}"
             )
-        commands.append(command + args.ours)
+        commands.append([sys.executable, *our_flags(args, *flags)])
     spent = [
         timed(command, folder / f"ours{number}.log")
         for number, command in enumerate(commands)
@@ -171,7 +176,7 @@ def ours(
 
 
 def _our_step(workdir: Path, stage: str, batch_size: int) -> float:
-    """Seconds of a training step, from its log lines; the first is left out."""
+    """Returns the mean seconds of a training step, without the first."""
     lines = [
         json.loads(line)
         for line in (workdir / "metrics.jsonl").read_text().splitlines()
@@ -194,14 +199,11 @@ def keras_fit(
     args: argparse.Namespace,
     *more: str,
 ) -> Spent:
+    """Runs Keras `fit`; `more` are further flags of `keras_fit`."""
     out = folder / f"{side}.json"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.keras_fit",
-        *shared_flags(args),
-    ]
+    command = [sys.executable, "-m", "benchmarks.keras_fit"]
     command += [
+        *shared_flags(args),
         f"--inference_mode={side}",
         f"--seed={args.seed}",
         f"--json={out}",
@@ -236,18 +238,12 @@ def keras_fit(
 def study(
     side: str, folder: Path, cache: Path, args: argparse.Namespace
 ) -> Spent:
-    """The five models; with `fit`, 3 and 4 load the weights of 2."""
+    """Trains the five models; with `fit`, 3 and 4 load the weights of 2."""
     if side == OURS:
-        command = [
-            sys.executable,
-            "main.py",
-            "--stage=study",
-            *shared_flags(args),
-        ]
-        command += [f"--workdir={folder / 'study'}", f"--cache_dir={cache}"]
-        if args.weights_origin:
-            command.append(f"--weights_origin={args.weights_origin}")
-        spent = timed(command + args.ours, folder / "study.log")
+        flags = ["--stage=study", f"--workdir={folder / 'study'}"]
+        flags.append(f"--cache_dir={cache}")
+        command = [sys.executable, *our_flags(args, *flags)]
+        spent = timed(command, folder / "study.log")
         study = json.loads((folder / "study" / "study.json").read_text())
         return Spent(
             *spent,
@@ -282,7 +278,7 @@ def again(
     folder: Path,
     args: argparse.Namespace,
 ) -> Spent:
-    """Model 0 once more, where the round has done it: `fit` keeps nothing."""
+    """Repeats model 0 with its cache; `fit` has none, so its time stands."""
     if side != OURS:
         return this_round["model0"][side]
     cache = folder.parent / "model0" / "cache"

@@ -1,15 +1,14 @@
-"""How fast a replica's step is on whatever device there is.
+"""Measures the speed of a replica's step on the available device.
 
     python -m benchmarks.step_rate --unfreeze=none,all --image_size=224
     python -m benchmarks.step_rate --evaluate
 
-The pure step: warp, forward, loss, backward, on one GPU if there is one, then
-compiled by XLA, else on the CPU, with random weights and one batch over and
-over, so that nothing is read. Prints images/s by the clock and by processor
-time, the median and the quartiles of several rounds, and the bytes of the
-gradient, which is what replicas exchange in each step. With those of
-`benchmarks.input_rate` these are the numbers that docs/distributed.md, section
-"Scale, on paper", calculates with.
+Runs the pure step (warp, forward, loss, backward) on one GPU, compiled by XLA,
+or else on the CPU. Weights are random, and one batch is repeated, so that
+nothing is read. Prints images/s by wall clock and by processor time, median
+and quartiles of several rounds, and the bytes of the gradient that replicas
+exchange in each step. `Scale, on paper` in docs/distributed.md uses these numbers
+and those of `benchmarks.input_rate`.
 """
 
 from __future__ import annotations
@@ -23,21 +22,16 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.input_rate import measure, show
+from benchmarks.models import random_classifier
 from trainer.data.augment import warp_kernel
-from trainer.model.backbones import (
-    FORM_IMAGENET,
-    FORM_NA,
-    build_backbone,
-    find_backbone,
-)
-from trainer.model.classifier import Classifier, make_classifier
+from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, apply_freeze
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 
 def main() -> None:
-    """Parses, measures and prints."""
+    """Parses the flags, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--backbone", default="EfficientNetB0")
     parser.add_argument("--unfreeze", default="none,all")
@@ -55,18 +49,7 @@ def main() -> None:
         f" {args.classes} classes, on"
         f" {gpus[0].name if gpus else f'{cores} cores'}"
     )
-    known = find_backbone(args.backbone)
-    classifier = make_classifier(
-        build_backbone(
-            args.backbone,
-            {},
-            args.image_size,
-            form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
-        ),
-        pixels=known.pixels,
-        num_classes=args.classes,
-        seed=0,
-    )
+    classifier = random_classifier(args.backbone, args.image_size, args.classes)
     batch = _batch(args.image_size, args.batch_size, args.classes)
     for unfreeze in args.unfreeze.split(","):
         plan = apply_freeze(classifier, unfreeze)
@@ -76,7 +59,7 @@ def main() -> None:
         )
         make = _evaluation if args.evaluate else _training
         step = make(classifier, plan, batch, xla=bool(gpus))
-        step()  # Traces, and compiles.
+        step()  # Traces and compiles.
 
         def some(step: Callable[[], None] = step) -> int:
             for _ in range(args.steps):
@@ -128,7 +111,7 @@ def _training(
     examples = tf.reduce_sum(batch["mask"])
 
     def run() -> None:
-        # Waits until it is there.
+        # numpy() waits for the result.
         step(*values, batch, examples).sums["loss"].numpy()
 
     return run

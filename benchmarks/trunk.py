@@ -1,13 +1,13 @@
-"""The frozen part's forward pass beside what one core can do at best.
+"""Compares the frozen part's forward pass with the peak of one core.
 
     python -m benchmarks.trunk --backbone=EfficientNetB0 --image_size=224
 
-All on one thread: matrix products of several sizes, whose fastest stands for
-the core's peak; the backbone as Keras calls it; the trunk as a graph with
-BatchNorm folded, in blocks; and the trunk in LiteRT. They take turns, and the
-median of the rounds is shown. Multiplications and additions are counted in
-convolutions and matrix products alone, two for each weight that is applied.
-Weights are random.
+Runs four things in turn on one thread: matrix products of several sizes, the
+fastest of which gives the core's peak; the backbone as Keras calls it; the
+trunk as a graph with BatchNorm folded, in blocks; and the trunk in LiteRT.
+Prints the median of the rounds. Multiplications and additions are counted in
+convolutions and matrix products only, two per weight and output. Weights are
+random.
 """
 
 from __future__ import annotations
@@ -22,20 +22,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.against_keras import machine
+from benchmarks.models import random_classifier
 from trainer.cache import FileCache
-from trainer.model.backbones import (
-    FORM_KERAS_NONE,
-    FORM_NA,
-    build_backbone,
-    find_backbone,
-    parse_backbone_args,
-)
-from trainer.model.classifier import make_classifier
+from trainer.model.backbones import parse_backbone_args
 from trainer.model.freeze import apply_freeze
 from trainer.model.trunk.engines import GraphTrunk, block_of, lite_trunk
 from trainer.model.trunk.partition import Partition, partition_classifier
@@ -47,13 +40,13 @@ _PRODUCT, _KERAS, _GRAPH, _LITERT = "matrix product", "Keras", "graph", "litert"
 
 
 def floating_point_operations(graph: tf.Graph) -> int:
-    """Multiplications and additions in a graph of static shapes.
+    """Counts multiplications and additions in a graph of static shapes.
 
     Args:
       graph: of a concrete function.
 
     Returns:
-      2 x outputs x weights that each output takes, over all Conv2D,
+      2 x outputs x weights per output, summed over all Conv2D,
       DepthwiseConv2dNative and MatMul operations.
     """
     total = 0
@@ -63,26 +56,21 @@ def floating_point_operations(graph: tf.Graph) -> int:
         outputs = math.prod(operation.outputs[0].shape)
         weights = operation.inputs[1].shape
         if operation.type == "Conv2D":
-            taken = math.prod(weights[:3])
+            used = math.prod(weights[:3])
         elif operation.type == "MatMul":
-            taken = weights[1 if operation.get_attr("transpose_b") else 0]
+            used = weights[1 if operation.get_attr("transpose_b") else 0]
         else:
-            taken = math.prod(weights[:2])
-        total += 2 * outputs * taken
+            used = math.prod(weights[:2])
+        total += 2 * outputs * used
     return total
 
 
 def _partition(args: argparse.Namespace) -> Partition:
-    backbone = find_backbone(args.backbone)
-    keras.utils.set_random_seed(0)
-    model = build_backbone(
+    classifier = random_classifier(
         args.backbone,
-        parse_backbone_args(args.backbone_args),
         args.image_size,
-        form=FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA,
-    )
-    classifier = make_classifier(
-        model, pixels=backbone.pixels, num_classes=10, seed=0
+        10,
+        backbone_args=parse_backbone_args(args.backbone_args),
     )
     plan = apply_freeze(classifier, args.unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
@@ -92,18 +80,18 @@ def _partition(args: argparse.Namespace) -> Partition:
 
 
 def _keras_pass(partition: Partition, images: tf.Tensor) -> Callable[[], Any]:
-    """The whole backbone, as `model(x, training=False)` in a tf.function."""
+    """Returns the whole backbone, `model(x, training=False)`, as a call."""
     backbone = partition.classifier.backbone
     function = tf.function(lambda x: backbone(x, training=False))
     return lambda: function(images).numpy()
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of each pass, and what they compute.
+    """Measures the seconds of each pass and counts its operations.
 
     Returns:
-      `peak`, operations a second of the fastest product; `operations` of the
-      trunk for one image; and `seconds`, name -> list, for one image each.
+      `peak`, operations per second of the fastest product; `operations` of the
+      trunk for one image; and `seconds`, name -> list, per image.
     """
     partition = _partition(args)
     side = args.image_size
@@ -111,11 +99,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     images = rng.uniform(0, 255, (args.images, side, side, 3))
     images = images.astype(np.float32)
     block = args.block or block_of(partition)
-    nowhere = FileCache(None)
-    graph, lite = (
-        GraphTrunk(partition, block=block),
-        lite_trunk(partition, cores=1, cache=nowhere, machine=""),
-    )
+    graph = GraphTrunk(partition, block=block)
+    lite = lite_trunk(partition, cores=1, cache=FileCache(None), machine="")
     passes: dict[str, Callable[[], Any]] = {
         _KERAS: _keras_pass(partition, tf.constant(images)),
         f"{_GRAPH}, blocks of {block}": lambda: graph(images),
@@ -157,7 +142,7 @@ def _timed(run: Callable[[], Any]) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    """A row a pass: ms for an image, GFLOP/s, and the share of the peak."""
+    """Returns a row per pass: ms per image, GFLOP/s, share of the peak."""
     operations, peak = found["operations"], found["peak"]
     lines = [
         f"{_PRODUCT}: {peak / 1e9:.0f} GFLOP/s on one thread; the trunk"
@@ -188,16 +173,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--backbone", default="EfficientNetB0")
     add("--backbone_args", default="", help="NAME=VALUE")
     add("--image_size", type=int, default=224, help="pixels")
-    add("--unfreeze", default="none", help="what the trunk leaves out")
-    add("--images", type=int, default=32, help="images in a pass")
-    add("--block", type=int, default=0, help="of the graph; 0: by the rule")
+    add("--unfreeze", default="none", help="layers outside the trunk")
+    add("--images", type=int, default=32, help="images per pass")
+    add("--block", type=int, default=0, help="of the graph; 0: automatic")
     add("--rounds", type=int, default=5)
-    add("--json", help="file for the figures")
+    add("--json", help="file for the measurements")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, and prints the table."""
+    """Measures and prints the table."""
     args = _parse(argv)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

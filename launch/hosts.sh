@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Trains on several hosts, one process on each, started by ssh.
+# Trains on several hosts: starts one process on each by ssh.
 #
 #   launch/hosts.sh a:2222 b:2222 -- --stage=finetune --dataset=/shared/photos \
 #     --workdir=/shared/runs/one
 #
-# The first host's process is the chief, which writes and prints. This checkout,
-# the data and the workdir must lie at the same path on every host; the command
-# runs in the folder it is given in, with the `python` found there or $PYTHON.
-# Ctrl-C and SIGTERM are passed on: all save, and the same command goes on.
+# The process on the first host is the chief, which writes and prints. This
+# checkout, the data and the workdir must have the same path on every host. The
+# command runs in the current folder, with $PYTHON or the `python` of each host.
+# Ctrl-C and SIGTERM are passed on: all processes save and stop, and the same
+# command resumes the run.
 set -euo pipefail
 
 addresses=()
@@ -44,15 +45,15 @@ for index in "${!addresses[@]}"; do
   config="{\"cluster\": $cluster, \"task\": {\"type\": \"worker\", \"index\": $index}}"
   printf -v remote 'cd %q && echo $$ > %q && TF_CONFIG=%q exec%s' \
     "$PWD" "$(pid_file "$address")" "$config" "$command"
-  # Away from the terminal's Ctrl-C, which would end ssh and not the process;
-  # BatchMode: fail rather than ask for a password.
+  # setsid: the terminal's Ctrl-C would end ssh, but not the remote process.
+  # BatchMode: fail instead of asking for a password.
   setsid ssh -o BatchMode=yes "${address%:*}" "$remote" < /dev/null &
   children+=($!)
 done
 
 status=0
 for child in "${children[@]}"; do
-  # A signal that is passed on ends a wait before the child has ended.
+  # A trapped signal ends `wait` before the child has ended.
   while true; do
     wait "$child" && ended=0 || ended=$?
     kill -0 "$child" 2> /dev/null || break

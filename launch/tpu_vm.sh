@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Trains on a TPU VM: makes it where there is none, installs this checkout's
-# last commit, and runs main.py there. The same command goes on with the run.
+# Trains on a TPU VM: creates the VM if it is missing, installs the last commit of
+# this checkout, and runs main.py there. The same command resumes the run.
 #
 #   launch/tpu_vm.sh my-tpu us-central1-a -- --stage=finetune \
 #     --dataset=gs://bucket/photos --workdir=gs://bucket/runs/one
 #
-# ACCELERATOR_TYPE and RUNTIME_VERSION say what is made; those below are of
-# Google's page `Create Cloud TPU VMs`.
+# The environment variables ACCELERATOR_TYPE and RUNTIME_VERSION choose the VM;
+# the defaults below are from Google's page "Create Cloud TPU VMs".
 #
-# A slice of several hosts (--pod before the name) is set up on all of them and
-# trained on by the first: the others run the TensorFlow server of their image.
-# So RUNTIME_VERSION has to be one of tpu-vm-tf-*-pod*, with the TensorFlow of
-# launch/requirements-tpu.txt; `gcloud compute tpus versions list` shows them.
+# With --pod before the name, the VM is a slice of several hosts. All of them are
+# set up, and the first one trains; the others run the TensorFlow server of their
+# image. So RUNTIME_VERSION must be one of tpu-vm-tf-*-pod*, with the TensorFlow
+# version of launch/requirements-tpu.txt; `gcloud compute tpus versions list`
+# shows them.
 #
-# Ctrl-C and SIGTERM are passed on: training saves and stops. The TPU is not
-# deleted, and costs until it is; the last line says how.
+# Ctrl-C and SIGTERM are passed on: the training saves and stops. The TPU is not
+# deleted and costs money until it is; the last line of output is the command that
+# deletes it.
 set -euo pipefail
 
 pod=
@@ -55,9 +57,9 @@ trap 'rm -r "$archive"' EXIT
 git -C "$(dirname "$0")/.." archive --output="$archive/trainer.tar.gz" HEAD
 tpu scp "$archive/trainer.tar.gz" "$name": --worker=all
 
-# A TPU is looked up by its name with Google's client, which TensorFlow asks for.
+# TensorFlow needs Google's client to look up a TPU by its name.
 client='.venv/bin/pip install -q cloud-tpu-client'
-# Ubuntu has no venv of its own accord. No extra: see the requirements file.
+# Ubuntu's python3 may lack venv. --no-deps: see the requirements file.
 on all 'mkdir -p trainer && tar -xzf trainer.tar.gz -C trainer && cd trainer &&
   { python3 -m venv .venv ||
     { sudo apt-get -qq update && sudo apt-get -qq install -y python3-venv &&
@@ -66,11 +68,11 @@ on all 'mkdir -p trainer && tar -xzf trainer.tar.gz -C trainer && cd trainer &&
   .venv/bin/pip install -q --no-deps .'"${pod:+ && $client}"
 
 if [[ $pod ]]; then
-  # The libtpu of each host belongs to the server there.
+  # On each host, the TensorFlow server uses libtpu.
   printf -v environment 'TPU_NAME=%q TPU_LOAD_LIBRARY=0' "$name"
   set -- --strategy=tpu --tpu="$name" "$@"
 else
-  # PJRT, with the libtpu that was installed.
+  # PJRT with the installed libtpu.
   environment='TPU_NAME=local PJRT_DEVICE=TPU'
   environment+=' NEXT_PLUGGABLE_DEVICE_USE_C_API=true'
   environment+=" TF_PLUGGABLE_DEVICE_LIBRARY_PATH=\$(.venv/bin/python -c \
@@ -81,18 +83,18 @@ printf -v arguments ' %q' "$@"
 
 # shellcheck disable=SC2329  # Called by the trap.
 stop() {
-  # shellcheck disable=SC2016  # Expanded there.
+  # shellcheck disable=SC2016  # Expanded on the VM.
   on 0 'kill -TERM "$(cat trainer.pid)"' < /dev/null || true
 }
 trap stop INT TERM
 
-# Away from the terminal's Ctrl-C, which would end ssh and not the training.
+# setsid: the terminal's Ctrl-C would end ssh, but not the training.
 remote="echo \$\$ > trainer.pid && cd trainer &&"
 remote+=" exec env $environment .venv/bin/python main.py$arguments"
 setsid gcloud compute tpus tpu-vm ssh "$name" --worker=0 --zone="$zone" \
   --command="$remote" < /dev/null &
 child=$!
-# A signal that is passed on ends a wait before the child has ended.
+# A trapped signal ends `wait` before the child has ended.
 while true; do
   wait "$child" && status=0 || status=$?
   kill -0 "$child" 2> /dev/null || break

@@ -1,4 +1,4 @@
-"""The one line of an error."""
+"""Tests of the one-line messages of errors."""
 
 import pytest
 import tensorflow as tf
@@ -25,7 +25,7 @@ from trainer.errors import (
         ("", ""),
     ],
 )
-def test_one_line(text: str, line: str) -> None:
+def test_one_line_escapes_unprintable_characters(text: str, line: str) -> None:
     assert one_line(text) == line
     assert one_line(text).isprintable()
     one_line(text).encode()
@@ -52,7 +52,9 @@ def test_one_line(text: str, line: str) -> None:
         ("x" * 300, "x" * 98 + "..." + "x" * 99),
     ],
 )
-def test_what_tensorflow_says_first(message: str, said: str) -> None:
+def test_first_line_finds_the_message_of_tensorflow(
+    message: str, said: str
+) -> None:
     error = tf.errors.InvalidArgumentError(None, None, message)
     assert first_line(error) == said
 
@@ -61,7 +63,7 @@ def test_what_tensorflow_says_first(message: str, said: str) -> None:
     ("text", "short"),
     [
         ("short", "short"),
-        # The path loses its middle, the reason stays whole.
+        # The path loses its middle; the reason is complete.
         (
             f"/data/{'a' * 300}/ckpt-9; No such file or directory",
             f"/data/{'a' * 32}...{'a' * 32}/ckpt-9; No such file",
@@ -90,7 +92,7 @@ def test_shortened_keeps_the_reason(text: str, short: str) -> None:
         (ValueError("\x1b[2Jgone"), r"\x1b[2Jgone"),
     ],
 )
-def test_reason_of(error: Exception, reason: str) -> None:
+def test_reason_of_an_error_is_one_line(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
 
 
@@ -105,8 +107,8 @@ def test_untrusted_makes_one_line(error: Exception) -> None:
         raise error
 
 
-def test_untrusted_passes_what_is_said_already() -> None:
-    with pytest.raises(UsageError, match="^said$"), untrusted("F", "fix"):
-        raise UsageError("said")
+def test_untrusted_passes_trainer_errors_and_interrupts() -> None:
+    with pytest.raises(UsageError, match=r"^known$"), untrusted("F", "fix"):
+        raise UsageError("known")
     with pytest.raises(KeyboardInterrupt), untrusted("F", "fix"):
         raise KeyboardInterrupt

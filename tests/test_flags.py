@@ -1,21 +1,27 @@
-"""Flags to configuration, and the parser's one-line errors."""
+"""Tests of flags.py: flags become a configuration or a one-line error."""
 
 import os
+import pathlib
 import random
+import re
+import subprocess
+import sys
 
 import pytest
 from absl import flags as absl_flags
 
 import flags
 from tests.end_to_end.test_workdir_trust import mutated
+from tests.support.command import command
 from trainer.config import Config
 from trainer.config.fields import FIELDS
+from trainer.config.usage import ALIASES, START, help_text
 from trainer.errors import UsageError
 
 
 @pytest.fixture
 def parsed():
-    """Parses arguments with flags of their own."""
+    """Returns a function that parses arguments with new flag values."""
 
     def parse(*arguments):
         values = absl_flags.FlagValues()
@@ -26,21 +32,34 @@ def parsed():
     return parse
 
 
+def refused(parsed, capsys, *arguments: str) -> str:
+    """Returns the one line of a rejected command line."""
+    with pytest.raises(SystemExit) as exit_:
+        parsed(*arguments)
+    assert exit_.value.code == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert text.startswith("error: ")
+    return text
+
+
 def test_defaults_are_those_of_config(parsed):
-    config, given = parsed("--dataset=photos")
-    assert config == Config(dataset="photos")
-    assert given == {"dataset"}
+    config, given = parsed("--stage=finetune", "--dataset=photos")
+    assert config == Config(stage="finetune", dataset="photos")
+    assert given == {"stage", "dataset"}
 
 
-def test_every_field_has_a_flag_and_no_flag_is_without_a_field():
+def test_each_field_has_one_flag():
     values = absl_flags.FlagValues()
     before = set(values)
     flags.define(values)
-    assert set(values) - before == set(FIELDS)
+    help_flags = {"help", "h", "helpshort", "?", "helpfull"}
+    assert set(values) - before == set(FIELDS) | help_flags
 
 
 def test_values_arrive_with_their_types(parsed):
     config, _ = parsed(
+        "--stage=finetune",
         "--dataset=d",
         "--data_pct=0.5",
         "--noaugment",
@@ -68,35 +87,93 @@ def test_flagfile(parsed, tmp_path):
     [
         ("--zzz=1", "error: --zzz: no such flag; --help lists the flags"),
         ("--batch_siz=1", "no such flag; did you mean --batch_size?"),
+        ("--bachsize=1", "no such flag; did you mean --batch_size?"),
+        ("--batch-size=1", "no such flag; did you mean --batch_size?"),
+        ("--noaugmen", "no such flag; did you mean --noaugment?"),
+        ("--lr=1", "--lr: no such flag; did you mean --learning_rate?"),
+        ("--resume", "the same command with the same --workdir resumes"),
         ("--batch_size=ten", "--batch_size='ten': not a whole number"),
+        ("--batch_size", "Missing value for flag --batch_size"),
         ("--data_pct=lots", "--data_pct='lots': not a number"),
         ("--augment=7", "--augment='7': not true or false"),
-        ("finetune", "'finetune': not a flag; every option is written"),
+        ("photos", "'photos': not a flag; every option is written --name="),
+        ("finetune", "'finetune': not a flag; did you mean --stage=finetune?"),
         ("--flagfile=/nope", "--flagfile='/nope': cannot be read"),
     ],
 )
-def test_a_bad_command_line_gets_one_line_and_status_2(
-    parsed, capsys, argument, message
-):
+def test_a_bad_command_line_gets_one_line(parsed, capsys, argument, message):
+    line = refused(parsed, capsys, "--stage=finetune", "--dataset=d", argument)
+    assert message in line
+
+
+@pytest.mark.parametrize("alias", [*ALIASES, "resume"])
+def test_a_name_of_another_library_is_not_accepted(parsed, capsys, alias):
+    line = refused(parsed, capsys, f"--{alias}=1")
+    assert line.startswith(f"error: --{alias}: no such flag; ")
+
+
+def test_no_arguments_print_how_to_begin(parsed, capsys):
     with pytest.raises(SystemExit) as exit_:
-        parsed("--dataset=d", argument)
+        parsed()
     assert exit_.value.code == 2
-    text = capsys.readouterr().err
-    assert message in text
-    assert text.count("\n") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == START + "\n"
 
 
-def test_a_flag_that_the_stage_does_not_read_is_refused(parsed):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--dataset=d",),
+        ("--dry_run",),
+        ("--workdir=w", "--epochs=3"),
+        ("--",),
+    ],
+)
+def test_without_a_stage_nothing_starts(arguments):
+    said = command(*arguments)
+    assert said.status == 2
+    assert said.out == ""
+    assert said.err == (
+        "error: --stage: not given; give one of feature_extract, finetune,"
+        " study, evaluate, predict, export, for example --stage=finetune to"
+        " train\n"
+    )
+
+
+def test_a_flag_that_the_stage_does_not_read_is_rejected(parsed):
     with pytest.raises(UsageError, match="--unfreeze: not read by"):
         parsed("--dataset=d", "--stage=feature_extract", "--unfreeze=all")
 
 
-def test_help_shows_every_flag():
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    text = values.main_module_help()
-    for name in FIELDS:
-        assert f"--{name}:" in text or f"--[no]{name}:" in text
+@pytest.mark.parametrize("argument", ["--help", "-h", "--helpshort", "-?"])
+def test_help_is_printed_whatever_else_is_given(parsed, capsys, argument):
+    with pytest.raises(SystemExit) as exit_:
+        parsed("--stage=finetune", argument)
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == help_text() + "\n"
+
+
+def test_absl_flags_are_shown_by_helpfull_only():
+    """Runs the program, as absl adds its flags to a process only once."""
+    shown = {}
+    for name in ("help", "helpfull"):
+        done = subprocess.run(
+            [sys.executable, "main.py", f"--{name}"],
+            cwd=pathlib.Path(flags.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        shown[name] = done.stdout
+    assert shown["help"] == help_text() + "\n"
+    assert shown["helpfull"].startswith(help_text())
+    for name in ("flagfile", "pdb", "verbosity", "log_dir"):
+        pattern = rf"--(\[no\])?{name}:"
+        assert re.search(pattern, shown["helpfull"])
+        assert not re.search(pattern, shown["help"])
 
 
 @pytest.mark.parametrize(
@@ -117,19 +194,9 @@ def test_home_is_expanded_in_every_path(parsed, monkeypatch, stage, names):
         assert getattr(config, name) == f"/home/me/{name}"
 
 
-def refused(parsed, capsys, *arguments: str) -> str:
-    """The one line for a command line that is refused."""
-    with pytest.raises(SystemExit) as exit_:
-        parsed(*arguments)
-    assert exit_.value.code == 2
-    text = capsys.readouterr().err
-    assert text.count("\n") == 1 and text.startswith("error: ")
-    return text
-
-
 FLAGFILES: dict[str, tuple[bytes | None, str]] = {
     "binary": (b"\x89HDF\r\n\x1a\n\xff", "cannot be read ("),
-    "a NUL": (b"--epochs=3\0", "no text"),
+    "a NUL": (b"--epochs=3\0", "not text"),
     "a pipe": (None, "not a regular file"),
     "too large": (b"#" * (1 << 21), "too large"),
 }
@@ -137,7 +204,9 @@ FLAGFILES: dict[str, tuple[bytes | None, str]] = {
 
 @pytest.mark.parametrize("case", FLAGFILES)
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_flagfile_that_is_no_text(parsed, capsys, tmp_path, case, nested):
+def test_a_flagfile_that_is_not_text_is_rejected(
+    parsed, capsys, tmp_path, case, nested
+):
     content, reason = FLAGFILES[case]
     path = tmp_path / "bad"
     os.mkfifo(path) if content is None else path.write_bytes(content)
@@ -146,20 +215,24 @@ def test_a_flagfile_that_is_no_text(parsed, capsys, tmp_path, case, nested):
         (tmp_path / "outer").write_text(f"--epochs=2\n{argument}\n")
         argument = f"--flagfile={tmp_path / 'outer'}"
     text = refused(parsed, capsys, argument)
-    assert f"--flagfile='{path}': cannot be read" in text and reason in text
+    assert f"--flagfile='{path}': cannot be read" in text
+    assert reason in text
     assert text.endswith("; give a text file with one flag per line\n")
 
 
-def test_flagfiles_in_a_circle_end(parsed, tmp_path):
+def test_a_cycle_of_flagfiles_ends(parsed, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text(f"--epochs=3\n--flagfile={two}\n")
     two.write_text(f"--seed=4\n--flagfile={one}\n")
-    config, _ = parsed("--dataset=d", f"--flagfile={one}")
+    config, _ = parsed("--stage=finetune", "--dataset=d", f"--flagfile={one}")
     assert (config.epochs, config.seed) == (3, 4)
 
 
-def test_500_mutated_flagfiles_are_read_or_refused(parsed, capsys, tmp_path):
-    whole = b"--dataset=photos\n--epochs=3\n# why\n--unfreeze=regex:a.*\n"
+def test_500_mutated_flagfiles_are_read_or_rejected(parsed, capsys, tmp_path):
+    whole = (
+        b"--stage=finetune\n--dataset=photos\n--epochs=3\n# why\n"
+        b"--unfreeze=regex:a.*\n"
+    )
     path = tmp_path / "flags"
     for seed in range(500):
         path.write_bytes(mutated(whole, random.Random(seed)))
@@ -173,25 +246,25 @@ def test_500_mutated_flagfiles_are_read_or_refused(parsed, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["workdir", "cache_dir", "dataset", "output"])
-def test_a_home_that_is_not_known_is_refused(parsed, name):
-    """No folder is made that is called ~."""
+def test_an_unknown_home_folder_is_rejected(parsed, name):
+    """No folder called "~" is created."""
     stage = "--stage=export" if name == "output" else "--stage=finetune"
     with pytest.raises(UsageError) as caught:
         parsed(stage, "--workdir=w", f"--{name}=~nobody0/x")
     assert str(caught.value) == (
         f"--{name}='~nobody0/x': no home folder is known for ~nobody0; give"
-        " the whole path, or ./~nobody0/x for something of that name here"
+        " the whole path, or ./~nobody0/x for a file or folder of that name"
     )
 
 
-def test_a_file_whose_name_begins_with_a_tilde(parsed, tmp_path, monkeypatch):
+def test_a_file_name_may_begin_with_a_tilde(parsed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "~x").mkdir()
-    config, _ = parsed("--dataset=~x", "--workdir=./~y")
+    config, _ = parsed("--stage=finetune", "--dataset=~x", "--workdir=./~y")
     assert (config.dataset, config.workdir) == ("~x", "./~y")
 
 
-def test_without_a_home_a_tilde_is_refused(parsed, monkeypatch):
+def test_without_a_home_folder_a_tilde_is_rejected(parsed, monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(UsageError, match="no home folder is known for ~;"):
-        parsed("--dataset=d", "--workdir=~/run")
+        parsed("--stage=finetune", "--dataset=d", "--workdir=~/run")

@@ -1,4 +1,4 @@
-"""What native code writes to standard error: held back, or shown."""
+"""Tests of the hidden log of native code on standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.native_logs import native_notes_hidden
 
 
 def run(block: str, *, stderr: str = "") -> subprocess.CompletedProcess:
-    """Runs a block between two native lines, in a process of its own."""
+    """Runs a block between two native lines, in a new process."""
     script = f"""
         import io, os, sys
         from trainer.native_logs import native_notes_hidden
@@ -30,7 +30,7 @@ def run(block: str, *, stderr: str = "") -> subprocess.CompletedProcess:
     )
 
 
-def test_native_lines_are_held_back():
+def test_native_lines_are_hidden():
     done = run(
         "with native_notes_hidden(): os.write(2, b'note\\n'); print('out')"
     )
@@ -39,18 +39,18 @@ def test_native_lines_are_held_back():
     assert done.returncode == 0
 
 
-def test_python_lines_are_held_back_too():
+def test_python_lines_are_hidden_too():
     done = run("with native_notes_hidden(): print('note', file=sys.stderr)")
     assert done.stderr == "before\nafter\n"
 
 
-def test_not_asked_to_hide_it_shows():
+def test_without_hide_lines_are_shown():
     done = run("with native_notes_hidden(False): os.write(2, b'note\\n')")
     assert done.stderr == "before\nnote\nafter\n"
 
 
 @pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()"])
-def test_what_was_held_back_is_shown_where_the_block_raises(raised):
+def test_hidden_lines_are_shown_if_the_block_raises(raised):
     done = run(
         f"""
         try:
@@ -65,8 +65,8 @@ def test_what_was_held_back_is_shown_where_the_block_raises(raised):
     assert done.stderr == f"before\nnote\n{name}\nafter\n"
 
 
-def test_it_is_shown_where_python_has_another_standard_error():
-    """A notebook's has no buffer, and a windowed process has none at all."""
+def test_hidden_lines_are_shown_without_a_usable_sys_stderr():
+    """A notebook's has no buffer; a windowed process has none."""
     for stderr in ("sys.stderr = io.StringIO()", "sys.stderr = None"):
         done = run(
             """
@@ -83,7 +83,7 @@ def test_it_is_shown_where_python_has_another_standard_error():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_descriptor_comes_back_and_none_is_left_open(fails, capfd):
+def test_the_descriptor_is_restored_and_none_is_left_open(fails, capfd):
     def opened() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -103,7 +103,7 @@ def test_the_descriptor_comes_back_and_none_is_left_open(fails, capfd):
     assert capfd.readouterr().err == "before\nafter\n"
 
 
-def test_the_log_level_stays_unless_it_is_set(monkeypatch):
+def test_the_log_level_is_set_unless_the_environment_has_one(monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     with native_notes_hidden():
         pass

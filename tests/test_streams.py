@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full, and a terminal that is gone."""
+"""Tests of standard streams that are closed or full, or a lost terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ ROOT = os.path.dirname(MAIN)
 
 
 def python(program: str, shell: str = "", **options: object) -> int:
-    """Runs a program by a shell, which may close its streams; its status."""
+    """Runs a program in a shell, which may close its streams.
+
+    Returns:
+      The exit status.
+    """
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {shell}', "bash", sys.executable, "-c",
          textwrap.dedent(program)],
@@ -39,7 +43,7 @@ def python(program: str, shell: str = "", **options: object) -> int:
 def test_closed_streams_become_the_null_device(
     tmp_path: pathlib.Path, closed: str
 ) -> None:
-    """No file that is opened later takes the number of one."""
+    """Otherwise a file that is opened later would get the stream's number."""
     path = tmp_path / "checkpoint"
     program = f"""
         import os, sys
@@ -61,7 +65,17 @@ def test_closed_streams_become_the_null_device(
     assert path.read_text() == "whole"
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        # Each imports TensorFlow, which takes long.
+        *(
+            pytest.param(c, marks=pytest.mark.slow)
+            for c in ("<&-", ">&-", "2>&-")
+        ),
+        "<&- >&- 2>&-",
+    ],
+)
 def test_the_command_runs_with_closed_streams(closed: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f'exec "$@" {closed}', "bash", sys.executable, MAIN,
@@ -78,10 +92,10 @@ def _file_may_not_grow() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
-def test_a_full_standard_output_is_said_to_be_that(
+def test_a_full_standard_output_is_a_one_line_error(
     tmp_path: pathlib.Path,
 ) -> None:
-    """A limit on the size of the file stands in for a full disk."""
+    """A limit on the size of the file acts like a full disk."""
     with open(tmp_path / "out", "w") as out:
         done = subprocess.run(
             [sys.executable, MAIN, "--help"],
@@ -95,13 +109,13 @@ def test_a_full_standard_output_is_said_to_be_that(
         )
     assert done.returncode == 1
     assert done.stderr == (
-        "error: standard output: cannot be written to (File too large); make"
-        " room, or send it elsewhere\n"
+        "error: standard output: cannot be written to (File too large); free"
+        " some space, or redirect it elsewhere\n"
     )
     assert (tmp_path / "out").stat().st_size == 1000
 
 
-def test_a_reader_that_has_gone_ends_it_quietly() -> None:
+def test_a_closed_pipe_ends_the_program_quietly() -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} {MAIN} --help | true"],
         cwd=ROOT,
@@ -120,7 +134,7 @@ def _own_terminal() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "nohup"])
-def test_a_terminal_that_is_closed_has_the_run_saved(
+def test_a_closed_terminal_makes_the_run_save(
     tmp_path: pathlib.Path, ignored: bool
 ) -> None:
     """SIGHUP stops the run; writing to the closed terminal is no error."""

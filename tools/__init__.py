@@ -1,1 +1,1 @@
-"""Programs that make what the project ships; no part of a run."""
+"""Tools for developers of the trainer."""

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests with each version of TensorFlow that is supported, each in a
-# virtual environment of its own, and prints a table.
+# Runs the tests with each supported version of TensorFlow, each in its own
+# virtual environment, and prints a table.
 #
 #   tools/test_versions.sh                    2.20 and 2.21, without slow tests
 #   tools/test_versions.sh --slow 2.20        all tests with 2.20
 #
-# The environments and what pytest says are kept in $VENVS, outside the checkout
-# (a folder under /tmp if unset): a second run is quick, and has the newest
-# releases no longer. $PYTHON is what they are made of; $WORKERS (2) processes test.
+# Environments and logs are in $VENVS, outside the checkout (a folder under /tmp
+# if unset). A second run reuses the environments, so it is fast but does not
+# install newer releases. $PYTHON creates them; $WORKERS (2) processes run tests.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 

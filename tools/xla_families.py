@@ -5,19 +5,20 @@
     python -m tools.xla_families --compile_only
 
 The step is the one that a run with --xla=on compiles on each replica: warp by
-gather, forward, loss, backward, BatchNorm folded, with random weights and no
-device but the CPU. Prints a line for the smallest member of each family of
-keras.applications: seconds to compile, and by how much the gradient differs
-from that of the step that is not compiled, the median of three batches;
-likewise the loss of evaluation. In a deep random network rounding alone puts
-units on the other side of ReLU's bend, which moves the gradient by leaps; by
-how much at most is what the step that is not compiled shows when each pixel is
-rounded anew, six times a batch. More than three times that, and more than
-0.001, is too much.
+gather, forward, loss, backward, BatchNorm folded. It has random weights and
+runs on the CPU. Prints a line for the smallest member of each family of
+keras.applications: seconds to compile, the difference between the gradients of
+the compiled and the plain step, and the difference between the losses of their
+evaluation, each the median of three batches.
 
-Where XLA refuses an operation it is named, and the exit status is 1, as where
-a difference is above its bound. --compile_only goes as far as XLA's own form of
-the program, where operations are refused, and runs nothing.
+In a deep random network rounding moves units across the kink of ReLU, which
+makes the gradient jump. To measure this, the plain step runs with each pixel
+rounded differently, six times per batch. A gradient fails if it differs by more
+than 0.001 and by more than three times the largest jump.
+
+The exit status is 1 if a difference is too large, or if XLA does not support an
+operation, which is then named. --compile_only stops at XLA's form of the
+program, where operations are refused, and runs nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ FAMILIES = (
     "VGG19",
     "Xception",
 )
-# Relative to the norm of the whole gradient, and to the loss.
+# Relative to the norm of the whole gradient and to the loss.
 GRADIENT_BOUND, LOSS_BOUND = 1e-3, 1e-4
 ROUNDINGS = 3.0
 _REFUSED = re.compile(r"on XLA_\w+: (.*)")
@@ -71,7 +72,7 @@ _REFUSED = re.compile(r"on XLA_\w+: (.*)")
 def check(
     name: str, *, image_px: int, unfreeze: str, compile_only: bool
 ) -> tuple[str, bool]:
-    """A line about a backbone, and whether all is well."""
+    """Returns a line about a backbone, and whether it passes."""
     image_px = max(image_px, find_backbone(name).min_image_px)
     classifier = live_classifier(name, image_px)
     plan = apply_freeze(classifier, unfreeze)
@@ -106,14 +107,14 @@ def check(
 
 
 def refused(error: Exception) -> str:
-    """The operations that XLA does not take, or else the error's first line."""
+    """Returns the unsupported operations, or the error's first line."""
     text = str(error)
     operations = _REFUSED.search(text)
     return operations[1] if operations else text.splitlines()[0][:200]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Checks the families asked for; 1 where one is refused or apart."""
+    """Checks the given families; returns 1 if one fails."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

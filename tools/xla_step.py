@@ -1,4 +1,4 @@
-"""The step that XLA compiles on a replica, for one family, and its batches."""
+"""The step that XLA compiles on a replica, and batches to compare it on."""
 
 from __future__ import annotations
 
@@ -12,35 +12,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.models import random_classifier
 from trainer.data.augment import affine, draw_parameters
-from trainer.model.backbones import (
-    FORM_IMAGENET,
-    FORM_NA,
-    build_backbone,
-    find_backbone,
-)
-from trainer.model.classifier import Classifier, make_classifier
+from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)
-# How often the pixels are rounded anew, and by how much: half a last bit.
+# Number and relative size of the roundings of pixels: half a last bit.
 _NUDGES, _NUDGE = 6, 1e-7
 _CALIBRATION = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What one function made of some batches, compiled and not.
+    """A comparison of a function compiled by XLA with the plain function.
 
     Attributes:
-      seconds: to trace, compile and run it once, compiled.
-      difference: the norm of what differs, relative to the norm of all, the
-        median over the batches; None where nothing was run.
-      rounding: the most that it was between two runs of what is not compiled,
-        where pixels differ in rounding alone; 0 where that was not tried.
+      seconds: time to trace, compile and run the compiled function once.
+      difference: norm of the difference relative to the norm of the result,
+        median over the batches; None if nothing was run.
+      rounding: largest difference between two runs of the plain function whose
+        pixels differ by rounding only; 0 if not measured.
     """
 
     seconds: float
@@ -49,39 +44,24 @@ class Compared:
 
 
 def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
-    """A backbone with random weights whose features are alive, and a head."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    known = find_backbone(name)
-    classifier = make_classifier(
-        build_backbone(
-            name,
-            {},
-            image_px,
-            form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
-        ),
-        pixels=known.pixels,
-        num_classes=CLASSES,
-        seed=seed,
-    )
-    images = _images(_CALIBRATION, image_px, seed)
+    """Builds a classifier with random weights and varied features."""
+    classifier = random_classifier(name, image_px, CLASSES, seed=seed)
     _off_the_kink(classifier.backbone, seed)
-    calibrate(
-        classifier.backbone, preprocess(tf.constant(images), known.pixels)
-    )
+    calibrate(classifier, _images(_CALIBRATION, image_px, seed))
     return classifier
 
 
-def calibrate(backbone: keras.Model, images: tf.Tensor) -> None:
-    """Sets every BatchNorm's moving statistics to those of some images.
+def calibrate(classifier: Classifier, images: np.ndarray) -> None:
+    """Sets every BatchNorm's moving statistics to those of one batch.
 
-    A random EfficientNet is nearly dead in inference mode: its moving
-    statistics say that activations have variance 1, and they have not.
+    Without it a random EfficientNet in inference mode is nearly dead: its mean
+    feature is about 1e-5, since its moving variances are 1.
 
     Args:
-      backbone: changed in place.
-      images: float32 (n, px, px, 3), as the backbone takes them; one batch.
+      classifier: changed in place.
+      images: float32 (n, px, px, 3) in 0..255.
     """
+    backbone = classifier.backbone
     norms = [
         layer
         for layer in backbone.layers
@@ -90,16 +70,17 @@ def calibrate(backbone: keras.Model, images: tf.Tensor) -> None:
     momenta = [layer.momentum for layer in norms]
     for layer in norms:
         layer.momentum = 0.0
-    backbone(images, training=True)
+    scaled = preprocess(tf.constant(images), classifier.pixels)
+    backbone(scaled, training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 
 
 def _off_the_kink(backbone: keras.Model, seed: int) -> None:
-    """Moves what BatchNorm puts out away from 0, where ReLU bends.
+    """Moves the outputs of BatchNorm away from 0, where ReLU has its kink.
 
-    A channel that is the same everywhere comes out as 0 give or take rounding,
-    and so would its part of the gradient come and go with rounding.
+    A constant channel is normalised to 0 up to rounding, so rounding alone
+    would decide whether it has a gradient.
     """
     rng = np.random.default_rng(seed)
     for layer in backbone.layers:
@@ -109,7 +90,7 @@ def _off_the_kink(backbone: keras.Model, seed: int) -> None:
 
 
 def batch_of(image_px: int, seed: int) -> dict[str, tf.Tensor]:
-    """A training batch as the pipeline gives it; its last row is padding."""
+    """Returns a training batch like the pipeline's; its last row is padding."""
     rows = tf.range(BATCH, dtype=tf.int64)
     epoch = tf.constant(1, tf.int64)
     matrices = [affine(draw_parameters(seed, epoch, row)) for row in rows]
@@ -124,7 +105,7 @@ def batch_of(image_px: int, seed: int) -> dict[str, tf.Tensor]:
 def training_step(
     classifier: Classifier, plan: FreezePlan
 ) -> tuple[Callable[..., Any], list[list[Any]]]:
-    """The replica's function of training, and its arguments by batch."""
+    """Returns a replica's training step and its arguments for each batch."""
     step = make_train_step(
         classifier,
         plan,
@@ -144,7 +125,7 @@ def training_step(
 def evaluation_step(
     classifier: Classifier, plan: FreezePlan
 ) -> tuple[Callable[..., Any], list[list[Any]]]:
-    """The replica's function of evaluation, likewise."""
+    """Returns a replica's evaluation step and its arguments for each batch."""
     step = make_evaluation_step(
         classifier,
         CLASSES,
@@ -172,14 +153,14 @@ def compare(
     """Runs a pure function with XLA and without.
 
     Args:
-      step: of tensors.
-      arguments: for it, by batch.
-      part: what to compare of its result.
-      rounds: whether to see what rounding does to it, too.
-      compile_only: goes as far as HLO and runs nothing.
+      step: pure function of tensors.
+      arguments: its arguments for each batch.
+      part: selects the tensors to compare from its result.
+      rounds: whether to measure the effect of rounding, too.
+      compile_only: whether to stop at HLO and run nothing.
 
     Raises:
-      tf.errors.OpError, ValueError: XLA refuses it.
+      tf.errors.OpError, ValueError: XLA does not support an operation.
     """
     compiled, plain = tf.function(step, jit_compile=True), tf.function(step)
     began = time.perf_counter()
@@ -208,7 +189,7 @@ def _arrays(tensors: list[tf.Tensor]) -> list[np.ndarray]:
 
 
 def _nudged(given: Sequence[Any], rng: np.random.Generator) -> list[Any]:
-    """The same arguments, pixels rounded otherwise."""
+    """Returns the same arguments with pixels rounded differently."""
 
     def nudge(argument: Any) -> Any:
         if not isinstance(argument, dict):
@@ -221,7 +202,7 @@ def _nudged(given: Sequence[Any], rng: np.random.Generator) -> list[Any]:
 
 
 def apart(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The norm of the difference, relative to that of what is expected."""
+    """Returns the norm of the difference relative to the expected norm."""
     pairs = list(zip(found, expected, strict=True))
     # A NaN on either side must not pass for small.
     if not all(np.all(np.isfinite(array)) for pair in pairs for array in pair):
@@ -230,17 +211,17 @@ def apart(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 
 def gradients(output: Any) -> list[tf.Tensor]:
-    """Those of a training step to which a path led."""
+    """Returns the gradients of a training step that are not None."""
     return [part for part in output.gradients if part is not None]
 
 
 def loss(output: Any) -> list[tf.Tensor]:
-    """The sum of losses of a step of either kind."""
+    """Returns the sum of losses of a training or evaluation step."""
     return [getattr(output, "sums", output)["loss"]]
 
 
 def _images(count: int, image_px: int, seed: int) -> np.ndarray:
-    """float32 (count, px, px, 3) in 0..255: smooth, each with its own tint."""
+    """Returns float32 (count, px, px, 3) in 0..255, smooth and tinted."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 5, 5, 3))
     images = tf.image.resize(coarse, (image_px, image_px)).numpy()

@@ -1,4 +1,4 @@
-"""The two errors a person can cause, the exit status of each, their line."""
+"""Errors that a person can fix, and their one-line messages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-# Where in a graph it happened, before what happened.
+# The place in a graph, which TensorFlow puts before the message.
 _PLACE = re.compile(
     r"^(\{\{function_node [^}]*\}\} ?)?"
     r"(Error in user-defined function passed to \S+ transformation with"
     r" iterator: \S+: )?"
 )
 _FRAME = re.compile(r"Graph execution error:|Detected at node|<stack traces")
-# A path in a message. Long ones are cut first: the reason stands behind them.
+# A path in a message. Long paths are cut first, because the reason follows.
 _PATH = re.compile(r"[^\s'\"]*/[^'\"\n:;]*")
 _PATH_CHARS, _REASON_CHARS = 80, 200
 
 
 class TrainerError(Exception):
-    """Something found while reading or running; the process exits with 1.
+    """An error in the data or during the run; the process exits with 1.
 
     The message is one line: the flag or file, the value, what is legal, and
     what to do.
@@ -29,16 +29,16 @@ class TrainerError(Exception):
 
 
 class UsageError(TrainerError):
-    """Wrong from the flags alone, or a path they name is missing: exit 2."""
+    """A wrong flag or a missing path; the process exits with 2."""
 
     exit_status = 2
 
 
 def one_line(text: str) -> str:
-    """The text with all that is no visible character escaped.
+    """Returns the text with every unprintable character escaped.
 
-    A file's name may hold line ends, bytes that are no text, and what moves a
-    terminal's cursor.
+    A file name may contain line ends, invalid bytes, and codes that move the
+    cursor of a terminal.
     """
     return "".join(
         char
@@ -49,10 +49,10 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, limit: int = _REASON_CHARS) -> str:
-    """Returns the text in at most `limit` characters.
+    """Returns the text, shortened to at most `limit` characters.
 
-    Long paths lose their middle first, then the text does: what went wrong
-    stands at the end of most messages.
+    Long paths lose their middle first, then the text does, because most
+    messages end with the reason.
     """
     if len(text) > limit:
         text = _PATH.sub(lambda path: _cut(path[0], _PATH_CHARS), text)
@@ -60,7 +60,7 @@ def shortened(text: str, limit: int = _REASON_CHARS) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Returns the text without its middle where it is longer than `limit`."""
+    """Returns the text, without its middle if it is longer than `limit`."""
     if len(text) <= limit:
         return text
     head = (limit - 3) // 2
@@ -68,10 +68,10 @@ def _cut(text: str, limit: int) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns why something failed, as one line of at most 200 characters.
+    """Returns the reason of an error, in one line of at most 200 characters.
 
-    Of an OSError that is what the system says, without the path; of any other
-    exception its first line, or its type where it says nothing.
+    For an OSError this is the message of the system, without the path; for any
+    other exception its first line, or its type if it has no message.
     """
     text = getattr(error, "strerror", None) or str(error)
     lines = text.strip().splitlines() if isinstance(text, str) else []
@@ -80,19 +80,19 @@ def reason_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def untrusted(label: str, remedy: str) -> Iterator[None]:
-    """Turns whatever a parser raises into the one line of a TrainerError.
+    """Turns any exception of a parser into a TrainerError.
 
-    Parsers of files that somebody else wrote raise more types than a list can
-    name: KeyError, RecursionError, MemoryError and tokenize's among them. Put
-    one such block around each read of such a file, and nothing else in it.
+    A parser of an untrusted file may raise many types, such as KeyError,
+    RecursionError, MemoryError or tokenize.TokenError. Put each read of such a
+    file into a block of its own.
 
     Args:
-      label: the flag and the file, or the file; begins the message.
-      remedy: what to do about it; ends the message.
+      label: the start of the message: the flag and the file, or the file.
+      remedy: the end of the message: what to do.
 
     Raises:
-      TrainerError: anything was raised in the block. Those that are
-        TrainerErrors already pass unchanged.
+      TrainerError: the block raised an exception. A TrainerError passes
+        unchanged.
     """
     try:
         yield
@@ -105,10 +105,10 @@ def untrusted(label: str, remedy: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of TensorFlow's says first, without the graph's nodes.
+    """Returns the message of a TensorFlow error, without nodes of the graph.
 
-    A line of at most 200 characters; of an error that Python raised within a
-    graph, what Python said.
+    The result is one line of at most 200 characters. If Python code in a graph
+    raised the error, it is the message of that code.
     """
     text = getattr(error, "message", None) or type(error).__name__
     lines = [_PLACE.sub("", line) for line in str(text).splitlines()]

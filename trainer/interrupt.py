@@ -1,10 +1,11 @@
-"""SIGTERM, SIGHUP and Ctrl-C: save first, then go.
+"""Stops a run on SIGTERM, SIGHUP or Ctrl-C, after it has saved.
 
-Signals belong to the process, so what was asked for is kept in this module.
-While the weights are in order and on disk a signal ends the run at once; in a
-`deferred` block it is only noted, and `check` ends the run where the block
-has come to a point to save at. A second Ctrl-C ends it whatever is going on.
-Where several processes share a run, a signal to one of them counts for all.
+Outside a `deferred` block a signal ends the run at once. Inside such a block
+the signal is only recorded, and `check` ends the run at a point where it can
+save. A second Ctrl-C always ends the run at once. If several processes share a
+run, a signal to one of them stops all.
+
+Signals belong to the process, so the state is in this module.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The terminal is gone, or the connection to it; not on Windows.
+# Sent when the terminal or the connection to it is closed; not on Windows.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 HANGUP_STATUS = 128 + int(_HANGUP or 1)
 
 
 class Stopped(BaseException):
-    """The process was asked to end; no error, and not to be caught as one.
+    """Raised to end the run after a signal; not an Exception.
 
     Attributes:
       signum: SIGTERM, SIGINT or SIGHUP.
-      exit_status: 128 + the signal's number, as shells have it.
+      exit_status: 128 + the number of the signal, as in a shell.
     """
 
     def __init__(self, signum: int) -> None:
@@ -35,14 +36,15 @@ class Stopped(BaseException):
 
 
 class _Watch:
-    """What was asked for, and whether to wait with it.
+    """The signals received, and whether to defer them.
 
     Attributes:
-      signals: those whose handlers are in place.
-      pending: a signal that has come to this process.
-      deferring: deferred blocks around.
-      share: a process's signal, or 0, to one of all processes; if shared.
-      agreed: what all processes have found to be asked for.
+      signals: the signals that `_handle` handles now.
+      pending: the signal that this process has received, if any.
+      deferring: number of enclosing deferred blocks.
+      share: maps the signal of this process, or 0, to a signal of any process;
+        None outside a shared block.
+      agreed: the signal that all processes have agreed on, if any.
     """
 
     signals: tuple[int, ...] = ()
@@ -62,9 +64,9 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Handles the signals in this block; for the main thread of a process.
+    """Handles the signals in this block; call it in the main thread.
 
-    SIGHUP is left ignored where it is, as `nohup` has it.
+    If SIGHUP is ignored, as under `nohup`, it stays ignored.
     """
     _Watch.pending = None
     numbers: tuple[int, ...] = _SIGNALS
@@ -83,10 +85,11 @@ def watched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """A block in which a signal ends the process, whoever is waited for.
+    """Wraps a block in which a signal kills the process immediately.
 
-    Python hears of a signal only between two of its own instructions, and not
-    at all once somebody else has taken it; so the handlers are put back.
+    Python runs a handler only between two of its own instructions, which never
+    happens while native code waits. Afterwards the handlers are installed
+    again, even if native code has replaced them.
     """
     numbers = _Watch.signals
     for number in numbers:
@@ -100,13 +103,14 @@ def at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared(share: Callable[[int], int]) -> Iterator[None]:
-    """A block in which a signal to one process is found by all.
+    """Wraps a block in which a signal to one process stops all.
 
-    In it all of them must call `check` and `requested` at the same points.
+    In the block, all processes must call `check` and `requested` at the same
+    points.
 
     Args:
-      share: from the signal that has come to this process, or 0, to one that
-        has come to any; waits for all processes.
+      share: maps the signal that this process has received, or 0, to a signal
+        that any process has received; waits for all processes.
     """
     _Watch.share, _Watch.agreed = share, None
     try:
@@ -117,7 +121,7 @@ def shared(share: Callable[[int], int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """A block in which a signal waits for the next `check`."""
+    """Wraps a block in which a signal waits for the next `check`."""
     _Watch.deferring += 1
     try:
         yield
@@ -126,22 +130,22 @@ def deferred() -> Iterator[None]:
 
 
 def check() -> None:
-    """Ends the run if that was asked for.
+    """Ends the run if a signal was received.
 
     Raises:
-      Stopped: it was.
+      Stopped: a signal was received.
     """
-    signum = _asked_for()
+    signum = _received()
     if signum is not None:
         raise Stopped(signum)
 
 
 def requested() -> bool:
-    """Whether the end of the run was asked for and is waited with."""
-    return _asked_for() is not None
+    """Returns whether a signal was received and waits for `check`."""
+    return _received() is not None
 
 
-def _asked_for() -> int | None:
+def _received() -> int | None:
     if _Watch.share is None:
         return _Watch.pending
     if _Watch.agreed is None:

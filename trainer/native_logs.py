@@ -1,4 +1,4 @@
-"""Keeps the notes of TensorFlow's native libraries off the terminal."""
+"""Hides the log of TensorFlow's native libraries from the terminal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def native_notes_hidden(hide: bool = True) -> Iterator[None]:
-    """Holds back what the process writes to standard error.
+    """Hides standard error during this block, and shows it if the block fails.
 
-    TensorFlow's libraries write notes there (which CPU instructions, which
-    CUDA is missing) before any log level holds, and they would hide the one
-    line that matters. Where the block fails, what was held back is shown.
-    From then on the log level holds, which the environment may set otherwise.
+    TensorFlow's libraries log facts (CPU instructions, missing CUDA) before
+    their log level takes effect, and would bury the one line that matters.
+    After the block their log level is 2, unless the environment sets another.
 
     Args:
-      hide: False changes nothing.
+      hide: False hides nothing.
     """
     if not hide:
         yield
@@ -35,7 +34,7 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
         except BaseException:
             _restore(kept)
             held.seek(0)
-            # Not through `sys.stderr`, which a notebook replaces.
+            # `sys.stderr` may be replaced, as in a notebook.
             with open(2, "wb", closefd=False) as stream:
                 shutil.copyfileobj(held, stream)
             raise

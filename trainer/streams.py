@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or a terminal that is gone."""
+"""Handles standard streams that are closed, full, or a closed terminal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NAMES = ("stdin", "stdout", "stderr")
 def open_missing() -> None:
     """Opens the null device for each standard stream that is closed.
 
-    Else the next file that is opened takes its number, and what libraries
-    print ends up in that file. Call before any file is opened.
+    Otherwise the next file to be opened would get the number of the stream,
+    and messages of libraries would end up in it. Call before opening any file.
     """
     for fd, name in enumerate(_NAMES):
         try:
@@ -34,16 +34,19 @@ def open_missing() -> None:
 
 
 class _Guarded:
-    """A text stream that says what it is when it cannot be written."""
+    """A text stream that reports its first write error and drops the rest."""
 
     def __init__(
         self, stream: TextIO, failed: Callable[[OSError], None]
     ) -> None:
-        """Args:
-        stream: what is written to.
-        failed: told of an error, once; from then on nothing is written.
+        """Wraps a stream.
+
+        Args:
+          stream: the stream to write to.
+          failed: called with the first error; later output is dropped.
         """
-        self._stream, self._failed = stream, failed
+        self._stream = stream
+        self._failed = failed
 
     def write(self, text: str) -> int:
         """Writes a text; see `io.TextIOBase.write`."""
@@ -51,7 +54,7 @@ class _Guarded:
         return len(text)
 
     def flush(self) -> None:
-        """Writes out what is buffered; see `io.TextIOBase.flush`."""
+        """Writes the buffer; see `io.TextIOBase.flush`."""
         self._guarded(self._stream.flush)
 
     def _guarded(self, call: Callable[[], Any]) -> None:
@@ -60,7 +63,7 @@ class _Guarded:
         except BrokenPipeError:
             raise
         except OSError as error:
-            # What is still buffered has to go somewhere at the end.
+            # The rest of the buffer is flushed at exit and must not fail.
             _silence(self._stream)
             self._failed(error)
 
@@ -69,17 +72,17 @@ class _Guarded:
 
 
 def guard() -> None:
-    """Names standard output in errors of writing to it.
+    """Turns errors of writing to standard output into a TrainerError.
 
-    On a terminal that is gone neither stream is an error: the signal that
-    comes with that has the run save and stop. Standard error never is.
+    A closed terminal is not an error, because its signal makes the run save
+    and stop. Errors of standard error are ignored.
     """
 
     def failed(error: OSError) -> None:
         if error.errno != errno.EIO:
             raise TrainerError(
                 f"standard output: cannot be written to ({reason_of(error)});"
-                " make room, or send it elsewhere"
+                " free some space, or redirect it elsewhere"
             ) from None
 
     sys.stdout = _Guarded(sys.stdout, failed)
@@ -87,7 +90,7 @@ def guard() -> None:
 
 
 def _silence(stream: TextIO) -> None:
-    """Sends what is written to a stream to the null device from now on."""
+    """Redirects a stream to the null device."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -96,10 +99,10 @@ def _silence(stream: TextIO) -> None:
 
 
 def finish() -> TrainerError | None:
-    """Writes out standard output before the process ends.
+    """Flushes standard output before the process ends.
 
     Returns:
-      The error, if that cannot be done.
+      The error, if standard output cannot be written.
     """
     try:
         sys.stdout.flush()

@@ -1,17 +1,19 @@
-"""The benchmark against Keras `fit`: its rows, its table, and a small run."""
+"""The benchmark against Keras `fit`: rows, table, and a small run."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import pathlib
+import sys
 
 import pytest
 
-from benchmarks import against_keras, sides
+from benchmarks import against_keras, fit_model, sides
 from benchmarks.against_keras import main, markdown, measure
 from benchmarks.sides import Row, Spent, parse_row
 from tests.support.photos import make_photos
+from trainer.model.backbones import parse_backbone_args
 
 
 @pytest.mark.parametrize(
@@ -27,12 +29,12 @@ from tests.support.photos import make_photos
         ("10+10:last50", Row("10+10:last50", 10, 10, True, "last:50", 5)),
     ],
 )
-def test_rows(text: str, expected: Row) -> None:
+def test_rows_are_parsed(text: str, expected: Row) -> None:
     assert parse_row(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "model9", "10+", "ten", "10:some"])
-def test_what_is_no_row(text: str) -> None:
+def test_an_invalid_row_is_rejected(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="not a row"):
         parse_row(text)
 
@@ -55,10 +57,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     )
 
 
-def test_again_takes_what_the_round_has_done(
+def test_again_reuses_the_cache_of_the_round(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`fit` is not run again; this trainer is, with the cache of model 0."""
+    """This trainer runs again with the cache of model 0; `fit` does not."""
     calls: list[tuple[str, str, str]] = []
 
     def one(name: str) -> Spent:
@@ -95,15 +97,60 @@ def test_again_takes_what_the_round_has_done(
     ]
 
 
+@pytest.mark.parametrize(
+    ("backbone", "backbone_args", "origin"),
+    [
+        ("EfficientNetLite0", "", None),
+        pytest.param(
+            "EfficientNetB0", "", "keras_none", marks=pytest.mark.slow
+        ),
+        ("MobileNetV2", "alpha=0.35", None),
+    ],
+)
+def test_random_weights_fit_every_kind_of_backbone(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backbone: str,
+    backbone_args: str,
+    origin: str | None,
+) -> None:
+    def run(command: list[str], check: bool) -> None:
+        monkeypatch.setattr(sys, "argv", ["-c", *command[3:]])
+        exec(command[2])
+
+    monkeypatch.setattr(against_keras.subprocess, "run", run)
+    args = argparse.Namespace(
+        workdir=tmp_path,
+        backbone=backbone,
+        backbone_args=backbone_args,
+        image_size=32,
+        weights_origin=None,
+    )
+    against_keras._random_weights(args)
+    assert args.weights_origin == origin
+    construct, _ = fit_model.constructor(backbone)
+    base = construct(
+        weights=None,
+        include_top=False,
+        input_shape=(32, 32, 3),
+        **parse_backbone_args(backbone_args),
+    )
+    before = base.get_weights()
+    base.load_weights(args.weights)
+    assert any(
+        (a != b).any() for a, b in zip(before, base.get_weights(), strict=False)
+    )
+
+
 @pytest.mark.slow
 def test_a_small_run(tmp_path: pathlib.Path) -> None:
     photos = make_photos(tmp_path / "photos", train=4, test=4)
-    figures = tmp_path / "figures.json"
+    output = tmp_path / "out.json"
     main(
         [
             f"--dataset={photos}",
             f"--workdir={tmp_path / 'out'}",
-            f"--json={figures}",
+            f"--json={output}",
             "--backbone=MobileNetV2",
             "--image_size=32",
             "--rows=100+100:last10:1",
@@ -111,10 +158,11 @@ def test_a_small_run(tmp_path: pathlib.Path) -> None:
             "--rounds=1",
         ]
     )
-    row = json.loads(figures.read_text())["rows"]["100+100:last10:1"]
+    row = json.loads(output.read_text())["rows"]["100+100:last10:1"]
     for side in ("wrapped", "ours"):
         (spent,) = row[side]
-        assert spent["wall"] > 0 and spent["cpu"] > 0
+        assert spent["wall"] > 0
+        assert spent["cpu"] > 0
         # TensorFlow alone takes more.
         assert spent["peak_mib"] > 200
         assert 0 <= spent["accuracy"] <= 1

@@ -1,4 +1,4 @@
-"""The benchmarks of input pipeline and step: arithmetic, and small runs."""
+"""The benchmarks of input pipeline and step: arithmetic and small runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_rates_by_both_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert input_rate.measure(lambda: 12, 2) == [(4.0, 12.0), (6.0, 3.0)]
 
 
-def test_it_reads_and_checks_on_the_cores_it_is_given(
+def test_input_rate_uses_the_given_number_of_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path, capsys
 ) -> None:
     asked: list[list[int]] = []
@@ -38,16 +38,18 @@ def test_it_reads_and_checks_on_the_cores_it_is_given(
     input_rate.main()
     assert asked == [[1, 2]]
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.startswith("15 images of ") and ", 2 cores, batch 4" in head
+    assert head.startswith("15 images of ")
+    assert ", 2 cores, batch 4" in head
     pattern = r"(input|check) +\d+\.\d images/s by .*, 3 rounds\)"
     assert len(lines) == 4
     for line in lines:
         found = re.fullmatch(pattern, line)
-        assert found and float(line.split()[1]) > 0
+        assert found
+        assert float(line.split()[1]) > 0
 
 
 @pytest.mark.parametrize("said", [[], ["--evaluate"]])
-def test_the_step_by_what_it_trains(
+def test_step_rate_counts_trained_parameters(
     monkeypatch: pytest.MonkeyPatch, capsys, said: list[str]
 ) -> None:
     use_tiny_backbone(monkeypatch)

@@ -1,4 +1,4 @@
-"""Operations counted by hand, and what is made of seconds."""
+"""Operations counted by hand, and the table of times."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from benchmarks.trunk import floating_point_operations, table
         ),
     ],
 )
-def test_operations(function, shape, expected):
+def test_operations_are_counted(function, shape, expected):
     graph = (
         tf.function(function)
         .get_concrete_function(tf.TensorSpec(shape, tf.float32))
@@ -61,7 +61,7 @@ def test_operations(function, shape, expected):
     assert floating_point_operations(graph) == expected
 
 
-def test_the_table():
+def test_the_table_shows_rates_and_shares():
     """2 GFLOP in 10 ms are 200 GFLOP/s, half of 400."""
     found = {
         "peak": 4e11,

@@ -1,4 +1,4 @@
-"""Which layers a rule chooses, and what a bad rule answers."""
+"""Tests of --unfreeze: the layers that a rule chooses, and invalid rules."""
 
 import signal
 import time
@@ -25,7 +25,7 @@ NAMES = ("input", "stem_conv", "stem_bn", "block1_conv", "block1_bn", "top")
         ("regex:top|input", (0, 5)),
     ],
 )
-def test_chosen_layers(rule, chosen):
+def test_a_rule_chooses_layers(rule, chosen):
     assert parse_unfreeze(rule).choose(NAMES) == chosen
 
 
@@ -44,7 +44,7 @@ def test_chosen_layers(rule, chosen):
         ("All", "cannot be parsed"),
     ],
 )
-def test_rules_that_cannot_be_parsed(rule, message):
+def test_an_invalid_rule_is_rejected(rule, message):
     with pytest.raises(UsageError) as error:
         parse_unfreeze(rule)
     assert str(error.value).startswith(f"--unfreeze={rule!r}: ")
@@ -57,28 +57,28 @@ def test_rules_that_cannot_be_parsed(rule, message):
         ("last:7", "the backbone has 6 layers; give last:1 to last:6, or all"),
         ("from:block1_con", "did you mean 'block1_conv'?"),
         ("from:zzz", "the backbone has no layer 'zzz'; --dry_run lists"),
-        # A part of a name is not the name.
+        # The pattern must match the whole name.
         ("regex:bn", "matches none of the 6 layer names"),
     ],
 )
-def test_rules_that_match_nothing(rule, message):
+def test_a_rule_that_matches_no_layer_is_rejected(rule, message):
     with pytest.raises(UsageError) as error:
         parse_unfreeze(rule).choose(NAMES)
     assert message in str(error.value)
 
 
-def test_a_pattern_that_backtracks_is_ended(
+def test_a_pattern_that_backtracks_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It comes from a flag, or from the workdir of somebody else."""
+    """The pattern may come from the workdir of another person."""
     monkeypatch.setattr(unfreeze, "_MATCH_SECONDS", 0.1)
     rule = parse_unfreeze("regex:(a+)+b")
     handler = signal.getsignal(signal.SIGALRM)
     began = time.monotonic()
-    with pytest.raises(UsageError, match="takes more than 0.1 s to match"):
+    with pytest.raises(UsageError, match=r"takes more than 0\.1 s to match"):
         rule.choose(["a" * 60])
     assert time.monotonic() - began < 5
     assert signal.getsignal(signal.SIGALRM) is handler
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    # A quick one is left alone.
+    # A fast pattern is not stopped.
     assert rule.choose(["aab", "c"]) == (0,)

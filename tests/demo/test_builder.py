@@ -1,4 +1,4 @@
-"""The demo data set, prepared and opened as any of TFDS's."""
+"""The demo data set, prepared and opened like any TFDS data set."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from tests.support.records import read_encoded
 from trainer.data.decode import decode_image
-from trainer.data.samples import Samples, Source
+from trainer.data.samples import Source
 from trainer.data.sources import open_source
 from trainer.demo import builder, workers
 from trainer.demo.image import CLASSES, draw_jpeg
@@ -27,25 +26,28 @@ SMALL = {"train": 12, "test": 4}
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_and_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve and four images per class; use of the network is an error."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the network was used")
+
     monkeypatch.setattr(builder.Demo, "per_class", SMALL)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
 
 
 def open_demo(folder: pathlib.Path, dataset: str = "demo") -> Source:
     return open_source(dataset, tfds_data_dir=str(folder), test_fraction=0.2)
 
 
-def _pixels(samples: Samples, row: int) -> np.ndarray:
-    return decode_image(read_encoded(samples, row)).numpy()
-
-
-def test_the_source(
+def test_the_demo_is_a_source(
     tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = open_demo(tmp_path)
     folder = tmp_path / "demo" / "1.0.0"
     assert capfd.readouterr() == (
-        f"demo: drawing 160 pictures to {folder} (once)\n",
+        f"demo: drawing 160 images to {folder} (once)\n",
         "",
     )
     assert source.name == "demo"
@@ -62,10 +64,10 @@ def test_the_source(
     assert capfd.readouterr() == ("", "")
 
 
-def test_ids_and_labels_are_the_same_wherever_it_is_prepared(
+def test_one_and_four_cores_prepare_the_same_files(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one core it is drawn in this process, on four by others."""
+    """One core draws in this process, four cores in worker processes."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     one = open_demo(tmp_path / "one")
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
@@ -79,11 +81,11 @@ def test_ids_and_labels_are_the_same_wherever_it_is_prepared(
             pathlib.Path(samples.paths[0]).read_bytes()
             == pathlib.Path(again.paths[0]).read_bytes()
         )
-    # TFDS shuffles by a hash of the key, which it may not change.
+    # TFDS shuffles by a hash of the key, which must not change.
     assert one.train.labels[:10].tolist() == [9, 7, 0, 9, 9, 5, 4, 6, 8, 3]
 
 
-def test_the_pictures_are_those_drawn(tmp_path: pathlib.Path) -> None:
+def test_the_stored_images_are_those_drawn(tmp_path: pathlib.Path) -> None:
     source = open_demo(tmp_path)
     assert source.test is not None
     for samples, split, count in (
@@ -92,7 +94,7 @@ def test_the_pictures_are_those_drawn(tmp_path: pathlib.Path) -> None:
     ):
         stored: dict[int, set[bytes]] = {}
         for row in range(len(samples)):
-            pixels = _pixels(samples, row)
+            pixels = decode_image(read_encoded(samples, row)).numpy()
             assert pixels.shape == (96, 96, 3)
             label = int(samples.labels[row])
             stored.setdefault(label, set()).add(pixels.tobytes())
@@ -106,18 +108,7 @@ def test_the_pictures_are_those_drawn(tmp_path: pathlib.Path) -> None:
             assert stored[label] == drawn
 
 
-def test_no_network_is_asked_for(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr("socket.socket.connect", refuse)
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    assert len(open_demo(tmp_path).train) == 120
-
-
-def test_a_failure_says_where_to_write(
+def test_a_failure_names_the_flag_for_the_folder(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: object) -> bytes:
@@ -139,7 +130,7 @@ def test_a_failure_says_where_to_write(
     assert len(open_demo(tmp_path).train) == 120
 
 
-def test_what_another_process_prepared_meanwhile_is_used(
+def test_data_prepared_by_another_process_is_used(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = builder.Demo.download_and_prepare
@@ -162,8 +153,10 @@ def test_what_another_process_prepared_meanwhile_is_used(
 
 
 @pytest.mark.slow
-def test_killed_while_drawing(tmp_path: pathlib.Path) -> None:
-    """No half is used, and no process goes on drawing."""
+def test_a_killed_preparation_leaves_nothing_behind(
+    tmp_path: pathlib.Path,
+) -> None:
+    """No partial data set is used, and no worker process survives."""
     code = (
         "from trainer.data.sources import open_source;"
         f"open_source('demo', tfds_data_dir={str(tmp_path)!r},"
@@ -175,7 +168,7 @@ def test_killed_while_drawing(tmp_path: pathlib.Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
-    assert b"drawing 10,000 pictures" in process.stdout.readline()
+    assert b"drawing 10,000 images" in process.stdout.readline()
     deadline = time.monotonic() + 60
     while not (children := _children(process.pid)):
         assert time.monotonic() < deadline
@@ -196,11 +189,3 @@ def _children(pid: int) -> list[int]:
     if not path.exists():
         pytest.skip("this system does not list a process's children")
     return [int(child) for child in path.read_text().split()]
-
-
-def test_pillow_opens_what_is_stored(tmp_path: pathlib.Path) -> None:
-    name = tmp_path / "one.jpg"
-    name.write_bytes(draw_jpeg("ramen", "train", 3))
-    with Image.open(name) as image:
-        assert image.size == (96, 96)
-        assert image.format == "JPEG"

@@ -1,4 +1,4 @@
-"""What is drawn: the same everywhere, and not told by its colour alone."""
+"""Images are reproducible, and colour alone does not give the class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from trainer.data.tfds_source import FOOD10_CLASSES
 from trainer.demo.image import CLASSES, draw_image, draw_jpeg
 
-# blake2b of the pixels before JPEG; two pictures a class.
+# blake2b of the pixels before JPEG; two images per class.
 HASHES = {
     "chicken_curry": ("d7419e890f4ba146", "1c384d050dc071e4"),
     "chicken_wings": ("684dd271f888fefc", "ac7042fbbc60dff2"),
@@ -40,11 +40,11 @@ def test_pixels_are_the_same_on_every_machine(name: str) -> None:
     assert found == HASHES[name]
 
 
-def test_the_classes_are_those_of_the_reference_in_its_order() -> None:
+def test_classes_are_those_of_the_reference_in_order() -> None:
     assert CLASSES == FOOD10_CLASSES
 
 
-def test_a_picture_is_a_function_of_class_split_and_number() -> None:
+def test_class_split_and_number_determine_the_image() -> None:
     keys = [
         (name, split, index)
         for name in ("pizza", "steak")
@@ -60,16 +60,18 @@ def test_a_picture_is_a_function_of_class_split_and_number() -> None:
     assert len({pixels.tobytes() for pixels in first}) == len(keys)
 
 
-def test_the_jpeg_holds_the_picture() -> None:
+def test_the_jpeg_holds_the_image() -> None:
     for index in range(5):
         pixels = draw_image("sushi", "train", index).astype(int)
         stream = io.BytesIO(draw_jpeg("sushi", "train", index))
-        decoded = np.asarray(Image.open(stream), dtype=int)
+        with Image.open(stream) as image:
+            assert image.format == "JPEG"
+            decoded = np.asarray(image, dtype=int)
         assert decoded.shape == pixels.shape
         assert np.abs(decoded - pixels).mean() < 12
 
 
-def test_the_mean_colour_does_not_tell_the_class() -> None:
+def test_the_mean_colour_does_not_give_the_class() -> None:
     def means(split: str, count: int) -> np.ndarray:
         return np.array(
             [
@@ -86,25 +88,21 @@ def test_the_mean_colour_does_not_tell_the_class() -> None:
     assert right.mean(1).max() < 0.7
 
 
+def _imported(statement: str, prefix: str) -> str:
+    """The modules with that prefix which a statement imports."""
+    code = f"import sys, {statement};"
+    code += f"print([m for m in sys.modules if m.startswith({prefix!r})])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def test_drawing_needs_no_tensorflow() -> None:
-    """Or the processes that draw would take seconds to start."""
-    code = (
-        "import sys, trainer.demo.image;"
-        "print([m for m in ('tensorflow', 'tensorflow_datasets')"
-        " if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    """Worker processes would otherwise take seconds to start."""
+    assert _imported("trainer.demo.image", "tensorflow") == "[]"
 
 
-def test_other_data_does_not_import_it() -> None:
-    code = (
-        "import sys, trainer.run.training, trainer.data.sources;"
-        "print([m for m in sys.modules if m.startswith('trainer.demo')])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+def test_other_data_does_not_import_the_demo() -> None:
+    modules = "trainer.run.training, trainer.data.sources"
+    assert _imported(modules, "trainer.demo") == "[]"

@@ -1,4 +1,4 @@
-"""What the devices are set to, and what a machine is said to consist of."""
+"""Tests of the configuration of devices and the facts about a machine."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from trainer.distribute.processes import ALONE
 from trainer.errors import UsageError
 
 NO_GPUS = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
+    bool(tf.config.list_physical_devices("GPU")),
+    reason="this machine has a GPU",
 )
 
 
 @pytest.mark.parametrize("gpus", [0, 1])
 @pytest.mark.parametrize("xla", ["auto", "on", "off"])
-def test_use_xla(monkeypatch, xla, gpus):
+def test_auto_xla_is_on_with_gpus(monkeypatch, xla, gpus):
     monkeypatch.setattr(
         tf.config, "list_physical_devices", lambda kind: ["GPU:0"] * gpus
     )
     expected = {"auto": gpus > 0, "on": True, "off": False}[xla]
     assert devices.use_xla(xla) is expected
-    # Not beside a TPU, whose runtime compiles, whatever is asked for.
+    # Never on a TPU, whose runtime always compiles.
     assert devices.use_xla(xla, tpu=True) is False
 
 
@@ -35,7 +36,7 @@ def test_use_xla(monkeypatch, xla, gpus):
     ("precision", "compute"),
     [("float32", "float32"), ("bfloat16", "bfloat16")],
 )
-def test_set_precision(precision, compute):
+def test_set_precision_leaves_variables_in_float32(precision, compute):
     try:
         devices.set_precision(precision)
         layer = keras.layers.Dense(2)
@@ -46,7 +47,7 @@ def test_set_precision(precision, compute):
         devices.set_precision("float32")
 
 
-def test_no_more_devices_once_the_process_runs():
+def test_a_running_process_cannot_get_more_devices():
     tf.config.list_logical_devices()
     devices.configure(logical_cpus=1)
     devices.configure(logical_cpus=2)
@@ -58,11 +59,13 @@ def test_no_more_devices_once_the_process_runs():
 
 
 class Gpus:
-    """A machine with GPUs that TensorFlow sees some of."""
+    """A machine with GPUs, some of them visible to TensorFlow."""
 
     def __init__(self, monkeypatch, count, *, running=False):
         self.all = [f"GPU:{n}" for n in range(count)]
-        self.visible, self.growing, self._running = self.all, [], running
+        self.visible = self.all
+        self.growing = []
+        self._running = running
         monkeypatch.setattr(tf.config, "list_physical_devices", self._list)
         monkeypatch.setattr(tf.config, "set_visible_devices", self._show)
         monkeypatch.setattr(
@@ -95,7 +98,7 @@ class Gpus:
         (" 0, 1 ", ["GPU:0", "GPU:1"]),
     ],
 )
-def test_only_the_gpus_asked_for_are_seen_and_grow(monkeypatch, asked, seen):
+def test_only_the_given_gpus_are_visible_and_grow(monkeypatch, asked, seen):
     gpus = Gpus(monkeypatch, 3)
     with undone():
         devices.configure(1, "off", asked)
@@ -110,8 +113,8 @@ def test_only_the_gpus_asked_for_are_seen_and_grow(monkeypatch, asked, seen):
             0,
             "0",
             False,
-            "--gpus=0: TensorFlow sees no GPU in this machine; leave it out to"
-            " use the CPU, or install the '[cuda]' extra (BUILD.md)",
+            "--gpus=0: TensorFlow sees no GPU in this machine; leave the flag"
+            " out to use the CPU, or install the '[cuda]' extra (BUILD.md)",
         ),
         (
             2,
@@ -127,7 +130,9 @@ def test_only_the_gpus_asked_for_are_seen_and_grow(monkeypatch, asked, seen):
         ),
     ],
 )
-def test_gpus_that_cannot_be_had(monkeypatch, count, asked, running, message):
+def test_missing_or_late_gpus_are_rejected(
+    monkeypatch, count, asked, running, message
+):
     Gpus(monkeypatch, count, running=running)
     with pytest.raises(UsageError) as error:
         devices.configure(1, "off", asked)
@@ -138,7 +143,9 @@ def test_gpus_that_cannot_be_had(monkeypatch, count, asked, running, message):
     ("gpus", "tpu", "deterministic"),
     [(0, False, True), (1, False, False), (0, True, False)],
 )
-def test_determinism_by_itself(monkeypatch, gpus, tpu, deterministic):
+def test_auto_determinism_is_on_with_cpus_alone(
+    monkeypatch, gpus, tpu, deterministic
+):
     Gpus(monkeypatch, gpus)
     assert devices.use_determinism("auto", tpu=tpu) is deterministic
     assert devices.use_determinism("on", tpu=tpu) is True
@@ -149,12 +156,11 @@ def test_determinism_by_itself(monkeypatch, gpus, tpu, deterministic):
 @pytest.mark.parametrize(
     ("name", "replicas"), [("one_device", 1), ("mirrored", 2)]
 )
-def test_environment_is_json_and_knows_the_replicas(name, replicas):
+def test_environment_is_json_and_counts_the_replicas(name, replicas):
     found = devices.environment(strategies.make_strategy(name, 8, 2), ALONE)
     assert json.loads(json.dumps(found)) == found
     assert found["replicas"] == len(found["devices"]) == replicas
     assert found["tensorflow"].startswith(f"{tf.__version__} (")
-    # What gradients were seen to depend on: the processor, and how many
-    # threads TensorFlow may make of it.
+    # Gradients depend on the processor and on the number of threads.
     assert found["processor"]
     assert 1 <= found["cpu_count"] <= os.cpu_count()

@@ -1,4 +1,4 @@
-"""What processes agree on; here they are threads with a sum between them."""
+"""Tests of the agreement between processes, which here are threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 3
 
 
 def together(work: Callable[[Processes, int], Any]) -> list[Any]:
-    """What `work` gives, or raises, in each of three processes."""
+    """Returns the result or error of `work` in each of three processes."""
     barrier = threading.Barrier(COUNT, timeout=20)
     rows: list[Any] = [None] * COUNT
 
@@ -43,28 +43,29 @@ def together(work: Callable[[Processes, int], Any]) -> list[Any]:
         return list(pool.map(process, range(COUNT)))
 
 
-def test_values():
+def test_values_of_all_processes_are_gathered():
     found = together(lambda p, i: p.gather(i + 0.5))
     assert found == [[0.5, 1.5, 2.5]] * 3
     assert together(lambda p, i: p.chief_value(7 - i)) == [7, 7, 7]
     assert together(lambda p, i: p.is_chief) == [True, False, False]
 
 
-def test_what_the_chief_does_comes_first():
+def test_chief_first_runs_on_the_chief_before_the_others():
     done = []
 
     def work(processes, index):
         return processes.chief_first(lambda: done.append(index) or index)
 
     assert together(work) == [0, 1, 2]
-    assert done[0] == 0 and sorted(done) == [0, 1, 2]
-    # Nothing, too, is a result, and asked for once.
+    assert done[0] == 0
+    assert sorted(done) == [0, 1, 2]
+    # None is a result, too: `work` runs once.
     done.clear()
     together(lambda p, i: p.chief_first(lambda: done.append(i)))
     assert sorted(done) == [0, 1, 2]
 
 
-def test_what_the_chief_alone_does():
+def test_by_chief_runs_on_the_chief_alone():
     done = []
 
     def work(processes, index):
@@ -76,26 +77,27 @@ def test_what_the_chief_alone_does():
 
 @pytest.mark.parametrize("how", ["by_chief", "chief_first"])
 @pytest.mark.parametrize(
-    ("error", "kind", "text"),
+    ("error", "error_type", "text"),
     [
         (TrainerError("борщ/1.jpg: bad"), TrainerError, "борщ/1.jpg: bad"),
         (UsageError("--x: wrong"), UsageError, "--x: wrong"),
         (ValueError("a bug"), TrainerError, "process 0: ValueError: a bug"),
-        # Cut at 1000 bytes, of which one tells the kind.
+        # Cut at 1000 bytes, one of which is the exit status.
         (TrainerError("é" * 600), TrainerError, "é" * 499),
     ],
 )
-def test_what_the_chief_raises_all_raise(how, error, kind, text):
+def test_an_error_of_the_chief_is_raised_by_all(how, error, error_type, text):
     def fail():
         raise error
 
     found = together(lambda p, i: getattr(p, how)(fail))
     assert found[0] is error
     for other in found[1:]:
-        assert type(other) is kind and str(other) == text
+        assert type(other) is error_type
+        assert str(other) == text
 
 
-def test_what_must_be_the_same():
+def test_check_same_rejects_a_different_value():
     assert together(lambda p, i: p.check_same("x", "differs")) == [None] * 3
     found = together(lambda p, i: p.check_same(f"{i // 2}", "differs"))
     for error in found:
@@ -103,8 +105,9 @@ def test_what_must_be_the_same():
         assert str(error) == "differs (process 2 of 3)"
 
 
-def test_alone_nothing_is_agreed_on():
-    assert ALONE.is_chief and ALONE.gather(3.0) == [3.0]
+def test_a_single_process_agrees_with_itself():
+    assert ALONE.is_chief
+    assert ALONE.gather(3.0) == [3.0]
     assert ALONE.chief_first(lambda: 5) == 5
     ALONE.check_same("x", "differs")
     with ALONE.together():
@@ -113,7 +116,7 @@ def test_alone_nothing_is_agreed_on():
         ALONE.by_chief(lambda: {}["x"])
 
 
-def test_a_workdir_is_written_by_one(tmp_path):
+def test_the_chief_alone_writes_the_workdir(tmp_path):
     def work(processes, index):
         workdir = Workdir(str(tmp_path / "w"), processes)
         new = workdir.create()
@@ -137,11 +140,11 @@ def test_a_workdir_is_written_by_one(tmp_path):
     assert len((tmp_path / "w/events.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_folder_that_is_not_shared(tmp_path):
+def test_a_workdir_that_is_not_shared_is_an_error(tmp_path):
     found = together(lambda p, i: Workdir(str(tmp_path / f"{i}"), p).create())
     assert found[0] is True
     for index, error in enumerate(found[1:], 1):
         assert str(error) == (
-            f"--workdir={str(tmp_path / str(index))!r}: made by one process,"
-            " and not there for another; give a folder that all of them share"
+            f"--workdir={str(tmp_path / str(index))!r}: created by one process"
+            " but missing for another; give a folder that all of them share"
         )

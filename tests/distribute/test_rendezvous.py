@@ -1,108 +1,159 @@
-"""Processes that wait for each other, here as threads."""
+"""Tests of the rendezvous of processes, which here are threads."""
 
 from __future__ import annotations
 
 import socket
 import threading
-import time
 
 import pytest
 
+from tests.support.clock import wait_until
 from tests.support.jobs import free_ports
+from trainer.distribute import rendezvous
 from trainer.distribute.rendezvous import wait_for_all
 from trainer.errors import TrainerError
+
+# Looks at the clock after which a process has certainly tried to connect.
+SEVERAL_LOOKS = 4
 
 
 def addresses_of(count: int) -> list[str]:
     return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
-class Waiting(threading.Thread):
-    """A process that waits; `outcome` is None, its error or `waiting`."""
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
-    def __init__(self, addresses, index, seconds=20.0):
+
+class Waiting(threading.Thread):
+    """A process that waits for the others, by a clock that tests set.
+
+    Attributes:
+      now: the time that its clock shows, in seconds.
+      looks: how often it has looked at the clock, which it does per attempt.
+      outcome: "waiting", then None or the message of its error.
+    """
+
+    def __init__(self, addresses, index):
         super().__init__(daemon=True)
-        self._arguments = (addresses, index, seconds)
+        self._addresses = addresses
+        self._index = index
+        self.now = 0.0
+        self.looks = 0
         self.outcome = "waiting"
         self.start()
 
+    def _clock(self) -> float:
+        self.looks += 1
+        return self.now
+
     def run(self):
         try:
-            wait_for_all(*self._arguments)
+            wait_for_all(self._addresses, self._index, 1.0, clock=self._clock)
             self.outcome = None
         except TrainerError as error:
             self.outcome = str(error)
 
+    def expire(self):
+        """Moves its clock past the limit."""
+        self.now = 1.5
+
     def result(self):
-        self.join(30)
+        self.join(60)
         return self.outcome
 
 
+@pytest.fixture
+def greeted(monkeypatch) -> list[int | None]:
+    """The indices that the chief has read from connecting processes."""
+    indices = []
+    real = rendezvous._index_said
+
+    def index_said(*args):
+        index = real(*args)
+        indices.append(index)
+        return index
+
+    monkeypatch.setattr(rendezvous, "_index_said", index_said)
+    return indices
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_all_go_when_the_last_has_come(order):
+def test_all_processes_go_when_the_last_has_come(order):
     addresses = addresses_of(3)
     started = [Waiting(addresses, i) for i in order[:-1]]
-    time.sleep(0.5)
+    # The chief looks at the clock again and again; others only until they
+    # are connected to it.
+    wait_until(lambda: max(w.looks for w in started) >= SEVERAL_LOOKS)
     assert [w.outcome for w in started] == ["waiting"] * 2
     started.append(Waiting(addresses, order[-1]))
     assert [w.result() for w in started] == [None] * 3
-    # The address is free, for TensorFlow.
-    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
+    # The port is free for TensorFlow.
+    with socket.create_server(("", port_of(addresses[0]))):
         pass
 
 
 def missing(names: str, count: int) -> str:
     return (
-        f"no answer from {names} within 1 s, of {count} processes; see whether"
+        f"no answer from {names} within 1 s, of {count} processes; check that"
         " they were started and can be reached, then start all again"
     )
 
 
-def test_all_are_told_who_is_missing():
+def test_all_processes_are_told_who_is_missing(greeted):
     addresses = addresses_of(4)
-    started = [Waiting(addresses, i, 1.0) for i in (0, 2)]
+    chief, other = (Waiting(addresses, i) for i in (0, 2))
+    wait_until(lambda: greeted == [2])
+    chief.expire()
     text = missing(f"{addresses[1]}, {addresses[3]}", 4)
-    assert [w.result() for w in started] == [text] * 2
+    assert [chief.result(), other.result()] == [text] * 2
 
 
-def test_without_the_chief():
+def test_a_missing_chief_is_named():
     addresses = addresses_of(2)
-    assert Waiting(addresses, 1, 1.0).result() == missing(addresses[0], 2)
+    other = Waiting(addresses, 1)
+    wait_until(lambda: other.looks >= SEVERAL_LOOKS)
+    other.expire()
+    assert other.result() == missing(addresses[0], 2)
 
 
 def greeting_of(addresses: list[str], index: int) -> bytes:
-    """What a process says to the chief, for whom this listens."""
-    port = int(addresses[0].rpartition(":")[2])
-    with socket.create_server(("", port)) as server:
-        Waiting(addresses, index, 0.1)
+    """Returns what a process sends to the chief."""
+    with socket.create_server(("", port_of(addresses[0]))) as server:
+        process = Waiting(addresses, index)
         with server.accept()[0] as call, call.makefile("rb") as stream:
-            return stream.readline()
+            greeting = stream.readline()
+            process.expire()
+    process.result()
+    return greeting
 
 
-def test_strangers_and_those_that_have_left_again_are_missing():
+def test_strangers_and_processes_that_left_are_missing(greeted):
     addresses = addresses_of(3)
     greeting = greeting_of(addresses, 1)
-    chief = Waiting(addresses, 0, 1.0)
-    time.sleep(0.3)
-    # One of another job on the same port, somebody who says nothing
-    # sensible, and process 1, which does not stay.
+    chief = Waiting(addresses, 0)
+    # Once it has looked twice, it listens.
+    wait_until(lambda: chief.looks >= 2)
+    # A process of another job on the same port, a client of another protocol,
+    # and process 1, which does not stay.
     for words in (b"trainer 0123456789abcdef 1\n", b"GET / HTTP\n", greeting):
-        port = int(addresses[0].rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port)) as call:
+        call = socket.create_connection(("127.0.0.1", port_of(addresses[0])))
+        with call:
             call.sendall(words)
             if words != greeting:
                 assert call.recv(1) == b""
-    # After process 1 has gone: with it all would be there.
-    other = Waiting(addresses, 2, 1.0)
+    other = Waiting(addresses, 2)
+    wait_until(lambda: greeted == [None, None, 1, 2])
+    chief.expire()
     text = missing(addresses[1], 3)
     assert [chief.result(), other.result()] == [text, text]
 
 
-def test_a_port_that_is_taken():
+def test_a_port_in_use_is_a_one_line_error():
     addresses = addresses_of(2)
-    port = int(addresses[0].rpartition(":")[2])
-    with socket.create_server(("", port)):
+    with socket.create_server(("", port_of(addresses[0]))):
         assert Waiting(addresses, 0).result() == (
             f"{addresses[0]}: the chief cannot listen there (Address already"
-            " in use); end what does, or give all processes another port for it"
+            " in use); end the process that does, or give all processes another"
+            " port for it"
         )

@@ -1,4 +1,4 @@
-"""Which strategy a run takes, and what is answered where there is none."""
+"""Tests of the choice of a strategy, and of errors if it is impossible."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.distribute import devices, strategies
+from trainer.distribute import devices, strategies, tpu
 from trainer.distribute.processes import ALONE
 from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, UsageError
 
 NO_GPUS = pytest.mark.skipif(
-    bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
+    bool(tf.config.list_physical_devices("GPU")),
+    reason="this machine has a GPU",
 )
 SEVERAL = Topology(index=1, count=2, source="TF_CONFIG")
 EVIDENCE = "TensorFlow lists 8 TPU devices"
@@ -28,7 +29,7 @@ def choice(
     topology: Topology = Topology(),  # noqa: B008, frozen
     **flags: Any,
 ) -> str:
-    """What is chosen on a machine with so many GPUs and perhaps a TPU."""
+    """Returns the choice on a machine with some GPUs and perhaps a TPU."""
     return strategies.choose(
         Config(**flags),
         topology,
@@ -46,7 +47,7 @@ def choice(
         ({"gpus": 2, "strategy": "one_device"}, "one_device"),
         ({"gpus": 1, "strategy": "mirrored"}, "mirrored"),
         ({"strategy": "mirrored"}, "mirrored"),
-        # Several CPUs are for trying things out: only when asked for.
+        # Several CPU devices are used only on request.
         ({"logical_cpus": 2}, "one_device"),
         ({"tpu": True}, "tpu"),
         ({"tpu": True, "gpus": 8}, "tpu"),
@@ -54,7 +55,7 @@ def choice(
         ({"tpu": True, "strategy": "one_device"}, "one_device"),
         ({"tpu": True, "strategy": "mirrored"}, "mirrored"),
         ({"tpu": True, "xla": "on"}, "tpu"),
-        # Of one process multi_worker does what auto does, GPUs alone.
+        # With one process, multi_worker is auto without a TPU.
         ({"strategy": "multi_worker", "gpus": 2}, "mirrored"),
         ({"strategy": "multi_worker"}, "one_device"),
         ({"topology": SEVERAL}, "multi_worker"),
@@ -67,23 +68,25 @@ def choice(
     ],
     ids=str,
 )
-def test_the_choice(given: dict[str, Any], expected: str) -> None:
+def test_flags_and_machine_decide_the_strategy(
+    given: dict[str, Any], expected: str
+) -> None:
     assert choice(**given) == expected
 
 
 @pytest.mark.parametrize(
     ("flags", "tpu", "expected"),
     [
-        # Without evidence here; whether it is there only the network knows.
+        # A TPU of the network leaves no evidence in this machine.
         ({"tpu": "node-1"}, False, "tpu"),
         ({"tpu": "node-1", "strategy": "tpu"}, False, "tpu"),
         ({"tpu": "local"}, True, "tpu"),
-        # Who names GPUs wants GPUs.
+        # --gpus rules out the TPU.
         ({"gpus": "0,1"}, True, "mirrored"),
     ],
     ids=str,
 )
-def test_the_choice_of_one_by_name(
+def test_a_named_device_decides_the_strategy(
     flags: dict[str, Any], tpu: bool, expected: str
 ) -> None:
     found = strategies.choose(
@@ -115,21 +118,21 @@ def test_the_choice_of_one_by_name(
             {},
             True,
             SEVERAL,
-            "--strategy=auto: TF_CONFIG names 2 processes, and one process uses"
-            " a TPU; give --strategy=tpu, or multi_worker to do without the"
-            " TPU",
+            "--strategy=auto: TF_CONFIG names 2 processes, but a TPU is used by"
+            " one process; give --strategy=tpu, or --strategy=multi_worker to"
+            " train without the TPU",
         ),
         (
             {"xla": "off"},
             True,
             Topology(),
-            f"--xla=off: not possible on a TPU ({EVIDENCE}), whose runtime"
-            " always compiles; give --xla=auto, or --strategy=one_device to do"
+            f"--xla=off: not possible on a TPU ({EVIDENCE}), which always"
+            " compiles; give --xla=auto, or --strategy=one_device to train"
             " without the TPU",
         ),
     ],
 )
-def test_what_cannot_be_chosen(
+def test_an_impossible_choice_is_a_usage_error(
     flags: dict[str, Any], tpu: bool, topology: Topology, message: str
 ) -> None:
     with pytest.raises(UsageError) as error:
@@ -147,8 +150,8 @@ def test_what_cannot_be_chosen(
     [
         ({}, ""),
         ({"listed": 8}, EVIDENCE),
-        # JAX with TPU support on a laptop; another accelerator; a shell that
-        # has the variables of a TPU VM.
+        # JAX with TPU support on a laptop; another accelerator; a shell with
+        # the variables of a TPU VM.
         ({"libtpu": True}, ""),
         ({"files": ["/dev/accel0"]}, ""),
         ({"environment": {"TPU_NAME": "local"}}, ""),
@@ -164,28 +167,31 @@ def test_what_cannot_be_chosen(
     ],
     ids=str,
 )
-def test_evidence_of_a_tpu(facts: dict[str, Any], expected: str) -> None:
+def test_a_tpu_needs_more_than_one_sign(
+    facts: dict[str, Any], expected: str
+) -> None:
     nothing = {"listed": 0, "libtpu": False, "files": [], "environment": {}}
-    assert strategies.tpu_evidence(**{**nothing, **facts}) == expected
+    assert tpu.tpu_evidence(**{**nothing, **facts}) == expected
 
 
 @NO_GPUS
-def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no network is asked."""
+def test_the_choice_for_this_machine_uses_no_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("a connection")
 
     monkeypatch.setattr(socket.socket, "connect", fail)
-    assert strategies.find_tpu() == ""
-    assert strategies.kind_of(Config(), Topology()) == "one_device"
+    assert tpu.find_tpu() == ""
+    assert strategies.strategy_name(Config(), Topology()) == "one_device"
     two = Config(gpus="0,1")
-    assert strategies.kind_of(two, Topology()) == "mirrored"
+    assert strategies.strategy_name(two, Topology()) == "mirrored"
 
 
 @NO_GPUS
 @pytest.mark.parametrize(
-    ("kind", "logical_cpus", "made", "names"),
+    ("name", "logical_cpus", "made", "devices_used"),
     [
         ("one_device", 1, tf.distribute.OneDeviceStrategy, ["CPU:0"]),
         ("one_device", 2, tf.distribute.OneDeviceStrategy, ["CPU:0"]),
@@ -193,25 +199,25 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mirrored", 2, tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"]),
     ],
 )
-def test_strategies(
-    kind: str, logical_cpus: int, made: type, names: list[str]
+def test_a_strategy_uses_the_devices_and_names_them(
+    name: str, logical_cpus: int, made: type, devices_used: list[str]
 ) -> None:
-    strategy = strategies.make_strategy(kind, 8, logical_cpus)
+    strategy = strategies.make_strategy(name, 8, logical_cpus)
     assert isinstance(strategy, made)
-    assert strategy.num_replicas_in_sync == len(names)
+    assert strategy.num_replicas_in_sync == len(devices_used)
     found = [
         d.rpartition("device:")[2] for d in strategy.extended.worker_devices
     ]
-    assert found == names
+    assert found == devices_used
     line = strategies.strategy_line(strategy, ALONE)
-    assert line.startswith(f"{kind}, {len(names)} replica")
-    assert line.endswith(names[-1])
+    assert line.startswith(f"{name}, {len(devices_used)} replica")
+    assert line.endswith(devices_used[-1])
     named = strategies.strategy_line(strategy, ALONE, "2,3")
     assert named == f"{line} (--gpus=2,3)"
 
 
 @NO_GPUS
-def test_the_runs_of_a_process_share_a_mirrored_strategy() -> None:
+def test_runs_of_a_process_share_a_mirrored_strategy() -> None:
     first = strategies.make_strategy("mirrored", 8, 2)
     assert strategies.make_strategy("mirrored", 4, 2) is first
     assert strategies.make_strategy("mirrored", 4, 1) is not first
@@ -219,7 +225,9 @@ def test_the_runs_of_a_process_share_a_mirrored_strategy() -> None:
 
 @NO_GPUS
 @pytest.mark.parametrize("batch_size", [1, 7, 33])
-def test_a_batch_that_cannot_be_shared_evenly(batch_size: int) -> None:
+def test_a_batch_that_replicas_cannot_share_is_rejected(
+    batch_size: int,
+) -> None:
     with pytest.raises(UsageError) as error:
         strategies.make_strategy("mirrored", batch_size, 2)
     assert str(error.value) == (
@@ -231,10 +239,10 @@ def test_a_batch_that_cannot_be_shared_evenly(batch_size: int) -> None:
 
 
 @NO_GPUS
-def test_a_share_that_cannot_be_taken_in_equal_parts() -> None:
-    assert strategies.make_strategy("mirrored", 12, 2, parts=3)
+def test_a_share_that_parts_cannot_divide_is_rejected() -> None:
+    assert strategies.make_strategy("mirrored", 12, 2, accumulate_steps=3)
     with pytest.raises(UsageError) as error:
-        strategies.make_strategy("mirrored", 12, 2, parts=4)
+        strategies.make_strategy("mirrored", 12, 2, accumulate_steps=4)
     assert str(error.value) == (
         "--batch_size=12: not divisible by the 2 replicas that share it in 4"
         " parts each (--accumulate_steps); give a multiple of 8, or"
@@ -243,12 +251,14 @@ def test_a_share_that_cannot_be_taken_in_equal_parts() -> None:
 
 
 class FakeTpu:
-    """TensorFlow's side of a TPU; notes what is called, in order."""
+    """TensorFlow's functions for a TPU; records the calls in order."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: str = ""):
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, fails: str = ""
+    ) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.fails = fails
-        strategies._tpu.cache_clear()
+        tpu.connect_tpu.cache_clear()
         monkeypatch.setattr(
             tf.distribute.cluster_resolver,
             "TPUClusterResolver",
@@ -280,7 +290,7 @@ class FakeTpu:
 @pytest.fixture(autouse=True)
 def forget_tpus() -> Any:
     yield
-    strategies._tpu.cache_clear()
+    tpu.connect_tpu.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -302,30 +312,30 @@ def test_a_tpu_is_connected_and_initialized_once(
 
 
 @pytest.mark.parametrize("step", ["resolve", "connect", "initialize"])
-def test_a_tpu_that_cannot_be_used(
+def test_an_unusable_tpu_is_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     FakeTpu(monkeypatch, fails=step)
     with pytest.raises(TrainerError) as error:
         strategies.make_strategy("tpu", 8)
     assert str(error.value) == (
-        "--tpu=local: cannot be used (no TPU); see that no other process"
+        "--tpu=local: cannot be used (no TPU); check that no other process"
         " holds it and that tensorflow-tpu fits its libtpu (BUILD.md), or give"
         " --strategy=one_device"
     )
 
 
-def test_a_tpu_whose_address_does_not_answer() -> None:
+def test_a_tpu_address_that_does_not_answer_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    # Nobody listens there any more.
-    with pytest.raises(TrainerError, match="cannot be used .*refused"):
+    # The port is closed again.
+    with pytest.raises(TrainerError, match=r"cannot be used .*refused"):
         strategies.make_strategy("tpu", 8, tpu=f"grpc://127.0.0.1:{port}")
 
 
-def test_tensorflows_own_answer_where_there_is_no_tpu() -> None:
-    """Through all of the real calls."""
+def test_a_missing_tpu_is_an_error_of_tensorflow() -> None:
+    """Uses the real functions of TensorFlow."""
     with pytest.raises(TrainerError, match="--tpu=local: cannot be used"):
         strategies.make_strategy("tpu", 8)
-    # And the process is as it was.
+    # The process still works.
     assert devices.all_cpus(strategies.make_strategy("one_device", 8))

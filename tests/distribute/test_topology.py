@@ -1,4 +1,4 @@
-"""What the environment says about the processes of a job."""
+"""Tests of the processes of a job, as environment variables name them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainer.errors import UsageError
 A, B, C = "a:2222", "b:2222", "[::1]:2223"
 
 
-def tf_config(cluster: dict, kind: str = "worker", index: object = 0) -> dict:
-    task = {"type": kind, "index": index}
+def tf_config(cluster: dict, job: str = "worker", index: object = 0) -> dict:
+    task = {"type": job, "index": index}
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
 
 
@@ -24,7 +24,7 @@ def slurm(count: str, index: str) -> dict:
 
 
 def workers(index: str | None, *addresses: str) -> dict:
-    """What a pod of an Indexed Job is given."""
+    """Returns the variables of a pod of an Indexed Job."""
     own = {} if index is None else {"JOB_COMPLETION_INDEX": index}
     return {"TRAINER_WORKERS": ",".join(addresses), **own}
 
@@ -53,7 +53,7 @@ def found(index: int, *addresses: str) -> Topology:
         (tf_config({"worker": [A]}), found(0, A)),
         (tf_config({"worker": [A, B]}), found(0, A, B)),
         (tf_config({"worker": [A, B, C]}, index="2"), found(2, A, B, C)),
-        # The chief comes first, wherever it is written.
+        # The chief is process 0, even if it is written last.
         (tf_config({"worker": [B, C], "chief": [A]}), found(1, A, B, C)),
         (tf_config({"worker": [B], "chief": [A]}, "chief"), found(0, A, B)),
         (slurm("3", "2"), Topology(index=2, count=3, source="Slurm")),
@@ -67,13 +67,13 @@ def found(index: int, *addresses: str) -> Topology:
         # An Indexed Job of independent runs.
         ({"JOB_COMPLETION_INDEX": "1"}, Topology()),
         ({"TRAINER_WORKERS": "", "JOB_COMPLETION_INDEX": "1"}, Topology()),
-        # What is set by hand goes before what is around.
+        # Variables set by hand go before those of the scheduler.
         (slurm("3", "2") | workers("1", A, B), workers_found(1, A, B)),
         (workers("1", A, C) | tf_config({"worker": [A, B]}), found(0, A, B)),
         (slurm("3", "2") | tf_config({"worker": [A, B]}), found(0, A, B)),
     ],
 )
-def test_what_is_found(environment, expected):
+def test_the_environment_names_the_processes(environment, expected):
     assert find_topology("auto", "finetune", environment) == expected
     assert expected.is_chief == (expected.index == 0)
     if expected.source:
@@ -87,10 +87,10 @@ def test_what_is_found(environment, expected):
     ("environment", "what"),
     [
         ({"TF_CONFIG": "{"}, "not JSON"),
-        (tf_config({"worker": [A, B]}, index=2), "its task is none of its"),
-        (tf_config({"worker": [A, B]}, index=-1), "its task is none of its"),
-        (tf_config({"worker": [A, B]}, index="x"), "its task is none of its"),
-        (tf_config({"worker": [A]}, "chief"), "its task is none of its"),
+        (tf_config({"worker": [A, B]}, index=2), "its task is not in its"),
+        (tf_config({"worker": [A, B]}, index=-1), "its task is not in its"),
+        (tf_config({"worker": [A, B]}, index="x"), "its task is not in its"),
+        (tf_config({"worker": [A]}, "chief"), "its task is not in its"),
         ({"TF_CONFIG": json.dumps({"cluster": {"worker": [A]}})}, "its task"),
         (tf_config({"ps": [A], "worker": [B]}), "has jobs besides"),
         (tf_config({"worker": [A, A]}), "it names an address twice"),
@@ -99,12 +99,13 @@ def test_what_is_found(environment, expected):
         (tf_config({"worker": [A, "b:99999"]}), "is not HOST:PORT"),
     ],
 )
-def test_what_cannot_be_understood(environment, what):
+def test_an_invalid_tf_config_is_rejected(environment, what):
     with pytest.raises(UsageError) as error:
         find_topology("auto", "finetune", environment)
     text = str(error.value)
     assert text.startswith(f"TF_CONFIG={environment['TF_CONFIG']!r}: ")
-    assert what in text and "\n" not in text
+    assert what in text
+    assert "\n" not in text
     assert text.endswith(
         '; give {"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task":'
         ' {"type": "worker", "index": 0}}'
@@ -132,32 +133,32 @@ def test_what_cannot_be_understood(environment, what):
         *(
             (
                 workers(index, A, B),
-                f"JOB_COMPLETION_INDEX={index or ''!r}: must be the number of"
-                " this process among those of TRAINER_WORKERS, 0 to 1;"
-                " Kubernetes sets it in the pods of an Indexed Job",
+                f"JOB_COMPLETION_INDEX={index or ''!r}: must be the index of"
+                " this process in TRAINER_WORKERS, 0 to 1; Kubernetes sets it"
+                " in the pods of an Indexed Job",
             )
             for index in (None, "", "x", "-1", "2")
         ),
     ],
 )
-def test_workers_that_cannot_be_understood(environment, message):
+def test_invalid_trainer_workers_are_rejected(environment, message):
     with pytest.raises(UsageError) as error:
         find_topology("auto", "finetune", environment)
     assert str(error.value) == message
 
 
-def test_multi_worker_without_processes():
+def test_multi_worker_without_processes_is_rejected():
     with pytest.raises(UsageError) as error:
         find_topology("multi_worker", "finetune", {})
     assert str(error.value) == (
         "--strategy=multi_worker: neither TF_CONFIG nor TRAINER_WORKERS is"
-        " set, and this is no Slurm step of several tasks; set one of them,"
+        " set, and this is not a Slurm step of several tasks; set one of them,"
         " start with srun, or give --strategy=auto"
     )
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stages_of_one_process(stage):
+def test_some_stages_reject_several_processes(stage):
     several = tf_config({"worker": [A, B]})
     if stage in ("feature_extract", "finetune", "evaluate"):
         assert find_topology("auto", stage, several).count == 2
@@ -165,8 +166,8 @@ def test_stages_of_one_process(stage):
     with pytest.raises(UsageError) as error:
         find_topology("auto", stage, several)
     assert str(error.value) == (
-        f"--strategy=auto: TF_CONFIG names 2 processes, and --stage={stage}"
-        " takes one; start it once without them, or use them for"
+        f"--strategy=auto: TF_CONFIG names 2 processes, but --stage={stage}"
+        " uses one; start it once without them, or use them for"
         " feature_extract, finetune, evaluate"
     )
     assert find_topology("auto", stage, tf_config({"worker": [A]})).count == 1

@@ -459,7 +459,7 @@ def test_stopped_and_started_again_it_ends_as_if_it_never_was(
     values = small(
         photos, killed, epochs=2, head_epochs=2, checkpoint_every_steps=1
     )
-    command = [sys.executable, "main.py"]
+    command = [sys.executable, "main.py", "--stage=finetune"]
     command += [f"--{name}={value}" for name, value in values.items()]
     process = subprocess.Popen(
         command,
@@ -484,7 +484,7 @@ def test_stopped_and_started_again_it_ends_as_if_it_never_was(
     else:
         name = signal.Signals(number).name
         assert said == (
-            f"stopped by {name}; the same command goes on from the last"
+            f"stopped by {name}; the same command resumes from the last"
             " checkpoint\n"
         )
         assert found[-1] == {"event": "stop", "reason": f"Stopped: {name}"}

@@ -250,11 +250,11 @@ def _fail(*args: object, **values: object) -> None:
 
 
 BROKEN: dict[str, tuple[types.ModuleType, str, str]] = {
-    "learning_curves": (report, "without its learning curves", "not be drawn"),
-    "class_bars": (report, "without its accuracy by class", "not be drawn"),
-    "confusion_matrix": (report, "without its confusion", "not be drawn"),
-    "find_mistakes": (study, "without the most confident", "not be found"),
-    "write_html": (study, "not written", ""),
+    "learning_curves": (report, "the learning curves could", "not be drawn"),
+    "class_bars": (report, "the accuracy by class could", "not be drawn"),
+    "confusion_matrix": (report, "the confusion matrix could", "not be drawn"),
+    "find_mistakes": (study, "the most confident mistakes", "not be found"),
+    "write_html": (study, "cannot be written", ""),
 }
 
 

@@ -35,7 +35,7 @@ from trainer.model.weights.load import (
     weights_digest,
 )
 from trainer.workdir import lock
-from trainer.workdir.heartbeat import Pace
+from trainer.workdir.heartbeat import HeartbeatTiming
 
 pytestmark = pytest.mark.slow
 
@@ -43,16 +43,20 @@ _PACKAGE = os.path.dirname(trainer.__file__) + os.sep
 # Of the trainer's own files those that may touch files by themselves, and what
 # they may touch; every other call is an error.
 _MAY = {
-    "files.py": "local paths, copies among them",
-    "remote.py": "the local copies of remote files",
+    "storage/files.py": "local paths, copies among them",
+    "storage/paths.py": "the identity of a local folder",
+    "storage/regular.py": "local files",
+    "storage/remote.py": "the local copies of remote files",
+    "storage/writing.py": "local files",
     "cache/disk.py": "the local cache",
+    "cache/entries.py": "the local cache",
     "cache/files.py": "the local cache",
     "cache/rows.py": "the local cache",
     "cache/segments.py": "the local cache",
-    "devices.py": "/proc/cpuinfo",
-    "fast_paths.py": "/proc/meminfo",
-    "holder.py": "/proc",
-    "quiet.py": "standard error",
+    "distribute/devices.py": "/proc/cpuinfo",
+    "run/memory.py": "/proc/meminfo",
+    "workdir/holder.py": "/proc",
+    "native_logs.py": "standard error",
 }
 _CALLS = {
     builtins: ("open",),
@@ -138,8 +142,8 @@ def test_the_guard_sees_what_it_is_to_see():
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_backbone(patch)
-        fast = functools.partial(Pace, beat_secs=0.2, poll_secs=0.01)
-        patch.setattr(lock, "Pace", fast)
+        fast = functools.partial(HeartbeatTiming, beat_secs=0.2, poll_secs=0.01)
+        patch.setattr(lock, "HeartbeatTiming", fast)
         yield
 
 

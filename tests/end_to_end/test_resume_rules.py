@@ -29,6 +29,7 @@ from trainer.config.fields import FIELDS, FREE, NUMERICS, RESULT
 from trainer.distribute import devices, strategies
 from trainer.errors import TrainerError
 from trainer.run import training
+from trainer.run.resolve import resolve
 
 BASE = {"backbone_args": "", "weights": "none", "epochs": 2, "data_pct": 100.0}
 FILE = {"backbone": "EfficientNetB0", "weights": "{root}/ones.weights.h5"}
@@ -199,8 +200,8 @@ def test_refused(start, root, tmp_path, name):
     kept = files(workdir)
     with pytest.raises(TrainerError) as error:
         start(workdir, **both_and(name, change))
-    begun = config_of(root, workdir, **change.both).resolved(32)
-    asked = config_of(root, workdir, **both_and(name, change)).resolved(32)
+    begun = resolve(config_of(root, workdir, **change.both), 32)
+    asked = resolve(config_of(root, workdir, **both_and(name, change)), 32)
     old, new = getattr(begun, name), getattr(asked, name)
     assert old != new
     text = str(error.value)

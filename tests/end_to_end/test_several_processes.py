@@ -197,7 +197,7 @@ def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):
     assert [p.status for p in left] == [143, 143], left
     for process in left:
         assert process.err == (
-            "stopped by SIGTERM; the same command goes on from the last"
+            "stopped by SIGTERM; the same command resumes from the last"
             " checkpoint\n"
         )
     stop = lines(workdir, "events.jsonl")[-1]
@@ -217,8 +217,8 @@ def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):
     left = job.wait()
     assert [p.status for p in left] == [1, -signal.SIGKILL], left
     (line,) = left[0].err.splitlines()
-    assert line.startswith("error: another of the 2 processes is gone")
-    assert line.endswith("training goes on from the last checkpoint")
+    assert line.startswith("error: another of the 2 processes exited or does")
+    assert line.endswith("training resumes from the last checkpoint")
     ran(2, say(workdir), tmp_path / "said")
     for stage in ("feature_extract", "finetune"):
         assert_same_arrays(weights(workdir, stage), weights(two, stage))

@@ -73,7 +73,7 @@ def tpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[OneCpuForATpu]:
     use_tiny_backbone(monkeypatch)
     strategy = OneCpuForATpu()
     monkeypatch.setattr(strategies, "find_tpu", lambda: "a stand-in")
-    monkeypatch.setattr(strategies, "_tpu", lambda name: strategy)
+    monkeypatch.setattr(strategies, "connect_tpu", lambda name: strategy)
     monkeypatch.setattr(strategies, "on_tpu", lambda s: s is strategy)
     # Determinism was on since the first test; a TPU's auto leaves it off.
     monkeypatch.setattr(devices._Process, "deterministic", False)

@@ -17,6 +17,7 @@ from tests.support.photos import make_photos
 # Small, and yet: several epochs, augmented, a last batch that is padded,
 # checkpoints within epochs, frozen layers, rates that move every weight.
 _VALUES = {
+    "stage": "finetune",
     "backbone": "MobileNetV2",
     "weights": "none",
     "image_size": 32,

@@ -1,4 +1,4 @@
-"""Stand-ins for ssh, srun, gcloud and python that write down what they get."""
+"""Stand-ins for ssh, srun, gcloud and python that record their arguments."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 30.0
 
-# Arguments end with NUL, so that they may hold anything.
+# Arguments end with NUL, so they may contain anything else.
 _RECORD = """#!/usr/bin/env bash
 call=$(mktemp "$CALLS/$(date +%s%N).XXXX")
 printf '%s\\0' "${0##*/}" "$@" > "$call"
 """
 _PROGRAMS = {
-    # A host's shell gets one string.
+    # ssh passes one string to the shell of the host.
     "ssh": 'bash -c "${@: -1}"',
     "srun": 'while [[ $1 == -* ]]; do shift; done; "$@"',
     "scontrol": "",
     "setsid": 'exec "$@"',
     "git": 'for a in "$@"; do [[ $a != --output=* ]] || : > "${a#*=}"; done',
-    # Hosts whose first one has a home with an installed trainer.
+    # The first host has a home folder with an installed trainer.
     "gcloud": """
 [[ $4 != describe ]] || exit "$NO_TPU"
 for a in "$@"; do [[ $a != --command=* ]] || run=${a#*=}; done
@@ -35,6 +35,7 @@ env -0 > "$call.env"
 if [[ $1 == -c ]]; then echo /fake/libtpu.so; exit; fi
 if [[ -n $WAITS ]]; then
   trap 'touch "$CALLS/../stopped"' TERM
+  : > "$call.ready"
   until [[ -e $CALLS/../stopped ]]; do sleep 0.05; done
 fi
 exit "$LEAVES"
@@ -47,9 +48,9 @@ class Call:
     """One call of a program.
 
     Attributes:
-      program: its name.
-      arguments: as it got them.
-      environment: of python alone.
+      program: the name of the program.
+      arguments: its arguments.
+      environment: its environment variables, recorded only for python.
     """
 
     program: str
@@ -58,10 +59,12 @@ class Call:
 
 
 class Programs:
-    """A PATH of stand-ins, and what was called by it."""
+    """Stand-ins on the PATH, and the calls that they have recorded."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._calls, self._bin = folder / "calls", folder / "bin"
+        """Creates the stand-ins in a folder."""
+        self._calls = folder / "calls"
+        self._bin = folder / "bin"
         home = folder / "home"
         python = home / "trainer/.venv/bin"
         for path in (self._calls, self._bin, python):
@@ -79,7 +82,7 @@ class Programs:
             "WAITS": "",
             "LEAVES": "0",
         }
-        # What the scripts read, and whoever starts the tests may have set.
+        # Variables of the scripts that may be set where the tests run.
         for name in (
             "TF_CONFIG",
             "PYTHON",
@@ -88,8 +91,10 @@ class Programs:
         ):
             self._environment.pop(name, None)
 
-    def start(self, script: str, *said: str, **environment: str):
-        """The script under way, from the root of the checkout."""
+    def start(
+        self, script: str, *said: str, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Starts a script in the root of the checkout."""
         return subprocess.Popen(
             ["bash", str(ROOT / script), *said],
             cwd=ROOT,
@@ -99,31 +104,37 @@ class Programs:
             text=True,
         )
 
-    def run(self, script: str, *said: str, **environment: str):
-        """(Exit status, standard error) of the script."""
+    def run(
+        self, script: str, *said: str, **environment: str
+    ) -> tuple[int, str]:
+        """Returns the exit status and the standard error of a script."""
         process = self.start(script, *said, **environment)
         _, err = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, err
 
-    def stop(self, process: subprocess.Popen, trained: int) -> int:
-        """SIGTERM once so many processes train; the exit status."""
+    def stop(self, process: subprocess.Popen[str], trained: int) -> int:
+        """Sends SIGTERM once some processes train; returns the exit status.
+
+        Args:
+          process: a script that `start` has started.
+          trained: number of processes to wait for.
+        """
         end = time.monotonic() + DEADLINE_SECONDS
-        while len(self.training()) < trained:
-            assert process.poll() is None and time.monotonic() < end
+        while len(list(self._calls.glob("*.ready"))) < trained:
+            assert process.poll() is None
+            assert time.monotonic() < end
             time.sleep(0.05)
-        # Its trap is set a moment after python's.
-        time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode
 
     def calls(self, program: str) -> list[Call]:
-        """Those of one program, in order."""
+        """Returns the calls of one program, in order."""
         found = []
         for path in sorted(self._calls.iterdir()):
             environment = path.with_name(f"{path.name}.env")
             name, *arguments = _split(path)
-            if path.suffix != ".env" and name == program:
+            if path.suffix not in (".env", ".ready") and name == program:
                 pairs = (
                     line.partition("=")
                     for line in (
@@ -140,7 +151,7 @@ class Programs:
         return found
 
     def training(self) -> list[Call]:
-        """Calls of `python main.py`."""
+        """Returns the calls of `python main.py`."""
         return [
             call
             for call in self.calls("python")
@@ -149,5 +160,5 @@ class Programs:
 
 
 def _split(path: pathlib.Path) -> list[str]:
-    # A file that is being written may be empty yet.
+    # A file that is being written may still be empty.
     return path.read_text().split("\0")[:-1] or [""]

@@ -1,4 +1,4 @@
-"""The files for Kubernetes, Vertex AI, Docker and pip, against schemas."""
+"""Checks the files for Kubernetes, Vertex AI, Docker and pip by schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.config.fields import FIELDS
 from trainer.distribute.topology import find_topology
 
 LAUNCH = ROOT / "launch"
-# The oldest that the file names (the failure policy is stable), and the newest.
+# The oldest version that the file names, and the newest.
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
 
 
@@ -37,7 +37,7 @@ def vertex():
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_takes_it(service_and_job, version):
+def test_the_kubernetes_file_is_valid(service_and_job, version):
     for document in service_and_job:
         kubernetes_validate.validate(document, version, strict=True)
     wrong = copy.deepcopy(service_and_job[1])
@@ -59,7 +59,7 @@ def test_kubernetes_pods_know_each_other(service_and_job):
         for index in range(spec["completions"])
     ]
     for index in range(spec["completions"]):
-        # What the Job sets in each pod.
+        # The Job sets this variable in each pod.
         own = {**environment, "JOB_COMPLETION_INDEX": str(index)}
         found = find_topology("multi_worker", "finetune", own)
         assert (found.index, found.count) == (index, spec["completions"])
@@ -80,10 +80,10 @@ def test_kubernetes_pods_know_each_other(service_and_job):
         (137, False, "Count"),
     ],
 )
-def test_what_kubernetes_makes_of_an_exit(
+def test_the_exit_status_decides_what_kubernetes_does(
     service_and_job, status, disrupted, action
 ):
-    """The first rule that fits, as its documentation says; else Count."""
+    """The first matching rule decides; without one the failure counts."""
     found = "Count"
     for rule in reversed(
         service_and_job[1]["spec"]["podFailurePolicy"]["rules"]
@@ -99,7 +99,7 @@ def test_what_kubernetes_makes_of_an_exit(
     assert found == action
 
 
-def test_vertex_takes_it(vertex):
+def test_the_vertex_file_is_valid(vertex):
     jsonschema.validate(vertex, CUSTOM_JOB_SPEC)
     wrong = copy.deepcopy(vertex)
     wrong["workerPoolSpecs"][0]["machineSpec"]["machine_type"] = "n1"
@@ -113,10 +113,10 @@ def test_vertex_takes_it(vertex):
 
 
 @pytest.mark.parametrize(
-    ("kind", "number", "index"), [("chief", 0, 0), ("worker", 1, 2)]
+    ("job", "number", "index"), [("chief", 0, 0), ("worker", 1, 2)]
 )
-def test_what_vertex_says_of_the_processes(kind, number, index):
-    """TF_CONFIG has more in it than TensorFlow's two fields."""
+def test_the_tf_config_of_vertex_is_understood(job, number, index):
+    """It has more fields than TensorFlow defines."""
     said = {
         "cluster": {
             "chief": ["cmle-training-workerpool0-1d969d3ba6-0:2222"],
@@ -126,7 +126,7 @@ def test_what_vertex_says_of_the_processes(kind, number, index):
             ],
         },
         "environment": "cloud",
-        "task": {"type": kind, "index": number, "trial": ""},
+        "task": {"type": job, "index": number, "trial": ""},
         "job": '{"python_module":"","package_uris":[],"job_args":[]}',
     }
     environment = {"TF_CONFIG": json.dumps(said), "CLUSTER_SPEC": "{}"}
@@ -134,8 +134,8 @@ def test_what_vertex_says_of_the_processes(kind, number, index):
     assert (topology.index, topology.count) == (index, 3)
 
 
-def test_tpu_requirements_are_those_of_the_package():
-    """All but TensorFlow, and what stands in for it."""
+def test_tpu_requirements_match_those_of_the_package():
+    """They differ only in TensorFlow and its replacement."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     wanted = _lines(setup["options"]["install_requires"])
@@ -151,7 +151,7 @@ def test_tpu_requirements_are_those_of_the_package():
     assert found - ours - links == wanted - replaced
 
 
-def test_the_image_holds_what_it_runs():
+def test_the_image_contains_what_it_runs():
     lines = (LAUNCH / "Dockerfile").read_text().splitlines()
     copied = [
         name

@@ -1,4 +1,4 @@
-"""What the launchers start, where, and with which arguments."""
+"""Tests of the launch scripts: what they start, where, by which arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.launch.programs import ROOT, Programs
 from tests.support.jobs import free_ports
 from trainer.distribute.topology import find_topology
 
-# A shell on the way that took one of these for its own would show.
+# Arguments that a shell on the way would change if they were not quoted.
 SAID = [
     "--stage=finetune",
     '--dataset=/my photos/it\'s "here"',
@@ -28,6 +28,7 @@ SCRIPTS = sorted(
         *ROOT.glob("launch/*.sbatch"),
         *ROOT.glob("tools/*.sh"),
         ROOT / ".ci/run",
+        ROOT / "tools/check",
     )
 )
 
@@ -43,8 +44,8 @@ def addresses():
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck(script):
-    # Beside the python of the tests, whether or not that is on the PATH.
+def test_shellcheck_accepts_each_script(script):
+    # shellcheck is installed beside the python of the tests.
     left = subprocess.run(
         ["shellcheck", script],
         cwd=ROOT,
@@ -56,7 +57,7 @@ def test_shellcheck(script):
     assert os.access(ROOT / script, os.X_OK) or script.endswith(".sbatch")
 
 
-def test_hosts_start_one_process_each(programs, addresses):
+def test_each_host_starts_one_process(programs, addresses):
     status, err = programs.run("launch/hosts.sh", *addresses, "--", *SAID)
     assert (status, err) == (0, "")
     hosts = [call.arguments for call in programs.calls("ssh")]
@@ -73,7 +74,7 @@ def test_hosts_start_one_process_each(programs, addresses):
         assert call.environment["PWD"] == str(ROOT)
 
 
-def test_hosts_pass_a_signal_to_the_first_and_wait_for_all(programs, addresses):
+def test_hosts_signal_the_first_and_wait_for_all(programs, addresses):
     process = programs.start(
         "launch/hosts.sh", *addresses, "--", *SAID, WAITS="1", LEAVES="143"
     )
@@ -97,14 +98,15 @@ def test_hosts_end_with_the_worst_status(programs, addresses):
     "said",
     [[], ["a:1", "b:1"], ["a:1", "b:1", "--"], ["a:1", "--", "--seed=1"]],
 )
-def test_hosts_usage(programs, said):
+def test_hosts_rejects_wrong_arguments(programs, said):
     status, err = programs.run("launch/hosts.sh", *said)
-    assert status == 2 and err.startswith("usage: ")
+    assert status == 2
+    assert err.startswith("usage: ")
     assert not programs.calls("ssh")
 
 
 @pytest.mark.parametrize("leaves", ["0", "1", "143"])
-def test_slurm_goes_on_where_all_was_saved(programs, leaves):
+def test_slurm_requeues_a_job_that_was_saved(programs, leaves):
     status, _ = programs.run(
         "launch/slurm.sbatch", *SAID, SLURM_JOB_ID="7", LEAVES=leaves
     )
@@ -126,7 +128,7 @@ def verbs(programs: Programs) -> list[str]:
     return found
 
 
-def test_tpu_vm_is_made_set_up_and_trained_on(programs):
+def test_a_missing_tpu_vm_is_created_and_trained_on(programs):
     status, err = programs.run(
         "launch/tpu_vm.sh", *PLACE, *SAID, NO_TPU="1", LEAVES="1"
     )
@@ -160,13 +162,13 @@ def test_tpu_vm_is_made_set_up_and_trained_on(programs):
         assert call.environment[name] == value
 
 
-def test_tpu_vm_that_is_there_is_kept(programs):
+def test_an_existing_tpu_vm_is_used(programs):
     status, _ = programs.run("launch/tpu_vm.sh", *PLACE, *SAID)
     assert status == 0
     assert verbs(programs) == ["describe", "scp", "ssh", "ssh"]
 
 
-def test_tpu_pod_is_set_up_on_all_hosts_and_trained_on_by_one(programs):
+def test_a_tpu_pod_is_set_up_on_all_hosts_and_trained_by_one(programs):
     status, _ = programs.run("launch/tpu_vm.sh", "--pod", *PLACE, *SAID, **POD)
     assert status == 0
     workers = [
@@ -191,7 +193,7 @@ def test_tpu_pod_is_set_up_on_all_hosts_and_trained_on_by_one(programs):
     assert "PJRT_DEVICE" not in call.environment
 
 
-def test_tpu_vm_passes_a_signal_on(programs):
+def test_tpu_vm_passes_on_a_signal(programs):
     process = programs.start(
         "launch/tpu_vm.sh", *PLACE, *SAID, WAITS="1", LEAVES="143"
     )
@@ -211,7 +213,9 @@ def test_tpu_vm_passes_a_signal_on(programs):
         ),
     ],
 )
-def test_tpu_vm_usage(programs, said, what):
+def test_tpu_vm_rejects_wrong_arguments(programs, said, what):
     status, err = programs.run("launch/tpu_vm.sh", *said)
-    assert status == 2 and err.startswith(what) and err.count("\n") == 1
+    assert status == 2
+    assert err.startswith(what)
+    assert err.count("\n") == 1
     assert not programs.calls("gcloud")

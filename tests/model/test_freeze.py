@@ -185,8 +185,8 @@ def test_rows_count_each_layer(tiny):
         # Only a part of two names.
         (
             "regex:conv",
-            "--unfreeze='regex:conv': matches none of the 7 layer names (it"
-            " is matched against the whole name); try regex:.*conv.* or see"
+            "--unfreeze='regex:conv': matches none of the 7 layer names (the"
+            " pattern must match a whole name); try regex:.*conv.* or see"
             " --dry_run for the names",
         ),
         (

@@ -1,4 +1,4 @@
-"""Names that are markup somewhere, in each place where they are shown."""
+"""Names with markup characters, in each place that shows them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_html_reads_back_the_terminal_text(name: str) -> None:
 
 @HOSTILE
 def test_markdown_reads_back_the_terminal_text(name: str) -> None:
-    """By the library that TensorBoard renders texts with."""
+    """Rendered by the library that TensorBoard uses."""
     table = f"| a | b |\n|---|---|\n| {for_markdown(name)} | end |"
     rendered = markdown.markdown(
         table, extensions=["markdown.extensions.tables"]
@@ -94,7 +94,7 @@ def test_a_chart_shows_any_name(name: str) -> None:
 
 
 def test_dollars_are_drawn_as_dollars() -> None:
-    """TeX would draw `a$b$c` without them."""
+    """TeX would draw `a$b$c` without the dollars."""
     with plot_style():
         text = Figure().text(0, 0, for_plot("a$b$c"))
         assert text.get_parse_math() is False
@@ -110,12 +110,12 @@ def test_dollars_are_drawn_as_dollars() -> None:
         ("@x", "'@x"),
         ("\tx", "'\tx"),
         ("\rx", "'\rx"),
-        ("＝x", "'＝x"),
+        ("＝x", "'＝x"),  # noqa: RUF001
         ("'s Gravenhage", "''s Gravenhage"),
         ("x=1", "x=1"),
     ],
 )
-def test_text_cells_are_no_formulas(text: str, expected: str) -> None:
+def test_text_cells_are_not_formulas(text: str, expected: str) -> None:
     assert for_csv(text) == expected
     # The documented way back.
     assert expected.removeprefix("'") == text

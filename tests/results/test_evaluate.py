@@ -1,4 +1,4 @@
-"""Figures over every example, against NumPy over Keras's predictions."""
+"""Metrics over every example, against NumPy over Keras's predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory, pixels) -> Samples:
     """Twenty lossless files; none is of class 5."""
-    folder: pathlib.Path = tmp_path_factory.mktemp("pictures")
+    folder: pathlib.Path = tmp_path_factory.mktemp("images")
     paths = [folder / f"{i:02}.png" for i in range(TOTAL)]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
@@ -56,13 +56,13 @@ def evaluator(replicas: int, batch: int, num_classes: int = CLASSES):
 
 @pytest.fixture(scope="module")
 def logits(pixels) -> np.ndarray:
-    """What Keras predicts for all twenty, on no replicas."""
+    """The logits of Keras for all twenty images, without replicas."""
     scaled = pixels.astype(np.float32) / 127.5 - 1
     return tiny_classifier(CLASSES).model(scaled, training=False).numpy()
 
 
 def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """The same figures from softmax, sort and loops."""
+    """The same metrics from softmax, sort and loops."""
     logits = logits.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances = powers / powers.sum(axis=1, keepdims=True)
@@ -84,10 +84,10 @@ def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
     ("replicas", "batch"), [(1, 1), (1, 3), (1, 8), (1, 16), (2, 8), (2, 16)]
 )
 def test_every_example_counts_once(samples, logits, replicas, batch):
-    """The last batch is full, has one row, or lacks one; 17 to go round.
+    """The last batch is full, has one row, or lacks one.
 
     On two replicas with batches of eight, one example leaves the second
-    replica nothing; with batches of one, twenty steps take two calls.
+    replica without any; with batches of one, twenty steps take two calls.
     """
     evaluate, _ = evaluator(replicas, batch)
     for count in (1, 7, 8, 9, TOTAL):
@@ -113,7 +113,7 @@ def test_every_example_counts_once(samples, logits, replicas, batch):
         assert len(shown) == CLASSES
 
 
-def test_the_classifier_is_evaluated_as_it_stands(samples):
+def test_the_current_weights_are_evaluated(samples):
     evaluate, classifier = evaluator(1, 8)
     before = evaluate.evaluate(samples)
     classifier.head.kernel.assign(np.zeros((5, CLASSES)))
@@ -138,7 +138,7 @@ def test_top5_needs_more_than_five_classes(samples, num_classes, there):
     assert ("test_top5_accuracy" in found.to_json()) is there
 
 
-def test_to_json():
+def test_json_holds_metrics_and_confusion():
     evaluation = Evaluation(
         loss=0.5,
         accuracy=0.75,

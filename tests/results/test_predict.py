@@ -1,4 +1,4 @@
-"""Which files `--inputs` names, and the CSV of their predictions."""
+"""The files that `--inputs` names, and the CSV of their predictions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.support.classifiers import tiny_classifier
 from tests.support.images import write_image
 from trainer.data.folder import open_folder, walk_images
 from trainer.errors import TrainerError, UsageError
 from trainer.results.predict import (
     Prediction,
+    Predictor,
     csv_row,
     find_inputs,
     write_csv,
@@ -51,6 +53,32 @@ def test_the_csv_holds_the_names_as_documented() -> None:
     ]
 
 
+def test_top_k_of_hand_worked_logits(tmp_path: pathlib.Path) -> None:
+    """Softmax of ln 2, ln 4, ln 1, ln 2, ln 1: 0.2, 0.4, 0.1, 0.2, 0.1."""
+    classifier = tiny_classifier(5)
+    classifier.head.kernel.assign(np.zeros_like(classifier.head.kernel))
+    classifier.head.bias.assign(np.log([2, 4, 1, 2, 1]))
+    write_image(tmp_path / "x.png")
+    (tmp_path / "bad.png").touch()
+    predictor = Predictor(classifier, batch_size=2, xla=False)
+    paths = [str(tmp_path / name) for name in ("x.png", "bad.png", "x.png")]
+    stream = io.StringIO(newline="")
+    assert write_csv(predictor.predict(paths), stream, "abcde", 3) == 1
+    header, first, bad, last = csv.reader(io.StringIO(stream.getvalue()))
+    assert header == [
+        "file",
+        *("class_1", "probability_1"),
+        *("class_2", "probability_2"),
+        *("class_3", "probability_3"),
+        "error",
+    ]
+    # Equal probabilities are in the order of the classes.
+    best = ["b", "0.400000", "a", "0.200000", "d", "0.200000"]
+    assert first == last == [paths[0], *best, ""]
+    assert bad[:-1] == [paths[1], *[""] * 6]
+    assert bad[-1]
+
+
 def test_a_terminal_gets_no_control_characters() -> None:
     stream = Terminal()
     write_csv(predictions(), stream, CLASSES, 1)
@@ -58,7 +86,7 @@ def test_a_terminal_gets_no_control_characters() -> None:
     assert "a\\rb.jpg,x\\r,1.000000," in stream.getvalue()
 
 
-def test_an_error_is_no_formula_either() -> None:
+def test_an_error_is_not_a_formula() -> None:
     row = csv_row(Prediction("x", None, "=1+1"), CLASSES, 1)
     assert row == ["x", "", "", "'=1+1"]
 
@@ -114,7 +142,7 @@ def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
         ("nosuch://x/a.jpg\r\n", ["nosuch://x/a.jpg"]),
     ],
 )
-def test_names_on_standard_input(
+def test_paths_on_standard_input(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     lines: str,
@@ -139,7 +167,7 @@ def test_names_on_standard_input(
         ("-", "no path on standard input; give one per line"),
     ],
 )
-def test_inputs_that_name_nothing(
+def test_inputs_without_files_are_a_usage_error(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     inputs: str,

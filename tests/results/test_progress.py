@@ -20,7 +20,7 @@ COLUMNS = 80
 
 
 class Stream(io.StringIO):
-    """Keeps what is written, and says whether it is a terminal."""
+    """A text stream that is or is not a terminal."""
 
     def __init__(self, terminal: bool) -> None:
         super().__init__()
@@ -46,15 +46,15 @@ def show(monkeypatch, terminal: bool, done: int = 0) -> str:
 LINES = "finetune epoch 1/2  loss 0.3000\nfinetune epoch 2/2  loss 0.3000\n"
 
 
-def test_plain_lines_elsewhere(monkeypatch):
+def test_a_file_gets_plain_lines(monkeypatch):
     assert show(monkeypatch, terminal=False) == LINES
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
+def test_a_terminal_gets_a_bar(monkeypatch):
     text = show(monkeypatch, terminal=True)
     assert "finetune 1/2 " in text
     assert "finetune 2/2 " in text
-    # The bar is wiped out before its epoch's line.
+    # The bar is erased before the line of its epoch.
     for line in LINES.splitlines():
         assert re.search(rf"\r *\r{re.escape(line)}\n", text), repr(text)
     assert text.endswith("\n")
@@ -86,7 +86,7 @@ def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", ["finetune", "feature_extract"])
-def test_the_bar_shows_figures_rate_and_time_left(monkeypatch, stage):
+def test_the_bar_shows_metrics_rate_and_time_left(monkeypatch, stage):
     """1024 images in ten seconds; 3072 more take another thirty."""
     begin, first, second, *_ = bars(monkeypatch, stage)
     assert begin.startswith(f"{stage} 2/5   0%, ?img/s, ? left |")

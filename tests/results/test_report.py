@@ -1,4 +1,4 @@
-"""The texts a person reads, word for word."""
+"""The texts of a plan and a result, word for word."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from trainer.data.manifest import Manifest
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.model.freeze import FreezePlan, LayerRow
 from trainer.results.report import per_class_lines, plan_lines, result_lines
+from trainer.run.resolve import resolve
 
 NAMES = ("apple pie", "борщ")
 
 
 def samples(*counts: int) -> Samples:
-    """So many of each class, of files that nobody opens."""
+    """Samples with these counts by class; the files do not exist."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     n = len(labels)
     return Samples(
@@ -29,7 +30,7 @@ def samples(*counts: int) -> Samples:
 
 
 def manifest(final_split: str = "test") -> Manifest:
-    """Nine to train on, three to validate on, seven at the end."""
+    """Nine training, three validation and seven test samples."""
     validation, test = samples(1, 2), samples(3, 4)
     return Manifest(
         name="food",
@@ -49,7 +50,7 @@ def manifest(final_split: str = "test") -> Manifest:
 
 
 def plan(unfreeze: str, unfrozen: tuple[str, ...], *trained: int) -> FreezePlan:
-    """Three layers, of which so many parameters are trained."""
+    """A plan of three layers with these numbers of trained parameters."""
     layers = (("conv1", 108), ("bn", 16), ("head", 12810))
     return FreezePlan(
         unfreeze=unfreeze,
@@ -68,8 +69,8 @@ LAST_TWO = plan("last:2", ("bn", "act"), 0, 8, 12810)
 
 
 def lines(config: Config, *plans: FreezePlan, **options) -> list[str]:
-    """What --dry_run prints, trailing blanks left out."""
-    config = config.resolved(224)
+    """The lines that --dry_run prints, without trailing blanks."""
+    config = resolve(config, 224)
     found = plan_lines(
         config,
         options.pop("manifest", manifest()),
@@ -210,7 +211,7 @@ def test_a_line_of_the_table(changes, line):
     assert line in found
 
 
-def test_the_stages_stand_in_their_order():
+def test_the_stages_are_in_order():
     earlier = {**RESULT, "stage": "feature_extract"}
     found = list(result_lines({**RESULT, "earlier_stages": [earlier]}, "x"))
     assert [line.split()[0] for line in found[2:4]] == [
@@ -220,8 +221,8 @@ def test_the_stages_stand_in_their_order():
 
 
 def test_per_class_lines_without_top5():
-    figures = {"test_per_class_accuracy": {"a": 1.0, "long name": 0.0}}
-    assert list(per_class_lines(figures)) == [
+    metrics = {"test_per_class_accuracy": {"a": 1.0, "long name": 0.0}}
+    assert list(per_class_lines(metrics)) == [
         "  a          1.0000",
         "  long name  0.0000",
     ]

@@ -1,4 +1,4 @@
-"""What TensorBoard finds in the event files."""
+"""The content of TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.results.summaries import TensorBoardWriter, confusion_image
 
 
 def evaluation(confusion) -> Evaluation:
-    """Figures with this confusion matrix; its classes are c0, c1, ..."""
+    """An evaluation with this confusion matrix; classes are c0, c1, ..."""
     confusion = np.asarray(confusion)
     return Evaluation(
         loss=0.5,
@@ -59,13 +59,13 @@ def cells(image: np.ndarray, classes: int) -> np.ndarray:
 
 def test_train_and_validation_share_their_tags(tmp_path):
     writer = TensorBoardWriter(str(tmp_path))
-    figures = {"train": (0.5, 0.75), "validation": (0.625, 0.25)}
+    metrics = {"train": (0.5, 0.75), "validation": (0.625, 0.25)}
     for step in (3, 6):
-        for split, (loss, accuracy) in figures.items():
+        for split, (loss, accuracy) in metrics.items():
             writer.scalars(split, step, {"loss": loss, "accuracy": accuracy})
     writer.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["train", "validation"]
-    for split, values in figures.items():
+    for split, values in metrics.items():
         found = events(tmp_path, split)
         assert set(found) == {"loss", "accuracy"}
         for tag, expected in zip(("loss", "accuracy"), values, strict=True):
@@ -78,7 +78,8 @@ def test_train_and_validation_share_their_tags(tmp_path):
 def test_a_perfect_classifier_has_a_dark_diagonal():
     image = confusion_image(evaluation(np.diag([5, 5, 5, 5])))
     assert image.dtype == np.uint8
-    assert image.ndim == 3 and image.shape[2] == 3
+    assert image.ndim == 3
+    assert image.shape[2] == 3
     brightness = cells(image, 4)
     diagonal = np.eye(4, dtype=bool)
     assert brightness[diagonal].max() < 120
@@ -86,7 +87,7 @@ def test_a_perfect_classifier_has_a_dark_diagonal():
 
 
 def test_rows_are_true_and_columns_predicted():
-    """All of class 0 are taken for class 2, whatever their number."""
+    """All of class 0 are predicted as class 2, whatever their number."""
     brightness = cells(
         confusion_image(evaluation([[0, 0, 100], [0, 1, 0], [0, 0, 1]])), 3
     )
@@ -95,7 +96,7 @@ def test_rows_are_true_and_columns_predicted():
 
 
 @pytest.mark.parametrize("classes", [2, 10, 41])
-def test_any_number_of_classes_and_one_without_examples(classes):
+def test_any_number_of_classes_can_be_drawn(classes):
     confusion = np.eye(classes, dtype=int)
     confusion[1, 1] = 0
     image = confusion_image(evaluation(confusion))
@@ -105,17 +106,17 @@ def test_any_number_of_classes_and_one_without_examples(classes):
     assert brightness[0, 0] < 150 < brightness[1, 1]
 
 
-def test_the_image_is_written_as_it_is(tmp_path):
+def test_the_confusion_image_is_written_unchanged(tmp_path):
     writer = TensorBoardWriter(str(tmp_path))
-    figures = evaluation([[3, 1], [0, 2]])
-    writer.confusion(12, figures)
+    evaluated = evaluation([[3, 1], [0, 2]])
+    writer.confusion(12, evaluated)
     writer.close()
     ((step, value),) = events(tmp_path, "test")["confusion_matrix"]
     assert step == 12
-    np.testing.assert_array_equal(decoded(value), confusion_image(figures))
+    np.testing.assert_array_equal(decoded(value), confusion_image(evaluated))
 
 
-def test_augmented_images_stand_below_the_plain_ones(tmp_path):
+def test_augmented_images_are_below_the_plain_ones(tmp_path):
     before = np.stack([np.full((2, 2, 3), v, np.float32) for v in (10, 20)])
     # A warp may leave the range by a rounding error.
     after = np.stack([np.full((2, 2, 3), v, np.float32) for v in (-1, 256)])
@@ -129,7 +130,7 @@ def test_augmented_images_stand_below_the_plain_ones(tmp_path):
     )
 
 
-def test_the_configuration_is_a_page(tmp_path):
+def test_the_configuration_is_a_text_page(tmp_path):
     writer = TensorBoardWriter(str(tmp_path))
     writer.configuration({"seed": 3, "workdir": None, "dataset": "борщ"})
     writer.close()
@@ -144,7 +145,7 @@ def test_the_configuration_is_a_page(tmp_path):
     ]
 
 
-def test_hparams_take_what_is_unset(tmp_path):
+def test_hparams_show_unset_values(tmp_path):
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     writer = TensorBoardWriter(str(tmp_path))

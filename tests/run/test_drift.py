@@ -23,12 +23,13 @@ from trainer.run.drift import (
     environment,
     run_record,
 )
+from trainer.run.resolve import resolve
 from trainer.workdir import Workdir
 
 
 def config(stage: str = "finetune", **values) -> Config:
     """A resolved run."""
-    return Config(stage=stage, dataset="photos", **values).resolved(32)
+    return resolve(Config(stage=stage, dataset="photos", **values), 32)
 
 
 def add_runs(path: pathlib.Path, **runs) -> None:

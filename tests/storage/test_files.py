@@ -18,6 +18,7 @@ import tensorflow as tf
 from tests.support.bucket import Bucket
 from trainer.config import Config
 from trainer.errors import UsageError
+from trainer.run.resolve import default_workdir, resolve
 from trainer.storage import files, remote, writing
 
 PLACES = ("local", "ram", "bucket")
@@ -346,10 +347,10 @@ def test_a_cache_folder_behind_a_url_is_refused():
 
 @pytest.mark.parametrize("dataset", ["gs://b/photos", "gs://b/photos/"])
 def test_the_default_workdir_of_a_url(dataset):
-    config = Config(stage="finetune", dataset=dataset).resolved(224)
-    same = Config(stage="finetune", dataset="gs://b/photos").resolved(224)
-    assert config.default_workdir() == same.default_workdir()
-    assert config.default_workdir().startswith("runs/photos-EfficientNetB0-")
+    config = resolve(Config(stage="finetune", dataset=dataset), 224)
+    same = resolve(Config(stage="finetune", dataset="gs://b/photos"), 224)
+    assert default_workdir(config) == default_workdir(same)
+    assert default_workdir(config).startswith("runs/photos-EfficientNetB0-")
 
 
 def test_output_goes_through_a_link_to_its_file(tmp_path: pathlib.Path) -> None:

@@ -63,11 +63,8 @@ ALLOWED = {
     ("native_logs.py", "shutil.copyfileobj"): "standard error",
     ("native_logs.py", "tempfile.TemporaryFile"): "standard error",
     ("streams.py", "os.open"): "the null device",
-    ("distribute/strategies.py", "glob.glob"): "/dev of this machine",
-    (
-        "distribute/strategies.py",
-        "os.path.exists",
-    ): "libtpu, a library of this machine",
+    ("distribute/tpu.py", "glob.glob"): "/dev of this machine",
+    ("distribute/tpu.py", "os.path.exists"): "libtpu of this machine",
     ("study/charts.py", "figure.savefig"): "into memory",
 }
 # Modules that may touch any file -> why.

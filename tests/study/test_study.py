@@ -1,4 +1,4 @@
-"""A small study: what it trains, reuses and writes."""
+"""A small study: the runs it trains and reuses, and the files it writes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def finished(photos, tmp_path_factory):
     return workdir
 
 
-def test_models_and_what_they_start_from(finished):
+def test_fine_tuned_models_start_from_model_2(finished):
     record = json.loads((finished / "study.json").read_text())
     rows = record["models"]
     assert [row["model"] for row in rows] == [0, 2, 3]
@@ -53,7 +53,7 @@ def test_models_and_what_they_start_from(finished):
     assert why[0].startswith("warm start from feature_extract")
 
 
-def test_the_report_needs_nothing_else(finished):
+def test_the_report_is_self_contained(finished):
     text = (finished / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
@@ -61,40 +61,42 @@ def test_the_report_needs_nothing_else(finished):
     assert text.count("<svg") == 3
     for name in CLASSES:
         assert name in text
-    for heading in ("Learning curves", "mistakes of model 3", "trainable"):
+    for heading in (
+        "Learning curves",
+        "mistakes of model 3",
+        "Trainable parameters",
+    ):
         assert heading in text
 
 
-def test_a_study_goes_on_where_it_was_stopped(
-    photos, finished, tmp_path, monkeypatch
-):
-    class Stop(Exception):
+def test_an_interrupted_study_resumes(photos, finished, tmp_path, monkeypatch):
+    class StopError(Exception):
         pass
 
-    real, count = run.run.train, 0
+    real, count = run.training.train, 0
 
     def train_two(config):
         nonlocal count
         count += 1
         if count > 2:
-            raise Stop
+            raise StopError
         real(config)
 
     again = tmp_path / "study"
-    monkeypatch.setattr(run.run, "train", train_two)
-    with pytest.raises(Stop):
+    monkeypatch.setattr(run.training, "train", train_two)
+    with pytest.raises(StopError):
         run.train(_config(photos, again))
     assert not (again / "study.json").exists()
     monkeypatch.undo()
     run.train(_config(photos, again))
 
-    def figures(workdir):
+    def metrics(workdir):
         record = json.loads((workdir / "study.json").read_text())
         for row in record["models"]:
             del row["times"]
         return record
 
-    assert figures(again) == figures(finished)
+    assert metrics(again) == metrics(finished)
 
 
 def test_a_dry_run_plans_every_model_and_writes_nothing(

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tools.xla_step import calibrate
 from trainer.distribute import devices
 from trainer.model import lite
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.pixels import preprocess
 
 SPECS = {
     "EfficientNetB0": (keras.applications.EfficientNetB0, {}, "raw"),
@@ -49,25 +49,8 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
     classifier = make_classifier(
         backbone, pixels=pixels, num_classes=num_classes, seed=seed
     )
-    make_live(classifier, pictures(64, seed=seed + 1))
+    calibrate(classifier, pictures(64, seed=seed + 1))
     return classifier
-
-
-def make_live(classifier: Classifier, images: np.ndarray) -> None:
-    """Gives BatchNorm the statistics of one batch, float32 in 0..255."""
-    backbone = classifier.backbone
-    norms = [
-        layer
-        for layer in backbone.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0
-    scaled = preprocess(tf.constant(images), classifier.pixels)
-    backbone(scaled, training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
 
 
 def tiny_classifier(

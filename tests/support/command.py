@@ -1,4 +1,4 @@
-"""The command line in the test's process: arguments in, what it says out."""
+"""Runs the command line in the process of the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import main
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Said:
-    """What a command left: its exit status, standard output and error."""
+    """The exit status, standard output and standard error of a command."""
 
     status: int
     out: str
@@ -24,10 +24,10 @@ class Said:
 
 
 def command(*arguments: str) -> Said:
-    """`python main.py ARGUMENTS`, with flags of its own each time.
+    """Runs `python main.py ARGUMENTS` with new flag values.
 
-    An exception that main.py lets through, which would be a traceback in a
-    process, comes through here too.
+    An exception that main.py does not catch, which would be a traceback in a
+    process, is raised here too.
     """
     values = absl_flags.FlagValues()
     flags.define(values)
@@ -42,13 +42,12 @@ def command(*arguments: str) -> Said:
         try:
             main.main(flags.parse(["main.py", *arguments], values))
         except SystemExit as end:
-            assert isinstance(end.code, int)
-            status = end.code
+            status = int(end.code or 0)
     return Said(status=status, out=_text(out), err=_text(err))
 
 
 def arguments(values: dict[str, object]) -> list[str]:
-    """`--name=value` for each; booleans as absl writes them."""
+    """Returns `--name=value` for each value."""
     return [f"--{name}={value}" for name, value in values.items()]
 
 

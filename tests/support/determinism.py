@@ -1,4 +1,4 @@
-"""Op determinism is a switch of the whole process; tests need it off again."""
+"""Switches op determinism, a state of the whole process, off again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-# TensorFlow's public interface only has the way on.
+# The public API of TensorFlow can only switch it on.
 from tensorflow.python.framework import config
 
 from trainer.distribute import devices
@@ -15,7 +15,7 @@ from trainer.distribute import devices
 
 @contextlib.contextmanager
 def undone() -> Iterator[None]:
-    """A block that begins as a new process does, and leaves no trace."""
+    """Wraps a block that starts without determinism; restores it afterwards."""
     enabled = config.is_op_determinism_enabled()
     remembered = devices._Process.deterministic
     _set(False, False)
@@ -26,7 +26,7 @@ def undone() -> Iterator[None]:
 
 
 def is_on() -> bool:
-    """Whether TensorFlow has been told."""
+    """Returns whether op determinism is on."""
     return config.is_op_determinism_enabled()
 
 

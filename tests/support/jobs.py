@@ -1,7 +1,7 @@
-"""Jobs of several real processes that meet on loopback.
+"""Jobs of several real processes that connect on the loopback device.
 
-They are forked from a server that has TensorFlow loaded and not yet used, so
-that each is there at once.
+They are forked from a server that has imported TensorFlow but not used it, so
+each process starts at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DEADLINE_SECONDS = 150.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Left:
-    """What a process left: its exit status (-N: killed by signal N)."""
+    """The output of a process and its exit status (-N: killed by signal N)."""
 
     status: int
     out: str
@@ -40,15 +40,18 @@ class Left:
 
 
 class Job:
-    """Processes that know each other by TF_CONFIG."""
+    """Several processes that TF_CONFIG names."""
 
     def __init__(
         self, count: int, folder: pathlib.Path, work: Callable, *arguments: Any
     ) -> None:
-        """Args:
-        count: of the processes.
-        folder: for what they say.
-        work: a function of a module; called with the arguments in each.
+        """Starts the processes.
+
+        Args:
+          count: number of processes.
+          folder: folder for the output of the processes.
+          work: a function of a module, called with `arguments` in each process.
+          *arguments: the arguments of `work`.
         """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
@@ -68,13 +71,13 @@ class Job:
             process.start()
 
     def kill(self, index: int, signum: int) -> None:
-        """Sends a signal to one of them."""
+        """Sends a signal to one process."""
         pid = self.processes[index].pid
         assert pid is not None
         os.kill(pid, signum)
 
     def wait(self) -> list[Left]:
-        """What they left when all have ended."""
+        """Waits for all processes and returns their output."""
         end = time.monotonic() + _DEADLINE_SECONDS
         for process in self.processes:
             process.join(max(0.0, end - time.monotonic()))
@@ -91,7 +94,7 @@ class Job:
 
 
 def run_command(arguments: Sequence[str]) -> None:
-    """`python main.py ARGUMENTS`, with a backbone traced in no time."""
+    """Runs `python main.py ARGUMENTS` with a backbone that is fast to trace."""
     for name in NAMES:
         setattr(keras.applications, name, tiny_backbone)
     sys.argv = ["main.py", *arguments]
@@ -99,10 +102,10 @@ def run_command(arguments: Sequence[str]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens at."""
+    """Returns free ports of the loopback device."""
     found: list[int] = []
     while len(found) < count:
-        # Not of those that the system gives to outgoing calls.
+        # Below the ports that the system assigns to outgoing connections.
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             found += [port] * (port not in found)

@@ -1,4 +1,4 @@
-"""What a command imports only when it needs it, for those who fork."""
+"""Imports what a command imports late, so that forked processes have it."""
 
 import matplotlib.backends.backend_agg
 import matplotlib.figure

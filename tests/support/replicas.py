@@ -1,4 +1,4 @@
-"""One and two replicas on the CPU, and batches for each."""
+"""Strategies of one or more replicas on the CPU, and their batches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainer.train.optimizers import SummedOnce
 
 
 class Descent(SummedOnce, keras.optimizers.SGD):
-    """At rate 1 moves by the gradient, by twice of it if it is summed twice."""
+    """SGD, which at rate 1 moves by the gradient, or twice if summed twice."""
 
 
 def strategy_of(replicas: int) -> tf.distribute.Strategy:
-    """A strategy over the first logical CPUs."""
+    """Returns a strategy over the first logical CPUs."""
     name = "one_device" if replicas == 1 else "mirrored"
     return strategies.make_strategy(name, replicas, replicas)
 
@@ -26,7 +26,7 @@ def strategy_of(replicas: int) -> tf.distribute.Strategy:
 def feed(
     strategy: tf.distribute.Strategy, batches: Sequence[dict[str, np.ndarray]]
 ) -> Iterator:
-    """The global batches, replica r getting the r-th part of each."""
+    """Yields the global batches; replica r gets the r-th part of each."""
     replicas = strategy.num_replicas_in_sync
     parts: dict[str, list[np.ndarray]] = {name: [] for name in batches[0]}
     for batch in batches:
@@ -34,7 +34,7 @@ def feed(
             parts[name] += np.split(value, replicas)
 
     def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # The replicas of a process stand side by side.
+        # The replicas of a process are adjacent.
         pipelines = context.num_input_pipelines
         first = context.input_pipeline_id * replicas // pipelines
         own = [
@@ -51,7 +51,7 @@ def feed(
 
 @contextlib.contextmanager
 def counted_calls(monkeypatch, owner: type, name: str) -> Iterator[list[int]]:
-    """Counts how often a method runs as Python: once a trace and replica."""
+    """Counts the Python calls of a method: one per trace and replica."""
     calls, real = [0], getattr(owner, name)
 
     def counting(*args, **kwargs):

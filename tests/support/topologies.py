@@ -1,4 +1,4 @@
-"""The same training on several topologies, each measured in its processes."""
+"""Measures the same training on several topologies."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from trainer.train.optimizers import SummedAdam
 CLASSES = 3
 BATCH = 8
 CLIP = 0.2
-# A bound on the gradient's norm, and the parts that each replica's rows are
-# taken in; of four replicas each has two.
+# The limit of the gradient's norm, and the number of parts of each replica's
+# rows; each of four replicas has two rows.
 WAYS = ((None, 1), (CLIP, 1), (CLIP, 2))
-# Real rows of the batch: with 3 of 8 all but the first two of four replicas
-# have padding alone.
+# Real rows of the batch. With 3 of 8 rows, two of four replicas have only
+# padding.
 ROWS = (8, 5, 3)
 ADAM_STEPS = 20
-# Two full batches and a padded one, as an epoch of 19 examples has them.
+# The batches of an epoch of 19 examples: two are full, one is padded.
 EPOCH_ROWS = (8, 8, 3)
 
 
 def batch(rows: int, seed: int) -> dict[str, np.ndarray]:
-    """A global batch, to be augmented."""
+    """Returns a global batch with parameters of its augmentation."""
     labels = labels_of(rows, CLASSES, seed)
     made = batch_of(tiny_images(rows, seed), labels, BATCH)
     ids = tf.range(BATCH, dtype=tf.int64)
@@ -51,9 +51,9 @@ def batch(rows: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def measure(folder: pathlib.Path, replicas: tuple[int, ...]) -> None:
-    """Saves FOLDER/NAME.npz for each number of replicas.
+    """Saves FOLDER/PROCESSESxREPLICAS.npz for each number of replicas.
 
-    Of several processes, which are the replicas, the chief saves.
+    If there are several processes, the chief saves.
     """
     topology = find_topology("auto", "finetune")
     devices.configure(max(replicas))
@@ -98,11 +98,11 @@ class _Trainer:
         return {k: v.numpy() for k, v in self._trained.items()}
 
     def moves(self, batches) -> dict[str, np.ndarray]:
-        """What the batches change from the start, by key."""
+        """Returns the changes that the batches make to the start, by key."""
         return self.moves_and_sums(batches)[0]
 
     def moves_and_sums(self, batches) -> tuple[dict, dict]:
-        """And what each step summed up."""
+        """Returns the changes, and the sums of the steps."""
         for key, value in self._start.items():
             self._trained[key].assign(value)
         call = self._function(feed(self.strategy, batches), len(batches))
@@ -116,7 +116,7 @@ def _measured(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
     }
     batches = [batch(EPOCH_ROWS[step % 3], step) for step in range(ADAM_STEPS)]
     for clip, parts in WAYS:
-        # At rate 1 plain descent moves by the gradient itself.
+        # At rate 1, plain descent moves by the gradient itself.
         descent = _Trainer(strategy, lambda: Descent(1.0), clip, parts)
         for rows in ROWS:
             for key, value in descent.moves([batch(rows, rows)]).items():

@@ -1,4 +1,4 @@
-"""The whole step, compiled by XLA on the CPU, against the one that is not."""
+"""The whole step compiled by XLA on the CPU against the plain step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def module_of(name: str) -> str:
     return sys.modules[getattr(keras.applications, name).__module__].__name__
 
 
-def test_each_family_is_there_once():
+def test_each_family_is_listed_once():
     families = [module_of(name) for name in FAMILIES]
     assert len(set(families)) == len(families)
     assert set(families) == {module_of(name) for name in backbone_names()}
@@ -69,12 +69,13 @@ def test_a_family_trains_the_same_compiled(name, unfreeze):
         assert evaluated.difference <= LOSS_BOUND
 
 
-def test_the_command_says_what_it_saw(monkeypatch, capsys):
+def test_the_command_prints_a_line_per_family(monkeypatch, capsys):
     use_tiny_backbone(monkeypatch)
     assert xla_families.main(["--only=MobileNetV2"]) == 0
     head, line = capsys.readouterr().out.splitlines()
     assert "--unfreeze=all" in head
-    assert line.startswith("MobileNetV2 ") and "  ok  gradient " in line
+    assert line.startswith("MobileNetV2 ")
+    assert "  ok  gradient " in line
 
 
 def test_compile_only_runs_nothing(monkeypatch, capsys):
@@ -84,7 +85,7 @@ def test_compile_only_runs_nothing(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("only", [[], ["--compile_only"]])
-def test_an_operation_that_is_refused_is_named(monkeypatch, capsys, only):
+def test_an_unsupported_operation_is_named(monkeypatch, capsys, only):
     use_tiny_backbone(monkeypatch)
 
     def projective(images, matrices, *, kernel):
@@ -96,11 +97,11 @@ def test_an_operation_that_is_refused_is_named(monkeypatch, capsys, only):
     assert "refused: ImageProjectiveTransformV3 " in said
 
 
-def test_a_step_that_differs_is_seen(monkeypatch, capsys):
+def test_a_different_step_is_detected(monkeypatch, capsys):
     use_tiny_backbone(monkeypatch)
 
     def off(images, matrices, *, kernel):
-        # Only a graph that is compiled is traced by XLA's context.
+        # The second trace, which is the plain one, differs.
         scale = 1.05 if calls else 1.0
         calls.append(kernel)
         return warp(images, matrices, kernel=kernel) * scale
@@ -120,7 +121,7 @@ def test_a_step_that_differs_is_seen(monkeypatch, capsys):
     ],
     ids=["leaps", "smooth"],
 )
-def test_what_rounding_pixels_does(function, low, high):
+def test_rounding_of_pixels_is_measured(function, low, high):
     batch = {"images": tf.ones((10, 10))}
     found = compare(
         lambda given: [function(given["images"])],
@@ -132,7 +133,7 @@ def test_what_rounding_pixels_does(function, low, high):
     assert low < found.rounding < high
 
 
-def test_how_far_apart():
+def test_relative_differences():
     ones = [np.ones(3), np.ones(1)]
     assert apart(ones, ones) == 0
     # (0.1, 0, 0), (0): 0.1 of a norm of 2.

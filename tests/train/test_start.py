@@ -9,6 +9,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
+from trainer.run.resolve import resolve
 from trainer.train.start import (
     check_warm_start,
     find_start,
@@ -19,7 +20,7 @@ from trainer.workdir import Workdir
 
 def config(stage: str = "finetune", **values) -> Config:
     """A resolved run."""
-    return Config(stage=stage, dataset="photos", **values).resolved(32)
+    return resolve(Config(stage=stage, dataset="photos", **values), 32)
 
 
 def add_checkpoint(

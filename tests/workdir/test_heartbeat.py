@@ -1,4 +1,4 @@
-"""A lock that shows signs of life, and who may take it over."""
+"""Tests of the lock with a heartbeat, by a clock that they move."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import dataclasses
 import os
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 import tensorflow as tf
 
+from tests.support.clock import ManualClock
 from trainer.errors import TrainerError
 from trainer.workdir import heartbeat
-from trainer.workdir.heartbeat import HeartbeatLock, Pace
+from trainer.workdir.heartbeat import HeartbeatLock, HeartbeatTiming
 from trainer.workdir.holder import Holder, holder_of, this_process
 
-PACE = Pace(beat_secs=0.05, limit_secs=0.4, poll_secs=0.02)
-# Of another machine, so that nothing is known of its pid.
+TIMING = HeartbeatTiming()
+# A process of another machine, whose pid means nothing here.
 ELSEWHERE = Holder(
     owner="x", pid=77, host="far", machine="m", since="2026-01-02T03:04:05"
 )
@@ -26,7 +26,7 @@ ELSEWHERE = Holder(
 
 @pytest.fixture(params=["disk", "ram"])
 def path(request, tmp_path) -> str:
-    """Where the lock goes: on a disk, or where only TensorFlow can write."""
+    """The path of the lock file: on a disk, or where only TensorFlow writes."""
     if request.param == "disk":
         return str(tmp_path / "lock")
     folder = f"ram://{tmp_path.name}"
@@ -34,16 +34,27 @@ def path(request, tmp_path) -> str:
     return f"{folder}/lock"
 
 
-class Said(list):
-    """Warnings, and a lock that gives them."""
-
-    def lock(self, path: str, pace: Pace = PACE) -> HeartbeatLock:
-        return HeartbeatLock(path, warn=self.append, pace=pace)
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def said():
-    return Said()
+def warnings() -> list[str]:
+    """The warnings of the locks that `make_lock` makes."""
+    return []
+
+
+@pytest.fixture
+def make_lock(warnings, clock):
+    """Returns a function that makes a lock."""
+
+    def make(path: str, clock: ManualClock = clock) -> HeartbeatLock:
+        return HeartbeatLock(
+            path, warn=warnings.append, timing=TIMING, clock=clock
+        )
+
+    return make
 
 
 def read(path: str) -> str:
@@ -52,42 +63,51 @@ def read(path: str) -> str:
 
 
 def write(path: str, text: str) -> None:
-    # In memory, writing to a file that is there appends to it.
+    # A ram:// file that exists would be appended to.
     with tf.io.gfile.GFile(f"{path}.new", "w") as stream:
         stream.write(text)
     tf.io.gfile.rename(f"{path}.new", path, overwrite=True)
 
 
-def test_it_beats_until_it_is_given_back(path, said):
-    lock = said.lock(path)
+def test_the_holder_rewrites_the_file_until_release(
+    path, make_lock, clock, warnings
+):
+    lock = make_lock(path)
     lock.acquire()
     first = holder_of(read(path))
     assert (first.pid, first.beat) == (os.getpid(), 0)
-    end = time.monotonic() + 10
-    while (now := holder_of(read(path))).beat < 2:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    clock.advance_until(
+        lambda: holder_of(read(path)).beat >= 2, TIMING.beat_secs
+    )
+    now = holder_of(read(path))
     assert (now.owner, now.since) == (first.owner, first.since)
     lock.check()
     lock.release()
     assert not tf.io.gfile.exists(path)
-    assert said == []
+    assert warnings == []
 
 
-def test_the_second_names_the_first(path, said):
-    first = said.lock(path)
+def test_a_second_process_is_told_the_holder(path, make_lock, clock):
+    first_clock = ManualClock()
+    first = make_lock(path, first_clock)
     first.acquire()
     name = holder_of(read(path)).name
-    began = time.monotonic()
+
+    def beat() -> None:
+        first_clock.advance_until(
+            lambda: holder_of(read(path)).beat >= 1, TIMING.beat_secs
+        )
+
+    clock.at(3.0, beat)
     with pytest.raises(TrainerError) as error:
-        said.lock(path, Pace(poll_secs=0.02)).acquire()
+        make_lock(path).acquire()
     assert str(error.value) == (
         f"--workdir={os.path.dirname(path)!r}: in use by {name}; wait for it"
         " or end it, or give another --workdir"
     )
     assert f"pid {os.getpid()} on " in name
-    # A sign of life is enough; the limit of 60 s is not waited for.
-    assert time.monotonic() - began < 30
+    # One heartbeat is enough; the limit is not waited for.
+    assert clock.now() <= 3.0 + TIMING.poll_secs
     first.check()
     first.release()
 
@@ -99,66 +119,75 @@ def test_the_second_names_the_first(path, said):
             ELSEWHERE.to_text(),
             "pid 77 on far, since 2026-01-02T03:04:05",
         ),
-        # Not whole, as after a power cut.
+        # Partly written, as after a power cut.
         ("", "another process"),
     ],
 )
-def test_a_silent_one_is_taken_over_with_a_warning(
-    path, said, capsys, text, name
+def test_a_silent_holder_is_replaced_with_a_warning(
+    path, make_lock, clock, warnings, capsys, text, name
 ):
     write(path, text)
-    lock = said.lock(path)
-    began = time.monotonic()
+    lock = make_lock(path)
     lock.acquire()
-    assert time.monotonic() - began >= PACE.limit_secs
+    watched_secs = clock.now() - TIMING.poll_secs
+    assert watched_secs == TIMING.limit_secs
     folder = os.path.dirname(path)
-    assert said == [f"{folder}: taken over from {name}, silent for 0.4 s"]
+    assert warnings == [f"{folder}: taken over from {name}, silent for 60 s"]
     assert capsys.readouterr().out == (
-        f"{folder}: held by {name}; looking for a sign of life for 0.4 s\n"
+        f"{folder}: held by {name}; waiting up to 60 s for a heartbeat\n"
     )
     assert holder_of(read(path)).pid == os.getpid()
     lock.release()
 
 
-def test_the_clock_of_a_silent_one_does_not_matter(tmp_path, said):
-    """Its file is stamped with a time to come; it is as silent as any."""
+def test_a_file_stamped_in_the_future_is_watched_as_any(
+    tmp_path, make_lock, warnings
+):
     path = str(tmp_path / "lock")
     write(path, ELSEWHERE.to_text())
     ahead = time.time() + 1000
     os.utime(path, (ahead, ahead))
-    said.lock(path).acquire()
-    assert said[0].endswith("silent for 0.4 s")
+    lock = make_lock(path)
+    lock.acquire()
+    assert warnings[0].endswith("silent for 60 s")
+    lock.release()
 
 
-def test_an_old_one_is_taken_over_without_watching(tmp_path, said):
+def test_an_old_file_is_taken_over_without_watching(
+    tmp_path, make_lock, clock, warnings
+):
     path = str(tmp_path / "lock")
     write(path, ELSEWHERE.to_text())
     before = time.time() - 2 * 3600
     os.utime(path, (before, before))
-    lock = said.lock(path, dataclasses.replace(PACE, limit_secs=600))
+    lock = make_lock(path)
     lock.acquire()
-    assert said[0].endswith("silent for 2.0 hours")
+    assert clock.now() == TIMING.poll_secs
+    assert warnings[0].endswith("silent for 2.0 hours")
     assert os.listdir(tmp_path) == ["lock"]
     lock.release()
 
 
-def test_one_that_has_ended_on_this_machine_is_taken_over_at_once(path, said):
+def test_a_holder_that_ended_on_this_machine_is_not_watched(
+    path, make_lock, clock, warnings
+):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     dead = dataclasses.replace(this_process(), pid=ended.pid)
     write(path, dead.to_text())
-    lock = said.lock(path, dataclasses.replace(PACE, limit_secs=600))
+    lock = make_lock(path)
     lock.acquire()
+    assert clock.now() == TIMING.poll_secs
     folder = os.path.dirname(path)
-    assert said == [
+    assert warnings == [
         f"{folder}: taken over from {dead.name}, which has ended without"
-        " giving it back"
+        " releasing it"
     ]
     lock.release()
 
 
-def test_a_dead_pid_of_another_machine_means_nothing(path, said):
-    """Two containers share a host name, and have a process 77 each."""
+def test_a_dead_pid_counts_only_on_the_same_machine():
+    """Two containers may share a host name and both have a process 77."""
     assert ELSEWHERE.has_ended() is False
     here = this_process()
     assert (
@@ -168,51 +197,51 @@ def test_a_dead_pid_of_another_machine_means_nothing(path, said):
     assert here.has_ended() is False
 
 
-def test_one_given_back_while_it_is_watched_is_free(path, said):
+def test_a_lock_released_while_watched_is_free(
+    path, make_lock, clock, warnings
+):
     write(path, ELSEWHERE.to_text())
-    lock = said.lock(path, dataclasses.replace(PACE, limit_secs=600))
-    timer = threading.Timer(0.1, tf.io.gfile.remove, [path])
-    timer.start()
+    clock.at(5.0, lambda: tf.io.gfile.remove(path))
+    lock = make_lock(path)
     lock.acquire()
-    timer.join()
-    assert said == []
+    assert clock.now() == 5.0 + TIMING.poll_secs
+    assert warnings == []
     lock.release()
 
 
-def test_of_two_that_come_at_once_one_is_refused(path, said):
-    """The other writes just after this one has."""
-    lock = said.lock(path, dataclasses.replace(PACE, poll_secs=0.3))
-    timer = threading.Timer(0.1, write, [path, ELSEWHERE.to_text()])
-    timer.start()
+def test_one_of_two_simultaneous_processes_is_rejected(path, make_lock, clock):
+    """The other process writes the file just after this one."""
+    clock.at(TIMING.poll_secs / 3, lambda: write(path, ELSEWHERE.to_text()))
+    lock = make_lock(path)
     with pytest.raises(TrainerError, match="in use by pid 77 on far"):
         lock.acquire()
-    timer.join()
     lock.release()
     assert holder_of(read(path)) == ELSEWHERE
 
 
-@pytest.mark.parametrize("beats", [0, 3], ids=["before a beat", "after it"])
-def test_one_that_was_taken_over_stops_and_does_not_take_it_back(
-    path, said, beats
-):
-    lock = said.lock(path)
+@pytest.mark.parametrize("noticed", [False, True], ids=["before", "after"])
+def test_a_lost_lock_is_not_taken_back(path, make_lock, clock, noticed):
+    """Before and after the thread of the heartbeat has noticed it."""
+    lock = make_lock(path)
     lock.acquire()
     write(path, ELSEWHERE.to_text())
-    time.sleep(beats * PACE.beat_secs)
+    if noticed:
+        thread = lock._thread
+        clock.advance_until(lambda: not thread.is_alive(), TIMING.beat_secs)
     with pytest.raises(TrainerError) as error:
         lock.check()
     folder = os.path.dirname(path)
     assert str(error.value) == (
-        f"--workdir={folder!r}: no longer this process's (taken over by"
+        f"--workdir={folder!r}: no longer held by this process (taken over by"
         f" {ELSEWHERE.name}), so nothing more is saved; if nothing else runs"
-        " there, the same command goes on from the last checkpoint"
+        " there, the same command resumes from the last checkpoint"
     )
     lock.release()
     assert holder_of(read(path)) == ELSEWHERE
 
 
-def test_one_whose_file_is_gone_stops(path, said):
-    lock = said.lock(path)
+def test_a_removed_lock_file_is_a_lost_lock(path, make_lock):
+    lock = make_lock(path)
     lock.acquire()
     tf.io.gfile.remove(path)
     with pytest.raises(TrainerError, match="its lock file is gone"):
@@ -220,8 +249,10 @@ def test_one_whose_file_is_gone_stops(path, said):
     lock.release()
 
 
-def test_storage_that_is_away_is_borne_up_to_the_limit(path, said, monkeypatch):
-    lock = said.lock(path)
+def test_unreachable_storage_is_an_error_after_the_limit(
+    path, make_lock, clock, monkeypatch
+):
+    lock = make_lock(path)
     lock.acquire()
     real = tf.io.gfile.GFile
 
@@ -229,26 +260,26 @@ def test_storage_that_is_away_is_borne_up_to_the_limit(path, said, monkeypatch):
         raise tf.errors.UnavailableError(None, None, "no route\nto host")
 
     monkeypatch.setattr(heartbeat.tf.io.gfile, "GFile", away)
+    clock.advance(TIMING.limit_secs - 0.1)
     lock.check()
-    time.sleep(PACE.limit_secs + 0.1)
+    clock.advance(0.2)
     with pytest.raises(TrainerError) as error:
         lock.check()
     assert str(error.value).endswith(
         "cannot be written to (no route); give a folder that can"
     )
-    # It has come back, and nobody has taken the lock meanwhile.
+    # The storage is back, and no other process has taken the lock.
     monkeypatch.setattr(heartbeat.tf.io.gfile, "GFile", real)
     lock.check()
     lock.release()
     assert not tf.io.gfile.exists(path)
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, said):
+def test_an_unwritable_folder_is_a_one_line_error(tmp_path, make_lock):
     (tmp_path / "file").write_text("")
-    path = str(tmp_path / "file/lock")
-    with pytest.raises(TrainerError) as error:
-        said.lock(path).acquire()
     folder = str(tmp_path / "file")
+    with pytest.raises(TrainerError) as error:
+        make_lock(f"{folder}/lock").acquire()
     assert str(error.value).startswith(
         f"--workdir={folder!r}: cannot be written to ("
     )

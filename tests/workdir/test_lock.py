@@ -1,4 +1,4 @@
-"""The second process on a workdir is told which the first is."""
+"""Tests of the lock on a workdir: one process at a time, by kernel locks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.support.clock import ManualClock
 from tests.support.command import arguments, command
 from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
@@ -37,7 +37,7 @@ with locked(Workdir(sys.argv[1])):
 
 @pytest.fixture
 def other(tmp_path):
-    """A process that holds `tmp_path / "run"`."""
+    """A process that holds the workdir `tmp_path / "run"`."""
     Workdir(str(tmp_path / "run")).create()
     process = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(tmp_path / "run")],
@@ -59,7 +59,7 @@ def workdir(tmp_path) -> Workdir:
 
 
 def flags(tmp_path: pathlib.Path) -> dict[str, object]:
-    """Of a run of the tiny backbone in `tmp_path / "run"`."""
+    """Returns the flags of a run in `tmp_path / "run"`."""
     return {
         "stage": "feature_extract",
         "dataset": make_photos(tmp_path / "photos"),
@@ -72,7 +72,7 @@ def flags(tmp_path: pathlib.Path) -> dict[str, object]:
     }
 
 
-def test_the_second_process_names_the_first_and_a_killed_one_does_not_block(
+def test_a_second_process_names_the_holder_until_it_is_killed(
     tmp_path, other, monkeypatch
 ):
     use_tiny_backbone(monkeypatch)
@@ -84,19 +84,19 @@ def test_the_second_process_names_the_first_and_a_killed_one_does_not_block(
         f" {platform.node()}, since {since}; wait for it or end it, or give"
         " another --workdir\n"
     )
-    # Nothing was read there or written.
+    # The second process has written nothing.
     assert sorted(os.listdir(tmp_path / "run")) == ["lock", MARKER]
     other.kill()
     other.wait()
-    began = time.monotonic()
-    with locked(Workdir(str(tmp_path / "run"))):
-        assert time.monotonic() - began < 1
+    clock = ManualClock()
+    with locked(Workdir(str(tmp_path / "run")), clock=clock):
+        assert clock.now() == 0.0
         held = holder_of((tmp_path / "run/lock").read_text())
         assert held.pid == os.getpid()
     assert os.listdir(tmp_path / "run") == [MARKER]
 
 
-def test_a_second_run_in_the_same_process_is_refused(workdir):
+def test_a_second_run_in_the_same_process_is_rejected(workdir):
     with (
         locked(workdir),
         pytest.raises(TrainerError, match=f"in use by pid {os.getpid()} on"),
@@ -105,18 +105,50 @@ def test_a_second_run_in_the_same_process_is_refused(workdir):
         pass
 
 
-def test_a_lock_is_given_back_whatever_ends_the_block(workdir):
-    for error in (TrainerError("x"), KeyboardInterrupt(), SystemExit(1)):
-        with pytest.raises(type(error)), locked(workdir):
-            assert os.path.exists(workdir.file("lock"))
+@pytest.mark.parametrize(
+    "error", [TrainerError("x"), KeyboardInterrupt(), SystemExit(1)]
+)
+def test_a_lock_is_released_whatever_ends_the_block(workdir, error):
+    found = []
+
+    def run() -> None:
+        with locked(workdir):
+            found.extend(os.listdir(workdir.path))
             raise error
-        assert os.listdir(workdir.path) == []
-        workdir.write_text("x", "nothing is checked any more")
-        workdir.remove("x")
+
+    with pytest.raises(type(error)):
+        run()
+    assert found == ["lock"]
+    assert os.listdir(workdir.path) == []
+    workdir.write_text("x", "without the lock, nothing is checked")
+
+
+def test_a_name_that_is_not_written_yet_is_waited_for(workdir):
+    """The holder writes its name just after it has taken the lock."""
+    first = FileLock(workdir.file("lock"))
+    first.acquire()
+    name = this_process().to_text()
+    clock = ManualClock()
+    with open(workdir.file("lock"), "r+") as stream:
+        stream.truncate()
+
+        def write_name() -> None:
+            stream.write(name)
+            stream.flush()
+
+        clock.at(0.2, write_name)
+        with pytest.raises(TrainerError, match=f"in use by pid {os.getpid()}"):
+            FileLock(workdir.file("lock"), clock).acquire()
+        assert 0.2 <= clock.now() < 0.3
+        stream.seek(0)
+        stream.truncate()
+        with pytest.raises(TrainerError, match="in use by another process"):
+            FileLock(workdir.file("lock"), clock).acquire()
+    first.release()
 
 
 @pytest.mark.parametrize("how", ["removed", "of another"])
-def test_without_its_lock_a_process_saves_nothing(workdir, how):
+def test_a_process_that_lost_its_lock_saves_nothing(workdir, how):
     workdir.write_text("x", "before")
     with locked(workdir):
         os.remove(workdir.file("lock"))
@@ -128,19 +160,19 @@ def test_without_its_lock_a_process_saves_nothing(workdir, how):
             words = f"taken over by pid {os.getpid()} on {platform.node()}"
         with pytest.raises(TrainerError) as error:
             workdir.write_text("x", "after")
-    assert f"no longer this process's ({words}" in str(error.value)
+    assert f"no longer held by this process ({words}" in str(error.value)
     assert "\n" not in str(error.value)
     with open(workdir.file("x")) as stream:
         assert stream.read() == "before"
-    # Who has lost it does not take it from the other.
+    # It does not remove the lock of the other process.
     left = ["x"] if how == "removed" else ["lock", "x"]
     assert sorted(os.listdir(workdir.path)) == left
 
 
-def test_a_lock_file_removed_by_its_last_holder_is_not_enough(
+def test_a_lock_file_removed_before_it_is_locked_is_not_enough(
     workdir, monkeypatch
 ):
-    """Opened before the removal, locked after it: another may hold the new."""
+    """Another process may hold a new lock file at the same path."""
     first, second = (FileLock(workdir.file("lock")) for _ in range(2))
     first.acquire()
     opened = os.open(workdir.file("lock"), os.O_RDWR)
@@ -158,15 +190,13 @@ def test_a_lock_file_removed_by_its_last_holder_is_not_enough(
     second.release()
 
 
-def test_a_folder_that_was_taken_back_is_made_again(workdir):
+def test_a_removed_folder_is_created_again(workdir):
     os.rmdir(workdir.path)
     with locked(workdir):
         assert os.listdir(workdir.path) == ["lock"]
 
 
-def test_where_files_cannot_be_locked_there_is_a_heartbeat(
-    workdir, monkeypatch
-):
+def test_without_kernel_locks_there_is_a_heartbeat(workdir, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     taken = []
     monkeypatch.setattr(
@@ -202,20 +232,20 @@ _MOUNTINFO = r"""
         ("gs://bucket/runs", True),
     ],
 )
-def test_which_folders_are_shared_between_machines(path, shared):
+def test_mounts_tell_which_folders_machines_share(path, shared):
     assert is_shared(path, _MOUNTINFO.strip()) is shared
 
 
-def test_this_machines_own_mounts_can_be_read(tmp_path):
+def test_the_mounts_of_this_machine_can_be_read(tmp_path):
     with open("/proc/self/mountinfo") as stream:
         mounts = stream.read()
     root = lock._file_system("/", mounts)
-    assert root and root != "proc"
+    assert root not in ("", "proc")
     assert lock._file_system("/proc/self", mounts) == "proc"
     assert is_shared(str(tmp_path)) is False
 
 
-def test_a_refused_run_takes_its_new_folder_back(tmp_path):
+def test_a_rejected_run_removes_its_new_folder(tmp_path):
     config = Config(
         dataset="no_such_data", weights="none", workdir=str(tmp_path / "run")
     )
@@ -224,7 +254,7 @@ def test_a_refused_run_takes_its_new_folder_back(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_study_holds_its_own_folder(tmp_path, monkeypatch):
+def test_a_study_holds_the_lock_of_its_folder(tmp_path, monkeypatch):
     seen = []
 
     def train_one(config):
@@ -234,7 +264,7 @@ def test_a_study_holds_its_own_folder(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     whole = Config(stage="study", workdir=str(tmp_path / "study"), models="0")
-    monkeypatch.setattr(study.run, "train", train_one)
+    monkeypatch.setattr(study.training, "train", train_one)
     with pytest.raises(KeyboardInterrupt):
         study.train(whole)
     assert seen == [["lock", MARKER]]
@@ -260,7 +290,7 @@ def test_a_workdir_in_use_can_be_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_taken_over_stops_before_its_next_save(
+def test_a_run_that_lost_its_lock_stops_before_its_next_save(
     tmp_path, monkeypatch
 ):
     use_tiny_backbone(monkeypatch)
@@ -268,20 +298,20 @@ def test_a_run_that_was_taken_over_stops_before_its_next_save(
     thief = dataclasses.replace(this_process(), pid=77, host="far")
     real = Evaluator.evaluate
 
-    def taken_over_meanwhile(self, samples, **again):
+    def evaluate_after_takeover(self, samples, **again):
         if (tmp_path / "run/checkpoints/feature_extract/last").exists():
             (tmp_path / "run/lock").write_text(thief.to_text())
         return real(self, samples, **again)
 
-    monkeypatch.setattr(Evaluator, "evaluate", taken_over_meanwhile)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate_after_takeover)
     said = command(*arguments({**flags(tmp_path), "epochs": 3}))
     assert said.status == 1
     assert said.err.splitlines()[-1] == (
-        f"error: --workdir='{tmp_path}/run': no longer this process's (taken"
-        f" over by {thief.name}), so nothing more is saved; if nothing else"
-        " runs there, the same command goes on from the last checkpoint"
+        f"error: --workdir='{tmp_path}/run': no longer held by this process"
+        f" (taken over by {thief.name}), so nothing more is saved; if nothing"
+        " else runs there, the same command resumes from the last checkpoint"
     )
-    # Three steps an epoch: the first was saved, the second was not.
+    # An epoch has three steps; the first epoch was saved, the second was not.
     checkpoints = tmp_path / "run/checkpoints/feature_extract/last"
     assert [path.stem for path in checkpoints.glob("*.index")] == ["ckpt-3"]
     assert (tmp_path / "run/lock").read_text() == thief.to_text()

@@ -1,4 +1,4 @@
-"""Whole files or none, and metrics cut where a checkpoint was written."""
+"""Tests of the files of a workdir: each is complete or missing."""
 
 import json
 import os
@@ -11,10 +11,9 @@ from tests.support.bucket import Bucket
 from trainer.errors import TrainerError, UsageError
 from trainer.storage import files, remote
 from trainer.workdir import MARKER, MetricsFile, Workdir
-from trainer.workdir import workdir as workdir_module
 
 
-def test_json_files_are_replaced_in_one_move(tmp_path):
+def test_json_files_are_replaced_atomically(tmp_path):
     workdir = Workdir(str(tmp_path / "a b" / "пицца"))
     workdir.create()
     assert workdir.read_json("x.json") is None
@@ -25,7 +24,7 @@ def test_json_files_are_replaced_in_one_move(tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == [MARKER, "x.json"]
 
 
-def test_a_path_that_is_no_text_comes_back(tmp_path, capsys):
+def test_a_path_with_invalid_bytes_is_read_back(tmp_path, capsys):
     workdir = Workdir(str(tmp_path))
     values = {"dataset": os.fsdecode(b"/photos/\xff\n")}
     workdir.write_json("x.json", values)
@@ -36,13 +35,13 @@ def test_a_path_that_is_no_text_comes_back(tmp_path, capsys):
     assert json.loads(line)["text"] == "/photos/\udcff\n is odd"
 
 
-def test_a_broken_json_file_is_named(tmp_path):
+def test_an_invalid_json_file_is_named(tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(TrainerError, match=r"x\.json: cannot be read"):
         Workdir(str(tmp_path)).read_json("x.json")
 
 
-def test_a_workdir_that_cannot_be_written_to(tmp_path):
+def test_an_unwritable_workdir_is_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("")
     path = str(tmp_path / "file" / "run")
     with pytest.raises(TrainerError) as error:
@@ -52,7 +51,7 @@ def test_a_workdir_that_cannot_be_written_to(tmp_path):
 
 
 def test_a_missing_workdir_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="--init_from='.*': no such folder"):
+    with pytest.raises(UsageError, match=r"--init_from='.*': no such folder"):
         Workdir(str(tmp_path / "no")).require("init_from")
 
 
@@ -69,6 +68,43 @@ def test_metrics_are_cut_at_a_position(tmp_path):
     assert [line["step"] for line in metrics.lines()] == [1, 3]
 
 
+@pytest.fixture
+def synced(monkeypatch) -> list[str]:
+    """What happens on disk: "sync SIZE" of a file, and "replace NAME"."""
+    happened = []
+    fsync, replace = os.fsync, os.replace
+
+    def spy_fsync(fd: int) -> None:
+        happened.append(f"sync {os.fstat(fd).st_size}")
+        fsync(fd)
+
+    def spy_replace(source: str, target: str) -> None:
+        happened.append(f"replace {os.path.basename(target)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    return happened
+
+
+def test_metrics_are_synced_before_their_position_is_known(tmp_path, synced):
+    """A checkpoint must not store a position that a power cut takes back."""
+    metrics = MetricsFile(str(tmp_path / "metrics.jsonl"))
+    metrics.append({"step": 1})
+    metrics.append({"step": 2})
+    synced.clear()
+    position = metrics.position()
+    assert position == os.path.getsize(metrics.path)
+    assert synced == [f"sync {position}"]
+
+
+def test_json_files_are_synced_before_they_are_replaced(tmp_path, synced):
+    workdir = Workdir(str(tmp_path))
+    workdir.write_json("x.json", {"a": 1})
+    size = os.path.getsize(tmp_path / "x.json")
+    assert synced[:2] == [f"sync {size}", "replace x.json"]
+
+
 @pytest.fixture(params=["ram", "bucket"])
 def url(request, monkeypatch) -> str:
     """A workdir behind a URL."""
@@ -79,7 +115,7 @@ def url(request, monkeypatch) -> str:
     return "gs://bucket/run"
 
 
-def test_behind_a_url_a_folder_is_made_and_taken_back(url):
+def test_behind_a_url_a_folder_is_created_and_removed(url):
     workdir = Workdir(url)
     assert workdir.create() is True
     assert workdir.create() is False
@@ -95,7 +131,7 @@ def test_behind_a_url_a_folder_is_made_and_taken_back(url):
     assert workdir.read_json("x.json") is None
 
 
-def test_behind_a_url_events_are_there_at_once(url):
+def test_behind_a_url_events_are_written_at_once(url):
     workdir = Workdir(url)
     workdir.create()
     for step in (3, 4):
@@ -105,11 +141,11 @@ def test_behind_a_url_events_are_there_at_once(url):
     assert len(found) == 2
 
 
-def test_behind_a_url_figures_are_written_where_a_checkpoint_asks(url):
+def test_behind_a_url_metrics_are_written_at_a_checkpoint(url):
     metrics = Workdir(url).metrics()
     metrics.append({"step": 1})
     metrics.append({"step": 2})
-    # A kill would take these.
+    # The lines are buffered.
     assert not files.exists(metrics.path)
     assert metrics.position() == len('{"step": 1}\n{"step": 2}\n')
     assert files.read(metrics.path) == b'{"step": 1}\n{"step": 2}\n'
@@ -121,17 +157,16 @@ def test_behind_a_url_figures_are_written_where_a_checkpoint_asks(url):
     assert steps == [1, 4]
 
 
-def test_behind_a_url_figures_do_not_wait_for_long(url, monkeypatch):
+def test_behind_a_url_metrics_are_written_after_30_s(url):
     now = [100.0]
-    monkeypatch.setattr(workdir_module.time, "monotonic", lambda: now[0])
-    metrics = Workdir(url).metrics()
+    metrics = MetricsFile(f"{url}/metrics.jsonl", clock=lambda: now[0])
     for step, seconds in ((1, 100.0), (2, 129.0), (3, 131.0), (4, 160.0)):
         now[0] = seconds
         metrics.append({"step": step})
     assert files.read(metrics.path).count(b"step") == 3
 
 
-def test_behind_a_url_a_lost_workdir_gets_no_figures(url):
+def test_behind_a_url_a_lost_workdir_gets_no_metrics(url):
     workdir = Workdir(url)
 
     def lost() -> None:
@@ -146,7 +181,7 @@ def test_behind_a_url_a_lost_workdir_gets_no_figures(url):
     assert not files.exists(metrics.path)
 
 
-def test_all_who_write_figures_share_their_lines(url):
+def test_behind_a_url_all_writers_share_the_buffer(url):
     workdir = Workdir(url)
     one, two = workdir.metrics(), workdir.metrics()
     one.append({"step": 1})
@@ -156,7 +191,7 @@ def test_all_who_write_figures_share_their_lines(url):
     assert [line["step"] for line in one.lines()] == [1, 2]
 
 
-def test_a_bucket_that_is_away_is_named(monkeypatch):
+def test_an_unreachable_bucket_is_a_one_line_error(monkeypatch):
     def away(path: str) -> None:
         raise tf.errors.PermissionDeniedError(None, None, "403 for you\nx")
 
@@ -186,5 +221,5 @@ def test_events_carry_a_time(tmp_path):
         (None, False),
     ],
 )
-def test_what_lies_in_the_folder(path, inside):
+def test_has_tells_whether_a_path_lies_in_the_folder(path, inside):
     assert Workdir("runs/a").has(path) is inside

@@ -1,5 +1,6 @@
-"""The flags of a run: their table, legal values, and the configuration."""
+"""The flags of a run: their table, their legal values, the configuration."""
 
-from trainer.config.config import Config, StageSpec, check_given
+from trainer.config.checks import check_given
+from trainer.config.config import Config, ResolvedConfig, StageSpec
 
-__all__ = ["Config", "StageSpec", "check_given"]
+__all__ = ["Config", "ResolvedConfig", "StageSpec", "check_given"]

@@ -1,6 +1,6 @@
 """The table of flags: names, defaults, help, and what a change means.
 
-Nothing of it is written anywhere else. No TensorFlow is imported.
+This is the only place that states them. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
-# The data set that the project draws, what it is trained with if no flag says
-# otherwise, and the backbone of every other data set.
+# The dataset that the project draws, with its default backbone and image size,
+# and the default backbone of every other dataset.
 DEMO = "demo"
 DEMO_BACKBONE = "EfficientNetLite0"
 DEMO_IMAGE_PX = 128
@@ -24,14 +24,14 @@ IMAGENET = "imagenet"
 AUTO = "auto"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
-USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Need a workdir, train nothing.
+USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
-# A study decides by itself what sets its models apart.
+# A study sets data_pct and similar flags of its models itself.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
 
-# What a change of a field does to a run: RESULT changes its figures,
-# NUMERICS only their last bits, FREE nothing that is kept.
+# The effect of changing a field: RESULT changes the metrics of a run, NUMERICS
+# only their last bits, FREE nothing that is saved.
 RESULT, NUMERICS, FREE = "result", "numerics", "free"
 
 
@@ -43,9 +43,14 @@ def _flag(
     choices: tuple[str, ...] = (),
     stages: tuple[str, ...] = STAGES,
 ) -> Any:
-    """A field with what flags.py and the checks need to know of it.
+    """Returns a dataclass field with the metadata of its flag.
 
-    `stages` are those that read the flag; giving it to another is an error.
+    Args:
+      default: the flag's default; None if it is decided later.
+      effect: RESULT, NUMERICS or FREE.
+      help_text: one sentence for --help.
+      choices: the legal values, if they can be listed.
+      stages: the stages that read the flag; any other stage rejects it.
     """
     return dataclasses.field(
         default=default,
@@ -60,80 +65,77 @@ def _flag(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields:
-    """A field is a flag. Those that are None are decided later."""
+    """The flags of a run, one field each; None means "decided later"."""
 
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train a head on the frozen backbone, fine-tune, or do the"
-        " five-model study; or evaluate, predict with or export what a workdir"
-        " holds.",
+        "What to do: train the head only, fine-tune, run the five-model"
+        " study, or use the model of a workdir.",
         choices=STAGES,
     )
     dataset: str = _flag(
         DEMO,
         RESULT,
-        "A folder (train/CLASS/*.jpg beside test/ or val/, or CLASS/*.jpg"
-        " alone), a TFDS name such as tf_flowers, food10 (ten classes of TFDS"
-        " food101), or demo: as many classes drawn on first use, offline.",
+        "A folder of images (train/CLASS/*.jpg beside test/ or val/, or"
+        " CLASS/*.jpg), a TFDS name such as tf_flowers, food10 (ten classes of"
+        " food101), or demo (drawn offline).",
         stages=_DATA_STAGES,
     )
     tfds_data_dir: str | None = _flag(
         None,
         FREE,
-        "Where TFDS keeps its data; TFDS's own default if unset.",
+        "Folder in which TFDS keeps its data; TFDS's own default if unset.",
         stages=_DATA_STAGES,
     )
     data_pct: float = _flag(
         100.0,
         RESULT,
-        "Percentage of the training samples of each class to train on,"
-        " 0 < x <= 100; fractions are allowed.",
+        "Percentage of each class's training samples to train on, above 0 and"
+        " up to 100.",
         stages=TRAINING_STAGES,
     )
     test_fraction: float = _flag(
         0.2,
         RESULT,
-        "Fraction of each class kept for testing where the data has no split"
-        " of its own.",
+        "Fraction of each class held out for testing if the data has no test"
+        " split.",
         stages=FIT_STAGES,
     )
     on_bad_image: str = _flag(
         "fail",
         RESULT,
-        "What to do about an image that cannot be read: stop before training"
-        " or leave it out.",
+        "What to do with an unreadable image: stop before training, or leave"
+        " it out.",
         choices=("fail", "skip"),
         stages=_DATA_STAGES,
     )
     backbone: str | None = _flag(
         None,
         RESULT,
-        "A classifier of keras.applications, by its own name, or"
-        " EfficientNetLite0 to EfficientNetLite4. If unset, EfficientNetLite0"
-        " for --dataset=demo, else EfficientNetB0.",
+        "A keras.applications classifier by name, or EfficientNetLite0 to"
+        " EfficientNetLite4. If unset, EfficientNetLite0 for the demo, else"
+        " EfficientNetB0.",
         stages=FIT_STAGES,
     )
     backbone_args: str = _flag(
         "",
         RESULT,
-        "Arguments of the backbone's constructor, such as alpha=0.35; several"
-        " are separated by commas.",
+        "Arguments of the backbone's constructor, separated by commas, such"
+        " as alpha=0.35.",
         stages=FIT_STAGES,
     )
     weights: str | None = _flag(
         None,
         RESULT,
-        "Backbone weights: imagenet (downloaded by Keras; for"
-        " EfficientNetLite0 to 2 from an installed package), none, or a file:"
-        " .weights.h5, legacy .h5, .keras, or a TF checkpoint. imagenet if"
-        " unset.",
+        "Backbone weights: imagenet (used if unset), none, or a file"
+        " (.weights.h5, .h5, .keras, or a TF checkpoint).",
         stages=FIT_STAGES,
     )
     weights_origin: str | None = _flag(
         None,
         RESULT,
-        "Which form of EfficientNetB0..B7 a weights file was saved from:"
+        "Form of EfficientNetB0 to B7 that a weights file was saved from:"
         " built with weights='imagenet' or with weights=None.",
         choices=("imagenet", "keras_none"),
         stages=FIT_STAGES,
@@ -141,14 +143,14 @@ class Fields:
     image_size: int | None = _flag(
         None,
         RESULT,
-        "Side of the square image, px; if unset the backbone's own, or 128"
-        " for --dataset=demo.",
+        "Side of the square input images, in pixels; if unset, the backbone's"
+        " own size, or 128 for the demo.",
         stages=FIT_STAGES,
     )
     batch_size: int = _flag(
         32,
         RESULT,
-        "Examples a step, over all replicas together.",
+        "Examples per step over all replicas.",
         stages=(*FIT_STAGES, EVALUATE, PREDICT),
     )
     epochs: int = _flag(
@@ -160,50 +162,51 @@ class Fields:
     head_epochs: int = _flag(
         5,
         RESULT,
-        "Epochs of the feature_extract stage that finetune does first when it"
-        " starts from nothing, 0 leaves it out; in a study, of models 0 to 2.",
+        "Epochs of the feature_extract stage that runs first in a finetune"
+        " run without earlier weights (0 skips it); in a study, epochs of"
+        " models 0 to 2.",
         stages=(FINETUNE, STUDY),
     )
     learning_rate: float | None = _flag(
         None,
         RESULT,
-        "Adam's learning rate in the stage named by --stage; 1e-3 for"
-        " feature_extract and 1e-4 for finetune if unset.",
+        "Adam's learning rate in the stage named by --stage; if unset, 1e-3"
+        " for feature_extract and 1e-4 for finetune.",
         stages=FIT_STAGES,
     )
     head_learning_rate: float = _flag(
         1e-3,
         RESULT,
-        "Adam's learning rate in the feature_extract stage that finetune does"
+        "Adam's learning rate in the feature_extract stage that finetune runs"
         " first; in a study, of models 0 to 2.",
         stages=(FINETUNE, STUDY),
     )
     scale_lr: bool = _flag(
         False,
         RESULT,
-        "Multiply the learning rates, given ones too, by --batch_size / 32"
-        " (linear rule of Goyal et al., 2017).",
+        "Multiply all learning rates, including given ones, by --batch_size /"
+        " 32 (the linear rule of Goyal et al., 2017).",
         stages=FIT_STAGES,
     )
     accumulate_steps: int = _flag(
         1,
         NUMERICS,
-        "Take each batch in this many parts, one after the other, and update"
-        " once with the sum of their gradients: the same step as in one part,"
-        " in less memory. Divides --batch_size.",
+        "Process each batch in this many equal parts and update once with the"
+        " sum of their gradients, which takes less memory; must divide"
+        " --batch_size.",
         stages=FIT_STAGES,
     )
     augment: bool = _flag(
         True,
         RESULT,
-        "Flip, rotate, zoom and stretch training images.",
+        "Flip, rotate, zoom and stretch the training images at random.",
         stages=TRAINING_STAGES,
     )
     unfreeze: str = _flag(
         "last:10",
         RESULT,
-        "Backbone layers that finetune trains: last:N, all, none, from:LAYER"
-        " (inclusive), or regex:PATTERN matched against whole layer names.",
+        "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
+        " or regex:PATTERN.",
         stages=(FINETUNE, STUDY),
     )
     clip_global_norm: float | None = _flag(
@@ -215,15 +218,14 @@ class Fields:
     validation_fraction: float = _flag(
         0.25,
         RESULT,
-        "Fraction of the test batches to validate on each epoch, where the"
+        "Fraction of the test batches to validate on after each epoch if the"
         " data has no validation split.",
         stages=FIT_STAGES,
     )
     seed: int = _flag(
         0,
         RESULT,
-        "Decides the subset, the order, the augmentation and the fresh"
-        " weights.",
+        "Seed of the subset, the order, the augmentation and new weights.",
         stages=FIT_STAGES,
     )
     workdir: str | None = _flag(
@@ -234,61 +236,62 @@ class Fields:
     init_from: str | None = _flag(
         None,
         RESULT,
-        "Workdir of another run to take the weights from (warm start).",
+        "Workdir of another run whose weights this run starts from.",
         stages=TRAINING_STAGES,
     )
     init_from_checkpoint: str = _flag(
         "last",
         RESULT,
-        "Which weights a stage takes from the stage or run before it.",
+        "Checkpoint that a stage starts from, of the previous stage or of"
+        " --init_from.",
         choices=("last", "best"),
         stages=TRAINING_STAGES,
     )
     checkpoint: str = _flag(
         "last",
         FREE,
-        "Which checkpoint of the workdir to use.",
+        "Checkpoint of the workdir to use.",
         choices=("last", "best"),
         stages=USING_STAGES,
     )
     inputs: str | None = _flag(
         None,
         FREE,
-        "What to predict: an image, a folder, a glob in quotes, or - for a"
+        "Images to predict: a file, a folder, a glob in quotes, or - for a"
         " list of paths on standard input.",
         stages=(PREDICT,),
     )
     output: str | None = _flag(
         None,
         FREE,
-        "Where predictions go, a CSV file (standard output if unset), or where"
-        " the export goes, a folder (WORKDIR/export if unset).",
+        "CSV file for predictions (standard output if unset), or folder for"
+        " the export (WORKDIR/export if unset).",
         stages=(PREDICT, EXPORT),
     )
     top_k: int | None = _flag(
         None,
         FREE,
-        "Classes a prediction names, the most probable first; 5, or all where"
-        " there are fewer, if unset.",
+        "Number of classes per prediction, most probable first; if unset, 5,"
+        " or all if there are fewer.",
         stages=(PREDICT,),
     )
     checkpoint_every_steps: int = _flag(
         0,
         FREE,
-        "Save every this many steps too; 0 saves at the end of each epoch"
-        " only.",
+        "Also save a checkpoint every this many steps; 0 saves only at the"
+        " end of each epoch.",
         stages=FIT_STAGES,
     )
     keep_checkpoints: int = _flag(
         3,
         FREE,
-        "Latest checkpoints to keep, besides the best one.",
+        "Number of latest checkpoints to keep, besides the best one.",
         stages=FIT_STAGES,
     )
     on_nonfinite: str = _flag(
         "stop",
         FREE,
-        "What to do when a loss is not finite: stop, or rollback to the last"
+        "What to do when a loss is not finite: stop, or roll back to the last"
         " epoch boundary with half the learning rate, at most three times.",
         choices=("stop", "rollback"),
         stages=FIT_STAGES,
@@ -296,54 +299,53 @@ class Fields:
     log_every_steps: int = _flag(
         10,
         FREE,
-        "Write training figures every this many steps, besides each epoch.",
+        "Write training metrics every this many steps, besides each epoch.",
         stages=FIT_STAGES,
     )
     steps_per_loop: int = _flag(
         0,
         FREE,
-        "Training steps in one call of the graph, fewer before the end of an"
-        " epoch or a checkpoint; signals are heard between calls. 0 lets calls"
-        " grow to about a second.",
+        "Training steps per call of the graph; signals are handled between"
+        " calls. 0 lets calls grow to about one second.",
         stages=FIT_STAGES,
     )
     precision: str = _flag(
         "auto",
         RESULT,
-        "Arithmetic of the model; auto is float32, and bfloat16 on a TPU.",
+        "Number format of the model's arithmetic; auto is bfloat16 on a TPU"
+        " and float32 elsewhere.",
         choices=("auto", "float32", "bfloat16"),
         stages=FIT_STAGES,
     )
     xla: str = _flag(
         "auto",
         NUMERICS,
-        "Compile the step with XLA; auto does so on GPUs. A TPU's runtime"
-        " always compiles.",
+        "Compile the step with XLA; auto does so on GPUs. A TPU always"
+        " compiles.",
         choices=("auto", "on", "off"),
         stages=(*FIT_STAGES, EVALUATE, PREDICT),
     )
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen part of the classifier: step (inside the"
-        " training step), graph or litert (ahead of it, on a CPU; what they"
-        " compute can be cached); auto takes step on accelerators.",
+        "What runs the frozen layers: step (inside the training step), or"
+        " graph or litert (before it, on a CPU, with cached results); auto"
+        " uses step on GPUs and TPUs.",
         choices=("auto", "step", "graph", "litert"),
         stages=(*FIT_STAGES, EVALUATE),
     )
     trunk_block: int = _flag(
         0,
         FREE,
-        "Images that --trunk_engine=graph takes at once; 0 takes what fits a"
+        "Images per call of --trunk_engine=graph; 0 chooses what fits a"
         " processor's cache.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     feature_dtype: str = _flag(
         "float32",
         RESULT,
-        "Number format of the frozen part's output where it is computed ahead"
-        " of the step; float16 halves the cache and rounds what the rest of"
-        " the classifier sees.",
+        "Number format of the frozen layers' output when it is computed"
+        " before the step; float16 halves the cache but rounds the features.",
         choices=("float32", "float16"),
         stages=FIT_STAGES,
     )
@@ -357,61 +359,62 @@ class Fields:
     quick_gradients: str = _flag(
         "auto",
         NUMERICS,
-        "Compute gradients of swish and the like, biases and wide depthwise"
-        " kernels by quicker operations than TensorFlow's own; auto does so in"
-        " float32 on CPUs, without XLA.",
+        "Compute gradients of swish, biases and wide depthwise kernels by"
+        " faster operations than TensorFlow's; auto does so in float32 on CPUs"
+        " without XLA.",
         choices=("auto", "on", "off"),
         stages=FIT_STAGES,
     )
     augment_kernel: str = _flag(
         "auto",
         NUMERICS,
-        "How images are warped: projective, which is faster on a CPU, or"
-        " gather, which XLA compiles.",
+        "How augmentation warps images: projective is faster on a CPU, and"
+        " XLA can compile gather.",
         choices=("auto", "projective", "gather"),
         stages=FIT_STAGES,
     )
     cache: str = _flag(
         "auto",
         FREE,
-        "Where to keep features of the frozen part, and decoded images: auto"
-        " (on disk where that works, else in memory), ram, disk or off.",
+        "Where to cache features of the frozen layers and decoded images;"
+        " auto is disk if that works, else ram.",
         choices=("auto", "ram", "disk", "off"),
         stages=(*FIT_STAGES, EVALUATE),
     )
     cache_dir: str | None = _flag(
         None,
         FREE,
-        "Folder in which the cache's own folder, transfer-trainer-cache, is"
-        " made; your runs share it. ~/.cache if unset.",
+        "Folder in which the cache folder transfer-trainer-cache is created,"
+        " shared by all your runs; ~/.cache if unset.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     cache_ram_mib: int = _flag(
         0,
         FREE,
-        "What the cache may take of memory, MiB; 0 is a quarter of what is"
-        " free.",
+        "Maximum memory for the cache, in MiB; 0 is a quarter of the free"
+        " memory.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     cache_disk_mib: int = _flag(
         16384,
         FREE,
-        "What the cache may take on disk, MiB; the least recently used goes.",
+        "Maximum disk space for the cache, in MiB; the least recently used"
+        " entries are removed first.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     decode_cache: bool = _flag(
         True,
         FREE,
-        "Keep decoded images, a byte a value, where they are read again.",
+        "Cache decoded images, one byte per value, if they are read again.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     strategy: str = _flag(
         "auto",
         NUMERICS,
-        "How to use the devices; auto takes several processes where TF_CONFIG,"
-        " TRAINER_WORKERS (HOST:PORT,... with the index in"
-        " JOB_COMPLETION_INDEX) or Slurm names them, else a TPU if there is"
-        " one, else mirrors over several GPUs, else takes one device.",
+        "How to use the devices; auto is multi_worker if TF_CONFIG,"
+        " TRAINER_WORKERS (HOST:PORT,..., with the index in"
+        " JOB_COMPLETION_INDEX) or Slurm names several processes, else tpu,"
+        " mirrored (several GPUs) or one_device, by what the machine has.",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         stages=(*FIT_STAGES, EVALUATE),
     )
@@ -424,8 +427,8 @@ class Fields:
     tpu: str | None = _flag(
         None,
         FREE,
-        "Which TPU: local, that of this machine, which --strategy=tpu takes if"
-        " unset, or the name or grpc:// address of one on the network.",
+        "TPU to use: local (the default of --strategy=tpu), or the name or"
+        " grpc:// address of a TPU on the network.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     logical_cpus: int = _flag(
@@ -438,21 +441,22 @@ class Fields:
     deterministic: str = _flag(
         "auto",
         NUMERICS,
-        "Have TensorFlow use operations only that repeat bit for bit; auto does"
-        " so on the CPU, and not with GPUs, where it takes time.",
+        "Use only TensorFlow operations that repeat bit for bit; auto does so"
+        " on CPUs, and not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
         stages=(*FIT_STAGES, EVALUATE, PREDICT),
     )
     models: str = _flag(
         "0,1,2,3,4",
         FREE,
-        "Models of the study, separated by commas; 3 and 4 bring 2 along.",
+        "Models of the study, separated by commas; 3 and 4 also train 2.",
         stages=(STUDY,),
     )
     seeds: int = _flag(
         1,
         FREE,
-        "How often the study is done, with --seed and those after it.",
+        "Number of times to repeat the study, with --seed, --seed + 1 and so"
+        " on.",
         stages=(STUDY,),
     )
     dry_run: bool = _flag(

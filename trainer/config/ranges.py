@@ -1,4 +1,4 @@
-"""Which values of a flag are legal, and what is answered to the others."""
+"""Validates flag values; errors state the legal values."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def parse_gpus(text: str) -> tuple[int, ...]:
-    """The numbers of `--gpus`.
+    """Returns the numbers of `--gpus`.
 
     Raises:
-      UsageError: they are none, or one of them comes twice.
+      UsageError: a part is not a number, or a number occurs twice.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -77,8 +77,23 @@ def parse_gpus(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def parse_models(text: str) -> tuple[int, ...]:
+    """Returns the sorted numbers of `--models`, each once.
+
+    Raises:
+      UsageError: a part is not a number from 0 to 4.
+    """
+    found = sorted({part.strip() for part in text.split(",")})
+    if not set(found) <= set("01234"):
+        raise UsageError(
+            f"--models={text!r}: must be numbers from 0 to 4, separated by"
+            " commas, such as 0,2,3"
+        )
+    return tuple(int(part) for part in found)
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises UsageError for a value that is none of the choices, if any."""
+    """Raises UsageError if there are choices and the value is not one."""
     if not choices or value is None or value in choices:
         return
     near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
@@ -89,14 +104,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def check_range(name: str, value: Any, default: Any) -> None:
-    """Raises UsageError for a number outside its range; None is unset."""
+    """Raises UsageError for a number outside its range; skips None."""
     if name not in _RANGES or value is None:
         return
     legal, holds = _RANGES[name]
-    # Every float is in some range; no range reaches beyond the floats.
-    if not (math.isfinite(value) if isinstance(value, float) else True) or (
-        not holds(value)
-    ):
+    # "x > 0" alone would accept infinity.
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not finite or not holds(value):
         shown = "unset" if default is None else default
         given = f"{value:.15g}" if isinstance(value, float) else str(value)
         raise UsageError(

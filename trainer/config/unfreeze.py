@@ -1,7 +1,6 @@
-"""The grammar of `--unfreeze`: which backbone layers a rule chooses.
+"""Parses `--unfreeze` and chooses the backbone layers to train.
 
-No TensorFlow here: a rule that cannot be parsed must stop the run before
-TensorFlow starts.
+TensorFlow is not imported: an invalid rule stops the run before it starts.
 """
 
 from __future__ import annotations
@@ -22,31 +21,37 @@ _LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 
 @dataclasses.dataclass(frozen=True)
 class UnfreezeRule:
-    """A parsed rule: `kind` is last, all, none, from or regex."""
+    """A parsed rule.
+
+    Attributes:
+      text: the rule as given.
+      form: last, all, none, from or regex.
+      argument: the part after the colon.
+    """
 
     text: str
-    kind: str
+    form: str
     argument: str = ""
 
     def choose(self, names: Sequence[str]) -> tuple[int, ...]:
-        """Positions of the layers that the rule makes trainable.
+        """Returns the positions of the layers that the rule makes trainable.
 
         Args:
-          names: `layer.name` of `backbone.layers`, in order.
+          names: `layer.name` of each of `backbone.layers`, in order.
 
         Returns:
           Increasing positions into `names`; empty only for `none`.
 
         Raises:
-          UsageError: the rule matches no layer, or asks for more layers than
-            there are.
+          UsageError: the rule matches no layer, or needs more layers than
+            the backbone has.
         """
         count = len(names)
-        if self.kind == "none":
+        if self.form == "none":
             return ()
-        if self.kind == "all":
+        if self.form == "all":
             return tuple(range(count))
-        if self.kind == "last":
+        if self.form == "last":
             wanted = int(self.argument)
             if wanted > count:
                 raise UsageError(
@@ -54,7 +59,7 @@ class UnfreezeRule:
                     f" layers; give last:1 to last:{count}, or all"
                 )
             return tuple(range(count - wanted, count))
-        if self.kind == "from":
+        if self.form == "from":
             if self.argument not in names:
                 raise UsageError(
                     f"--unfreeze={self.text!r}: the backbone has no layer"
@@ -70,7 +75,7 @@ class UnfreezeRule:
         if not chosen:
             raise UsageError(
                 f"--unfreeze={self.text!r}: matches none of the {count}"
-                " layer names (it is matched against the whole name); try"
+                " layer names (the pattern must match a whole name); try"
                 f" regex:.*{self.argument}.* or see --dry_run for the names"
             )
         return chosen
@@ -78,10 +83,12 @@ class UnfreezeRule:
 
 @contextlib.contextmanager
 def _time_limit(rule: str) -> Iterator[None]:
-    """Ends a block that takes too long, as some patterns take for ever.
+    """Ends a block that takes too long: some patterns backtrack for ever.
+
+    The limit holds only on Unix and in the main thread.
 
     Raises:
-      UsageError: it does. Only on Unix, and in the main thread.
+      UsageError: the block takes longer than the limit.
     """
     main = threading.current_thread() is threading.main_thread()
     if not hasattr(signal, "setitimer") or not main:
@@ -113,21 +120,21 @@ def parse_unfreeze(text: str) -> UnfreezeRule:
     """Parses an `--unfreeze` value.
 
     Raises:
-      UsageError: the text is none of the legal forms.
+      UsageError: the text has none of the legal forms.
     """
     if text in ("all", "none"):
         return UnfreezeRule(text, text)
-    kind, colon, argument = text.partition(":")
-    if colon and kind == "last":
+    form, colon, argument = text.partition(":")
+    if colon and form == "last":
         if not re.fullmatch(r"[0-9]+", argument) or int(argument) == 0:
             raise UsageError(
                 f"--unfreeze={text!r}: last:N takes a whole number N >= 1;"
                 " give for example last:10, or none to train the head only"
             )
-        return UnfreezeRule(text, kind, argument)
-    if colon and kind == "from" and argument:
-        return UnfreezeRule(text, kind, argument)
-    if colon and kind == "regex" and argument:
+        return UnfreezeRule(text, form, argument)
+    if colon and form == "from" and argument:
+        return UnfreezeRule(text, form, argument)
+    if colon and form == "regex" and argument:
         try:
             re.compile(argument)
         except re.error as error:
@@ -135,7 +142,7 @@ def parse_unfreeze(text: str) -> UnfreezeRule:
                 f"--unfreeze={text!r}: not a regular expression ({error});"
                 f" legal forms are {_LEGAL}"
             ) from None
-        return UnfreezeRule(text, kind, argument)
+        return UnfreezeRule(text, form, argument)
     raise UsageError(
         f"--unfreeze={text!r}: cannot be parsed; legal forms are {_LEGAL}"
     )

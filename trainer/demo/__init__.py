@@ -1,6 +1,5 @@
-"""What comes with the project: a data set drawn by a program, and a backbone.
+"""The demo data set, drawn by a program.
 
-Nothing here imports TensorFlow but `builder`, so that the processes that draw
-start in a blink; and nothing else in the project imports this, unless the
-demo is asked for.
+Only `builder` imports TensorFlow, so that the processes that draw start fast.
+The rest of the project imports this package only if the demo is asked for.
 """

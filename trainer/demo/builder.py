@@ -1,7 +1,6 @@
-"""The demo data set as TFDS builds it. Importing this registers its name.
+"""The demo data set as a TFDS builder; importing this registers its name.
 
-The trainer reads it as it reads every TFDS data set; only making it differs:
-nothing is downloaded, the pictures are drawn.
+The trainer reads it like every TFDS data set. It is drawn, not downloaded.
 """
 
 from __future__ import annotations
@@ -9,17 +8,13 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from trainer.demo.canvas import SIDE_PX
-from trainer.demo.image import (
-    CLASSES,
-    TEST_PER_CLASS,
-    TRAIN_PER_CLASS,
-)
+from trainer.demo.image import CLASSES, TEST_PER_CLASS, TRAIN_PER_CLASS
+from trainer.demo.painter import SIDE_PX
 from trainer.demo.workers import draw_all, rows_of
 
 
@@ -27,18 +22,18 @@ class Demo(tfds.core.GeneratorBasedBuilder):
     """Ten classes of food, drawn by a program.
 
     Attributes:
-      per_class: pictures of each class, by split.
+      per_class: number of images of each class, by split.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
-    per_class = {"train": TRAIN_PER_CLASS, "test": TEST_PER_CLASS}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    per_class: ClassVar = {"train": TRAIN_PER_CLASS, "test": TEST_PER_CLASS}
 
     @property
     def making(self) -> str:
-        """What preparing it does, to be said before it begins."""
+        """What preparing the data set does, for a message before it starts."""
         count = len(CLASSES) * sum(self.per_class.values())
-        return f"drawing {count:,} pictures"
+        return f"drawing {count:,} images"
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -67,9 +62,9 @@ class Demo(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, split: str, count: int
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The pictures of a split, class by class; TFDS shuffles by the key."""
+        """Yields the images of a split by class; TFDS shuffles by the key."""
         rows = rows_of(split, count)
-        # The bar shows on a terminal only.
+        # The bar is shown on a terminal only.
         with tqdm(
             zip(rows, draw_all(split, count), strict=True),
             total=len(rows),
@@ -81,20 +76,18 @@ class Demo(tfds.core.GeneratorBasedBuilder):
             dynamic_ncols=True,
         ) as bar:
             for (name, _, i), jpeg in bar:
-                yield (
-                    f"{name}_{i:04d}",
-                    {"image": io.BytesIO(jpeg), "label": name},
-                )
+                example = {"image": io.BytesIO(jpeg), "label": name}
+                yield f"{name}_{i:04d}", example
 
     def download_and_prepare(self, **options: Any) -> None:
-        """Draws and stores the pictures, with a single bar."""
+        """Draws and stores the images, with a single progress bar."""
         tfds.disable_progress_bar()
         try:
             super().download_and_prepare(**options)
         finally:
             tfds.enable_progress_bar()
 
-    # TFDS would speak of a download here.
+    # TFDS would print messages about a download.
     def _log_download_bytes(self) -> None:
         pass
 

@@ -1,132 +1,52 @@
-"""Colours of food and tableware. No dish has one that no other has."""
+"""Colours of food and tableware. Every colour is used by several dishes."""
 
 from __future__ import annotations
 
-from trainer.demo.draws import Draws
+from typing import NamedTuple
 
-Colour = tuple[int, int, int]
+RGB = tuple[int, int, int]
 
-CRUSTS: tuple[Colour, ...] = (
-    (206, 150, 84),
-    (182, 118, 58),
-    (224, 178, 112),
-    (150, 92, 44),
-)
-BROWNS: tuple[Colour, ...] = (
-    (120, 70, 42),
-    (92, 54, 36),
-    (150, 84, 44),
-    (78, 50, 40),
-    (168, 100, 56),
-)
-GLAZES: tuple[Colour, ...] = (
-    (188, 84, 30),
-    (160, 60, 28),
-    (206, 128, 50),
-    (136, 74, 40),
-    (214, 150, 76),
-)
-SAUCES: tuple[Colour, ...] = (
-    (206, 134, 40),
-    (184, 86, 34),
-    (150, 66, 36),
-    (216, 170, 72),
-    (136, 96, 50),
-    (128, 140, 62),
-)
-BROTHS: tuple[Colour, ...] = (
-    (190, 130, 64),
-    (226, 204, 164),
-    (150, 84, 40),
-    (190, 70, 36),
-    (112, 70, 42),
-)
-PALE: tuple[Colour, ...] = (
-    (240, 232, 214),
-    (236, 220, 180),
-    (246, 242, 234),
-    (228, 208, 158),
-)
-GREENS: tuple[Colour, ...] = (
-    (74, 128, 48),
-    (108, 158, 62),
-    (48, 96, 44),
-    (140, 176, 84),
-)
-REDS: tuple[Colour, ...] = ((190, 48, 36), (206, 72, 50), (160, 36, 40))
-CREAMS: tuple[Colour, ...] = (
-    (246, 234, 200),
-    (240, 176, 188),
-    (120, 76, 54),
-    (176, 212, 160),
-    (206, 160, 106),
-    (244, 214, 120),
-    (168, 92, 130),
-    (232, 226, 222),
-)
-FISH: tuple[Colour, ...] = (
-    (236, 130, 92),
-    (226, 150, 116),
-    (206, 70, 70),
-    (240, 214, 196),
-    (232, 166, 110),
-)
-CHINA: tuple[Colour, ...] = (
-    (240, 240, 238),
-    (226, 220, 206),
-    (60, 62, 66),
-    (90, 120, 150),
-    (150, 90, 62),
-    (120, 138, 112),
-    (196, 170, 130),
-    (32, 36, 48),
-)
-TABLES: tuple[Colour, ...] = (
-    (150, 104, 66),
-    (96, 64, 44),
-    (196, 158, 112),
-    (222, 218, 210),
-    (70, 74, 80),
-    (130, 132, 134),
-    (160, 60, 56),
-    (70, 100, 130),
-    (80, 116, 84),
-    (226, 206, 160),
-    (42, 40, 42),
-)
+
+class Colour(NamedTuple):
+    """A colour; each channel is in 0..255."""
+
+    red: int
+    green: int
+    blue: int
+
+    def scaled(self, factor: float) -> Colour:
+        """Returns the colour darkened (factor below 1) or lightened."""
+        return clipped(*(factor * c for c in self))
+
+    def mixed(self, other: RGB, share: float) -> Colour:
+        """Returns a mixture in which `other` has the share 0..1."""
+        own = 1 - share
+        pairs = zip(self, other, strict=True)
+        return clipped(*(own * a + share * b for a, b in pairs))
 
 
 def clipped(red: float, green: float, blue: float) -> Colour:
-    """Rounded, and within 0..255."""
-    r, g, b = (max(0, min(255, round(c))) for c in (red, green, blue))
-    return r, g, b
+    """Returns the channels rounded and limited to 0..255."""
+    return Colour(*(max(0, min(255, round(c))) for c in (red, green, blue)))
 
 
-def scaled(colour: Colour, factor: float) -> Colour:
-    """Darker below 1, lighter above."""
-    r, g, b = colour
-    return clipped(r * factor, g * factor, b * factor)
+def _palette(codes: str) -> tuple[Colour, ...]:
+    """Parses colours written as RRGGBB, separated by spaces."""
+    return tuple(Colour(*bytes.fromhex(code)) for code in codes.split())
 
 
-def mixed(one: Colour, other: Colour, share: float) -> Colour:
-    """`share` is the other's, 0 to 1."""
-    a, b = 1 - share, share
-    return clipped(
-        a * one[0] + b * other[0],
-        a * one[1] + b * other[1],
-        a * one[2] + b * other[2],
-    )
-
-
-def varied(draws: Draws, colour: Colour, spread: float = 0.12) -> Colour:
-    """Another brightness by up to `spread`, and a slightly other hue."""
-    k = 1 + draws.near(0, spread)
-    r, g, b = (c * k * (1 + draws.near(0, spread / 3)) for c in colour)
-    return clipped(r, g, b)
-
-
-def one_of(
-    draws: Draws, colours: tuple[Colour, ...], spread: float = 0.12
-) -> Colour:
-    """Any of them, varied."""
-    return varied(draws, draws.pick(colours), spread)
+CRUSTS = _palette("ce9654 b6763a e0b270 965c2c")
+BROWNS = _palette("78462a 5c3624 96542c 4e3228 a86438")
+GLAZES = _palette("bc541e a03c1c ce8032 884a28 d6964c")
+SAUCES = _palette("ce8628 b85622 964224 d8aa48 886032 808c3e")
+BROTHS = _palette("be8240 e2cca4 965428 be4624 70462a")
+PALE = _palette("f0e8d6 ecdcb4 f6f2ea e4d09e")
+GREENS = _palette("4a8030 6c9e3e 30602c 8cb054")
+REDS = _palette("be3024 ce4832 a02428")
+CREAMS = _palette("f6eac8 f0b0bc 784c36 b0d4a0 cea06a f4d678 a85c82 e8e2de")
+FISH = _palette("ec825c e29674 ce4646 f0d6c4 e8a66e")
+CHINA = _palette("f0f0ee e2dcce 3c3e42 5a7896 965a3e 788a70 c4aa82 202430")
+TABLES = _palette(
+    "966842 60402c c49e70 dedad2 464a50 828486 a03c38 466482 507454 e2cea0"
+    " 2a282a"
+)

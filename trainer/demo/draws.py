@@ -1,4 +1,4 @@
-"""Random numbers that are the same on every machine and in every release."""
+"""Random numbers, the same on every machine and in every release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Draws:
-    """A stream of random choices that its key alone decides.
+    """A stream of random choices, determined by its key alone.
 
     Only `random.Random.random` and the raw bits of Philox are used: Python
     and NumPy promise never to change these, while their other distributions
@@ -27,49 +27,49 @@ class Draws:
         self._next = random.Random(self._seed).random
 
     def uniform(self, low: float, high: float) -> float:
-        """In [low, high)."""
+        """Returns a number in [low, high)."""
         return low + (high - low) * self._next()
 
     def near(self, middle: float, spread: float) -> float:
-        """Within `spread` of the middle, the more often the nearer."""
+        """Returns a number within `spread` of the middle, mostly near it."""
         return middle + spread * (self._next() + self._next() - 1)
 
     def whole(self, low: int, high: int) -> int:
-        """In low..high, both included."""
+        """Returns an integer in low..high, both included."""
         return low + int((high - low + 1) * self._next())
 
     def chance(self, probability: float) -> bool:
-        """True that often."""
+        """Returns True with that probability."""
         return self._next() < probability
 
     def sign(self) -> int:
-        """-1 or 1."""
+        """Returns -1 or 1."""
         return 1 if self._next() < 0.5 else -1
 
     def angle(self) -> float:
-        """Radians, in [0, 2 pi)."""
+        """Returns radians in [0, 2 pi)."""
         return 2 * math.pi * self._next()
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of them, all alike."""
+        """Returns one of the options; all are equally likely."""
         return options[int(len(options) * self._next())]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """The same items in another order."""
+        """Returns the items in random order."""
         keyed = [(self._next(), i) for i in range(len(items))]
         return [items[i] for _, i in sorted(keyed)]
 
     def in_disc(self, radius: float) -> tuple[float, float]:
-        """A point of the disc around the origin, evenly spread."""
+        """Returns a point of the disc around (0, 0), uniformly distributed."""
         turn = self.angle()
         distance = radius * math.sqrt(self._next())
         return distance * math.cos(turn), distance * math.sin(turn)
 
     def noise(self, *shape: int) -> np.ndarray:
-        """Nearly normal noise, mean 0 and deviation 148.
+        """Returns nearly normal noise, mean 0 and standard deviation 148.
 
-        Integers, for floats would differ in their last bits: the sum of four
-        bytes less its mean. It does not depend on what was drawn before.
+        Each value is the sum of four random bytes, less its mean: floats would
+        differ in their last bits. Earlier draws do not affect it.
 
         Returns:
           int16, of the given shape, in [-510, 510].

@@ -1,5 +1,7 @@
-"""What light and a camera do to a picture. Whole numbers throughout: the last
-bits of floats differ between machines.
+"""The effects of light and a camera on an image.
+
+All arithmetic on pixels is in integers: the last bits of floats differ between
+machines.
 """
 
 from __future__ import annotations
@@ -10,15 +12,7 @@ from trainer.demo.draws import Draws
 
 
 def photographed(draws: Draws, pixels: np.ndarray) -> np.ndarray:
-    """A picture as some camera would take it in some light.
-
-    Args:
-      draws: decides which.
-      pixels: uint8 (n, n, 3).
-
-    Returns:
-      uint8 (n, n, 3).
-    """
+    """Returns uint8 (n, n, 3): an image as some camera would take it."""
     if draws.chance(0.5):
         pixels = pixels[:, ::-1]
     values = pixels.astype(np.int32)
@@ -32,7 +26,7 @@ def photographed(draws: Draws, pixels: np.ndarray) -> np.ndarray:
 
 
 def _blurred(draws: Draws, values: np.ndarray) -> np.ndarray:
-    """Out of focus by up to four passes, or moved along one axis."""
+    """Blurs: out of focus in up to three passes, or motion along one axis."""
     axes: tuple[int, ...] = (0, 1)
     passes = draws.pick((0, 0, 0, 0, 1, 1, 2, 3))
     if draws.chance(0.08):
@@ -48,7 +42,7 @@ def _blurred(draws: Draws, values: np.ndarray) -> np.ndarray:
 
 
 def _lit(draws: Draws, values: np.ndarray) -> np.ndarray:
-    """Brighter on one side, darker in the corners, sometimes half in shade."""
+    """Lights one side, darkens the corners, sometimes shades one half."""
     side = values.shape[0]
     place = 2 * np.arange(side, dtype=np.int32) - (side - 1)
     x, y = place[None, :], place[:, None]
@@ -63,7 +57,7 @@ def _lit(draws: Draws, values: np.ndarray) -> np.ndarray:
 
 
 def _coloured(draws: Draws, values: np.ndarray) -> np.ndarray:
-    """More or less colourful; grey now and then."""
+    """Changes the saturation; some images become grey."""
     amount = 0 if draws.chance(0.03) else draws.whole(110, 300)
     grey = (77 * values[..., :1] + 150 * values[..., 1:2]) >> 8
     grey = grey + (29 * values[..., 2:] >> 8)
@@ -71,7 +65,7 @@ def _coloured(draws: Draws, values: np.ndarray) -> np.ndarray:
 
 
 def _toned(draws: Draws, values: np.ndarray) -> np.ndarray:
-    """White balance, exposure, contrast and haze, as a table a channel."""
+    """Applies white balance, exposure, contrast and haze, by channel."""
     exposure = draws.near(1.1, 0.35)
     warmth, tint = draws.near(0, 0.27), draws.near(0, 0.15)
     gains = (1 + warmth, 1 + tint, 1 - warmth)

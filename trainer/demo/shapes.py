@@ -1,72 +1,47 @@
-"""Outlines, as lists of points. y points down, as it does in pictures."""
+"""Outlines as lists of points; y points down, as in images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from trainer.demo.draws import Draws
-
 Point = tuple[float, float]
 Outline = list[Point]
 
 
+def polar(x: float, y: float, radius: float, angle: float) -> Point:
+    """Returns the point at a distance and an angle from (x, y)."""
+    return x + radius * math.cos(angle), y + radius * math.sin(angle)
+
+
 def turned(
-    points: Sequence[Point], x: float, y: float, angle: float
+    points: Sequence[Point], x: float, y: float, angle: float, size: float = 1
 ) -> Outline:
-    """Turned about the origin, then moved by (x, y)."""
+    """Returns points scaled, turned about the origin and moved by (x, y)."""
     c, s = math.cos(angle), math.sin(angle)
-    return [(x + c * u - s * v, y + s * u + c * v) for u, v in points]
+    scaled = [(size * u, size * v) for u, v in points]
+    return [(x + c * u - s * v, y + s * u + c * v) for u, v in scaled]
 
 
 def shrunk(points: Sequence[Point], factor: float) -> Outline:
-    """Drawn in towards the middle of its points."""
+    """Returns points drawn in towards their mean."""
     x = sum(p[0] for p in points) / len(points)
     y = sum(p[1] for p in points) / len(points)
     return [(x + factor * (u - x), y + factor * (v - y)) for u, v in points]
 
 
 def ellipse(
-    x: float,
-    y: float,
-    rx: float,
-    ry: float,
-    angle: float = 0.0,
-    corners: int = 18,
+    x: float, y: float, rx: float, ry: float, angle: float = 0, sides: int = 18
 ) -> Outline:
-    """A regular polygon of that many corners, stretched and turned."""
-    steps = [2 * math.pi * i / corners for i in range(corners)]
-    return turned(
-        [(rx * math.cos(t), ry * math.sin(t)) for t in steps], x, y, angle
-    )
-
-
-def disc(x: float, y: float, radius: float, corners: int = 18) -> Outline:
-    """A round one."""
-    return ellipse(x, y, radius, radius, 0.0, corners)
-
-
-def blob(
-    draws: Draws,
-    x: float,
-    y: float,
-    rx: float,
-    ry: float,
-    wobble: float = 0.15,
-    angle: float = 0.0,
-    corners: int = 16,
-) -> Outline:
-    """An ellipse whose radius wavers by up to the fraction `wobble`."""
-    waves = [
-        (k, draws.angle(), wobble * draws.uniform(0.3, 1.0) / math.sqrt(k))
-        for k in (2, 3, 5)
-    ]
-    points = []
-    for i in range(corners):
-        t = 2 * math.pi * i / corners
-        r = 1 + sum(a * math.sin(k * t + p) for k, p, a in waves) / 1.5
-        points.append((rx * r * math.cos(t), ry * r * math.sin(t)))
+    """A regular polygon, stretched and turned."""
+    steps = [2 * math.pi * i / sides for i in range(sides)]
+    points = [(rx * math.cos(t), ry * math.sin(t)) for t in steps]
     return turned(points, x, y, angle)
+
+
+def disc(x: float, y: float, radius: float, sides: int = 18) -> Outline:
+    """A regular polygon of that many sides."""
+    return ellipse(x, y, radius, radius, 0, sides)
 
 
 def wedge(
@@ -75,8 +50,7 @@ def wedge(
     """A piece of a disc with its point at (x, y)."""
     n = max(3, int((stop - start) / 0.25))
     arc = [start + (stop - start) * i / n for i in range(n + 1)]
-    rim = [(x + radius * math.cos(t), y + radius * math.sin(t)) for t in arc]
-    return [(x, y), *rim]
+    return [(x, y), *(polar(x, y, radius, t) for t in arc)]
 
 
 def box(
@@ -107,9 +81,7 @@ def rounded(
     for quarter, (cx, cy) in enumerate([(u, v), (-u, v), (-u, -v), (u, -v)]):
         for i in range(4):
             t = math.pi / 2 * (quarter + i / 3)
-            points.append(
-                (x + cx + radius * math.cos(t), y + cy + radius * math.sin(t))
-            )
+            points.append(polar(x + cx, y + cy, radius, t))
     return points
 
 
@@ -120,18 +92,15 @@ def wave(
     length = math.hypot(stop[0] - start[0], stop[1] - start[1])
     turn = math.atan2(stop[1] - start[1], stop[0] - start[0])
     n = max(4, round(periods * 8))
-    points = [
-        (
-            length * i / n,
-            height * math.sin(2 * math.pi * periods * i / n + phase),
-        )
-        for i in range(n + 1)
-    ]
+    points = []
+    for i in range(n + 1):
+        level = height * math.sin(2 * math.pi * periods * i / n + phase)
+        points.append((length * i / n, level))
     return turned(points, *start, turn)
 
 
 def ribbon(path: Sequence[Point], width: float) -> Outline:
-    """The band of that width along an open path."""
+    """A band of that width along an open path."""
     left, right = [], []
     last = len(path) - 1
     for i, (x, y) in enumerate(path):

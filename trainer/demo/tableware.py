@@ -1,224 +1,192 @@
-"""Tables, and what food is served on and eaten with."""
+"""Tables, plates, bowls and cutlery."""
 
 from __future__ import annotations
 
 import math
 
-from trainer.demo.canvas import Canvas
-from trainer.demo.colours import (
-    CHINA,
-    TABLES,
-    Colour,
-    mixed,
-    one_of,
-    scaled,
-    varied,
-)
-from trainer.demo.draws import Draws
+from trainer.demo.colours import CHINA, TABLES, Colour
+from trainer.demo.painter import Painter
 from trainer.demo.shapes import (
-    blob,
+    Outline,
     box,
     capsule,
     disc,
     ellipse,
+    polar,
     ribbon,
     rounded,
+    turned,
     wave,
 )
 
 
-def table(canvas: Canvas, draws: Draws) -> None:
-    """Covers the whole picture: one colour, planks, checks or stone."""
-    colour = one_of(draws, TABLES)
-    canvas.fill(box(0, 0, 8, 8), colour)
-    kind = draws.whole(0, 4)
+def table(art: Painter) -> None:
+    """Covers the whole image: one colour, planks, checks or stone."""
+    colour = art.one_of(TABLES)
+    art.fill(box(0, 0, 8, 8), colour)
+    kind = art.whole(0, 4)
     if kind == 0:
-        _planks(canvas, draws, colour)
+        _planks(art, colour)
     elif kind == 1:
-        other = one_of(draws, TABLES)
-        step = draws.uniform(0.12, 0.4)
+        other = art.one_of(TABLES)
+        step = art.uniform(0.12, 0.4)
         for i in range(-8, 9):
-            canvas.fill(box(i * step * 2, 0, step, 6), other, opacity=0.5)
-            canvas.fill(box(0, i * step * 2, 6, step), other, opacity=0.5)
+            art.fill(box(i * step * 2, 0, step, 6), other, opacity=0.5)
+            art.fill(box(0, i * step * 2, 6, step), other, opacity=0.5)
     elif kind == 2:
-        for _ in range(40):
-            x, y = draws.in_disc(1.8)
-            r = draws.uniform(0.02, 0.25)
-            spot = blob(draws, x, y, r, r * 0.6, 0.5)
-            canvas.fill(spot, varied(draws, colour, 0.4), opacity=0.4)
+        for x, y in art.scatter(40, 1.8):
+            r = art.uniform(0.02, 0.25)
+            spot = art.blob(x, y, r, r * 0.6, 0.5)
+            art.fill(spot, art.varied(colour, 0.4), opacity=0.4)
     elif kind == 3:
-        far = one_of(draws, TABLES)
-        edge = draws.uniform(-0.6, 0.3)
-        canvas.fill(box(0, edge - 4, 8, 8), far)
+        far = art.one_of(TABLES)
+        art.fill(box(0, art.uniform(-0.6, 0.3) - 4, 8, 8), far)
 
 
-def _planks(canvas: Canvas, draws: Draws, colour: Colour) -> None:
-    width = draws.uniform(0.25, 0.7)
+def _planks(art: Painter, colour: Colour) -> None:
+    width = art.uniform(0.25, 0.7)
     y = -2.0
     while y < 2.0:
-        plank = varied(draws, colour, 0.2)
-        canvas.fill(box(0, y, 6, width), plank)
-        canvas.fill(box(0, y - width / 2, 6, 0.02), scaled(colour, 0.5))
+        plank = art.varied(colour, 0.2)
+        art.fill(box(0, y, 6, width), plank)
+        art.fill(box(0, y - width / 2, 6, 0.02), colour.scaled(0.5))
         for _ in range(3):
-            level = y + width * draws.uniform(-0.4, 0.4)
-            grain = wave((-3, level), (3, level), 0.03, 2, draws.angle())
-            canvas.fill(ribbon(grain, 0.015), scaled(plank, 0.75), opacity=0.6)
+            level = y + width * art.uniform(-0.4, 0.4)
+            grain = wave((-3, level), (3, level), 0.03, 2, art.angle())
+            art.fill(ribbon(grain, 0.015), plank.scaled(0.75), opacity=0.6)
         y += width
 
 
-def plate(
-    canvas: Canvas, draws: Draws, radius: float = 1.3, square: bool = False
-) -> None:
+def plate(art: Painter, radius: float = 1.3, square: bool = False) -> None:
     """A plate with a rim around the dish's middle."""
-    colour = one_of(draws, CHINA)
+    colour = art.one_of(CHINA)
 
-    def outline(r: float) -> list[tuple[float, float]]:
+    def outline(r: float) -> Outline:
         if square:
             return rounded(0, 0, 1.9 * r, 1.7 * r, 0.25 * r)
         return disc(0, 0, r, 32)
 
-    canvas.shadow(outline(radius), 0.1)
-    canvas.fill(outline(radius), scaled(colour, 0.82))
-    canvas.fill(outline(radius * 0.97), colour, height=0.03)
-    if draws.chance(0.35):
-        canvas.fill(outline(radius * 0.9), one_of(draws, CHINA), height=0.03)
-        canvas.fill(outline(radius * 0.85), colour, height=0.03)
-    canvas.fill(outline(radius * 0.75), scaled(colour, 0.88))
-    canvas.fill(outline(radius * 0.73), mixed(colour, (255, 255, 255), 0.15))
+    art.shadow(outline(radius), 0.1)
+    art.fill(outline(radius), colour.scaled(0.82))
+    art.fill(outline(radius * 0.97), colour, height=0.03)
+    if art.chance(0.35):
+        art.fill(outline(radius * 0.9), art.one_of(CHINA), height=0.03)
+        art.fill(outline(radius * 0.85), colour, height=0.03)
+    art.fill(outline(radius * 0.75), colour.scaled(0.88))
+    art.fill(outline(radius * 0.73), colour.mixed((255, 255, 255), 0.15))
 
 
-def board(canvas: Canvas, draws: Draws, length: float = 2.9) -> None:
+def board(art: Painter, length: float = 2.9) -> None:
     """A board of wood or slate."""
-    colour = one_of(draws, TABLES[:5], 0.2)
-    height = length * draws.uniform(0.55, 0.9)
+    colour = art.one_of(TABLES[:5], 0.2)
+    height = length * art.uniform(0.55, 0.9)
     outline = rounded(0, 0, length, height, 0.12)
-    canvas.shadow(outline, 0.12)
-    canvas.fill(outline, scaled(colour, 0.65), down=0.05)
-    canvas.fill(outline, colour)
+    art.shadow(outline, 0.12)
+    art.fill(outline, colour.scaled(0.65), down=0.05)
+    art.fill(outline, colour)
     for _ in range(7):
-        y = height * draws.uniform(-0.46, 0.46)
-        grain = wave(
-            (-length / 2.1, y), (length / 2.1, y), 0.02, 2, draws.angle()
-        )
-        canvas.fill(ribbon(grain, 0.02), scaled(colour, 0.8), opacity=0.6)
+        y = height * art.uniform(-0.46, 0.46)
+        end = length / 2.1
+        grain = wave((-end, y), (end, y), 0.02, 2, art.angle())
+        art.fill(ribbon(grain, 0.02), colour.scaled(0.8), opacity=0.6)
 
 
-def paper(canvas: Canvas, draws: Draws) -> None:
+def paper(art: Painter) -> None:
     """A sheet of greaseproof paper, plain or checked."""
-    colour = one_of(draws, CHINA[:2])
-    angle = draws.angle()
-    canvas.shadow(box(0, 0, 2.5, 2.2, angle), 0.04)
-    canvas.fill(box(0, 0, 2.5, 2.2, angle), colour)
-    if draws.chance(0.5):
-        other = one_of(draws, TABLES)
+    colour = art.one_of(CHINA[:2])
+    angle = art.angle()
+    sheet = box(0, 0, 2.5, 2.2, angle)
+    art.shadow(sheet, 0.04)
+    art.fill(sheet, colour)
+    if art.chance(0.5):
+        other = art.one_of(TABLES)
         for i in range(6):
-            strip = box(0, 0, 0.16, 2.2)
-            c, s = math.cos(angle), math.sin(angle)
-            d = -1.1 + 0.44 * i
-            moved = [(d + x, y) for x, y in strip]
-            spun = [(c * x - s * y, s * x + c * y) for x, y in moved]
-            canvas.fill(spun, other, opacity=0.5)
+            strip = turned(box(-1.1 + 0.44 * i, 0, 0.16, 2.2), 0, 0, angle)
+            art.fill(strip, other, opacity=0.5)
 
 
-def dish(canvas: Canvas, draws: Draws) -> None:
-    """Something flat to serve on."""
-    kind = draws.whole(0, 5)
-    if kind <= 2:
-        plate(canvas, draws, draws.uniform(1.15, 1.5))
-    elif kind == 3:
-        plate(canvas, draws, draws.uniform(1.2, 1.5), square=True)
+def dish(art: Painter) -> None:
+    """A plate, a board or a sheet of paper."""
+    kind = art.whole(0, 5)
+    if kind <= 3:
+        plate(art, art.uniform(1.15 if kind < 3 else 1.2, 1.5), kind == 3)
     elif kind == 4:
-        board(canvas, draws, draws.uniform(2.5, 3.2))
+        board(art, art.uniform(2.5, 3.2))
     else:
-        paper(canvas, draws)
+        paper(art)
 
 
-def bowl(canvas: Canvas, draws: Draws, radius: float = 1.1) -> None:
-    """A bowl, empty as yet; what is in it has a radius of about 1."""
-    outside, inside = one_of(draws, CHINA), one_of(draws, CHINA)
-    canvas.shadow(disc(0, 0, radius, 32), 0.3)
+def bowl(art: Painter, radius: float = 1.1) -> None:
+    """An empty bowl; its content has a radius of about 1."""
+    outside, inside = art.one_of(CHINA), art.one_of(CHINA)
+    rim, opening = disc(0, 0, radius, 32), disc(0, 0, radius * 0.94, 32)
+    art.shadow(rim, 0.3)
     for i in range(6):
-        r = radius * (0.6 + 0.08 * i)
-        canvas.fill(
-            disc(0, 0, r, 28),
-            scaled(outside, 0.6 + 0.05 * i),
-            height=-0.5 + 0.1 * i,
-        )
-    canvas.fill(disc(0, 0, radius, 32), outside, height=0.1)
-    canvas.fill(disc(0, 0, radius * 0.94, 32), inside, height=0.1)
-    canvas.fill(
-        disc(0, 0, radius * 0.94, 32),
-        (0, 0, 0),
-        opacity=0.2,
-        height=0.1,
-    )
-    canvas.fill(disc(0, 0, radius * 0.91, 32), inside, height=0.06)
+        ring = disc(0, 0, radius * (0.6 + 0.08 * i), 28)
+        shade = outside.scaled(0.6 + 0.05 * i)
+        art.fill(ring, shade, height=-0.5 + 0.1 * i)
+    art.fill(rim, outside, height=0.1)
+    art.fill(opening, inside, height=0.1)
+    art.fill(opening, (0, 0, 0), opacity=0.2, height=0.1)
+    art.fill(disc(0, 0, radius * 0.91, 32), inside, height=0.06)
 
 
-def chopsticks(canvas: Canvas, draws: Draws) -> None:
+def chopsticks(art: Painter) -> None:
     """A pair, side by side."""
-    colour = one_of(draws, TABLES, 0.2)
-    x, y = draws.in_disc(0.9)
-    angle = draws.angle()
+    colour = art.one_of(TABLES, 0.2)
+    x, y = art.in_disc(0.9)
+    angle = art.angle()
     for i in (-1, 1):
         gap = 0.06 * i
-        stick = capsule(
-            x - gap * math.sin(angle),
-            y + gap * math.cos(angle),
-            2.6,
-            0.06,
-            angle + 0.03 * i,
-        )
-        canvas.solid(stick, colour, 0.05, height=0.15, gloss=0)
+        u, v = x - gap * math.sin(angle), y + gap * math.cos(angle)
+        stick = capsule(u, v, 2.6, 0.06, angle + 0.03 * i)
+        art.solid(stick, colour, 0.05, height=0.15, gloss=0)
 
 
-def cutlery(canvas: Canvas, draws: Draws) -> None:
+def cutlery(art: Painter) -> None:
     """A fork, a knife or a spoon beside the dish."""
-    steel = varied(draws, (190, 194, 200), 0.25)
-    side = draws.sign() * draws.uniform(1.4, 1.7)
-    canvas.solid(capsule(side, 0.3, 1.5, 0.09, 1.5708), steel, 0.03)
-    kind = draws.whole(0, 2)
+    steel = art.varied((190, 194, 200), 0.25)
+    side = art.sign() * art.uniform(1.4, 1.7)
+    art.solid(capsule(side, 0.3, 1.5, 0.09, 1.5708), steel, 0.03)
+    kind = art.whole(0, 2)
     if kind == 0:
-        canvas.solid(capsule(side, -0.75, 0.9, 0.2, 1.5708), steel, 0.03)
+        art.solid(capsule(side, -0.75, 0.9, 0.2, 1.5708), steel, 0.03)
     elif kind == 1:
-        canvas.solid(disc(side, -0.7, 0.22), steel, 0.05)
+        art.solid(disc(side, -0.7, 0.22), steel, 0.05)
     else:
-        canvas.solid(box(side, -0.5, 0.26, 0.2), steel, 0.03, gloss=0)
+        art.solid(box(side, -0.5, 0.26, 0.2), steel, 0.03, gloss=0)
         for i in (-1, 0, 1):
-            tine = box(side + 0.1 * i, -0.8, 0.05, 0.5)
-            canvas.fill(tine, steel)
+            art.fill(box(side + 0.1 * i, -0.8, 0.05, 0.5), steel)
 
 
-def glass(canvas: Canvas, draws: Draws) -> None:
+def glass(art: Painter) -> None:
     """A glass or cup seen from above, at the edge of the dish."""
-    turn = draws.angle()
-    distance = draws.uniform(1.5, 1.9)
-    x, y = distance * math.cos(turn), distance * math.sin(turn)
-    r = draws.uniform(0.35, 0.55)
-    colour = one_of(draws, CHINA)
-    canvas.shadow(disc(x, y, r), 0.4)
-    canvas.fill(disc(x, y, r * 0.8), scaled(colour, 0.8))
-    canvas.fill(disc(x, y, r), colour, height=0.6, opacity=0.8)
-    drink = one_of(draws, TABLES)
-    canvas.fill(disc(x, y, r * 0.85), drink, height=0.55)
-    canvas.fill(disc(x - 0.1, y, r * 0.2), (255, 255, 255), height=0.55)
+    turn = art.angle()
+    x, y = polar(0, 0, art.uniform(1.5, 1.9), turn)
+    r = art.uniform(0.35, 0.55)
+    colour = art.one_of(CHINA)
+    art.shadow(disc(x, y, r), 0.4)
+    art.fill(disc(x, y, r * 0.8), colour.scaled(0.8))
+    art.fill(disc(x, y, r), colour, height=0.6, opacity=0.8)
+    art.fill(disc(x, y, r * 0.85), art.one_of(TABLES), height=0.55)
+    art.fill(disc(x - 0.1, y, r * 0.2), (255, 255, 255), height=0.55)
 
 
-def napkin(canvas: Canvas, draws: Draws) -> None:
+def napkin(art: Painter) -> None:
     """A folded cloth under or beside the dish."""
-    colour = one_of(draws, TABLES)
-    x, y = draws.in_disc(1.6)
-    angle = draws.angle()
-    canvas.shadow(box(x, y, 1.5, 1.2, angle), 0.04)
-    canvas.fill(box(x, y, 1.5, 1.2, angle), colour)
-    canvas.fill(box(x, y, 0.75, 1.2, angle), scaled(colour, 0.85))
+    colour = art.one_of(TABLES)
+    x, y = art.in_disc(1.6)
+    angle = art.angle()
+    cloth = box(x, y, 1.5, 1.2, angle)
+    art.shadow(cloth, 0.04)
+    art.fill(cloth, colour)
+    art.fill(box(x, y, 0.75, 1.2, angle), colour.scaled(0.85))
 
 
-def saucer(canvas: Canvas, draws: Draws) -> None:
+def saucer(art: Painter) -> None:
     """A plate seen from the side, under what stands on it."""
-    colour = one_of(draws, CHINA)
-    y = 0.82
-    shape = ellipse(0, y, draws.uniform(1.3, 1.8), 0.2, 0, 30)
-    canvas.shadow(shape, 0.1)
-    canvas.fill(shape, scaled(colour, 0.7), down=0.05)
-    canvas.fill(shape, colour)
+    colour = art.one_of(CHINA)
+    shape = ellipse(0, 0.82, art.uniform(1.3, 1.8), 0.2, 0, 30)
+    art.shadow(shape, 0.1)
+    art.fill(shape, colour.scaled(0.7), down=0.05)
+    art.fill(shape, colour)

@@ -1,4 +1,4 @@
-"""Draws on all cores.
+"""Draws images on all cores.
 
 Plain processes rather than `multiprocessing`: forked ones would inherit
 TensorFlow's threads, and spawned ones would import the caller's main module
@@ -17,23 +17,21 @@ from collections.abc import Iterator, Sequence
 from trainer.demo.image import CLASSES, draw_jpeg
 
 _MAX_WORKERS = 16
-# Fewer pictures than this are drawn before another process has started.
-_ROWS_A_WORKER = 60
+# Fewer images than this are drawn before another process has started.
+_IMAGES_PER_WORKER = 60
 _LENGTH_BYTES = 4
 
-Row = tuple[str, str, int]
 
-
-def rows_of(split: str, count: int) -> list[Row]:
-    """Class, split and number of each picture of a split, class by class."""
+def rows_of(split: str, count: int) -> list[tuple[str, str, int]]:
+    """Returns class, split and number of each image of a split, by class."""
     return [(name, split, i) for name in CLASSES for i in range(count)]
 
 
 def draw_all(split: str, count: int) -> Iterator[bytes]:
-    """JPEG files of `rows_of(split, count)`, in that order."""
+    """Yields the JPEG files of `rows_of(split, count)`, in that order."""
     rows = rows_of(split, count)
     workers = min(
-        os.cpu_count() or 1, _MAX_WORKERS, len(rows) // _ROWS_A_WORKER
+        os.cpu_count() or 1, _MAX_WORKERS, len(rows) // _IMAGES_PER_WORKER
     )
     if workers < 2:
         yield from (draw_jpeg(*row) for row in rows)
@@ -63,23 +61,23 @@ def _start(
 
 
 def _next(process: subprocess.Popen[bytes]) -> bytes:
-    """The next picture that a process has drawn."""
+    """Returns the next image that a process has drawn."""
     assert process.stdout is not None
     head = process.stdout.read(_LENGTH_BYTES)
     length = int.from_bytes(head, "big")
     jpeg = process.stdout.read(length)
     if len(head) < _LENGTH_BYTES or len(jpeg) < length:
         raise RuntimeError(
-            f"a drawing process ended with status {process.wait()}"
+            f"a drawing process exited with status {process.wait()}"
         )
     return jpeg
 
 
 def _draw(arguments: Sequence[str]) -> None:
-    """What a process does: every n-th picture, to standard output."""
+    """Writes every n-th image to standard output, as a worker process."""
     split = arguments[0]
     count, worker, workers = (int(n) for n in arguments[1:])
-    # Ctrl-C is for the caller; where that is gone, the pipe is closed.
+    # The caller handles Ctrl-C; when the caller exits, the pipe closes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

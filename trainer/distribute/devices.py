@@ -1,4 +1,4 @@
-"""Devices: what they are set to, and what a machine consists of."""
+"""Configures the devices of this process, and describes the machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def discover() -> None:
-    """Lets TensorFlow find the devices, and write its notes about them."""
+    """Makes TensorFlow find the devices and log its messages about them."""
     tf.config.list_physical_devices()
 
 
 class _Process:
-    """What TensorFlow cannot be asked, and cannot take back."""
+    """State of the process that TensorFlow neither reports nor resets."""
 
     deterministic = False
 
@@ -34,17 +34,17 @@ def configure(
     *,
     tpu: bool = False,
 ) -> None:
-    """Sets up the devices; must run before TensorFlow uses any.
+    """Configures the devices; must run before TensorFlow uses any.
 
     Args:
       logical_cpus: number of devices to split the CPU into.
-      deterministic: see `use_determinism`; of the whole process from then on.
-      gpus: numbers of those to use, separated by commas; None leaves all.
-      tpu: whether a TPU trains.
+      deterministic: see `use_determinism`; holds until the process ends.
+      gpus: the numbers of the GPUs to use, separated by commas; None is all.
+      tpu: whether the run uses a TPU.
 
     Raises:
-      UsageError: there is no such GPU; TensorFlow is already running
-        otherwise.
+      UsageError: a GPU is missing, or this process already runs TensorFlow
+        with another configuration.
     """
     if gpus is not None:
         show_gpus(gpus)
@@ -74,17 +74,18 @@ def configure(
 
 
 def show_gpus(asked: str) -> None:
-    """Lets TensorFlow see some GPUs of the machine, and no others.
+    """Hides all GPUs from TensorFlow but the given ones.
 
     Raises:
-      UsageError: there is no such GPU; TensorFlow already uses others.
+      UsageError: a GPU is missing, or TensorFlow already uses others.
     """
     gpus = tf.config.list_physical_devices("GPU")
     numbers = parse_gpus(asked)
     if not gpus:
         raise UsageError(
-            f"--gpus={asked}: TensorFlow sees no GPU in this machine; leave it"
-            " out to use the CPU, or install the '[cuda]' extra (BUILD.md)"
+            f"--gpus={asked}: TensorFlow sees no GPU in this machine; leave"
+            " the flag out to use the CPU, or install the '[cuda]' extra"
+            " (BUILD.md)"
         )
     missing = [number for number in numbers if number >= len(gpus)]
     if missing:
@@ -103,12 +104,12 @@ def show_gpus(asked: str) -> None:
 
 
 def use_xla(xla: str, *, tpu: bool = False) -> bool:
-    """Whether the step is compiled; `auto` only where it was seen to pay.
+    """Returns whether to set jit_compile; always False on a TPU.
 
     Args:
-      xla: of the flag.
-      tpu: whether this process has a TPU. Its runtime compiles by itself, and
-        what asks for XLA besides is compiled for a host that lacks it.
+      xla: the value of `--xla`; auto is True if there is a GPU.
+      tpu: whether this process has a TPU. Its runtime always compiles, and
+        jit_compile would compile for the host, which fails.
     """
     if tpu:
         return False
@@ -118,7 +119,7 @@ def use_xla(xla: str, *, tpu: bool = False) -> bool:
 
 
 def all_cpus(strategy: tf.distribute.Strategy) -> bool:
-    """Whether every replica runs on a CPU of this process."""
+    """Returns whether all replicas run on CPUs and there is no GPU."""
     devices = strategy.extended.worker_devices
     return all("CPU" in device for device in devices) and not (
         tf.config.list_physical_devices("GPU")
@@ -126,9 +127,12 @@ def all_cpus(strategy: tf.distribute.Strategy) -> bool:
 
 
 def use_determinism(deterministic: str, *, tpu: bool = False) -> bool:
-    """Whether operations must repeat bit for bit; `auto` where it is free.
+    """Returns whether operations must repeat bit for bit.
 
-    On a TPU that was never tried.
+    Args:
+      deterministic: the value of `--deterministic`; auto is True on CPUs,
+        where it costs no time. It was never tried on a TPU.
+      tpu: whether the run uses a TPU.
     """
     if deterministic == "auto":
         return not tpu and not tf.config.list_physical_devices("GPU")
@@ -136,20 +140,20 @@ def use_determinism(deterministic: str, *, tpu: bool = False) -> bool:
 
 
 def set_precision(precision: str) -> None:
-    """Makes Keras build layers that compute in float32 or bfloat16."""
+    """Sets the Keras policy for new layers: float32 or bfloat16 arithmetic."""
     keras.config.set_dtype_policy(_POLICIES[precision])
 
 
 def environment(
     strategy: tf.distribute.Strategy, processes: Processes
 ) -> dict[str, Any]:
-    """The facts of a machine and a process; `drift.FACTS` is their list."""
+    """Returns facts about the machine and the process; see `drift.FACTS`."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "tensorflow": f"{tf.__version__} ({tf.version.GIT_VERSION})",
         "keras": keras.__version__,
         "python": platform.python_version(),
-        # Its kernels round otherwise than TensorFlow's own.
+        # oneDNN's kernels round differently from TensorFlow's own.
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -163,7 +167,7 @@ def environment(
 
 
 def _gpu_models() -> list[str]:
-    """Of those in use; the names of devices are alike on every machine."""
+    """Returns the models of the GPUs in use."""
     return [
         tf.config.experimental.get_device_details(gpu).get("device_name", "?")
         for gpu in tf.config.get_visible_devices("GPU")
@@ -171,7 +175,7 @@ def _gpu_models() -> list[str]:
 
 
 def _processor() -> str:
-    """The processor's model, where the system says it."""
+    """Returns the model of the processor, or "" if it is unknown."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:
@@ -183,7 +187,10 @@ def _processor() -> str:
 
 
 def _usable_cpus() -> int | None:
-    """Those that this process may run on; TensorFlow sizes its threads so."""
+    """Returns the number of CPUs that this process may run on.
+
+    TensorFlow sizes its thread pools by this number.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()

@@ -1,4 +1,4 @@
-"""Several processes under one strategy: how they find and keep each other."""
+"""Several processes under one strategy: they join, and notice a lost one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from trainer.distribute.rendezvous import wait_for_all
 from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, shortened
 
-# A process that has died is noticed within ten seconds, by its heartbeat.
-# This is for one that hangs; the chief may look at images for long.
+# The limit for a process that hangs; a dead process is noticed within ten
+# seconds by its heartbeat. Long, because the chief may check images for long.
 _COLLECTIVE_SECONDS = 1800.0
-# Below the ports that systems hand out by themselves, from 32768 on.
+# First port and number of ports; systems assign ports from 32768 on.
 _SLURM_PORTS = (20_000, 12_000)
 _LOST = (
     tf.errors.UnavailableError,
@@ -30,15 +30,15 @@ _LOST = (
 
 
 def addresses_of(topology: Topology) -> tuple[str, ...]:
-    """HOST:PORT of every process, the chief's first."""
+    """Returns HOST:PORT of every process, the chief's first."""
     if topology.addresses:
         return topology.addresses
-    # Jobs that share a host must not share ports, and have ids in a row.
+    # Jobs on one host must not share ports; their ids are often consecutive.
     first, ports = _SLURM_PORTS
     job = int(os.environ.get("SLURM_JOB_ID", "0"))
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         port_base=first + job * 16 % ports,
-        # Which GPUs a task sees is srun's affair.
+        # srun assigns the GPUs of a task.
         gpus_per_node=0,
         gpus_per_task=0,
         auto_set_gpu=False,
@@ -46,25 +46,23 @@ def addresses_of(topology: Topology) -> tuple[str, ...]:
     return tuple(resolver.cluster_spec().as_dict()["worker"])
 
 
+# Cached: TensorFlow joins a cluster once, before it uses any of its devices.
 @functools.cache
 def join(
     topology: Topology, gpus: int
 ) -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Waits for the other processes, and makes the strategy of all.
-
-    One for all runs of a process: TensorFlow joins a cluster once, and before
-    anything else that uses its devices.
+    """Waits for the other processes and returns their common strategy.
 
     Args:
-      topology: of several processes.
-      gpus: of this process; all have as many.
+      topology: several processes.
+      gpus: number of GPUs of this process; all processes have the same.
 
     Raises:
-      TrainerError: some did not come.
+      TrainerError: some processes did not come.
     """
     addresses = addresses_of(topology)
     wait_for_all(addresses, topology.index)
-    # By position: which of them is the chief is settled.
+    # All are "worker": the chief is the first address.
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses)}),
         task_type="worker",
@@ -75,7 +73,7 @@ def join(
     options = tf.distribute.experimental.CommunicationOptions(
         timeout_seconds=_COLLECTIVE_SECONDS
     )
-    # TensorFlow's coordination service takes SIGTERM for itself.
+    # TensorFlow's coordination service installs its own SIGTERM handler.
     with interrupt.at_once():
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
 
@@ -83,7 +81,7 @@ def join(
 def processes_of(
     strategy: tf.distribute.Strategy, topology: Topology
 ) -> Processes:
-    """What the processes agree through."""
+    """Returns the processes of a job, which sum vectors by the strategy."""
     if topology.count == 1:
         return ALONE
     local = strategy.num_replicas_in_sync // topology.count
@@ -91,27 +89,28 @@ def processes_of(
     def part(row: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
         first = context.replica_id_in_sync_group % local == 0
-        # Of the replicas of a process one speaks for it.
+        # One replica of each process contributes its row.
         own = tf.where(first, row, tf.zeros_like(row))
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
-    @tf.function
-    def total(row: tf.Tensor) -> tf.Tensor:
+    def summed(row: tf.Tensor) -> tf.Tensor:
         found = strategy.run(part, (row,))
         return strategy.experimental_local_results(found)[0]
 
-    def over_all(row: np.ndarray) -> np.ndarray:
-        return total(tf.constant(row, tf.float32)).numpy()
+    compiled = tf.function(summed)
 
-    return Processes(topology, over_all)
+    def total(row: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(tf.constant(row, tf.float32)))
+
+    return Processes(topology, total)
 
 
 @contextlib.contextmanager
 def working(processes: Processes) -> Iterator[None]:
-    """A block that all processes go through together.
+    """Wraps a block that all processes run together.
 
     Raises:
-      TrainerError: another process is gone.
+      TrainerError: another process exited or does not respond.
     """
     try:
         with processes.together():
@@ -124,16 +123,16 @@ def working(processes: Processes) -> Iterator[None]:
 
 
 def lost_peer(error: Exception, processes: Processes) -> TrainerError | None:
-    """What to say where another process is gone; None for other errors."""
+    """Returns the error for a lost process; None for any other error."""
     if processes.count == 1 or not isinstance(error, _LOST):
         return None
     text = str(error.message or type(error).__name__)
     lines = (text.partition("aborted by: ")[2] or text).splitlines()
-    # Which task it was stands on a line of its own.
-    reason = " ".join(lines[: 1 + lines[0].endswith(":")])
+    # The next line names the task.
+    reason = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
     return TrainerError(
-        f"another of the {processes.count} processes is gone or does not"
-        f" answer ({shortened(reason)}); see its output, then start"
-        " all again with the same command: training goes on from the last"
-        " checkpoint"
+        f"another of the {processes.count} processes exited or does not"
+        f" respond ({shortened(reason)}); check its log, then start all"
+        " processes again with the same command: training resumes from the"
+        " last checkpoint"
     )

@@ -1,9 +1,9 @@
-"""The processes of a job, and what they have to agree on.
+"""The processes of a job, and how they agree on values.
 
-Every method here is to be called by all of them, at the same point of the
-run: each is one all-reduce, which waits for all. What differs between them
-(the clock, signals, an error of the one that writes) thereby becomes the same
-everywhere before anything is decided by it.
+All processes must call each method here at the same point of the run: each
+call is one all-reduce, which waits for all. Values that differ between
+processes (clocks, signals, an error of the chief) thus become equal before a
+decision depends on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, UsageError
 
 _T = TypeVar("_T")
-# Bytes of an error's text that the others get.
+# Bytes of an error message that the chief sends to the others.
 _TEXT_BYTES = 1000
 
 # float32 (n,) of this process -> the sum over all processes.
@@ -28,52 +28,55 @@ Sum = Callable[[np.ndarray], np.ndarray]
 
 
 class Processes:
-    """This process among those of its job; the chief alone writes."""
+    """This process and the others of its job; the chief alone writes."""
 
     def __init__(self, topology: Topology, total: Sum) -> None:
-        """Args:
-        topology: which this one is, of how many.
-        total: adds up a float32 vector over all processes.
+        """Creates the view of one process.
+
+        Args:
+          topology: the index of this process and the number of processes.
+          total: sums a float32 vector over all processes.
         """
-        self._topology, self._total = topology, total
+        self._topology = topology
+        self._total = total
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of processes."""
         return self._topology.count
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self._topology.is_chief
 
     def gather(self, value: float) -> list[float]:
-        """Every process's value, as float32 holds it, in their order."""
+        """Returns the value of every process, as float32, in order."""
         if self.count == 1:
             return [value]
         row = np.zeros(self.count, np.float32)
         row[self._topology.index] = value
-        return self._total(row).tolist()
+        return [float(x) for x in self._total(row)]
 
     def chief_value(self, value: float) -> float:
-        """The chief's value; alone, the value itself."""
+        """Returns the chief's value."""
         return self.gather(value)[0]
 
     def by_chief(self, work: Callable[[], _T]) -> _T | None:
-        """Lets the chief do something while the others wait.
+        """Runs `work` on the chief while the others wait.
 
         Returns:
-          What it gives; None on the others.
+          The result on the chief; None on the others.
 
         Raises:
-          Exception: what it raises, on the chief.
-          TrainerError: with the same text and exit status, on the others.
+          Exception: on the chief, what `work` raises.
+          TrainerError: on the others, with the same text and exit status.
         """
         if not self.is_chief:
             text = self._chief_text("")
             if text:
-                kind = UsageError if text[0] == "2" else TrainerError
-                raise kind(text[1:])
+                error_type = UsageError if text[0] == "2" else TrainerError
+                raise error_type(text[1:])
             return None
         try:
             result = work()
@@ -87,17 +90,21 @@ class Processes:
         return result
 
     def chief_first(self, work: Callable[[], _T]) -> _T:
-        """Everybody does it, the others after the chief and with its files."""
+        """Runs `work` on every process; on the chief before the others."""
         result = self.by_chief(work)
         return cast(_T, result) if self.is_chief else work()
 
     def check_same(self, value: str, problem: str) -> None:
-        """Refuses to go on where the processes do not see the same.
+        """Checks that all processes have the same value.
+
+        Args:
+          value: the value of this process.
+          problem: the message of the error.
 
         Raises:
-          TrainerError: `value` is not everywhere the chief's.
+          TrainerError: a process has another value than the chief.
         """
-        # 24 bits, which a float32 holds.
+        # 24 bits, which a float32 represents exactly.
         found = self.gather(float(zlib.crc32(value.encode()) >> 8))
         other = [i for i, v in enumerate(found) if v != found[0]]
         if other:
@@ -107,17 +114,18 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """A block at whose end all wait for one another.
+        """Wraps a block at whose end all processes wait for each other.
 
-        In it a signal to one of them ends all, at the next point where all
-        look for signals; on one process this block changes nothing.
+        In the block, a signal to one process ends all of them at the next
+        point where all check for signals. With one process, the block has no
+        effect.
         """
         if self.count == 1:
             yield
             return
         with interrupt.deferred(), interrupt.shared(self._any_signal):
             yield
-            # Who left first would look to the others as if it had died.
+            # To the others, a process that leaves early looks dead.
             self.gather(0.0)
 
     def _any_signal(self, signum: int) -> int:

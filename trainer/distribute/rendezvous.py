@@ -1,10 +1,10 @@
-"""Waits until every process of a job is there, before TensorFlow does.
+"""Waits until all processes of a job have started, before TensorFlow does.
 
-TensorFlow's own wait lets neither a signal nor another thread through, and
-ends after an hour without saying who is missing. Here the chief listens at its
-address, the others report to it and stay connected, and it sends all of them
-off together, or names to all of them those that did not come. Then the address
-is free again, for TensorFlow to listen at.
+TensorFlow's own wait blocks signals and other threads, and ends after an hour
+without naming the missing processes. Here the chief listens at its address, and
+the others connect to it and stay connected. The chief then releases all of them
+together, or tells all of them which processes are missing. Afterwards it closes
+the port, so that TensorFlow can listen there.
 """
 
 from __future__ import annotations
@@ -15,69 +15,83 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trainer.errors import TrainerError
 
 WAIT_SECONDS = 300.0
 _NOTICE_SECONDS = 10.0
-# Of a single word between two processes that are there.
-_WORD_SECONDS = 10.0
-_BETWEEN_SECONDS = 0.2
+# The limit for one message between two connected processes.
+_MESSAGE_SECONDS = 10.0
+_RETRY_SECONDS = 0.2
 _GO = "go"
 
 
 def wait_for_all(
-    addresses: Sequence[str], index: int, wait_seconds: float = WAIT_SECONDS
+    addresses: Sequence[str],
+    index: int,
+    wait_seconds: float = WAIT_SECONDS,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Returns once all processes are there.
+    """Returns once all processes have connected.
 
     Args:
       addresses: HOST:PORT of each process, the chief's first.
-      index: of this one.
-      wait_seconds: how long to wait for the others.
+      index: the index of this process.
+      wait_seconds: the limit for all processes to connect.
+      clock: returns seconds.
 
     Raises:
-      TrainerError: some did not come, which are named; or the chief cannot
-        listen at its port.
+      TrainerError: processes are missing, which are named; or the chief
+        cannot listen at its port.
     """
-    # So that two jobs on the same ports do not take each other's processes.
+    notice = _Notice(clock)
+    # The greeting names the job: two jobs may use the same port by mistake.
     job = hashlib.blake2b(" ".join(addresses).encode(), digest_size=8)
     greeting = f"trainer {job.hexdigest()} "
     missing = (
-        _report(addresses[0], f"{greeting}{index}", wait_seconds)
+        _report(addresses[0], f"{greeting}{index}", wait_seconds, notice)
         if index
-        else _assemble(addresses, greeting, wait_seconds)
+        else _assemble(addresses, greeting, wait_seconds, notice)
     )
     if missing:
         raise TrainerError(
             f"no answer from {missing} within {wait_seconds:g} s, of"
-            f" {len(addresses)} processes; see whether they were started and"
+            f" {len(addresses)} processes; check that they were started and"
             " can be reached, then start all again"
         )
 
 
 class _Notice:
-    """Says once who is waited for, when that takes long."""
+    """Measures the wait, and prints one line if it takes long."""
 
-    def __init__(self) -> None:
-        self._began, self._said = time.monotonic(), False
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._printed = False
 
     def waited(self, names: str) -> float:
-        """Seconds since this began."""
-        seconds = time.monotonic() - self._began
-        if not self._said and seconds > _NOTICE_SECONDS:
-            self._said = True
+        """Returns the seconds since the wait began.
+
+        Args:
+          names: the missing processes, for the line.
+        """
+        seconds = self._clock() - self._began
+        if not self._printed and seconds > _NOTICE_SECONDS:
+            self._printed = True
             print(f"waiting for {names}", file=sys.stderr, flush=True)
         return seconds
 
 
 def _assemble(
-    addresses: Sequence[str], greeting: str, wait_seconds: float
+    addresses: Sequence[str],
+    greeting: str,
+    wait_seconds: float,
+    notice: _Notice,
 ) -> str:
-    """The chief's part; returns the addresses of those that did not come."""
+    """Runs the chief's part; returns the addresses of missing processes."""
     came: dict[int, socket.socket] = {}
-    notice = _Notice()
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_listen(addresses[0]))
         while True:
@@ -112,16 +126,16 @@ def _listen(address: str) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise TrainerError(
-            f"{address}: the chief cannot listen there ({reason}); end what"
-            " does, or give all processes another port for it"
+            f"{address}: the chief cannot listen there ({reason}); end the"
+            " process that does, or give all processes another port for it"
         ) from None
-    server.settimeout(_BETWEEN_SECONDS)
+    server.settimeout(_RETRY_SECONDS)
     return server
 
 
 def _index_said(call: socket.socket, greeting: str) -> int | None:
-    """Which process has called; None if it is not of this job."""
-    call.settimeout(_WORD_SECONDS)
+    """Returns the index of a connecting process; None for strangers."""
+    call.settimeout(_MESSAGE_SECONDS)
     try:
         text = _line(call)
         return int(text.removeprefix(greeting))
@@ -139,30 +153,31 @@ def _has_left(call: socket.socket) -> bool:
         return True
 
 
-def _report(address: str, words: str, wait_seconds: float) -> str:
-    """The others' part; returns the addresses of those that did not come."""
+def _report(
+    address: str, words: str, wait_seconds: float, notice: _Notice
+) -> str:
+    """Runs another process's part; returns the addresses of missing ones."""
     host, _, port = address.rpartition(":")
-    notice = _Notice()
     while notice.waited(address) <= wait_seconds:
         with contextlib.suppress(OSError, ValueError):
             call = socket.create_connection(
-                (host.strip("[]"), int(port)), timeout=_WORD_SECONDS
+                (host.strip("[]"), int(port)), timeout=_MESSAGE_SECONDS
             )
-            # A port of this very host that nobody listens at can be given to
-            # the call itself, which then answers itself.
+            # If the port is free and on this host, the system may choose it
+            # for the client's end: the socket is then connected to itself.
             with call:
                 if call.getsockname() != call.getpeername():
                     call.sendall(f"{words}\n".encode())
-                    # The chief's clock decides, once it knows of this one.
-                    call.settimeout(wait_seconds + _WORD_SECONDS)
+                    # Once connected, the chief's clock decides.
+                    call.settimeout(wait_seconds + _MESSAGE_SECONDS)
                     text = _line(call)
                     if text:
                         return "" if text == _GO else text
-        time.sleep(_BETWEEN_SECONDS)
+        time.sleep(_RETRY_SECONDS)
     return address
 
 
 def _line(call: socket.socket) -> str:
-    """A line without its end; "" where the other side has left."""
+    """Reads a line without its end; "" if the other side has left."""
     with call.makefile("rb") as stream:
         return stream.readline(10_000).decode().strip()

@@ -11,6 +11,7 @@ from trainer.config.fields import TPU
 from trainer.distribute import devices, multi_worker, strategies
 from trainer.distribute.processes import Processes
 from trainer.distribute.topology import Topology, find_topology
+from trainer.distribute.tpu import find_tpu
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,9 @@ class Runtime:
         return self.xla or self.on_tpu
 
 
-def plan_devices(config: Config, topology: Topology | None = None) -> DevicePlan:
+def plan_devices(
+    config: Config, topology: Topology | None = None
+) -> DevicePlan:
     """Chooses the devices of a run; uses none of them.
 
     Args:
@@ -71,7 +74,8 @@ def plan_devices(config: Config, topology: Topology | None = None) -> DevicePlan
     """
     topology = topology or find_topology(config.strategy, config.stage)
     return DevicePlan(
-        topology=topology, strategy_name=strategies.kind_of(config, topology)
+        topology=topology,
+        strategy_name=strategies.strategy_name(config, topology),
     )
 
 
@@ -102,11 +106,11 @@ def make_runtime(
         config.logical_cpus,
         plan.topology,
         tpu=config.tpu,
-        parts=config.accumulate_steps,
+        accumulate_steps=config.accumulate_steps,
     )
     return Runtime(
         strategy=strategy,
         processes=multi_worker.processes_of(strategy, plan.topology),
-        xla=devices.use_xla(config.xla, tpu=tpu or bool(strategies.find_tpu())),
+        xla=devices.use_xla(config.xla, tpu=tpu or bool(find_tpu())),
         deterministic=devices.use_determinism(config.deterministic, tpu=tpu),
     )

@@ -1,11 +1,12 @@
-"""Which processes a job has, and which of them this one is.
+"""Finds the processes of a job and the index of this one.
 
-Read from the environment alone, first match wins; no TensorFlow is imported.
+Reads only environment variables; TensorFlow is not imported. The first match
+wins:
 
 1. TF_CONFIG, as TensorFlow defines it.
-2. TRAINER_WORKERS=HOST:PORT,HOST:PORT,..., the same for all, the chief first,
-   and JOB_COMPLETION_INDEX, from 0, which Kubernetes sets in every pod of an
-   Indexed Job or JobSet.
+2. TRAINER_WORKERS=HOST:PORT,HOST:PORT,..., the same for all processes, the
+   chief first, and JOB_COMPLETION_INDEX, from 0, which Kubernetes sets in every
+   pod of an Indexed Job or JobSet.
 3. A Slurm step of several tasks.
 """
 
@@ -36,13 +37,12 @@ class Topology:
     """The processes of a job.
 
     Attributes:
-      index: of this process, from 0; 0 is the chief, which alone writes and
-        prints.
-      count: of all processes.
-      addresses: HOST:PORT of each, in order; empty where only Slurm knows
-        them, or where there is one process.
-      source: where this is written: TF_CONFIG, TRAINER_WORKERS, Slurm, or
-        nowhere.
+      index: index of this process, from 0; process 0 is the chief, which
+        alone writes and prints.
+      count: number of processes.
+      addresses: HOST:PORT of each process, in order; empty if only Slurm
+        knows them, or if there is one process.
+      source: TF_CONFIG, TRAINER_WORKERS or Slurm; "" for one process.
     """
 
     index: int = 0
@@ -59,21 +59,21 @@ class Topology:
 def find_topology(
     strategy: str, stage: str, environment: Mapping[str, str] = os.environ
 ) -> Topology:
-    """The processes that share the run.
+    """Returns the processes that share the run.
 
     Args:
-      strategy: of the flag. `auto` and `multi_worker` take the processes that
-        the environment names; the others are for one process.
-      stage: to be done.
-      environment: of the process.
+      strategy: the value of `--strategy`. `auto` and `multi_worker` use the
+        processes that the environment names; other values use one process.
+      stage: the value of `--stage`.
+      environment: environment variables of the process.
 
     Raises:
-      UsageError: the environment cannot be understood; or names no processes
-        where multi_worker needs them, or several where the stage takes one.
+      UsageError: the environment is invalid, names no processes although
+        multi_worker needs them, or names several although the stage uses one.
     """
     if strategy not in (AUTO, MULTI_WORKER):
         return Topology()
-    # TF_CONFIG first: who sets it by hand inside Slurm means it.
+    # TF_CONFIG comes first: if set by hand inside Slurm, it is intentional.
     found = (
         _from_tf_config(environment)
         or _from_workers(environment)
@@ -83,7 +83,7 @@ def find_topology(
         if strategy == MULTI_WORKER:
             raise UsageError(
                 "--strategy=multi_worker: neither TF_CONFIG nor"
-                f" {_WORKERS} is set, and this is no Slurm step of several"
+                f" {_WORKERS} is set, and this is not a Slurm step of several"
                 " tasks; set one of them, start with srun, or give"
                 " --strategy=auto"
             )
@@ -91,9 +91,8 @@ def find_topology(
     if found.count > 1 and stage not in _STAGES:
         raise UsageError(
             f"--strategy={strategy}: {found.source} names {found.count}"
-            f" processes, and --stage={stage} takes one; start it once without"
-            " them, or use them for"
-            f" {', '.join(_STAGES)}"
+            f" processes, but --stage={stage} uses one; start it once without"
+            f" them, or use them for {', '.join(_STAGES)}"
         )
     return found
 
@@ -111,12 +110,12 @@ def _from_tf_config(environment: Mapping[str, str]) -> Topology | None:
         return None
     addresses = _addresses(text, cluster)
     try:
-        kind, number = values["task"]["type"], int(values["task"]["index"])
-        own = cluster[kind][number] if number >= 0 else None
+        job, number = values["task"]["type"], int(values["task"]["index"])
+        own = cluster[job][number] if number >= 0 else None
     except (KeyError, IndexError, TypeError, ValueError):
         own = None
     if own is None:
-        raise _illegal(text, "its task is none of its cluster")
+        raise _illegal(text, "its task is not in its cluster")
     return Topology(
         index=addresses.index(own),
         count=len(addresses),
@@ -126,7 +125,7 @@ def _from_tf_config(environment: Mapping[str, str]) -> Topology | None:
 
 
 def _addresses(text: str, cluster: Any) -> tuple[str, ...]:
-    """The addresses of a cluster, the chief's first."""
+    """Returns the addresses of a cluster, the chief's first."""
     if not isinstance(cluster, dict) or not set(cluster) <= set(_JOBS):
         raise _illegal(text, f"its cluster has jobs besides {_JOBS}")
     found: list[str] = []
@@ -139,7 +138,7 @@ def _addresses(text: str, cluster: Any) -> tuple[str, ...]:
 
 
 def _problem(addresses: Sequence[Any]) -> str:
-    """What is wrong with them; "" if nothing is."""
+    """Returns what is wrong with the addresses; "" if they are valid."""
     for address in addresses:
         host, _, port = str(address).rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -165,13 +164,13 @@ def _from_workers(environment: Mapping[str, str]) -> Topology | None:
         raise UsageError(
             f"{_WORKERS}={shown!r}: {problem}; give HOST:PORT,HOST:PORT,..."
         )
-    # One alone needs no number.
+    # A single process needs no index.
     index = environment.get(_INDEX, "0" if len(addresses) == 1 else "").strip()
     if not index.isdecimal() or int(index) >= len(addresses):
         raise UsageError(
-            f"{_INDEX}={index!r}: must be the number of this process among"
-            f" those of {_WORKERS}, 0 to {len(addresses) - 1}; Kubernetes sets"
-            " it in the pods of an Indexed Job"
+            f"{_INDEX}={index!r}: must be the index of this process in"
+            f" {_WORKERS}, 0 to {len(addresses) - 1}; Kubernetes sets it in"
+            " the pods of an Indexed Job"
         )
     return Topology(
         index=int(index),
@@ -182,8 +181,8 @@ def _from_workers(environment: Mapping[str, str]) -> Topology | None:
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Topology | None:
-    # Of the step, not of the job: a batch script is one process, however many
-    # tasks its job has room for.
+    # The step's number, not the job's: a batch script is one process, however
+    # many tasks its job has room for.
     count = environment.get("SLURM_STEP_NUM_TASKS", "1")
     index = environment.get("SLURM_PROCID", "")
     if not (count.isdigit() and index.isdigit()) or int(count) <= 1:

@@ -1,4 +1,4 @@
-"""A confusion matrix drawn: rows true, columns predicted."""
+"""Draws a confusion matrix: rows true, columns predicted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.results.escaping import for_plot
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# A matrix of more classes than this cannot be read as an image.
+# With more classes than this, labels and counts are too small to read.
 _LABELLED_CLASSES = 40
 
 
@@ -22,10 +22,10 @@ def draw_confusion(
     """Shades each cell by its share of the row, and writes the counts.
 
     Args:
-      axes: to draw on, made in a block of `escaping.plot_style`.
-      counts: (classes, classes) whole numbers.
-      names: of the classes; labels and counts of many classes are left out.
-      zeros: whether cells without examples show a 0.
+      axes: to draw on, created inside `escaping.plot_style`.
+      counts: (classes, classes) integers, rows true, columns predicted.
+      names: of the classes; more than 40 get no labels and no counts.
+      zeros: whether empty cells show a 0.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)

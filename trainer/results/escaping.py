@@ -22,7 +22,7 @@ _PLOT_CHARS = 40
 # A spreadsheet runs a cell that begins with one of these, or drops the
 # character and runs the rest. The last four are what an input method for
 # Chinese or Japanese types in their place.
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 # Besides the comma: a spreadsheet of another country separates cells by these.
 _QUOTED = re.compile(r'[",;\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')
 _MARKUP = re.compile(
@@ -62,7 +62,7 @@ def for_plot(text: str) -> str:
 
 @contextlib.contextmanager
 def plot_style(**parameters: object) -> Iterator[None]:
-    """A block that makes and draws charts in which names are plain text.
+    """Returns a context for charts in which names are plain text.
 
     Matplotlib's warnings stay inside: a script that its font lacks, Chinese
     for one, is drawn as boxes, and very long labels squeeze the axes.

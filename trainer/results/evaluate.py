@@ -1,4 +1,4 @@
-"""Exact evaluation: every example counts once, on any number of replicas."""
+"""Exact evaluation: every example counts once on any number of replicas."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from trainer.train.graph_loops import make_evaluation_function
 from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K
 
-# Steps in one graph call; between calls a signal is heard.
+# Steps in one graph call; signals are handled between calls.
 _CALL_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """Figures over all examples of a split.
+    """Metrics over all examples of a split.
 
     Attributes:
       loss: mean categorical cross-entropy, nats.
       accuracy: in [0, 1].
-      top5_accuracy: in [0, 1]; None where there are five classes or fewer.
+      top5_accuracy: in [0, 1]; None for five classes or fewer.
       confusion: int64 (classes, classes), rows true, columns predicted.
       class_names: the names of rows and columns.
     """
@@ -50,7 +50,7 @@ class Evaluation:
         return int(self.confusion.sum())
 
     def per_class(self) -> dict[str, float | None]:
-        """Accuracy of each class; None where the split has none of it."""
+        """Returns the accuracy of each class; None if it has no examples."""
         return {
             name: float(row[i] / row.sum()) if row.sum() else None
             for i, (name, row) in enumerate(
@@ -59,7 +59,7 @@ class Evaluation:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The figures, as result.json holds them."""
+        """Returns the metrics under the keys of result.json."""
         values: dict[str, Any] = {
             "test_examples": self.examples,
             "test_loss": self.loss,
@@ -73,7 +73,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates a classifier, as it stands, on lists of samples."""
+    """Evaluates a classifier with its current weights."""
 
     def __init__(
         self,
@@ -86,32 +86,35 @@ class Evaluator:
         partition: Partition | None = None,
         inputs: Inputs | None = None,
     ) -> None:
-        """Args:
-        strategy: what the classifier was made under.
-        classifier: may change between evaluations.
-        class_names: in the order of the logits.
-        batch_size: global batch; the figures do not depend on it.
-        xla: whether to compile the pure step.
-        split: see `make_evaluation_function`.
-        inputs: how samples are read; None decodes them each time.
+        """Creates an evaluator.
+
+        Args:
+          strategy: the strategy under which the classifier was created.
+          classifier: its weights may change between evaluations.
+          class_names: in the order of the logits.
+          batch_size: global batch; the metrics do not depend on it.
+          xla: whether to compile the pure step.
+          partition: see `make_evaluation_function`.
+          inputs: how samples are read; None decodes them each time.
         """
-        self._strategy, self._classifier = strategy, classifier
-        self._class_names, self._batch_size = class_names, batch_size
+        self._strategy = strategy
+        self._classifier = classifier
+        self._class_names = class_names
+        self._batch_size = batch_size
         self._inputs = inputs
-        # Of the samples that are evaluated on again; a data set takes long to
-        # make beside what it gives.
-        self._kept: tuple[Samples, tf.distribute.DistributedDataset] | None = (
-            None
-        )
+        # Making a data set can take longer than evaluating on it.
+        self._cached: (
+            tuple[Samples, tf.distribute.DistributedDataset] | None
+        ) = None
         self._function = make_evaluation_function(
             strategy, classifier, len(class_names), xla=xla, partition=partition
         )
 
     def evaluate(self, samples: Samples, *, again: bool = False) -> Evaluation:
-        """The figures over `samples`, at least one.
+        """Returns the metrics over `samples`, of which there is at least one.
 
         Args:
-          samples: what to evaluate on.
+          samples: the samples to evaluate on.
           again: whether they will be evaluated on more than once.
         """
         iterator = iter(self._batches(samples, again))
@@ -138,11 +141,11 @@ class Evaluator:
     def _batches(
         self, samples: Samples, again: bool
     ) -> tf.distribute.DistributedDataset:
-        if self._kept is not None and self._kept[0] is samples:
-            return self._kept[1]
+        if self._cached is not None and self._cached[0] is samples:
+            return self._cached[1]
         made = self._make_batches(samples, again)
         if again:
-            self._kept = samples, made
+            self._cached = samples, made
         return made
 
     def _make_batches(

@@ -1,17 +1,15 @@
-"""A trained classifier as files that serve without this trainer.
+"""Writes a trained classifier as files that need no trainer to serve.
 
 OUTPUT/saved_model  signatures serving_default (pixels), serving_bytes and
                     class_names; the names are in assets/class_names.json too
 OUTPUT/model.keras  pixels -> probabilities and label
-OUTPUT/export.json  class names, image size, what was compared, the list of
+OUTPUT/export.json  class names, image size, result of the comparison, list of
                     files
 
-Preprocessing and class names are inside; augmentation is no part of a
-prediction and is left out.
+The models include preprocessing and class names, but no augmentation.
 
-Every output of a signature has the batch as its first dimension, as TensorFlow
-Serving requires: it answers an HTTP request row by row, and takes the rows of
-a batch apart.
+Every output of a signature has the batch as its first dimension. TensorFlow
+Serving requires this: it answers an HTTP request row by row and splits batches.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from trainer.storage import files, folders
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
 NAMES_FILE = "class_names.json"
-# What exports hold that have no list of their files.
+# The files of exports that have no list of their files.
 _FILES = (
     f"{SAVED_MODEL}/saved_model.pb",
     f"{SAVED_MODEL}/fingerprint.pb",
@@ -49,18 +47,12 @@ _FOLDERS = (
     f"{SAVED_MODEL}/assets/",
     f"{SAVED_MODEL}/variables/",
 )
-# Of a probability; the same float32 arithmetic in another order.
+# Largest difference of a probability: float32 sums in another order.
 MAX_DIFFERENCE = 1e-4
 
 
 class _Servable(tf.Module):
-    """What the SavedModel holds.
-
-    Args:
-      classifier: in float32.
-      class_names: in the order of the logits.
-      names_file: holds them as JSON; a copy becomes an asset.
-    """
+    """The content of the SavedModel."""
 
     def __init__(
         self,
@@ -68,6 +60,13 @@ class _Servable(tf.Module):
         class_names: Sequence[str],
         names_file: str,
     ) -> None:
+        """Creates the module.
+
+        Args:
+          classifier: in float32.
+          class_names: in the order of the logits.
+          names_file: JSON file with the class names; a copy becomes an asset.
+        """
         super().__init__()
         self._model = classifier
         self._keras_variables = [
@@ -80,32 +79,32 @@ class _Servable(tf.Module):
         input_signature=[tf.TensorSpec((None, None, None, 3), name="images")]
     )
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """RGB images in 0..255, of any one size."""
+        """Classifies RGB images in 0..255, all of one size."""
         side = self._model.image_px
         return self._answer(tf.round(tf.image.resize(images, (side, side))))
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Whole files: JPEG, PNG, BMP, GIF or WebP, within the limits."""
+        """Classifies whole JPEG, PNG, BMP, GIF or WebP files within limits."""
         side = self._model.image_px
-        pictures = tf.map_fn(
+        resized = tf.map_fn(
             lambda image: resize(decode_within_limits(image), side),
             images,
             fn_output_signature=tf.TensorSpec((side, side, 3)),
         )
-        return self._answer(pictures)
+        return self._answer(resized)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "indices")])
     def names(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Names of classes, by their places among the probabilities.
+        """Returns class names by their positions in the probabilities.
 
         TensorFlow Serving refuses to call a signature without inputs
         ("Expected at least one input Tensor").
         """
         return {"class_names": tf.gather(self._names, indices)}
 
-    def _answer(self, pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self._model.probabilities(pictures)
+    def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = self._model.probabilities(images)
         return {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
@@ -115,9 +114,9 @@ class _Servable(tf.Module):
 def keras_model(
     classifier: Classifier, class_names: Sequence[str]
 ) -> keras.Model:
-    """Pixels (n, px, px, 3) in 0..255 -> `probabilities` and `label`.
+    """Builds pixels (n, px, px, 3) in 0..255 -> `probabilities` and `label`.
 
-    It holds no code of this project, so that Keras alone can load it. The
+    It contains no code of this project, so that Keras alone can load it. The
     class names are `get_layer("label").get_vocabulary()`.
     """
     side = classifier.image_px
@@ -145,23 +144,22 @@ def write_export(
     encoded: Sequence[bytes],
     record: dict[str, Any],
 ) -> dict[str, float]:
-    """Writes the files, loads them again and compares them.
+    """Writes the files, loads them again and compares their predictions.
 
     Args:
-      folder: replaced if it holds an earlier export, and nothing else.
+      folder: replaced if it holds an earlier export and nothing else.
       classifier: in float32.
       class_names: in the order of the logits.
       encoded: whole image files to compare on; at least one.
-      record: what export.json says besides.
+      record: further content of export.json.
 
     Returns:
-      The largest difference of a probability from this trainer's own, by what
-      was loaded.
+      Signature or file -> largest difference of a probability from this
+      trainer's.
 
     Raises:
-      TrainerError: the folder holds other things, or cannot be written to; or
-        what was loaded gives other probabilities. The folder is then as it
-        was.
+      TrainerError: the folder holds other files, or cannot be written to, or
+        the loaded models give other probabilities. The folder is unchanged.
     """
     with (
         _one_line_errors(folder),
@@ -170,7 +168,7 @@ def write_export(
         try:
             _write(partial, classifier, class_names)
         except tf.errors.OpError as error:
-            # "PATH; REASON [Op:NAME]", the path being of the hidden folder.
+            # "PATH; REASON [Op:NAME]"; the path is in the hidden folder.
             said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
             raise _not_written(folder, said) from error
         differences = _compare(
@@ -216,10 +214,10 @@ def _not_written(folder: str, reason: str) -> TrainerError:
 
 
 def _own(folder: str) -> folders.Own:
-    """Returns the names in a folder that an export wrote.
+    """Returns a test for the names of files that an export wrote.
 
-    Without an export.json, or the mark of an interrupted upload, there are
-    none.
+    Without an export.json, or the mark of an interrupted upload, no name
+    passes it.
     """
     record = _read_record(folder)
     if record is not None:
@@ -237,7 +235,7 @@ def _own(folder: str) -> folders.Own:
 
 
 def _read_record(folder: str) -> dict[str, Any] | None:
-    """Returns an export's export.json; None if there is none, or another's."""
+    """Returns the content of export.json; None if missing or invalid."""
     path = os.path.join(folder, RECORD)
     if not files.is_file(path):
         return None
@@ -268,7 +266,7 @@ def _write(
             "class_names": servable.names,
         },
     )
-    # The asset is a copy.
+    # The SavedModel has a copy of it.
     files.remove(names_file)
     keras_model(classifier, class_names).save(f"{folder}/{KERAS_FILE}")
 
@@ -281,17 +279,17 @@ def _compare(
     encoded: Sequence[bytes],
 ) -> dict[str, float]:
     side = classifier.image_px
-    pictures = tf.stack(
+    images = tf.stack(
         [resize(decode_image(tf.constant(e)), side) for e in encoded]
     )
-    own = classifier.probabilities(pictures).numpy()
+    own = classifier.probabilities(images).numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
     answers = {
         "serving_bytes": signatures["serving_bytes"](tf.constant(encoded)),
-        "serving_default": signatures["serving_default"](pictures),
-        KERAS_FILE: keras_loaded(pictures, training=False),
+        "serving_default": signatures["serving_default"](images),
+        KERAS_FILE: keras_loaded(images, training=False),
     }
     differences = {}
     for name, answer in answers.items():
@@ -302,16 +300,16 @@ def _compare(
         # A comparison with NaN is false.
         if not difference <= MAX_DIFFERENCE or labels != expected:
             raise TrainerError(
-                f"{folder}: {name} does not give this trainer's figures"
-                f" (largest difference of a probability {difference:.3g}, at"
-                f" most {MAX_DIFFERENCE:g} is right); nothing was exported"
+                f"{folder}: {name} does not give this trainer's predictions"
+                f" (largest difference of a probability {difference:.3g};"
+                f" allowed: {MAX_DIFFERENCE:g}); nothing was exported"
             )
         differences[name] = difference
     places = tf.range(len(class_names), dtype=tf.int64)
     names = signatures["class_names"](places)["class_names"].numpy()
     if [name.decode() for name in names] != list(class_names):
         raise TrainerError(
-            f"{folder}: the signature class_names does not give the names of"
-            " the classes; nothing was exported"
+            f"{folder}: the signature class_names returns other class names;"
+            " nothing was exported"
         )
     return differences

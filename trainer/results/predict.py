@@ -31,20 +31,20 @@ from trainer.results.escaping import (
 from trainer.storage import files
 from trainer.train.steps import make_prediction_function
 
-# Batches that are read while one is computed.
+# Number of batches that are read while one is computed.
 _READ_AHEAD = 2
 _DIGITS = 6
 
 
 class Prediction(NamedTuple):
-    """What is said of one file.
+    """The prediction for one file.
 
     Attributes:
-      path: as it was given.
-      probabilities: float32 (classes,), which add up to 1; None where the
-        file cannot be read.
-      error: why it cannot; empty where it can.
-      orientation: by its EXIF data, 1 to 8; 1 is upright.
+      path: as given.
+      probabilities: float32 (classes,) with sum 1; None if the file cannot be
+        read.
+      error: why it cannot be read; empty if it can.
+      orientation: from its EXIF data, 1 to 8; 1 is upright.
     """
 
     path: str
@@ -54,16 +54,16 @@ class Prediction(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A file that was read.
+    """The result of reading one file.
 
     Attributes:
-      parts: what the pass takes of it, the image or its features; None where
-        there is nothing.
-      error: why there is none.
+      arrays: input of the forward pass, the image or its features; None if
+        the file cannot be read.
+      error: see `Prediction`.
       orientation: see `Prediction`.
     """
 
-    parts: list[np.ndarray] | None
+    arrays: list[np.ndarray] | None
     error: str = ""
     orientation: int = UPRIGHT
 
@@ -72,17 +72,17 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
     """Finds the files that `--inputs` names.
 
     Args:
-      inputs: a file; a folder, searched with all below it as a data set is;
-        a glob, in which `**` stands for any depth; or `-`, one path per line
-        on standard input (so a name with a line feed cannot be given there).
-      stdin: where that list is read.
+      inputs: a file; a folder, searched recursively like a data set; a glob,
+        in which `**` stands for any depth; or `-`, one path per line on
+        standard input (a name with a line feed cannot be given there).
+      stdin: the stream that holds this list.
 
     Returns:
-      Paths; sorted, but in the given order for a list. Of folders, the
-      images by their suffix, hidden ones left out; else whatever is named.
+      Paths, sorted; a list keeps its order. A folder gives the files with an
+      image suffix that are not hidden.
 
     Raises:
-      UsageError: there is none.
+      UsageError: no file was found.
       TrainerError: a folder cannot be listed.
     """
     given = os.path.expanduser(inputs)
@@ -105,9 +105,9 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
 
 
 def _listed(stdin: TextIO) -> list[str]:
-    """The paths on standard input, without the line ends of either system."""
+    """Returns the paths on standard input without LF or CR LF line ends."""
     if isinstance(stdin, io.TextIOWrapper):
-        # A file's name need not be text; see `printable`.
+        # A file name can be any bytes; see `printable`.
         stdin.reconfigure(
             encoding=sys.getfilesystemencoding(),
             errors="surrogateescape",
@@ -117,9 +117,9 @@ def _listed(stdin: TextIO) -> list[str]:
 
 
 def _without_return(name: str) -> str:
-    """The name without the carriage return that Windows ends lines with.
+    """Returns the name without the carriage return of a Windows line end.
 
-    A name may end in one on Linux: kept if only that file is there.
+    On Linux a name may end in one: it stays if only that file exists.
     """
     stripped = name.removesuffix("\r")
     if stripped == name or files.is_remote(name):
@@ -129,7 +129,7 @@ def _without_return(name: str) -> str:
 
 
 def _below(path: str, inputs: str) -> Iterator[str]:
-    """The path itself, or the images below the folder that it is."""
+    """Yields the path itself or, for a folder, the images below it."""
     if not files.is_dir(path):
         yield path
         return
@@ -144,7 +144,7 @@ def _below(path: str, inputs: str) -> Iterator[str]:
 
 
 class Predictor:
-    """A classifier as it stands, applied to files."""
+    """Predicts the classes of files with a classifier's current weights."""
 
     def __init__(
         self,
@@ -155,14 +155,18 @@ class Predictor:
         partition: Partition | None = None,
         trunk: Trunk | None = None,
     ) -> None:
-        """Args:
-        classifier: holds the weights.
-        batch_size: files in one pass; the figures do not depend on it.
-        xla: whether to compile the pass.
-        split: of the classifier; None computes without.
-        trunk: its trunk, where it is to be run for each file by itself.
+        """Creates a predictor.
+
+        Args:
+          classifier: holds the weights.
+          batch_size: files per forward pass; predictions do not depend on it.
+          xla: whether to compile the forward pass.
+          partition: of the classifier; None runs it whole.
+          trunk: the trunk of the partition, to run on each file by itself;
+            None runs it in the forward pass.
         """
-        self._batch_size, self._image_px = batch_size, classifier.image_px
+        self._batch_size = batch_size
+        self._image_px = classifier.image_px
         self._trunk = trunk
         side = classifier.image_px
         shapes = (
@@ -174,7 +178,7 @@ class Predictor:
         self._forward = make_prediction_function(classifier, partition, xla=xla)
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
-        """One prediction a path, in order; a bad file does not end it."""
+        """Yields one prediction per path, in order; bad files are reported."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             pending: deque[list[Future[_Read]]] = deque()
             starts = range(0, len(paths), self._batch_size)
@@ -190,13 +194,13 @@ class Predictor:
 
     def _read(self, path: str) -> _Read:
         try:
-            # Before it is opened: a pipe would wait for who writes to it.
+            # Check before opening: reading a pipe would block.
             found = files.stat(path)
             unfit = unfit_to_read(found.st_mode, found.st_size)
             if unfit:
                 return _Read(None, unfit)
             encoded = files.read(path)
-        # A NUL byte is a ValueError; of a URL no file system may be known.
+        # A NUL byte is a ValueError, an unsupported URL a UsageError.
         except (OSError, ValueError, UsageError) as error:
             return _Read(None, f"cannot be read ({reason_of(error)})")
         wrong = what_is_wrong(encoded)
@@ -205,12 +209,12 @@ class Predictor:
         try:
             image = resize(decode_image(tf.constant(encoded)), self._image_px)
         except tf.errors.OpError as error:
-            # Of a JPEG the check above decodes a part only.
+            # The check above decodes only a part of a JPEG.
             return _Read(None, f"cannot be decoded ({first_line(error)})")
-        parts = [image.numpy()]
+        arrays = [image.numpy()]
         if self._trunk is not None:
-            parts = [part[0] for part in self._trunk(parts[0][None])]
-        return _Read(parts, orientation=orientation(encoded))
+            arrays = [rows[0] for rows in self._trunk(arrays[0][None])]
+        return _Read(arrays, orientation=orientation(encoded))
 
     def _batch(
         self,
@@ -219,17 +223,17 @@ class Predictor:
         futures: Sequence[Future[_Read]],
     ) -> Iterator[Prediction]:
         read = [future.result() for future in futures]
-        good = [file.parts for file in read if file.parts is not None]
-        # One shape for all batches, so that one graph serves them.
+        good = [file.arrays for file in read if file.arrays is not None]
+        # All batches have one shape, so that one graph is traced.
         inputs = [
             np.zeros((self._batch_size, *shape), np.float32)
             for shape in self._shapes
         ]
         if good:
-            for whole, parts in zip(
+            for whole, rows in zip(
                 inputs, zip(*good, strict=True), strict=True
             ):
-                whole[: len(good)] = parts
+                whole[: len(good)] = rows
             batch = (
                 {"images": tf.constant(inputs[0])}
                 if self._trunk is None
@@ -239,7 +243,7 @@ class Predictor:
         for offset, file in enumerate(read):
             yield Prediction(
                 paths[start + offset],
-                None if file.parts is None else next(probabilities),
+                None if file.arrays is None else next(probabilities),
                 file.error,
                 file.orientation,
             )
@@ -254,9 +258,9 @@ def csv_header(top_k: int) -> list[str]:
 def csv_row(
     prediction: Prediction, class_names: Sequence[str], top_k: int
 ) -> list[str]:
-    """Returns the row of one file, the most probable class first.
+    """Returns the CSV row of one file, the most probable class first.
 
-    No cell is a formula to a spreadsheet; see `escaping` for how names change.
+    No spreadsheet takes a cell for a formula; see `escaping`.
     """
     cells: list[str] = []
     if prediction.probabilities is not None:
@@ -278,9 +282,12 @@ def write_csv(
     class_names: Sequence[str],
     top_k: int,
 ) -> int:
-    """Writes a header and one row per file; returns how many were bad.
+    """Writes a header and one row per file.
 
-    A terminal gets the rows with what is not visible escaped.
+    On a terminal, characters that are not visible are escaped.
+
+    Returns:
+      The number of files that could not be read.
     """
     to_terminal = stream.isatty()
     stream.write(csv_line(csv_header(top_k)))

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar, or plain lines in a file."""
+"""Progress of a run: bars on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 
 from tqdm import tqdm
 
-# The figures come first and fit into 80 columns; of what is left, the bar.
+# The metrics fit into 80 columns; the bar takes the remaining width.
 _FORMAT = (
     "{desc} {percentage:3.0f}%{postfix}, {rate_fmt}, {remaining} left |{bar}|"
 )
 
 
 class ConsoleProgress:
-    """A bar an epoch on a terminal; one line an epoch elsewhere."""
+    """Shows one bar per epoch on a terminal, one line per epoch elsewhere."""
 
     def __init__(self, train_examples: int) -> None:
         self._examples = train_examples
@@ -21,7 +21,7 @@ class ConsoleProgress:
         self._rows: tqdm | None = None
 
     def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
-        """An epoch begins, `done` of its examples already behind it."""
+        """Starts the bar of an epoch; `done` of its examples are done."""
         if sys.stdout.isatty():
             self._bar = tqdm(
                 total=self._examples,
@@ -35,7 +35,7 @@ class ConsoleProgress:
             )
 
     def steps(self, examples: int, loss: float, accuracy: float) -> None:
-        """Some steps are done; loss and accuracy are the epoch's so far."""
+        """Advances the bar; loss and accuracy are the epoch's so far."""
         if self._bar is not None:
             self._bar.set_postfix_str(
                 f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False
@@ -43,7 +43,7 @@ class ConsoleProgress:
             self._bar.update(examples)
 
     def rows(self, what: str, done: int, total: int) -> None:
-        """Features or images are computed, to be kept."""
+        """Shows a bar while features or images are computed for the cache."""
         if not sys.stdout.isatty():
             return
         if self._rows is None:
@@ -61,7 +61,7 @@ class ConsoleProgress:
             self._rows = None
 
     def end_epoch(self, line: str) -> None:
-        """The epoch is validated and saved."""
+        """Closes the epoch's bar and prints its line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

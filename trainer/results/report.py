@@ -1,4 +1,4 @@
-"""The texts a person reads: the plan before a run, the table after it."""
+"""Texts for people: the plan before a run, the table after it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def plan_lines(
     xla: bool,
     deterministic: bool,
 ) -> Iterator[str]:
-    """What a run would do, for --dry_run."""
+    """Yields the lines of the plan that --dry_run prints."""
     yield from _layer_lines(stages[-1][1])
     yield ""
-    scaled = f", scaled by {config.rate_factor:g}" * config.scale_lr
+    scaled = f", scaled by {config.rate_factor:g}" if config.scale_lr else ""
     for spec, plan in stages:
         steps = steps_per_epoch(len(manifest.train), config.batch_size)
         yield (
@@ -83,10 +83,10 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
 
 
 def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
-    """The table at the end of a run, from result.json.
+    """Yields the table at the end of a run.
 
     Args:
-      result: as a finished run leaves it.
+      result: the content of result.json.
       workdir: shown, with the command that opens TensorBoard on it.
     """
     shown = f"{result['final_split']} loss"
@@ -120,11 +120,11 @@ def tensorboard_command(workdir: str) -> str:
     return f"tensorboard --logdir {for_terminal(shlex.quote(workdir))}"
 
 
-def per_class_lines(figures: dict[str, Any]) -> Iterator[str]:
-    """Accuracy by class, from the figures of `Evaluation.to_json`."""
-    if "test_top5_accuracy" in figures:
-        yield f"top-5 accuracy {figures['test_top5_accuracy']:.4f}"
-    per_class = figures["test_per_class_accuracy"]
+def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """Yields lines of accuracy by class from `Evaluation.to_json`."""
+    if "test_top5_accuracy" in metrics:
+        yield f"top-5 accuracy {metrics['test_top5_accuracy']:.4f}"
+    per_class = metrics["test_per_class_accuracy"]
     names = [for_terminal(name) for name in per_class]
     width = max(map(len, names))
     for name, accuracy in zip(names, per_class.values(), strict=True):

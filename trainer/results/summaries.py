@@ -1,4 +1,4 @@
-"""TensorBoard: figures, images, the configuration as text, hparams."""
+"""TensorBoard: metrics, images, the configuration as text, hparams."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from trainer.results.escaping import for_markdown, for_terminal, plot_style
 from trainer.results.evaluate import Evaluation
 
 FOLDER = "tensorboard"
-# The writer of figures at the end of a stage, whichever split they are of.
+# The writer of metrics at the end of a stage, whichever their split.
 FINAL = "test"
 
 
 class TensorBoardWriter:
-    """One event file a split, so that the splits share their charts."""
+    """Writes one event file per split, so that splits share their charts."""
 
     def __init__(self, folder: str, *, writes: bool = True) -> None:
-        """Args:
-        folder: of the event files.
-        writes: False makes no file.
+        """Creates a writer.
+
+        Args:
+          folder: of the event files.
+          writes: whether this process writes event files.
         """
-        self._folder, self._writes = folder, writes
+        self._folder = folder
+        self._writes = writes
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def _writer(self, split: str) -> tf.summary.SummaryWriter:
@@ -43,7 +46,7 @@ class TensorBoardWriter:
         self._writer("train")
 
     def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
-        """Figures of one split at an absolute step."""
+        """Writes metrics of one split at an absolute step."""
         with self._writer(split).as_default():
             for tag, value in values.items():
                 tf.summary.scalar(tag, value, step=step)
@@ -51,7 +54,7 @@ class TensorBoardWriter:
     def augmented(
         self, step: int, before: np.ndarray, after: np.ndarray
     ) -> None:
-        """A training batch (n, px, px, 3) in 0..255, plain above augmented."""
+        """Writes a batch (n, px, px, 3) in 0..255, plain above augmented."""
         rows = np.concatenate([before, after], axis=1)
         strip = np.concatenate(list(np.clip(rows, 0, 255)), axis=1)
         with self._writer("train").as_default():
@@ -60,7 +63,7 @@ class TensorBoardWriter:
             )
 
     def confusion(self, step: int, evaluation: Evaluation) -> None:
-        """The confusion matrix at the end of a stage, as an image."""
+        """Writes the confusion matrix at the end of a stage as an image."""
         if not self._writes:
             return
         with self._writer(FINAL).as_default():
@@ -71,7 +74,7 @@ class TensorBoardWriter:
             )
 
     def configuration(self, values: Mapping[str, Any]) -> None:
-        """A text page with every field."""
+        """Writes a text page with every field of the configuration."""
         rows = [
             f"| {k} | {for_markdown(json.dumps(v, ensure_ascii=False))} |"
             for k, v in values.items()
@@ -81,7 +84,7 @@ class TensorBoardWriter:
             tf.summary.text("configuration", text, step=0)
 
     def hparams(self, values: Mapping[str, Any]) -> None:
-        """The run as a row of the hparams page, beside its test figures."""
+        """Writes the run as a row of the hparams page."""
         if not self._writes:
             return
         from tensorboard.plugins.hparams import api
@@ -91,7 +94,7 @@ class TensorBoardWriter:
             api.hparams({k: _hparam(v) for k, v in values.items()})
 
     def close(self) -> None:
-        """Writes out what is pending."""
+        """Flushes and closes the event files."""
         for writer in self._writers.values():
             writer.close()
 
@@ -99,12 +102,12 @@ class TensorBoardWriter:
 def _hparam(value: Any) -> Any:
     if value is None:
         return "unset"
-    # The page shows it as text; bytes of a path that are no text are escaped.
+    # The page shows text; undecodable bytes of a path are escaped.
     return for_terminal(value) if isinstance(value, str) else value
 
 
 def confusion_image(evaluation: Evaluation) -> np.ndarray:
-    """uint8 (height, width, 3): rows true, columns predicted, in per cent."""
+    """Returns the confusion matrix as uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

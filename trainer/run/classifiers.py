@@ -129,7 +129,6 @@ def new_classifier(
 def _architecture(setup: RunSetup) -> str:
     """Returns the backbone's architecture as JSON, cached between runs."""
     config = setup.config
-    assert config.image_size is not None
     cache = file_cache(config)
     key_fields = {
         "kind": "architecture",
@@ -148,7 +147,7 @@ def _architecture(setup: RunSetup) -> str:
     devices.set_precision(config.precision)
     architecture = architecture_json(
         build_backbone(
-            config.backbone_name,
+            config.backbone,
             setup.backbone_args,
             config.image_size,
             form=setup.weights.form,

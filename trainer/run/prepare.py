@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trainer.config import Config
+from trainer.config import Config, ResolvedConfig
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
@@ -20,6 +20,7 @@ from trainer.model.backbones import (
 from trainer.model.weights.load import WeightsPlan, plan_weights
 from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
+from trainer.run.resolve import backbone_name, resolve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +35,7 @@ class RunSetup:
       runtime: devices and processes.
     """
 
-    config: Config
+    config: ResolvedConfig
     backbone: Backbone
     backbone_args: dict[str, Any]
     weights: WeightsPlan
@@ -49,29 +50,25 @@ def prepare(config: Config) -> RunSetup:
       TrainerError: see `make_runtime`.
     """
     check_dataset(config.dataset)
-    backbone = find_backbone(config.backbone_name)
+    backbone = find_backbone(backbone_name(config))
     plan = plan_devices(config)
-    config = config.resolved(backbone.image_px, on_tpu=plan.on_tpu)
+    resolved = resolve(config, backbone.image_px, on_tpu=plan.on_tpu)
     backbone_args = parse_backbone_args(config.backbone_args)
-    assert config.image_size is not None
-    assert config.weights is not None
-    check_backbone(config.backbone_name, backbone_args, config.image_size)
+    check_backbone(resolved.backbone, backbone_args, resolved.image_size)
     check_batch_fits(
-        config.batch_size // config.accumulate_steps, config.image_size
+        config.batch_size // config.accumulate_steps, resolved.image_size
     )
     weights = plan_weights(
-        config.weights,
+        resolved.weights,
         backbone=backbone,
         weights_origin=config.weights_origin,
     )
-    if config.workdir is None:
-        config = dataclasses.replace(config, workdir=config.default_workdir())
     return RunSetup(
-        config=config,
+        config=resolved,
         backbone=backbone,
         backbone_args=backbone_args,
         weights=weights,
-        runtime=make_runtime(config, plan),
+        runtime=make_runtime(resolved, plan),
     )
 
 

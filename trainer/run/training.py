@@ -63,8 +63,7 @@ def dry_run(config: Config) -> None:
         stages = stages[-1:]
     plans = [(spec, apply_freeze(classifier, spec.unfreeze)) for spec in stages]
     print(
-        f"workdir: {one_line(str(config.workdir))} (nothing is written by"
-        " --dry_run)"
+        f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
     )
     print(f"weights: {setup.weights.why}")
     lines = plan_lines(
@@ -80,7 +79,6 @@ def dry_run(config: Config) -> None:
 
 def _train_locked(setup: RunSetup) -> None:
     config, processes = setup.config, setup.runtime.processes
-    assert config.workdir is not None
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
     new = workdir.create()
@@ -104,7 +102,7 @@ def _train_locked(setup: RunSetup) -> None:
 def _print_introduction(setup: RunSetup) -> None:
     """Prints the workdir, the devices and the scaled learning rates."""
     config, runtime = setup.config, setup.runtime
-    print(f"workdir: {one_line(str(config.workdir))}", flush=True)
+    print(f"workdir: {one_line(config.workdir)}", flush=True)
     chosen = strategy_line(runtime.strategy, runtime.processes, config.gpus)
     print(f"devices: {chosen}", flush=True)
     if config.scale_lr:

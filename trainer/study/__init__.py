@@ -1,1 +1,1 @@
-"""The reference experiment: five models side by side, and their report."""
+"""The reference experiment: five models side by side, with a report."""

@@ -1,4 +1,4 @@
-"""The study's charts, each an SVG to be put into a page."""
+"""The charts of the study, each as SVG for an HTML page."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def learning_curves(
     curves: Mapping[int, Sequence[Mapping[str, Any]]],
     boundary: int | None,
 ) -> str:
-    """Loss and accuracy by epoch, fine-tuning behind feature extraction.
+    """Draws accuracy and loss by epoch, fine-tuning after feature extraction.
 
     Args:
-      curves: by model, the lines of metrics.jsonl that end an epoch.
-      boundary: epochs of feature extraction, where models 3 and 4 begin;
-        None where there are none.
+      curves: model number -> the lines of metrics.jsonl that end an epoch.
+      boundary: number of epochs of feature extraction, after which models 3
+        and 4 begin; None if neither is in the study.
+
+    Returns:
+      SVG: accuracy in the upper panel, loss in the lower one.
     """
     with _style():
         figure = Figure(figsize=(5.5, 6.2), layout="constrained")
@@ -61,7 +64,7 @@ def learning_curves(
 
 
 def _follows(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a model starts from the base model's last weights."""
+    """Returns whether a model starts from the base model's last weights."""
     return lines[0]["stage"] == FINETUNE
 
 
@@ -72,9 +75,10 @@ def _curve(
     lines: Sequence[Mapping[str, Any]],
     before: int,
 ) -> None:
-    """A model's curves; `before` epochs are those of the base model.
+    """Draws the curves of one model in one panel.
 
-    Of these the last is drawn too, so that the curve begins where that ends.
+    The first `before` epochs of `lines` are the base model's. Only the last of
+    them is drawn, so that the curve begins where the base model's ends.
     """
     for split, style in (("train", "--"), ("validation", "-")):
         values = [line[key] for line in lines if line["split"] == split]
@@ -92,7 +96,7 @@ def _curve(
 
 
 def class_bars(record: Mapping[str, Any]) -> str:
-    """Accuracy of each class under each model, the first seed's."""
+    """Draws the accuracy of each class for each model, first seed only."""
     names, rows = record["classes"], record["models"]
     height = 0.8 / len(rows)
     with _style():
@@ -126,7 +130,7 @@ def class_bars(record: Mapping[str, Any]) -> str:
 
 
 def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Rows true, columns predicted, shaded by the share of the row."""
+    """Draws counts, rows true and columns predicted, shaded by row share."""
     counts = np.array(row["confusion"])
     side = min(2.5 + 0.45 * len(names), 12)
     with _style():
@@ -137,7 +141,7 @@ def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _style() -> AbstractContextManager[None]:
-    """The block in which a chart is made and drawn."""
+    """Returns the context in which a chart is made and drawn."""
     return plot_style(
         font__size=10, svg__fonttype="path", svg__hashsalt="study"
     )
@@ -148,7 +152,7 @@ def _svg(figure: Figure, title: str) -> str:
     figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    # The page's own style gives the width; a reader hears the title.
+    # The page's style sets the width; a screen reader reads the title.
     view = f'viewBox="0 0 {figure.get_figwidth() * 72:g}'
     view += f' {figure.get_figheight() * 72:g}"'
     head, _, rest = text.partition(">")

@@ -27,13 +27,13 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Mistake:
-    """A test sample that was taken for something else.
+    """A test sample with a wrong prediction.
 
     Attributes:
-      sample_id: which.
+      sample_id: id of the sample.
       true: its class.
-      predicted: what it was taken for.
-      probability: of that.
+      predicted: the class with the highest probability.
+      probability: of the predicted class, in [0, 1].
       png: the image as the model saw it.
     """
 
@@ -45,17 +45,20 @@ class Mistake:
 
 
 def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
-    """The wrong predictions of highest probability on the final split.
+    """Finds the most confident wrong predictions on the final split.
 
     Args:
       config: of a finished training run; its workdir is set.
-      count: at most how many.
+      count: the largest number of mistakes to return.
+
+    Returns:
+      Mistakes by descending probability; equal ones by sample id.
     """
     config = dataclasses.replace(
         config,
         stage=EVALUATE,
         checkpoint="last",
-        # What predicts runs on one, and not on a TPU.
+        # Prediction runs on one device, which is not a TPU.
         strategy=ONE_DEVICE,
         gpus=None,
         tpu=None,
@@ -72,7 +75,7 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
         wrong.tolist(),
         key=lambda row: (-probabilities[row, guesses[row]], final.ids[row]),
     )[:count]
-    pictures = image_blocks(
+    images = image_blocks(
         final,
         np.array(rows, np.int64),
         image_px=trained.classifier.image_px,
@@ -84,18 +87,18 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
             true=trained.class_names[final.labels[row]],
             predicted=trained.class_names[guesses[row]],
             probability=float(probabilities[row, guesses[row]]),
-            png=_png(picture[0]),
+            png=_png(block[0]),
         )
-        for row, picture in zip(rows, pictures.as_numpy_iterator(), strict=True)
+        for row, block in zip(rows, images.as_numpy_iterator(), strict=True)
     ]
 
 
 def _probabilities(trained: Trained, samples: Samples) -> np.ndarray:
-    """float32 (n, classes), in the order of the samples."""
-    # The features are those of the run's own evaluation.
-    split, inputs = open_fast_paths(trained, images=len(samples))
+    """Returns float32 (n, classes), in the order of the samples."""
+    # Reuses the features that the run's evaluation cached.
+    partition, inputs = open_fast_paths(trained, images=len(samples))
     forward = make_prediction_function(
-        trained.classifier, split, xla=trained.runtime.xla
+        trained.classifier, partition, xla=trained.runtime.xla
     )
     batches = evaluation_batches(
         samples,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from trainer.config import Config
+from trainer.config import ResolvedConfig
 from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
 
-# The model whose weights the fine-tuned ones start from.
+# The fine-tuned models start from the weights of this one.
 BASE_MODEL = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyModel:
-    """What sets one model of the study apart.
+    """The settings in which the models of the study differ.
 
     Attributes:
       number: 0 to 4.
@@ -34,7 +34,7 @@ class StudyModel:
 
     @property
     def title(self) -> str:
-        """What it is called in a table."""
+        """The name of the model in a table."""
         plain = "" if self.augment else ", no augmentation"
         return f"{self.stage}, {self.data_pct:g} % of the data{plain}"
 
@@ -79,7 +79,7 @@ MODELS = (
 
 
 def models_to_train(numbers: tuple[int, ...]) -> tuple[StudyModel, ...]:
-    """Those asked for and those that they start from, in order."""
+    """Returns the requested models and those they start from, in order."""
     wanted = set(numbers)
     if any(MODELS[number].stage == FINETUNE for number in numbers):
         wanted.add(BASE_MODEL)
@@ -87,19 +87,20 @@ def models_to_train(numbers: tuple[int, ...]) -> tuple[StudyModel, ...]:
 
 
 def model_workdir(study: str, seed: int, number: int) -> str:
-    """The workdir of one model below the study's."""
+    """Returns the workdir of one model, below that of the study."""
     return os.path.join(study, f"seed{seed}", f"model{number}")
 
 
-def model_config(config: Config, model: StudyModel, seed: int) -> Config:
-    """The run that trains one model.
+def model_config(
+    config: ResolvedConfig, model: StudyModel, seed: int
+) -> ResolvedConfig:
+    """Returns the configuration of the run that trains one model.
 
     Args:
-      config: of the study; its workdir is set.
-      model: which.
+      config: of the study.
+      model: the model to train.
       seed: of the run.
     """
-    assert config.workdir is not None
     finetune = model.stage == FINETUNE
     return dataclasses.replace(
         config,

@@ -1,4 +1,4 @@
-"""report.html: the study on one page that needs nothing else."""
+"""Writes report.html: the study on one self-contained page."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def write_html(
     boundary: int | None,
     warn: Callable[[str], None],
 ) -> None:
-    """Writes the page, whole or not at all.
+    """Writes the page atomically.
 
-    A chart that cannot be drawn is left out with a warning.
+    A chart that cannot be drawn is replaced by a note, with a warning.
 
     Args:
       path: of the page.
-      record: what study.json holds.
+      record: the content of study.json.
       curves: see `charts.learning_curves`.
-      mistakes: of the last model; None where they could not be found.
+      mistakes: of the last model; None if they could not be found.
       boundary: see `charts.learning_curves`.
-      warn: takes the text of a warning.
+      warn: called with the text of each warning.
     """
 
     def chart(what: str, draw: Callable[[], str]) -> str:
         try:
             return draw()
         except Exception as error:
-            warn(f"{path}: without its {what} ({reason_of(error)})")
+            warn(f"{path}: the {what} could not be drawn ({reason_of(error)})")
             return '<p class="note">This chart could not be drawn.</p>'
 
     last = record["models"][-1]
@@ -89,7 +89,7 @@ def write_html(
         "</div>",
         f"<h2>Most confident mistakes of model {last['model']}</h2>",
         _mistakes(mistakes),
-        "<h2>What was trainable</h2>",
+        "<h2>Trainable parameters</h2>",
         _trainable(record),
     ]
     page = (
@@ -118,8 +118,8 @@ def _published_note(record: Mapping[str, Any]) -> str:
     if "published_accuracy" not in record["models"][0]:
         return ""
     return (
-        '<p class="note">Published figures: EfficientNetV2-B0 in TensorFlow'
-        " 2.12 at 224 px with 750 training and 250 test photos a class; model"
+        '<p class="note">Published accuracies: EfficientNetV2-B0 in TensorFlow'
+        " 2.12 at 224 px with 750 training and 250 test photos per class; model"
         " 0 on a quarter of the test split, models 3 and 4 after six more"
         " epochs.</p>"
     )
@@ -127,23 +127,23 @@ def _published_note(record: Mapping[str, Any]) -> str:
 
 def _mistakes(mistakes: Sequence[Mistake] | None) -> str:
     if mistakes is None:
-        return '<p class="note">They could not be found.</p>'
+        return '<p class="note">The mistakes could not be found.</p>'
     if not mistakes:
-        return "<p>None: every test example was told rightly.</p>"
-    figures = []
+        return "<p>None: every test example was classified correctly.</p>"
+    items = []
     for mistake in mistakes:
         data = base64.b64encode(mistake.png).decode()
         words = (
-            f"{mistake.true}, taken for {mistake.predicted}"
+            f"{mistake.true}, predicted as {mistake.predicted}"
             f" ({mistake.probability:.0%})"
         )
         text = for_html(words)
-        figures.append(
+        items.append(
             f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
             f'<figcaption title="{for_html(mistake.sample_id)}">{text}'
             "</figcaption></figure>"
         )
-    return f'<div class="mistakes">{"".join(figures)}</div>'
+    return f'<div class="mistakes">{"".join(items)}</div>'
 
 
 def _trainable(record: Mapping[str, Any]) -> str:

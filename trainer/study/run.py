@@ -1,4 +1,4 @@
-"""Runs the study, model after model, and writes what came of it."""
+"""Runs the study, model after model, and writes its results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.config import Config
+from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import FINETUNE
 from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, reason_of
@@ -14,6 +14,7 @@ from trainer.model.backbones import find_backbone
 from trainer.results.escaping import for_terminal
 from trainer.results.report import tensorboard_command
 from trainer.run import training
+from trainer.run.resolve import backbone_name, resolve
 from trainer.study.mistakes import Mistake, find_mistakes
 from trainer.study.models import (
     StudyModel,
@@ -30,21 +31,21 @@ STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
 
 
 def train(config: Config) -> None:
-    """Trains what is missing, then writes study.json, study.md, report.html.
+    """Trains missing models, then writes study.json, study.md, report.html.
 
     Raises:
-      UsageError: wrong from the flags alone.
-      TrainerError: from one of the runs; or another process does the study.
+      UsageError: the flags are invalid.
+      TrainerError: one of the runs failed, or another process holds the
+        workdir.
     """
     config = _resolved(config)
     models = models_to_train(config.model_numbers())
-    assert config.workdir is not None
     print(f"workdir: {for_terminal(config.workdir)}", flush=True)
     seeds = range(config.seed, config.seed + config.seeds)
     workdir = Workdir(config.workdir)
     new = workdir.create()
     try:
-        # Each model's folder has a lock of its own besides.
+        # Each model's workdir has its own lock, too.
         with locked(workdir):
             workdir.remove_partial()
             for seed in seeds:
@@ -59,27 +60,25 @@ def train(config: Config) -> None:
 
 
 def dry_run(config: Config) -> None:
-    """Prints what each model of the study would train."""
+    """Prints the plan of each model of the study."""
     config = _resolved(config)
     for model in models_to_train(config.model_numbers()):
         _announce(model, config.seed)
-        # Model 2, to start from, may not be trained yet.
+        # Model 2, from which models 3 and 4 start, may not exist yet.
         plan = model_config(config, model, config.seed)
         training.dry_run(
             dataclasses.replace(plan, init_from=None, head_epochs=0)
         )
 
 
-def _resolved(config: Config) -> Config:
+def _resolved(config: Config) -> ResolvedConfig:
     if config.head_epochs < 1:
         raise UsageError(
             "--head_epochs=0: a study trains heads; give a whole number >= 1"
         )
-    backbone = find_backbone(config.backbone_name)
+    backbone = find_backbone(backbone_name(config))
     on_tpu = plan_devices(config).on_tpu
-    config = config.resolved(backbone.image_px, on_tpu=on_tpu)
-    workdir = config.workdir or config.default_workdir()
-    return dataclasses.replace(config, workdir=workdir)
+    return resolve(config, backbone.image_px, on_tpu=on_tpu)
 
 
 def _announce(model: StudyModel, seed: int) -> None:
@@ -87,9 +86,8 @@ def _announce(model: StudyModel, seed: int) -> None:
 
 
 def _write(
-    config: Config, models: tuple[StudyModel, ...], seeds: list[int]
+    config: ResolvedConfig, models: tuple[StudyModel, ...], seeds: list[int]
 ) -> None:
-    assert config.workdir is not None
     workdir = Workdir(config.workdir)
     results: dict[int, list[dict[str, Any]]] = {}
     curves: dict[int, list[dict[str, Any]]] = {}
@@ -121,13 +119,13 @@ def _write(
 
 
 def _mistakes(workdir: Workdir, config: Config) -> list[Mistake] | None:
-    """The mistakes of a model; None and a warning if they cannot be found."""
+    """Returns a model's mistakes; None, with a warning, if that fails."""
     try:
         return find_mistakes(config)
     except Exception as error:
         workdir.warn(
-            f"{workdir.file(REPORT)}: without the most confident mistakes"
-            f" ({reason_of(error)})"
+            f"{workdir.file(REPORT)}: the most confident mistakes could not be"
+            f" found ({reason_of(error)})"
         )
         return None
 
@@ -143,7 +141,7 @@ def _write_report(
     """Writes the page, or warns: study.json holds all its numbers.
 
     Returns:
-      Whether it is written.
+      Whether the page was written.
     """
     path = workdir.file(REPORT)
     try:
@@ -156,6 +154,6 @@ def _write_report(
             warn=workdir.warn,
         )
     except Exception as error:
-        workdir.warn(f"{path}: not written ({reason_of(error)})")
+        workdir.warn(f"{path}: cannot be written ({reason_of(error)})")
         return False
     return True

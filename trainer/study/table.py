@@ -1,4 +1,4 @@
-"""The five models in one table."""
+"""The record of a study, and its table of models."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def study_record(
     seeds: Sequence[int],
     results: Mapping[int, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """What study.json holds.
+    """Returns the content of study.json.
 
     Args:
       config: of the study.
-      models: those trained.
-      seeds: each was trained with.
-      results: by model, the result.json of each seed.
+      models: the models that were trained.
+      seeds: the seeds of each model.
+      results: model number -> the result.json of each seed.
     """
     first = results[models[0].number][0]
     food101 = first["classes"] == list(FOOD10_CLASSES) and (
@@ -63,7 +63,7 @@ def study_record(
         rows.append(row)
     return {
         "dataset": first["dataset"],
-        "backbone": config.backbone_name,
+        "backbone": config.backbone,
         "weights": config.weights,
         "unfreeze": config.unfreeze,
         "image_size": config.image_size,
@@ -80,7 +80,7 @@ def _rate(run: Mapping[str, Any]) -> float:
 
 
 def accuracy_text(row: Mapping[str, Any]) -> str:
-    """Mean and standard deviation in per cent, `82.3 % ± 1.0`."""
+    """Returns mean and standard deviation in per cent: `82.3 % ± 1.0`."""
     text = f"{100 * row['test_accuracy_mean']:.1f} %"
     if row["test_accuracy_sd"] is not None:
         text += f" ± {100 * row['test_accuracy_sd']:.1f}"
@@ -88,12 +88,12 @@ def accuracy_text(row: Mapping[str, Any]) -> str:
 
 
 def table_columns(record: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Header -> a cell for each model; the published figures if they apply."""
+    """Returns header -> one cell per model; published ones for Food-101."""
     rows = record["models"]
     columns = {
         "model": [str(row["model"]) for row in rows],
         "what": [row["title"] for row in rows],
-        # First, since a narrow screen shows no more without scrolling.
+        # Early, since a narrow screen shows few columns.
         f"{record['final_split']} accuracy": [accuracy_text(r) for r in rows],
         "training examples": [f"{row['train_examples']:,}" for row in rows],
         "trained parameters": [f"{row['trainable_params']:,}" for row in rows],
@@ -113,7 +113,7 @@ def table_columns(record: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def caption(record: Mapping[str, Any]) -> str:
-    """What the table is of, in one line."""
+    """Returns the caption of the table, one line."""
     seeds = record["seeds"]
     spread = (
         f"mean and standard deviation over seeds {seeds[0]} to {seeds[-1]}"
@@ -130,7 +130,7 @@ def caption(record: Mapping[str, Any]) -> str:
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """The table for study.md and the terminal."""
+    """Returns the table for study.md and the terminal."""
     columns = table_columns(record)
     lines = [_markdown_row(columns), "|---" * len(columns) + "|"]
     for cells in zip(*columns.values(), strict=True):

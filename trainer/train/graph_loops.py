@@ -122,6 +122,28 @@ def make_train_function(
         replicas=strategy.num_replicas_in_sync,
     )
 
+    train_steps = _train_steps(strategy, replica_step, len(trainable))
+
+    def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
+        rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
+        replica_step.check_traced()
+        sums = dict(zip(STEP_VALUES, rows.numpy().T, strict=True))
+        return TrainCall(sums, largest.numpy())
+
+    return call
+
+
+def _train_steps(
+    strategy: tf.distribute.Strategy, replica_step: ReplicaStep, gradients: int
+) -> Callable[[Iterator[Batch], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns the graph loop: (iterator, steps) -> (values, gradient maxima).
+
+    Args:
+      strategy: runs the step on each replica.
+      replica_step: the step.
+      gradients: number of trainable variables.
+    """
+
     @tf.function(reduce_retracing=True)
     def train_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
@@ -129,7 +151,7 @@ def make_train_function(
         rows = tf.TensorArray(
             tf.float32, size=steps, element_shape=(len(STEP_VALUES),)
         )
-        largest = tf.fill([len(trainable)], UNCONNECTED)
+        largest = tf.fill([gradients], UNCONNECTED)
         for i in tf.range(steps):
             sums, step_largest = strategy.run(
                 replica_step.run, (next(iterator),)
@@ -141,13 +163,7 @@ def make_train_function(
             largest = tf.maximum(largest, _first(strategy, step_largest))
         return rows.stack(), largest
 
-    def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
-        rows, largest = train_steps(iterator, tf.constant(steps, tf.int32))
-        replica_step.check_traced()
-        sums = dict(zip(STEP_VALUES, rows.numpy().T, strict=True))
-        return TrainCall(sums, largest.numpy())
-
-    return call
+    return train_steps
 
 
 def make_evaluation_function(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trainer.config import Config, StageSpec
+from trainer.config import Config, ResolvedConfig, StageSpec
 from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.errors import TrainerError
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
@@ -69,7 +69,7 @@ class Start:
     why: str
 
 
-def find_start(workdir: Workdir, config: Config) -> Start:
+def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
     """Finds where a run starts. The first rule that applies decides.
 
     (1) The workdir has a checkpoint of this stage, or of the feature_extract
@@ -108,7 +108,7 @@ def find_start(workdir: Workdir, config: Config) -> Start:
     return Start(stages=specs, metrics_position=0, fresh=True, why=why)
 
 
-def _after_feature_extract(workdir: Workdir, config: Config) -> Start:
+def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
     marker = workdir.read_json(stage_marker(FEATURE_EXTRACT))
     path = find_checkpoint(
         workdir, FEATURE_EXTRACT, config.init_from_checkpoint

@@ -81,9 +81,8 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the training step.
 
-    It takes (trainable values, frozen values, batch, examples). `examples`, a
-    float32 scalar, is the number of real examples in the global batch, which
-    no replica knows alone.
+    It takes (trainable values, frozen values, batch, examples): `examples`, a
+    float32 scalar, counts the real examples of the global batch.
 
     Args:
       classifier: what to train.

@@ -1,5 +1,6 @@
-"""The folder of a run, and who may write in it."""
+"""The folder of a run, its files, and the lock for writing to it."""
 
+from trainer.workdir.metrics_file import MetricsFile
 from trainer.workdir.workdir import (
     BACKBONE,
     CONFIG,
@@ -10,7 +11,6 @@ from trainer.workdir.workdir import (
     MARKER,
     METRICS,
     RESULT,
-    MetricsFile,
     Workdir,
 )
 

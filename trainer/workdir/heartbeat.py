@@ -1,8 +1,8 @@
-"""A lock for storage that has none: a file that is written again and again.
+"""A lock file with a heartbeat, for storage that cannot lock files.
 
-Whoever finds the file unchanged for longer than its holder may keep silent
-takes it over. The clocks of two machines are never compared: the observer
-watches the file by its own.
+The holder rewrites the file regularly. A process that finds the file unchanged
+for longer than a limit takes the lock over. It measures that time with its own
+clock, so the clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-import time
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from trainer.errors import reason_of
+from trainer.workdir.clock import CLOCK, Clock
 from trainer.workdir.holder import (
     Holder,
     holder_of,
@@ -30,16 +30,16 @@ _FAILURES = (OSError, tf.errors.OpError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How often a holder writes, and how long others wait for it.
+class HeartbeatTiming:
+    """The intervals of a heartbeat, in seconds.
 
     Attributes:
-      beat_secs: between two times that the holder writes.
-      limit_secs: of silence, after which the lock may be taken over.
-      poll_secs: between two looks at it; also how long a new holder waits
-        before it looks whether another has come at the same moment.
-      old_secs: a file of this age needs no watching. Long, as there is
-        storage that stamps files with the writer's clock.
+      beat_secs: between two writes of the holder.
+      limit_secs: without a write, after which the lock may be taken over.
+      poll_secs: between two reads of a watching process; also the time after
+        which a new holder checks whether another came at the same moment.
+      old_secs: a file of this age is taken over without watching. The value
+        is large because some storage stamps files with the writer's clock.
     """
 
     beat_secs: float = 15.0
@@ -49,46 +49,57 @@ class Pace:
 
 
 class HeartbeatLock:
-    """Keeps a workdir by a lock file that shows signs of life.
+    """A lock on a workdir: a file that its holder rewrites regularly.
 
-    Not even a moment of two holders is excluded, as the storage cannot
-    exclude it; the one that is overwritten stops before its next save.
+    Two processes may briefly both hold the lock, because the storage cannot
+    prevent it. The one whose file was overwritten stops before its next save.
     """
 
     def __init__(
-        self, path: str, *, warn: Callable[[str], None], pace: Pace
+        self,
+        path: str,
+        *,
+        warn: Callable[[str], None],
+        timing: HeartbeatTiming,
+        clock: Clock = CLOCK,
     ) -> None:
-        """Args:
-        path: of the lock file, in a folder that is there; may be a URL.
-        warn: is told of a lock that was taken over.
-        pace: see there.
+        """Creates a lock that is not held yet.
+
+        Args:
+          path: path or URL of the lock file, in an existing folder.
+          warn: receives a warning if the lock is taken over.
+          timing: the intervals of the heartbeat.
+          clock: the clock to wait by.
         """
-        self._path, self._warn, self._pace = path, warn, pace
+        self._path = path
+        self._warn = warn
+        self._timing = timing
+        self._clock = clock
         self._folder = os.path.dirname(path)
         self._me = this_process()
         self._spare = f"{path}-{self._me.owner}"
-        # Two threads look at the file, and one of them replaces it.
+        # Two threads read the file, and one of them replaces it.
         self._file = threading.Lock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        self._confirmed = 0.0
+        self._confirmed_at = 0.0
 
     def acquire(self) -> None:
-        """Takes the lock, after watching a holder for signs of life.
+        """Takes the lock, after watching its holder for a heartbeat.
 
         Raises:
-          TrainerError: it has shown one.
+          TrainerError: the holder is alive, or the file cannot be written.
         """
         try:
             warning = self._watch(self._read())
             self._write(beat=0)
-            time.sleep(self._pace.poll_secs)
+            self._clock.sleep(self._timing.poll_secs)
             winner = holder_of(self._read())
         except _FAILURES as error:
-            raise unwritable(self._folder, _reason(error)) from None
+            raise unwritable(self._folder, reason_of(error)) from None
         if not self._is_me(winner):
             raise in_use(self._folder, winner)
-        self._confirmed = time.monotonic()
+        self._confirmed_at = self._clock.now()
         self._thread = threading.Thread(
             target=self._beat, name="workdir-lock", daemon=True
         )
@@ -97,85 +108,89 @@ class HeartbeatLock:
             self._warn(warning)
 
     def check(self) -> None:
-        """Raises TrainerError if the lock is no longer this process's."""
+        """Raises TrainerError if this process has lost the lock."""
         with self._file:
             try:
                 holder = holder_of(self._read())
             except _FAILURES as error:
-                silent = time.monotonic() - self._confirmed
-                if silent < self._pace.limit_secs:
+                silent_secs = self._clock.now() - self._confirmed_at
+                if silent_secs < self._timing.limit_secs:
                     return
-                raise unwritable(self._folder, _reason(error)) from None
+                raise unwritable(self._folder, reason_of(error)) from None
         if not self._is_me(holder):
             raise lost(self._folder, holder)
 
     def release(self) -> None:
-        """Gives the lock back, if it is held."""
+        """Releases the lock if it is held."""
         self._ending.set()
         if self._thread is None:
             return
-        self._thread.join(self._pace.limit_secs)
+        self._thread.join(self._timing.limit_secs)
         try:
             with self._file:
                 if self._is_me(holder_of(self._read())):
                     tf.io.gfile.remove(self._path)
         except _FAILURES:
-            pass  # Others will find it silent.
+            pass  # Other processes take it over after the limit.
 
     def _watch(self, text: str | None) -> str | None:
-        """Returns once the lock may be taken.
+        """Waits until the lock may be taken.
+
+        Args:
+          text: the content of the lock file; None if there is none.
 
         Returns:
-          The warning, if it is taken from somebody.
+          A warning if the lock is taken over from another process.
 
         Raises:
-          TrainerError: its holder lives.
+          TrainerError: the holder is alive.
         """
         if text is None:
             return None
-        holder, pace = holder_of(text), self._pace
+        holder = holder_of(text)
+        timing = self._timing
         taken = f"{self._folder}: taken over from {name_of(holder)}"
         if holder and holder.has_ended():
-            return f"{taken}, which has ended without giving it back"
+            return f"{taken}, which has ended without releasing it"
         age = self._age()
-        if age > pace.old_secs:
+        if age > timing.old_secs:
             return f"{taken}, silent for {age / 3600:.1f} hours"
         print(
-            f"{self._folder}: held by {name_of(holder)}; looking for a sign"
-            f" of life for {pace.limit_secs:g} s",
+            f"{self._folder}: held by {name_of(holder)}; waiting up to"
+            f" {timing.limit_secs:g} s for a heartbeat",
             flush=True,
         )
-        end = time.monotonic() + pace.limit_secs
-        while time.monotonic() < end:
-            time.sleep(pace.poll_secs)
+        end = self._clock.now() + timing.limit_secs
+        while self._clock.now() < end:
+            self._clock.sleep(timing.poll_secs)
             now = self._read()
             if now is None:
                 return None
             if now != text:
                 raise in_use(self._folder, holder_of(now) or holder)
-        return f"{taken}, silent for {pace.limit_secs:g} s"
+        return f"{taken}, silent for {timing.limit_secs:g} s"
 
     def _age(self) -> float:
-        """Seconds since the lock file was written, by the storage's clock."""
+        """Returns the file's age in seconds, by the storage's clock."""
         with tf.io.gfile.GFile(self._spare, "w") as stream:
             stream.write("now")
         now = tf.io.gfile.stat(self._spare).mtime_nsec
         tf.io.gfile.remove(self._spare)
-        return (now - tf.io.gfile.stat(self._path).mtime_nsec) / 1e9
+        return float(now - tf.io.gfile.stat(self._path).mtime_nsec) / 1e9
 
     def _beat(self) -> None:
-        """Writes until it is told to end, or finds the lock taken."""
+        """Rewrites the file until the lock is released or lost."""
         beat = 0
-        while not self._ending.wait(self._pace.beat_secs):
+        while not self._clock.wait(self._ending, self._timing.beat_secs):
             beat += 1
             try:
                 with self._file:
                     if not self._is_me(holder_of(self._read())):
-                        return  # Not to be taken back; `check` says so.
+                        return  # Lost; `check` raises the error.
                     self._write(beat)
             except _FAILURES:
-                continue  # The network may come back before the limit.
-            self._confirmed = time.monotonic()
+                continue  # The network may be back before the limit.
+            self._confirmed_at = self._clock.now()
 
     def _is_me(self, holder: Holder | None) -> bool:
         return holder is not None and holder.owner == self._me.owner
@@ -183,7 +198,7 @@ class HeartbeatLock:
     def _read(self) -> str | None:
         try:
             with tf.io.gfile.GFile(self._path) as stream:
-                return stream.read()
+                return str(stream.read())
         except tf.errors.NotFoundError:
             return None
 
@@ -192,7 +207,3 @@ class HeartbeatLock:
         with tf.io.gfile.GFile(self._spare, "w") as stream:
             stream.write(text)
         tf.io.gfile.rename(self._spare, self._path, overwrite=True)
-
-
-def _reason(error: Exception) -> str:
-    return reason_of(error)

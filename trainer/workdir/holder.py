@@ -1,4 +1,4 @@
-"""Who holds a workdir: what a lock file says, and what others are told."""
+"""The process that holds a workdir: its lock file, and errors about it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainer.errors import TrainerError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Holder:
-    """What a lock file says of the process that wrote it.
+    """The content of a lock file: the process that wrote it.
 
     Attributes:
-      owner: unlike that of every other lock ever taken.
-      pid: the process.
-      host: its machine's name, for people.
-      machine: what a pid means something in: the boot of a kernel and the
-        namespace of its processes. Containers share host names.
-      since: when the lock was taken, ISO 8601 in UTC.
-      beat: counts the times that the file was written.
+      owner: a random id, different for every lock ever taken.
+      pid: the process id.
+      host: the host name, for messages.
+      machine: the boot id of the kernel and the namespace of process ids. A
+        pid is meaningful only there; containers may share a host name.
+      since: the time at which the lock was taken, ISO 8601 in UTC.
+      beat: counts the writes of the file.
     """
 
     owner: str
@@ -35,15 +35,15 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """`pid 123 on somewhere, since then`."""
+        """A text such as "pid 123 on HOST, since 2026-01-02T03:04:05"."""
         return f"pid {self.pid} on {self.host}, since {self.since}"
 
     def to_text(self) -> str:
-        """What the lock file holds."""
+        """Returns the content of the lock file."""
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
     def has_ended(self) -> bool:
-        """Whether it is known to run no more; False if in doubt."""
+        """Returns whether the process has certainly ended."""
         if self.machine != _machine():
             return False
         try:
@@ -56,7 +56,7 @@ class Holder:
 
 
 def this_process() -> Holder:
-    """A new holder."""
+    """Returns a new holder that names this process."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return Holder(
         owner=uuid.uuid4().hex,
@@ -68,7 +68,7 @@ def this_process() -> Holder:
 
 
 def holder_of(text: str | None) -> Holder | None:
-    """What a lock file says; None for one that is absent or half written."""
+    """Parses a lock file; None if it is missing or partly written."""
     try:
         holder = Holder(**json.loads(text or ""))
     except (TypeError, ValueError, RecursionError):
@@ -79,12 +79,12 @@ def holder_of(text: str | None) -> Holder | None:
 
 
 def name_of(holder: Holder | None) -> str:
-    """For messages, where a holder may be unknown."""
+    """Returns the holder's name for a message."""
     return holder.name if holder else "another process"
 
 
 def in_use(folder: str, holder: Holder | None) -> TrainerError:
-    """What a second process on a workdir is told."""
+    """Returns the error for a second process on a workdir."""
     return TrainerError(
         f"--workdir={folder!r}: in use by {name_of(holder)}; wait for it or"
         " end it, or give another --workdir"
@@ -92,17 +92,17 @@ def in_use(folder: str, holder: Holder | None) -> TrainerError:
 
 
 def lost(folder: str, holder: Holder | None) -> TrainerError:
-    """What a process is told whose workdir was taken from it."""
+    """Returns the error for a process that has lost its lock."""
     how = f"taken over by {holder.name}" if holder else "its lock file is gone"
     return TrainerError(
-        f"--workdir={folder!r}: no longer this process's ({how}), so nothing"
-        " more is saved; if nothing else runs there, the same command goes on"
-        " from the last checkpoint"
+        f"--workdir={folder!r}: no longer held by this process ({how}), so"
+        " nothing more is saved; if nothing else runs there, the same command"
+        " resumes from the last checkpoint"
     )
 
 
 def unwritable(folder: str, reason: object) -> TrainerError:
-    """What is answered to a workdir that takes no files."""
+    """Returns the error for a workdir that is not writable."""
     return TrainerError(
         f"--workdir={folder!r}: cannot be written to ({reason}); give a folder"
         " that can"

@@ -1,8 +1,8 @@
-"""One process a workdir; the second is told which the first is.
+"""Ensures one process per workdir; a second one is told who holds it.
 
-On a disk of this machine the kernel keeps the lock, and gives it back when
-its process ends in whatever way. Where files are shared between machines
-that cannot be relied on; there the lock file has a heartbeat.
+On a local disk the kernel keeps the lock and releases it however the process
+ends. On storage that machines share, kernel locks are unreliable; there the
+lock file has a heartbeat.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterator
 from typing import Protocol
 
 try:
     import fcntl
-except ImportError:  # Not a Unix.
+except ImportError:  # Windows.
     fcntl = None  # type: ignore[assignment]
 
 from trainer.storage import files
 from trainer.workdir import LOCK, Workdir
-from trainer.workdir.heartbeat import HeartbeatLock, Pace
+from trainer.workdir.clock import CLOCK, Clock
+from trainer.workdir.heartbeat import HeartbeatLock, HeartbeatTiming
 from trainer.workdir.holder import (
     Holder,
     holder_of,
@@ -32,13 +32,13 @@ from trainer.workdir.holder import (
 )
 
 _MOUNTS = "/proc/self/mountinfo"
-# By the name that the kernel gives a file system; `fuse.sshfs` is of `fuse`.
+# The kernel's names of shared file systems; `fuse.sshfs` counts as `fuse`.
 _SHARED = re.compile(
     "9p|acfs|afs|beegfs|ceph|cifs|coda|daos|davfs|fuse|gfs2|glusterfs|gpfs"
     "|lustre|ncpfs|nfs4?|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb[23]|smbfs"
     "|vboxsf|virtiofs|vmhgfs|wekafs"
 )
-# Somebody who has just taken a lock needs a moment to write its name.
+# A process that has just taken a lock may not have written its name yet.
 _NAME_SECONDS = 0.5
 
 
@@ -49,14 +49,14 @@ class _Lock(Protocol):
 
 
 @contextlib.contextmanager
-def locked(workdir: Workdir, *, pace: Pace | None = None) -> Iterator[None]:
-    """Keeps other processes from writing to a workdir in this block.
+def locked(workdir: Workdir, *, clock: Clock = CLOCK) -> Iterator[None]:
+    """Holds the lock of a workdir during this block.
 
-    Who only reads it needs no lock.
+    Only processes that write to the workdir need the lock.
 
     Args:
-      workdir: its folder is there.
-      pace: of the heartbeat, where one is needed.
+      workdir: a workdir whose folder exists.
+      clock: the clock to wait by.
 
     Raises:
       TrainerError: another process holds the workdir; or, from
@@ -69,9 +69,11 @@ def locked(workdir: Workdir, *, pace: Pace | None = None) -> Iterator[None]:
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}"
             raise unwritable(workdir.path, reason) from None
-    lock: _Lock = FileLock(path)
-    if is_shared(workdir.path) or not lock_files_work(workdir.path):
-        lock = HeartbeatLock(path, warn=workdir.warn, pace=pace or Pace())
+    lock: _Lock = FileLock(path, clock)
+    if is_shared(workdir.path) or not kernel_locks_work(workdir.path):
+        lock = HeartbeatLock(
+            path, warn=workdir.warn, timing=HeartbeatTiming(), clock=clock
+        )
     try:
         lock.acquire()
         workdir.hold(lock.check)
@@ -81,14 +83,14 @@ def locked(workdir: Workdir, *, pace: Pace | None = None) -> Iterator[None]:
         lock.release()
 
 
-def lock_files_work(folder: str) -> bool:
-    """Whether the kernel can lock files in a folder."""
+def kernel_locks_work(folder: str) -> bool:
+    """Returns whether the kernel can lock files in a folder."""
     if fcntl is None:
         return False
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:
-        return True  # Left to whoever takes the lock to say.
+        return True  # Taking the lock reports the error.
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,11 +103,11 @@ def lock_files_work(folder: str) -> bool:
 
 
 def is_shared(path: str, mounts: str | None = None) -> bool:
-    """Whether other machines may write there too.
+    """Returns whether other machines may write to a folder too.
 
     Args:
-      path: a folder, or a URL.
-      mounts: what /proc/self/mountinfo holds, which is read if unset.
+      path: path or URL of the folder.
+      mounts: the content of /proc/self/mountinfo; read from there if unset.
     """
     if files.is_remote(path):
         return True
@@ -115,37 +117,47 @@ def is_shared(path: str, mounts: str | None = None) -> bool:
                 mounts = stream.read()
         except OSError:
             return False
-    kind = _file_system(os.path.realpath(path), mounts)
-    return _SHARED.fullmatch(kind.partition(".")[0]) is not None
+    file_system = _file_system(os.path.realpath(path), mounts)
+    return _SHARED.fullmatch(file_system.partition(".")[0]) is not None
 
 
 def _file_system(path: str, mounts: str) -> str:
-    """The kind of file system that an absolute path lies on."""
-    best, kind = "", ""
+    """Returns the type of the file system that an absolute path is on."""
+    best = file_system = ""
     for line in mounts.splitlines():
         head, _, tail = line.partition(" - ")
         point = re.sub(
             r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), head.split()[4]
         )
         inside = f"{path}/".startswith(point.rstrip("/") + "/")
-        # Of two at one point the later one hides the earlier.
+        # A later mount at the same point hides an earlier one.
         if inside and len(point) >= len(best):
-            best, kind = point, tail.split()[0]
-    return kind
+            best = point
+            file_system = tail.split()[0]
+    return file_system
 
 
 class FileLock:
-    """Keeps a workdir by a lock of the kernel's on a file in it."""
+    """A lock on a workdir: a kernel lock on a file in it."""
 
-    def __init__(self, path: str) -> None:
-        self._path, self._folder = path, os.path.dirname(path)
+    def __init__(self, path: str, clock: Clock = CLOCK) -> None:
+        """Creates a lock that is not held yet.
+
+        Args:
+          path: the path of the lock file.
+          clock: the clock to wait by.
+        """
+        self._path = path
+        self._folder = os.path.dirname(path)
+        self._clock = clock
         self._fd: int | None = None
 
     def acquire(self) -> None:
         """Takes the lock.
 
         Raises:
-          TrainerError: another process, or another run of this one, has it.
+          TrainerError: another process, or another run of this process,
+            holds the lock; or the file cannot be written.
         """
         while self._fd is None:
             fd = self._open()
@@ -156,7 +168,7 @@ class FileLock:
                 raise in_use(self._folder, self._holder()) from None
             self._fd = fd
             if not self._is_mine():
-                # Its last holder has removed it meanwhile.
+                # Its last holder removed the file in the meantime.
                 self._close()
         try:
             os.ftruncate(self._fd, 0)
@@ -166,12 +178,12 @@ class FileLock:
             raise unwritable(self._folder, error.strerror) from None
 
     def check(self) -> None:
-        """Raises TrainerError if somebody has removed the lock file."""
+        """Raises TrainerError if the lock file was removed or replaced."""
         if not self._is_mine():
             raise lost(self._folder, holder_of(self._text()))
 
     def release(self) -> None:
-        """Gives the lock back, if it is held."""
+        """Releases the lock if it is held."""
         if self._fd is None:
             return
         if self._is_mine():
@@ -183,7 +195,7 @@ class FileLock:
         try:
             return self._opened()
         except FileNotFoundError:
-            # Another process that was refused has taken the folder back.
+            # A process that failed has removed the folder it had created.
             os.makedirs(self._folder, exist_ok=True)
             return self._opened()
         except OSError as error:
@@ -198,7 +210,7 @@ class FileLock:
         self._fd = None
 
     def _is_mine(self) -> bool:
-        """Whether the file that is locked is the one that is found there."""
+        """Returns whether the path still leads to the locked file."""
         assert self._fd is not None
         try:
             return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
@@ -213,10 +225,10 @@ class FileLock:
             return None
 
     def _holder(self) -> Holder | None:
-        """Who has the lock, once it has written its name over an old one."""
-        end = time.monotonic() + _NAME_SECONDS
+        """Returns the holder, waiting briefly until it has written its name."""
+        end = self._clock.now() + _NAME_SECONDS
         holder = holder_of(self._text())
-        while time.monotonic() < end and (not holder or holder.has_ended()):
-            time.sleep(_NAME_SECONDS / 10)
+        while self._clock.now() < end and (not holder or holder.has_ended()):
+            self._clock.sleep(_NAME_SECONDS / 10)
             holder = holder_of(self._text())
         return holder

@@ -1,7 +1,7 @@
-"""What the JSON files of a workdir must look like to be used.
+"""Checks the JSON files of a workdir as they are read.
 
-A workdir may be damaged, or come from somebody else. Its files are checked
-when they are read, so that no other code meets a value of the wrong type.
+A workdir may be damaged or come from another person. After these checks no
+other code meets a value of the wrong type.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from trainer.config import Config
 from trainer.config.fields import FIELDS
 from trainer.errors import TrainerError, UsageError, untrusted
 
-# Shapes: a type, a tuple of types, `[shape]` for a list, `{str: shape}` for an
-# object of any names, and `{"name": shape}` for one with these, of which those
-# that end in ? may be missing. Other names are never looked at.
+# A shape is a type, a tuple of types, `[shape]` for a list, `{str: shape}` for
+# an object with any names, or `{"name": shape}` for an object with these names.
+# A name that ends in "?" may be missing. Other names are ignored.
 Shape = Any
 _NUMBER = (int, float)
 _ANY = (str, int, float, bool, list, dict, type(None))
@@ -63,7 +63,7 @@ SHAPES: Mapping[str, Shape] = {
     "result.json": _STAGE_RESULT,
     "workdir.json": {"program": str},
 }
-# Of manifest.json, which has a line or two for each image.
+# The largest file is manifest.json, with one or two lines per image.
 MAX_BYTES = 1 << 30
 
 
@@ -71,12 +71,12 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
     """Parses the content of a workdir's JSON file.
 
     Args:
-      name: of the file, without its folder.
-      data: its bytes.
+      name: the name of the file, without its folder.
+      data: the bytes of the file.
 
     Raises:
-      ValueError: it is no JSON object, or a value has the wrong type. Others
-        may be raised too, such as RecursionError.
+      ValueError: the content is not a JSON object, or a value has the wrong
+        type. The parser may raise others, such as RecursionError.
     """
     values = json.loads(data.decode("utf-8"))
     if not isinstance(values, dict):
@@ -89,9 +89,9 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
     """Checks a parsed JSON value.
 
     Args:
-      value: what was parsed.
+      value: the parsed value.
       shape: see `Shape`.
-      where: the value's name, for the message.
+      where: the name of the value, for the message.
 
     Raises:
       ValueError: a value has the wrong type, or one is missing.
@@ -117,7 +117,7 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
 
 
 def _check_type(value: Any, types: Any, where: str) -> None:
-    # To Python a bool is an int.
+    # In Python, a bool is an int.
     wrong = isinstance(value, bool) and types in (int, _NUMBER)
     if wrong or not isinstance(value, types):
         raise ValueError(f"{where} is a {type(value).__name__}".lstrip("."))
@@ -132,23 +132,23 @@ _FIELD_TYPES: Mapping[str, Any] = {
 
 
 def stored_config(path: str, values: Mapping[str, Any]) -> Config:
-    """Returns the configuration that config.json holds.
+    """Returns the configuration in config.json.
 
-    The values pass the checks that flags pass. Unknown fields are left out.
+    Its values are checked like flags. Unknown fields are ignored.
 
     Args:
-      path: of config.json, for the message.
-      values: its `config`.
+      path: the path of config.json, for the message.
+      values: the object `config` of that file.
 
     Raises:
-      TrainerError: a value has another type than its flag, or is not legal.
+      TrainerError: a value is illegal or has the wrong type.
     """
     remedy = "restore the file, or use another workdir"
     with untrusted(path, remedy):
         for name in FIELDS.keys() & values.keys():
-            kind, _, optional = str(FIELDS[name].type).partition(" | ")
+            type_name, _, optional = str(FIELDS[name].type).partition(" | ")
             if not (values[name] is None and optional):
-                _check_type(values[name], _FIELD_TYPES[kind], name)
+                _check_type(values[name], _FIELD_TYPES[type_name], name)
         try:
             return Config.from_json(dict(values))
         except UsageError as error:

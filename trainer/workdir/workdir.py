@@ -1,13 +1,13 @@
-"""The folder of a run: what is in it, and how it is written.
+"""The folder of a run and its files.
 
-workdir.json     says that the folder is a workdir of this program
-config.json      what each stage's run was asked for, and on what machine
+workdir.json     marks the folder as a workdir of this program
+config.json      the flags of each stage's run, and facts about the machine
 manifest.json    the samples of each split
 backbone.json    the backbone's architecture
-metrics.jsonl    training and validation figures at absolute steps
-events.jsonl     starts, stops, saves, warnings
-lock             of the process that trains here now
-result.json      the figures of the finished run
+metrics.jsonl    training and validation metrics at absolute steps
+events.jsonl     starts, stops, saves and warnings
+lock             names the process that trains in the folder now
+result.json      the metrics of the finished run
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """
@@ -34,6 +34,7 @@ from trainer.errors import (
 from trainer.storage import files
 from trainer.workdir import stored
 from trainer.workdir.holder import unwritable
+from trainer.workdir.metrics_file import MetricsFile
 
 MARKER = "workdir.json"
 CONFIG = "config.json"
@@ -46,44 +47,49 @@ EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
 _MARK = {"program": "transfer-trainer", "format": 1}
-# `evaluate`, which takes no lock, writes a file in less than this.
+# --stage=evaluate takes no lock; it writes each file in less than this time.
 _STALE_SECONDS = 60.0
-# Between two times that figures are written behind a URL.
-_FLUSH_SECONDS = 30.0
 
 
 class Workdir:
-    """Reads and writes the files of one run; a file is whole or not there.
+    """The files of one run; each file is complete or missing.
 
-    Of several processes that share it, all read and the chief alone writes:
-    on the others, what would change a file does nothing.
+    If several processes share the folder, all of them read it and the chief
+    alone writes: on the others, methods that change a file do nothing.
     """
 
     def __init__(self, path: str, processes: Processes = ALONE) -> None:
-        self.path, self.processes = path, processes
+        """Creates the object; `create` makes the folder.
+
+        Args:
+          path: path or URL of the folder.
+          processes: the processes that share the folder.
+        """
+        self.path = path
+        self.processes = processes
         self._check: Callable[[], None] | None = None
         self._metrics: MetricsFile | None = None
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes to the folder."""
         return self.processes.is_chief
 
     def create(self) -> bool:
-        """Makes the folder, marks it, and proves that it can be written to.
+        """Creates and marks the folder, and checks that it is writable.
 
         Returns:
-          Whether it was not there before, on the process that writes.
+          True if the folder is new, on the process that writes.
 
         Raises:
-          UsageError: it holds other things than a run of this program.
-          TrainerError: it cannot be written to; or another process does not
-            see it.
+          UsageError: the folder holds files of something else.
+          TrainerError: the folder is not writable, or another process does
+            not see it.
         """
         new = self.processes.by_chief(self._create)
         if not files.is_dir(self.path):
             raise TrainerError(
-                f"--workdir={self.path!r}: made by one process, and not there"
+                f"--workdir={self.path!r}: created by one process but missing"
                 " for another; give a folder that all of them share"
             )
         return bool(new)
@@ -104,10 +110,10 @@ class Workdir:
         return new
 
     def _claim(self) -> None:
-        """Marks the folder as a workdir, if it is empty or one already.
+        """Marks the folder as a workdir if it is empty or already one.
 
         Raises:
-          UsageError: it holds other things, which a run could change.
+          UsageError: the folder holds other files, which a run could change.
         """
         if self._is_marked():
             return
@@ -116,7 +122,7 @@ class Workdir:
             for name in files.names(self.path)
             if name != MARKER and not files.is_partial(name)
         ]
-        # Another process may have marked it just now.
+        # Another process may have marked it in the meantime.
         if strange and not self._is_marked() and not self._is_earlier():
             raise UsageError(
                 f"--workdir={self.path!r}: holds {strange[0]!r} and no"
@@ -130,10 +136,10 @@ class Workdir:
         return mark is not None and mark["program"] == _MARK["program"]
 
     def _is_earlier(self) -> bool:
-        """Whether a version that wrote no marker has worked here."""
+        """Returns whether a version without markers has run here."""
         names = [CONFIG]
         for seed in files.names(self.path):
-            # Of a study; each of its models has a workdir.
+            # A study has a workdir for each of its models.
             if re.fullmatch(r"seed\d+", seed):
                 models = files.names(self.file(seed))
                 names += [os.path.join(seed, m, CONFIG) for m in models]
@@ -143,7 +149,7 @@ class Workdir:
         )
 
     def _peek(self, name: str) -> dict[str, Any] | None:
-        """Returns what a JSON file holds; None if it is missing or invalid."""
+        """Returns a JSON file's content; None if missing or invalid."""
         try:
             return self.read_json(name)
         except TrainerError:
@@ -153,17 +159,17 @@ class Workdir:
         """Checks that no checkpoint file is a link; TensorFlow follows them.
 
         Raises:
-          OSError: one is.
+          OSError: a checkpoint file is a link.
         """
         for stage in files.names(self.file("checkpoints")):
             for which in files.names(self.file("checkpoints", stage)):
                 files.check_no_links(self.checkpoints(stage, which))
 
     def remove_partial(self) -> None:
-        """Removes what killed processes left of files they were writing.
+        """Removes partly written files that killed processes left.
 
-        Call with the lock held: other processes write to the folder itself at
-        most, and what is young there may be theirs.
+        Call with the lock held. Other processes then write only to the folder
+        itself, so recent files there are left alone.
         """
         if not self.writes or files.is_remote(self.path):
             return
@@ -179,19 +185,23 @@ class Workdir:
                         files.remove(path)
 
     def hold(self, check: Callable[[], None] | None) -> None:
-        """Has `check` raise where the folder's lock is lost; None: no lock."""
+        """Sets the check of the folder's lock; None if no lock is held.
+
+        Args:
+          check: raises TrainerError if the lock was lost.
+        """
         self._check = check
 
     def check_held(self) -> None:
-        """Raises TrainerError where a lock on the folder was lost.
+        """Raises TrainerError if the lock on the folder was lost.
 
-        To be called before anything is saved. Who took no lock may write.
+        Call before every save. Does nothing if no lock was taken.
         """
         if self._check is not None:
             self._check()
 
     def remove_if_empty(self) -> None:
-        """Takes back a folder that nothing was written to."""
+        """Removes the folder if it holds only its marker."""
         if self.writes:
             with contextlib.suppress(OSError):
                 if files.names(self.path) == [MARKER]:
@@ -199,7 +209,7 @@ class Workdir:
                 files.remove_empty(self.path)
 
     def require(self, flag: str) -> None:
-        """Raises UsageError, naming the flag, where the folder is missing."""
+        """Raises UsageError, naming the flag, if the folder is missing."""
         if not files.is_dir(self.path):
             raise UsageError(
                 f"--{flag}={self.path!r}: no such folder; give the workdir"
@@ -207,23 +217,23 @@ class Workdir:
             )
 
     def file(self, *parts: str) -> str:
-        """The path of something in the folder."""
+        """Returns the path of a file or folder in the workdir."""
         return os.path.join(self.path, *parts)
 
     def has(self, path: str | None) -> bool:
-        """Whether a path leads into the folder."""
+        """Returns whether a path lies in the folder."""
         return (path or "").startswith(self.file(""))
 
-    def checkpoints(self, stage: str, kind: str) -> str:
-        """The folder of a stage's `last` or `best` checkpoints."""
-        return self.file("checkpoints", stage, kind)
+    def checkpoints(self, stage: str, which: str) -> str:
+        """Returns the folder of a stage's `last` or `best` checkpoints."""
+        return self.file("checkpoints", stage, which)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """Returns what a JSON file holds; None where there is none.
+        """Returns the content of a JSON file; None if the file is missing.
 
         Raises:
-          TrainerError: the file is there, and cannot be read or does not hold
-            what `stored.SHAPES` asks for.
+          TrainerError: the file cannot be read, or its content does not have
+            the shape in `stored.SHAPES`.
         """
         path = self.file(name)
         with untrusted(path, "restore it, or use another --workdir"):
@@ -236,23 +246,23 @@ class Workdir:
             return stored.parse(os.path.basename(name), files.read(path))
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:
-        """Replaces a JSON file in one move."""
+        """Replaces a JSON file atomically."""
         self.write_text(name, json.dumps(values, indent=2, ensure_ascii=False))
 
     def write_text(self, name: str, text: str) -> None:
-        """Replaces a text file in one move."""
+        """Replaces a text file atomically."""
         if not self.writes:
             return
         self.check_held()
         files.write_text(self.file(name), text)
 
     def remove(self, name: str) -> None:
-        """Removes a file where there is one."""
+        """Removes a file if it exists."""
         if self.writes and files.exists(self.file(name)):
             files.remove(self.file(name))
 
     def event(self, event: str, **values: Any) -> None:
-        """Appends to events.jsonl, with the wall time."""
+        """Appends a line with the wall time to events.jsonl."""
         if not self.writes:
             return
         line = {"event": event, "time": round(time.time(), 3), **values}
@@ -261,105 +271,19 @@ class Workdir:
         )
 
     def warn(self, text: str) -> None:
-        """Says it, and keeps it in events.jsonl if that can be written to."""
+        """Prints a warning, and adds it to events.jsonl if possible."""
         print(f"warning: {one_line(text)}", flush=True)
         if files.is_remote(self.path) and self._check is None:
-            # An object is written anew to add to it, which whoever holds the
-            # folder may do at the same time.
+            # Appending to an object rewrites it, and the process that holds
+            # the lock may do so at the same time.
             return
         with contextlib.suppress(OSError):
             self.event("warning", text=text)
 
     def metrics(self) -> MetricsFile:
-        """The file of figures, one for all who write to it."""
+        """Returns the metrics file, the same object on every call."""
         if self._metrics is None:
             self._metrics = MetricsFile(
                 self.file(METRICS), writes=self.writes, check=self.check_held
             )
         return self._metrics
-
-
-class MetricsFile:
-    """metrics.jsonl: appended to, and cut where a checkpoint was written.
-
-    A checkpoint remembers `position`; going on from it cuts the file there,
-    so that no line is lost and none is written twice.
-
-    An object behind a URL cannot be appended to. There lines wait here and the
-    object is written anew where its position is asked for, which is before
-    every checkpoint, and where a line has waited for long, so that the run
-    can be watched. Those that a kill takes belong to no checkpoint: they would
-    have been cut.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        *,
-        writes: bool = True,
-        check: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Args:
-        path: of the file.
-        writes: False changes nothing, and knows of no position.
-        check: raises where the file is another process's by now.
-        """
-        self.path, self._writes, self._check = path, writes, check
-        self._waiting: list[str] = []
-        self._flushed = time.monotonic()
-
-    def position(self) -> int:
-        """Bytes that are safely on disk."""
-        if not self._writes:
-            return 0
-        self.flush()
-        if not files.exists(self.path):
-            return 0
-        return files.synced_size(self.path)
-
-    def cut(self, position: int) -> None:
-        """Drops what was written after `position` bytes."""
-        if self.position() > position:
-            files.truncate(self.path, position)
-
-    def append(self, line: dict[str, Any]) -> None:
-        """Writes one line."""
-        if not self._writes:
-            return
-        text = json.dumps(line) + "\n"
-        if not files.is_remote(self.path):
-            files.append_text(self.path, text)
-            return
-        self._waiting.append(text)
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes the lines that wait.
-
-        Raises:
-          TrainerError: the file is another process's by now.
-        """
-        if self._waiting:
-            self._check()
-            files.append_text(self.path, "".join(self._waiting))
-            self._waiting.clear()
-        self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        """Writes the lines that wait, if that can be done."""
-        with contextlib.suppress(OSError, TrainerError):
-            self.flush()
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Returns the lines so far.
-
-        Raises:
-          TrainerError: the file cannot be read.
-        """
-        if not files.exists(self.path):
-            return []
-        remedy = "restore it, or use another --workdir"
-        with untrusted(self.path, remedy):
-            text = files.read_text(self.path)
-            return [dict(json.loads(line)) for line in text.splitlines()]

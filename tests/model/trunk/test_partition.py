@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.classifiers import make_live, pictures
+from tests.support.classifiers import pictures
+from tools.xla_step import calibrate
 from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
@@ -52,7 +53,7 @@ def live(name: str, form: str) -> Classifier:
             if layer.scale:
                 layer.gamma.assign(rng.uniform(0.8, 1.2, layer.gamma.shape))
             layer.beta.assign(rng.uniform(-0.2, 0.2, layer.beta.shape))
-    make_live(found, pictures(32, seed=1))
+    calibrate(found, pictures(32, seed=1))
     return found
 
 

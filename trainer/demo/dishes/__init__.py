@@ -1,10 +1,7 @@
-"""The ten dishes, one a module."""
+"""The ten dishes, one per module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from trainer.demo.canvas import Canvas
 from trainer.demo.dishes.chicken_curry import chicken_curry
 from trainer.demo.dishes.chicken_wings import chicken_wings
 from trainer.demo.dishes.fried_rice import fried_rice
@@ -15,22 +12,20 @@ from trainer.demo.dishes.pizza import pizza
 from trainer.demo.dishes.ramen import ramen
 from trainer.demo.dishes.steak import steak
 from trainer.demo.dishes.sushi import sushi
-from trainer.demo.draws import Draws
-
-__all__ = ["DISHES", "UPRIGHT"]
 
 # In the order of the labels.
-DISHES: dict[str, Callable[[Canvas, Draws], None]] = {
-    "chicken_curry": chicken_curry,
-    "chicken_wings": chicken_wings,
-    "fried_rice": fried_rice,
-    "grilled_salmon": grilled_salmon,
-    "hamburger": hamburger,
-    "ice_cream": ice_cream,
-    "pizza": pizza,
-    "ramen": ramen,
-    "steak": steak,
-    "sushi": sushi,
-}
+_PAINTERS = (
+    chicken_curry,
+    chicken_wings,
+    fried_rice,
+    grilled_salmon,
+    hamburger,
+    ice_cream,
+    pizza,
+    ramen,
+    steak,
+    sushi,
+)
+DISHES = {paint.__name__: paint for paint in _PAINTERS}
 # Seen from the side; the others from above.
 UPRIGHT = frozenset({"hamburger", "ice_cream"})

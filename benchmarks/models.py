@@ -1,0 +1,66 @@
+"""Models with random weights, for benchmarks that only measure time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from trainer.model.backbones import (
+    FORM_IMAGENET,
+    FORM_KERAS_NONE,
+    FORM_NA,
+    build_backbone,
+    find_backbone,
+    parse_backbone_args,
+)
+from trainer.model.classifier import Classifier, make_classifier
+
+__all__ = ["random_classifier", "save_random_weights"]
+
+
+def random_classifier(
+    backbone: str,
+    image_px: int,
+    num_classes: int,
+    *,
+    backbone_args: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """Builds a classifier in the form that published weights have."""
+    known = find_backbone(backbone)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    return make_classifier(
+        build_backbone(
+            backbone,
+            backbone_args or {},
+            image_px,
+            form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
+        ),
+        pixels=known.pixels,
+        num_classes=num_classes,
+        seed=seed,
+    )
+
+
+def save_random_weights(
+    path: str, backbone: str, backbone_args: str, image_px: str
+) -> None:
+    """Saves a backbone's weights in the form that Keras loads them into.
+
+    Args:
+      path: file to write, NAME.weights.h5.
+      backbone: value of --backbone.
+      backbone_args: value of --backbone_args.
+      image_px: value of --image_size.
+    """
+    has_two_forms = find_backbone(backbone).has_imagenet_form
+    keras.utils.set_random_seed(0)
+    build_backbone(
+        backbone,
+        parse_backbone_args(backbone_args),
+        int(image_px),
+        form=FORM_KERAS_NONE if has_two_forms else FORM_NA,
+    ).save_weights(path)

@@ -1,0 +1,155 @@
+"""Checks of a configuration that need only its values."""
+
+from __future__ import annotations
+
+from trainer.config.fields import (
+    AUTO,
+    FIELDS,
+    FIT_STAGES,
+    PREDICT,
+    TPU,
+    USING_STAGES,
+    Fields,
+)
+from trainer.config.ranges import (
+    check_choice,
+    check_range,
+    parse_gpus,
+    parse_models,
+)
+from trainer.config.unfreeze import parse_unfreeze
+from trainer.errors import UsageError
+from trainer.storage import files
+
+# TensorFlow reads a path with any of these as a pattern.
+_PATTERN = frozenset("*?[\\")
+
+
+def check_fields(fields: Fields) -> None:
+    """Checks every value, and values that exclude each other.
+
+    Raises:
+      UsageError: naming the first illegal value.
+    """
+    for name, field in FIELDS.items():
+        value = getattr(fields, name)
+        check_choice(name, value, field.metadata["choices"])
+        check_range(name, value, field.default)
+    parse_unfreeze(fields.unfreeze)
+    parse_models(fields.models)
+    _check_batch(fields)
+    _check_devices(fields)
+    _check_required(fields)
+    _check_paths(fields)
+
+
+def check_given(stage: str, given: frozenset[str]) -> None:
+    """Rejects flags that the stage does not read.
+
+    Args:
+      stage: a legal stage.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: naming the first such flag.
+    """
+    for name in sorted(given & FIELDS.keys()):
+        stages = FIELDS[name].metadata["stages"]
+        if stage not in stages:
+            raise UsageError(
+                f"--{name}: not read by --stage={stage}, only by"
+                f" {', '.join(stages)}; leave it out"
+            )
+
+
+def _check_batch(fields: Fields) -> None:
+    if fields.batch_size % fields.accumulate_steps:
+        raise UsageError(
+            f"--accumulate_steps={fields.accumulate_steps}: does not divide"
+            f" --batch_size={fields.batch_size} into equal parts; give a"
+            " divisor of it"
+        )
+
+
+def _check_devices(fields: Fields) -> None:
+    if fields.gpus is not None:
+        parse_gpus(fields.gpus)
+    named = "--strategy=tpu" if fields.strategy == TPU else ""
+    if fields.tpu is not None:
+        named = f"--tpu={fields.tpu!r}"
+        remedy = "give local or a TPU's name, with --strategy=tpu or auto"
+        if not fields.tpu.strip():
+            raise UsageError(f"{named}: not possible; {remedy}")
+        if fields.strategy not in (AUTO, TPU):
+            raise UsageError(
+                f"{named}: not possible with --strategy={fields.strategy};"
+                f" {remedy}"
+            )
+    if named and fields.gpus is not None:
+        raise UsageError(
+            f"{named}: not possible with --gpus={fields.gpus}; leave one of"
+            " them out"
+        )
+    if named and fields.xla == "off":
+        raise UsageError(
+            f"--xla=off: not possible with {named}, because a TPU always"
+            " compiles; give --xla=auto"
+        )
+
+
+def _check_required(fields: Fields) -> None:
+    if fields.stage in FIT_STAGES and not fields.dataset:
+        raise UsageError(
+            "--dataset='': no data named; give a folder of photos"
+            " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
+            " tf_flowers, food10 or demo"
+        )
+    if fields.stage in USING_STAGES and not fields.workdir:
+        raise UsageError(
+            f"--workdir='': --stage={fields.stage} needs the workdir of the"
+            f" run to {fields.stage}; give --workdir=FOLDER"
+        )
+    if fields.stage == PREDICT and not fields.inputs:
+        raise UsageError(
+            "--inputs='': --stage=predict needs images; give a file, a"
+            " folder, a glob in quotes, or - for a list on standard input"
+        )
+
+
+def _check_paths(fields: Fields) -> None:
+    # TensorFlow takes UTF-8 paths only; --dataset and --inputs are read by
+    # Python, which takes any name.
+    for name in FIELDS.keys() - {"dataset", "inputs"}:
+        value = getattr(fields, name)
+        if isinstance(value, str) and not _is_utf8(value):
+            raise UsageError(
+                f"--{name}={value!r}: not UTF-8; rename it, or give another"
+            )
+    for name in ("tfds_data_dir", "workdir", "init_from"):
+        if getattr(fields, name) == "":
+            raise UsageError(
+                f"--{name}='': an empty path; give a folder, or leave the"
+                " flag out"
+            )
+    if fields.cache_dir and files.is_remote(fields.cache_dir):
+        raise UsageError(
+            f"--cache_dir={fields.cache_dir!r}: a URL, but the cache needs a"
+            " local disk; give a folder on a disk of this machine, or leave"
+            " the flag out"
+        )
+    for name in ("workdir", "init_from"):
+        path = getattr(fields, name) or ""
+        if set(path) & _PATTERN:
+            raise UsageError(
+                f"--{name}={path!r}: TensorFlow takes a path with any of"
+                f" {' '.join(sorted(_PATTERN))} for a pattern and would not"
+                " find its checkpoints; give a path without them"
+            )
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,220 @@
+"""What the command line prints to a person: --help, and hints after a typo."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from trainer.config.fields import FIELDS, STAGES
+
+START = """\
+usage: python main.py --stage=STAGE [--flag=value ...]
+try the demo:     python main.py --stage=finetune --data_pct=10
+use your photos:  python main.py --stage=finetune --dataset=FOLDER
+list the flags:   python main.py --help (--helpfull: those of absl too)"""
+
+# The groups of --help, in the order that a new user needs them.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Most used": (
+        "stage",
+        "dataset",
+        "data_pct",
+        "backbone",
+        "weights",
+        "unfreeze",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "workdir",
+    ),
+    "Data": (
+        "tfds_data_dir",
+        "test_fraction",
+        "validation_fraction",
+        "on_bad_image",
+        "image_size",
+        "augment",
+        "augment_kernel",
+        "seed",
+    ),
+    "Model and first weights": (
+        "backbone_args",
+        "weights_origin",
+        "init_from",
+        "init_from_checkpoint",
+    ),
+    "Training": (
+        "head_epochs",
+        "head_learning_rate",
+        "scale_lr",
+        "accumulate_steps",
+        "clip_global_norm",
+        "on_nonfinite",
+        "precision",
+    ),
+    "Checkpoints and logs": (
+        "checkpoint_every_steps",
+        "keep_checkpoints",
+        "log_every_steps",
+        "steps_per_loop",
+        "dry_run",
+    ),
+    "Using a trained model": ("checkpoint", "inputs", "output", "top_k"),
+    "Study": ("models", "seeds"),
+    "Devices": (
+        "strategy",
+        "gpus",
+        "tpu",
+        "logical_cpus",
+        "xla",
+        "deterministic",
+    ),
+    "Speed": (
+        "trunk_engine",
+        "trunk_block",
+        "feature_dtype",
+        "fold_batch_norm",
+        "quick_gradients",
+    ),
+    "Cache": (
+        "cache",
+        "cache_dir",
+        "cache_ram_mib",
+        "cache_disk_mib",
+        "decode_cache",
+    ),
+}
+
+# Names that Keras, timm, fastai and YOLO use. They are suggested, and never
+# accepted: a second spelling of a flag would be one more thing to document.
+ALIASES: Mapping[str, str] = {
+    "accum_freq": "accumulate_steps",
+    "amp": "precision",
+    "arch": "backbone",
+    "architecture": "backbone",
+    "base_lr": "learning_rate",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "classes": "dataset",
+    "clip_grad": "clip_global_norm",
+    "clipnorm": "clip_global_norm",
+    "ckpt": "checkpoint",
+    "data": "dataset",
+    "data_dir": "dataset",
+    "data_path": "dataset",
+    "device": "gpus",
+    "devices": "gpus",
+    "directory": "dataset",
+    "fp16": "precision",
+    "freeze": "unfreeze",
+    "global_clipnorm": "clip_global_norm",
+    "gpu": "gpus",
+    "grad_accum_steps": "accumulate_steps",
+    "gradient_accumulation_steps": "accumulate_steps",
+    "images": "inputs",
+    "img": "image_size",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "initial_checkpoint": "init_from",
+    "input": "inputs",
+    "input_size": "image_size",
+    "logdir": "workdir",
+    "lr": "learning_rate",
+    "lr0": "learning_rate",
+    "max_epochs": "epochs",
+    "mixed_precision": "precision",
+    "mode": "stage",
+    "model": "backbone",
+    "model_dir": "workdir",
+    "n_epochs": "epochs",
+    "name": "workdir",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "output_dir": "workdir",
+    "pct": "data_pct",
+    "pretrained": "weights",
+    "project": "workdir",
+    "random_seed": "seed",
+    "save_dir": "workdir",
+    "source": "inputs",
+    "task": "stage",
+    "valid_pct": "validation_fraction",
+    "validation_split": "validation_fraction",
+}
+_HINTS: Mapping[str, str] = {
+    # Flags of absl.
+    "config": "did you mean --flagfile?",
+    "verbose": "did you mean --verbosity?",
+    "resume": (
+        "the same command with the same --workdir resumes from the last"
+        " checkpoint"
+    ),
+    **{name: f"did you mean --{flag}?" for name, flag in ALIASES.items()},
+}
+_TEXT_COLUMN, _WIDTH = 24, 80
+
+
+def help_text() -> str:
+    """Returns the text of --help: a short usage and all flags by group."""
+    groups = (
+        "\n".join((f"{title}:", *_group_lines(names)))
+        for title, names in GROUPS.items()
+    )
+    return "\n\n".join((START, *groups))
+
+
+def _group_lines(names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        field = FIELDS[name]
+        shown = f"[no]{name}" if isinstance(field.default, bool) else name
+        column = f"  --{shown} ".ljust(_TEXT_COLUMN)
+        indent = " " * _TEXT_COLUMN
+        if len(column) > _TEXT_COLUMN:
+            yield column.rstrip()
+            column = indent
+        yield from textwrap.wrap(
+            _description(name),
+            _WIDTH - 1,
+            initial_indent=column,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+
+
+def _description(name: str) -> str:
+    """Returns the help of a flag with its choices and its default."""
+    field = FIELDS[name]
+    default = field.default
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    sentences = [field.metadata["help"]]
+    if field.metadata["choices"]:
+        sentences.append(f"One of: {', '.join(field.metadata['choices'])}.")
+    if name == "stage":
+        sentences.append("Required.")
+    elif default not in (None, ""):
+        sentences.append(f"Default: {default}.")
+    return " ".join(sentences)
+
+
+def hint_for(name: str) -> str:
+    """Returns advice about an unknown flag: the nearest legal one, or "".
+
+    Args:
+      name: what was typed, without dashes and value.
+    """
+    typed = name.lower().replace("-", "_")
+    if typed in _HINTS:
+        return _HINTS[typed]
+    booleans = [n for n, f in FIELDS.items() if isinstance(f.default, bool)]
+    known = [*FIELDS, *(f"no{flag}" for flag in booleans)]
+    near = difflib.get_close_matches(typed, known, n=1, cutoff=0.7)
+    return f"did you mean --{near[0]}?" if near else ""
+
+
+def hint_for_word(word: str) -> str:
+    """Returns advice about an argument that is not a flag."""
+    if word in STAGES:
+        return f"did you mean --stage={word}?"
+    return "every option is written --name=value"

@@ -1,0 +1,115 @@
+"""Decides the flags of a run that were not given.
+
+Some depend on the file system: a folder called "demo" is somebody's data set.
+TensorFlow is not imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from trainer.config import Config, ResolvedConfig
+from trainer.config.fields import (
+    AUTO,
+    DEFAULT_BACKBONE,
+    DEMO,
+    DEMO_BACKBONE,
+    DEMO_IMAGE_PX,
+    FEATURE_EXTRACT,
+    FINETUNE,
+    IMAGENET,
+    STUDY,
+)
+from trainer.storage import files
+
+_PRECISION = {False: "float32", True: "bfloat16"}
+_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
+
+
+def resolve(
+    config: Config, image_px: int, *, on_tpu: bool = False
+) -> ResolvedConfig:
+    """Returns the configuration with every flag decided.
+
+    Args:
+      config: as given; a resolved one is returned unchanged.
+      image_px: the backbone's own image size, in pixels.
+      on_tpu: whether the run trains on a TPU.
+    """
+    own_px = DEMO_IMAGE_PX if _is_demo(config) else image_px
+    decided: dict[str, Any] = {
+        "backbone": backbone_name(config),
+        "weights": config.weights or IMAGENET,
+        "learning_rate": config.learning_rate
+        or _LEARNING_RATE.get(config.stage),
+        "image_size": config.image_size or own_px,
+        "precision": _PRECISION[on_tpu]
+        if config.precision == AUTO
+        else config.precision,
+    }
+    decided["workdir"] = config.workdir or default_workdir(
+        dataclasses.replace(config, **decided)
+    )
+    fields = dataclasses.fields(config)
+    values = {field.name: getattr(config, field.name) for field in fields}
+    return ResolvedConfig(**{**values, **decided})
+
+
+def backbone_name(config: Config) -> str:
+    """Returns the backbone that was given, or the data set's default."""
+    default = DEMO_BACKBONE if _is_demo(config) else DEFAULT_BACKBONE
+    return config.backbone or default
+
+
+def introduction(config: Config) -> Iterator[str]:
+    """Yields lines about the defaults that a run uses."""
+    if _is_demo(config):
+        yield (
+            "this is the demo, ten dishes drawn by a program; for your own"
+            " photos give --dataset=FOLDER, for Food-101 --dataset=food10"
+        )
+        if config.backbone is None:
+            yield (
+                f"--backbone not given: {DEMO_BACKBONE}, whose ImageNet"
+                " weights are installed with this program; for other data it"
+                f" is {DEFAULT_BACKBONE}"
+            )
+    if config.weights is None and backbone_name(config) != DEMO_BACKBONE:
+        yield (
+            "--weights not given: imagenet (downloaded by Keras;"
+            " --weights=FILE takes others, and"
+            f" --backbone={DEMO_BACKBONE} needs no network)"
+        )
+
+
+def default_workdir(config: Config) -> str:
+    """Returns `runs/DATASET-BACKBONE-STAGE-PCT-HASH`.
+
+    Args:
+      config: everything but `workdir` is decided.
+    """
+    fields = config.result_fields()
+    for name in ("dataset", "weights", "init_from"):
+        # Two spellings of one path must give the same hash.
+        path = fields.get(name)
+        if path and (files.is_remote(path) or files.exists(path)):
+            fields[name] = files.absolute(path)
+    text = json.dumps(fields, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    source = os.path.basename(files.absolute(config.dataset))
+    parts = [source, backbone_name(config), config.stage]
+    if config.stage != STUDY:
+        parts.append(f"{config.data_pct:g}pct")
+    name = "-".join((*parts, digest))
+    return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
+
+
+def _is_demo(config: Config) -> bool:
+    # A folder of that name is somebody's data.
+    return config.dataset == DEMO and not files.is_dir(DEMO)
