@@ -26,7 +26,11 @@ from trainer.cache.segments import (
 )
 from trainer.errors import reason_of
 
-AUTO, OFF, RAM, DISK = "auto", "off", "ram", "disk"
+AUTO = "auto"
+OFF = "off"
+RAM = "ram"
+DISK = "disk"
+_KeyAndSpecs = tuple[str, tuple[RowSpec, ...]]
 
 
 class CachedRows:
@@ -92,8 +96,9 @@ class RowCache:
         self._disk = None if mode == RAM else disk
         self._ram_left = ram_bytes
         self._warn: Callable[[str], None] = print
-        # Ordered by last use, the most recent key last.
-        self._known: dict[str, list[Segment]] = {}
+        # Ordered by last use, the most recent last. By format too, so that
+        # rows of one shape are never returned for another.
+        self._known: dict[_KeyAndSpecs, list[Segment]] = {}
 
     def rows(
         self,
@@ -109,7 +114,7 @@ class RowCache:
         Args:
           digests: for each sample, the digest of its encoded image.
           key_fields: everything else that determines a row, as values that
-            JSON can represent. The format of a row is part of the key too.
+            JSON can represent.
           specs: the format of each array of a row.
           compute: maps sample numbers, int64 (n,), to their rows in the same
             order, in blocks of any size.
@@ -124,15 +129,16 @@ class RowCache:
             return None
         self._warn = warn
         key = key_of(key_fields)
-        self._known[key] = self._known.pop(key, [])
+        used = key, tuple(specs)
+        self._known[used] = self._known.pop(used, [])
         segments = self._segments(key, specs)
-        have: dict[str, tuple[Segment, int]] = {}
+        found: dict[str, tuple[Segment, int]] = {}
         for segment in segments:
             for digest, row in segment.positions().items():
-                have.setdefault(digest, (segment, row))
+                found.setdefault(digest, (segment, row))
         missing: dict[str, int] = {}
         for number, digest in enumerate(digests):
-            if digest not in have:
+            if digest not in found:
                 missing.setdefault(digest, number)
         if missing:
             numbers = np.array(list(missing.values()), np.int64)
@@ -143,15 +149,15 @@ class RowCache:
                 return None
             segments.append(made)
             for digest, row in made.positions().items():
-                have[digest] = (made, row)
+                found[digest] = (made, row)
         for segment in segments:
             if segment.folder is not None:
                 touch(segment.folder)
-        return CachedRows(specs, [have[digest] for digest in digests])
+        return CachedRows(specs, [found[digest] for digest in digests])
 
     def _segments(self, key: str, specs: Sequence[RowSpec]) -> list[Segment]:
         """Returns the segments of a key, in memory and complete on disk."""
-        known = self._known[key]
+        known = self._known[key, tuple(specs)]
         if self._disk is None:
             return known
         held = {segment.folder for segment in known}
