@@ -31,7 +31,7 @@ from trainer.model.backbones import (
     find_backbone,
 )
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
@@ -69,7 +69,7 @@ def main() -> None:
     )
     batch = _batch(args.image_size, args.batch_size, args.classes)
     for unfreeze in args.unfreeze.split(","):
-        plan = apply_freeze(classifier, unfreeze)
+        plan = freeze_plan(classifier, unfreeze)
         print(
             f"--unfreeze={unfreeze}: {plan.trainable_params:,} parameters"
             f" trained, {4 * plan.trainable_params / 1e6:.2f} MB of gradient"

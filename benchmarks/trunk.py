@@ -36,7 +36,7 @@ from trainer.model.backbones import (
     parse_backbone_args,
 )
 from trainer.model.classifier import make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.engines import GraphTrunk, block_of, lite_trunk
 from trainer.model.trunk.partition import Partition, partition_classifier
 
@@ -84,7 +84,7 @@ def _partition(args: argparse.Namespace) -> Partition:
     classifier = make_classifier(
         model, pixels=backbone.pixels, num_classes=10, seed=0
     )
-    plan = apply_freeze(classifier, args.unfreeze)
+    plan = freeze_plan(classifier, args.unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     if partition is None or not partition.cut:
         sys.exit(f"--unfreeze={args.unfreeze}: leaves no trunk; give last:10")

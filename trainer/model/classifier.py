@@ -26,6 +26,8 @@ class Classifier:
       image_px: side of the images.
       variables: every variable of the model by a key that is stable from one
         process to the next and unique in the model.
+      can_train: keys of the variables that Keras trains if no layer is
+        frozen: all but moving statistics, seeds and the like.
     """
 
     model: keras.Model
@@ -34,6 +36,7 @@ class Classifier:
     pixels: str
     image_px: int
     variables: dict[str, keras.Variable]
+    can_train: frozenset[str]
 
     def logits(
         self,
@@ -133,13 +136,19 @@ def make_classifier(
         backbone(inputs, training=False)
     )
     model = keras.Model(inputs, head(features), name="classifier")
+    # A stored architecture may say which layers were frozen. First False:
+    # an attribute that is True ignores True, and does not pass it on.
+    backbone.trainable = False
+    backbone.trainable = True
+    variables = variable_keys(model)
     return Classifier(
         model=model,
         backbone=backbone,
         head=head,
         pixels=pixels,
         image_px=image_px,
-        variables=variable_keys(model),
+        variables=variables,
+        can_train=frozenset(k for k, v in variables.items() if v.trainable),
     )
 
 

@@ -8,6 +8,7 @@ step's business, and holds in every stage.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 
@@ -55,57 +56,85 @@ class FreezePlan:
         return sum(row.trainable_params for row in self.rows)
 
 
-def apply_freeze(classifier: Classifier, unfreeze: str) -> FreezePlan:
-    """Sets `trainable` layer by layer, as Keras users do, and says what holds.
+def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
+    """Returns what a stage trains; changes nothing.
+
+    The trainable variables are those that Keras lists in
+    `classifier.model.trainable_variables` after `set_trainable`.
 
     Args:
-      classifier: its Keras layers are changed in place.
+      classifier: any classifier; its current `trainable` flags do not matter.
       unfreeze: a legal `--unfreeze` value.
 
     Raises:
       UsageError: the rule matches no layer, or only layers without trainable
         variables.
     """
-    backbone = classifier.backbone
+    layers = classifier.backbone.layers
     rule = parse_unfreeze(unfreeze)
-    chosen = set(rule.choose([layer.name for layer in backbone.layers]))
-    # Both steps are needed: single layers enabled in a frozen base leave
-    # `backbone.trainable_variables` empty.
-    backbone.trainable = bool(chosen)
-    for position, layer in enumerate(backbone.layers):
-        layer.trainable = position in chosen
-    names = tuple(backbone.layers[i].name for i in sorted(chosen))
-    if names and not backbone.trainable_variables:
+    chosen = rule.choose([layer.name for layer in layers])
+    unfrozen = [layers[position] for position in chosen]
+    names = tuple(layer.name for layer in unfrozen)
+    trained = _trained_keys(classifier, unfrozen)
+    if unfrozen and not trained:
         raise UsageError(
             f"--unfreeze={unfreeze!r}: none of its {len(names)} layers"
             f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             " has a variable to train; choose more, or none to train the"
             " head only"
         )
-    trainable_ids = {id(v) for v in classifier.model.trainable_variables}
-    keys = [
-        (key, id(variable) in trainable_ids)
-        for key, variable in classifier.variables.items()
-    ]
+    trained |= _trained_keys(classifier, [classifier.head])
+    trained_ids = {id(classifier.variables[key]) for key in trained}
     return FreezePlan(
         unfreeze=unfreeze,
         unfrozen_layers=names,
-        trainable=tuple(key for key, trains in keys if trains),
-        frozen=tuple(key for key, trains in keys if not trains),
+        trainable=tuple(k for k in classifier.variables if k in trained),
+        frozen=tuple(k for k in classifier.variables if k not in trained),
         rows=tuple(
-            _row(layer, trainable_ids)
-            for layer in (*backbone.layers, classifier.head)
+            _row(layer, trained_ids)
+            for layer in (*layers, classifier.head)
             # Not `variables`: a dropout's counter is no parameter.
             if layer.weights
         ),
     )
 
 
-def _row(layer: keras.Layer, trainable_ids: set[int]) -> LayerRow:
+def set_trainable(classifier: Classifier, plan: FreezePlan) -> None:
+    """Sets `trainable` on the backbone and its layers, as Keras users do.
+
+    Training steps read the plan, not these flags. Keras reads them in `fit`,
+    in `trainable_variables`, and when it saves a model.
+
+    Args:
+      classifier: the classifier that `plan` was made of; changed in place.
+      plan: which layers to unfreeze.
+    """
+    backbone = classifier.backbone
+    # Both steps are needed: single layers enabled in a frozen base leave
+    # `backbone.trainable_variables` empty.
+    backbone.trainable = bool(plan.unfrozen_layers)
+    unfrozen = set(plan.unfrozen_layers)
+    for layer in backbone.layers:
+        layer.trainable = layer.name in unfrozen
+
+
+def _trained_keys(
+    classifier: Classifier, layers: Sequence[keras.layers.Layer]
+) -> set[str]:
+    """Returns the keys of the variables that unfrozen layers train."""
+    ids = {id(variable) for layer in layers for variable in layer.variables}
+    return {
+        key
+        for key in classifier.can_train
+        if id(classifier.variables[key]) in ids
+    }
+
+
+def _row(layer: keras.layers.Layer, trained_ids: set[int]) -> LayerRow:
     sizes = [(id(v), int(v.value.shape.num_elements())) for v in layer.weights]
     return LayerRow(
         name=layer.name,
         kind=type(layer).__name__,
         params=sum(size for _, size in sizes),
-        trainable_params=sum(n for key, n in sizes if key in trainable_ids),
+        trainable_params=sum(size for key, size in sizes if key in trained_ids),
     )

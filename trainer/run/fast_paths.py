@@ -80,7 +80,7 @@ class FastPaths:
         """What the steps of a stage compute with, and what they read.
 
         Args:
-          classifier: as `apply_freeze` left it.
+          classifier: the run's classifier.
           plan: of the stage.
           warn: told when a fast path cannot be taken.
           report: see `Inputs`.

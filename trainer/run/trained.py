@@ -25,7 +25,7 @@ from trainer.distribute.processes import Processes
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.model.trunk.partition import Partition
 from trainer.results.progress import ConsoleProgress
 from trainer.run.fast_paths import check_batch_fits, fast_paths
@@ -131,6 +131,11 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         check_batch_fits(run.batch_size, run.image_size or 0)
     classifier = stored_classifier(workdir, run, strategy, len(names))
     restore_variables(path, classifier.variables)
+    plan = freeze_plan(
+        classifier, run.unfreeze if stage == FINETUNE else "none"
+    )
+    # An exported Keras model says which layers were trained.
+    set_trainable(classifier, plan)
     return Trained(
         workdir=workdir,
         run=run,
@@ -141,9 +146,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         stage=stage,
         kind=kind,
         step=checkpoint_step(path),
-        plan=apply_freeze(
-            classifier, run.unfreeze if stage == FINETUNE else "none"
-        ),
+        plan=plan,
         engine=stored.get("environment", {}).get("trunk_engine"),
         xla=devices.use_xla(run.xla, tpu=tpu or bool(strategies.find_tpu())),
     )

@@ -25,7 +25,7 @@ from trainer.errors import (
 )
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.weights.forms import form_of_architecture
 from trainer.model.weights.load import weights_digest
 from trainer.results.report import plan_lines, result_lines
@@ -74,7 +74,7 @@ def dry_run(config: Config) -> None:
     if config.init_from:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
-    plans = [(spec, apply_freeze(classifier, spec.unfreeze)) for spec in stages]
+    plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
     print(
         f"workdir: {one_line(str(config.workdir))} (nothing is written by"
         " --dry_run)"
@@ -237,7 +237,7 @@ def _first_classifier(
         classifier = new_classifier(request, num_classes, load=start.fresh)
     # A rule that fits no layer is refused now, not after an earlier stage.
     for spec in start.stages:
-        apply_freeze(classifier, spec.unfreeze)
+        freeze_plan(classifier, spec.unfreeze)
     if not stored:
         workdir.write_json(
             BACKBONE,

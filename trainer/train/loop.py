@@ -77,7 +77,7 @@ class StageLoop:
         options: of the run.
         strategy: what the classifier was made under.
         classifier: holds the weights to start from.
-        plan: as `apply_freeze` made it for this stage.
+        plan: what this stage trains; see `freeze_plan`.
         split: what the step computes with; None takes the classifier.
         inputs: how samples are read.
         train: the training subset.

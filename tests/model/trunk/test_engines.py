@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.support.classifiers import live_classifier, pictures
 from trainer.cache import CacheFolder, FileCache
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.cut import find_cut
 from trainer.model.trunk.engines import (
     GraphTrunk,
@@ -44,7 +44,7 @@ def split_of(
 ) -> Partition:
     """Of a live classifier at 32 px."""
     classifier = live_classifier(name, num_classes=3, seed=seed)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
     assert partition is not None and partition.cut
     return partition
@@ -287,9 +287,9 @@ def test_a_key_names_weights_cut_and_folding() -> None:
 def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
     """A stage that shares the cut of a later one has its features."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
-    later = apply_freeze(classifier, "last:10")
+    later = freeze_plan(classifier, "last:10")
     own = partition_classifier(classifier, later, fold_batch_norm=True)
-    head = apply_freeze(classifier, "none")
+    head = freeze_plan(classifier, "none")
     cut = find_cut(classifier, [head, later])
     assert own is not None and cut is not None
     shared = split_at(classifier, cut, fold_batch_norm=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tests.support.classifiers import pictures
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.folding import fold
 from trainer.model.trunk.partition import partition_classifier
 
@@ -140,7 +140,7 @@ def run_split(partition: Any, classifier: Classifier, images: tf.Tensor) -> Any:
 def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     make, unfreeze, expected = CASES[case]
     classifier = classifier_of(make())
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert partition.folded == expected
@@ -155,7 +155,7 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
 
 def test_nothing_is_folded_where_it_is_not_asked_for() -> None:
     classifier = classifier_of(chain(conv(), norm()))
-    plan = apply_freeze(classifier, "all")
+    plan = freeze_plan(classifier, "all")
     partition = partition_classifier(classifier, plan, fold_batch_norm=False)
     assert partition is not None
     assert partition.folded == ()

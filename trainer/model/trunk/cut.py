@@ -65,7 +65,7 @@ def find_cut(
     """Cuts as late as some freeze plans allow.
 
     Args:
-      classifier: as `apply_freeze` left it.
+      classifier: the classifier to cut.
       plans: nothing that one of them trains is in the trunk.
       cut_trunk: False makes all of it the tail.
 

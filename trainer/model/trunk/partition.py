@@ -207,7 +207,7 @@ def partition_classifier(
     """Cuts the classifier where the plan allows.
 
     Args:
-      classifier: as `apply_freeze` left it.
+      classifier: the classifier to cut.
       plan: what the stage trains.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
       cut_trunk: False makes all of it the tail.
