@@ -1,8 +1,8 @@
 """The freeze plan: which variables a stage trains.
 
-The plan is total: every variable of the classifier is trainable or frozen.
-Frozen is about a variable; that every layer runs in inference mode is the
-step's business, and holds in every stage.
+The plan is total: it lists every variable of the classifier as trainable or
+frozen. It does not decide how layers run: the training step runs every layer
+in inference mode, in every stage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.model.classifier import Classifier
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer with weights: its counts of parameters."""
+    """The parameter counts of one layer."""
 
     name: str
     kind: str
@@ -29,14 +29,16 @@ class LayerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreezePlan:
-    """What one stage trains.
+    """The variables that one stage trains, and those that it does not.
 
     Attributes:
-      unfreeze: the rule it came from; "none" trains the head only.
-      unfrozen_layers: backbone layers the rule chose, with weights or not.
+      unfreeze: the rule that the plan was made from; "none" trains the head
+        only.
+      unfrozen_layers: names of the backbone layers that the rule chose, also
+        of those without weights.
       trainable: keys of the trainable variables, in the model's order.
-      frozen: keys of all other variables.
-      rows: every layer that has weights, in order.
+      frozen: keys of all other variables, in the model's order.
+      rows: one row for every layer that has weights, in order.
     """
 
     unfreeze: str
@@ -47,12 +49,12 @@ class FreezePlan:
 
     @property
     def total_params(self) -> int:
-        """Parameters of the classifier, moving statistics included."""
+        """Number of parameters, moving statistics included."""
         return sum(row.params for row in self.rows)
 
     @property
     def trainable_params(self) -> int:
-        """Parameters in trainable variables."""
+        """Number of parameters in trainable variables."""
         return sum(row.trainable_params for row in self.rows)
 
 
@@ -63,7 +65,7 @@ def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
     `classifier.model.trainable_variables` after `set_trainable`.
 
     Args:
-      classifier: any classifier; its current `trainable` flags do not matter.
+      classifier: the classifier; its current `trainable` flags do not matter.
       unfreeze: a legal `--unfreeze` value.
 
     Raises:
@@ -93,7 +95,7 @@ def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
         rows=tuple(
             _row(layer, trained_ids)
             for layer in (*layers, classifier.head)
-            # Not `variables`: a dropout's counter is no parameter.
+            # Not `variables`: a dropout's seed is not a parameter.
             if layer.weights
         ),
     )

@@ -32,7 +32,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.cut import find_cut
 from trainer.model.trunk.engines import LITERT
-from trainer.model.trunk.partition import Partition, split_at
+from trainer.model.trunk.partition import Partition, partition_at
 from trainer.train.inputs import Inputs, Report, auto_engine
 
 STEP = "step"
@@ -47,7 +47,7 @@ class FastPaths:
       engine: step, graph or litert.
       kernel: of the warp, projective or gather.
       fold_batch_norm: whether to.
-      quick_gradients: see `split_at`.
+      quick_gradients: see `partition_at`.
       block: of the graph engine; 0 leaves it to the rule.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded images are cached.
@@ -96,7 +96,7 @@ class FastPaths:
                 shared = bool(both.names) and work.shares(*both.costs())
                 cut = both if shared else cut
             if cut is not None:
-                partition = split_at(
+                partition = partition_at(
                     classifier,
                     cut,
                     fold_batch_norm=self.fold_batch_norm,

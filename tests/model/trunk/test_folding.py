@@ -126,7 +126,9 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def run_split(partition: Any, classifier: Classifier, images: tf.Tensor) -> Any:
+def run_partition(
+    partition: Any, classifier: Classifier, images: tf.Tensor
+) -> Any:
     """Logits of tail after trunk, with the variables as they stand."""
     inputs: Sequence[tf.Tensor] = [images]
     if partition.cut:
@@ -148,7 +150,7 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     variables = list(classifier.variables.values())
     values = [tf.convert_to_tensor(v.value) for v in variables]
     true = classifier.logits(variables, values, images).numpy()
-    found = run_split(partition, classifier, images).numpy()
+    found = run_partition(partition, classifier, images).numpy()
     # A thousandth of what the test's own weights change would be seen.
     np.testing.assert_allclose(found, true, atol=1e-5 * np.abs(true).max())
 

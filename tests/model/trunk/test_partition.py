@@ -16,6 +16,7 @@ from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
 from trainer.model.freeze import FreezePlan, freeze_plan
+from trainer.model.trunk import copies as copies_module
 from trainer.model.trunk import partition as partition_module
 from trainer.model.trunk.partition import Partition, partition_classifier
 
@@ -187,13 +188,13 @@ def test_quick_gradients_are_those_of_the_classifier(
     """However small a tensor is."""
     monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     made = []
-    real = partition_module.quick_class
+    real = copies_module.quick_class
 
     def noting(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
         made.append((layer.name, real(layer)))
         return real(layer)
 
-    monkeypatch.setattr(partition_module, "quick_class", noting)
+    monkeypatch.setattr(copies_module, "quick_class", noting)
     partition = check(live(name, form), unfreeze, folded=True, quick=True)
     # Of the trunk none.
     asked = {layer for layer, _ in made}

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from trainer.errors import TrainerError
-from trainer.model import hdf5_reader
+from trainer.model.weights import hdf5_reader
 from trainer.model.backbones import find_backbone
 from trainer.model.weights.checkpoint_index import INDEX_END, check_index
 from trainer.model.weights.hdf5 import open_hdf5
