@@ -30,7 +30,8 @@ from trainer.model.backbones import (
 )
 from trainer.model.classifier import Classifier, derived_seed, make_classifier
 from trainer.model.pixels import CAFFE, RAW, TF, TORCH
-from trainer.model.weights.load import WeightsPlan, load_weights, plan_weights
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import WeightsPlan, plan_weights
 from trainer.run.fast_paths import check_batch_fits, file_cache
 from trainer.workdir import BACKBONE, Workdir
 

@@ -27,7 +27,7 @@ from trainer.model.architectures import architecture_json
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.weights.forms import form_of_architecture
-from trainer.model.weights.load import weights_digest
+from trainer.model.weights.plan import weights_digest
 from trainer.results.report import plan_lines, result_lines
 from trainer.run.drift import (
     backbone_facts,

@@ -26,8 +26,8 @@ from trainer.model.trunk.engines import (
 )
 from trainer.model.trunk.partition import (
     Partition,
-    partition_classifier,
     partition_at,
+    partition_classifier,
 )
 
 EFFICIENTNET = pytest.param("EfficientNetB0", marks=pytest.mark.slow)
@@ -46,7 +46,8 @@ def partition_of(
     classifier = live_classifier(name, num_classes=3, seed=seed)
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
-    assert partition is not None and partition.cut
+    assert partition is not None
+    assert partition.cut
     return partition
 
 
@@ -291,9 +292,11 @@ def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
     own = partition_classifier(classifier, later, fold_batch_norm=True)
     head = freeze_plan(classifier, "none")
     cut = find_cut(classifier, [head, later])
-    assert own is not None and cut is not None
+    assert own is not None
+    assert cut is not None
     shared = partition_at(classifier, cut, fold_batch_norm=True)
-    assert shared.cut == own.cut and len(own.cut) == 2
+    assert len(own.cut) == 2
+    assert shared.cut == own.cut
     assert trunk_key(shared) == trunk_key(own)
 
 

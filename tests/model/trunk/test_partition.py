@@ -132,7 +132,7 @@ def check_variables(
     inputs: list[tf.Tensor],
     logits: np.ndarray,
 ) -> None:
-    """Those of the tail are all that it takes, and no others are theirs."""
+    """Checks that the tail reads its own variables and no others."""
     used = partition.tail_variables()
     assert set(plan.trainable) <= set(used)
     if not partition.cut:
@@ -140,13 +140,11 @@ def check_variables(
     else:
         assert len(used) < len(partition.classifier.variables)
 
-    def strict(given: dict[int, tf.Tensor]) -> Any:
-        return lambda variable: given.pop(id(variable))
-
     values = values_of(partition.classifier, tuple(used))
     given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
+    # Each value is read once, and nothing else is.
     with mock.patch.object(
-        partition_module, "_reader", lambda _: strict(given)
+        partition_module, "_reader", return_value=lambda v: given.pop(id(v))
     ):
         alone = partition.logits(list(used.values()), values, inputs)
     np.testing.assert_array_equal(alone, logits)
