@@ -25,7 +25,7 @@ from benchmarks.input_rate import measure, show
 from benchmarks.models import random_classifier
 from trainer.data.augment import warp_kernel
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
@@ -52,7 +52,7 @@ def main() -> None:
     classifier = random_classifier(args.backbone, args.image_size, args.classes)
     batch = _batch(args.image_size, args.batch_size, args.classes)
     for unfreeze in args.unfreeze.split(","):
-        plan = apply_freeze(classifier, unfreeze)
+        plan = freeze_plan(classifier, unfreeze)
         print(
             f"--unfreeze={unfreeze}: {plan.trainable_params:,} parameters"
             f" trained, {4 * plan.trainable_params / 1e6:.2f} MB of gradient"
