@@ -14,7 +14,8 @@ from trainer.config import Config
 from trainer.distribute import devices
 from trainer.model.architectures import architecture_json
 from trainer.model.classifier import HEAD, Classifier
-from trainer.run.prepare import new_classifier, prepare, stored_classifier
+from trainer.run.classifiers import new_classifier, stored_classifier
+from trainer.run.prepare import prepare
 from trainer.workdir import BACKBONE, Workdir
 
 
@@ -66,8 +67,8 @@ def test_every_layer_but_the_head_computes_in_the_precision(
     precision: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_backbone(monkeypatch)
-    request = prepare(configured(precision, tmp_path))
-    check_dtypes(new_classifier(request, 3, load=False), precision)
+    setup = prepare(configured(precision, tmp_path))
+    check_dtypes(new_classifier(setup, 3, load=False), precision)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -75,8 +76,8 @@ def test_a_stored_bfloat16_classifier_follows_the_config(
     precision: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_backbone(monkeypatch)
-    request = prepare(configured("bfloat16", tmp_path))
-    trained = new_classifier(request, 3, load=False)
+    setup = prepare(configured("bfloat16", tmp_path))
+    trained = new_classifier(setup, 3, load=False)
     workdir = Workdir(str(tmp_path))
     workdir.write_json(
         BACKBONE,
