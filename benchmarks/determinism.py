@@ -31,7 +31,7 @@ from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.run.classifiers import new_classifier
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.train.graph_loops import make_train_function
@@ -151,7 +151,7 @@ def _batches(
 
 
 def _step(setup: RunSetup, manifest: Manifest, classifier: Classifier) -> Timed:
-    plan = apply_freeze(classifier, "last:10")
+    plan = freeze_plan(classifier, "last:10")
     with setup.runtime.strategy.scope():
         optimizer = keras.optimizers.Adam(1e-4)
         optimizer.build([classifier.variables[key] for key in plan.trainable])

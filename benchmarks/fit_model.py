@@ -15,7 +15,8 @@ from trainer.config.fields import IMAGENET
 from trainer.errors import TrainerError, UsageError
 from trainer.model import lite
 from trainer.model.backbones import find_backbone
-from trainer.model.weights.load import load_weights, plan_weights
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights
 
 
 class Classifier(NamedTuple):

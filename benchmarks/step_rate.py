@@ -7,8 +7,8 @@ Runs the pure step (warp, forward, loss, backward) on one GPU, compiled by XLA,
 or else on the CPU. Weights are random, and one batch is repeated, so that
 nothing is read. Prints images/s by wall clock and by processor time, median
 and quartiles of several rounds, and the bytes of the gradient that replicas
-exchange in each step. `Scale, on paper` in docs/distributed.md uses these numbers
-and those of `benchmarks.input_rate`.
+exchange in each step. `Scale, on paper` in docs/distributed.md uses these
+numbers and those of `benchmarks.input_rate`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.input_rate import measure, show
 from benchmarks.models import random_classifier
 from trainer.data.augment import warp_kernel
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
@@ -52,7 +52,7 @@ def main() -> None:
     classifier = random_classifier(args.backbone, args.image_size, args.classes)
     batch = _batch(args.image_size, args.batch_size, args.classes)
     for unfreeze in args.unfreeze.split(","):
-        plan = apply_freeze(classifier, unfreeze)
+        plan = freeze_plan(classifier, unfreeze)
         print(
             f"--unfreeze={unfreeze}: {plan.trainable_params:,} parameters"
             f" trained, {4 * plan.trainable_params / 1e6:.2f} MB of gradient"

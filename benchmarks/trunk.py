@@ -29,7 +29,7 @@ from benchmarks.against_keras import machine
 from benchmarks.models import random_classifier
 from trainer.cache import FileCache
 from trainer.model.backbones import parse_backbone_args
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.engines import GraphTrunk, block_of, lite_trunk
 from trainer.model.trunk.partition import Partition, partition_classifier
 
@@ -72,7 +72,7 @@ def _partition(args: argparse.Namespace) -> Partition:
         10,
         backbone_args=parse_backbone_args(args.backbone_args),
     )
-    plan = apply_freeze(classifier, args.unfreeze)
+    plan = freeze_plan(classifier, args.unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     if partition is None or not partition.cut:
         sys.exit(f"--unfreeze={args.unfreeze}: leaves no trunk; give last:10")

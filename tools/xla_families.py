@@ -42,7 +42,7 @@ from tools.xla_step import (
 )
 from trainer.errors import UsageError
 from trainer.model.backbones import find_backbone
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 
 # The smallest member of each module of keras.applications, and of Lite.
 FAMILIES = (
@@ -75,7 +75,7 @@ def check(
     """Returns a line about a backbone, and whether it passes."""
     image_px = max(image_px, find_backbone(name).min_image_px)
     classifier = live_classifier(name, image_px)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     step, batch = training_step(classifier, plan)
     judge, judged = evaluation_step(classifier, plan)
     head = f"{name:<18} {image_px:>4} px"

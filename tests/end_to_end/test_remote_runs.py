@@ -29,11 +29,8 @@ from tests.support.photos import make_photos
 from tests.support.runs import assert_same_arrays, stopped_after
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.model.backbones import find_backbone
-from trainer.model.weights.load import (
-    load_weights,
-    plan_weights,
-    weights_digest,
-)
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.workdir import lock
 from trainer.workdir.heartbeat import HeartbeatTiming
 

@@ -110,7 +110,7 @@ def test_json_with_python_code_is_refused() -> None:
     model = keras.Sequential(
         [keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]
     )
-    with pytest.raises(ValueError, match="[Ll]ambda"):
+    with pytest.raises(ValueError, match=r"[Ll]ambda"):
         model_from_architecture(architecture_json(model))
 
 

@@ -181,7 +181,7 @@ def test_parse_backbone_args_refuses(text: str) -> None:
         (
             "MobileNetV2",
             {"alfa": 1},
-            "--backbone_args=alfa=1: alfa is no argument of MobileNetV2;"
+            "--backbone_args=alfa=1: alfa is not an argument of MobileNetV2;"
             " legal for MobileNetV2: alpha",
         ),
         (
@@ -200,7 +200,7 @@ def test_parse_backbone_args_refuses(text: str) -> None:
         (
             "ResNet50",
             {"alpha": 1},
-            "--backbone_args=alpha=1: alpha is no argument of ResNet50;"
+            "--backbone_args=alpha=1: alpha is not an argument of ResNet50;"
             " ResNet50 takes no arguments: leave the flag out",
         ),
     ],

@@ -136,12 +136,13 @@ def test_keys_of_a_real_backbone_are_stable_and_unique():
 
 def test_a_path_met_again_gets_a_number():
     class Model:
-        variables = [
-            keras.Variable(np.full(2, i, np.float32), name="w")
-            for i in range(3)
-        ]
+        def __init__(self) -> None:
+            self.variables = [
+                keras.Variable(np.full(2, i, np.float32), name="w")
+                for i in range(3)
+            ]
 
-    keys = variable_keys(Model)
+    keys = variable_keys(Model())
     assert list(keys) == ["w", "w#2", "w#3"]
     assert [v.numpy()[0] for v in keys.values()] == [0, 1, 2]
 

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from trainer.errors import UsageError
+from trainer.model.architectures import (
+    architecture_json,
+    model_from_architecture,
+)
 from trainer.model.backbones import build_backbone
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +48,16 @@ def size(classifier: Classifier, keys: tuple[str, ...]) -> int:
     )
 
 
+def flags(classifier: Classifier) -> list[bool]:
+    """Every `trainable` flag: of the models, the layers and the variables."""
+    model, backbone = classifier.model, classifier.backbone
+    owners = (model, *model.layers, *backbone.layers, *model.variables)
+    return [owner.trainable for owner in owners]
+
+
 def check_total(classifier: Classifier, plan: FreezePlan) -> None:
     """Each variable once, and the counts those of Keras."""
+    set_trainable(classifier, plan)
     both = plan.trainable + plan.frozen
     assert sorted(both) == sorted(classifier.variables)
     assert len(set(both)) == len(both)
@@ -71,7 +83,7 @@ def check_total(classifier: Classifier, plan: FreezePlan) -> None:
     ],
 )
 def test_efficientnet_b0(b0, unfreeze, layers, variables, parameters):
-    plan = apply_freeze(b0, unfreeze)
+    plan = freeze_plan(b0, unfreeze)
     check_total(b0, plan)
     assert plan.total_params == 4_062_381
     assert len(plan.unfrozen_layers) == layers
@@ -80,7 +92,7 @@ def test_efficientnet_b0(b0, unfreeze, layers, variables, parameters):
 
 
 def test_last_ten_of_efficientnet_b0(b0):
-    plan = apply_freeze(b0, "last:10")
+    plan = freeze_plan(b0, "last:10")
     assert plan.unfrozen_layers[0] == "block7a_se_squeeze"
     assert plan.unfrozen_layers[-1] == "top_activation"
     layers = dict.fromkeys(key.rpartition("/")[0] for key in plan.trainable)
@@ -134,7 +146,7 @@ HEAD = ("head/kernel", "head/bias")
     ],
 )
 def test_rules(tiny, unfreeze, unfrozen, trainable):
-    plan = apply_freeze(tiny, unfreeze)
+    plan = freeze_plan(tiny, unfreeze)
     check_total(tiny, plan)
     assert plan.unfreeze == unfreeze
     assert plan.unfrozen_layers == unfrozen
@@ -145,7 +157,7 @@ def test_rules(tiny, unfreeze, unfrozen, trainable):
     "unfreeze", ["none", "all", "last:1", "regex:.*_bn", "from:stem_bn"]
 )
 def test_moving_statistics_are_always_frozen(tiny, unfreeze):
-    plan = apply_freeze(tiny, unfreeze)
+    plan = freeze_plan(tiny, unfreeze)
     statistics = {
         f"{layer}/moving_{what}"
         for layer in ("stem_bn", "top_bn")
@@ -155,7 +167,7 @@ def test_moving_statistics_are_always_frozen(tiny, unfreeze):
 
 
 def test_rows_count_each_layer(tiny):
-    plan = apply_freeze(tiny, "last:1")
+    plan = freeze_plan(tiny, "last:1")
     assert [
         (row.name, row.kind, row.params, row.trainable_params)
         for row in plan.rows
@@ -203,7 +215,7 @@ def test_rows_count_each_layer(tiny):
 )
 def test_rules_that_train_nothing(tiny, unfreeze, message):
     with pytest.raises(UsageError) as error:
-        apply_freeze(tiny, unfreeze)
+        freeze_plan(tiny, unfreeze)
     assert str(error.value) == message
 
 
@@ -217,7 +229,7 @@ def test_many_layers_without_variables_are_not_all_named():
         keras.Model(inputs, x), pixels="raw", num_classes=2, seed=0
     )
     with pytest.raises(UsageError, match=r"4 layers \(act0, act1, act2, ..."):
-        apply_freeze(classifier, "last:4")
+        freeze_plan(classifier, "last:4")
 
 
 @pytest.mark.parametrize(
@@ -244,11 +256,85 @@ def test_only_the_last_rule_counts(path):
         )
 
     once, often = build(), build()
-    expected = apply_freeze(once, path[-1])
+    expected = freeze_plan(once, path[-1])
+    set_trainable(once, expected)
     for unfreeze in path:
-        plan = apply_freeze(often, unfreeze)
+        plan = freeze_plan(often, unfreeze)
+        set_trainable(often, plan)
     assert plan == expected
     check_total(often, plan)
-    assert [layer.trainable for layer in often.backbone.layers] == [
-        layer.trainable for layer in once.backbone.layers
+    assert flags(often) == flags(once)
+
+
+RULES = (
+    "none",
+    "all",
+    "last:1",
+    "last:3",
+    "last:5",
+    "from:stem_bn",
+    "from:top_conv",
+    "regex:.*_bn",
+    "regex:act|top_conv",
+)
+
+
+@pytest.mark.parametrize("before", ["none", "all", "regex:stem_conv|act"])
+@pytest.mark.parametrize("unfreeze", RULES)
+def test_plan_changes_nothing_and_equals_keras_afterwards(
+    tiny, unfreeze, before
+):
+    set_trainable(tiny, freeze_plan(tiny, before))
+    flags_before = flags(tiny)
+    plan = freeze_plan(tiny, unfreeze)
+    assert flags(tiny) == flags_before
+
+    set_trainable(tiny, plan)
+    for named, ours in (
+        (tiny.model.trainable_variables, plan.trainable),
+        (tiny.model.non_trainable_variables, plan.frozen),
+    ):
+        assert {id(v) for v in named} == {id(tiny.variables[k]) for k in ours}
+    for layer in tiny.backbone.layers:
+        assert layer.trainable == (layer.name in plan.unfrozen_layers)
+    assert tiny.backbone.trainable == bool(plan.unfrozen_layers)
+
+
+@pytest.mark.parametrize("rule", ["regex:act", "regex:conv", "last:8"])
+def test_refused_rule_changes_no_flag(tiny, rule):
+    set_trainable(tiny, freeze_plan(tiny, "last:3"))
+    before = flags(tiny)
+    with pytest.raises(UsageError):
+        freeze_plan(tiny, rule)
+    assert flags(tiny) == before
+
+
+@pytest.mark.parametrize("stored", ["none", "last:2", "all"])
+def test_plan_ignores_flags_of_a_stored_architecture(tiny, stored):
+    set_trainable(tiny, freeze_plan(tiny, stored))
+    keras.utils.clear_session()
+    backbone = model_from_architecture(architecture_json(tiny.backbone))
+    again = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
+    for unfreeze in RULES:
+        plan = freeze_plan(again, unfreeze)
+        assert plan == freeze_plan(tiny, unfreeze)
+        check_total(again, plan)
+
+
+def test_plan_covers_the_layers_within_a_nested_backbone():
+    keras.utils.clear_session()
+    block = keras.Sequential(
+        [keras.layers.Dense(4), keras.layers.BatchNormalization()],
+        name="block",
+    )
+    inputs = keras.Input((8, 8, 3), name="input")
+    x = block(keras.layers.Conv2D(4, 3, name="stem")(inputs))
+    classifier = make_classifier(
+        keras.Model(inputs, x), pixels="raw", num_classes=2, seed=0
+    )
+    plan = freeze_plan(classifier, "last:1")
+    assert [key.rpartition("/")[2] for key in plan.trainable] == [
+        *("kernel", "bias", "gamma", "beta"),
+        *("kernel", "bias"),
     ]
+    check_total(classifier, plan)

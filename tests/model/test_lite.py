@@ -16,12 +16,10 @@ from trainer.model.architectures import (
     model_from_architecture,
 )
 from trainer.model.backbones import find_backbone
-from trainer.model.weights.load import (
-    load_weights,
-    plan_weights,
-    weights_digest,
-)
-from trainer.model.weights.torch_file import find_weights, read_weights
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights, weights_digest
+from trainer.model.weights.published import find_weights, published_values
+from trainer.model.weights.torch_file import read_weights
 
 # Without the head of 1,280 x 1,000 weights and 1,000 biases, of which the
 # published table counts all: 4.7, 5.4, 6.1, 8.2 and 13.0 million.
@@ -129,13 +127,13 @@ def test_a_tensor_that_is_missing_or_misshaped_is_named() -> None:
     tensors = read_weights(find_weights("EfficientNetLite0"))
     less = {k: v for k, v in tensors.items() if k != "_conv_head.weight"}
     with pytest.raises(ValueError, match="no tensor for top_conv"):
-        lite.published_values(model, less)
+        published_values(model, less)
     other = {**tensors, "_bn1.weight": np.ones(3, np.float32)}
     with pytest.raises(ValueError, match=r"top_bn: \(3,\), not \(1280,\)"):
-        lite.published_values(model, other)
+        published_values(model, other)
     variance = np.full(1280, -1.0, np.float32)
-    with pytest.raises(ValueError, match="top_bn .* a negative variance, -1"):
-        lite.published_values(model, {**tensors, "_bn1.running_var": variance})
+    with pytest.raises(ValueError, match=r"top_bn .* a negative variance, -1"):
+        published_values(model, {**tensors, "_bn1.running_var": variance})
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite3", "EfficientNetLite4"])

@@ -17,7 +17,8 @@ def tiny_backbone(
     input_shape: tuple[int, int, int] = (32, 32, 3),
 ) -> keras.Model:
     """Three convolutions; `alpha` scales the channels, as in MobileNetV2."""
-    assert weights is None and not include_top
+    assert weights is None
+    assert not include_top
     inputs = x = keras.Input(input_shape, name="pixels")
     for number, channels in enumerate(_CHANNELS, 1):
         x = keras.layers.Conv2D(

@@ -19,7 +19,7 @@ from trainer import interrupt
 from trainer.data.augment import affine, draw_parameters
 from trainer.distribute import devices, strategies
 from trainer.distribute.topology import find_topology
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.train.graph_loops import (
     make_evaluation_function,
     make_train_function,
@@ -77,7 +77,7 @@ class _Trainer:
         self.strategy = strategy
         self.classifier = copy_of(tiny_classifier(CLASSES), strategy)
         with strategy.scope():
-            plan = apply_freeze(self.classifier, "all")
+            plan = freeze_plan(self.classifier, "all")
             optimizer = make_optimizer()
             self._trained = {
                 k: self.classifier.variables[k] for k in plan.trainable

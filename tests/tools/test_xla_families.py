@@ -24,7 +24,7 @@ from tools.xla_step import (
 from trainer.data.augment import warp
 from trainer.model import lite
 from trainer.model.backbones import backbone_names
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.train import steps
 
 
@@ -54,7 +54,7 @@ def test_each_family_is_listed_once():
 )
 def test_a_family_trains_the_same_compiled(name, unfreeze):
     classifier = live_classifier(name, 32)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     step, arguments = training_step(classifier, plan)
 
     def all_parts(output):

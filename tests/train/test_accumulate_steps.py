@@ -21,7 +21,7 @@ from tests.support.replicas import feed, strategy_of
 from tests.support.topologies import batch as augmented_batch
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.graph_loops import make_train_function
 from trainer.train.steps import (
@@ -42,7 +42,7 @@ class Stepped:
 
     def __init__(self, *, features: bool = False, xla: bool = False) -> None:
         self.classifier = tiny_classifier(CLASSES)
-        self.plan = apply_freeze(
+        self.plan = freeze_plan(
             self.classifier, "last:2" if features else "all"
         )
         self.partition = (
@@ -177,7 +177,7 @@ def test_no_path_to_the_loss_is_still_none(
 def function_of(classifier: Classifier, **options: Any) -> Any:
     strategy = strategy_of(1)
     with strategy.scope():
-        plan = apply_freeze(classifier, "all")
+        plan = freeze_plan(classifier, "all")
         optimizer = keras.optimizers.SGD(1.0)
         optimizer.build([classifier.variables[k] for k in plan.trainable])
     call = make_train_function(

@@ -19,7 +19,7 @@ from tensorflow.python.ops import gen_io_ops
 
 from tests.support.classifiers import tiny_classifier
 from trainer.errors import TrainerError
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.train import checkpoints
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import (
@@ -46,7 +46,7 @@ class Stage:
     ) -> None:
         self.classifier = tiny_classifier(seed=seed)
         self.variables = self.classifier.variables
-        plan = apply_freeze(self.classifier, unfreeze)
+        plan = freeze_plan(self.classifier, unfreeze)
         self.trainable = [self.variables[key] for key in plan.trainable]
         self.optimizer = keras.optimizers.Adam(rate)
         self.optimizer.build(self.trainable)

@@ -24,7 +24,7 @@ from trainer.data.pipeline import (
 )
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
 from trainer.train.inputs import Inputs, auto_engine
@@ -41,7 +41,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 def partition() -> Partition:
     """The last convolution and its BatchNorm train."""
     classifier = tiny_classifier()
-    plan = apply_freeze(classifier, "last:2")
+    plan = freeze_plan(classifier, "last:2")
     found = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert found is not None
     assert found.cut == ("relu",)
@@ -337,7 +337,7 @@ def test_features_of_several_shapes_are_computed_ahead(
     gate = keras.layers.Conv2D(4, 1, name="gate")(squeeze(x))
     backbone = keras.Model(inputs, keras.layers.Multiply()([x, gate]))
     classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
-    plan = apply_freeze(classifier, "from:gate")
+    plan = freeze_plan(classifier, "from:gate")
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert len(partition.feature_shapes) == 2

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import IMAGE_PX, live_classifier, pictures
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan, set_trainable
 from trainer.train.graph_loops import make_train_function
 
 CLASSES = 5
@@ -142,7 +142,8 @@ def test_five_steps_equal_keras_fit(name, unfreeze):
         _scaled(pictures(16), classifier.pixels), training=False
     )
     assert np.std(features) > 0.1
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
+    set_trainable(classifier, plan)
     start = _values(classifier)
 
     _keras_fit(classifier, InferenceMode(classifier.backbone))
@@ -169,7 +170,7 @@ def test_five_steps_equal_keras_fit(name, unfreeze):
 def test_plain_keras_fit_overrides_the_recorded_inference_mode():
     """The day this fails, Keras honours `base(x, training=False)` again."""
     classifier = live_classifier("MobileNetV2", CLASSES)
-    apply_freeze(classifier, "all")
+    set_trainable(classifier, freeze_plan(classifier, "all"))
     start = _values(classifier)
     _keras_fit(classifier, lambda x: classifier.backbone(x, training=False))
     moved = [

@@ -15,7 +15,7 @@ from tests.support.classifiers import (
 from tests.support.replicas import Descent, feed, strategy_of
 from trainer.model import cpu_gradients
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import partition_classifier
 from trainer.train.graph_loops import make_train_function
 
@@ -50,7 +50,7 @@ def moved(replicas: int, parts: int, quick: bool) -> dict[str, np.ndarray]:
     strategy = strategy_of(replicas)
     classifier = copy_of(swish_classifier(), strategy)
     with strategy.scope():
-        plan = apply_freeze(classifier, "all")
+        plan = freeze_plan(classifier, "all")
         optimizer = Descent(1.0)
         trained = {key: classifier.variables[key] for key in plan.trainable}
         optimizer.build(list(trained.values()))

@@ -24,7 +24,7 @@ from trainer.data.augment import affine, draw_parameters, warp
 from trainer.distribute import devices
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan, set_trainable
 from trainer.train.graph_loops import (
     make_evaluation_function,
     make_train_function,
@@ -103,7 +103,8 @@ def pure_step(classifier, plan, batch, *, examples=None, graph=True, **options):
 @pytest.mark.parametrize("unfreeze", ["none", "last:2", "all"])
 def test_gradients_equal_those_of_keras(unfreeze, graph):
     classifier = tiny_classifier()
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
+    set_trainable(classifier, plan)
     images, labels = tiny_images(5), labels_of(5, CLASSES)
     expected, loss = keras_gradients(classifier, images, labels)
     batch = batch_of(images, labels, 8)
@@ -124,7 +125,7 @@ def test_gradients_equal_those_of_keras(unfreeze, graph):
 @pytest.mark.parametrize("padding", [0.0, 77.0, 1e4])
 def test_padded_rows_do_not_count_whatever_they_hold(padding):
     classifier = tiny_classifier()
-    plan = apply_freeze(classifier, "all")
+    plan = freeze_plan(classifier, "all")
     full = tiny_batch(5, 8)
     expected = pure_step(classifier, plan, full)
     other = tiny_batch(5, 8, padding=padding)
@@ -137,7 +138,7 @@ def test_padded_rows_do_not_count_whatever_they_hold(padding):
 
 def test_the_parts_of_a_batch_add_up_to_the_whole():
     classifier = tiny_classifier()
-    plan = apply_freeze(classifier, "all")
+    plan = freeze_plan(classifier, "all")
     batch = tiny_batch(8, 8)
     whole, sums = pure_step(classifier, plan, batch)
     parts = [
@@ -162,7 +163,7 @@ def test_the_parts_of_a_batch_add_up_to_the_whole():
 
 def test_matrices_warp_the_images_first():
     classifier = tiny_classifier()
-    plan = apply_freeze(classifier, "last:2")
+    plan = freeze_plan(classifier, "last:2")
     batch = tiny_batch(4, 4)
     matrices = matrices_of(4)
     warped = warp(batch["images"], matrices, kernel="projective").numpy()
@@ -180,7 +181,7 @@ def test_a_trainable_variable_without_a_gradient_gets_zeros():
     keras.utils.clear_session()
     classifier = tiny_classifier()
     classifier.variables["top_norm/gamma"].assign(np.zeros(5))
-    plan = apply_freeze(classifier, "last:2")
+    plan = freeze_plan(classifier, "last:2")
     gradients, _ = pure_step(classifier, plan, tiny_batch(4, 4))
     np.testing.assert_array_equal(gradients["top_conv/bias"], np.zeros(5))
     assert np.any(gradients["top_norm/beta"])
@@ -202,7 +203,7 @@ class Trainer:
         self.strategy = strategy_of(replicas)
         self.classifier = copy_of(make(), self.strategy)
         with self.strategy.scope():
-            self.plan = apply_freeze(self.classifier, unfreeze)
+            self.plan = freeze_plan(self.classifier, unfreeze)
             # At rate 1 plain descent moves by the gradient itself.
             self.optimizer = (
                 optimizer() if optimizer else keras.optimizers.SGD(1.0)
@@ -524,11 +525,11 @@ def test_bfloat16_keeps_variables_and_gradients_in_float32(bfloat16, replicas):
 
 def test_bfloat16_gradients_are_near_those_of_float32(bfloat16):
     halves = bfloat16()
-    plan = apply_freeze(halves, "all")
+    plan = freeze_plan(halves, "all")
     batch = tiny_batch(8, 8)
     gradients, sums = pure_step(halves, plan, batch)
     whole = tiny_classifier()
-    apply_freeze(whole, "all")
+    set_trainable(whole, freeze_plan(whole, "all"))
     expected, loss = keras_gradients(whole, batch["images"], batch["labels"])
     assert all(g.dtype == np.float32 for g in gradients.values())
     apart = norm(gradients[k] - expected[k] for k in expected)

@@ -1,0 +1,1 @@
+"""Classifiers: backbones, pixels, freeze plans and gradients."""

@@ -1,4 +1,4 @@
-"""Backbones: name -> constructor, pixel contract, sizes."""
+"""The backbones by name: constructor, pixel contract and image sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ FORM_IMAGENET = "imagenet"
 FORM_KERAS_NONE = "keras_none"
 FORM_NA = "n/a"
 
-# Arguments that the trainer sets, and one that would change the pixels.
+# Arguments that the trainer sets itself, and include_preprocessing, which would
+# change the pixel contract.
 _OWN_ARGS = (
     "include_top",
     "weights",
@@ -34,7 +35,7 @@ _OWN_ARGS = (
     "include_preprocessing",
 )
 
-# Pixel contract, smallest image, and each member's own image size, px.
+# Pixel contract, smallest image in px, and each member's default image in px.
 _FAMILIES: tuple[tuple[str, int, dict[str, int]], ...] = (
     (
         RAW,
@@ -97,14 +98,14 @@ _FAMILIES: tuple[tuple[str, int, dict[str, int]], ...] = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """What the trainer must know of a backbone before it is built.
+    """What the trainer knows about a backbone before it is built.
 
     Attributes:
       name: its name in `keras.applications`, or one of `lite.SCALES`.
-      pixels: what `preprocess` makes of 0..255: "raw", "tf", "torch" or
+      pixels: how `preprocess` scales its pixels: "raw", "tf", "torch" or
         "caffe".
-      image_px: the side of its own default image.
-      min_image_px: the smallest side it takes.
+      image_px: side of its default image.
+      min_image_px: side of the smallest image it accepts.
       has_imagenet_form: whether weights="imagenet" builds another
         architecture than weights=None (EfficientNetB0..B7).
     """
@@ -130,7 +131,7 @@ _BACKBONES = {
 
 
 def backbone_names() -> tuple[str, ...]:
-    """The legal names of `--backbone`, sorted; those this Keras has."""
+    """Returns the legal values of `--backbone` with this Keras, sorted."""
     return tuple(
         sorted(
             name
@@ -141,10 +142,10 @@ def backbone_names() -> tuple[str, ...]:
 
 
 def find_backbone(name: str) -> Backbone:
-    """The backbone of that name.
+    """Returns the backbone of a name.
 
     Raises:
-      UsageError: there is none; names near matches and all legal names.
+      UsageError: there is none; names similar names and all legal names.
     """
     names = backbone_names()
     if name in names:
@@ -160,10 +161,10 @@ def find_backbone(name: str) -> Backbone:
 
 
 def parse_backbone_args(text: str) -> dict[str, Any]:
-    """`alpha=0.35,dropout=0.1` as a dict; values are Python literals.
+    """Parses `alpha=0.35,dropout=0.1`; values are Python literals.
 
     Raises:
-      UsageError: it cannot be parsed.
+      UsageError: the text is not of that form.
     """
     error = UsageError(
         f"--backbone_args={text!r}: not of the form NAME=VALUE,NAME=VALUE with"
@@ -171,10 +172,10 @@ def parse_backbone_args(text: str) -> dict[str, Any]:
         " write for example alpha=0.35"
     )
     try:
-        # A call's syntax is the flag's syntax: commas inside tuples and
-        # strings, and names given twice, come out right.
+        # Parsed as a Python call, which gets commas inside tuples and strings
+        # right, and rejects repeated names.
         call = ast.parse(f"f({text})", mode="eval").body
-        # "a=1)+g(b=2" parses too, and is no call of f.
+        # "a=1)+g(b=2" parses too, but is not one call.
         if not isinstance(call, ast.Call) or call.args:
             raise error
         values = {
@@ -192,18 +193,18 @@ def parse_backbone_args(text: str) -> dict[str, Any]:
 def check_backbone(
     name: str, backbone_args: Mapping[str, Any], image_px: int
 ) -> None:
-    """Refuses what the constructor would refuse, before anything is built.
+    """Checks a backbone's name, arguments and image size before it is built.
 
     Raises:
-      UsageError: unknown name, argument the constructor does not take or the
-        trainer sets itself, image below the backbone's smallest.
+      UsageError: the name is unknown, the constructor does not take an
+        argument, the trainer sets it itself, or the image is too small.
     """
     backbone = find_backbone(name)
     if image_px < backbone.min_image_px:
         raise UsageError(
             f"--image_size={image_px}: too small for {name}, which takes"
             f" images of at least {backbone.min_image_px} px; give"
-            f" --image_size={backbone.min_image_px} or more (its own is"
+            f" --image_size={backbone.min_image_px} or more (its default is"
             f" {backbone.image_px})"
         )
     legal = [
@@ -220,7 +221,7 @@ def check_backbone(
         if argument in _OWN_ARGS:
             why = "is set by the trainer itself"
         elif argument not in legal:
-            why = f"is no argument of {name}"
+            why = f"is not an argument of {name}"
         else:
             continue
         raise UsageError(
@@ -231,20 +232,20 @@ def check_backbone(
 def build_backbone(
     name: str, backbone_args: Mapping[str, Any], image_px: int, *, form: str
 ) -> keras.Model:
-    """The backbone without top and pooling, with random weights.
+    """Builds a backbone without top and pooling, with random weights.
 
-    Call `keras.utils.clear_session()` before it: automatic layer names go on
-    counting from one model to the next.
+    Call `keras.utils.clear_session()` first: Keras numbers automatic layer
+    names across models.
 
     Args:
-      name: a legal backbone.
-      backbone_args: arguments that `check_backbone` took.
-      image_px: side of the image.
+      name: a legal backbone name.
+      backbone_args: arguments that `check_backbone` accepted.
+      image_px: side of the images.
       form: FORM_IMAGENET for EfficientNetB0..B7 as weights="imagenet" builds
         them, FORM_KERAS_NONE as weights=None does; FORM_NA for all others.
 
     Raises:
-      UsageError: the constructor refuses a value.
+      UsageError: the constructor rejects a value.
     """
     if (form == FORM_NA) == find_backbone(name).has_imagenet_form:
         raise ValueError(f"form={form!r} is not a form of {name}")
@@ -269,6 +270,7 @@ def build_backbone(
 
 
 def _constructor(name: str) -> Callable[..., keras.Model]:
+    """Returns the function that builds a backbone."""
     if name in lite.SCALES:
         return lite.constructor(name)
     return getattr(keras.applications, name)

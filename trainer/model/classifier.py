@@ -16,7 +16,7 @@ HEAD = "head"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Classifier:
-    """A Keras model, and what its pixels and variables are called.
+    """A Keras model with its pixel contract and its variables by key.
 
     Attributes:
       model: preprocessed images -> logits, float32 (batch, classes).
@@ -24,8 +24,10 @@ class Classifier:
       head: the Dense layer.
       pixels: the backbone's pixel contract; see `pixels.preprocess`.
       image_px: side of the images.
-      variables: every variable of the model by a key that is stable from one
-        process to the next and unique in the model.
+      variables: every variable of the model by a unique key, which is the same
+        in every process.
+      can_train: keys of the variables that Keras trains if no layer is
+        frozen: all but moving statistics, seeds and the like.
     """
 
     model: keras.Model
@@ -34,6 +36,7 @@ class Classifier:
     pixels: str
     image_px: int
     variables: dict[str, keras.Variable]
+    can_train: frozenset[str]
 
     def logits(
         self,
@@ -41,14 +44,14 @@ class Classifier:
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
     ) -> tf.Tensor:
-        """The forward pass as a pure function of the variables' values.
+        """Computes the forward pass as a pure function of variables' values.
 
-        Every layer runs in inference mode: BatchNorm normalises with its
+        Every layer runs in inference mode: BatchNorm normalizes with its
         moving statistics, dropout and stochastic depth are off.
 
         Args:
           variables: all variables of the model, in any order.
-          values: a value for each.
+          values: a value for each variable.
           images: float32 (batch, image_px, image_px, 3) in 0..255.
 
         Returns:
@@ -57,10 +60,10 @@ class Classifier:
         return self.logits_and_updates(variables, values, images)[0]
 
     def probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        """The softmax of `logits` with the variables as they stand.
+        """Computes the softmax of `logits` with the variables' current values.
 
         Args:
-          images: as `logits` takes them.
+          images: float32 (batch, image_px, image_px, 3) in 0..255.
 
         Returns:
           float32 (batch, classes).
@@ -75,25 +78,25 @@ class Classifier:
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The forward pass in inference mode, and what it does to variables.
+        """Computes the logits, and the variables' updates by the pass itself.
 
         Args:
-          variables: as `logits` takes them.
-          values: as `logits` takes them.
-          images: as `logits` takes them.
+          variables: see `logits`.
+          values: see `logits`.
+          images: see `logits`.
 
         Returns:
-          What `logits` returns, and the new value of each variable that the
-          pass itself updates (moving statistics, seeds), by key. There is
-          none, unless a layer ignores inference mode.
+          The logits, and the new value of each variable that the forward pass
+          updates (moving statistics, seeds), by key. There is none, unless a
+          layer ignores inference mode.
         """
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
-        # Keras reads the given values in this scope, and no variable: what
-        # XLA compiles may not touch the variables of a mirrored model.
+        # In this scope Keras reads the given values instead of variables: a
+        # function that XLA compiles must not read mirrored variables.
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = self._values_in(scope)
-            # Keras overrides the False recorded in the model by `training`.
+            # This overrides the training=False recorded in the model.
             logits = self.model(inputs, training=False)
         after = self._values_in(scope)
         return logits, {
@@ -110,13 +113,14 @@ class Classifier:
 def make_classifier(
     backbone: keras.Model, *, pixels: str, num_classes: int, seed: int
 ) -> Classifier:
-    """Puts pooling and a fresh head on a backbone.
+    """Puts global average pooling and a new head on a backbone.
 
     Args:
-      backbone: without top, input (px, px, 3), output (h, w, channels).
+      backbone: a model without top, from (px, px, 3) to (h, w, channels). All
+        its layers are made trainable.
       pixels: its pixel contract.
       num_classes: at least 2.
-      seed: decides the head's weights.
+      seed: determines the head's initial weights.
     """
     image_px = backbone.input_shape[1]
     inputs = keras.Input((image_px, image_px, 3), name="pixels")
@@ -125,7 +129,7 @@ def make_classifier(
         kernel_initializer=keras.initializers.GlorotUniform(
             seed=derived_seed(seed, HEAD)
         ),
-        # Softmax and loss want float32 whatever the backbone computes in.
+        # Softmax and loss need float32, also if the backbone uses bfloat16.
         dtype="float32",
         name=HEAD,
     )
@@ -133,20 +137,26 @@ def make_classifier(
         backbone(inputs, training=False)
     )
     model = keras.Model(inputs, head(features), name="classifier")
+    # A stored architecture may say which layers were frozen. First False:
+    # an attribute that is True ignores True, and does not pass it on.
+    backbone.trainable = False
+    backbone.trainable = True
+    variables = variable_keys(model)
     return Classifier(
         model=model,
         backbone=backbone,
         head=head,
         pixels=pixels,
         image_px=image_px,
-        variables=variable_keys(model),
+        variables=variables,
+        can_train=frozenset(k for k, v in variables.items() if v.trainable),
     )
 
 
 def variable_keys(
     owner: keras.Model | keras.Optimizer,
 ) -> dict[str, keras.Variable]:
-    """The owner's variables by path; a path met again gets a number."""
+    """Returns the owner's variables by path; repeated paths get a number."""
     keys: dict[str, keras.Variable] = {}
     for variable in owner.variables:
         key, number = variable.path, 1
@@ -158,7 +168,7 @@ def variable_keys(
 
 
 def derived_seed(seed: int, purpose: str) -> int:
-    """An independent seed in [0, 2**31) for one purpose of a run's seed."""
+    """Derives an independent seed in [0, 2**31) for one purpose."""
     text = f"{seed}/{purpose}".encode()
     digest = hashlib.blake2b(text, digest_size=4).digest()
     return int.from_bytes(digest, "little") & 0x7FFFFFFF

@@ -1,15 +1,16 @@
-"""Layers whose gradients a CPU computes sooner than by TensorFlow's kernels.
+"""Layers with gradients that are faster on a CPU than TensorFlow's own.
 
-The sums are the same, and rounded in another order. Forward passes stay as they
-are. Found with the kernels of TensorFlow 2.21 (oneDNN on x86):
+The gradients are the same sums, rounded in another order. Forward passes are
+unchanged. Measured with the kernels of TensorFlow 2.21 (oneDNN on x86):
 
 - The gradient of swish, GELU and hard swish is a chain of five to ten
-  operations, each of which reads and writes whole tensors. XLA makes one loop
-  of it, in a third of the time.
+  operations, each of which reads and writes whole tensors. XLA compiles the
+  chain to one loop, which takes a third of the time.
 - The gradient of a depthwise kernel more than three columns wide takes eight
-  times as long as that of one with three. So it is put together of columns.
-- The gradient of a bias takes longer than a mean over all places, which is the
-  same but for a factor; most of all where it is fused with that of the kernel.
+  times as long as that of one with three. It is computed three columns at a
+  time instead.
+- The gradient of a bias takes longer than a mean over all positions, which is
+  the same up to a factor, especially where it is fused with the kernel's.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Columns that the gradient of a depthwise kernel is quick with.
+# Depthwise kernels up to this width have a fast gradient.
 _COLUMNS = 3
-# A loop of its own is compiled for each shape, which takes 50 ms; with fewer
-# values in the tensor than these that is not earned back soon.
+# Each shape is compiled separately, which takes 50 ms. For tensors with fewer
+# values than these, that does not pay.
 _LOOP_VALUES = 2**20
 _CHAINS = {
     keras.activations.silu,
@@ -36,10 +37,10 @@ Gradients = tuple[tf.Tensor, ...]
 
 
 def quick_class(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
-    """What to make of a layer to have quick gradients; else its own class."""
+    """Returns the class with quick gradients for a layer, else its own."""
     if layer.compute_dtype != "float32":
         return type(layer)
-    # Not of classes that inherit from them and may do something else.
+    # Exact types only: a subclass may compute something else.
     if type(layer) is keras.layers.Activation and layer.activation in _CHAINS:
         return QuickActivation
     if type(layer) is keras.layers.Conv2D and _is_plain(layer):
@@ -51,6 +52,7 @@ def quick_class(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
+    """Returns whether the functions below compute what a convolution does."""
     return (
         layer.data_format == "channels_last"
         and set(layer.dilation_rate) == {1}
@@ -60,28 +62,28 @@ def _is_plain(layer: keras.layers.Layer) -> bool:
 
 
 class QuickActivation(keras.layers.Activation):
-    """An activation whose gradient is one loop."""
+    """An activation whose gradient is compiled to one loop."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The activation of each value, of any shape."""
+        """Applies the activation to each value of a tensor of any shape."""
         return activate(inputs, self.activation)
 
 
 class QuickConv2D(keras.layers.Conv2D):
-    """A convolution with the bias's gradient by a mean."""
+    """A convolution whose bias gradient is computed as a mean."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """As of `keras.layers.Conv2D`."""
+        """Computes what `keras.layers.Conv2D` computes."""
         if not self.use_bias:
             return super().call(inputs)
         return _as_configured(self, inputs, convolve)
 
 
 class QuickDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution with the kernel's gradient by columns."""
+    """A depthwise convolution whose kernel gradient goes by columns."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """As of `keras.layers.DepthwiseConv2D`."""
+        """Computes what `keras.layers.DepthwiseConv2D` computes."""
         if not self.use_bias:
             return super().call(inputs)
         return _as_configured(self, inputs, convolve_depthwise)
@@ -92,7 +94,7 @@ def _as_configured(
     x: tf.Tensor,
     convolution: Callable[..., tf.Tensor],
 ) -> tf.Tensor:
-    """A convolution with a layer's kernel, bias, stride and padding."""
+    """Convolves with a layer's kernel, bias, stride and padding."""
     return convolution(
         x,
         tf.convert_to_tensor(layer.kernel),
@@ -105,11 +107,12 @@ def _as_configured(
 def activate(
     x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """An activation with a gradient that is compiled, of a large tensor.
+    """Applies an activation; for large tensors its gradient is compiled.
 
     Args:
-      x: float32, of any shape; if that is not known, nothing is compiled.
-      activation: a function of each value alone.
+      x: float32 of any shape; if the shape is not known statically, nothing is
+        compiled.
+      activation: an elementwise function.
 
     Returns:
       float32, of the shape of x.
@@ -128,9 +131,9 @@ def activate(
 def _loop(
     activation: Callable[[tf.Tensor], tf.Tensor],
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """(x, upstream gradient) -> gradient; compiled once for each shape.
+    """Returns a compiled function (x, upstream gradient) -> gradient.
 
-    One for each of `_CHAINS`, which stays, so that stages share what is
+    It is cached for the life of the process, so that stages share what XLA
     compiled.
     """
 
@@ -151,10 +154,10 @@ def convolve(
     stride: int,
     padding: str,
 ) -> tf.Tensor:
-    """A convolution and its bias.
+    """Convolves and adds a bias, with the gradients of this module.
 
     Args:
-      x: float32 (batch, h, w, channels); h and w are known.
+      x: float32 (batch, h, w, channels); h and w are known statically.
       kernel: float32 (rows, columns, channels, output channels).
       bias: float32 (output channels,).
       stride: in both directions.
@@ -188,10 +191,10 @@ def convolve_depthwise(
     stride: int,
     padding: str,
 ) -> tf.Tensor:
-    """A depthwise convolution and its bias.
+    """Convolves depthwise and adds a bias, with the gradients of this module.
 
     Args:
-      x: float32 (batch, h, w, channels); h and w are known.
+      x: float32 (batch, h, w, channels); h and w are known statically.
       kernel: float32 (rows, columns, channels, multiplier).
       bias: float32 (channels * multiplier,).
       stride: in both directions.
@@ -219,14 +222,15 @@ def _convolved(
         [tf.Tensor, tf.TensorShape, tf.Tensor], tf.Tensor
     ],
 ) -> tf.Tensor:
-    """A convolution of input and kernel, and bias, with these gradients.
+    """Convolves and adds a bias, with given gradients.
 
     Args:
       given: float32: input (batch, h, w, channels), kernel of rank 4, and bias
         (output channels,).
-      convolution: of input and kernel.
-      input_gradient: TensorFlow's operation.
-      kernel_gradient: (input, shape of the kernel, upstream) -> of the kernel.
+      convolution: maps (input, kernel) to the output without bias.
+      input_gradient: TensorFlow's operation for the input's gradient.
+      kernel_gradient: maps (input, kernel shape, upstream gradient) to the
+        kernel's gradient.
 
     Returns:
       float32 (batch, h', w', output channels).
@@ -239,7 +243,7 @@ def _convolved(
         y = tf.nn.bias_add(convolution(x, kernel), bias)
 
         def gradients(upstream: tf.Tensor) -> Gradients:
-            # Of an unknown batch it may have lost its height and width.
+            # With an unknown batch size it may have lost its height and width.
             upstream = tf.ensure_shape(upstream, y.shape)
             return (
                 input_gradient(
@@ -257,7 +261,7 @@ def _convolved(
 
 
 def _bias_gradient(upstream: tf.Tensor) -> tf.Tensor:
-    """float32 (channels,): the sum of (batch, h, w, channels) over the rest."""
+    """Sums float32 (batch, h, w, channels) over all axes but the last."""
     height, width = upstream.shape[1:3]
     means = tf.nn.avg_pool2d(upstream, (height, width), 1, "VALID")
     return tf.reduce_sum(means, (0, 1, 2)) * (height * width)
@@ -271,10 +275,10 @@ def _depthwise_gradient(
     stride: int,
     padding: str,
 ) -> tf.Tensor:
-    """Of the kernel, a few of its columns at a time.
+    """Computes the kernel's gradient, a few columns at a time.
 
-    Columns j to j + n of the kernel meet the input from its column j on: their
-    gradient is that of a kernel n columns wide on what is left of the input.
+    Columns j to j + n of the kernel see the input from its column j on: their
+    gradient is that of a kernel n columns wide on the rest of the input.
     """
     rows, columns, channels, multiplier = kernel_shape
     top, bottom = _paddings(
@@ -285,16 +289,16 @@ def _depthwise_gradient(
     parts = []
     for first in range(0, columns, _COLUMNS):
         wide = min(_COLUMNS, columns - first)
-        # In columns of the input, which may lie in its padding.
+        # Columns of the input; outside 0..width they are padding.
         begin = first - left
         end = begin + (places - 1) * stride + wide
         inside = x[:, :, min(max(begin, 0), width) : min(max(end, 0), width)]
         before = max(min(-begin, end - begin), 0)
-        behind = end - begin - before - inside.shape[2]
-        met = tf.pad(inside, ((0, 0), (top, bottom), (before, behind), (0, 0)))
+        after = end - begin - before - inside.shape[2]
+        seen = tf.pad(inside, ((0, 0), (top, bottom), (before, after), (0, 0)))
         parts.append(
             tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=met,
+                input=seen,
                 filter_sizes=(rows, wide, channels, multiplier),
                 out_backprop=upstream,
                 strides=(1, stride, stride, 1),
@@ -307,7 +311,15 @@ def _depthwise_gradient(
 def _paddings(
     size: int, places: int, kernel: int, stride: int, padding: str
 ) -> tuple[int, int]:
-    """Before and behind `size`, as TensorFlow pads for SAME."""
+    """Returns the padding before and after one axis, as TensorFlow pads.
+
+    Args:
+      size: length of the input along the axis.
+      places: length of the output.
+      kernel: length of the kernel.
+      stride: step between outputs.
+      padding: SAME or VALID.
+    """
     if padding == "VALID":
         return 0, 0
     total = max((places - 1) * stride + kernel - size, 0)

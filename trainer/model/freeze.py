@@ -1,13 +1,14 @@
 """The freeze plan: which variables a stage trains.
 
-The plan is total: every variable of the classifier is trainable or frozen.
-Frozen is about a variable; that every layer runs in inference mode is the
-step's business, and holds in every stage.
+The plan is total: it lists every variable of the classifier as trainable or
+frozen. It does not decide how layers run: the training step runs every layer
+in inference mode, in every stage.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 
@@ -18,7 +19,7 @@ from trainer.model.classifier import Classifier
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """One layer with weights: its counts of parameters."""
+    """The parameter counts of one layer."""
 
     name: str
     kind: str
@@ -28,14 +29,16 @@ class LayerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreezePlan:
-    """What one stage trains.
+    """The variables that one stage trains, and those that it does not.
 
     Attributes:
-      unfreeze: the rule it came from; "none" trains the head only.
-      unfrozen_layers: backbone layers the rule chose, with weights or not.
+      unfreeze: the rule that the plan was made from; "none" trains the head
+        only.
+      unfrozen_layers: names of the backbone layers that the rule chose, also
+        of those without weights.
       trainable: keys of the trainable variables, in the model's order.
-      frozen: keys of all other variables.
-      rows: every layer that has weights, in order.
+      frozen: keys of all other variables, in the model's order.
+      rows: one row for every layer that has weights, in order.
     """
 
     unfreeze: str
@@ -46,66 +49,94 @@ class FreezePlan:
 
     @property
     def total_params(self) -> int:
-        """Parameters of the classifier, moving statistics included."""
+        """Number of parameters, moving statistics included."""
         return sum(row.params for row in self.rows)
 
     @property
     def trainable_params(self) -> int:
-        """Parameters in trainable variables."""
+        """Number of parameters in trainable variables."""
         return sum(row.trainable_params for row in self.rows)
 
 
-def apply_freeze(classifier: Classifier, unfreeze: str) -> FreezePlan:
-    """Sets `trainable` layer by layer, as Keras users do, and says what holds.
+def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
+    """Returns what a stage trains; changes nothing.
+
+    The trainable variables are those that Keras lists in
+    `classifier.model.trainable_variables` after `set_trainable`.
 
     Args:
-      classifier: its Keras layers are changed in place.
+      classifier: the classifier; its current `trainable` flags do not matter.
       unfreeze: a legal `--unfreeze` value.
 
     Raises:
       UsageError: the rule matches no layer, or only layers without trainable
         variables.
     """
-    backbone = classifier.backbone
+    layers = classifier.backbone.layers
     rule = parse_unfreeze(unfreeze)
-    chosen = set(rule.choose([layer.name for layer in backbone.layers]))
-    # Both steps are needed: single layers enabled in a frozen base leave
-    # `backbone.trainable_variables` empty.
-    backbone.trainable = bool(chosen)
-    for position, layer in enumerate(backbone.layers):
-        layer.trainable = position in chosen
-    names = tuple(backbone.layers[i].name for i in sorted(chosen))
-    if names and not backbone.trainable_variables:
+    chosen = rule.choose([layer.name for layer in layers])
+    unfrozen = [layers[position] for position in chosen]
+    names = tuple(layer.name for layer in unfrozen)
+    trained = _trained_keys(classifier, unfrozen)
+    if unfrozen and not trained:
         raise UsageError(
             f"--unfreeze={unfreeze!r}: none of its {len(names)} layers"
             f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             " has a variable to train; choose more, or none to train the"
             " head only"
         )
-    trainable_ids = {id(v) for v in classifier.model.trainable_variables}
-    keys = [
-        (key, id(variable) in trainable_ids)
-        for key, variable in classifier.variables.items()
-    ]
+    trained |= _trained_keys(classifier, [classifier.head])
+    trained_ids = {id(classifier.variables[key]) for key in trained}
     return FreezePlan(
         unfreeze=unfreeze,
         unfrozen_layers=names,
-        trainable=tuple(key for key, trains in keys if trains),
-        frozen=tuple(key for key, trains in keys if not trains),
+        trainable=tuple(k for k in classifier.variables if k in trained),
+        frozen=tuple(k for k in classifier.variables if k not in trained),
         rows=tuple(
-            _row(layer, trainable_ids)
-            for layer in (*backbone.layers, classifier.head)
-            # Not `variables`: a dropout's counter is no parameter.
+            _row(layer, trained_ids)
+            for layer in (*layers, classifier.head)
+            # Not `variables`: a dropout's seed is not a parameter.
             if layer.weights
         ),
     )
 
 
-def _row(layer: keras.Layer, trainable_ids: set[int]) -> LayerRow:
+def set_trainable(classifier: Classifier, plan: FreezePlan) -> None:
+    """Sets `trainable` on the backbone and its layers, as Keras users do.
+
+    Training steps read the plan, not these flags. Keras reads them in `fit`,
+    in `trainable_variables`, and when it saves a model.
+
+    Args:
+      classifier: the classifier that `plan` was made of; changed in place.
+      plan: which layers to unfreeze.
+    """
+    backbone = classifier.backbone
+    # Both steps are needed: single layers enabled in a frozen base leave
+    # `backbone.trainable_variables` empty.
+    backbone.trainable = bool(plan.unfrozen_layers)
+    unfrozen = set(plan.unfrozen_layers)
+    for layer in backbone.layers:
+        layer.trainable = layer.name in unfrozen
+
+
+def _trained_keys(
+    classifier: Classifier, layers: Sequence[keras.layers.Layer]
+) -> set[str]:
+    """Returns the keys of the variables that unfrozen layers train."""
+    ids = {id(variable) for layer in layers for variable in layer.variables}
+    return {
+        key
+        for key in classifier.can_train
+        if id(classifier.variables[key]) in ids
+    }
+
+
+def _row(layer: keras.layers.Layer, trained_ids: set[int]) -> LayerRow:
     sizes = [(id(v), int(v.value.shape.num_elements())) for v in layer.weights]
     return LayerRow(
         name=layer.name,
         kind=type(layer).__name__,
         params=sum(size for _, size in sizes),
-        trainable_params=sum(n for key, n in sizes if key in trainable_ids),
+        trainable_params=sum(size for key, size in sizes if key in trained_ids),
     )

@@ -1,4 +1,4 @@
-"""Pixel contracts: what a backbone takes, made of images in 0..255."""
+"""Pixel contracts: how pixels in 0..255 are scaled for a backbone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# What each contract is, in the words of keras.applications: raw pixels,
-# which the backbone rescales itself; [-1, 1]; ImageNet mean and standard
-# deviation; BGR minus the ImageNet mean.
+# The modes of keras.applications. raw: the backbone rescales the pixels itself;
+# tf: to [-1, 1]; torch: by ImageNet's mean and standard deviation; caffe: BGR
+# minus ImageNet's mean.
 RAW, TF, TORCH, CAFFE = "raw", "tf", "torch", "caffe"
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_STD = (0.229, 0.224, 0.225)
@@ -18,14 +18,17 @@ _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def preprocess(images: tf.Tensor, pixels: str) -> tf.Tensor:
-    """What a backbone takes, made of plain pixels; as Keras makes it.
+    """Scales images as `preprocess_input` of keras.applications does.
 
     Args:
       images: float32 (..., 3), RGB in 0..255.
-      pixels: a `Backbone.pixels`.
+      pixels: a pixel contract; see `Backbone.pixels`.
 
     Returns:
       float32 of the same shape.
+
+    Raises:
+      ValueError: there is no such contract.
     """
     if pixels == RAW:
         return images
@@ -41,7 +44,7 @@ def preprocess(images: tf.Tensor, pixels: str) -> tf.Tensor:
 
 
 def preprocessing_layers(pixels: str) -> list[Callable[[Any], Any]]:
-    """`preprocess` as Keras operations, to be called one after the other."""
+    """Returns `preprocess` as Keras operations, to be called in order."""
     if pixels == TF:
         return [keras.layers.Rescaling(1 / 127.5, offset=-1.0)]
     if pixels == TORCH:

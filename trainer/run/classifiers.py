@@ -17,7 +17,7 @@ from trainer.model.architectures import (
 )
 from trainer.model.backbones import build_backbone
 from trainer.model.classifier import Classifier, derived_seed, make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.pixels import CAFFE, RAW, TF, TORCH
 from trainer.model.weights.forms import form_of_architecture
 from trainer.model.weights.load import load_weights
@@ -58,7 +58,7 @@ def first_classifier(
         classifier = new_classifier(setup, num_classes, load=start.fresh)
     # Checks the rules of all stages now, not after the first one.
     for spec in start.stages:
-        apply_freeze(classifier, spec.unfreeze)
+        freeze_plan(classifier, spec.unfreeze)
     if not stored:
         workdir.write_json(
             BACKBONE,

@@ -21,7 +21,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.cut import Cut, find_cut
 from trainer.model.trunk.engines import LITERT
-from trainer.model.trunk.partition import Partition, split_at
+from trainer.model.trunk.partition import Partition, partition_at
 from trainer.run.caches import file_cache, row_cache
 from trainer.train.inputs import Inputs, Report, auto_engine
 
@@ -44,7 +44,7 @@ class FastPaths:
       engine: what runs the trunk: step, graph or litert.
       kernel: how images are warped: projective or gather.
       fold_batch_norm: whether BatchNorm is folded into convolutions.
-      quick_gradients: see `split_at`.
+      quick_gradients: see `partition_at`.
       block: images per pass of the graph engine; 0 chooses.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded images are cached.
@@ -88,7 +88,7 @@ class FastPaths:
         if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
             cut, shared = self._cut(classifier, plan, later, work)
             if cut is not None:
-                partition = split_at(
+                partition = partition_at(
                     classifier,
                     cut,
                     fold_batch_norm=self.fold_batch_norm,

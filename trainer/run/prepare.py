@@ -17,7 +17,7 @@ from trainer.model.backbones import (
     find_backbone,
     parse_backbone_args,
 )
-from trainer.model.weights.load import WeightsPlan, plan_weights
+from trainer.model.weights.plan import WeightsPlan, plan_weights
 from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
 from trainer.run.resolve import backbone_name, resolve

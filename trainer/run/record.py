@@ -7,7 +7,7 @@ from typing import Any
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.distribute import devices
-from trainer.model.weights.load import weights_digest
+from trainer.model.weights.plan import weights_digest
 from trainer.run.drift import (
     backbone_facts,
     changed_numerics,

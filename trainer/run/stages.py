@@ -17,7 +17,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.pipeline import Reading, Shard, training_batches
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluation, Evaluator
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
@@ -135,8 +135,9 @@ class TrainingRun:
           Its part of result.json.
         """
         classifier, manifest = self._classifier, self._manifest
-        plan_later = apply_freeze(classifier, later.unfreeze) if later else None
-        plan = apply_freeze(classifier, spec.unfreeze)
+        plan = freeze_plan(classifier, spec.unfreeze)
+        plan_later = freeze_plan(classifier, later.unfreeze) if later else None
+        set_trainable(classifier, plan)
         paths = self._stage_paths(spec, plan, plan_later)
         evaluator = Evaluator(
             self._runtime.strategy,

@@ -22,7 +22,7 @@ from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.model.trunk.partition import Partition
 from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import stored_classifier
@@ -108,6 +108,11 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         check_batch_fits(run.batch_size, run.image_size or 0)
     classifier = stored_classifier(workdir, run, runtime.strategy, len(names))
     restore_variables(path, classifier.variables)
+    plan = freeze_plan(
+        classifier, run.unfreeze if stage == FINETUNE else "none"
+    )
+    # An exported Keras model says which layers were trained.
+    set_trainable(classifier, plan)
     return Trained(
         workdir=workdir,
         run=run,
@@ -117,9 +122,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         stage=stage,
         which=config.checkpoint,
         step=checkpoint_step(path),
-        plan=apply_freeze(
-            classifier, run.unfreeze if stage == FINETUNE else "none"
-        ),
+        plan=plan,
         engine=stored.get("environment", {}).get("trunk_engine"),
     )
 

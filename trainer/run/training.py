@@ -20,7 +20,7 @@ from trainer.errors import (
     one_line,
     shortened,
 )
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.results.report import plan_lines, result_lines
 from trainer.run.classifiers import first_classifier, new_classifier
 from trainer.run.fast_paths import FastPaths, fast_paths
@@ -61,7 +61,7 @@ def dry_run(config: Config) -> None:
     if config.init_from:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
-    plans = [(spec, apply_freeze(classifier, spec.unfreeze)) for spec in stages]
+    plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
     print(
         f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
     )

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.classifiers import live_classifier
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.cut import find_cut
 
 
@@ -26,7 +26,7 @@ def classifier() -> Classifier:
 
 
 def plans(classifier: Classifier, *rules: str) -> list[FreezePlan]:
-    return [apply_freeze(classifier, rule) for rule in rules]
+    return [freeze_plan(classifier, rule) for rule in rules]
 
 
 # 4 x 4 positions, each of 3*3*3*4, 3*3*4 and 4*6 multiplications.

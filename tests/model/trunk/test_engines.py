@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.support.classifiers import live_classifier, pictures
 from trainer.cache import CacheFolder, FileCache
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.cut import find_cut
 from trainer.model.trunk.engines import (
     GraphTrunk,
@@ -26,8 +26,8 @@ from trainer.model.trunk.engines import (
 )
 from trainer.model.trunk.partition import (
     Partition,
+    partition_at,
     partition_classifier,
-    split_at,
 )
 
 EFFICIENTNET = pytest.param("EfficientNetB0", marks=pytest.mark.slow)
@@ -36,7 +36,7 @@ BACKBONES = pytest.mark.parametrize("name", ["MobileNetV2", EFFICIENTNET, LITE])
 
 
 @functools.lru_cache(maxsize=4)
-def split_of(
+def partition_of(
     name: str = "MobileNetV2",
     unfreeze: str = "last:10",
     folded: bool = True,
@@ -44,9 +44,10 @@ def split_of(
 ) -> Partition:
     """Of a live classifier at 32 px."""
     classifier = live_classifier(name, num_classes=3, seed=seed)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
-    assert partition is not None and partition.cut
+    assert partition is not None
+    assert partition.cut
     return partition
 
 
@@ -62,7 +63,7 @@ def make_lite(
     cache: FileCache = NOWHERE,
     machine: str = "this one",
 ) -> LiteTrunk:
-    return lite_trunk(split_of(name), cores=2, cache=cache, machine=machine)
+    return lite_trunk(partition_of(name), cores=2, cache=cache, machine=machine)
 
 
 lite = functools.cache(make_lite)
@@ -77,7 +78,7 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 def test_features_do_not_depend_on_the_block(name: str) -> None:
     """Neither on its size, nor on an image's place, nor on what is beside."""
     images = pictures(7)
-    partition = split_of(name)
+    partition = partition_of(name)
     one_by_one = GraphTrunk(partition, block=1)(images)
     assert [f.shape[1:] for f in one_by_one] == list(partition.feature_shapes)
     assert min(np.abs(f).max() for f in one_by_one) > 1e-3
@@ -92,7 +93,7 @@ def test_features_do_not_depend_on_the_block(name: str) -> None:
 @BACKBONES
 def test_the_graph_computes_what_the_split_does(name: str) -> None:
     images = pictures(3)
-    partition = split_of(name)
+    partition = partition_of(name)
     eager = partition.trunk(partition.trunk_constants(), tf.constant(images))
     for mine, theirs in zip(
         GraphTrunk(partition, block=2)(images), eager, strict=True
@@ -106,7 +107,7 @@ def test_litert_is_near_the_graph(name: str) -> None:
     images = pictures(3, seed=3)
     for mine, theirs in zip(
         lite(name)(images),
-        GraphTrunk(split_of(name), block=1)(images),
+        GraphTrunk(partition_of(name), block=1)(images),
         strict=True,
     ):
         scale = np.abs(theirs).max()
@@ -134,11 +135,11 @@ def test_litert_in_two_threads() -> None:
 
 
 def test_an_interpreter_comes_back_after_an_error() -> None:
-    trunk = lite_trunk(split_of(), cores=1, cache=NOWHERE, machine="")
+    trunk = lite_trunk(partition_of(), cores=1, cache=NOWHERE, machine="")
     for _ in range(2):
         with pytest.raises(ValueError, match="Dimension mismatch"):
             trunk(np.zeros((1, 5, 5, 3), np.float32))
-    assert len(trunk(pictures(1))) == len(split_of().cut)
+    assert len(trunk(pictures(1))) == len(partition_of().cut)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_a_litert_that_gives_other_features(
         lambda self, index: real(self, index) * np.float32(error),
     )
     with pytest.raises(
-        ValueError, match="^gives other features than the graph$"
+        ValueError, match=r"^computes other features than the graph$"
     ):
         make_lite()
 
@@ -247,7 +248,7 @@ def test_rounding_to_float16() -> None:
 
 def test_weights_are_those_of_the_moment() -> None:
     """A trunk is a snapshot: what is assigned later is not in it."""
-    partition = split_of(seed=1)
+    partition = partition_of(seed=1)
     trunk = GraphTrunk(partition, block=1)
     before, key = trunk(pictures(1)), trunk_key(partition)
     (name,) = (
@@ -271,39 +272,41 @@ def test_weights_are_those_of_the_moment() -> None:
 @pytest.mark.slow
 def test_a_key_names_weights_cut_and_folding() -> None:
     keys = [
-        trunk_key(split_of()),
-        trunk_key(split_of(unfreeze="last:20")),
-        trunk_key(split_of(folded=False)),
-        trunk_key(split_of(seed=1)),
+        trunk_key(partition_of()),
+        trunk_key(partition_of(unfreeze="last:20")),
+        trunk_key(partition_of(folded=False)),
+        trunk_key(partition_of(seed=1)),
     ]
     assert len({str(key) for key in keys}) == 4
     # A head of another seed and of other classes is no part of it.
-    classifier = split_of().classifier
+    classifier = partition_of().classifier
     classifier.head.kernel.assign(classifier.head.kernel * 2.0)
-    assert trunk_key(split_of()) == keys[0]
+    assert trunk_key(partition_of()) == keys[0]
 
 
 @pytest.mark.slow
 def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
     """A stage that shares the cut of a later one has its features."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
-    later = apply_freeze(classifier, "last:10")
+    later = freeze_plan(classifier, "last:10")
     own = partition_classifier(classifier, later, fold_batch_norm=True)
-    head = apply_freeze(classifier, "none")
+    head = freeze_plan(classifier, "none")
     cut = find_cut(classifier, [head, later])
-    assert own is not None and cut is not None
-    shared = split_at(classifier, cut, fold_batch_norm=True)
-    assert shared.cut == own.cut and len(own.cut) == 2
+    assert own is not None
+    assert cut is not None
+    shared = partition_at(classifier, cut, fold_batch_norm=True)
+    assert len(own.cut) == 2
+    assert shared.cut == own.cut
     assert trunk_key(shared) == trunk_key(own)
 
 
 @pytest.mark.slow
 def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
-    first = trunk_key(split_of())
-    split_of.cache_clear()
+    first = trunk_key(partition_of())
+    partition_of.cache_clear()
     # Names that Keras numbers have gone on meanwhile.
     keras.layers.ReLU()
-    assert trunk_key(split_of()) == first
+    assert trunk_key(partition_of()) == first
 
 
 @pytest.mark.parametrize(

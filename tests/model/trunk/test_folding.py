@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tests.support.classifiers import pictures
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.folding import fold
 from trainer.model.trunk.partition import partition_classifier
 
@@ -126,7 +126,9 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def run_split(partition: Any, classifier: Classifier, images: tf.Tensor) -> Any:
+def run_partition(
+    partition: Any, classifier: Classifier, images: tf.Tensor
+) -> Any:
     """Logits of tail after trunk, with the variables as they stand."""
     inputs: Sequence[tf.Tensor] = [images]
     if partition.cut:
@@ -140,7 +142,7 @@ def run_split(partition: Any, classifier: Classifier, images: tf.Tensor) -> Any:
 def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     make, unfreeze, expected = CASES[case]
     classifier = classifier_of(make())
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert partition.folded == expected
@@ -148,14 +150,14 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     variables = list(classifier.variables.values())
     values = [tf.convert_to_tensor(v.value) for v in variables]
     true = classifier.logits(variables, values, images).numpy()
-    found = run_split(partition, classifier, images).numpy()
+    found = run_partition(partition, classifier, images).numpy()
     # A thousandth of what the test's own weights change would be seen.
     np.testing.assert_allclose(found, true, atol=1e-5 * np.abs(true).max())
 
 
 def test_nothing_is_folded_where_it_is_not_asked_for() -> None:
     classifier = classifier_of(chain(conv(), norm()))
-    plan = apply_freeze(classifier, "all")
+    plan = freeze_plan(classifier, "all")
     partition = partition_classifier(classifier, plan, fold_batch_norm=False)
     assert partition is not None
     assert partition.folded == ()

@@ -16,7 +16,8 @@ from tools.xla_step import calibrate
 from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
 from trainer.model.classifier import HEAD, Classifier, make_classifier
-from trainer.model.freeze import FreezePlan, apply_freeze
+from trainer.model.freeze import FreezePlan, freeze_plan
+from trainer.model.trunk import copies as copies_module
 from trainer.model.trunk import partition as partition_module
 from trainer.model.trunk.partition import Partition, partition_classifier
 
@@ -91,7 +92,7 @@ def check(
     quick: bool = False,
 ) -> Partition:
     """Logits, gradients and the place of every trainable variable."""
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, quick_gradients=quick
     )
@@ -132,7 +133,7 @@ def check_variables(
     inputs: list[tf.Tensor],
     logits: np.ndarray,
 ) -> None:
-    """Those of the tail are all that it takes, and no others are theirs."""
+    """Checks that the tail reads its own variables and no others."""
     used = partition.tail_variables()
     assert set(plan.trainable) <= set(used)
     if not partition.cut:
@@ -140,13 +141,11 @@ def check_variables(
     else:
         assert len(used) < len(partition.classifier.variables)
 
-    def strict(given: dict[int, tf.Tensor]) -> Any:
-        return lambda variable: given.pop(id(variable))
-
     values = values_of(partition.classifier, tuple(used))
     given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
+    # Each value is read once, and nothing else is.
     with mock.patch.object(
-        partition_module, "_reader", lambda _: strict(given)
+        partition_module, "_reader", return_value=lambda v: given.pop(id(v))
     ):
         alone = partition.logits(list(used.values()), values, inputs)
     np.testing.assert_array_equal(alone, logits)
@@ -188,13 +187,13 @@ def test_quick_gradients_are_those_of_the_classifier(
     """However small a tensor is."""
     monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     made = []
-    real = partition_module.quick_class
+    real = copies_module.quick_class
 
     def noting(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
         made.append((layer.name, real(layer)))
         return real(layer)
 
-    monkeypatch.setattr(partition_module, "quick_class", noting)
+    monkeypatch.setattr(copies_module, "quick_class", noting)
     partition = check(live(name, form), unfreeze, folded=True, quick=True)
     # Of the trunk none.
     asked = {layer for layer, _ in made}
@@ -219,7 +218,7 @@ def test_quick_gradients_are_those_of_the_classifier(
 def test_all_as_one_part(folded: bool) -> None:
     """The engine that leaves the trunk in the step."""
     classifier = live(*QUICK)
-    plan = apply_freeze(classifier, "last:10")
+    plan = freeze_plan(classifier, "last:10")
     partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, cut_trunk=False
     )
@@ -249,7 +248,7 @@ def test_all_as_one_part(folded: bool) -> None:
 @pytest.mark.parametrize("form", ["imagenet", "keras_none"])
 def test_the_cut_of_efficientnet(form: str) -> None:
     classifier = live("EfficientNetB0", form)
-    plan = apply_freeze(classifier, "last:10")
+    plan = freeze_plan(classifier, "last:10")
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert partition.cut == ("block7a_activation", "block7a_se_reshape")
@@ -259,7 +258,7 @@ def test_the_cut_of_efficientnet(form: str) -> None:
 
 def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
     classifier = live(*QUICK)
-    plan = apply_freeze(classifier, "none")
+    plan = freeze_plan(classifier, "none")
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert partition.feature_shapes == ((1280,),)
@@ -277,7 +276,7 @@ def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
 def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
     """Whatever training does, trunk and features stay the same bits."""
     classifier = live(*QUICK)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     images = tf.constant(pictures(2))
@@ -300,7 +299,7 @@ def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
 @pytest.mark.parametrize("unfreeze", ["none", "last:10", "last:40"])
 def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
     classifier = live(*QUICK)
-    plan = apply_freeze(classifier, unfreeze)
+    plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=False)
     assert partition is not None
     inputs = inputs_of(partition, pictures(2))
@@ -327,7 +326,7 @@ def test_a_description_tells_trunks_apart() -> None:
     classifier = live(*QUICK)
     descriptions = set()
     for rule in RULES[:3]:
-        plan = apply_freeze(classifier, rule)
+        plan = freeze_plan(classifier, rule)
         partition = partition_classifier(classifier, plan, fold_batch_norm=True)
         assert partition is not None
         descriptions.add(partition.description)
@@ -340,5 +339,5 @@ def test_a_layer_that_is_called_twice_makes_no_parts() -> None:
     shared = keras.layers.Conv2D(3, 1)
     backbone = keras.Model(inputs, shared(shared(inputs)))
     classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
-    plan = apply_freeze(classifier, "none")
+    plan = freeze_plan(classifier, "none")
     assert partition_classifier(classifier, plan, fold_batch_norm=True) is None

@@ -15,7 +15,8 @@ import tensorflow as tf
 from tests.model.weights.test_load import build, is_zero, load
 from trainer.errors import TrainerError, UsageError
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
-from trainer.model.weights.load import load_weights, plan_weights
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights
 
 
 @pytest.fixture(scope="module")
@@ -217,5 +218,5 @@ def test_a_deeper_network_has_the_same_groups(tmp_path: pathlib.Path) -> None:
         weights_origin=None,
     )
     model = build_backbone("VGG16", {}, 32, form=FORM_NA)
-    with pytest.raises(TrainerError, match="another architecture.*'block4_c"):
+    with pytest.raises(TrainerError, match=r"another architecture.*'block4_c"):
         load_weights(model, plan, backbone=backbone, backbone_args={})

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from trainer.errors import UsageError
 from trainer.model.backbones import Backbone, build_backbone, find_backbone
-from trainer.model.weights.load import WeightsPlan, load_weights, plan_weights
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import WeightsPlan, plan_weights
 
 B0 = find_backbone("EfficientNetB0")
 FORMS = ("imagenet", "keras_none")

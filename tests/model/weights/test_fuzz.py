@@ -35,11 +35,8 @@ from trainer.errors import TrainerError
 from trainer.model.architectures import architecture_json
 from trainer.model.backbones import FORM_KERAS_NONE, find_backbone
 from trainer.model.classifier import Classifier, make_classifier
-from trainer.model.weights.load import (
-    load_weights,
-    plan_weights,
-    weights_digest,
-)
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.run.classifiers import stored_classifier
 from trainer.train.checkpoints import restore_variables
 from trainer.workdir import BACKBONE, Workdir

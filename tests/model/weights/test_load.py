@@ -15,11 +15,8 @@ import tensorflow as tf
 
 from trainer.errors import TrainerError, UsageError
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
-from trainer.model.weights.load import (
-    load_weights,
-    plan_weights,
-    weights_digest,
-)
+from trainer.model.weights.load import load_weights
+from trainer.model.weights.plan import plan_weights, weights_digest
 
 BACKBONE = find_backbone("MobileNetV2")
 ARGS = {"alpha": 0.35}
@@ -236,7 +233,7 @@ def test_imagenet_copies_what_keras_loads(
         (
             ValueError("alpha must be one of `0.35`,\n `0.50`"),
             UsageError,
-            "--weights=imagenet: not to be had for MobileNetV2 (alpha=0.35):"
+            "--weights=imagenet: not available for MobileNetV2 (alpha=0.35):"
             " alpha must be one of `0.35`, `0.50`; give other"
             " --backbone_args, a file, or none",
         ),

@@ -13,7 +13,7 @@ import pytest
 from trainer.errors import TrainerError
 from trainer.model import lite
 from trainer.model.backbones import find_backbone
-from trainer.model.weights.load import saved_weights
+from trainer.model.weights import saved_weights
 from trainer.model.weights.saved_weights import SavedLayer, SavedWeight
 
 FAMILIES = (

@@ -1,4 +1,4 @@
-"""Where a classifier is cut in two, and what either part costs."""
+"""The cut between trunk and tail, and what each of the two costs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ POOL = "pool"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Cut:
-    """What is trunk, and what is tail.
+    """Which layers of a classifier are trunk, and which are tail.
 
     Attributes:
-      graph: of the whole classifier, pooling and head included.
-      layers: of the backbone, by name.
+      graph: the graph of the whole classifier, pooling and head included.
+      layers: the backbone's layers by name.
       tail: names of the layers in the tail.
-      names: of the layers whose outputs the tail takes, in order; empty where
-        there is no trunk.
+      names: names of the trunk's layers whose outputs the tail takes, in
+        order; empty if there is no trunk.
     """
 
     graph: Graph
@@ -38,9 +38,9 @@ class Cut:
         return [name for name in self.graph.parents if name not in self.tail]
 
     def costs(self) -> tuple[int, int]:
-        """Multiplications for one sample, in the trunk and in the tail.
+        """Returns multiplications per sample, in the trunk and in the tail.
 
-        Those of kernels alone, which are nearly all; without the head.
+        Counts those of kernels only, which are nearly all; without the head.
         """
         costs = {name: _cost(layer) for name, layer in self.layers.items()}
         tail = sum(costs.get(name, 0) for name in self.tail)
@@ -48,6 +48,7 @@ class Cut:
 
 
 def _cost(layer: keras.layers.Layer) -> int:
+    """Returns the multiplications of a layer's kernels for one sample."""
     kernels = [v for v in layer.weights if len(v.shape) > 1]
     if not kernels:
         return 0
@@ -62,16 +63,16 @@ def find_cut(
     *,
     cut_trunk: bool = True,
 ) -> Cut | None:
-    """Cuts as late as some freeze plans allow.
+    """Cuts a classifier as late as one or more freeze plans allow.
 
     Args:
-      classifier: as `apply_freeze` left it.
-      plans: nothing that one of them trains is in the trunk.
-      cut_trunk: False makes all of it the tail.
+      classifier: the classifier to cut.
+      plans: the trunk contains nothing that any of these plans trains.
+      cut_trunk: False makes the whole classifier the tail.
 
     Returns:
-      None where the backbone's graph cannot be read: a layer that is called
-      twice, or has several outputs.
+      None if the backbone's graph cannot be read: a layer is called twice, or
+      has several outputs.
     """
     backbone = classifier.backbone
     graph = graph_of(backbone)
@@ -102,6 +103,7 @@ def find_cut(
     if not cut_trunk or not any(
         hasattr(layers.get(name), "kernel") for name in cut.frozen
     ):
-        # One part; no fold can reach across a cut.
+        # Keep one part: without a kernel there is nothing to save, and a
+        # BatchNorm cannot be folded across a cut.
         return dataclasses.replace(cut, tail=frozenset(parents), names=())
     return cut

@@ -1,8 +1,8 @@
-"""Engines that run the trunk of a split classifier on the CPU.
+"""Engines that run the trunk of a partitioned classifier on the CPU.
 
 Every engine works in blocks of a fixed shape, so that a sample's features do
-not depend on the batch that it came in: a cached feature and a fresh one are
-the same bits.
+not depend on the other samples of its batch: a cached feature and a fresh one
+are the same bits.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from trainer.model.trunk.partition import Partition
 from trainer.native_logs import native_notes_hidden
 
 GRAPH, LITERT = "graph", "litert"
-# What the largest activation of a block may take: about what a core's share
-# of the last cache is on the machines that this ran on.
+# Bytes that the largest activation of a block may take: about one core's share
+# of the last-level cache on the machines where this was measured.
 _BLOCK_BYTES = 32 * 2**20
 _MAX_BLOCK = 32
-# How far LiteRT may be from the graph, relative to the largest feature.
+# Largest accepted difference of a LiteRT feature from the graph's, relative
+# to the largest feature.
 MAX_DIFFERENCE = 1e-4
 
 
 class GraphTrunk:
-    """The trunk as an inference graph with its weights as constants."""
+    """The trunk as an inference graph with constant weights."""
 
     name = GRAPH
 
     def __init__(self, partition: Partition, *, block: int) -> None:
-        """Args:
-        split: with a trunk; its classifier's weights are loaded.
-        block: images in one pass.
+        """Traces the graph.
+
+        Args:
+          partition: has a trunk, and its classifier's weights are loaded.
+          block: number of images in one pass.
         """
         self.block = block
         self._side = partition.classifier.image_px
@@ -49,7 +52,14 @@ class GraphTrunk:
         )
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
+        """Computes features.
+
+        Args:
+          images: float32 (n, px, px, 3) in 0..255.
+
+        Returns:
+          One float32 array (n, ...) for each feature.
+        """
         found = []
         for start in range(0, len(images), self.block):
             part = _padded(images[start : start + self.block], self.block)
@@ -58,19 +68,21 @@ class GraphTrunk:
 
 
 class LiteTrunk:
-    """The trunk in LiteRT: one interpreter of one thread for each core."""
+    """The trunk in LiteRT, with one single-threaded interpreter per core."""
 
     name = LITERT
     block = 1
 
     def __init__(self, content: bytes, *, cores: int) -> None:
-        """Args:
-        content: the model; see `lite_trunk`.
-        cores: interpreters to make.
+        """Creates the interpreters.
+
+        Args:
+          content: a LiteRT model file; see `lite_trunk`.
+          cores: number of interpreters.
         """
         self._free: queue.Queue[Any] = queue.Queue()
         with native_notes_hidden(), warnings.catch_warnings():
-            # Its new home, ai_edge_litert, is another package.
+            # TensorFlow warns that LiteRT has moved to ai_edge_litert.
             warnings.simplefilter("ignore")
             for _ in range(cores):
                 interpreter = tf.lite.Interpreter(
@@ -80,7 +92,14 @@ class LiteTrunk:
                 self._free.put(interpreter)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """float32 (n, px, px, 3) in 0..255 -> features, (n, ...) each."""
+        """Computes features; several threads may call this at once.
+
+        Args:
+          images: float32 (n, px, px, 3) in 0..255.
+
+        Returns:
+          One float32 array (n, ...) for each feature.
+        """
         interpreter = self._free.get()
         try:
             source = interpreter.get_input_details()[0]["index"]
@@ -96,17 +115,20 @@ class LiteTrunk:
 
 
 class RoundedTrunk:
-    """A trunk whose features are rounded to float16, in float32."""
+    """A trunk whose float32 features are rounded to float16 values."""
 
     def __init__(self, trunk: GraphTrunk | LiteTrunk) -> None:
-        """Args:
-        trunk: what computes them.
+        """Wraps a trunk.
+
+        Args:
+          trunk: computes the features to round.
         """
         self._trunk = trunk
-        self.name, self.block = trunk.name, trunk.block
+        self.name = trunk.name
+        self.block = trunk.block
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """As the trunk; what is too large becomes the largest float16."""
+        """Computes features as the trunk does, clipped to float16's range."""
         largest = np.finfo(np.float16).max
         return [
             np.clip(found, -largest, largest)
@@ -124,24 +146,24 @@ def lite_trunk(
 ) -> LiteTrunk:
     """Returns the trunk in LiteRT, converted once and cached.
 
-    It is compared with the graph each time, a cached one too: a wrong trunk
-    would spoil all features in silence.
+    Its features are compared with the graph's every time, even if the model
+    comes from the cache: a wrong trunk would silently spoil all features.
 
     Args:
-      split: with a trunk; its classifier's weights are loaded.
-      cores: interpreters to make.
-      cache: where the converted model may be.
-      machine: whatever may change what is made of it.
+      partition: has a trunk, and its classifier's weights are loaded.
+      cores: number of interpreters.
+      cache: may hold the converted model.
+      machine: everything about this machine that may change the conversion.
 
     Raises:
-      ValueError: LiteRT cannot take the trunk, or gives other features.
+      ValueError: LiteRT cannot convert the trunk, or computes other features.
     """
     key_fields = {**trunk_key(partition), "kind": "litert", "machine": machine}
     side = partition.classifier.image_px
     function = _concrete(partition, partition.trunk_constants(), 1)
     content = cache.read(key_fields)
     if content is not None:
-        # Whatever is wrong with it, it is converted again.
+        # Whatever is wrong with the cached model, convert again.
         with contextlib.suppress(Exception):
             trunk = LiteTrunk(content, cores=cores)
             _compare(trunk, function, side)
@@ -150,7 +172,7 @@ def lite_trunk(
         content = _converted(function)
         trunk = LiteTrunk(content, cores=cores)
     except Exception as error:
-        # The converter raises many kinds, bare Exception among them.
+        # The converter raises many types, bare Exception among them.
         raise ValueError(f"cannot be converted ({reason_of(error)})") from error
     _compare(trunk, function, side)
     cache.write(key_fields, content)
@@ -158,6 +180,7 @@ def lite_trunk(
 
 
 def _converted(function: Any) -> bytes:
+    """Returns a concrete function as a LiteRT model file."""
     with native_notes_hidden(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
@@ -167,9 +190,14 @@ def _converted(function: Any) -> bytes:
 
 
 def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
+    """Checks that LiteRT computes the features that the graph computes.
+
+    Raises:
+      ValueError: a feature differs by more than MAX_DIFFERENCE.
+    """
     rng = np.random.default_rng(0)
-    # Smooth, as photos are: on white noise activations can be so large that
-    # two runs of TensorFlow itself differ by more.
+    # A smooth image, like a photo. White noise can make activations so large
+    # that two runs of TensorFlow itself differ by more.
     coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
     image = tf.image.resize(coarse, (side, side)).numpy()
     for mine, theirs in zip(
@@ -180,14 +208,14 @@ def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
         if mine.shape != theirs.shape or not (
             float(np.abs(mine - theirs).max()) <= bound
         ):
-            raise ValueError("gives other features than the graph")
+            raise ValueError("computes other features than the graph")
 
 
 def block_of(partition: Partition) -> int:
-    """Images that a graph takes at once: a power of two, by a rule.
+    """Returns how many images a graph takes in one pass: a power of two.
 
-    Never by a measurement, which would let the clock decide; and blocks of
-    any size were seen to give the same bits.
+    The rule is fixed and measures nothing, so that the result is the same on
+    every run. Blocks of all sizes were seen to give the same bits.
     """
     largest = 4 * partition.largest_activation
     block = 1
@@ -197,7 +225,7 @@ def block_of(partition: Partition) -> int:
 
 
 def trunk_key(partition: Partition) -> dict[str, str]:
-    """What decides the features besides image and engine."""
+    """Returns what decides the features, besides the image and the engine."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(partition.description.encode())
     for array in partition.trunk_constants():
@@ -208,11 +236,12 @@ def trunk_key(partition: Partition) -> dict[str, str]:
 def _concrete(
     partition: Partition, constants: Sequence[np.ndarray], block: int
 ) -> Any:
+    """Traces the trunk for blocks of a fixed number of images."""
     side = partition.classifier.image_px
 
     @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:
-        # Made inside, so that they are constants of the graph.
+        # Created inside the function, so that the graph holds constants.
         return partition.trunk(
             [tf.constant(array) for array in constants], images
         )
@@ -223,13 +252,13 @@ def _concrete(
 
 
 def _padded(images: np.ndarray, block: int) -> np.ndarray:
-    lacking = block - len(images)
-    if not lacking:
+    """Returns the images, filled up with zeros to a whole block."""
+    missing = block - len(images)
+    if not missing:
         return images
-    return np.concatenate(
-        [images, np.zeros((lacking, *images.shape[1:]), images.dtype)]
-    )
+    return np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
 
 
 def _joined(found: list[list[np.ndarray]], count: int) -> list[np.ndarray]:
+    """Concatenates the blocks of each feature and drops the padding."""
     return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainer.model.trunk.graph import Graph
 
-# A separable convolution is left alone: its first half is linear too, but its
+# SeparableConv2D is not among them: it consists of two convolutions, and its
 # bias comes after the second.
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 Read = Callable[[keras.Variable], tf.Tensor]
@@ -29,17 +29,17 @@ Read = Callable[[keras.Variable], tf.Tensor]
 def foldable(
     graph: Graph, layers: Mapping[str, keras.layers.Layer], tail: frozenset[str]
 ) -> dict[str, str]:
-    """Which convolution takes which BatchNorm.
+    """Finds the BatchNorm layers that can be folded into a convolution.
 
     Args:
-      graph: of the model.
-      layers: of the model, by name.
-      tail: names of the layers that a trainable variable can influence. The
-        cut stands before them, and no fold reaches across it.
+      graph: the model's graph.
+      layers: the model's layers by name.
+      tail: names of the layers in the tail. A fold does not reach across the
+        cut between trunk and tail.
 
     Returns:
-      Names of BatchNorm layers, each with the convolution that feeds it and
-      nothing else.
+      For each such BatchNorm layer the name of the convolution whose only
+      consumer it is.
     """
     consumers = graph.consumers()
     found = {}
@@ -48,7 +48,7 @@ def foldable(
             continue
         (parent,) = parents
         if (
-            _normalises_channels(layers.get(name))
+            _normalizes_channels(layers.get(name))
             and _is_linear_convolution(layers.get(parent))
             and consumers[parent] == (name,)
             and (name in tail) == (parent in tail)
@@ -57,7 +57,8 @@ def foldable(
     return found
 
 
-def _normalises_channels(layer: keras.layers.Layer | None) -> bool:
+def _normalizes_channels(layer: keras.layers.Layer | None) -> bool:
+    """Returns whether a layer is a BatchNorm over the last axis."""
     if not isinstance(layer, keras.layers.BatchNormalization):
         return False
     # The channels of (batch, h, w, channels).
@@ -65,6 +66,7 @@ def _normalises_channels(layer: keras.layers.Layer | None) -> bool:
 
 
 def _is_linear_convolution(layer: keras.layers.Layer | None) -> bool:
+    """Returns whether a layer is a convolution without an activation."""
     return (
         isinstance(layer, _CONVOLUTIONS)
         and layer.activation is keras.activations.linear
@@ -77,15 +79,16 @@ def fold(
     normalization: keras.layers.BatchNormalization,
     read: Read,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Kernel and bias of the two layers together.
+    """Returns kernel and bias of one convolution that replaces two layers.
 
     Args:
       convolution: a Conv2D or DepthwiseConv2D.
-      normalization: what follows it.
-      read: the value of a variable.
+      normalization: the BatchNorm that follows it.
+      read: returns the value of a variable.
 
     Returns:
-      Of the shape of the convolution's kernel, and (output channels,).
+      A kernel of the same shape as the convolution's, and a bias (output
+      channels,).
     """
     kernel = read(convolution.kernel)
     scale = tf.math.rsqrt(

@@ -11,19 +11,19 @@ import keras
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Graph:
-    """The layers of a functional model by name, and what stands before each.
+    """The layers of a functional model by name, and the inputs of each layer.
 
     Attributes:
-      parents: names of the layers whose outputs a layer takes, in order, for
-        every layer in the model's own order; inputs have none.
-      output: name of the layer whose output is the model's.
+      parents: for every layer, in the model's order, the names of the layers
+        whose outputs it takes, in order; inputs have none.
+      output: name of the layer whose output is the model's output.
     """
 
     parents: Mapping[str, tuple[str, ...]]
     output: str
 
     def consumers(self) -> dict[str, tuple[str, ...]]:
-        """Names of the layers that take a layer's output, for every layer."""
+        """Returns, for every layer, the layers that take its output."""
         found: dict[str, list[str]] = {name: [] for name in self.parents}
         for name, parents in self.parents.items():
             for parent in parents:
@@ -31,7 +31,7 @@ class Graph:
         return {name: tuple(names) for name, names in found.items()}
 
     def influenced_by(self, names: Iterable[str]) -> frozenset[str]:
-        """The named layers, and all whose output depends on one of them."""
+        """Returns these layers and all layers that depend on one of them."""
         found: set[str] = set()
         consumers = self.consumers()
         waiting = list(names)
@@ -50,8 +50,8 @@ def graph_of(model: keras.Model) -> Graph | None:
       model: functional, with one input and one output.
 
     Returns:
-      None where a layer is called more than once or has several outputs: such
-      a model cannot be told apart by the names of its layers.
+      None if a layer is called more than once or has several outputs: then a
+      layer's name does not identify one tensor.
     """
     config = model.get_config()
     parents: dict[str, tuple[str, ...]] = {}
@@ -70,7 +70,7 @@ def graph_of(model: keras.Model) -> Graph | None:
 
 
 def _histories(value: Any) -> Iterable[list[Any]]:
-    """[layer, call, output] of every tensor in a serialised call."""
+    """Yields [layer, call, output] of every tensor in a serialized call."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
             yield list(value["config"]["keras_history"])

@@ -1,9 +1,9 @@
 """A classifier in two parts, cut where a stage's freeze plan allows.
 
-The trunk is what no trainable variable can influence: the same function all
-stage long, so its outputs, the features, need no gradient and can be kept.
-The tail is the rest, head included. Tail after trunk computes what the
-classifier computes.
+The trunk is what no trainable variable can influence. It is the same function
+throughout a stage, so its outputs, the features, need no gradient and can be
+cached. The tail is the rest, head included. Tail after trunk computes what
+the classifier computes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,26 +19,30 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.model.classifier import HEAD, Classifier
-from trainer.model.cpu_gradients import quick_class
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
-from trainer.model.trunk.cut import POOL, Cut, find_cut
-from trainer.model.trunk.folding import fold, foldable
-from trainer.model.weights.saved_weights import finalize_layers
+from trainer.model.trunk.copies import LayerCopies, copy_layers
+from trainer.model.trunk.cut import Cut, find_cut
+from trainer.model.trunk.folding import Read, foldable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Partition:
-    """The two parts, on layers of their own that hold no weights of note.
+    """The two parts of a classifier.
+
+    Both are pure functions: the values of the classifier's variables are
+    their arguments.
 
     Attributes:
-      classifier: whose variables the parts compute with.
+      classifier: the classifier whose variables the parts compute with.
       cut: names of the layers whose outputs are the features, in order; empty
-        where nothing worth a name is frozen, and then there is no trunk.
+        if nothing that contains a kernel is frozen, and then there is no
+        trunk.
       folded: names of the BatchNorm layers folded into convolutions.
-      feature_shapes: of one sample, for each cut tensor.
-      largest_activation: values of one sample in the trunk's largest layer.
-      description: of the trunk's layers and their order, without weights.
+      feature_shapes: the shape of each feature of one sample.
+      largest_activation: number of values of one sample in the trunk's
+        largest layer.
+      description: the trunk's layers and their order as JSON, without weights.
     """
 
     classifier: Classifier
@@ -49,27 +53,11 @@ class Partition:
     description: str
     _trunk: keras.Model | None
     _tail: keras.Model
-    _layers: Mapping[str, tuple[keras.layers.Layer, keras.layers.Layer]]
-    _fold: Mapping[str, str]
-
-    @property
-    def _norms(self) -> dict[str, str]:
-        """Of each convolution that takes a fold, the BatchNorm it takes."""
-        return {conv: norm for norm, conv in self._fold.items()}
+    _copies: LayerCopies
 
     def tail_variables(self) -> dict[str, keras.Variable]:
-        """The classifier's variables that the tail computes with, by key."""
-        layers = [
-            name
-            for name in (layer.name for layer in self._tail.layers)
-            if name in self._layers
-        ]
-        layers += [self._norms[n] for n in layers if n in self._norms]
-        used = {
-            id(variable)
-            for name in layers
-            for variable in self._layers[name][0].variables
-        }
+        """Returns the classifier's variables that the tail reads, by key."""
+        used = {id(v) for v in self._copies.originals(self._tail)}
         return {
             key: variable
             for key, variable in self.classifier.variables.items()
@@ -77,35 +65,30 @@ class Partition:
         }
 
     def trunk_constants(self) -> list[np.ndarray]:
-        """The trunk's weights as they stand, BatchNorm folded.
+        """Returns the trunk's current weights, with BatchNorm folded.
 
-        They are what `trunk` takes; read them once the weights are loaded.
+        They are the `constants` of `trunk`. Call this after the classifier's
+        weights are loaded.
         """
-        read = _reader({})
+        assert self._trunk is not None
         with tf.device("CPU:0"):
-            return [
-                value.numpy() for _, value in self._mapping(self._trunk, read)
-            ]
+            values = self._copies.values(self._trunk, _reader({}))
+            return [value.numpy() for _, value in values]
 
     def trunk(
         self, constants: Sequence[np.ndarray | tf.Tensor], images: tf.Tensor
     ) -> list[tf.Tensor]:
-        """The features of images.
+        """Computes the features of images.
 
         Args:
-          constants: of `trunk_constants`.
+          constants: what `trunk_constants` returned.
           images: float32 (batch, px, px, 3) in 0..255.
 
         Returns:
-          For each cut tensor (batch, *its shape).
+          For each name in `cut` a tensor (batch, *its feature shape).
         """
         assert self._trunk is not None
-        variables = [
-            variable
-            for layer in self._trunk.layers
-            if layer.name in self._layers
-            for variable in layer.variables
-        ]
+        variables = self._copies.variables(self._trunk)
         mapping = list(zip(variables, constants, strict=True))
         inputs = preprocess(images, self.classifier.pixels)
         with keras.StatelessScope(state_mapping=mapping):
@@ -118,7 +101,7 @@ class Partition:
         values: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
     ) -> tf.Tensor:
-        """The first of what `logits_and_updates` returns."""
+        """Returns the first value that `logits_and_updates` returns."""
         return self.logits_and_updates(variables, values, inputs)[0]
 
     def logits_and_updates(
@@ -127,68 +110,43 @@ class Partition:
         values: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The tail as a pure function of the variables' values.
+        """Computes the tail as a pure function of the variables' values.
 
         Args:
-          variables: of the classifier, in any order; those of the tail are
-            enough.
-          values: a value for each.
-          inputs: the features; or, where there is no trunk, the images
-            alone, float32 (batch, px, px, 3) in 0..255.
+          variables: variables of the classifier, in any order; those of
+            `tail_variables` are enough.
+          values: a value for each variable.
+          inputs: the features. Without a trunk: the images alone, float32
+            (batch, px, px, 3) in 0..255.
 
         Returns:
           float32 (batch, classes), and the new value of each variable that the
-          pass itself changes, by key: none, unless a layer does not heed
+          pass itself updates, by key. There is none, unless a layer ignores
           inference mode.
         """
         given = {id(v): t for v, t in zip(variables, values, strict=True)}
-        mapping = self._mapping(self._tail, _reader(given))
+        mapping = self._copies.values(self._tail, _reader(given))
         if not self.cut:
             inputs = [preprocess(inputs[0], self.classifier.pixels)]
-        copies = dict(self._keys(self._tail))
+        keys = {id(v): key for key, v in self.classifier.variables.items()}
+        copies = {
+            keys[id(original)]: copy
+            for original, copy in self._copies.unfolded(self._tail)
+        }
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = {k: scope.get_current_value(v) for k, v in copies.items()}
             logits = self._tail(list(inputs), training=False)
         after = {k: scope.get_current_value(v) for k, v in copies.items()}
         return logits, {k: v for k, v in after.items() if v is not before[k]}
 
-    def _keys(self, part: keras.Model) -> Iterator[tuple[str, keras.Variable]]:
-        """The copies of variables, by the key of what they are copies of."""
-        keys = {id(v): key for key, v in self.classifier.variables.items()}
-        for layer in part.layers:
-            original, copy = self._layers.get(layer.name, (None, None))
-            if original is None or layer.name in self._norms:
-                continue
-            for theirs, mine in zip(
-                original.variables, copy.variables, strict=True
-            ):
-                yield keys[id(theirs)], mine
 
-    def _mapping(
-        self, part: keras.Model | None, read: Any
-    ) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Each variable of a part with its value."""
-        assert part is not None
-        mapping: list[tuple[keras.Variable, tf.Tensor]] = []
-        for layer in part.layers:
-            if layer.name not in self._layers:
-                continue
-            original, copy = self._layers[layer.name]
-            if layer.name in self._norms:
-                norm = self._layers[self._norms[layer.name]][0]
-                kernel, bias = fold(original, norm, read)
-                mapping += [(copy.kernel, kernel), (copy.bias, bias)]
-            else:
-                mapping += [
-                    (mine, read(theirs))
-                    for mine, theirs in zip(
-                        copy.variables, original.variables, strict=True
-                    )
-                ]
-        return mapping
+def _reader(given: Mapping[int, tf.Tensor]) -> Read:
+    """Returns a function that reads given values, else current ones.
 
+    Args:
+      given: values by the `id` of their variable.
+    """
 
-def _reader(given: Mapping[int, tf.Tensor]) -> Any:
     def read(variable: keras.Variable) -> tf.Tensor:
         value = given.get(id(variable))
         return tf.convert_to_tensor(variable.value) if value is None else value
@@ -204,22 +162,22 @@ def partition_classifier(
     cut_trunk: bool = True,
     quick_gradients: bool = False,
 ) -> Partition | None:
-    """Cuts the classifier where the plan allows.
+    """Partitions the classifier as late as a freeze plan allows.
 
     Args:
-      classifier: as `apply_freeze` left it.
+      classifier: the classifier to partition.
       plan: what the stage trains.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
-      cut_trunk: False makes all of it the tail.
-      quick_gradients: see `split_at`.
+      cut_trunk: False makes the whole classifier the tail.
+      quick_gradients: see `partition_at`.
 
     Returns:
-      None where the backbone's graph cannot be read; see `find_cut`.
+      None if the backbone's graph cannot be read; see `find_cut`.
     """
     cut = find_cut(classifier, [plan], cut_trunk=cut_trunk)
     if cut is None:
         return None
-    return split_at(
+    return partition_at(
         classifier,
         cut,
         fold_batch_norm=fold_batch_norm,
@@ -227,29 +185,32 @@ def partition_classifier(
     )
 
 
-def split_at(
+def partition_at(
     classifier: Classifier,
     cut: Cut,
     *,
     fold_batch_norm: bool,
     quick_gradients: bool = False,
 ) -> Partition:
-    """Cuts the classifier at a given place.
+    """Partitions the classifier at a given cut.
 
     Args:
-      classifier: of the cut.
-      cut: of `find_cut`.
+      classifier: the classifier that was cut.
+      cut: from `find_cut`.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
-      quick_gradients: whether the tail's layers have those of `gradients`,
-        which are for a CPU and for steps that XLA does not compile.
+      quick_gradients: whether the tail's layers get the gradients of
+        `cpu_gradients`, for steps on a CPU that XLA does not compile.
     """
     parents, frozen = cut.graph.parents, cut.frozen
     folds = foldable(cut.graph, cut.layers, cut.tail) if fold_batch_norm else {}
     quick = cut.tail if quick_gradients else frozenset[str]()
-    copies, tensors, source = _copy(classifier, folds, quick)
-    tensors |= {name: source for name in parents if not parents[name]}
+    copies = copy_layers(classifier, folds, quick)
+    inputs = {name: copies.source for name in parents if not parents[name]}
+    tensors = {**copies.tensors, **inputs}
     features = [tensors[name] for name in cut.names]
-    trunk = keras.Model(source, features, name="trunk") if features else None
+    trunk = None
+    if features:
+        trunk = keras.Model(copies.source, features, name="trunk")
     # Read before the tail is made, which calls some of the layers again.
     sizes = [
         math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
@@ -260,96 +221,37 @@ def split_at(
         folded=tuple(folds),
         feature_shapes=tuple(tuple(t.shape[1:]) for t in features),
         largest_activation=max(sizes, default=0),
-        description=_describe(frozen, parents, cut.layers, classifier),
+        description=_describe(cut, classifier),
         _trunk=trunk,
-        _tail=keras.Model(features or [source], tensors[HEAD], name="tail"),
-        _layers=copies,
-        _fold=folds,
+        _tail=keras.Model(
+            features or [copies.source], tensors[HEAD], name="tail"
+        ),
+        _copies=copies,
     )
 
 
-def _describe(
-    frozen: Sequence[str],
-    parents: Mapping[str, tuple[str, ...]],
-    layers: Mapping[str, keras.layers.Layer],
-    classifier: Classifier,
-) -> str:
+def _describe(cut: Cut, classifier: Classifier) -> str:
+    """Returns a `Partition.description`; part of cache keys."""
+    parents = cut.graph.parents
     # Without inputs, whose names a process numbers as it goes.
-    named = [name for name in frozen if parents[name]]
     rows = [
         (
             name,
             [parent for parent in parents[name] if parents[parent]],
-            type(layers[name]).__name__ if name in layers else "",
-            _config(layers[name]) if name in layers else {},
+            type(cut.layers[name]).__name__ if name in cut.layers else "",
+            _config(cut.layers[name]) if name in cut.layers else {},
         )
-        for name in named
+        for name in cut.frozen
+        if parents[name]
     ]
     head = [classifier.pixels, classifier.image_px]
     return json.dumps([head, rows], sort_keys=True, default=str)
 
 
 def _config(layer: keras.layers.Layer) -> dict[str, Any]:
-    # What is trained beside it changes no output.
+    """Returns a layer's configuration without `trainable`.
+
+    What a stage trains does not change the output of a frozen layer.
+    """
     config = layer.get_config()
     return {key: value for key, value in config.items() if key != "trainable"}
-
-
-def _copy(
-    classifier: Classifier, folds: Mapping[str, str], quick: frozenset[str]
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Copies of the layers, the tensors between them, and the input tensor.
-
-    Those named in `quick` get quick gradients, where they can have them.
-    """
-    convolutions = set(folds.values())
-    copies: dict[str, Any] = {}
-    tensors: dict[str, Any] = {}
-
-    def copy_layer(operation: Any) -> Any:
-        if not isinstance(operation, keras.layers.Layer):
-            return operation
-        kind = quick_class if operation.name in quick else type
-        copies[operation.name] = (
-            operation,
-            _blank(
-                operation,
-                kind(operation),
-                biased=operation.name in convolutions,
-            ),
-        )
-        return copies[operation.name][1]
-
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        folded = operation.name in folds
-        result = args[0] if folded else operation(*args, **kwargs)
-        tensors[operation.name] = result
-        return result
-
-    model = keras.models.clone_model(
-        classifier.backbone, clone_function=copy_layer, call_function=call
-    )
-    source = model.inputs[0]
-    pool = keras.layers.GlobalAveragePooling2D(name=POOL)
-    tensors[POOL] = pool(model.outputs[0])
-    head = copy_layer(classifier.head)
-    tensors[HEAD] = head(tensors[POOL])
-    for original, copy in copies.values():
-        if hasattr(copy, "finalize_state"):
-            # What it normalises with is no variable.
-            copy.set_weights(original.get_weights())
-    finalize_layers(model)
-    return copies, tensors, source
-
-
-def _blank(
-    layer: keras.layers.Layer, kind: type[keras.layers.Layer], *, biased: bool
-) -> keras.layers.Layer:
-    """The layer again, as of a kind, without the cost of random weights."""
-    config = layer.get_config()
-    for name in config:
-        if name.endswith("_initializer") and config[name] is not None:
-            config[name] = "zeros"
-    if biased:
-        config["use_bias"] = True
-    return kind.from_config(config)

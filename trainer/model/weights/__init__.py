@@ -1,0 +1,1 @@
+"""Pretrained weights: file formats in, a loaded backbone out."""

