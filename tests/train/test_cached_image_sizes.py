@@ -14,7 +14,7 @@ from trainer.cache import CacheFolder, FileCache, RowCache
 from trainer.data.pipeline import image_blocks
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
-from trainer.model.freeze import apply_freeze
+from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train.inputs import Inputs
 
@@ -39,7 +39,7 @@ def pooled_partition(image_px: int) -> Partition:
     classifier = make_classifier(
         keras.Model(inputs, x, name="tiny"), pixels="tf", num_classes=3, seed=0
     )
-    plan = apply_freeze(classifier, "last:1")
+    plan = freeze_plan(classifier, "last:1")
     found = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert found is not None
     return found
