@@ -14,15 +14,12 @@ import tensorflow as tf
 from tests.data.test_check import reason, samples_of
 from tests.support.corpus import BAD, GOOD, PX, put
 from tests.support.encoders import with_right_checksums
+from trainer.data.batches import training_batches
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    epoch_order,
-    training_batches,
-)
+from trainer.data.order import Shard, epoch_order
+from trainer.data.reading import Reading
 from trainer.storage import files
 
 

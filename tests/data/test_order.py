@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.data.pipeline import Shard, epoch_order, steps_per_epoch
+from trainer.data.order import Shard, epoch_order, steps_per_epoch
 
 
 def test_order_is_a_permutation_and_a_function() -> None:

@@ -19,14 +19,9 @@ from PIL import Image
 from tests.support.determinism import undone
 from tests.support.records import as_records
 from trainer.data.augment import affine, draw_parameters
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    epoch_order,
-    evaluation_batches,
-    image_blocks,
-    training_batches,
-)
+from trainer.data.batches import evaluation_batches, training_batches
+from trainer.data.order import Shard, epoch_order
+from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import (
     ARRAY_RECORD,
     TFRECORD,

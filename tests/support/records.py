@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from trainer.data.batches import training_batches
 from trainer.data.check import read_encoded_image
 from trainer.data.decode import image_of_record, read_record
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples
 
 

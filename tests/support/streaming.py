@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from tests.support.records import write_records
 from trainer.cache import AUTO, CacheFolder, FileCache, RowCache
-from trainer.data.pipeline import Shard, training_batches
+from trainer.data.batches import training_batches
+from trainer.data.order import Shard
 from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
 from trainer.train.inputs import Inputs
