@@ -16,11 +16,8 @@ from tests.support.tfds_images import CLASSES, SPLITS, Images, png
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
-from trainer.data.tfds_source import (
-    FOOD10_CLASSES,
-    is_tfds_name,
-    open_tfds,
-)
+from trainer.data.tfds_names import FOOD10_CLASSES, is_tfds_name
+from trainer.data.tfds_source import open_tfds
 
 
 @pytest.fixture(scope="module")

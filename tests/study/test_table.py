@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.config import Config
-from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.data.tfds_names import FOOD10_CLASSES
 from trainer.study.models import MODELS
 from trainer.study.table import markdown, study_record
 

@@ -6,7 +6,8 @@ import os
 
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source
-from trainer.data.tfds_source import is_tfds_name, open_tfds
+from trainer.data.tfds_names import is_tfds_name
+from trainer.data.tfds_source import open_tfds
 from trainer.errors import UsageError
 from trainer.storage import files
 

@@ -58,7 +58,9 @@ class Runtime:
         return self.xla or self.on_tpu
 
 
-def plan_devices(config: Config, topology: Topology | None = None) -> DevicePlan:
+def plan_devices(
+    config: Config, topology: Topology | None = None
+) -> DevicePlan:
     """Chooses the devices of a run; uses none of them.
 
     Args:
