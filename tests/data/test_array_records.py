@@ -149,7 +149,7 @@ def test_a_file_without_its_index_is_an_error(
         lambda: count_records(str(path)),
         lambda: read_columns(str(path), "photo", "label"),
     ):
-        with pytest.raises(OSError, match="no ArrayRecord file, or a damaged"):
+        with pytest.raises(OSError, match="not an ArrayRecord file, or damaged"):
             look()
 
 

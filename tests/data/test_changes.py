@@ -126,6 +126,6 @@ def test_files_that_change_during_a_run_are_a_warning(
     ]
     assert [w for w in warnings if "changed during the run" in w] == [
         f"files of the data set changed during the run (1, such as {image}):"
-        " what was computed may be of the old images or of the new ones; to be"
+        " the results may come from the old images or from the new ones; to be"
         " sure, train again in a new --workdir"
     ]
