@@ -348,7 +348,7 @@ FOLDERS = (
         "a class that is only validated on",
         then(photos(**ALL_THREE), added("val/d/1.jpg")),
         (
-            "val/ has besides 'd', compared with train/; give train/, val/ and"
+            "val/ also has 'd', compared with train/; give train/, val/ and"
             " test/ the same class folders, each with images",
         ),
         (added("train/d/2.jpg", "test/d/3.jpg"), removed("val/d")),
@@ -464,13 +464,13 @@ TFDS_CASES = (
     Case(
         "no labelled train split",
         setting(dataset="trainer_images/no_train"),
-        ("has no train split with labels, but test; give one that has",),
+        ("has no train split with labels (its splits: test); give",),
         (TFDS,),
     ),
     Case(
         "not for classifying",
         setting(dataset="trainer_unkeyed"),
-        ("give one of images with one class label each",),
+        ("give one with an image and a class label per example",),
         (TFDS,),
     ),
     Case(

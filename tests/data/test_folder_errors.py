@@ -85,7 +85,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         ),
         pytest.param(
             _other_classes,
-            "--dataset='photos': test/ lacks 'a', 'c' and has besides 'd',"
+            "--dataset='photos': test/ lacks 'a', 'c' and also has 'd',"
             " compared with train/; give train/ and test/ the same class"
             " folders, each with images",
             id="other_classes",

@@ -93,19 +93,19 @@ _READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
             + struct.pack(">II", 20000, 5001)
             + bytes(50),
-            "a PNG that claims 20000 x 5001 pixels; at most 100 megapixels"
+            "a PNG that declares 20000 x 5001 pixels; at most 100 megapixels"
             " are read",
             id="absurd_png",
         ),
         pytest.param(
             b"GIF89a" + struct.pack("<HH", 65535, 65535) + bytes(50),
-            "a GIF that claims 65535 x 65535 pixels; at most 100 megapixels"
+            "a GIF that declares 65535 x 65535 pixels; at most 100 megapixels"
             " are read",
             id="absurd_gif",
         ),
         pytest.param(
             b"BM" + bytes(16) + struct.pack("<ii", 100000, -1001) + bytes(50),
-            "a BMP that claims 100000 x 1001 pixels; at most 100 megapixels"
+            "a BMP that declares 100000 x 1001 pixels; at most 100 megapixels"
             " are read",
             id="absurd_bmp",
         ),

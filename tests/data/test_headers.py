@@ -21,7 +21,7 @@ from trainer.data.headers import (
     declared_size,
     gif_frames,
     orientation,
-    says_its_size,
+    has_size_in_place,
     webp_is_animated,
 )
 
@@ -140,7 +140,7 @@ def test_gif_frames() -> None:
 def test_whether_the_header_is_in_its_place(
     encoded: bytes, kind: str, says: bool
 ) -> None:
-    assert says_its_size(encoded, kind) is says
+    assert has_size_in_place(encoded, kind) is says
 
 
 def test_which_webp_is_animated() -> None:

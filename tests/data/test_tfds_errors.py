@@ -69,9 +69,9 @@ def test_not_for_classifying_images(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TrainerError) as error:
         open_it("trainer_unkeyed", tmp_path)
     assert str(error.value) == (
-        "--dataset='trainer_unkeyed': is not made for classifying images (its"
-        " supervised keys are None); give one of images with one class label"
-        " each"
+        "--dataset='trainer_unkeyed': not an image classification data set (its"
+        " supervised keys are None); give one with an image and a class label"
+        " per example"
     )
 
 
@@ -80,7 +80,7 @@ def test_without_train_split(tmp_path: pathlib.Path) -> None:
         open_it("trainer_images/no_train", tmp_path)
     assert str(error.value) == (
         "--dataset='trainer_images/no_train': has no train split with"
-        " labels, but test; give one that has"
+        " labels (its splits: test); give a data set that has one"
     )
 
 

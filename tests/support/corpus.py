@@ -227,7 +227,7 @@ _HUGE = (20_000, 20_000)
 # Within the limit, if the file held so many pixels.
 _LARGE = (9_999, 9_999)
 _ONE_COLOUR = _save(Image.new("RGB", (PX, PX)), "WEBP", lossless=True)
-_CLAIM = "claims 20000 x 20000 pixels; at most 100 megapixels"
+_CLAIM = "declares 20000 x 20000 pixels; at most 100 megapixels"
 
 
 def _huge_png() -> bytes:
@@ -343,13 +343,13 @@ BAD: dict[str, Bad] = {
     },
     "claims_WebP.jpg": Bad(
         put=claiming(_WEBP, "WebP", (16_000, 16_000)),
-        reason="a WebP that claims 16000 x 16000 pixels; at most 100",
+        reason="a WebP that declares 16000 x 16000 pixels; at most 100",
     ),
     **{
         f"sparse_{kind}.jpg": Bad(
             put=claiming(whole, kind, _LARGE),
-            reason=f"claims 9999 x 9999 pixels in {len(whole)} bytes; at most"
-            " 512 pixels a byte are read",
+            reason=f"declares 9999 x 9999 pixels in {len(whole)} bytes; at most"
+            " 512 pixels per byte are read",
         )
         for kind, whole in (
             ("JPEG", _JPEG),
@@ -371,7 +371,7 @@ BAD: dict[str, Bad] = {
     ),
     "crossed_frames.gif": Bad(
         put=black_gif((9, 9), [(20_000, 1), (1, 20_000)]),
-        reason="a GIF whose frames take 20000 x 20000 pixels; at most 100",
+        reason="a GIF whose frames need 20000 x 20000 pixels; at most 100",
     ),
     "huge.png": Bad(put=_huge_png(), reason=f"a PNG that {_CLAIM}"),
     "many_frames.gif": Bad(

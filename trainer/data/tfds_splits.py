@@ -40,8 +40,8 @@ def feature_keys(builder: Builder) -> tuple[str, str]:
         ):
             return keys[0], keys[1]
     raise builder.error(
-        "is not made for classifying images (its supervised keys are"
-        f" {keys}); give one of images with one class label each"
+        "not an image classification data set (its supervised keys are"
+        f" {keys}); give one with an image and a class label per example"
     )
 
 
@@ -87,9 +87,8 @@ class Splits:
                     splits[split] = samples
         if "train" not in splits:
             raise self._builder.error(
-                "has no train split with labels, but"
-                f" {', '.join(found) or 'none at all'}; give one that"
-                " has"
+                "has no train split with labels (its splits:"
+                f" {', '.join(found) or 'none'}); give a data set that has one"
             )
         return splits
 
@@ -172,7 +171,7 @@ def _class_names(builder: Builder, label_key: str) -> tuple[str, ...]:
     if not 2 <= count <= _MAX_CLASSES:
         raise builder.error(
             f"{count:,} classes; legal are 2 to {_MAX_CLASSES:,}: give a data"
-            " set of as many"
+            " set within this range"
         )
     names = tuple(feature.names)
     # TFDS accepts a file with missing or repeated names.
