@@ -98,13 +98,13 @@ def scipy_warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("image", [noise, smooth])
-def test_equals_scipy(
-    picture: Callable[[tuple[int, int]], np.ndarray],
+@pytest.mark.parametrize("make_image", [noise, smooth])
+def test_warp_equals_scipy(
+    make_image: Callable[[tuple[int, int]], np.ndarray],
     size: tuple[int, int],
     run_warp: Warp,
 ) -> None:
-    image = picture(size)
+    image = make_image(size)
     matrices = np.stack([matrix_of(name) for name in CASES])
     warped = run_warp(np.stack([image] * len(CASES)), matrices)
     for name, got, matrix in zip(CASES, warped, matrices, strict=True):
