@@ -18,7 +18,7 @@ from tests.support.runs import (
 )
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.data import pipeline
+from trainer.data import reading
 from trainer.data.samples import ARRAY_RECORD
 from trainer.distribute import strategies
 from trainer.errors import TrainerError, UsageError
@@ -56,7 +56,7 @@ def test_a_record_that_is_gone_in_mid_training(values, tmp_path, monkeypatch):
     def gone(paths, numbers):
         raise OSError(errno.EIO, "the disk is gone", paths[0])
 
-    monkeypatch.setattr(pipeline, "read_records", gone)
+    monkeypatch.setattr(reading, "read_records", gone)
     with pytest.raises(TrainerError) as error:
         train(DATASET, tmp_path / "run", cache="off", **values)
     text = str(error.value)

@@ -263,7 +263,7 @@ CASES = (
         status=FAILURE,
         words=(
             "--dataset='{root}/differ'",
-            "test/ lacks 'sushi' and has besides 'suhsi'",
+            "test/ lacks 'sushi' and also has 'suhsi'",
             "give train/ and test/ the same class folders",
         ),
     ),

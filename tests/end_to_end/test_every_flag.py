@@ -30,7 +30,7 @@ from tests.support.photos import CLASSES, make_photos
 from tests.support.runs import lines, weights
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config.fields import FIELDS
-from trainer.data import pipeline
+from trainer.data import batches
 from trainer.model.trunk import partition
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.train import steps as train_steps
@@ -877,7 +877,7 @@ def _compilations() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def _watched() -> Iterator[Did]:
     did = Did()
-    fold, blocks, warp = partition.fold, Inputs._blocks, pipeline.warp
+    fold, blocks, warp = partition.fold, Inputs._blocks, batches.warp
     quick_class = partition.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
 
@@ -907,7 +907,7 @@ def _watched() -> Iterator[Did]:
         add(self, call, *args)
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(pipeline, "warp", warping))
+        stack.enter_context(mock.patch.object(batches, "warp", warping))
         for engine in (GraphTrunk, LiteTrunk):
             made = _noting(engine.__init__, did.trunks)
             stack.enter_context(mock.patch.object(engine, "__init__", made))

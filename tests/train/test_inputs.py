@@ -15,13 +15,9 @@ from tests.support.classifiers import TINY_PX, tiny_classifier
 from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, FileCache, RowCache
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    evaluation_batches,
-    image_blocks,
-    training_batches,
-)
+from trainer.data.batches import evaluation_batches, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan

@@ -9,7 +9,7 @@ from tests.support.photos import make_photos
 from tests.support.runs import lines, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.data.pipeline import epoch_order
+from trainer.data.order import epoch_order
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.errors import TrainerError
 from trainer.run.prepare import prepare, read_manifest

@@ -12,9 +12,11 @@ from typing import Any
 from trainer.config import StageSpec
 from trainer.config.fields import FEATURE_EXTRACT
 from trainer.data.augment import warp
+from trainer.data.batches import training_batches
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable

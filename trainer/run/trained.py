@@ -17,7 +17,7 @@ from trainer.config.fields import (
     FREE,
     TPU,
 )
-from trainer.data.tfds_source import TFDS_NAMES
+from trainer.data.tfds_names import TFDS_NAMES
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened

@@ -8,7 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.batches import training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.train.inputs import Inputs
 

@@ -11,11 +11,7 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.changes import changed_image
-from trainer.data.pipeline import (
-    PARALLEL_CALLS,
-    Reading,
-    checked_blocks,
-)
+from trainer.data.reading import PARALLEL_CALLS, Reading, checked_blocks
 from trainer.data.samples import Samples
 from trainer.model.trunk.engines import (
     GRAPH,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from trainer import interrupt
-from trainer.data.pipeline import steps_per_epoch
+from trainer.data.order import steps_per_epoch
 from trainer.train.audit import audit, check_audit
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.data.pipeline import epoch_order, steps_per_epoch
+from trainer.data.order import epoch_order, steps_per_epoch
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.train.graph_loops import TrainCall
