@@ -4,6 +4,7 @@ import pytest
 
 from trainer.config import Config
 from trainer.data.tfds_names import FOOD10_CLASSES
+from trainer.run.resolve import resolve
 from trainer.study.models import MODELS
 from trainer.study.table import markdown, study_record
 
@@ -27,7 +28,7 @@ def _result(accuracy, classes=("a", "b"), seconds=2.0):
 
 
 def _record(seeds, results, **values):
-    config = Config(stage="study", dataset="photos", **values)
+    config = resolve(Config(stage="study", dataset="photos", **values), 224)
     models = [MODELS[number] for number in results]
     return study_record(config, models, seeds, results)
 

@@ -7,11 +7,11 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from trainer.data.pipeline import image_blocks
 
 from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, FileCache, RowCache
+from trainer.data.reading import image_blocks
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
