@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import ANY
 
 import keras
@@ -66,7 +67,19 @@ def make_source(folder: pathlib.Path) -> None:
     tf.compat.v1.train.update_checkpoint_state(best, f"{best}/ckpt-3")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.flag}={c.value}")
+def params_of(cases: tuple[Case, ...]) -> list[Any]:
+    """Returns the parameters of the test; commands that train are slow."""
+    return [
+        pytest.param(
+            case,
+            marks=[pytest.mark.slow] if case.trains else [],
+            id=f"{case.flag}={case.value}",
+        )
+        for case in cases
+    ]
+
+
+@pytest.mark.parametrize("case", params_of(CASES))
 def test_a_flag_changes_what_is_seen(commands: Commands, case: Case) -> None:
     before = case.see(commands.run(case.also, alone=case.alone))
     with_flag = {**case.also, case.flag: case.value}

@@ -25,7 +25,7 @@ from trainer.config import Config
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.model.trunk.partition import Partition
 from trainer.run import caches
-from trainer.run.fast_paths import Work
+from trainer.run.fast_paths import StageWork
 from trainer.run.use import evaluate
 from trainer.train import inputs
 from trainer.train.inputs import Inputs
@@ -411,7 +411,7 @@ def test_two_stages_that_share_a_cut(
     for shares in (False, True):
         forget()
         computed.clear()
-        monkeypatch.setattr(Work, "shares", lambda *args, s=shares: s)
+        monkeypatch.setattr(StageWork, "shares", lambda *args, s=shares: s)
         workdir = tmp_path / str(shares)
         result = train(photos, workdir, **fields)
         trunks = json.loads((workdir / "config.json").read_text())["trunks"]
@@ -439,7 +439,7 @@ def test_a_run_that_shares_a_cut_resumes_to_the_same_bits(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the first stage, and after it, when one stage is left."""
-    monkeypatch.setattr(Work, "shares", lambda *args: True)
+    monkeypatch.setattr(StageWork, "shares", lambda *args: True)
     fields = {**TINY, "trunk_engine": "graph", "augment": True}
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     # A save for the one epoch of the head, and two after it.

@@ -50,3 +50,10 @@ class Case:
     given: Any
     also: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     alone: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether its commands train, which takes seconds."""
+        if self.also.get("stage") in ("evaluate", "predict"):
+            return False
+        return not self.also.get("dry_run", False)
