@@ -1,4 +1,4 @@
-"""A backbone that is traced in no time, under the names of real ones."""
+"""A backbone of three convolutions under the names of real ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def tiny_backbone(
     input_shape: tuple[int, int, int] = (32, 32, 3),
 ) -> keras.Model:
     """Three convolutions; `alpha` scales the channels, as in MobileNetV2."""
-    assert weights is None and not include_top
+    assert weights is None
+    assert not include_top
     inputs = x = keras.Input(input_shape, name="pixels")
     for number, channels in enumerate(_CHANNELS, 1):
         x = keras.layers.Conv2D(
@@ -34,6 +35,6 @@ def tiny_backbone(
 
 
 def use_tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes --backbone=MobileNetV2 and EfficientNetB0 the one above."""
+    """Makes --backbone=MobileNetV2 and EfficientNetB0 build the tiny one."""
     for name in NAMES:
         monkeypatch.setattr(keras.applications, name, tiny_backbone)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.photos import make_photos
-from tests.support.runs import Stop, lines, small, train, weights
+from tests.support.runs import StopError, lines, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.results.evaluate import Evaluation, Evaluator
@@ -144,12 +144,12 @@ def test_a_resume_after_a_rollback_keeps_the_halved_rate(
     def save_then_stop(self: StageCheckpoints, **kinds: bool) -> str:
         found = saves(self, **kinds)
         if self._state.rollbacks:
-            raise Stop
+            raise StopError
         return found
 
     with monkeypatch.context() as patch:
         patch.setattr(StageCheckpoints, "save", save_then_stop)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             training.train(config)
     training.train(config)
     rates = [
