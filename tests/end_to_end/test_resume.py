@@ -16,20 +16,17 @@ from tests.support.jobs import Job, run_command
 from tests.support.photos import make_photos
 from tests.support.runs import (
     TINY,
-    assert_same_arrays,
+    assert_same_runs,
     lines,
     small,
     stopped_after,
     train,
-    untimed,
-    weights,
 )
 from tests.support.tiny import use_tiny_backbone
 from trainer import interrupt
 from trainer.results.evaluate import Evaluator
 
 VALUES = {**TINY, "epochs": 2, "head_epochs": 2, "unfreeze": "last:3"}
-STAGES = ("feature_extract", "finetune")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,16 +46,6 @@ def finished(photos, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
     """The workdir and result of a finetune with its own feature_extract."""
     workdir = tmp_path_factory.mktemp("runs") / "finetune"
     return workdir, train(photos, workdir, **VALUES)
-
-
-def assert_same_runs(
-    one: tuple[pathlib.Path, dict], two: tuple[pathlib.Path, dict]
-) -> None:
-    """Checks that weights, slots, metrics and results are bit-identical."""
-    for stage in STAGES:
-        assert_same_arrays(weights(one[0], stage), weights(two[0], stage))
-    assert lines(one[0], "metrics.jsonl") == lines(two[0], "metrics.jsonl")
-    assert untimed(one[1]) == untimed(two[1])
 
 
 @pytest.mark.parametrize(

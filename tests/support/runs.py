@@ -119,3 +119,18 @@ def untimed(result: dict[str, Any]) -> dict[str, Any]:
         for stage in result.get("earlier_stages", [])
     ]
     return {**result, "train_seconds": 0, "earlier_stages": earlier}
+
+
+def assert_same_runs(
+    one: tuple[pathlib.Path, dict], two: tuple[pathlib.Path, dict]
+) -> None:
+    """Checks that two workdirs with their results are bit-identical.
+
+    That is weights and slots of all stages, metrics and result.json.
+    """
+    stages = sorted(p.name for p in (one[0] / "checkpoints").iterdir())
+    assert stages == sorted(p.name for p in (two[0] / "checkpoints").iterdir())
+    for stage in stages:
+        assert_same_arrays(weights(one[0], stage), weights(two[0], stage))
+    assert lines(one[0], "metrics.jsonl") == lines(two[0], "metrics.jsonl")
+    assert untimed(one[1]) == untimed(two[1])
