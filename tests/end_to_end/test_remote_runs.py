@@ -95,7 +95,7 @@ def _both(finished: dict[str, str], look: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("stage", ["feature_extract", "finetune"])
 @pytest.mark.parametrize("kind", ["last", "best"])
-def test_weights_and_slots_are_those_of_a_localrun(finished, stage, kind):
+def test_weights_and_slots_are_those_of_a_local_run(finished, stage, kind):
     one, two = (_arrays(root, "run", stage, kind) for root in finished.values())
     assert any(name.startswith("slots/") for name in one)
     assert_same_arrays(one, two)

@@ -12,7 +12,7 @@ from tests.kill.attempt import Attempt
 from tests.kill.command import HEAD, PHASES
 from tests.kill.ending import differences, ending
 from tests.kill.runs import Aim, KillTestError, check
-from tests.train.test_checkpoints import Stage
+from tests.support.stage import Stage
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ def runtime_of(*, xla: bool = False, processes: Processes = ALONE) -> Runtime:
 
 
 def test_float16_needs_features() -> None:
-    """Whoever trains is told, also where the run began with features."""
+    """Training is refused, also if the run began with features."""
     for earlier in (None, "graph", "step"):
-        with pytest.raises(UsageError, match=r"^--feature_dtype=float16: here the step"):
+        with pytest.raises(
+            UsageError, match=r"^--feature_dtype=float16: here the step"
+        ):
             paths(feature_dtype="float16", trunk_engine="step", earlier=earlier)
     used = fast_paths(
         Config(

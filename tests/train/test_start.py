@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+from tests.support.stage import METRICS
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.train.start import (
@@ -47,25 +48,6 @@ def add_runs(path: pathlib.Path, **runs) -> None:
     (path / "config.json").write_text(json.dumps({"runs": runs}))
 
 
-# What else a finished stage leaves.
-FIGURES = {
-    "stage": "feature_extract",
-    "epochs": 3,
-    "steps": 30,
-    "train_examples": 10,
-    "final_split": "test",
-    "test_loss": 1.0,
-    "test_accuracy": 0.5,
-    "test_per_class_accuracy": {"a": 0.5, "b": None},
-    "validation_from_test": True,
-    "best_step": 20,
-    "best_validation_accuracy": 0.5,
-    "total_params": 10,
-    "trainable_params": 2,
-    "train_seconds": 1.5,
-}
-
-
 def complete_feature_extract(path: pathlib.Path) -> str:
     """A finished feature_extract of 30 steps; returns its last checkpoint."""
     add_runs(path, feature_extract={})
@@ -73,7 +55,7 @@ def complete_feature_extract(path: pathlib.Path) -> str:
     prefix = add_checkpoint(path, "feature_extract", 30)
     Workdir(str(path)).write_json(
         stage_marker("feature_extract"),
-        {**FIGURES, "metrics_position": 456},
+        {**METRICS, "metrics_position": 456},
     )
     return prefix
 
