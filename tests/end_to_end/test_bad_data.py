@@ -111,7 +111,7 @@ def test_evaluate_on_data_of_other_classes(root, finished, tmp_path):
         ("food10", "food101", "data.vision.ee.ethz.ch"),
     ],
 )
-def test_a_download_that_cannot_be_had(
+def test_an_impossible_download_is_one_line(
     root, tmp_path, monkeypatch, dataset, name, host
 ):
     if dataset == "food10":

@@ -45,7 +45,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_one_line_before_training_begins(root, tmp_path, capfd, case):
+def test_a_bad_flag_is_one_line_before_training(root, tmp_path, capfd, case):
     values = {**BASE, "workdir": tmp_path / "run", **case.flags}
     said = command(*filled(root, values))
     assert_one_line(said.err, tuple(w.format(root=root) for w in case.words))
@@ -55,7 +55,7 @@ def test_one_line_before_training_begins(root, tmp_path, capfd, case):
     assert not (tmp_path / "run/config.json").exists()
 
 
-def test_a_workdir_that_was_refused_is_still_free(root, tmp_path):
+def test_a_workdir_refused_once_can_be_used(root, tmp_path):
     """The rule is wrong for this backbone only, which is built by then."""
     values = {**BASE, **FINETUNE, "head_epochs": 1, "workdir": tmp_path}
     wrong = values | {"unfreeze": "last:11"}
@@ -83,7 +83,9 @@ def test_a_workdir_that_was_refused_is_still_free(root, tmp_path):
     ],
     ids=["image", "replicas", "stage"],
 )
-def test_the_process_writes_one_line_too(root, tmp_path, flags, status, words):
+def test_a_process_prints_one_line_for_bad_input(
+    root, tmp_path, flags, status, words
+):
     values = {**BASE, "workdir": tmp_path / "run", **flags}
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     ended = subprocess.run(

@@ -104,7 +104,7 @@ def test_caches_and_blocks_change_no_bit(
         (False, True, {"train": 21, "evaluation": 12}),
     ],
 )
-def test_what_is_computed_once(
+def test_features_or_images_are_computed_once(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -136,7 +136,7 @@ def test_what_is_computed_once(
     assert asked == expected
 
 
-def test_a_cache_that_fails_is_a_warning_and_no_end(
+def test_a_failing_cache_is_a_warning(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
     fields = {**TINY, "augment": False, "trunk_engine": "graph"}

@@ -67,7 +67,7 @@ def _flip(path: pathlib.Path) -> None:
     ],
     ids=["config", "backbone"],
 )
-def test_a_damaged_workdir(
+def test_a_damaged_workdir_is_refused_in_one_line(
     root, finished, tmp_path, capfd, name, damage, words, again
 ):
     workdir = tmp_path / "run"
@@ -90,7 +90,7 @@ DAMAGES = {
 }
 
 
-def test_evaluate_takes_the_one_before_what_a_kill_cut_short(
+def test_evaluate_skips_a_checkpoint_truncated_by_a_kill(
     root, finished, tmp_path
 ):
     workdir = tmp_path / "run"
@@ -154,9 +154,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert_same_arrays(weights(workdir, "feature_extract"), longer)
 
 
-def test_where_all_checkpoints_are_damaged_there_is_one_line(
-    root, finished, tmp_path
-):
+def test_no_readable_checkpoint_is_one_line(root, finished, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
     for path in (workdir / LAST).glob("*.data-*"):

@@ -87,7 +87,7 @@ PATHS: Mapping[str, dict[str, Any]] = {
 }
 
 
-def test_engines_and_folding_go_the_same_way(
+def test_all_engines_train_alike_with_and_without_folding(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
     found = {}
@@ -115,7 +115,7 @@ def test_engines_and_folding_go_the_same_way(
     [(10**9, 0, GraphTrunk), (0, 10**9, LiteTrunk)],
     ids=["graph", "litert"],
 )
-def test_a_run_keeps_the_engine_that_it_began_with(
+def test_a_resumed_run_keeps_its_engine(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -159,7 +159,7 @@ def evaluate_again(workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
         ("feature_extract", "litert"),
     ],
 )
-def test_evaluation_gives_the_figures_of_the_run(
+def test_evaluation_equals_the_result_of_the_run(
     photos: str, tmp_path: pathlib.Path, stage: str, engine: str
 ) -> None:
     fields = {**TINY, "stage": stage, "trunk_engine": engine}
@@ -171,7 +171,7 @@ def test_evaluation_gives_the_figures_of_the_run(
             assert found[key] == result[key], key
 
 
-def test_a_backbone_whose_graph_cannot_be_read_trains_plainly(
+def test_an_unreadable_graph_falls_back_to_the_step(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classifier in the step, whatever engine is asked for."""
@@ -185,7 +185,7 @@ def test_a_backbone_whose_graph_cannot_be_read_trains_plainly(
     assert_same_runs((tmp_path / "plain", one), (tmp_path / "none", two))
 
 
-def test_a_litert_that_fails_is_a_warning_and_no_end(
+def test_a_failing_litert_falls_back_with_a_warning(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {**TINY, "augment": True}
@@ -210,7 +210,7 @@ def test_a_litert_that_fails_is_a_warning_and_no_end(
     ] * len(STAGES)
 
 
-def test_a_run_of_before_quick_gradients_is_told_of_them(
+def test_a_run_before_quick_gradients_is_warned_of_them(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
     workdir = tmp_path / "run"

@@ -27,7 +27,7 @@ from trainer.workdir import lock
 from trainer.workdir.heartbeat import Pace
 
 
-def test_the_guard_sees_what_it_is_to_see():
+def test_the_guard_detects_calls_of_the_system():
     with pytest.raises(AssertionError, match="stat"), only_gfile():
         os.path.exists("ram://x")
     code = compile("os.listdir('/')", f"{PACKAGE}workdir.py", "exec")
@@ -104,7 +104,7 @@ def test_weights_files_of_every_kind(tmp_path, name):
         ),
     ],
 )
-def test_what_is_wrong_takes_one_line(roots, tmp_path, flags, status, words):
+def test_bad_urls_are_one_line(roots, tmp_path, flags, status, words):
     root = roots["remote"]
     filled = {k: v.format(root=root) for k, v in flags.items()}
     flags = {"workdir": f"{root}/other", "stage": "finetune", **filled}
@@ -116,7 +116,7 @@ def test_what_is_wrong_takes_one_line(roots, tmp_path, flags, status, words):
     assert not tf.io.gfile.exists(f"{root}/other")
 
 
-def test_a_photo_that_cannot_be_read_is_named(roots, tmp_path):
+def test_an_unreadable_remote_image_is_named(roots, tmp_path):
     root = f"{roots['remote']}-bad"
     put(pathlib.Path(roots["local"], "photos"), f"{root}/photos")
     path = f"{root}/photos/train/sushi/001.jpg"

@@ -95,13 +95,13 @@ def _both(finished: dict[str, str], look: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("stage", ["feature_extract", "finetune"])
 @pytest.mark.parametrize("kind", ["last", "best"])
-def test_weights_and_slots_are_those_of_a_local_run(finished, stage, kind):
+def test_remote_weights_are_those_of_a_local_run(finished, stage, kind):
     one, two = (_arrays(root, "run", stage, kind) for root in finished.values())
     assert any(name.startswith("slots/") for name in one)
     assert_same_arrays(one, two)
 
 
-def test_so_are_the_figures(finished):
+def test_remote_metrics_are_those_of_a_local_run(finished):
     _both(finished, lambda root: _lines(f"{root}/run/metrics.jsonl"))
     assert len(_lines(f"{finished['remote']}/run/metrics.jsonl")) > 20
 
@@ -117,7 +117,7 @@ def test_so_are_the_figures(finished):
         _both(finished, functools.partial(look, name=name))
 
 
-def test_so_is_what_is_known_of_the_photos(finished):
+def test_a_remote_manifest_is_that_of_a_local_run(finished):
     def look(root: str) -> Any:
         manifest = _json(f"{root}/run/manifest.json", "location")
         for split in manifest["splits"].values():
@@ -127,7 +127,7 @@ def test_so_is_what_is_known_of_the_photos(finished):
     _both(finished, look)
 
 
-def test_the_workdir_holds_what_a_local_one_does(finished):
+def test_a_remote_workdir_holds_the_same_files(finished):
     def look(root: str) -> list[str]:
         found = []
         for folder, _, names in tf.io.gfile.walk(f"{root}/run"):
@@ -144,21 +144,21 @@ def test_the_workdir_holds_what_a_local_one_does(finished):
     assert not [n for n in found if "partial" in n or "lock" in n]
 
 
-def test_the_events_tell_of_the_interruptions(finished):
+def test_remote_events_name_the_interruptions(finished):
     remote = f"{finished['remote']}/run/events.jsonl"
     events = [line["event"] for line in _lines(remote)]
     assert events.count("stop") == events.count("resume") == 2
     assert events[-1] == "complete"
 
 
-def test_the_same_command_again_says_that_it_is_complete(finished, tmp_path):
+def test_a_complete_remote_run_says_so(finished, tmp_path):
     with only_gfile():
         said = run(finished["remote"], str(tmp_path), stage="finetune")
     assert said.status == 0, said.err
     assert "this run is complete" in said.out
 
 
-def test_evaluation(finished):
+def test_a_remote_evaluation_equals_a_local_one(finished):
     for place, root in finished.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
             # A workdir alone leads to no URL.
@@ -171,7 +171,7 @@ def test_evaluation(finished):
 @pytest.mark.parametrize(
     "inputs", ["photos/test", "photos/test/*/00[12].jpg", "photos/**/001.jpg"]
 )
-def test_predictions(finished, inputs):
+def test_remote_predictions_equal_local_ones(finished, inputs):
     def look(root: str) -> list[str]:
         rows = _read(f"{root}/said.csv").replace(f"{root}/", "").splitlines()
         assert len(rows) > 5
@@ -188,7 +188,7 @@ def test_predictions(finished, inputs):
     _both(finished, look)
 
 
-def test_export_and_export_once_more(finished, tmp_path):
+def test_a_remote_export_can_be_repeated(finished, tmp_path):
     root = finished["remote"]
     for _ in range(2):
         with only_gfile():
@@ -205,7 +205,7 @@ def test_export_and_export_once_more(finished, tmp_path):
         use("export", root, output=f"{root}/photos")
 
 
-def test_a_warm_start(finished, tmp_path):
+def test_a_remote_warm_start_equals_a_local_one(finished, tmp_path):
     for place, root in finished.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
             said = run(
@@ -224,7 +224,7 @@ def test_a_warm_start(finished, tmp_path):
     assert_same_arrays(one, two)
 
 
-def test_weights_from_a_checkpoint(finished, tmp_path):
+def test_weights_from_a_remote_checkpoint(finished, tmp_path):
     root = finished["remote"]
     with only_gfile():
         said = run(
@@ -243,7 +243,7 @@ def test_weights_from_a_checkpoint(finished, tmp_path):
     assert_same_arrays(backbone, {k: source[k] for k in backbone})
 
 
-def test_a_study(roots, tmp_path):
+def test_a_remote_study_equals_a_local_one(roots, tmp_path):
     for place, root in roots.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
             said = run(

@@ -73,7 +73,7 @@ def forget() -> None:
         ("graph", False, {"accumulate_steps": 2}),
     ],
 )
-def test_nothing_is_traced_again_after_the_first_epoch(
+def test_later_epochs_trace_nothing(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -111,7 +111,7 @@ def test_nothing_is_traced_again_after_the_first_epoch(
 
 
 @pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
-def test_two_stages_that_share_a_cut(
+def test_stages_that_share_a_cut_compute_features_once(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -156,7 +156,7 @@ def test_two_stages_that_share_a_cut(
     assert shared[1]["test_loss"] == pytest.approx(apart[1]["test_loss"], 1e-3)
 
 
-def test_a_run_that_shares_a_cut_resumes_to_the_same_bits(
+def test_a_run_that_shares_a_cut_resumes_bit_identically(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the first stage, and after it, when one stage is left."""

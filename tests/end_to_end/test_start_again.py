@@ -130,7 +130,7 @@ def test_finetune_may_have_another_batch_size_than_the_head(photos, tmp_path):
     assert result["validation_examples"] == 15
 
 
-def test_finetune_refuses_a_head_that_is_half_way_to_more_epochs(
+def test_finetune_refuses_a_head_with_epochs_left(
     photos, tmp_path, monkeypatch
 ):
     workdir = tmp_path / "run"

@@ -51,7 +51,7 @@ def of(stage: str, workdir: pathlib.Path, **flags: Any) -> Said:
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "export"])
-def test_the_data_set_is_found_from_another_folder(
+def test_the_dataset_is_found_from_another_folder(
     trained: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -104,7 +104,7 @@ def test_evaluate_asks_for_a_data_set_that_is_gone(
     assert said.status == 0, said.err
 
 
-def test_export_goes_on_without_the_photos(
+def test_export_works_without_the_images(
     trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     workdir = a_copy(trained, tmp_path)
@@ -124,7 +124,7 @@ def test_export_goes_on_without_the_photos(
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "export"])
-def test_a_workdir_leads_to_no_url(
+def test_a_stored_url_is_not_opened(
     trained: pathlib.Path, tmp_path: pathlib.Path, stage: str
 ) -> None:
     workdir = a_copy(trained, tmp_path)
@@ -144,7 +144,7 @@ def test_a_workdir_leads_to_no_url(
         assert "compared on 8 generated ones (--dataset: not given" in said.out
 
 
-def test_paths_caches_and_budgets_are_this_machines(
+def test_stored_paths_caches_and_budgets_are_ignored(
     trained: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -103,7 +103,7 @@ def test_each_metric_is_written_once_at_its_absolute_step(finished):
     assert found == expected
 
 
-def test_files_of_a_workdir(finished):
+def test_a_workdir_holds_the_promised_files(finished):
     workdir, result = finished
     config = json.loads((workdir / "config.json").read_text())
     assert config["config"]["data_pct"] == 100.0
@@ -175,7 +175,7 @@ def times_of_files(workdir: pathlib.Path) -> dict[pathlib.Path, int]:
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_a_complete_run_says_so_and_changes_nothing(photos, finished, capsys):
+def test_a_complete_run_started_again_changes_nothing(photos, finished, capsys):
     workdir, result = finished
     before = times_of_files(workdir)
     assert train(photos, workdir, **VALUES) == result

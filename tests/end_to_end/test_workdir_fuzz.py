@@ -83,7 +83,7 @@ def _use(folder: pathlib.Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_500_mutations_are_read_or_refused(
+def test_randomly_damaged_files_are_read_or_refused(
     tmp_path: pathlib.Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never another error than the one line, and never a hang."""

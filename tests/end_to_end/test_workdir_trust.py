@@ -47,7 +47,7 @@ FOREIGN: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_a_folder_that_is_no_workdir_is_refused(
+def test_a_foreign_folder_is_refused_as_workdir(
     tmp_path: pathlib.Path, case: str
 ) -> None:
     for name, text in FOREIGN[case].items():
@@ -82,7 +82,7 @@ EARLIER: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("case", EARLIER)
-def test_workdirs_of_earlier_versions_are_known(
+def test_workdirs_of_earlier_versions_are_accepted(
     tmp_path: pathlib.Path, case: str
 ) -> None:
     for name, text in EARLIER[case].items():
@@ -98,7 +98,7 @@ def test_workdirs_of_earlier_versions_are_known(
     }
 
 
-def test_an_empty_new_workdir_is_taken_back(tmp_path: pathlib.Path) -> None:
+def test_an_empty_new_workdir_is_removed(tmp_path: pathlib.Path) -> None:
     workdir = Workdir(str(tmp_path / "run"))
     workdir.create()
     workdir.remove_if_empty()
@@ -128,7 +128,7 @@ def test_links_among_checkpoints_are_refused(
 
 
 @pytest.mark.parametrize("what", ["link", "pipe"])
-def test_a_lock_that_is_no_file_is_refused(
+def test_a_lock_that_is_not_a_regular_file_is_refused(
     tmp_path: pathlib.Path, what: str
 ) -> None:
     workdir = Workdir(str(tmp_path / "run"))
@@ -251,7 +251,7 @@ def test_a_file_that_is_too_large_is_not_read(
         ({"models": []}, "models is a list"),
     ],
 )
-def test_a_stored_value_that_no_flag_may_have(
+def test_an_illegal_stored_value_is_refused(
     values: dict[str, Any], reason: str
 ) -> None:
     whole = {**Config(stage="finetune").to_json(), **values}

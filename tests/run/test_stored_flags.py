@@ -9,7 +9,7 @@ from trainer.config.fields import FIELDS, FREE
 from trainer.run.trained import _run_here
 
 
-def test_only_what_was_computed_is_taken_from_a_workdir() -> None:
+def test_use_takes_only_flags_of_the_result_from_a_workdir() -> None:
     """Checks every flag by its effect, so that a new one is covered."""
     stored = Config(stage="finetune", **_OTHER)
     asked = Config(stage="evaluate", workdir="here")

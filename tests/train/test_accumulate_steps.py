@@ -136,7 +136,7 @@ def leading(text: str) -> set[int]:
     return {int(n) for n in re.findall(r"f32\[(\d+),4,4,5\]", text)}
 
 
-def test_activations_are_those_of_one_part_at_a_time() -> None:
+def test_xla_holds_the_activations_of_one_part() -> None:
     """In what XLA makes of it, which is what takes memory."""
     stepped = Stepped(xla=True)
     arguments = stepped.arguments(BATCH)
@@ -161,7 +161,7 @@ def no_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("xla", [False, True])
-def test_no_path_to_the_loss_is_still_none(
+def test_accumulation_leaves_unconnected_gradients_none(
     monkeypatch: pytest.MonkeyPatch, xla: bool
 ) -> None:
     no_path(monkeypatch)
@@ -193,7 +193,7 @@ def function_of(classifier: Classifier, **options: Any) -> Any:
     return call, feed(strategy, [batch_of(images, labels, 4)])
 
 
-def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
+def test_accumulation_detects_a_layer_updated_in_inference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = keras.layers.BatchNormalization.call

@@ -24,7 +24,7 @@ from trainer.train.state import StageState, StateInCheckpoint
 from trainer.workdir import Workdir
 
 
-def test_restores_what_was_saved_bit_for_bit(tmp_path):
+def test_restore_is_bit_identical(tmp_path):
     stage = Stage(tmp_path)
     for _ in range(3):
         stage.step()
@@ -36,7 +36,7 @@ def test_restores_what_was_saved_bit_for_bit(tmp_path):
     assert_equal(stage.arrays(), saved)
 
 
-def test_goes_on_in_another_model_as_if_never_stopped(tmp_path):
+def test_a_restored_stage_continues_bit_identically(tmp_path):
     one = Stage(tmp_path)
     one.step()
     one.checkpoints.save()
@@ -47,7 +47,7 @@ def test_goes_on_in_another_model_as_if_never_stopped(tmp_path):
     assert_equal(one.arrays(), other.arrays())
 
 
-def test_the_state_comes_back_whole(tmp_path):
+def test_restore_brings_back_the_state(tmp_path):
     stage = Stage(tmp_path)
     values = {
         "start_step": 5,
@@ -71,7 +71,7 @@ def test_the_state_comes_back_whole(tmp_path):
     assert vars(other.state) == {"stage": STAGE, **values}
 
 
-def test_nothing_to_restore(tmp_path):
+def test_restore_without_a_checkpoint_changes_nothing(tmp_path):
     stage = Stage(tmp_path)
     before = stage.arrays()
     assert stage.checkpoints.restore() is False
@@ -79,7 +79,7 @@ def test_nothing_to_restore(tmp_path):
     assert find_checkpoint(stage.workdir, STAGE, "best") is None
 
 
-def test_the_learning_rate_asked_for_wins(tmp_path):
+def test_a_new_learning_rate_overrides_the_stored_one(tmp_path):
     one = Stage(tmp_path, rate=1e-3)
     one.step()
     one.checkpoints.save()
@@ -186,7 +186,7 @@ def test_the_latest_few_and_the_best_are_kept(tmp_path):
     assert checkpoint_step(stage.path("best")) == 5
 
 
-def test_the_kept_ones_are_counted_across_restarts(tmp_path):
+def test_keep_checkpoints_counts_across_restarts(tmp_path):
     for _ in range(4):
         stage = Stage(tmp_path, keep=2)
         stage.checkpoints.restore()
@@ -230,7 +230,7 @@ def test_restore_variables_of_another_model_is_refused(tmp_path, change):
     assert "\n" not in str(error.value)
 
 
-def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
+def test_a_rollback_removes_checkpoints_after_the_boundary(tmp_path):
     stage = Stage(tmp_path, keep=5)
     stage.step()
     stage.checkpoints.save(epoch=True)
@@ -247,7 +247,7 @@ def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
     assert again.state.step == 1
 
 
-def test_a_boundary_of_a_later_step_is_not_gone_back_to(tmp_path):
+def test_a_rollback_ignores_a_boundary_of_a_later_step(tmp_path):
     """A kill between the boundary and the latest leaves one that is ahead."""
     stage = Stage(tmp_path)
     assert not stage.checkpoints.has_boundary()
@@ -267,7 +267,7 @@ def test_a_boundary_of_a_later_step_is_not_gone_back_to(tmp_path):
 
 
 @pytest.mark.slow
-def test_restores_into_a_fresh_process(tmp_path):
+def test_restore_works_in_a_new_process(tmp_path):
     stage = Stage(tmp_path / "run")
     for _ in range(2):
         stage.step()

@@ -53,7 +53,7 @@ def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
     np.testing.assert_array_equal(other.variables[key].numpy(), values)
 
 
-def test_pipes_in_the_place_of_checkpoints_are_not_read(tmp_path):
+def test_pipes_in_place_of_checkpoints_are_not_read(tmp_path):
     stage = Stage(tmp_path)
     stage.checkpoints.save()
     path = stage.path()
@@ -74,9 +74,7 @@ def test_pipes_in_the_place_of_checkpoints_are_not_read(tmp_path):
     )
 
 
-def test_no_memory_for_a_checkpoint_does_not_pass_it_over(
-    tmp_path, monkeypatch
-):
+def test_no_memory_does_not_skip_a_checkpoint(tmp_path, monkeypatch):
     stage = Stage(tmp_path)
     stage.checkpoints.save()
 
@@ -113,7 +111,7 @@ REMOVED = ": cannot be read (truncated); going on without it\n"
         "data missing",
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_passed_over(
+def test_a_damaged_checkpoint_is_named_and_skipped(
     tmp_path, damage, end, capsys
 ):
     stage = Stage(tmp_path)
@@ -151,7 +149,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
     assert checkpoint_step(again.path()) == 2
 
 
-def test_where_none_is_whole_there_is_one_line(tmp_path):
+def test_no_whole_checkpoint_is_one_line(tmp_path):
     stage = Stage(tmp_path)
     for _ in range(2):
         stage.step()
@@ -172,7 +170,7 @@ def names(folder: pathlib.Path) -> set[str]:
 WHOLE = {"ckpt-1.index", "ckpt-1.data-00000-of-00001"}
 
 
-def test_a_first_checkpoint_whose_index_was_cut_short_is_none(tmp_path, capsys):
+def test_a_first_checkpoint_with_a_truncated_index_is_removed(tmp_path, capsys):
     """A kill while TensorFlow writes it, from its beginning to its end."""
     stage = Stage(tmp_path)
     before = stage.arrays()
@@ -190,7 +188,7 @@ def test_a_first_checkpoint_whose_index_was_cut_short_is_none(tmp_path, capsys):
         assert left == {"checkpoint"}
 
 
-def test_what_a_kill_left_of_checkpoints_is_removed(tmp_path, capsys):
+def test_leftovers_of_a_kill_are_removed(tmp_path, capsys):
     stage = Stage(tmp_path)
     stage.step()
     path = pathlib.Path(stage.checkpoints.save())
@@ -206,7 +204,7 @@ def test_what_a_kill_left_of_checkpoints_is_removed(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_more_than_are_kept_are_removed_on_resume(tmp_path):
+def test_a_resume_removes_checkpoints_beyond_the_limit(tmp_path):
     """A kill came after the last save of a stage, before it removed one."""
     stage = Stage(tmp_path, keep=4)
     for _ in range(4):
@@ -225,7 +223,7 @@ def test_more_than_are_kept_are_removed_on_resume(tmp_path):
     ]
 
 
-def test_saving_a_step_once_more_never_leaves_two_halves(tmp_path, monkeypatch):
+def test_a_kill_while_saving_a_step_again_leaves_no_mix(tmp_path, monkeypatch):
     """TensorFlow moves the new data to their place before the new index."""
     stage = Stage(tmp_path, keep=1)
     stage.step()
@@ -249,7 +247,7 @@ def test_saving_a_step_once_more_never_leaves_two_halves(tmp_path, monkeypatch):
     assert names(tmp_path / "checkpoints" / STAGE / "last") == {"checkpoint"}
 
 
-def test_a_full_disk_is_one_line_and_spares_what_was_saved(tmp_path):
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path):
     stage = Stage(tmp_path)
     stage.step()
     stage.checkpoints.save()

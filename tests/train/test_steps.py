@@ -219,7 +219,7 @@ def test_evaluation_sums_by_hand():
         ([np.nan] * 7, 0, False),
     ],
 )
-def test_top_five(logits, label, hit):
+def test_top_five_counts_the_five_largest_logits(logits, label, hit):
     assert evaluate_by_hand([logits], [label], [1])["top5"] == hit
 
 

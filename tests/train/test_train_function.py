@@ -116,7 +116,7 @@ def test_autograph_rewrites_no_layer(judge, monkeypatch):
     assert set(seen) == {"as written"}
 
 
-def test_a_keras_that_sums_in_another_way_is_refused():
+def test_a_keras_that_sums_gradients_differently_is_refused():
     """Nothing else would tell that gradients are twice what they should be."""
 
     class Another(SummedOnce, keras.optimizers.SGD):
@@ -137,7 +137,7 @@ def test_a_keras_that_sums_in_another_way_is_refused():
 @pytest.mark.parametrize(
     ("replicas", "xla"), [(1, False), (2, False), (2, True)]
 )
-def test_no_path_to_the_loss_is_not_a_gradient_of_zero(
+def test_unconnected_is_told_from_a_gradient_of_zero(
     replicas, xla, monkeypatch
 ):
     """An output times 0, and one that is never read."""
@@ -265,7 +265,7 @@ def mobilenet() -> Classifier:
 
 
 @pytest.mark.slow
-def test_a_compiled_backbone_on_two_replicas_moves_like_plain_on_one():
+def test_xla_on_two_replicas_trains_like_one_without_xla():
     batch = batch_of(pictures(6), labels_of(6, CLASSES), 8)
     batch["matrices"] = matrices_of(8)
     plain = Trainer(unfreeze="last:3", make=mobilenet)
@@ -276,7 +276,7 @@ def test_a_compiled_backbone_on_two_replicas_moves_like_plain_on_one():
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_compiled_it_moves_like_plain(replicas):
+def test_xla_trains_like_no_xla(replicas):
     batch = tiny_batch(3, 4)
     batch["matrices"] = matrices_of(4)
     moves = Trainer(unfreeze="all").moves([batch])
