@@ -68,16 +68,18 @@ def test_a_workdir_refused_once_can_be_used(root, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "status", "words"),
     [
-        # What libraries write themselves can only be seen in a process.
-        (
+        # The output of libraries is visible in a process only.
+        pytest.param(
             {"dataset": "{root}/truncated"},
             FAILURE,
             ("/truncated/test/sushi/001.jpg: a broken, truncated", FIX),
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             {"batch_size": 7, **TWO_REPLICAS},
             USAGE,
             ("--batch_size=7: not divisible by the 2 replicas",),
+            marks=pytest.mark.slow,
         ),
         ({"stage": "finetun"}, USAGE, ("--stage='finetun'",)),
     ],

@@ -68,11 +68,11 @@ def make_source(folder: pathlib.Path) -> None:
 
 
 def params_of(cases: tuple[Case, ...]) -> list[Any]:
-    """Returns the parameters of the test; commands that train are slow."""
+    """Returns the parameters of the test; some are slow."""
     return [
         pytest.param(
             case,
-            marks=[pytest.mark.slow] if case.trains else [],
+            marks=[pytest.mark.slow] if case.slow else [],
             id=f"{case.flag}={case.value}",
         )
         for case in cases

@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import pathlib
-from typing import Any
-
 import numpy as np
 import pytest
 
-from tests.support.photos import CLASSES, make_photos
+from tests.support.photos import CLASSES
 from tests.support.runs import (
-    TINY,
+    FINISHED,
     lines,
     small,
     stopped_after,
     train,
     weights,
 )
-from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.run.classifiers import new_classifier
 from trainer.run.prepare import prepare
 
-VALUES = {**TINY, "epochs": 2, "head_epochs": 2}
+pytestmark = pytest.mark.usefixtures("tiny")
 ONE_REPLICA = {"strategy": "one_device", "logical_cpus": 1}
 TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> str:
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
-    """The workdir and result of a finetune with its own feature_extract."""
-    workdir = tmp_path_factory.mktemp("runs") / "finetune"
-    return workdir, train(photos, workdir, **VALUES)
 
 
 def assert_close_to(photos, workdir, result, other, metrics):
     """Checks equal counts, and weights within 1e-3 of their own way."""
     assert metrics["test_confusion"] == result["test_confusion"]
     start = new_classifier(
-        prepare(Config(**small(photos, workdir, **VALUES))),
+        prepare(Config(**small(photos, workdir, **FINISHED))),
         len(CLASSES),
         load=True,
     ).variables
@@ -66,7 +43,7 @@ def assert_close_to(photos, workdir, result, other, metrics):
 def test_two_replicas_train_like_one(photos, finished, tmp_path):
     workdir, result = finished
     two = tmp_path / "two"
-    metrics = train(photos, two, **VALUES, **TWO_REPLICAS)
+    metrics = train(photos, two, **FINISHED, **TWO_REPLICAS)
     assert_close_to(photos, workdir, result, two, metrics)
 
 
@@ -81,7 +58,7 @@ def test_a_run_resumes_on_another_number_of_replicas(
 ):
     workdir, result = finished
     again = tmp_path / "again"
-    values = {**VALUES, "checkpoint_every_steps": 2}
+    values = {**FINISHED, "checkpoint_every_steps": 2}
     # In the middle of the second epoch of fine-tuning.
     with stopped_after(7):
         train(photos, again, **values, **before)

@@ -7,52 +7,30 @@ import os
 import pathlib
 import signal
 import time
-from typing import Any
 
 import pytest
 
 from tests.support.command import arguments
 from tests.support.jobs import Job, run_command
-from tests.support.photos import make_photos
 from tests.support.runs import (
-    TINY,
+    FINISHED,
     assert_same_runs,
     lines,
     small,
     stopped_after,
     train,
 )
-from tests.support.tiny import use_tiny_backbone
 from trainer import interrupt
 from trainer.results.evaluate import Evaluator
 
-VALUES = {**TINY, "epochs": 2, "head_epochs": 2, "unfreeze": "last:3"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> str:
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
-    """The workdir and result of a finetune with its own feature_extract."""
-    workdir = tmp_path_factory.mktemp("runs") / "finetune"
-    return workdir, train(photos, workdir, **VALUES)
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.mark.parametrize(
     "saves",
     [
         pytest.param(1, marks=pytest.mark.slow),
-        2,
+        pytest.param(2, marks=pytest.mark.slow),
         pytest.param(5, marks=pytest.mark.slow),
         6,
         pytest.param(8, marks=pytest.mark.slow),
@@ -62,13 +40,14 @@ def test_a_run_stopped_after_a_save_resumes_bit_identically(
     photos, finished, tmp_path, saves
 ):
     again = tmp_path / "again"
-    values = {**VALUES, "checkpoint_every_steps": 2}
+    values = {**FINISHED, "checkpoint_every_steps": 2}
     with stopped_after(saves):
         train(photos, again, **values)
     resumed = train(photos, again, **values)
     assert_same_runs((again, resumed), finished)
 
 
+@pytest.mark.slow
 def test_a_stop_during_validation_saves_the_trained_weights(
     photos, finished, tmp_path, monkeypatch
 ):
@@ -84,12 +63,12 @@ def test_a_stop_during_validation_saves_the_trained_weights(
     again = tmp_path / "again"
     monkeypatch.setattr(Evaluator, "evaluate", signal_in_the_second)
     with interrupt.watched(), pytest.raises(interrupt.Stopped):
-        train(photos, again, **VALUES)
+        train(photos, again, **FINISHED)
     monkeypatch.undo()
     # Two epochs of three steps are trained, the second is not validated.
     found = lines(again, "events.jsonl")
     assert [e["step"] for e in found if e["event"] == "save"] == [3, 6]
-    resumed = train(photos, again, **VALUES)
+    resumed = train(photos, again, **FINISHED)
     assert_same_runs((again, resumed), finished)
 
 
@@ -97,7 +76,7 @@ def test_a_stop_during_validation_saves_the_trained_weights(
     ("number", "status"),
     [
         (signal.SIGKILL, -signal.SIGKILL),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
     ],
     ids=["SIGKILL", "SIGTERM", "SIGINT"],
@@ -107,7 +86,9 @@ def test_a_run_ended_by_a_signal_resumes_bit_identically(
 ):
     """Sends a signal to a real process, some time after its second save."""
     killed = tmp_path / "killed"
-    flags = arguments(small(photos, killed, **VALUES, checkpoint_every_steps=1))
+    flags = arguments(
+        small(photos, killed, **FINISHED, checkpoint_every_steps=1)
+    )
     job = Job(1, tmp_path / "said", run_command, flags)
     wait_for_saves(killed, 2, job)
     job.kill(0, number)

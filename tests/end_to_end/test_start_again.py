@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -17,33 +14,14 @@ from tests.support.runs import (
     train,
     weights,
 )
-from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run.use import evaluate
 from trainer.train import loop
 
-VALUES = {**TINY, "epochs": 2, "head_epochs": 2}
+pytestmark = pytest.mark.usefixtures("tiny")
 HEAD = {**TINY, "stage": "feature_extract"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> str:
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
-    """The workdir and result of a finetune with its own feature_extract."""
-    workdir = tmp_path_factory.mktemp("runs") / "finetune"
-    return workdir, train(photos, workdir, **VALUES)
+FINETUNE = {**TINY, "stage": "finetune", "unfreeze": "last:3"}
 
 
 @pytest.mark.slow
@@ -59,13 +37,14 @@ def test_more_epochs_go_on_from_the_end(photos, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_finetune_goes_on_from_a_feature_extract_in_the_workdir(
     photos, finished, tmp_path, capsys
 ):
     workdir, result = finished
     steps = tmp_path / "steps"
     train(photos, steps, **HEAD, epochs=2)
-    after = train(photos, steps, stage="finetune", **TINY, epochs=2)
+    after = train(photos, steps, **FINETUNE, epochs=2)
     assert after["steps"] == 12
     assert after["test_loss"] == result["test_loss"]
     assert_same_arrays(weights(workdir, "finetune"), weights(steps, "finetune"))
@@ -85,7 +64,7 @@ def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):
     workdir = tmp_path / "run"
     train(photos, workdir, **HEAD)
     with pytest.raises(TrainerError, match=r"--data_pct was 100.0, is 50.0"):
-        train(photos, workdir, stage="finetune", **TINY, data_pct=50.0)
+        train(photos, workdir, **FINETUNE, data_pct=50.0)
 
 
 def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
@@ -114,6 +93,7 @@ def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
             np.testing.assert_allclose(value, theirs[key], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_finetune_may_have_another_batch_size_than_the_head(photos, tmp_path):
     workdir = tmp_path / "run"
     train(photos, workdir, **HEAD)
@@ -130,6 +110,7 @@ def test_finetune_may_have_another_batch_size_than_the_head(photos, tmp_path):
     assert result["validation_examples"] == 15
 
 
+@pytest.mark.slow
 def test_finetune_refuses_a_head_with_epochs_left(
     photos, tmp_path, monkeypatch
 ):
@@ -146,7 +127,7 @@ def test_finetune_refuses_a_head_with_epochs_left(
         train(photos, workdir, **HEAD, epochs=3)
     monkeypatch.undo()
     with pytest.raises(TrainerError, match="feature_extract is not complete"):
-        train(photos, workdir, stage="finetune", **TINY)
+        train(photos, workdir, **FINETUNE)
 
 
 def test_warm_start_with_other_classes_is_refused(finished, tmp_path):

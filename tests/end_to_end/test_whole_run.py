@@ -4,46 +4,24 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.support.photos import CLASSES, make_photos
-from tests.support.runs import TINY, lines, small, train, weights
-from tests.support.tiny import use_tiny_backbone
+from tests.support.runs import FINISHED, lines, small, train, weights
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run.classifiers import new_classifier
 from trainer.run.prepare import prepare
 from trainer.run.use import evaluate
 
-# Of the ten layers, conv3, bn3 and relu3 train.
-VALUES = {**TINY, "epochs": 2, "head_epochs": 2, "unfreeze": "last:3"}
+pytestmark = pytest.mark.usefixtures("tiny")
 STATISTICS = {
     f"bn{i}/moving_{name}" for i in (1, 2, 3) for name in ("mean", "variance")
 }
 TRAINED = {"conv3/kernel", "bn3/gamma", "bn3/beta", "head/kernel", "head/bias"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny():
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> str:
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory) -> tuple[pathlib.Path, dict[str, Any]]:
-    """The workdir and result of a finetune with its own feature_extract."""
-    workdir = tmp_path_factory.mktemp("runs") / "finetune"
-    return workdir, train(photos, workdir, **VALUES)
 
 
 def test_result_json_has_the_promised_fields(finished):
@@ -147,7 +125,7 @@ def test_tensorboard_has_charts_images_text_and_hparams(finished):
 
 def test_frozen_variables_are_bit_identical_after_finetune(photos, finished):
     workdir, _ = finished
-    setup = prepare(Config(**small(photos, workdir, **VALUES)))
+    setup = prepare(Config(**small(photos, workdir, **FINISHED)))
     start = new_classifier(setup, len(CLASSES), load=True).variables
     assert start.keys() >= STATISTICS | TRAINED
     assert len(start) == 3 * 5 + 2
@@ -178,7 +156,7 @@ def times_of_files(workdir: pathlib.Path) -> dict[pathlib.Path, int]:
 def test_a_complete_run_started_again_changes_nothing(photos, finished, capsys):
     workdir, result = finished
     before = times_of_files(workdir)
-    assert train(photos, workdir, **VALUES) == result
+    assert train(photos, workdir, **FINISHED) == result
     assert "this run is complete" in capsys.readouterr().out
     assert times_of_files(workdir) == before
 
@@ -200,7 +178,7 @@ def test_a_complete_run_started_again_changes_nothing(photos, finished, capsys):
 def test_another_configuration_is_refused(photos, finished, values, message):
     workdir, _ = finished
     with pytest.raises(TrainerError) as error:
-        train(photos, workdir, **{**VALUES, **values})
+        train(photos, workdir, **{**FINISHED, **values})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -209,7 +187,7 @@ def test_other_photos_are_refused(finished, tmp_path):
     workdir, _ = finished
     other = make_photos(tmp_path / "photos", train=9)
     with pytest.raises(TrainerError) as error:
-        train(other, workdir, **VALUES)
+        train(other, workdir, **FINISHED)
     assert "data_fingerprint was" in str(error.value)
     assert "--dataset was" in str(error.value)
 
@@ -217,7 +195,7 @@ def test_other_photos_are_refused(finished, tmp_path):
 def test_the_same_photos_elsewhere_are_the_same_run(finished, tmp_path, capsys):
     workdir, _ = finished
     elsewhere = make_photos(tmp_path / "moved")
-    train(elsewhere, workdir, **VALUES)
+    train(elsewhere, workdir, **FINISHED)
     assert "this run is complete" in capsys.readouterr().out
 
 

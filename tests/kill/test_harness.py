@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -15,10 +16,11 @@ from tests.kill.runs import Aim, KillTestError, check
 from tests.support.stage import Stage
 
 
-@pytest.fixture
-def workdir(tmp_path):
-    """As a run of one step leaves it, in short."""
-    stage = Stage(tmp_path)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The main files of a run of one step."""
+    folder = tmp_path_factory.mktemp("template") / "run"
+    stage = Stage(folder)
     stage.step()
     stage.checkpoints.save()
     files = {
@@ -28,9 +30,15 @@ def workdir(tmp_path):
         "backbone.json": {},
     }
     for name, values in files.items():
-        (tmp_path / name).write_text(json.dumps(values))
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "times": {"wall": 1}}')
-    return tmp_path
+        (folder / name).write_text(json.dumps(values))
+    (folder / "metrics.jsonl").write_text('{"step": 1, "times": {"wall": 1}}')
+    return folder
+
+
+@pytest.fixture
+def workdir(template, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(template, tmp_path / "run")
 
 
 def _rewrite(name, **values):

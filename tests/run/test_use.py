@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.photos import make_photos
-from tests.support.runs import train
+from tests.support.runs import TINY, train
+from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, UsageError
@@ -30,8 +31,6 @@ from trainer.results.predict import (
 from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
-pytestmark = pytest.mark.slow
-
 NAMES = ("apple pie", "sushi", "борщ")
 
 
@@ -42,8 +41,12 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
+    """The workdir and result of a run of the tiny backbone."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    return workdir, train(photos, workdir, stage="feature_extract", epochs=3)
+    values = {**TINY, "stage": "feature_extract", "epochs": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        return workdir, train(photos, workdir, **values)
 
 
 def _predict(workdir, inputs, output, **values):

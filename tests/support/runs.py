@@ -23,6 +23,8 @@ from trainer.train.checkpoints import StageCheckpoints
 
 # Fields of a run of the tiny backbone, for `small` and `train`.
 TINY = {"backbone_args": "", "weights": "none"}
+# The run of the fixture `finished`; conv3, bn3 and relu3 train.
+FINISHED = {**TINY, "epochs": 2, "head_epochs": 2, "unfreeze": "last:3"}
 
 
 class StopError(Exception):

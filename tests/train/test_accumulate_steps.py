@@ -101,8 +101,12 @@ def norm(arrays: Any) -> float:
 
 @pytest.mark.parametrize(
     ("features", "xla"),
-    [(False, False), (True, False), (False, True), (True, True)],
-    ids=["images", "features", "images-xla", "features-xla"],
+    [
+        pytest.param(False, False, id="images"),
+        pytest.param(True, False, id="features"),
+        pytest.param(False, True, id="images-xla", marks=pytest.mark.slow),
+        pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_and_sums_are_those_of_the_whole(
     features: bool, xla: bool

@@ -175,6 +175,7 @@ def test_rollback_resumes_from_the_boundary_at_half_the_rate(
         np.testing.assert_array_equal(mine[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_rollback_in_the_first_epoch_goes_back_to_the_start(
     photos, tmp_path, monkeypatch, capsys
 ):
@@ -184,6 +185,7 @@ def test_rollback_in_the_first_epoch_goes_back_to_the_start(
     assert "back to step 0 with" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rollback_can_be_turned_on_for_a_resume(
     photos, tmp_path, monkeypatch, capsys
 ):

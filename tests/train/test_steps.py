@@ -135,7 +135,9 @@ def bfloat16():
     assert keras.config.dtype_policy().name == "float32"
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    "replicas", [1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_bfloat16_keeps_variables_and_gradients_in_float32(bfloat16, replicas):
     trainer = Trainer(
         replicas=replicas, unfreeze="all", optimizer=adam, make=bfloat16

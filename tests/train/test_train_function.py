@@ -47,7 +47,13 @@ def known_features() -> Classifier:
     return classifier
 
 
-@pytest.mark.parametrize("optimizer", [None, lambda: Descent(1.0)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(None, id="Keras", marks=pytest.mark.slow),
+        pytest.param(lambda: Descent(1.0), id="summed once"),
+    ],
+)
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
     ("clip", "scale"),
@@ -135,7 +141,12 @@ def test_a_keras_that_sums_gradients_differently_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("replicas", "xla"), [(1, False), (2, False), (2, True)]
+    ("replicas", "xla"),
+    [
+        (1, False),
+        (2, False),
+        pytest.param(2, True, marks=pytest.mark.slow),
+    ],
 )
 def test_unconnected_is_told_from_a_gradient_of_zero(
     replicas, xla, monkeypatch
@@ -186,8 +197,15 @@ def test_frozen_variables_stay_and_the_others_move(unfreeze):
         assert np.any(after[key] != before[key]), key
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize(
+    ("replicas", "steps"),
+    [
+        (1, 2),
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        pytest.param(2, 1, marks=pytest.mark.slow),
+        (2, 2),
+    ],
+)
 def test_steps_in_one_call_equal_those_one_by_one(replicas, steps):
     batches = [tiny_batch(n, 4, seed=n) for n in (4, 4, 1, 4, 3)]
     one = Trainer(replicas=replicas, optimizer=adam, clip=0.5)
@@ -214,7 +232,14 @@ def test_steps_in_one_call_equal_those_one_by_one(replicas, steps):
 
 @pytest.mark.parametrize("clip", [None, 0.1])
 @pytest.mark.parametrize(
-    "count", [8, 5, 4, 1], ids=lambda n: f"{n} of 8 rows real"
+    "count",
+    [
+        pytest.param(8, marks=pytest.mark.slow),
+        5,
+        4,
+        pytest.param(1, marks=pytest.mark.slow),
+    ],
+    ids=lambda n: f"{n} of 8 rows real",
 )
 def test_two_replicas_move_like_one(count, clip):
     """Up to four real rows, the second replica has only padding."""
@@ -275,7 +300,9 @@ def test_xla_on_two_replicas_trains_like_one_without_xla():
     assert apart <= 1e-4 * norm(moves.values())
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    "replicas", [1, pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_xla_trains_like_no_xla(replicas):
     batch = tiny_batch(3, 4)
     batch["matrices"] = matrices_of(4)

@@ -48,7 +48,10 @@ FAST_PATHS = (
         name="feature dtype where the step does all",
         flags={"feature_dtype": "float16", "trunk_engine": "step"},
         status=USAGE,
-        words=("--feature_dtype=float16: no features", "--trunk_engine=graph"),
+        words=(
+            "--feature_dtype=float16: here the step computes all layers",
+            "--trunk_engine=graph",
+        ),
     ),
     Case(
         name="quick gradients",
@@ -60,7 +63,7 @@ FAST_PATHS = (
         name="quick gradients under XLA",
         flags={"quick_gradients": "on", "xla": "on"},
         status=USAGE,
-        words=("--quick_gradients=on: they are for float32 on CPUs", "off"),
+        words=("--quick_gradients=on: only for float32 on CPUs", "off"),
     ),
     Case(
         name="a warp that XLA cannot compile",

@@ -52,8 +52,8 @@ class Case:
     alone: bool = False
 
     @property
-    def trains(self) -> bool:
-        """Whether its commands train, which takes seconds."""
+    def slow(self) -> bool:
+        """Whether its commands take seconds: they train, or plan a study."""
         if self.also.get("stage") in ("evaluate", "predict"):
             return False
-        return not self.also.get("dry_run", False)
+        return not self.also.get("dry_run", False) or self.flag == "models"
