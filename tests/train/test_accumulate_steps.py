@@ -140,6 +140,7 @@ def leading(text: str) -> set[int]:
     return {int(n) for n in re.findall(r"f32\[(\d+),4,4,5\]", text)}
 
 
+@pytest.mark.slow
 def test_xla_holds_the_activations_of_one_part() -> None:
     """In what XLA makes of it, which is what takes memory."""
     stepped = Stepped(xla=True)
@@ -164,7 +165,9 @@ def no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.layers.BatchNormalization, "call", cut)
 
 
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize(
+    "xla", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_accumulation_leaves_unconnected_gradients_none(
     monkeypatch: pytest.MonkeyPatch, xla: bool
 ) -> None:

@@ -197,6 +197,7 @@ def test_rollback_can_be_turned_on_for_a_resume(
     assert "back to step 6 with" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rollbacks_are_bounded(photos, tmp_path, monkeypatch):
     _fails_at(monkeypatch, 2, 3, 2, 3)
     with pytest.raises(TrainerError, match="step 3 after 3 rollbacks, on"):

@@ -225,7 +225,9 @@ def test_top_five_counts_the_five_largest_logits(logits, label, hit):
     assert evaluate_by_hand([logits], [label], [1])["top5"] == hit
 
 
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize(
+    "xla", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_the_evaluation_function_adds_up_its_steps(xla):
     classifier = tiny_classifier()
     function = make_evaluation_function(

@@ -203,7 +203,7 @@ def test_frozen_variables_stay_and_the_others_move(unfreeze):
         (1, 2),
         pytest.param(1, 1, marks=pytest.mark.slow),
         pytest.param(2, 1, marks=pytest.mark.slow),
-        (2, 2),
+        pytest.param(2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_steps_in_one_call_equal_those_one_by_one(replicas, steps):
