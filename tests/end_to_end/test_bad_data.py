@@ -80,7 +80,7 @@ def test_evaluate_warns_of_photos_that_changed(root, tmp_path):
     workdir = tmp_path / "run"
     values = {**BASE, "dataset": photos, "workdir": workdir}
     assert command(*filled(root, values)).status == 0
-    warning = f"warning: {photos}: not the photos that the run was made with"
+    warning = f"warning: {photos}: the photos have changed since the run; "
     flags = {"stage": "evaluate", "workdir": workdir}
     said = command(*filled(root, flags))
     assert (said.status, warning in said.out) == (0, False)

@@ -18,6 +18,8 @@ from tests.support.tiny import use_tiny_backbone
 from trainer.run import caches
 from trainer.train.inputs import Inputs
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("feature_extract", "finetune")
 # Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
 TINY: Mapping[str, Any] = {

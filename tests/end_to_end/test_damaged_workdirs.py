@@ -132,6 +132,7 @@ def longer(root, finished):
     return weights(workdir, "feature_extract")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [*DAMAGES, "list", "removed"])
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     root, finished, longer, tmp_path, damage

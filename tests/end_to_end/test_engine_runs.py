@@ -27,6 +27,8 @@ from trainer.run.use import evaluate
 from trainer.train import inputs
 from trainer.workdir import Workdir
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("feature_extract", "finetune")
 # Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
 TINY: Mapping[str, Any] = {

@@ -25,6 +25,8 @@ from trainer.run import caches
 from trainer.run.fast_paths import StageWork
 from trainer.train.inputs import Inputs
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("feature_extract", "finetune")
 # Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
 TINY: Mapping[str, Any] = {

@@ -102,7 +102,7 @@ def only_gfile() -> Iterator[None]:
             for name in names:
                 patch.setattr(module, name, _guarded(module, name, bad))
         yield
-    assert bad == []
+    assert not bad, bad
 
 
 def put(source: pathlib.Path, target: str) -> None:
