@@ -92,7 +92,7 @@ def kinds(reading: Reading) -> set[str]:
         (False, "once", set(), set()),
     ],
 )
-def test_what_is_read(
+def test_a_reading_has_features_images_or_trunk(
     samples: Samples,
     partition: Partition,
     mode: str,
@@ -109,7 +109,7 @@ def test_what_is_read(
     assert kinds(reading) == (kept if mode == "ram" else plain)
 
 
-def test_samples_without_digests_are_not_kept(
+def test_samples_without_digests_are_not_cached(
     samples: Samples, partition: Partition
 ) -> None:
     unchecked = dataclasses.replace(samples, digests=())
@@ -126,7 +126,7 @@ def _elements(dataset: tf.data.Dataset) -> list[dict[str, Any]]:
     [("graph", "float32"), ("litert", "float32"), ("graph", "float16")],
 )
 @pytest.mark.parametrize("call", ["train", "augmented", "evaluate"])
-def test_kept_or_not_the_batches_are_the_same_bits(
+def test_batches_are_bit_identical_with_and_without_cache(
     samples: Samples, partition: Partition, call: str, engine: str, dtype: str
 ) -> None:
     """A batch of 4 of 15 samples, the last one of each epoch padded."""
@@ -192,7 +192,7 @@ def test_features_are_those_of_the_images(
     assert made.reports == [("features of evaluation", 15, 15)]
 
 
-def test_a_litert_that_fails_is_said_once(
+def test_a_failing_litert_is_warned_of_once(
     samples: Samples, partition: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -211,7 +211,7 @@ def test_a_litert_that_fails_is_said_once(
     ]
 
 
-def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
+def test_features_of_a_failing_litert_have_the_graphs_key(
     samples: Samples,
     partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
@@ -238,7 +238,7 @@ def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
 
 
 @pytest.mark.parametrize("engine", ["graph", "litert"])
-def test_where_all_features_are_kept_no_trunk_is_made(
+def test_cached_features_need_no_trunk(
     samples: Samples,
     partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
@@ -278,7 +278,7 @@ def test_float16_halves_what_is_kept_and_rounds(
 
 
 @pytest.mark.parametrize("change", ["engine", "machine", "feature_dtype"])
-def test_what_changes_bits_is_part_of_the_kind(
+def test_the_cache_key_has_all_that_changes_bits(
     samples: Samples,
     partition: Partition,
     tmp_path: pathlib.Path,
