@@ -6,9 +6,9 @@
 #
 # The process on the first host is the chief, which writes and prints. This
 # checkout, the data and the workdir must have the same path on every host. The
-# command runs in the current folder, with $PYTHON or else `python`. Ctrl-C and
-# SIGTERM are forwarded: all processes save and stop, and the same command
-# resumes the run.
+# command runs in the current folder, with $PYTHON or else each host's `python`.
+# Ctrl-C and SIGTERM are forwarded: all processes save and stop, and the same
+# command resumes the run.
 set -euo pipefail
 
 addresses=()

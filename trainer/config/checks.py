@@ -141,8 +141,8 @@ def _check_paths(fields: Fields) -> None:
         path = getattr(fields, name) or ""
         if set(path) & _PATTERN:
             raise UsageError(
-                f"--{name}={path!r}: TensorFlow takes a path with any of"
-                f" {' '.join(sorted(_PATTERN))} for a pattern and would not"
+                f"--{name}={path!r}: TensorFlow treats a path with any of"
+                f" {' '.join(sorted(_PATTERN))} as a pattern and would not"
                 " find its checkpoints; give a path without them"
             )
 
