@@ -207,8 +207,7 @@ def fast_paths(
       training: whether the run is trained, not only evaluated.
 
     Raises:
-      UsageError: the flags exclude each other, or the devices do not support
-        them.
+      UsageError: the devices do not support the flags, or flags conflict.
     """
     if runtime.compiled and config.augment_kernel == "projective":
         raise UsageError(
@@ -233,8 +232,7 @@ def fast_paths(
             " XLA; give auto or off"
         )
     # Processes filling the cache at different speeds would fall out of step.
-    # The host of a remote TPU reads the data, and cannot run this cache's
-    # Python.
+    # A remote TPU host, which reads the data, cannot run the cache's Python.
     remote = strategies.on_far_tpu(runtime.strategy, config.tpu)
     mode = OFF if runtime.processes.count > 1 or remote else config.cache
     kernel = config.augment_kernel

@@ -95,8 +95,7 @@ def make_train_function(
         is not a `SummedOnce`, Keras sums the gradients a second time.
       clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
-      kernel: see `make_train_step`; None chooses gather with XLA, and
-        projective without.
+      kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
 

@@ -87,10 +87,9 @@ def make_train_step(
       kernel: how `augment.warp` samples: projective, or gather under XLA.
       partition: its tail computes on features; None computes with the whole
         classifier on images.
-      accumulate_steps: number of equal parts in which the batch is processed,
-        one after the other, so that memory holds the activations of one part
-        only. Gradients and sums are those of the whole batch, up to rounding.
-        Must divide the batch.
+      accumulate_steps: number of equal parts in which the batch is processed
+        in sequence, to hold the activations of one part only. Must divide the
+        batch. The result differs only by rounding.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
