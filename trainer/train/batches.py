@@ -26,13 +26,13 @@ class TrainingBatches:
         *,
         strategy: tf.distribute.Strategy,
     ) -> None:
-        """Creates the batches; nothing is read yet.
+        """Creates the object; nothing is read yet.
 
         Args:
-          inputs: how samples are read.
+          inputs: reads the samples.
           samples: the training subset.
-          config: `batch_size`, `seed` and `augment` decide the batches.
-          strategy: distributes them over the replicas.
+          config: its `batch_size`, `seed` and `augment` are used.
+          strategy: distributes the batches over the replicas.
         """
         self._inputs = inputs
         self._samples = samples
@@ -41,10 +41,10 @@ class TrainingBatches:
         self._reading: Reading | None = None
 
     def read(self, start: int, end: int) -> Iterator[dict[str, Any]]:
-        """Returns the batches of steps `start` to `end` of the stage.
+        """Returns an iterator over the remaining batches of the stage.
 
         Args:
-          start: steps of the stage that are done.
+          start: number of steps of the stage that are done.
           end: number of steps of the stage.
         """
         samples, config = self._samples, self._config
