@@ -11,8 +11,8 @@ import pytest
 from absl import flags as absl_flags
 
 import flags
-from tests.end_to_end.test_workdir_trust import mutated
 from tests.support.command import command
+from tests.support.damage import mutated
 from trainer.config import Config
 from trainer.config.fields import FIELDS
 from trainer.config.usage import ALIASES, START, help_text

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.damage import mutated
 from tests.support.stage import METRICS
 from trainer.config import Config
 from trainer.errors import TrainerError
@@ -37,33 +38,6 @@ WHOLE: dict[str, str] = {
     "metrics.jsonl": '{"step": 1, "loss": 2.5}\n' * 5,
     "lock": this_process().to_text(),
 }
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """One of the ways in which files are damaged."""
-    data = bytearray(content)
-    at = rng.randrange(len(data))
-    how = rng.randrange(6)
-    if how == 0:
-        data[at] ^= 1 << rng.randrange(8)
-    elif how == 1:
-        del data[at:]
-    elif how == 2:
-        data[at : at + 16] = bytes(16)
-    elif how == 3:
-        data[at:at] = data[: rng.randrange(64)]
-    elif how == 4:
-        tokens = (b"null", b"[]", b"{}", b"1e999", b"-1", b'""', b"true")
-        start = content.find(b":", at) + 1
-        end = min(
-            (e for c in b",}" if (e := content.find(c, start)) > 0),
-            default=start,
-        )
-        data[start:end] = rng.choice(tokens)
-    else:
-        for _ in range(8):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-    return bytes(data)
 
 
 def _use(folder: pathlib.Path, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_workdir_trust import mutated
+from tests.support.damage import mutated
 from tests.support.torch_file import write
 from trainer.errors import TrainerError, UsageError
 from trainer.model.weights import torch_file
