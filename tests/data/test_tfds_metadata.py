@@ -17,16 +17,21 @@ import tensorflow_datasets as tfds
 
 from tests.support import tfds_images
 from tests.support.records import write_records
+from tests.support.tfds_features import (
+    BESIDE,
+    CORE,
+    DICT,
+    EVIL,
+    LABEL,
+    LEGACY,
+    legacy,
+    with_feature,
+)
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
 
 NAME = "images_of_others"
-CORE = "tensorflow_datasets.core.features"
-IMAGE = f"{CORE}.image_feature.Image"
-LABEL = f"{CORE}.class_label_feature.ClassLabel"
-DICT = f"{CORE}.features_dict.FeaturesDict"
-EVIL = "evil_features.Evil"
 
 
 @pytest.fixture(scope="module")
@@ -77,67 +82,6 @@ def folder_of(data_dir: pathlib.Path) -> pathlib.Path:
 def change_json(path: pathlib.Path, change: Callable[[Any], Any]) -> None:
     """Rewrites a JSON file."""
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-
-
-def legacy(name: str, content: Any) -> dict[str, Any]:
-    """Returns a feature as TFDS wrote it before 4.3."""
-    return {"type": name, "content": content}
-
-
-LEGACY = legacy(
-    DICT,
-    {
-        "image": legacy(
-            IMAGE,
-            {
-                "shape": [None, None, 3],
-                "dtype": "uint8",
-                "encoding_format": "png",
-            },
-        ),
-        "label": legacy(LABEL, {"num_classes": 3}),
-    },
-)
-
-
-def with_feature(name: str, feature: Any) -> Callable[[Any], Any]:
-    """Returns a function that adds or replaces a feature."""
-
-    def change(features: Any) -> Any:
-        features["featuresDict"]["features"][name] = feature
-        return features
-
-    return change
-
-
-BESIDE = {
-    "sequence of text": {
-        "pythonClassName": f"{CORE}.sequence_feature.Sequence",
-        "sequence": {
-            "feature": {
-                "pythonClassName": f"{CORE}.text_feature.Text",
-                "text": {},
-            },
-            "length": "-1",
-        },
-    },
-    "tensor under its old name": {
-        "pythonClassName": f"{CORE}.feature.Tensor",
-        "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"},
-    },
-    "dictionary": {
-        "pythonClassName": DICT,
-        "featuresDict": {
-            "features": {
-                # The name of a feature may be one of the checked keys.
-                "type": {
-                    "pythonClassName": f"{CORE}.scalar.Scalar",
-                    "tensor": {"dtype": "int64"},
-                },
-            }
-        },
-    },
-}
 
 
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)

@@ -1,4 +1,4 @@
-"""What a stage reads: kept features, kept images, or the trunk's output."""
+"""What a stage reads: cached features, cached images, or trunk output."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import TINY_PX, tiny_classifier
+from tests.support.inputs import Made
 from tests.support.manifests import build
 from tests.support.photos import make_photos
-from trainer.cache import CacheFolder, FileCache, RowCache
+from trainer.cache import CacheFolder, RowCache
 from trainer.data.batches import evaluation_batches, training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading, image_blocks
@@ -23,7 +24,7 @@ from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
-from trainer.train.inputs import Inputs, auto_engine
+from trainer.train.inputs import auto_engine
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +45,8 @@ def partition() -> Partition:
     return found
 
 
-class Made:
-    """Inputs, and what they said."""
-
-    def __init__(
-        self, partition: Partition | None, mode: str, **values: Any
-    ) -> None:
-        self.warnings: list[str] = []
-        self.reports: list[tuple[str, int, int]] = []
-        self.inputs = Inputs(
-            partition,
-            image_px=TINY_PX,
-            cache=RowCache(mode=mode, disk=None, ram_bytes=10**8),
-            files=FileCache(None),
-            warn=self.warnings.append,
-            report=lambda *report: self.reports.append(report),
-            **{
-                "engine": "graph",
-                "block": 4,
-                "feature_dtype": "float32",
-                "kernel": "projective",
-                "decode_cache": True,
-                "machine": "this one",
-                **values,
-            },
-        )
-
-
 def kinds(reading: Reading) -> set[str]:
-    """Which of its parts a reading has."""
+    """Returns the names of the parts that a reading has."""
     parts = ("images", "trunk", "features")
     return {name for name in parts if getattr(reading, name) is not None}
 
@@ -88,7 +62,7 @@ def kinds(reading: Reading) -> set[str]:
         (False, "train", {"images"}, set()),
         (False, "augmented", {"images"}, set()),
         (False, "again", {"images"}, set()),
-        # What is read once is not worth its place.
+        # Images that are read once are not cached.
         (False, "once", set(), set()),
     ],
 )
