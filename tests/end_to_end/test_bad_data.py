@@ -75,6 +75,7 @@ def test_bad_images_are_skipped_and_named(root, tmp_path):
     assert (result["train_examples"], result["test_examples"]) == (9, 7)
 
 
+@pytest.mark.slow
 def test_evaluate_warns_of_photos_that_changed(root, tmp_path):
     photos = make_photos(tmp_path / "photos", train=4, test=3)
     workdir = tmp_path / "run"

@@ -113,6 +113,7 @@ def test_bad_urls_are_one_line(roots, tmp_path, flags, status, words):
     assert not tf.io.gfile.exists(f"{root}/other")
 
 
+@pytest.mark.slow
 def test_an_unreadable_remote_image_is_named(roots, tmp_path):
     root = f"{roots['remote']}-bad"
     put(pathlib.Path(roots["local"], "photos"), f"{root}/photos")

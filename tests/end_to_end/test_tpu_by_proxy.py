@@ -136,9 +136,9 @@ def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
     # Training and evaluation of each stage, and the evaluation by itself.
     names = [ran.function.__qualname__.split(".")[0] for ran in tpu.ran]
     assert names == [
-        "make_train_function",
+        "ReplicaStep",
         "make_evaluation_function",
-        "make_train_function",
+        "ReplicaStep",
         "make_evaluation_function",
         "make_evaluation_function",
     ]

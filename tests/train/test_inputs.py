@@ -24,7 +24,6 @@ from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
-from trainer.train.inputs import auto_engine
 
 
 @pytest.fixture(scope="module")
@@ -279,22 +278,6 @@ def test_the_cache_key_has_all_that_changes_bits(
         "feature_dtype": "float16",
     }[change]
     assert computed(**{change: other}) == 1
-
-
-@pytest.mark.parametrize(
-    ("images", "graph_only", "expected"),
-    [
-        (0, False, "graph"),
-        (499, False, "graph"),
-        (500, False, "litert"),
-        (500, True, "graph"),
-        (10**7, True, "graph"),
-    ],
-)
-def test_auto_takes_litert_where_it_pays(
-    images: int, graph_only: bool, expected: str
-) -> None:
-    assert auto_engine(images, graph_only=graph_only) == expected
 
 
 def test_features_of_several_shapes_are_computed_ahead(
