@@ -308,7 +308,7 @@ def test_the_same_command_again_says_that_it_is_complete(finished, tmp_path):
 def test_evaluation(finished):
     for place, root in finished.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
-            # A workdir alone leads to no URL.
+            # A URL is not taken from a workdir.
             _use("evaluate", root, dataset=f"{root}/photos")
     _both(
         finished, lambda root: _json(f"{root}/run/evaluation.json", "dataset")
