@@ -152,7 +152,7 @@ def test_a_failing_tensorboard_page_is_one_warning(
     assert (said.status, said.err) == (0, "")
     warning = (
         f"{workdir}/tensorboard: without the {what} (Expected end of text,"
-        " found '$'); the run goes on"
+        " found '$'); the run continues"
     )
     assert said.out.count("warning: ") == 1
     assert f"warning: {warning}\n" in said.out

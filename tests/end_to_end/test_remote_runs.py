@@ -161,7 +161,7 @@ def test_a_complete_remote_run_says_so(finished, tmp_path):
 def test_a_remote_evaluation_equals_a_local_one(finished):
     for place, root in finished.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
-            # A workdir alone leads to no URL.
+            # A URL is not taken from a workdir.
             use("evaluate", root, dataset=f"{root}/photos")
     _both(
         finished, lambda root: _json(f"{root}/run/evaluation.json", "dataset")

@@ -275,9 +275,9 @@ def _obstacle(config: Config, runtime: Runtime) -> str:
     if runtime.xla:
         return "XLA compiles the whole step (--xla=off)"
     if config.precision != "float32":
-        return f"--precision={config.precision} (float32 is)"
+        return f"it needs --precision=float32, not {config.precision}"
     if runtime.processes.count > 1:
-        return "it is for one process"
+        return "it runs in one process only"
     if not devices.all_cpus(runtime.strategy):
         return "it runs on CPUs only"
     return ""

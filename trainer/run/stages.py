@@ -123,7 +123,7 @@ class TrainingRun:
         except Exception as error:
             self._workdir.warn(
                 f"{self._workdir.file(FOLDER)}: without the {what}"
-                f" ({reason_of(error)}); the run goes on"
+                f" ({reason_of(error)}); the run continues"
             )
 
     def _stage(

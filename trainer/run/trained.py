@@ -210,7 +210,7 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
         if files.is_remote(place):
             raise UsageError(
                 f"--dataset: not given, and the run's images are at {place};"
-                " a workdir alone leads to no URL: give --dataset=URL"
+                " a URL is not taken from a workdir; give --dataset=URL"
             )
     changes: dict[str, Any] = {}
     name = run.dataset.split(":")[0]

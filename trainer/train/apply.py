@@ -123,13 +123,12 @@ class ReplicaStep:
             raise TrainerError(
                 f"Keras {keras.__version__} sums gradients in a way that this"
                 " trainer does not know, so they would be too large; nothing"
-                " of it is saved: install a version of Keras that the trainer"
-                " is tested with"
+                " is saved: install a version of Keras that the trainer is"
+                " tested with"
             )
         if self._updated_in_inference:
             raise TrainerError(
                 f"{min(self._updated_in_inference)}: changed by a forward pass"
                 " in inference mode, so its layer ignores training=False;"
-                " nothing of it is saved: give a --backbone whose layers"
-                " respect it"
+                " nothing is saved: give a --backbone whose layers respect it"
             )

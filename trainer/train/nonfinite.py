@@ -108,7 +108,7 @@ class RollbackPolicy:
         tried = f" after {done} rollbacks" if done else ""
         raise TrainerError(
             f"{stage}: {error.what} at step {error.step}{tried}, on {inputs};"
-            " nothing of it is saved: lower --learning_rate, give"
-            " --clip_global_norm, or try --on_nonfinite=rollback, in another"
-            " --workdir"
+            " the step is not saved: in another --workdir, lower"
+            " --learning_rate, give --clip_global_norm, or try"
+            " --on_nonfinite=rollback"
         ) from None
