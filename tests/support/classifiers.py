@@ -1,4 +1,4 @@
-"""Small classifiers whose features are alive, for tests of the step."""
+"""Small classifiers whose features are not all zero, for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TINY_PX = 8
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:
-    """float32 (count, 32, 32, 3) in 0..255: smooth, each with its own tint."""
+    """Returns smooth random images, float32 (count, 32, 32, 3) in 0..255."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 4, 4, 3))
     images = np.kron(coarse, np.ones((1, 8, 8, 1)))
@@ -34,8 +34,8 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
 def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
     """A random classifier with moving statistics from one training pass.
 
-    Without it a random EfficientNet in inference mode is nearly dead: its
-    mean feature is about 1e-5.
+    Without that pass, the mean feature of a random EfficientNet in inference
+    mode is about 1e-5.
     """
     constructor, arguments, pixels = SPECS[name]
     keras.utils.clear_session()
@@ -54,7 +54,7 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
 
 
 def make_live(classifier: Classifier, images: np.ndarray) -> None:
-    """Gives BatchNorm the statistics of one batch, float32 in 0..255."""
+    """Gives BatchNorm the statistics of one batch of images in 0..255."""
     backbone = classifier.backbone
     norms = [
         layer
@@ -73,12 +73,12 @@ def make_live(classifier: Classifier, images: np.ndarray) -> None:
 def tiny_classifier(
     num_classes: int = 3, seed: int = 0, precision: str = "float32"
 ) -> Classifier:
-    """Conv -> norm -> relu -> top_conv -> top_norm at 8 px, in an instant.
+    """Builds conv -> norm -> relu -> top_conv -> top_norm at 8 px.
 
-    The moving statistics are not those of a fresh BatchNorm, so that one that
-    normalises with the batch's own is seen.
+    The moving statistics are not the initial ones, so that a test notices a
+    BatchNorm that normalizes with the batch's statistics.
     """
-    # In this order: a cleared session has forgotten its precision.
+    # In this order: clearing the session resets the precision.
     keras.utils.clear_session()
     devices.set_precision(precision)
     keras.utils.set_random_seed(seed)
@@ -102,12 +102,12 @@ def tiny_classifier(
 
 
 def tiny_images(count: int, seed: int = 0) -> np.ndarray:
-    """float32 (count, 8, 8, 3) in 0..255."""
+    """Returns smooth random images, float32 (count, 8, 8, 3) in 0..255."""
     return pictures(count, seed)[:, ::4, ::4]
 
 
 def labels_of(count: int, num_classes: int, seed: int = 0) -> np.ndarray:
-    """int32 (count,)."""
+    """Returns random labels, int32 (count,)."""
     rng = np.random.default_rng([seed, count])
     return rng.integers(0, num_classes, count).astype(np.int32)
 
@@ -115,7 +115,7 @@ def labels_of(count: int, num_classes: int, seed: int = 0) -> np.ndarray:
 def batch_of(
     images: np.ndarray, labels: np.ndarray, size: int, padding: float = 0.0
 ) -> dict[str, np.ndarray]:
-    """A batch of `size` rows, those that are missing filled with `padding`."""
+    """Returns a batch of `size` rows, filled up with `padding`."""
     missing = size - len(labels)
     rows = [(0, missing)] + [(0, 0)] * 3
     return {
@@ -128,7 +128,7 @@ def batch_of(
 def copy_of(
     classifier: Classifier, strategy: tf.distribute.Strategy
 ) -> Classifier:
-    """The same under a strategy, in whose scope no session can be cleared."""
+    """Copies a classifier into a strategy, without clearing the session."""
     with strategy.scope():
         copy = make_classifier(
             keras.models.clone_model(classifier.backbone),

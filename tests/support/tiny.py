@@ -1,4 +1,4 @@
-"""A backbone that is traced in no time, under the names of real ones."""
+"""A small backbone that replaces real ones, because it is traced quickly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tiny_backbone(
     include_top: bool = False,
     input_shape: tuple[int, int, int] = (32, 32, 3),
 ) -> keras.Model:
-    """Three convolutions; `alpha` scales the channels, as in MobileNetV2."""
+    """Builds three convolutions; `alpha` scales the channels."""
     assert weights is None
     assert not include_top
     inputs = x = keras.Input(input_shape, name="pixels")
@@ -35,6 +35,6 @@ def tiny_backbone(
 
 
 def use_tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes --backbone=MobileNetV2 and EfficientNetB0 the one above."""
+    """Makes --backbone=MobileNetV2 and EfficientNetB0 build `tiny_backbone`."""
     for name in NAMES:
         monkeypatch.setattr(keras.applications, name, tiny_backbone)
