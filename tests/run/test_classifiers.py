@@ -136,7 +136,7 @@ GOOD = json.loads(architecture_json(tiny_backbone()))
                 "architecture": json.dumps({**GOOD, "class_name": "Lambda"}),
                 "pixels": "raw",
             },
-            "is not among the layers that backbones are made of",
+            "is not among the layers of known backbones",
         ),
     ],
 )

@@ -34,7 +34,7 @@ FAST_PATHS = (
         status=USAGE,
         words=(
             "--trunk_engine=graph: not possible here",
-            "--precision=bfloat16 (float32 is)",
+            "it needs --precision=float32, not bfloat16",
             "give auto or step",
         ),
     ),
