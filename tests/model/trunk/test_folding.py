@@ -206,21 +206,14 @@ def test_gradients_match_the_formula(multiplier: int) -> None:
     normalization.build((None, 7, 7, 6))
     x = rng.normal(size=(2, PX, PX, 3))
     g = rng.normal(size=(2, 7, 7, 6))
-    names = ("kernel", "bias", "gamma", "beta", "mean", "variance")
-    variables = dict(
-        zip(
-            names,
-            (
-                convolution.kernel,
-                convolution.bias,
-                normalization.gamma,
-                normalization.beta,
-                normalization.moving_mean,
-                normalization.moving_variance,
-            ),
-            strict=True,
-        )
-    )
+    variables = {
+        "kernel": convolution.kernel,
+        "bias": convolution.bias,
+        "gamma": normalization.gamma,
+        "beta": normalization.beta,
+        "mean": normalization.moving_mean,
+        "variance": normalization.moving_variance,
+    }
     values = {
         name: tf.constant(rng.uniform(0.5, 1.5, v.shape), tf.float64)
         for name, v in variables.items()
