@@ -197,10 +197,8 @@ def test_gradients_match_the_formula(multiplier: int) -> None:
     """
     keras.utils.clear_session()
     rng = np.random.default_rng(1)
-    if multiplier:
-        convolution = layers.DepthwiseConv2D(2, depth_multiplier=2)
-    else:
-        convolution = layers.Conv2D(6, 2)
+    depthwise = layers.DepthwiseConv2D(2, depth_multiplier=2)
+    convolution = depthwise if multiplier else layers.Conv2D(6, 2)
     convolution.build((None, PX, PX, 3))
     normalization = norm()
     normalization.build((None, 7, 7, 6))
