@@ -151,7 +151,7 @@ def start(root, monkeypatch):
     monkeypatch.setattr(devices, "show_gpus", lambda asked: None)
     monkeypatch.setattr(
         strategies,
-        "_tpu",
+        "connect_tpu",
         lambda name: tf.distribute.OneDeviceStrategy("CPU:0"),
     )
 

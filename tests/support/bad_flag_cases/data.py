@@ -37,7 +37,7 @@ DATA = (
         name="backbone argument",
         flags={"backbone_args": "beta=2"},
         status=USAGE,
-        words=("--backbone_args=beta=2", "no argument", "legal", "alpha"),
+        words=("--backbone_args=beta=2", "not an argument", "legal", "alpha"),
     ),
     Case(
         name="no dataset",

@@ -63,7 +63,7 @@ FAST_PATHS = (
         name="quick gradients under XLA",
         flags={"quick_gradients": "on", "xla": "on"},
         status=USAGE,
-        words=("--quick_gradients=on: only for float32 on CPUs", "off"),
+        words=("--quick_gradients=on: only possible for float32", "off"),
     ),
     Case(
         name="a warp that XLA cannot compile",
