@@ -87,9 +87,7 @@ def test_a_run_ended_by_a_signal_resumes_bit_identically(
     """Sends a signal to a real process, some time after its second save."""
     killed = tmp_path / "killed"
     values = {"stage": "finetune", **FINISHED}
-    flags = arguments(
-        small(photos, killed, **values, checkpoint_every_steps=1)
-    )
+    flags = arguments(small(photos, killed, **values, checkpoint_every_steps=1))
     job = Job(1, tmp_path / "said", run_command, flags)
     wait_for_saves(killed, 2, job)
     job.kill(0, number)

@@ -99,7 +99,10 @@ TRAINING = (
         name="TPU without its compiler",
         flags={"strategy": "tpu", "xla": "off"},
         status=USAGE,
-        words=("--xla=off: not possible on a TPU", "give auto"),
+        words=(
+            "--xla=off: not possible with --strategy=tpu",
+            "give --xla=auto",
+        ),
     ),
     Case(
         name="unfreeze matches nothing",
