@@ -24,6 +24,7 @@ from trainer.config.fields import (
     FEATURE_EXTRACT,
     FINETUNE,
     IMAGENET,
+    LBFGS,
     STUDY,
 )
 from trainer.storage import files
@@ -48,6 +49,7 @@ def resolve(
         "weights": config.weights or IMAGENET,
         "learning_rate": config.learning_rate
         or _LEARNING_RATE.get(config.stage),
+        "epochs": 1 if _is_solved(config) else config.epochs,
         "image_size": config.image_size or own_px,
         "precision": _PRECISION[on_tpu]
         if config.precision == AUTO
@@ -108,6 +110,11 @@ def default_workdir(config: Config) -> str:
         parts.append(f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))
     return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
+
+
+def _is_solved(config: Config) -> bool:
+    """Returns whether the run solves a head exactly and does nothing else."""
+    return config.stage == FEATURE_EXTRACT and config.head_solver == LBFGS
 
 
 def _is_demo(config: Config) -> bool:
