@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer.config import Config, check_given, usage
+from trainer.config import Config, check_given, check_solved_head, usage
 from trainer.config.fields import FIELDS, STAGES
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
@@ -214,6 +214,7 @@ def config_from_flags(
     given = frozenset(name for name in FIELDS if flag_values[name].present)
     config = Config(**values)
     check_given(config.stage, given)
+    check_solved_head(config, given)
     return config, given
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.config import Config, check_given
+from trainer.config import Config, check_given, check_solved_head
 from trainer.config.fields import FIELDS
 from trainer.errors import UsageError
 
@@ -162,3 +162,42 @@ def test_every_field_has_help_and_an_effect():
     for name, field in FIELDS.items():
         assert field.metadata["help"].endswith("."), name
         assert field.metadata["effect"] in ("result", "numerics", "free")
+
+
+@pytest.mark.parametrize(
+    "value", ["big", "", "-1", "nan", "inf", "1e7", "Auto"]
+)
+def test_head_l2_is_auto_or_a_number_in_range(value):
+    with pytest.raises(UsageError, match="must be auto or a number from 0"):
+        Config(dataset="d", head_solver="lbfgs", head_l2=value)
+
+
+def test_head_l2_needs_the_exact_solver():
+    with pytest.raises(UsageError, match="only with --head_solver=lbfgs"):
+        Config(dataset="d", head_l2="0.1")
+    assert Config(dataset="d", head_solver="lbfgs", head_l2="0").head_l2 == "0"
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("feature_extract", "augment"),
+        ("feature_extract", "epochs"),
+        ("feature_extract", "learning_rate"),
+        ("finetune", "head_epochs"),
+        ("study", "head_learning_rate"),
+    ],
+)
+def test_solved_head_rejects_flags_of_training_steps(stage, name):
+    config = Config(dataset="d", stage=stage, head_solver="lbfgs")
+    message = f"^--{name}: not read with --head_solver=lbfgs, which solves"
+    with pytest.raises(UsageError, match=message):
+        check_solved_head(config, frozenset({name, "head_solver"}))
+    check_solved_head(config, frozenset({"batch_size", "head_l2"}))
+    check_solved_head(Config(dataset="d", stage=stage), frozenset({name}))
+
+
+def test_finetune_from_another_run_has_no_head_to_solve():
+    config = Config(dataset="d", head_solver="lbfgs", init_from="run")
+    with pytest.raises(UsageError, match="leave one of them out"):
+        check_solved_head(config, frozenset({"head_solver", "init_from"}))

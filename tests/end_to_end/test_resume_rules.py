@@ -66,6 +66,8 @@ REFUSED = {
     "head_epochs": Change(to=2),
     "learning_rate": Change(to=0.1),
     "head_learning_rate": Change(to=0.1),
+    "head_solver": Change(to="lbfgs"),
+    "head_l2": Change(to="0.5", both={"head_solver": "lbfgs"}),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),

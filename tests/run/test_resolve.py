@@ -53,10 +53,29 @@ def test_the_default_learning_rate_depends_on_the_stage(stage, asked, rate):
 def test_finetune_without_weights_trains_the_head_first():
     config = make(head_epochs=2, head_learning_rate=0.01, epochs=7)
     head, own = resolve(config, 224).stages()
-    assert dataclasses.astuple(head) == ("feature_extract", 2, 0.01, "none")
-    assert dataclasses.astuple(own) == ("finetune", 7, 1e-4, "last:10")
+    assert dataclasses.astuple(head) == (
+        *("feature_extract", 2, 0.01, "none"),
+        "adam",
+    )
+    assert dataclasses.astuple(own) == (
+        *("finetune", 7, 1e-4, "last:10"),
+        "adam",
+    )
     alone = resolve(make(head_epochs=0), 224).stages()
     assert [spec.stage for spec in alone] == ["finetune"]
+
+
+def test_solved_head_is_one_epoch_of_its_own_stage():
+    config = make(head_solver="lbfgs", epochs=7)
+    head, own = resolve(config, 224).stages()
+    assert head.solved
+    assert head.epochs == 1
+    assert not own.solved
+    assert own.epochs == 7
+    config = make(head_solver="lbfgs", epochs=7, stage="feature_extract")
+    (alone,) = resolve(resolve(config, 224), 224).stages()
+    assert alone.solved
+    assert alone.epochs == 1
 
 
 def test_resolved_fills_in_the_image_size():
@@ -108,7 +127,7 @@ def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
 
 
 def test_the_default_workdir_depends_on_each_result_field():
-    base = resolve(make(), 224)
+    base = resolve(make(head_solver="lbfgs"), 224)
     other = {str: "other", int: 3, float: 0.5, bool: False}
     legal = {
         "stage": "feature_extract",
@@ -123,6 +142,8 @@ def test_the_default_workdir_depends_on_each_result_field():
         "clip_global_norm": 1.0,
         "init_from": "elsewhere",
         "scale_lr": True,
+        "head_solver": "adam",
+        "head_l2": "0.5",
     }
     names = set()
     fields = base.result_fields()

@@ -1,6 +1,12 @@
 """The flags of a run: their table, their legal values, and `Config`."""
 
-from trainer.config.checks import check_given
+from trainer.config.checks import check_given, check_solved_head
 from trainer.config.config import Config, ResolvedConfig, StageSpec
 
-__all__ = ["Config", "ResolvedConfig", "StageSpec", "check_given"]
+__all__ = [
+    "Config",
+    "ResolvedConfig",
+    "StageSpec",
+    "check_given",
+    "check_solved_head",
+]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from trainer.config.fields import (
     AUTO,
+    FEATURE_EXTRACT,
     FIELDS,
+    FINETUNE,
     FIT_STAGES,
+    LBFGS,
     PREDICT,
+    STUDY,
     TPU,
     USING_STAGES,
     Fields,
@@ -15,6 +19,7 @@ from trainer.config.ranges import (
     check_choice,
     check_range,
     parse_gpus,
+    parse_l2,
     parse_models,
 )
 from trainer.config.unfreeze import parse_unfreeze
@@ -23,6 +28,19 @@ from trainer.storage import files
 
 # TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
+# What a stage does not read if its head is solved: there are no steps, and the
+# images are not augmented.
+_UNREAD_BY_SOLVER = {
+    FEATURE_EXTRACT: (
+        "augment",
+        "clip_global_norm",
+        "epochs",
+        "learning_rate",
+        "scale_lr",
+    ),
+    FINETUNE: ("head_epochs", "head_learning_rate"),
+    STUDY: ("head_epochs", "head_learning_rate"),
+}
 
 
 def check_fields(fields: Fields) -> None:
@@ -37,6 +55,7 @@ def check_fields(fields: Fields) -> None:
         check_range(name, value, field.default)
     parse_unfreeze(fields.unfreeze)
     parse_models(fields.models)
+    _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)
     _check_required(fields)
@@ -60,6 +79,40 @@ def check_given(stage: str, given: frozenset[str]) -> None:
                 f"--{name}: not read by --stage={stage}, only by"
                 f" {', '.join(stages)}; leave it out"
             )
+
+
+def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects flags that a run with `--head_solver=lbfgs` does not read.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: naming the first such flag.
+    """
+    if fields.head_solver != LBFGS:
+        return
+    for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
+        if name in given:
+            raise UsageError(
+                f"--{name}: not read with --head_solver={LBFGS}, which solves"
+                " the head exactly, on un-augmented images and without"
+                " training steps; leave it out, or give --head_solver=adam"
+            )
+    if fields.stage == FINETUNE and fields.init_from is not None:
+        raise UsageError(
+            f"--head_solver={LBFGS}: not read with --init_from, whose head"
+            " finetune starts from; leave one of them out"
+        )
+
+
+def _check_l2(fields: Fields) -> None:
+    if parse_l2(fields.head_l2) is not None and fields.head_solver != LBFGS:
+        raise UsageError(
+            f"--head_l2={fields.head_l2}: read only with"
+            f" --head_solver={LBFGS}; give that too, or leave it out"
+        )
 
 
 def _check_batch(fields: Fields) -> None:

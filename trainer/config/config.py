@@ -11,9 +11,11 @@ from typing import Any
 
 from trainer.config.checks import check_fields
 from trainer.config.fields import (
+    ADAM,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    LBFGS,
     RESULT,
     Fields,
 )
@@ -73,12 +75,20 @@ class StageSpec:
       epochs: the number of epochs.
       learning_rate: Adam's learning rate, after --scale_lr.
       unfreeze: the rule that chooses the trainable layers.
+      solver: adam, or lbfgs for a head that is solved exactly, in one epoch
+        of one step and without a learning rate.
     """
 
     stage: str
     epochs: int
     learning_rate: float
     unfreeze: str
+    solver: str = ADAM
+
+    @property
+    def solved(self) -> bool:
+        """Whether the head is solved exactly."""
+        return self.solver == LBFGS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,13 +116,15 @@ class ResolvedConfig(Config):
             epochs=self.epochs,
             learning_rate=self.learning_rate * self.rate_factor,
             unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
+            solver=self.head_solver if self.stage == FEATURE_EXTRACT else ADAM,
         )
         if self.stage == FEATURE_EXTRACT or not self.head_epochs:
             return (own,)
         head = StageSpec(
             stage=FEATURE_EXTRACT,
-            epochs=self.head_epochs,
+            epochs=1 if self.head_solver == LBFGS else self.head_epochs,
             learning_rate=self.head_learning_rate * self.rate_factor,
             unfreeze="none",
+            solver=self.head_solver,
         )
         return (head, own)

@@ -22,6 +22,7 @@ DEMO_IMAGE_PX = 128
 DEFAULT_BACKBONE = "EfficientNetB0"
 IMAGENET = "imagenet"
 AUTO = "auto"
+ADAM, LBFGS = "adam", "lbfgs"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
@@ -180,6 +181,22 @@ class Fields:
         "Adam's learning rate in the feature_extract stage that finetune runs"
         " first; in a study, of models 0 to 2.",
         stages=(FINETUNE, STUDY),
+    )
+    head_solver: str = _flag(
+        ADAM,
+        RESULT,
+        "How feature_extract finds the head: Adam for some epochs, or L-BFGS"
+        " to the optimum of an L2-regularised loss on un-augmented images; in"
+        " a study, of models 0 to 2.",
+        choices=(ADAM, LBFGS),
+        stages=FIT_STAGES,
+    )
+    head_l2: str = _flag(
+        AUTO,
+        RESULT,
+        "Strength of the L2 regularisation with --head_solver=lbfgs, 0 or"
+        " more; auto chooses it by cross-validation on the training images.",
+        stages=FIT_STAGES,
     )
     scale_lr: bool = _flag(
         False,

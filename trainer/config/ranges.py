@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trainer.config.fields import AUTO
 from trainer.errors import UsageError
+
+_MAX_L2 = 1e6
 
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "data_pct": ("a number above 0 and up to 100", lambda x: 0 < x <= 100),
@@ -90,6 +93,26 @@ def parse_models(text: str) -> tuple[int, ...]:
             " commas, such as 0,2,3"
         )
     return tuple(int(part) for part in found)
+
+
+def parse_l2(text: str) -> float | None:
+    """Returns the number of `--head_l2`; None for "auto".
+
+    Raises:
+      UsageError: it is neither auto nor a number in the legal range.
+    """
+    if text == AUTO:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= _MAX_L2:
+        raise UsageError(
+            f"--head_l2={text[:40]!r}: must be auto or a number from 0 to"
+            f" {_MAX_L2:g}; the default is auto"
+        )
+    return value
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:

@@ -45,13 +45,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "init_from_checkpoint",
     ),
     "Training": (
-        "head_epochs",
-        "head_learning_rate",
         "scale_lr",
         "accumulate_steps",
         "clip_global_norm",
         "on_nonfinite",
         "precision",
+    ),
+    "The head, which trains first": (
+        "head_epochs",
+        "head_learning_rate",
+        "head_solver",
+        "head_l2",
     ),
     "Checkpoints and logs": (
         "checkpoint_every_steps",

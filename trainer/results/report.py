@@ -40,6 +40,10 @@ def plan_lines(
                 f" {len(plan.unfrozen_layers)} layers,"
                 f" {plan.unfrozen_layers[0]} ... {plan.unfrozen_layers[-1]}"
             )
+        if spec.solved:
+            l2 = f"L2 {config.head_l2}"
+            yield f"  head solved by L-BFGS on un-augmented images, {l2}"
+            continue
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"

@@ -16,6 +16,7 @@ from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import (
+    ADAM,
     AUTO,
     DEFAULT_BACKBONE,
     DEMO,
@@ -24,10 +25,14 @@ from trainer.config.fields import (
     FEATURE_EXTRACT,
     FINETUNE,
     IMAGENET,
+    LBFGS,
     STUDY,
 )
 from trainer.storage import files
 
+# Flags that did not exist in 0.1.0. At their defaults they do not count in the
+# name of the default workdir, so that an old command finds its old run.
+_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO}
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
@@ -48,6 +53,7 @@ def resolve(
         "weights": config.weights or IMAGENET,
         "learning_rate": config.learning_rate
         or _LEARNING_RATE.get(config.stage),
+        "epochs": 1 if _is_solved(config) else config.epochs,
         "image_size": config.image_size or own_px,
         "precision": _PRECISION[on_tpu]
         if config.precision == AUTO
@@ -95,6 +101,9 @@ def default_workdir(config: Config) -> str:
       config: resolved, except for `workdir`.
     """
     fields = config.result_fields()
+    for name, value in _LATER_FLAGS.items():
+        if fields.get(name) == value:
+            del fields[name]
     for name in ("dataset", "weights", "init_from"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)
@@ -108,6 +117,11 @@ def default_workdir(config: Config) -> str:
         parts.append(f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))
     return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
+
+
+def _is_solved(config: Config) -> bool:
+    """Returns whether the run solves a head exactly and does nothing else."""
+    return config.stage == FEATURE_EXTRACT and config.head_solver == LBFGS
 
 
 def _is_demo(config: Config) -> bool:

@@ -30,6 +30,7 @@ from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
+from trainer.train.solved_stage import SolvedStage
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
@@ -141,7 +142,11 @@ class TrainingRun:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        plan_later = freeze_plan(classifier, later.unfreeze) if later else None
+        # A head is solved on its own inputs, so the cut is before the head.
+        sharing = later if later and not spec.solved else None
+        plan_later = (
+            freeze_plan(classifier, sharing.unfreeze) if sharing else None
+        )
         set_trainable(classifier, plan)
         paths = self._stage_paths(spec, plan, plan_later)
         evaluator = Evaluator(
@@ -171,10 +176,11 @@ class TrainingRun:
             writer=self._writer,
             progress=self._progress,
         )
-        if self._config.augment and self._workdir.writes:
+        augments = self._config.augment and not spec.solved
+        if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
-        outcome = StageLoop(job).run()
+        outcome = (SolvedStage if spec.solved else StageLoop)(job).run()
         evaluation = evaluator.evaluate(manifest.final)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
@@ -279,7 +285,7 @@ class TrainingRun:
             "classes": list(manifest.class_names),
             "train_examples": len(manifest.train),
             "epochs": spec.epochs,
-            "learning_rate": spec.learning_rate,
+            "learning_rate": None if spec.solved else spec.learning_rate,
             "steps": outcome.step,
             "final_split": manifest.final_split,
             **evaluation.to_json(),

@@ -110,6 +110,7 @@ def _print_introduction(setup: RunSetup) -> None:
         rates = ", ".join(
             f"{spec.learning_rate:g} in {spec.stage}"
             for spec in config.stages()
+            if not spec.solved
         )
         print(
             f"learning rates: scaled by {config.rate_factor:g}, which is"

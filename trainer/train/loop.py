@@ -233,7 +233,7 @@ class StageLoop:
             "train",
             state.step,
             epoch,
-            {**means, "learning_rate": self._rate()},
+            {**means, **self._epoch_metrics()},
             {"images_per_second": self._images_per_second()},
         )
         began = time.perf_counter()
@@ -248,12 +248,20 @@ class StageLoop:
             state.best = {"step": state.step, **values}
         self._save(best=best, epoch=self._policy.enabled)
         self._job.progress.end_epoch(
-            f"{state.stage} epoch {epoch}/{self._job.spec.epochs}"
+            f"{self._epoch_title(epoch)}"
             f"  loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
             f"  val_loss {values['loss']:.4f}"
             f"  val_accuracy {values['accuracy']:.4f}"
         )
         interrupt.check()
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        """Returns training metrics besides loss and accuracy."""
+        return {"learning_rate": self._rate()}
+
+    def _epoch_title(self, epoch: int) -> str:
+        """Returns the start of an epoch's line."""
+        return f"{self._state.stage} epoch {epoch}/{self._job.spec.epochs}"
 
     def _images_per_second(self) -> float:
         """Returns the training images per second of the stage so far."""

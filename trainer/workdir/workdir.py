@@ -5,6 +5,7 @@ config.json      the flags of each stage's run, and facts about the machine
 manifest.json    the samples of each split
 backbone.json    the backbone's architecture
 metrics.jsonl    training and validation metrics at absolute steps
+head_path.json   the cross-validation of a head that was solved exactly
 events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
@@ -43,6 +44,7 @@ BACKBONE = "backbone.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
+HEAD_PATH = "head_path.json"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"

@@ -142,6 +142,23 @@ TRAINING = (
         without=pytest.approx(1e-3, rel=1e-3),
         given=pytest.approx(0.1, rel=1e-3),
     ),
+    # A solved head takes one step.
+    Case(
+        flag="head_solver",
+        value="lbfgs",
+        also={"stage": "finetune"},
+        see=head_steps,
+        without=15,
+        given=1,
+    ),
+    Case(
+        flag="head_l2",
+        value="0.5",
+        also={"stage": "finetune", "head_solver": "lbfgs"},
+        see=lambda ran: (ran.workdir / "head_path.json").exists(),
+        without=True,
+        given=False,
+    ),
     # Twelve of 32 in a step.
     Case(
         flag="scale_lr",

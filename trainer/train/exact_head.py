@@ -1,0 +1,314 @@
+"""A linear head, solved exactly: multinomial logistic regression by L-BFGS.
+
+Pure functions of arrays. With z the standardised features of a sample,
+W (d, classes) and b (classes) minimise
+
+    mean over samples of -log softmax(W' z + b)[label]  +  l2 / 2 * |W|^2
+
+The bias is not regularised. For l2 > 0 the loss is strictly convex in W, so the
+solution depends on no learning rate, order, seed or start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+from trainer.train.principal_axes import BLOCK, Standardisation
+
+# A solution's gradient norm is at most this part of the one at zero weights.
+TOLERANCE = 1e-6
+# Where the solver stops: below TOLERANCE, so that two orders of the sums give
+# the same coefficients.
+_STOP = 1e-8
+MAX_ITERATIONS = 2000
+# Variances below this part of the largest count as 0 when steps are scaled.
+_SMALLEST_VARIANCE = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """A head, on the coordinates that it was solved on.
+
+    Attributes:
+      kernel: float64 (d, classes), W.
+      bias: float64 (classes,), b.
+      l2: strength of the regularisation.
+      loss: mean cross-entropy over the samples, without the L2 term.
+      correct: number of samples whose own class has the largest logit.
+      gradient: norm of the gradient, relative to the one at zero weights.
+      iterations: of L-BFGS.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    l2: float
+    loss: float
+    correct: int
+    gradient: float
+    iterations: int
+
+    def problem(self, samples: int) -> str:
+        """Returns why this is not the optimum; "" if it is.
+
+        Args:
+          samples: number of samples that the head was solved on.
+        """
+        if self.l2 == 0 and self.correct == samples:
+            return (
+                "--head_l2=0: the classes are separable, so larger weights"
+                f" always have a smaller loss; stopped at loss {self.loss:.3g},"
+                f" gradient {self.gradient:.0e} of the start, after"
+                f" {self.iterations} iterations; give a number above 0, or auto"
+            )
+        if not self.gradient <= TOLERANCE:
+            return (
+                f"--head_l2={self.l2:g}: L-BFGS stopped before the optimum,"
+                f" after {self.iterations} iterations: the gradient is"
+                f" {self.gradient:.0e} of the start, not {TOLERANCE:g}; give a"
+                " larger number, or auto"
+            )
+        return ""
+
+
+def fold(
+    kernel: np.ndarray, bias: np.ndarray, by: Standardisation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns kernel and bias of the Dense layer on features as they are.
+
+    W' (x - mean) / scale + b = (W / scale)' x + (b - (W / scale)' mean)
+
+    Args:
+      kernel: float64 (d, classes), on standardised features.
+      bias: float64 (classes,).
+      by: the standardisation.
+
+    Returns:
+      float32 (d, classes) and float32 (classes,).
+    """
+    raw = kernel / by.scale[:, None]
+    return raw.astype(np.float32), (bias - by.mean @ raw).astype(np.float32)
+
+
+def losses_of(
+    features: np.ndarray,
+    labels: np.ndarray,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the cross-entropy of each sample, and whether it is correct.
+
+    Args:
+      features: (n, d).
+      labels: int (n,).
+      kernel: (d, classes).
+      bias: (classes,).
+
+    Returns:
+      float64 (n,) and bool (n,).
+    """
+    logits = (features @ kernel).astype(np.float64) + bias
+    log_p = _log_softmax(logits)
+    own = log_p[np.arange(len(labels)), labels]
+    return -own, logits.argmax(1) == labels
+
+
+def loss_and_gradient(
+    weights: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    l2: float,
+    by: Standardisation | None = None,
+    dtype: Any = np.float64,
+    block: int = BLOCK,
+) -> tuple[float, np.ndarray]:
+    """Returns the regularised loss and its gradient.
+
+    Args:
+      weights: float64 (d + 1, classes); the last row is the bias.
+      features: float32 (n, d).
+      labels: int (n,), below classes.
+      l2: strength of the regularisation.
+      by: standardises each block; None takes the features as they are.
+      dtype: of the matrix products; sums over blocks are float64.
+      block: rows per product.
+
+    Returns:
+      The loss, and float64 (d + 1, classes).
+    """
+    kernel, bias = weights[:-1], weights[-1]
+    narrow = kernel.astype(dtype, copy=False)
+    loss, gradient = 0.0, np.zeros(weights.shape)
+    for start in range(0, len(features), block):
+        part = features[start : start + block]
+        if by is not None:
+            part = by.apply(part)
+        part = part.astype(dtype, copy=False)
+        log_p = _log_softmax((part @ narrow).astype(np.float64) + bias)
+        own = np.arange(len(part)), labels[start : start + block]
+        loss -= float(log_p[own].sum())
+        residual = np.exp(log_p)
+        residual[own] -= 1.0
+        gradient[:-1] += part.T @ residual.astype(dtype, copy=False)
+        gradient[-1] += residual.sum(0)
+    gradient /= len(features)
+    gradient[:-1] += l2 * kernel
+    penalty = l2 / 2 * float(np.square(kernel).sum())
+    return loss / len(features) + penalty, gradient
+
+
+def solve(
+    coordinates: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    l2: float,
+    variances: np.ndarray,
+    start: Solution | None = None,
+    stop: float = _STOP,
+    max_iterations: int = MAX_ITERATIONS,
+    dtype: Any = np.float64,
+    block: int = BLOCK,
+) -> Solution:
+    """Minimises the regularised loss.
+
+    Args:
+      coordinates: float32 (n, d), of standardised features in their axes.
+      labels: int (n,), below `num_classes`.
+      num_classes: at least 2.
+      l2: strength of the regularisation, 0 or more.
+      variances: float64 (d,), of the coordinates.
+      start: the solution for another l2; None starts from zero weights.
+      stop: ends at a gradient of this part of that at zero weights, in norm,
+        or where rounding allows no smaller loss.
+      max_iterations: ends after so many.
+      dtype: of matrix products.
+      block: rows per product.
+    """
+    objective = _Objective(
+        coordinates,
+        labels,
+        l2=l2,
+        units=_units(variances, num_classes, l2),
+        dtype=dtype,
+        block=block,
+    )
+    weights = np.zeros((coordinates.shape[1] + 1, num_classes))
+    objective(weights.ravel())
+    start_norm = objective.norm
+    if start is not None:
+        weights = np.vstack([start.kernel, start.bias]) / objective.units
+    found = objective.minimum(weights, stop * start_norm, max_iterations)
+    weights = objective.weights(found.x)
+    loss, correct = _totals(coordinates, labels, weights, block)
+    return Solution(
+        kernel=weights[:-1],
+        bias=weights[-1],
+        l2=l2,
+        loss=loss / len(labels),
+        correct=correct,
+        gradient=objective.norm / start_norm if start_norm else 0.0,
+        iterations=int(found.nit),
+    )
+
+
+class _Objective:
+    """The loss as SciPy calls it: flat weights, in the units of each row.
+
+    Attributes:
+      units: float64 (d + 1, 1), what 1 is worth in each row of the weights.
+      norm: of the gradient at the latest point, in the weights themselves.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        *,
+        units: np.ndarray,
+        **options: Any,
+    ) -> None:
+        """Takes the samples, the units, and options of `loss_and_gradient`."""
+        self._features = features
+        self._labels = labels
+        self._options = options
+        self.units = units
+        self.norm = 0.0
+
+    def weights(self, flat: np.ndarray) -> np.ndarray:
+        """Returns the weights, float64 (d + 1, classes)."""
+        return flat.reshape(len(self.units), -1) * self.units
+
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """Returns the loss and its gradient with respect to `flat`."""
+        loss, gradient = loss_and_gradient(
+            self.weights(flat), self._features, self._labels, **self._options
+        )
+        self.norm = float(np.linalg.norm(gradient))
+        return loss, (gradient * self.units).ravel()
+
+    def minimum(
+        self, start: np.ndarray, bound: float, max_iterations: int
+    ) -> optimize.OptimizeResult:
+        """Minimises the loss until the norm of the gradient is `bound`."""
+
+        def check(intermediate_result: optimize.OptimizeResult) -> None:
+            # A line search accepts the point that it evaluated last.
+            del intermediate_result
+            if self.norm <= bound:
+                raise StopIteration
+
+        found = optimize.minimize(
+            self,
+            start.ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=check,
+            options={
+                "maxiter": max_iterations,
+                "maxfun": 4 * max_iterations,
+                # Only `check` ends it, or a loss that no longer falls.
+                "ftol": 0.0,
+                "gtol": 0.0,
+            },
+        )
+        # A failed line search evaluated another point last.
+        self(found.x)
+        return found
+
+
+def _totals(
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, block: int
+) -> tuple[float, int]:
+    """Returns the sum of the losses, and the number of correct samples."""
+    loss, correct = 0.0, 0
+    for start in range(0, len(labels), block):
+        rows = slice(start, start + block)
+        losses, hits = losses_of(
+            features[rows], labels[rows], weights[:-1], weights[-1]
+        )
+        loss += float(losses.sum())
+        correct += int(hits.sum())
+    return loss, correct
+
+
+def _units(variances: np.ndarray, num_classes: int, l2: float) -> np.ndarray:
+    """Returns one over the square root of the curvature, float64 (d + 1, 1).
+
+    In these units the curvature at zero weights is 1 in all directions that
+    change a probability: there the Hessian of a coordinate is its variance /
+    classes + l2. L-BFGS then needs a fraction of the iterations.
+    """
+    least = _SMALLEST_VARIANCE * variances.max(initial=1e-30)
+    curvature = np.maximum(variances, least) / num_classes + l2
+    # The bias is the weight of a feature that is always 1.
+    return 1 / np.sqrt(np.append(curvature, 1 / num_classes))[:, None]
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

@@ -1,0 +1,209 @@
+"""A stage whose head is solved exactly: one epoch of one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from trainer import interrupt
+from trainer.config.ranges import parse_l2
+from trainer.errors import TrainerError
+from trainer.train.audit import digest
+from trainer.train.exact_head import (
+    Solution,
+    fold,
+    loss_and_gradient,
+    solve,
+)
+from trainer.train.head_features import head_features
+from trainer.train.head_path import (
+    FALLBACK_L2,
+    FOLDS,
+    best_point,
+    cross_validate,
+    folds_of,
+    path_record,
+)
+from trainer.train.loop import StageLoop
+from trainer.train.nonfinite import NonFiniteError
+from trainer.train.principal_axes import (
+    Rotated,
+    Standardisation,
+    rotated,
+    standardisation,
+)
+from trainer.train.stage import StageJob
+from trainer.train.steps import UNCONNECTED
+from trainer.workdir import HEAD_PATH
+
+
+class SolvedStage(StageLoop):
+    """Solves the head of one stage, in place of training steps.
+
+    Checkpoints, validation, metrics and audit are those of `StageLoop`. The
+    optimizer is built, so that checkpoints look alike, and never applied.
+    """
+
+    def __init__(self, job: StageJob) -> None:
+        """Creates the stage; nothing is computed yet."""
+        super().__init__(job)
+        self._epoch_steps = 1
+        self._solution: Solution | None = None
+
+    def _train(self, end: int) -> None:
+        """Solves the head, and validates it.
+
+        A stage that was stopped during its validation is solved again, to the
+        same bits.
+
+        Raises:
+          Stopped: a signal arrived; nothing is saved.
+          TrainerError: features, loss or gradient are not finite.
+        """
+        state = self._state
+        state.step = end - 1
+        began = time.perf_counter()
+        features = head_features(self._job)
+        # Products with few columns gain nothing from threads. On two busy cores
+        # they were twenty times slower, and one thread rounds alike on any
+        # number of cores.
+        with threadpool_limits(1, user_api="blas"):
+            self._note_gradient(features)
+            solution, by, axes, how = self._solve(features)
+            kernel, bias = fold(axes @ solution.kernel, solution.bias, by)
+        self._assign(kernel, bias)
+        count = len(self._job.train)
+        state.seconds = time.perf_counter() - began
+        state.step = end
+        state.epoch_sums = {
+            "loss": solution.loss * count,
+            "correct": float(solution.correct),
+            "count": float(count),
+        }
+        self._solution = solution
+        print(f"head: {how}, gradient {solution.gradient:.0e} of the start")
+        problem = solution.problem(count)
+        if problem:
+            self._workdir.warn(problem)
+        try:
+            self._end_epoch()
+        except NonFiniteError as error:
+            raise TrainerError(
+                f"{state.stage}: {error.what} of a solved head; give another"
+                " --head_l2, or --head_solver=adam"
+            ) from error
+
+    def _solve(
+        self, features: np.ndarray
+    ) -> tuple[Solution, Standardisation, np.ndarray, str]:
+        """Returns the solution, what maps features to it, and how it was found.
+
+        The gradient of the solution is checked on the standardised features.
+        """
+        job = self._job
+        labels = job.train.labels
+        classes = job.classifier.head.units
+        by = standardisation(features)
+        interrupt.check()
+        axes = rotated(features, by)
+        interrupt.check()
+        l2, how = self._l2(axes)
+        found = solve(
+            axes.coordinates, labels, classes, l2=l2, variances=axes.variances
+        )
+        weights = np.vstack([axes.axes @ found.kernel, found.bias])
+        norms = [
+            np.linalg.norm(
+                loss_and_gradient(at, features, labels, l2=l2, by=by)[1]
+            )
+            for at in (weights, np.zeros_like(weights))
+        ]
+        gradient = float(norms[0] / norms[1])
+        found = dataclasses.replace(found, gradient=gradient)
+        return found, by, axes.axes, how
+
+    def _l2(self, axes: Rotated) -> tuple[float, str]:
+        """Returns the L2 strength, and a text that says where it comes from."""
+        given = parse_l2(self._job.config.head_l2)
+        if given is not None:
+            return given, f"l2 {given:g}"
+        samples = self._job.train
+        folds = folds_of(
+            samples.ids, samples.labels, seed=self._job.config.seed
+        )
+        if (folds < 0).all():
+            return FALLBACK_L2, (
+                f"l2 {FALLBACK_L2:g}, as one image per class leaves none to"
+                " validate on"
+            )
+        path = cross_validate(
+            axes,
+            samples.labels,
+            self._job.classifier.head.units,
+            folds,
+            check=interrupt.check,
+        )
+        self._workdir.write_json(HEAD_PATH, path_record(path))
+        best = best_point(path)
+        return best.l2, (
+            f"l2 {best.l2:g} of {len(path)} values by {FOLDS}-fold"
+            f" cross-validation, cross-validated accuracy {best.accuracy:.3f}"
+        )
+
+    def _note_gradient(self, features: np.ndarray) -> None:
+        """Records the gradient at the head that the stage began with.
+
+        A stage that is solved again keeps what is recorded.
+        """
+        state, head = self._state, self._job.classifier.head
+        weights = np.vstack([head.kernel.numpy(), head.bias.numpy()])
+        _, gradient = loss_and_gradient(
+            weights.astype(np.float64), features, self._job.train.labels, l2=0.0
+        )
+        for key, part in self._of_head(gradient[:-1], gradient[-1]).items():
+            if state.gradient_max[key] == UNCONNECTED:
+                state.gradient_max[key] = float(np.abs(part).max())
+
+    def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Sets the head, to the chief's solution in every process.
+
+        Processors may round differently.
+        """
+        flat = np.concatenate([kernel.ravel(), bias])
+        flat = self._workdir.processes.chief_array(flat)
+        variables = self._job.classifier.variables
+        parts = self._of_head(
+            flat[: kernel.size].reshape(kernel.shape), flat[kernel.size :]
+        )
+        with self._job.runtime.strategy.scope():
+            for key, value in parts.items():
+                variables[key].assign(value)
+        for key in parts:
+            if digest(variables[key]) == self._state.digests[key]:
+                # The stage began with the solution.
+                self._state.gradient_max[key] = 0.0
+
+    def _of_head(
+        self, kernel: np.ndarray, bias: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns two arrays by the keys of the head's variables."""
+        head = self._job.classifier.head
+        values = {id(head.kernel): kernel, id(head.bias): bias}
+        variables = self._job.classifier.variables
+        return {
+            key: values[id(variables[key])] for key in self._job.plan.trainable
+        }
+
+    def _epoch_metrics(self) -> dict[str, float]:
+        assert self._solution is not None
+        return {
+            "l2": self._solution.l2,
+            "relative_gradient": self._solution.gradient,
+        }
+
+    def _epoch_title(self, epoch: int) -> str:
+        del epoch
+        return f"{self._state.stage} solved"
