@@ -30,7 +30,6 @@ from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
-from trainer.train.solved_stage import SolvedStage
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
@@ -180,7 +179,7 @@ class TrainingRun:
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
-        outcome = (SolvedStage if spec.solved else StageLoop)(job).run()
+        outcome = _stage_loop(job).run()
         evaluation = evaluator.evaluate(manifest.final)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
@@ -313,3 +312,13 @@ class TrainingRun:
         if stage == FEATURE_EXTRACT or marker is None:
             return None
         return {key: marker[key] for key in _EARLIER}
+
+
+def _stage_loop(job: StageJob) -> StageLoop:
+    """Returns what trains a stage, or solves its head."""
+    if not job.spec.solved:
+        return StageLoop(job)
+    # SciPy takes half a second to import, which other runs need not wait for.
+    from trainer.train.solved_stage import SolvedStage
+
+    return SolvedStage(job)
