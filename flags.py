@@ -1,4 +1,7 @@
-"""The command line: the only absl definitions, and flags -> Config."""
+"""Defines the command-line flags with absl, and builds a `Config` from them.
+
+This is the only module that defines absl flags.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class _HelpFlag(flags.BooleanFlag):
     def __init__(
         self, name: str, short_name: str | None, text: Callable[[], str]
     ) -> None:
-        # absl's own help flags exit with 1 and cannot show groups.
+        # absl's own help flags exit with 1 and do not group the flags.
         super().__init__(
             name, False, "show help", short_name, allow_override=True
         )
@@ -66,8 +69,8 @@ class _HelpFlag(flags.BooleanFlag):
 def define(flag_values: flags.FlagValues = _FLAGS) -> None:
     """Defines one absl flag for each field of `Config`, and the help flags."""
     for name, field in FIELDS.items():
-        # Choices are checked by Config, so that all errors read alike. A
-        # command names its stage, so that nothing is trained by accident.
+        # Config checks the choices, so that all errors have one format.
+        # --stage has no default, so that nothing is trained by accident.
         default = None if name == "stage" else field.default
         _DEFINE[_type_name(name)](
             name, default, field.metadata["help"], flag_values=flag_values
@@ -92,8 +95,15 @@ def parse(
 ) -> list[str]:
     """Parses argv, for `absl.app.run(flags_parser=...)`.
 
-    Unlike absl's own parser, which prints two lines and exits with 1, this one
-    prints one line about a bad flag and exits with 2.
+    For an invalid flag it prints one line and exits with 2; absl's own parser
+    prints two lines and exits with 1.
+
+    Args:
+      argv: the program's name and its arguments.
+      flag_values: receives the values of the flags.
+
+    Returns:
+      The program's name; any other argument that is not a flag is an error.
     """
     if len(argv) == 1:
         print(usage.START, file=sys.stderr)
@@ -113,8 +123,8 @@ def parse(
     except flags.Error as error:
         _exit_usage(_explain(" ".join(str(error).split())))
     if not _FLAGS["verbosity"].present:
-        # absl's default shows the notes of every library that logs with it;
-        # what a person has to know is printed.
+        # absl's default also shows the warnings of other libraries. What the
+        # user needs is printed, not logged.
         absl_logging.set_verbosity(absl_logging.ERROR)
     if len(rest) > 1:
         hint = usage.hint_for_word(rest[1])
@@ -127,11 +137,13 @@ def _check_flagfiles(
 ) -> None:
     """Checks that each --flagfile is a text file before absl opens it.
 
-    absl would wait for ever on a pipe, and raise a traceback on binary content.
+    absl would block forever on a pipe, and print a traceback for binary
+    content.
 
     Args:
       argv: arguments, or the lines of a flag file.
-      seen: the flag files that include this one; absl itself stops at a cycle.
+      seen: the flag files that include this one. They are skipped, because
+        absl itself reports a cycle.
 
     Raises:
       TrainerError: a flag file cannot be read or is not text.
@@ -157,7 +169,7 @@ def _check_flagfiles(
 
 
 def _explain(message: str) -> str:
-    """Returns absl's message as one line that says what is legal."""
+    """Returns one line for absl's message, with the legal values if known."""
     illegal = re.match(r"flag --(\w+)=(.*?): ", message)
     if illegal and illegal[1] in FIELDS:
         legal = _LEGAL[_type_name(illegal[1])]
@@ -166,7 +178,7 @@ def _explain(message: str) -> str:
 
 
 def _type_name(name: str) -> str:
-    """Returns str, int, float or bool, the type of a field's values."""
+    """Returns the type of a field's values: str, int, float or bool."""
     return str(FIELDS[name].type).removesuffix(" | None")
 
 
@@ -178,7 +190,10 @@ def _exit_usage(message: str) -> NoReturn:
 def config_from_flags(
     flag_values: flags.FlagValues = _FLAGS,
 ) -> tuple[Config, frozenset[str]]:
-    """Returns the run that the parsed flags describe.
+    """Builds the configuration from the parsed flags.
+
+    Args:
+      flag_values: the parsed flags.
 
     Returns:
       The configuration, and the names of the flags given explicitly.
@@ -204,11 +219,11 @@ def config_from_flags(
 
 
 def _without_tilde(name: str, path: str) -> str:
-    """Expands ~, which shells do not expand in --name=~/folder.
+    """Expands a leading ~, because shells do not expand --name=~/folder.
 
     Raises:
-      UsageError: the home folder is unknown. Without this check the run would
-        create a folder called "~".
+      UsageError: the home folder is unknown. The run would otherwise create a
+        folder called "~".
     """
     expanded = os.path.expanduser(path)
     if expanded.startswith("~") and not os.path.lexists(expanded):
@@ -221,7 +236,7 @@ def _without_tilde(name: str, path: str) -> str:
 
 
 def wants_traceback() -> bool:
-    """Returns whether --verbosity asks for tracebacks of expected errors."""
+    """Returns whether --verbosity is high enough to show all tracebacks."""
     return absl_logging.get_verbosity() >= absl_logging.DEBUG
 
 

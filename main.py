@@ -18,9 +18,9 @@ from trainer.run.resolve import introduction
 
 
 def main(argv: list[str]) -> None:
-    """Runs the stage; exits with the status and the line of an error."""
+    """Runs the stage; on an error, prints one line and exits."""
     del argv  # The parser accepts flags only.
-    # A terminal may not be able to show every letter of a class name.
+    # The terminal's encoding may lack characters of a class name.
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -52,8 +52,8 @@ def main(argv: list[str]) -> None:
 def _dispatch(config: Config, given: frozenset[str]) -> None:
     topology = find_topology(config.strategy, config.stage)
     if topology.count > 1 and not flags.wants_traceback():
-        # TensorFlow's messages about a lost process say less than the one line
-        # that this program prints.
+        # This program reports a lost process in one line, so the many lines
+        # that TensorFlow logs about it are hidden.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if topology.is_chief:
         _run_stage(config, given)
@@ -95,10 +95,10 @@ def _remedy(config: Config) -> str:
 def _run() -> int | str | None:
     """Runs the program and returns its exit status.
 
-    After a stop, input threads of TensorFlow may still be about to call
-    Python, and would deadlock with an interpreter that is shutting down. So
-    the iterators are freed first, with the frames that the exception kept
-    alive; freeing an iterator waits for its threads.
+    After a stop, TensorFlow's input threads may still call Python, and would
+    deadlock while the interpreter shuts down. Freeing an iterator waits for its
+    threads, so all iterators are freed first, together with the stack frames
+    that the exception keeps alive.
     """
     streams.open_missing()
     streams.guard()
@@ -114,8 +114,8 @@ def _run() -> int | str | None:
     gc.collect()
     error = streams.finish()
     if status == interrupt.HANGUP_STATUS:
-        # Everything is saved. Without a terminal, nobody would notice that a
-        # thread of TensorFlow keeps the process alive.
+        # Everything is saved. The terminal is gone, so nobody would notice a
+        # TensorFlow thread that keeps the process alive.
         os._exit(status)
     return status if error is None else status or _failed(error)
 

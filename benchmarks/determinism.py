@@ -28,8 +28,10 @@ from PIL import Image
 from tensorflow.python.framework import config as tf_config
 
 from trainer.config import Config
+from trainer.data.batches import training_batches
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.run.classifiers import new_classifier

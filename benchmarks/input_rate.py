@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data import pipeline
+from trainer.data import reading
+from trainer.data.batches import training_batches
 from trainer.data.check import check_images
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.data.sources import open_source
 
@@ -43,7 +45,7 @@ def main() -> None:
     # Before TensorFlow sizes its pools of threads.
     cores = sorted(os.sched_getaffinity(0))[: args.cores]
     os.sched_setaffinity(0, cores)
-    pipeline.PARALLEL_CALLS = len(cores)
+    reading.PARALLEL_CALLS = len(cores)
     samples = open_source(
         args.dataset,
         tfds_data_dir=None,

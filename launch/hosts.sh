@@ -6,8 +6,8 @@
 #
 # The process on the first host is the chief, which writes and prints. This
 # checkout, the data and the workdir must have the same path on every host. The
-# command runs in the current folder, with $PYTHON or the `python` of each host.
-# Ctrl-C and SIGTERM are passed on: all processes save and stop, and the same
+# command runs in the current folder, with $PYTHON or else each host's `python`.
+# Ctrl-C and SIGTERM are forwarded: all processes save and stop, and the same
 # command resumes the run.
 set -euo pipefail
 
@@ -45,7 +45,7 @@ for index in "${!addresses[@]}"; do
   config="{\"cluster\": $cluster, \"task\": {\"type\": \"worker\", \"index\": $index}}"
   printf -v remote 'cd %q && echo $$ > %q && TF_CONFIG=%q exec%s' \
     "$PWD" "$(pid_file "$address")" "$config" "$command"
-  # setsid: the terminal's Ctrl-C would end ssh, but not the remote process.
+  # setsid: without it, Ctrl-C would end ssh but not the remote process.
   # BatchMode: fail instead of asking for a password.
   setsid ssh -o BatchMode=yes "${address%:*}" "$remote" < /dev/null &
   children+=($!)

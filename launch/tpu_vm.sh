@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains on a TPU VM: creates the VM if it is missing, installs the last commit of
-# this checkout, and runs main.py there. The same command resumes the run.
+# Trains on a TPU VM: creates the VM if it is missing, installs this checkout's
+# last commit on it, and runs main.py there. The same command resumes the run.
 #
 #   launch/tpu_vm.sh my-tpu us-central1-a -- --stage=finetune \
 #     --dataset=gs://bucket/photos --workdir=gs://bucket/runs/one
@@ -8,15 +8,15 @@
 # The environment variables ACCELERATOR_TYPE and RUNTIME_VERSION choose the VM;
 # the defaults below are from Google's page "Create Cloud TPU VMs".
 #
-# With --pod before the name, the VM is a slice of several hosts. All of them are
-# set up, and the first one trains; the others run the TensorFlow server of their
-# image. So RUNTIME_VERSION must be one of tpu-vm-tf-*-pod*, with the TensorFlow
-# version of launch/requirements-tpu.txt; `gcloud compute tpus versions list`
-# shows them.
+# With --pod before the name, the VM is a slice of several hosts. The script
+# installs the trainer on all hosts and runs main.py on the first one. The other
+# hosts run the TensorFlow server of their image. So RUNTIME_VERSION must be one of
+# tpu-vm-tf-*-pod*, with the TensorFlow version of launch/requirements-tpu.txt;
+# `gcloud compute tpus versions list` lists the versions.
 #
-# Ctrl-C and SIGTERM are passed on: the training saves and stops. The TPU is not
-# deleted and costs money until it is; the last line of output is the command that
-# deletes it.
+# Ctrl-C and SIGTERM are forwarded: the training saves and stops. The script does
+# not delete the TPU, which costs money until you delete it; the last line of
+# output is the command for this.
 set -euo pipefail
 
 pod=
@@ -88,7 +88,7 @@ stop() {
 }
 trap stop INT TERM
 
-# setsid: the terminal's Ctrl-C would end ssh, but not the training.
+# setsid: without it, Ctrl-C would end ssh but not the training.
 remote="echo \$\$ > trainer.pid && cd trainer &&"
 remote+=" exec env $environment .venv/bin/python main.py$arguments"
 setsid gcloud compute tpus tpu-vm ssh "$name" --worker=0 --zone="$zone" \

@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: links, flags, paths, sizes, language."""
+"""Tests of the README and docs/: links, flags, paths, length, sentences."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
     )
 )
-# absl's own, and the negated form of each flag that is true or false.
+# The flags of main.py: those of this program, some of absl's, and the negated
+# form of each boolean flag.
 OF_MAIN = (
     {*FIELDS, "flagfile", "help", "verbosity"}
     | {f"no{name}" for name, field in FIELDS.items() if field.type == "bool"}
 )  # fmt: skip
-# Options of programs that are not ours, as far as pages name them.
+# Options of other programs that the pages mention.
 FOREIGN = {
     *("config", "display-name", "file_format", "find-links", "logdir"),
     *("name", "no-deps", "nodes", "region", "strict", "zone"),
@@ -48,12 +49,12 @@ def text_of(page: str) -> str:
 
 
 def prose_of(page: str) -> str:
-    """The page without blocks of code."""
+    """Returns a page without its code blocks."""
     return FENCE.sub("", text_of(page))
 
 
 def anchors_of(page: str) -> set[str]:
-    """The anchors of a page's headings, as MkDocs and GitHub make them."""
+    """Returns the anchors that MkDocs and GitHub generate for the headings."""
     return {
         slug(match[1])
         for match in re.finditer(r"^#+ +(.+)$", prose_of(page), re.MULTILINE)
@@ -69,14 +70,14 @@ def slug(heading: str) -> str:
 
 
 def commands_of(page: str) -> Iterator[str]:
-    """Each `python main.py ...`, with its continuation lines."""
+    """Yields the arguments of each `python main.py ...` on a page."""
     text = text_of(page).replace("\\\n", " ")
     for match in re.finditer(r"python main\.py([^`\n#|]*)", text):
         yield match[1]
 
 
 def options_of_sources() -> set[str]:
-    """What the other programs of the checkout take."""
+    """Returns the options of the other programs in this repository."""
     sources = (
         *ROOT.glob("benchmarks/*.py"),
         *ROOT.glob("tools/*"),

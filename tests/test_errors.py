@@ -1,4 +1,4 @@
-"""Tests of the one-line messages of errors."""
+"""Tests of one-line error messages."""
 
 import pytest
 import tensorflow as tf
@@ -63,7 +63,7 @@ def test_first_line_finds_the_message_of_tensorflow(
     ("text", "short"),
     [
         ("short", "short"),
-        # The path loses its middle; the reason is complete.
+        # The middle of the path is removed; the reason is complete.
         (
             f"/data/{'a' * 300}/ckpt-9; No such file or directory",
             f"/data/{'a' * 32}...{'a' * 32}/ckpt-9; No such file",

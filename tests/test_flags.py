@@ -11,8 +11,8 @@ import pytest
 from absl import flags as absl_flags
 
 import flags
-from tests.end_to_end.test_workdir_trust import mutated
 from tests.support.command import command
+from tests.support.damage import mutated
 from trainer.config import Config
 from trainer.config.fields import FIELDS
 from trainer.config.usage import ALIASES, START, help_text
@@ -33,7 +33,7 @@ def parsed():
 
 
 def refused(parsed, capsys, *arguments: str) -> str:
-    """Returns the one line of a rejected command line."""
+    """Returns the one error line for a rejected command line."""
     with pytest.raises(SystemExit) as exit_:
         parsed(*arguments)
     assert exit_.value.code == 2
@@ -155,7 +155,7 @@ def test_help_is_printed_whatever_else_is_given(parsed, capsys, argument):
 
 
 def test_absl_flags_are_shown_by_helpfull_only():
-    """Runs the program, as absl adds its flags to a process only once."""
+    """Runs new processes, because absl defines its flags once per process."""
     shown = {}
     for name in ("help", "helpfull"):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Tests of signals: when one ends a run, and when it waits."""
+"""Tests of signals: immediate, deferred, and shared between processes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def test_a_signal_to_another_process_counts():
     with interrupt.watched(), interrupt.deferred(), interrupt.shared(share):
         interrupt.check()
         assert interrupt.requested()
-        # Once all know, none asks again: others may have left already.
+        # After all processes have agreed, none asks again, because the other
+        # processes may have exited.
         with pytest.raises(interrupt.Stopped) as stopped:
             interrupt.check()
     assert stopped.value.signum == signal.SIGTERM

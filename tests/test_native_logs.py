@@ -1,4 +1,4 @@
-"""Tests of the hidden log of native code on standard error."""
+"""Tests of hiding the log of native code on standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.native_logs import native_notes_hidden
 
 
 def run(block: str, *, stderr: str = "") -> subprocess.CompletedProcess:
-    """Runs a block between two native lines, in a new process."""
+    """Runs a block between two lines of native output, in a new process."""
     script = f"""
         import io, os, sys
         from trainer.native_logs import native_notes_hidden
@@ -66,7 +66,7 @@ def test_hidden_lines_are_shown_if_the_block_raises(raised):
 
 
 def test_hidden_lines_are_shown_without_a_usable_sys_stderr():
-    """A notebook's has no buffer; a windowed process has none."""
+    """In a notebook it has no buffer; in a windowed process it is None."""
     for stderr in ("sys.stderr = io.StringIO()", "sys.stderr = None"):
         done = run(
             """

@@ -1,4 +1,4 @@
-"""Tests of standard streams that are closed or full, or a lost terminal."""
+"""Tests of standard streams that are closed, full, or a closed terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def python(program: str, shell: str = "", **options: object) -> int:
 def test_closed_streams_become_the_null_device(
     tmp_path: pathlib.Path, closed: str
 ) -> None:
-    """Otherwise a file that is opened later would get the stream's number."""
+    """Otherwise the next opened file would get the stream's descriptor."""
     path = tmp_path / "checkpoint"
     program = f"""
         import os, sys
@@ -68,7 +68,7 @@ def test_closed_streams_become_the_null_device(
 @pytest.mark.parametrize(
     "closed",
     [
-        # Each imports TensorFlow, which takes long.
+        # Each imports TensorFlow, which is slow.
         *(
             pytest.param(c, marks=pytest.mark.slow)
             for c in ("<&-", ">&-", "2>&-")

@@ -1,4 +1,4 @@
-"""Errors that a person can fix, and their one-line messages."""
+"""Errors that the user can fix, and their one-line messages."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-# The place in a graph, which TensorFlow puts before the message.
+# The graph location that TensorFlow puts before a message.
 _PLACE = re.compile(
     r"^(\{\{function_node [^}]*\}\} ?)?"
     r"(Error in user-defined function passed to \S+ transformation with"
     r" iterator: \S+: )?"
 )
 _FRAME = re.compile(r"Graph execution error:|Detected at node|<stack traces")
-# A path in a message. Long paths are cut first, because the reason follows.
+# A path in a message.
 _PATH = re.compile(r"[^\s'\"]*/[^'\"\n:;]*")
 _PATH_CHARS, _REASON_CHARS = 80, 200
 
@@ -29,7 +29,7 @@ class TrainerError(Exception):
 
 
 class UsageError(TrainerError):
-    """A wrong flag or a missing path; the process exits with 2."""
+    """An invalid flag or a missing path; the process exits with 2."""
 
     exit_status = 2
 
@@ -37,8 +37,7 @@ class UsageError(TrainerError):
 def one_line(text: str) -> str:
     """Returns the text with every unprintable character escaped.
 
-    A file name may contain line ends, invalid bytes, and codes that move the
-    cursor of a terminal.
+    A file name may contain newlines, invalid bytes and terminal escape codes.
     """
     return "".join(
         char
@@ -51,8 +50,8 @@ def one_line(text: str) -> str:
 def shortened(text: str, limit: int = _REASON_CHARS) -> str:
     """Returns the text, shortened to at most `limit` characters.
 
-    Long paths lose their middle first, then the text does, because most
-    messages end with the reason.
+    It shortens long paths first, because most messages have the reason after
+    the path. If the text is still too long, its middle is removed.
     """
     if len(text) > limit:
         text = _PATH.sub(lambda path: _cut(path[0], _PATH_CHARS), text)
@@ -60,7 +59,7 @@ def shortened(text: str, limit: int = _REASON_CHARS) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Returns the text, without its middle if it is longer than `limit`."""
+    """Returns the text; "..." replaces its middle if it is too long."""
     if len(text) <= limit:
         return text
     head = (limit - 3) // 2
@@ -68,10 +67,11 @@ def _cut(text: str, limit: int) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns the reason of an error, in one line of at most 200 characters.
+    """Returns the reason for an error, as one line of at most 200 characters.
 
-    For an OSError this is the message of the system, without the path; for any
-    other exception its first line, or its type if it has no message.
+    For an OSError, this is the system's message without the path. For any
+    other exception, it is the first line of the message, or the exception's
+    type if the message is empty.
     """
     text = getattr(error, "strerror", None) or str(error)
     lines = text.strip().splitlines() if isinstance(text, str) else []
@@ -82,9 +82,9 @@ def reason_of(error: BaseException) -> str:
 def untrusted(label: str, remedy: str) -> Iterator[None]:
     """Turns any exception of a parser into a TrainerError.
 
-    A parser of an untrusted file may raise many types, such as KeyError,
-    RecursionError, MemoryError or tokenize.TokenError. Put each read of such a
-    file into a block of its own.
+    A parser of an untrusted file may raise exceptions of many types, such as
+    KeyError, RecursionError, MemoryError or tokenize.TokenError. Use one block
+    per read.
 
     Args:
       label: the start of the message: the flag and the file, or the file.
@@ -105,10 +105,10 @@ def untrusted(label: str, remedy: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the message of a TensorFlow error, without nodes of the graph.
+    """Returns a TensorFlow error's message without the names of graph nodes.
 
     The result is one line of at most 200 characters. If Python code in a graph
-    raised the error, it is the message of that code.
+    raised the error, the result is that exception's message.
     """
     text = getattr(error, "message", None) or type(error).__name__
     lines = [_PLACE.sub("", line) for line in str(text).splitlines()]

@@ -1,11 +1,12 @@
 """Stops a run on SIGTERM, SIGHUP or Ctrl-C, after it has saved.
 
-Outside a `deferred` block a signal ends the run at once. Inside such a block
-the signal is only recorded, and `check` ends the run at a point where it can
-save. A second Ctrl-C always ends the run at once. If several processes share a
-run, a signal to one of them stops all.
+Outside a `deferred` block, a signal ends the run immediately. Inside such a
+block, the signal is only recorded; the caller saves and then calls `check`,
+which ends the run. A second Ctrl-C always ends the run immediately. If several
+processes share a run, a signal to one of them stops all of them.
 
-Signals belong to the process, so the state is in this module.
+The state is global to this module, because signal handlers are global to the
+process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Sent when the terminal or the connection to it is closed; not on Windows.
+# Sent when the terminal or its connection is closed; does not exist on Windows.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 HANGUP_STATUS = 128 + int(_HANGUP or 1)
 
@@ -26,7 +27,7 @@ class Stopped(BaseException):
 
     Attributes:
       signum: SIGTERM, SIGINT or SIGHUP.
-      exit_status: 128 + the number of the signal, as in a shell.
+      exit_status: 128 plus the number of the signal, as in a shell.
     """
 
     def __init__(self, signum: int) -> None:
@@ -39,11 +40,10 @@ class _Watch:
     """The signals received, and whether to defer them.
 
     Attributes:
-      signals: the signals that `_handle` handles now.
-      pending: the signal that this process has received, if any.
+      signals: the signals for which `_handle` is installed.
+      pending: the last signal that this process has received, if any.
       deferring: number of enclosing deferred blocks.
-      share: maps the signal of this process, or 0, to a signal of any process;
-        None outside a shared block.
+      share: the argument of `shared`; None outside a shared block.
       agreed: the signal that all processes have agreed on, if any.
     """
 
@@ -64,7 +64,7 @@ def _handle(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Handles the signals in this block; call it in the main thread.
+    """Handles signals during this block. Must be called in the main thread.
 
     If SIGHUP is ignored, as under `nohup`, it stays ignored.
     """
@@ -87,8 +87,8 @@ def watched() -> Iterator[None]:
 def at_once() -> Iterator[None]:
     """Wraps a block in which a signal kills the process immediately.
 
-    Python runs a handler only between two of its own instructions, which never
-    happens while native code waits. Afterwards the handlers are installed
+    Use it around native code that blocks: Python runs its handlers only after
+    the native call has returned. After the block, the handlers are installed
     again, even if native code has replaced them.
     """
     numbers = _Watch.signals
@@ -103,14 +103,15 @@ def at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared(share: Callable[[int], int]) -> Iterator[None]:
-    """Wraps a block in which a signal to one process stops all.
+    """Wraps a block in which a signal to one process stops all processes.
 
     In the block, all processes must call `check` and `requested` at the same
     points.
 
     Args:
-      share: maps the signal that this process has received, or 0, to a signal
-        that any process has received; waits for all processes.
+      share: takes the number of the signal that this process has received, or
+        0; waits for all processes; returns the number of a signal that one of
+        them has received, or 0.
     """
     _Watch.share, _Watch.agreed = share, None
     try:
@@ -130,7 +131,7 @@ def deferred() -> Iterator[None]:
 
 
 def check() -> None:
-    """Ends the run if a signal was received.
+    """Raises `Stopped` if a signal was received.
 
     Raises:
       Stopped: a signal was received.
@@ -141,7 +142,7 @@ def check() -> None:
 
 
 def requested() -> bool:
-    """Returns whether a signal was received and waits for `check`."""
+    """Returns whether a signal was received, so that `check` would raise."""
     return _received() is not None
 
 

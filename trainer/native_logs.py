@@ -15,11 +15,11 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
     """Hides standard error during this block, and shows it if the block fails.
 
     TensorFlow's libraries log facts (CPU instructions, missing CUDA) before
-    their log level takes effect, and would bury the one line that matters.
-    After the block their log level is 2, unless the environment sets another.
+    their log level takes effect, which would hide this program's messages.
+    After the block, their log level is 2 unless the environment sets another.
 
     Args:
-      hide: False hides nothing.
+      hide: if False, the block runs unchanged.
     """
     if not hide:
         yield
@@ -34,7 +34,7 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
         except BaseException:
             _restore(kept)
             held.seek(0)
-            # `sys.stderr` may be replaced, as in a notebook.
+            # Not `sys.stderr`, which may be replaced, as in a notebook.
             with open(2, "wb", closefd=False) as stream:
                 shutil.copyfileobj(held, stream)
             raise

@@ -1,4 +1,4 @@
-"""Handles standard streams that are closed, full, or a closed terminal."""
+"""Handles standard streams that are closed or cannot be written to."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NAMES = ("stdin", "stdout", "stderr")
 def open_missing() -> None:
     """Opens the null device for each standard stream that is closed.
 
-    Otherwise the next file to be opened would get the number of the stream,
-    and messages of libraries would end up in it. Call before opening any file.
+    Otherwise the next opened file would get the stream's file descriptor, and
+    libraries would log into that file. Call before opening any file.
     """
     for fd, name in enumerate(_NAMES):
         try:
@@ -34,7 +34,7 @@ def open_missing() -> None:
 
 
 class _Guarded:
-    """A text stream that reports its first write error and drops the rest."""
+    """A text stream that reports its first write error and drops later text."""
 
     def __init__(
         self, stream: TextIO, failed: Callable[[OSError], None]
@@ -43,7 +43,7 @@ class _Guarded:
 
         Args:
           stream: the stream to write to.
-          failed: called with the first error; later output is dropped.
+          failed: called with the first error.
         """
         self._stream = stream
         self._failed = failed
@@ -63,7 +63,8 @@ class _Guarded:
         except BrokenPipeError:
             raise
         except OSError as error:
-            # The rest of the buffer is flushed at exit and must not fail.
+            # Python flushes the rest of the buffer at exit, which must not
+            # fail again.
             _silence(self._stream)
             self._failed(error)
 
@@ -72,10 +73,10 @@ class _Guarded:
 
 
 def guard() -> None:
-    """Turns errors of writing to standard output into a TrainerError.
+    """Turns write errors of standard output into a TrainerError.
 
-    A closed terminal is not an error, because its signal makes the run save
-    and stop. Errors of standard error are ignored.
+    A closed terminal is not an error: SIGHUP already makes the run save and
+    stop. Write errors of standard error are ignored.
     """
 
     def failed(error: OSError) -> None:
@@ -102,7 +103,7 @@ def finish() -> TrainerError | None:
     """Flushes standard output before the process ends.
 
     Returns:
-      The error, if standard output cannot be written.
+      The error if standard output cannot be written to; otherwise None.
     """
     try:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What the cache may use and remove: only what is its own."""
+"""The cache's folder: which one is trusted, and what is removed from it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.cache.test_rows import ROW, Asker, segments
+from tests.cache.asker import ROW, Asker, segments
 from trainer.cache import CacheFolder, CacheRefusedError, FileCache
-from trainer.cache.disk import MARKER, NAME, earlier_cache, remove_entry
+from trainer.cache.disk import NAME, earlier_cache
+from trainer.cache.entries import MARKER, remove_entry
 
 LONG_AGO = time.time() - 30 * 24 * 3600
 KEY = "0123456789abcdef01234567"
 
 
 def snapshot(folder: pathlib.Path) -> dict[str, bytes | None]:
-    """Content of each file below a folder; None for folders and links."""
+    """Returns the content of all files; None for folders and links."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         if path.is_file() and not path.is_symlink()
@@ -31,12 +32,13 @@ def snapshot(folder: pathlib.Path) -> dict[str, bytes | None]:
 
 
 def age(folder: pathlib.Path) -> None:
+    """Makes all files and folders look unused for a month."""
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (LONG_AGO, LONG_AGO), follow_symlinks=False)
 
 
-def a_home(base: pathlib.Path) -> None:
-    """Fills a folder with files that are not the cache's."""
+def fill_home(base: pathlib.Path) -> None:
+    """Fills a folder with files that the cache did not write."""
     for name in (
         ".git/objects/ab",
         ".git/HEAD",
@@ -53,18 +55,18 @@ def a_home(base: pathlib.Path) -> None:
 
 
 def use_all(base: pathlib.Path) -> None:
-    """Everything that makes room: too little of it, for rows and files."""
-    for kind in "pqr":
+    """Makes the cache remove entries, for rows and for files."""
+    for name in "pqr":
         Asker(base, disk_bytes=3 * ROW).check(
-            "ab", computed="ab", kind={"kind": kind}
+            "ab", computed="ab", key_fields={"kind": name}
         )
     files = FileCache(CacheFolder(str(base), disk_bytes=100))
-    for kind in "pq":
-        files.write({"kind": kind}, b"y" * 90)
+    for name in "pq":
+        files.write({"kind": name}, b"y" * 90)
 
 
-def test_other_things_in_the_folder_stay(tmp_path: pathlib.Path) -> None:
-    a_home(tmp_path)
+def test_other_files_beside_the_cache_stay(tmp_path: pathlib.Path) -> None:
+    fill_home(tmp_path)
     age(tmp_path)
     before = snapshot(tmp_path)
     use_all(tmp_path)
@@ -72,12 +74,12 @@ def test_other_things_in_the_folder_stay(tmp_path: pathlib.Path) -> None:
     assert snapshot(tmp_path) == before
 
 
-def test_strange_things_inside_the_cache_stay(tmp_path: pathlib.Path) -> None:
+def test_other_files_inside_the_cache_stay(tmp_path: pathlib.Path) -> None:
     Asker(tmp_path).check("ab", computed="ab")
     (segment,) = segments(tmp_path)
     root, key = tmp_path / NAME, segment.parent
-    a_home(root)
-    a_home(key)
+    fill_home(root)
+    fill_home(key)
     (segment / "mine.txt").write_text("mine")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -92,7 +94,7 @@ def test_strange_things_inside_the_cache_stay(tmp_path: pathlib.Path) -> None:
     lost = {name for name in before if name not in after}
     relative = str(segment.relative_to(tmp_path))
     assert {name for name in lost if not name.startswith(relative)} == set()
-    # The segment has gone but for what is not its own.
+    # Only the file that the cache did not write is left of the segment.
     assert [p.name for p in key.glob(".gone-*/*")] == ["mine.txt"]
 
 
@@ -107,7 +109,7 @@ def test_strange_things_inside_the_cache_stay(tmp_path: pathlib.Path) -> None:
         ("whole.bak", True),
     ],
 )
-def test_what_is_no_entry_is_never_removed(
+def test_a_folder_that_is_no_entry_is_never_removed(
     tmp_path: pathlib.Path, name: str, marker: bool
 ) -> None:
     entry = tmp_path / NAME / KEY / name
@@ -119,7 +121,7 @@ def test_what_is_no_entry_is_never_removed(
     assert (entry / "content").read_text() == "mine"
 
 
-def test_the_folder_is_closed_to_others_and_tagged(
+def test_the_new_folder_is_private_and_tagged(
     tmp_path: pathlib.Path,
 ) -> None:
     base = tmp_path / "deep" / "base"
@@ -130,16 +132,16 @@ def test_the_folder_is_closed_to_others_and_tagged(
     assert [path.name for path in base.iterdir()] == [NAME]
 
 
-def _foreign(root: pathlib.Path) -> None:
+def _replace_tag(root: pathlib.Path) -> None:
     (root / "CACHEDIR.TAG").unlink()
     (root / "thesis.tex").write_text("years of work")
 
 
-def _other_tag(root: pathlib.Path) -> None:
+def _change_tag(root: pathlib.Path) -> None:
     (root / "CACHEDIR.TAG").write_text("Signature: 8a47\n")
 
 
-def _file(root: pathlib.Path) -> None:
+def _make_file(root: pathlib.Path) -> None:
     shutil.rmtree(root)
     root.write_text("")
 
@@ -147,14 +149,17 @@ def _file(root: pathlib.Path) -> None:
 REFUSED: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
     "group": (lambda root: root.chmod(0o770), r"by others \(mode 0770\)"),
     "world": (lambda root: root.chmod(0o777), r"chmod 700 .*" + NAME),
-    "no_tag": (_foreign, "no CACHEDIR.TAG and holds '.*'.*another --cache_dir"),
-    "other_tag": (_other_tag, "no CACHEDIR.TAG"),
-    "a_file": (_file, "is not a folder; remove it"),
+    "no_tag": (
+        _replace_tag,
+        "no CACHEDIR.TAG and holds '.*'.*another --cache_dir",
+    ),
+    "other_tag": (_change_tag, "no CACHEDIR.TAG"),
+    "a_file": (_make_file, "is not a folder; remove it"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_folder_that_is_not_to_be_trusted(
+def test_an_untrusted_folder_is_refused_and_unchanged(
     tmp_path: pathlib.Path, case: str
 ) -> None:
     spoil, message = REFUSED[case]
@@ -167,7 +172,7 @@ def test_a_folder_that_is_not_to_be_trusted(
         with pytest.raises(CacheRefusedError, match=message) as caught:
             use()
         assert "\n" not in str(caught.value)
-    # It is not written to either, and rows go to memory.
+    # Nothing is written to the folder, and rows go to memory.
     asker = Asker(tmp_path)
     asker.check("xy", computed="xy")
     assert len(asker.warnings) == 1
@@ -187,7 +192,9 @@ def test_another_users_folder_is_refused(
 
 
 @pytest.mark.parametrize("case", ["group", "world", "no_tag", "a_file"])
-def test_the_remedy_works(tmp_path: pathlib.Path, case: str) -> None:
+def test_the_remedy_in_the_message_works(
+    tmp_path: pathlib.Path, case: str
+) -> None:
     folder = CacheFolder(str(tmp_path), disk_bytes=10**6)
     folder.make()
     root = tmp_path / NAME
@@ -221,7 +228,7 @@ def test_an_empty_folder_becomes_the_cache(
 
 
 @pytest.mark.parametrize("folder", ["", "transfer-trainer"])
-def test_an_earlier_versions_cache_is_found(
+def test_the_cache_of_an_earlier_version_is_found(
     tmp_path: pathlib.Path, folder: str
 ) -> None:
     assert earlier_cache(str(tmp_path)) is None
@@ -229,7 +236,7 @@ def test_an_earlier_versions_cache_is_found(
     assert earlier_cache(str(tmp_path)) == str(tmp_path / folder)
 
 
-def test_a_truncated_file_is_an_error_and_no_signal(
+def test_a_file_truncated_while_open_raises(
     tmp_path: pathlib.Path,
 ) -> None:
     asker = Asker(tmp_path, ram_bytes=0)

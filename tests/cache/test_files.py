@@ -1,4 +1,4 @@
-"""Whole files that are kept: found again, or absent; never half."""
+"""Cached files: found again or missing, never damaged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from trainer.cache import CacheFolder, FileCache, RowCache, RowSpec
 
-KIND = {"kind": "thing", "size": 3}
+KEY_FIELDS = {"kind": "thing", "size": 3}
 
 
 def cache_in(folder: pathlib.Path) -> FileCache:
     return FileCache(CacheFolder(str(folder), disk_bytes=10**9))
 
 
-# Nothing is left aside.
+# No temporary file is left.
 EXPECTED = sorted([".transfer-trainer-entry", "CACHEDIR.TAG", "content"])
 
 
@@ -31,19 +31,19 @@ def content_of(folder: pathlib.Path) -> pathlib.Path:
     return found
 
 
-def test_what_is_written_is_read(tmp_path: pathlib.Path) -> None:
+def test_a_written_file_is_read(tmp_path: pathlib.Path) -> None:
     cache = cache_in(tmp_path / "cache")
-    assert cache.read(KIND) is None
+    assert cache.read(KEY_FIELDS) is None
     for content in (b"one", b"", b"another"):
-        cache.write(KIND, content)
-        assert cache.read(KIND) == content
+        cache.write(KEY_FIELDS, content)
+        assert cache.read(KEY_FIELDS) == content
         assert (
             FileCache(
                 CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9)
-            ).read(KIND)
+            ).read(KEY_FIELDS)
             == content
         )
-    assert cache.read({**KIND, "size": 4}) is None
+    assert cache.read({**KEY_FIELDS, "size": 4}) is None
     assert files_in(tmp_path) == EXPECTED
 
 
@@ -61,51 +61,55 @@ def damaged(content: bytes, how: str) -> bytes:
 @pytest.mark.parametrize(
     "how", ["cut", "one bit", "longer", "empty", "digest alone", "digest"]
 )
-def test_what_is_damaged_is_absent(tmp_path: pathlib.Path, how: str) -> None:
+def test_a_damaged_file_counts_as_missing(
+    tmp_path: pathlib.Path, how: str
+) -> None:
     cache = cache_in(tmp_path)
-    cache.write(KIND, b"content")
+    cache.write(KEY_FIELDS, b"content")
     path = content_of(tmp_path)
     path.write_bytes(damaged(path.read_bytes(), how))
-    assert cache.read(KIND) is None
-    cache.write(KIND, b"again")
-    assert cache.read(KIND) == b"again"
+    assert cache.read(KEY_FIELDS) is None
+    cache.write(KEY_FIELDS, b"again")
+    assert cache.read(KEY_FIELDS) == b"again"
 
 
-def test_no_folder_keeps_nothing() -> None:
+def test_without_a_folder_nothing_is_cached() -> None:
     cache = FileCache(None)
-    cache.write(KIND, b"content")
-    assert cache.read(KIND) is None
+    cache.write(KEY_FIELDS, b"content")
+    assert cache.read(KEY_FIELDS) is None
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: pathlib.Path) -> None:
+def test_a_folder_that_cannot_be_created_is_no_error(
+    tmp_path: pathlib.Path,
+) -> None:
     (tmp_path / "file").write_text("")
     cache = FileCache(
         CacheFolder(str(tmp_path / "file" / "cache"), disk_bytes=10**9)
     )
-    cache.write(KIND, b"content")
-    assert cache.read(KIND) is None
+    cache.write(KEY_FIELDS, b"content")
+    assert cache.read(KEY_FIELDS) is None
 
 
-def test_a_write_that_fails_leaves_what_was_there(
+def test_a_failed_write_leaves_the_former_file(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = cache_in(tmp_path)
-    cache.write(KIND, b"first")
+    cache.write(KEY_FIELDS, b"first")
 
     def full(source: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    cache.write(KIND, b"second")
-    assert cache.read(KIND) == b"first"
+    cache.write(KEY_FIELDS, b"second")
+    assert cache.read(KEY_FIELDS) == b"first"
     assert files_in(tmp_path) == EXPECTED
 
 
-def test_what_is_too_large_is_not_kept(tmp_path: pathlib.Path) -> None:
+def test_a_file_too_large_is_not_cached(tmp_path: pathlib.Path) -> None:
     cache = FileCache(CacheFolder(str(tmp_path), disk_bytes=100))
-    cache.write(KIND, b"x" * 101)
-    assert cache.read(KIND) is None
-    # One goes for the other.
+    cache.write(KEY_FIELDS, b"x" * 101)
+    assert cache.read(KEY_FIELDS) is None
+    # The second replaces the first.
     cache.write({"kind": "one"}, b"x" * 60)
     os.utime(next(tmp_path.rglob("whole")), (9, 9))
     cache.write({"kind": "two"}, b"x" * 60)
@@ -113,27 +117,28 @@ def test_what_is_too_large_is_not_kept(tmp_path: pathlib.Path) -> None:
     assert cache.read({"kind": "two"}) == b"x" * 60
 
 
-def test_a_cache_that_is_only_read(
+def test_a_read_only_cache_is_read(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = cache_in(tmp_path)
-    cache.write(KIND, b"content")
+    cache.write(KEY_FIELDS, b"content")
 
     def refuse(*args: Any) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "utime", refuse)
-    assert cache.read(KIND) == b"content"
+    assert cache.read(KEY_FIELDS) == b"content"
 
 
-def test_rows_that_need_the_room_take_it(tmp_path: pathlib.Path) -> None:
-    """The file least recently used goes first; one just read stays."""
+def test_rows_replace_the_least_recently_used_file(
+    tmp_path: pathlib.Path,
+) -> None:
     cache = cache_in(tmp_path)
     old, used = {"kind": "old"}, {"kind": "used"}
-    for kind in (used, old):
-        cache.write(kind, b"x" * 1000)
-    for place in tmp_path.rglob("whole"):
-        os.utime(place, (9, 9))
+    for key_fields in (used, old):
+        cache.write(key_fields, b"x" * 1000)
+    for entry in tmp_path.rglob("whole"):
+        os.utime(entry, (9, 9))
     assert cache.read(used) is not None
     rows_cache = RowCache(
         mode="disk",

@@ -43,12 +43,12 @@ def make(**values):
         (
             "workdir",
             "runs[1]",
-            "--workdir='runs[1]': TensorFlow takes a path with any of * ? [ \\"
-            " for a pattern and would not find its checkpoints; give a path"
+            "--workdir='runs[1]': TensorFlow treats a path with any of * ? [ \\"
+            " as a pattern and would not find its checkpoints; give a path"
             " without them",
         ),
-        ("workdir", "a*", "--workdir='a*': TensorFlow takes a path with any"),
-        ("init_from", "what?", "--init_from='what?': TensorFlow takes a path"),
+        ("workdir", "a*", "--workdir='a*': TensorFlow treats a path with any"),
+        ("init_from", "what?", "--init_from='what?': TensorFlow treats a path"),
         ("tfds_data_dir", "", "--tfds_data_dir='': an empty path; give a"),
         ("test_fraction", 1.0, "--test_fraction=1: must be a number above 0"),
         ("validation_fraction", 1.5, "--validation_fraction=1.5: must be"),

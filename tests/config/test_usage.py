@@ -1,4 +1,4 @@
-"""Tests of the text of --help and of the hints about unknown flags."""
+"""Tests of the text of --help, and of the hints for unknown flags."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Records of ArrayRecord files, by their numbers."""
+"""Reading records of ArrayRecord files by number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECORDS = [bytes([number]) * (number + 1) for number in range(200)]
 
 @pytest.fixture(params=["local", "remote"])
 def path(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
-    """Where a file of `RECORDS` may lie."""
+    """Path of a file of `RECORDS`, local or remote."""
     local = str(tmp_path / "records")
     write_array_records(local, RECORDS)
     if request.param == "local":
@@ -36,7 +36,9 @@ def path(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
     return url
 
 
-def test_any_order_any_file(path: str, tmp_path: pathlib.Path) -> None:
+def test_records_are_read_in_any_order_from_any_file(
+    path: str, tmp_path: pathlib.Path
+) -> None:
     other = str(tmp_path / "other")
     write_array_records(other, [b"one", b"", b"three"])
     assert count_records(path) == 200
@@ -57,7 +59,7 @@ def test_many_threads_read_one_file(path: str) -> None:
     assert found == [RECORDS[number] for number in order]
 
 
-def test_more_files_than_are_kept_open(
+def test_more_files_than_may_be_open_are_read(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = functools.lru_cache(8)(array_records._reader.__wrapped__)
@@ -66,7 +68,7 @@ def test_more_files_than_are_kept_open(
     for number, path in enumerate(paths):
         write_array_records(path, [str(number).encode()])
     before = len(list(pathlib.Path("/proc/self/fd").iterdir()))
-    # One after the other: those of one call are opened once each.
+    # In separate calls, because one call opens each file only once.
     assert [read_records([path], [0])[0] for path in paths * 2] == [
         str(number).encode() for number in [*range(30)] * 2
     ]
@@ -74,13 +76,13 @@ def test_more_files_than_are_kept_open(
     assert 0 < after - before <= 8
 
 
-def test_half_of_the_files_that_may_be_open() -> None:
+def test_half_of_the_possible_files_stay_open() -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    kept = array_records._reader.cache_parameters()["maxsize"]
-    assert kept == min(max(limit, 64), 8192) // 2
+    most = array_records._reader.cache_parameters()["maxsize"]
+    assert most == min(max(limit, 64), 8192) // 2
 
 
-def test_a_file_that_was_written_again(tmp_path: pathlib.Path) -> None:
+def test_a_replaced_file_is_opened_again(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "records")
     write_array_records(path, RECORDS)
     assert read_records([path], [0]) == [RECORDS[0]]
@@ -102,9 +104,11 @@ def _example(**features: bytes | int) -> bytes:
     return example.SerializeToString()
 
 
-# More than are read at once.
+# The last two need one full block, and several.
 @pytest.mark.parametrize("count", [0, 1, 64, 150])
-def test_columns(tmp_path: pathlib.Path, count: int) -> None:
+def test_labels_and_lengths_of_all_records_are_read(
+    tmp_path: pathlib.Path, count: int
+) -> None:
     path = str(tmp_path / "records")
     examples = [
         _example(photo=b"x" * number, label=3 * number)
@@ -116,7 +120,7 @@ def test_columns(tmp_path: pathlib.Path, count: int) -> None:
     assert lengths.tolist() == [len(example) for example in examples]
 
 
-def test_a_record_without_a_image(tmp_path: pathlib.Path) -> None:
+def test_a_record_without_image_is_an_error(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "records")
     write_array_records(path, [_example(label=1)])
     with pytest.raises(tf.errors.OpError, match="photo"):
@@ -125,7 +129,7 @@ def test_a_record_without_a_image(tmp_path: pathlib.Path) -> None:
 
 def test_a_damaged_record_is_an_error(tmp_path: pathlib.Path) -> None:
     path = str(tmp_path / "records")
-    # Noise, which is stored as it is.
+    # Noise, which is not compressed.
     records = [np.random.default_rng(n).bytes(999) for n in range(9)]
     write_array_records(path, records)
     content = bytearray(files.read(path))
@@ -145,14 +149,16 @@ def test_a_file_without_its_index_is_an_error(
     path = tmp_path / "records"
     write_array_records(str(path), RECORDS)
     path.write_bytes(path.read_bytes()[:cut])
-    for look in (
+    for read in (
         lambda: count_records(str(path)),
         lambda: read_columns(str(path), "photo", "label"),
     ):
-        with pytest.raises(OSError, match="no ArrayRecord file, or a damaged"):
-            look()
+        with pytest.raises(
+            OSError, match="not an ArrayRecord file, or damaged"
+        ):
+            read()
 
 
-def test_no_such_file(tmp_path: pathlib.Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileNotFoundError):
         count_records(str(tmp_path / "records"))

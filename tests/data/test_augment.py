@@ -1,4 +1,4 @@
-"""The warp against SciPy and by hand; the draws against their distribution."""
+"""The warp compared with SciPy, and the distribution of the draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import ndimage
 from trainer.data.augment import affine, draw_parameters, warp
 
 RNG = np.random.default_rng(0)
-# Where pixels are in 0..255: the promise is 0.01.
+# For pixels in 0..255; the documented limit is 0.01.
 TOLERANCE = 1e-3
 
 # Flip, angle, zoom, height, width.
@@ -41,7 +41,7 @@ Warp = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def make_warp(name: str) -> Warp:
-    """One of the ways to run the warp."""
+    """Returns the warp by a kernel, compiled if the name ends in `_xla`."""
     kernel, _, mode = name.partition("_")
 
     def function(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
@@ -57,29 +57,29 @@ def make_warp(name: str) -> Warp:
 
 @pytest.fixture(scope="module", params=["projective", "gather", "gather_xla"])
 def run_warp(request: pytest.FixtureRequest) -> Warp:
-    """Each kernel; gather also compiled."""
+    """The warp by each kernel; gather also compiled."""
     return make_warp(request.param)
 
 
 def matrix_of(name: str) -> np.ndarray:
-    """float32 (2, 2): the matrix of a named case."""
+    """Returns the matrix of a named case, float32 (2, 2)."""
     return affine(tf.constant(CASES[name])).numpy()
 
 
 def noise(size: tuple[int, int]) -> np.ndarray:
-    """float32 (H, W, 3) in 0..255: the hardest image to sample."""
+    """Returns float32 (H, W, 3) in 0..255, the hardest image to sample."""
     return RNG.uniform(0, 255, (*size, 3)).astype(np.float32)
 
 
 def smooth(size: tuple[int, int]) -> np.ndarray:
-    """float32 (H, W, 3) in 0..255: waves longer than ten pixels."""
+    """Returns float32 (H, W, 3) in 0..255, waves longer than ten pixels."""
     y, x = np.mgrid[: size[0], : size[1]]
     waves = [np.sin(x / 7) + np.cos(y / 9), np.sin((x + y) / 11), np.cos(x / 5)]
     return (127 + 60 * np.stack(waves, axis=-1)).astype(np.float32)
 
 
 def scipy_warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The same by SciPy in float64."""
+    """Returns the warped image by SciPy in float64."""
     height, width, _ = image.shape
     y, x = np.mgrid[:height, :width].astype(np.float64)
     cx, cy = (width - 1) / 2, (height - 1) / 2
@@ -98,13 +98,13 @@ def scipy_warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("image", [noise, smooth])
-def test_equals_scipy(
-    picture: Callable[[tuple[int, int]], np.ndarray],
+@pytest.mark.parametrize("make_image", [noise, smooth])
+def test_warp_equals_scipy(
+    make_image: Callable[[tuple[int, int]], np.ndarray],
     size: tuple[int, int],
     run_warp: Warp,
 ) -> None:
-    image = picture(size)
+    image = make_image(size)
     matrices = np.stack([matrix_of(name) for name in CASES])
     warped = run_warp(np.stack([image] * len(CASES)), matrices)
     for name, got, matrix in zip(CASES, warped, matrices, strict=True):
@@ -136,7 +136,7 @@ def test_kernels_agree_on_drawn_matrices(compiled: str) -> None:
         pytest.param([[0.0, -11.5], [9.25, 0.0]], id="shrunk_and_turned"),
     ],
 )
-def test_reflects_at_any_distance(
+def test_the_image_is_reflected_at_any_distance(
     matrix: list[list[float]], run_warp: Warp
 ) -> None:
     image = noise((10, 14))
@@ -183,7 +183,7 @@ def test_exact_cases_are_bit_identical(
         pytest.param((1, math.pi / 2, 1, 1, 1), 30, 20, id="quarter_turn"),
     ],
 )
-def test_a_rectangle_becomes_so_large(
+def test_a_rectangle_gets_the_expected_size(
     parameters: tuple[float, ...], height: float, width: float, run_warp: Warp
 ) -> None:
     image = np.zeros((64, 64, 3), np.float32)
@@ -195,7 +195,7 @@ def test_a_rectangle_becomes_so_large(
 
 def test_a_positive_angle_turns_counter_clockwise(run_warp: Warp) -> None:
     image = np.zeros((65, 65, 3), np.float32)
-    # To the right of the centre; not so far that its mirror image shows.
+    # Right of the centre, but not so far that its mirror image is visible.
     image[30:35, 42:47] = 1.0
     matrix = affine(tf.constant((1.0, math.pi / 4, 1.0, 1.0, 1.0)))
     got = run_warp(image[None], matrix[None])[0, ..., 0]
@@ -221,15 +221,15 @@ def test_affine_is_the_product_of_its_factors() -> None:
     np.testing.assert_array_equal(batch * 4096 % 1, np.zeros_like(batch))
 
 
-def test_unknown_kernel() -> None:
+def test_an_unknown_kernel_is_rejected() -> None:
     with pytest.raises(ValueError, match="kernel='cubic': must be one of"):
         warp(tf.zeros((1, 4, 4, 3)), tf.eye(2)[None], kernel="cubic")
 
 
-def draw_many(triples: np.ndarray) -> np.ndarray:
-    """float32 (n, 5): the draws of int64 (n, 3) epochs and hashes, seed 5."""
-    dataset = tf.data.Dataset.from_tensor_slices(triples).map(
-        lambda triple: draw_parameters(5, triple[0], triple[1])
+def draw_many(pairs: np.ndarray) -> np.ndarray:
+    """Returns the draws of int64 (n, 2) epochs and hashes, float32 (n, 5)."""
+    dataset = tf.data.Dataset.from_tensor_slices(pairs).map(
+        lambda pair: draw_parameters(5, pair[0], pair[1])
     )
     return np.stack(list(dataset.batch(1000)), axis=0).reshape(-1, 5)
 
@@ -249,12 +249,12 @@ def test_draws_have_the_stated_distribution() -> None:
     error = 4 / math.sqrt(3 * n)
     assert centred.mean(axis=0) == pytest.approx(0, abs=error)
     assert centred.std(axis=0) == pytest.approx(1 / math.sqrt(3), abs=0.02)
-    # No two of the five go together.
+    # The five parameters are uncorrelated.
     correlation = np.corrcoef(draws, rowvar=False) - np.eye(5)
     assert np.abs(correlation).max() < 5 / math.sqrt(n)
 
 
-def test_a_draw_is_a_function_of_seed_epoch_and_sample_alone() -> None:
+def test_a_draw_depends_only_on_seed_epoch_and_sample() -> None:
     values = [-(2**63), -1, 0, 1, 2, 2**32, 2**63 - 1]
     draw = tf.function(draw_parameters)
     seen = {}
@@ -267,6 +267,6 @@ def test_a_draw_is_a_function_of_seed_epoch_and_sample_alone() -> None:
     assert len(seen) == len(values) * 4 * len(values)
     args = tf.constant(2, tf.int64), tf.constant(2**32, tf.int64)
     np.testing.assert_array_equal(draw(1, *args), draw_parameters(1, *args))
-    # Golden: another version must not draw other augmentations unnoticed.
+    # Golden, to notice a version of TensorFlow with other draws.
     golden = [-1.0, 0.42499629, 0.96170539, 1.05877781, 1.01424241]
     np.testing.assert_allclose(draw(1, *args), golden, rtol=1e-6)

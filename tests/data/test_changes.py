@@ -1,4 +1,4 @@
-"""Images that change between their check and their use."""
+"""Images that change after they were checked."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_changed_files_are_named(photos: pathlib.Path, change: str) -> None:
     assert changed_files(manifest) == sorted([str(first), str(last)])
 
 
-def test_files_that_are_not_used_are_not_looked_at(
+def test_changes_of_unused_files_are_ignored(
     photos: pathlib.Path,
 ) -> None:
     manifest = build(photos, data_pct=25)
@@ -75,7 +75,7 @@ def test_a_changed_image_is_not_cached(
     change: str,
     engine: str,
 ) -> None:
-    """Neither its features nor its pixels, under the digest of the old one."""
+    """Features or pixels must not be cached under the old digest."""
     (image, *_) = sorted(photos.glob("train/*/*.jpg"))
     real = TrainingRun.run
 
@@ -98,12 +98,12 @@ def test_a_changed_image_is_not_cached(
     assert str(caught.value).startswith(f"{image}: changed after the images")
     assert "\n" not in str(caught.value)
     for segment in cache.glob("*/*/rows-*/segment.json"):
-        # Those of validation and test, which were computed before.
+        # Rows of validation and test, computed before the change.
         assert len(json.loads(segment.read_text())["digests"]) <= 9
 
 
 @pytest.mark.slow
-def test_files_that_change_during_a_run_are_a_warning(
+def test_files_that_change_during_a_run_cause_a_warning(
     photos: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,6 +126,6 @@ def test_files_that_change_during_a_run_are_a_warning(
     ]
     assert [w for w in warnings if "changed during the run" in w] == [
         f"files of the data set changed during the run (1, such as {image}):"
-        " what was computed may be of the old images or of the new ones; to be"
+        " the results may come from the old images or from the new ones; to be"
         " sure, train again in a new --workdir"
     ]

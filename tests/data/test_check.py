@@ -1,4 +1,4 @@
-"""The look at every image: what is readable, and what is said of the rest."""
+"""The check of every image, and the policy for bad ones."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from trainer.errors import TrainerError
 def samples_of(
     paths: Sequence[pathlib.Path], labels: Sequence[int] | None = None
 ) -> Samples:
+    """Returns samples of files; labels are 0 by default."""
     return Samples(
         ids=tuple(f"a/{path.name}" for path in paths),
         labels=np.array(labels or [0] * len(paths), np.int32),
@@ -31,6 +32,7 @@ def samples_of(
 
 
 def reason(path: pathlib.Path) -> str | None:
+    """Returns why a file cannot be read as an image, if so."""
     result = check_images(samples_of([path]), split="train")
     return result.bad[0].reason if result.bad else None
 
@@ -38,7 +40,7 @@ def reason(path: pathlib.Path) -> str | None:
 @pytest.mark.parametrize(
     ("name", "format"), [("x.jpg", "PNG"), ("x.png", "JPEG"), ("x", "BMP")]
 )
-def test_content_decides_not_the_suffix(
+def test_the_format_is_detected_by_content(
     tmp_path: pathlib.Path, name: str, format: str
 ) -> None:
     path = write_image(tmp_path / name, format=format)
@@ -52,7 +54,7 @@ def test_content_decides_not_the_suffix(
     assert file.digest == content.hexdigest()
 
 
-def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
+def test_broken_links_and_pipes_are_bad_images(tmp_path: pathlib.Path) -> None:
     link = tmp_path / "link.jpg"
     link.symlink_to(tmp_path / "nowhere")
     assert reason(link) == "cannot be read (No such file or directory)"
@@ -76,7 +78,7 @@ def test_every_bad_image_is_reported_in_order(
     assert len({file.digest for file in result.files if file}) == 18
 
 
-def test_records(tmp_path: pathlib.Path) -> None:
+def test_images_in_records_are_checked(tmp_path: pathlib.Path) -> None:
     path = write_image(tmp_path / "x.jpg")
     values = tf.train.BytesList(value=[path.read_bytes()])
     features = tf.train.Features(
@@ -84,7 +86,7 @@ def test_records(tmp_path: pathlib.Path) -> None:
     )
     record = tf.train.Example(features=features).SerializeToString()
     shard = tmp_path / "shard"
-    shard.write_bytes(b"before" + record + b"behind")
+    shard.write_bytes(b"before" + record + b"after")
     samples = Samples(
         ids=("shard__0", "shard__1"),
         labels=np.zeros(2, np.int32),
@@ -117,17 +119,17 @@ def test_known_files_are_not_read_again(
         for sample_id, file in zip(samples.ids, first.files, strict=True)
         if file is not None
     }
-    # Another time, another size; the others are as they were.
+    # One file gets another time, one another size.
     os.utime(paths[1], ns=(1, 1))
     paths[2].write_bytes(paths[2].read_bytes() + b"\0")
-    looked_at = []
+    checked = []
 
     def spy(encoded: bytes) -> None:
-        looked_at.append(encoded)
+        checked.append(encoded)
 
     monkeypatch.setattr(check, "what_is_wrong", spy)
     second = check_images(samples, split="train", known=known)
-    assert sorted(looked_at) == sorted(p.read_bytes() for p in paths[1:3])
+    assert sorted(checked) == sorted(p.read_bytes() for p in paths[1:3])
     for i, same in enumerate((True, True, False, True)):
         mine, theirs = second.files[i], first.files[i]
         assert mine is not None
@@ -137,7 +139,7 @@ def test_known_files_are_not_read_again(
 
 @pytest.fixture
 def results(tmp_path: pathlib.Path) -> list[CheckResult]:
-    """Two classes of two; in train one of each is bad, in test none."""
+    """Two classes of two images; in train one image of each is bad."""
     found = []
     for split in ("train", "test"):
         paths = [
@@ -151,7 +153,7 @@ def results(tmp_path: pathlib.Path) -> list[CheckResult]:
     return found
 
 
-def test_policy_fail(
+def test_policy_fail_names_the_first_bad_image(
     results: list[CheckResult], tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(TrainerError) as error:
@@ -163,7 +165,7 @@ def test_policy_fail(
     assert error.value.exit_status == 1
 
 
-def test_policy_skip(results: list[CheckResult]) -> None:
+def test_policy_skip_leaves_bad_images_out(results: list[CheckResult]) -> None:
     checked = apply_policy(
         results, class_names=("pie", "sushi"), on_bad_image="skip"
     )
@@ -172,7 +174,7 @@ def test_policy_skip(results: list[CheckResult]) -> None:
     assert len(checked["test"].samples) == 4
 
 
-def test_policy_skip_needs_something_of_each_class(
+def test_policy_skip_needs_an_image_of_each_class(
     results: list[CheckResult],
 ) -> None:
     with pytest.raises(TrainerError) as error:

@@ -1,4 +1,4 @@
-"""Every image of the corpus is read rightly, or named with a reason."""
+"""Every image of the corpus is decoded correctly or rejected."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ import tensorflow as tf
 from tests.data.test_check import reason, samples_of
 from tests.support.corpus import BAD, GOOD, PX, put
 from tests.support.encoders import with_right_checksums
+from trainer.data.batches import training_batches
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.formats import what_is_wrong
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    epoch_order,
-    training_batches,
-)
+from trainer.data.order import Shard, epoch_order
+from trainer.data.reading import Reading
 from trainer.storage import files
 
 
-def test_there_are_enough_of_them() -> None:
+def test_the_corpus_is_complete() -> None:
     assert len(GOOD) >= 40
     assert len(BAD) >= 80
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_bad_ones_have_a_reason(tmp_path: pathlib.Path, name: str) -> None:
-    said = reason(put(tmp_path, name))
-    assert said is not None
-    assert BAD[name].reason in said
+def test_a_bad_image_is_rejected_with_a_reason(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    found = reason(put(tmp_path, name))
+    assert found is not None
+    assert BAD[name].reason in found
 
 
-def test_good_ones_train_on_the_pixels_they_show(
+def test_good_images_train_on_the_expected_pixels(
     tmp_path: pathlib.Path,
 ) -> None:
     samples = samples_of([put(tmp_path, name) for name in GOOD])
@@ -63,12 +62,12 @@ def test_good_ones_train_on_the_pixels_they_show(
         assert off <= good.loss, name
 
 
-def test_a_file_without_permission(
+def test_a_file_without_permission_is_a_bad_image(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path, "plain.png")
     path.chmod(0)
-    if os.geteuid() == 0:  # Root may read it all the same.
+    if os.geteuid() == 0:  # Root may read every file.
 
         def refuse(path: str) -> None:
             raise PermissionError(13, os.strerror(13), path)
@@ -78,7 +77,7 @@ def test_a_file_without_permission(
 
 
 def damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
-    """Copies with one to four bytes replaced, half of them near the start."""
+    """Returns copies with 1 to 4 bytes replaced, half near the start."""
     rng = np.random.default_rng(seed)
     copies = []
     for number in range(count):
@@ -86,9 +85,9 @@ def damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
         end = len(whole) if number % 2 else min(len(whole), 80)
         for place in rng.integers(0, end, rng.integers(1, 5)):
             copy[place] = rng.integers(256)
-        # What a checksum covers is else refused before it is looked at.
-        whole_again = with_right_checksums if number % 4 > 1 else bytes
-        copies.append(whole_again(bytes(copy)))
+        # With a wrong checksum, damaged data would be rejected unread.
+        finish = with_right_checksums if number % 4 > 1 else bytes
+        copies.append(finish(bytes(copy)))
     return copies
 
 
@@ -109,7 +108,9 @@ def damaged(whole: bytes, seed: int, count: int) -> list[bytes]:
         "alpha.webp",
     ],
 )
-def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
+def test_damaged_images_decode_only_if_the_check_accepts_them(
+    name: str,
+) -> None:
     whole = GOOD[name].encoded
     decode = tf.function(
         decode_image, input_signature=[tf.TensorSpec((), tf.string)]
@@ -118,7 +119,7 @@ def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
     for encoded in damaged(whole, len(name), 200):
         wrong = what_is_wrong(encoded)
         if wrong and not wrong.startswith("a broken"):
-            continue  # Refused unseen: another kind, or too large.
+            continue  # Rejected without decoding: other format, too large.
         try:
             decode(tf.constant(encoded))
             decodes = True
@@ -130,12 +131,12 @@ def test_what_passes_is_decoded_and_what_is_broken_is_not(name: str) -> None:
 
 
 _BOMBS = (
-    "claims_JPEG.jpg",
-    "claims_progressive.jpg",
-    "claims_PNG.jpg",
-    "claims_GIF.jpg",
-    "claims_BMP.jpg",
-    "claims_WebP.jpg",
+    "declares_JPEG.jpg",
+    "declares_progressive.jpg",
+    "declares_PNG.jpg",
+    "declares_GIF.jpg",
+    "declares_BMP.jpg",
+    "declares_WebP.jpg",
     "sparse_JPEG.jpg",
     "sparse_progressive.jpg",
     "sparse_WebP.jpg",
@@ -164,28 +165,28 @@ for path in sys.argv[2:]:
 
 
 @pytest.mark.slow
-def test_what_would_fill_the_memory_is_refused_before(
+def test_decompression_bombs_are_rejected_before_decoding(
     tmp_path: pathlib.Path,
 ) -> None:
     names = ("plain.jpg", *_BOMBS)
     paths = [str(put(tmp_path, name)) for name in names]
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", _MEASURE, *paths],
         check=True,
         capture_output=True,
         text=True,
         timeout=120,
     ).stdout
-    lines = [line.split() for line in said.splitlines()]
+    lines = [line.split() for line in output.splitlines()]
     assert len(lines) == len(_BOMBS)
     for name, (kilobytes, seconds) in zip(_BOMBS, lines, strict=True):
-        # Decoded they would take from 300 MB to 1.2 GB.
+        # Decoded, the images would take 300 MB to 1.2 GB.
         assert int(kilobytes) < 50_000, name
         assert float(seconds) < 5, name
 
 
 def test_an_animated_webp_does_not_reach_its_decoder() -> None:
-    """TensorFlow 2.21 corrupts its heap there; so an export must refuse it."""
+    """TensorFlow 2.21 corrupts its heap there, so exports must reject it."""
     encoded = BAD["animated.webp"].put
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode_image(tf.constant(encoded))

@@ -1,4 +1,4 @@
-"""Decoding against Pillow and Keras, reading against the files' bytes."""
+"""Decoding compared with Pillow and Keras, and reading of records."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ RAMP = np.stack(
 ).astype(np.uint8)
 
 
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The file that Pillow makes of an image."""
+def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
+    """Returns an image as Pillow encodes it."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
 def palette_image(colours: int) -> tuple[Image.Image, np.ndarray]:
-    """An image with a palette that is no grey ramp, and its pixels."""
+    """Returns an image with a coloured palette, and its pixels."""
     palette = RNG.integers(0, 256, (colours, 3), np.uint8)
     indices = RNG.integers(0, colours, (HEIGHT, WIDTH), np.uint8)
     image = Image.fromarray(indices).copy()
@@ -54,11 +54,11 @@ def palette_image(colours: int) -> tuple[Image.Image, np.ndarray]:
 
 
 def lossless_cases() -> dict[str, tuple[bytes, np.ndarray]]:
-    """Name -> file and its pixels."""
+    """Returns name -> encoded image and its pixels."""
     rgb, grey = Image.fromarray(NOISE), Image.fromarray(GREY)
     rgba = Image.fromarray(np.dstack([NOISE, ALPHA]))
     grey_alpha = Image.merge("LA", (grey, Image.fromarray(ALPHA)))
-    # 16 bits: the upper 8 are the image.
+    # The upper 8 of 16 bits are the image.
     deep = Image.fromarray(GREY.astype(np.uint16) * 256 + 77)
     few, few_pixels = palette_image(5)
     many, many_pixels = palette_image(256)
@@ -113,12 +113,14 @@ def test_lossless_images_are_exact(
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpeg(mode: str, decode: Callable[[bytes], np.ndarray]) -> None:
-    picture = Image.fromarray(RAMP).convert(mode)
-    encoded = encode(picture, "JPEG", quality=100, subsampling=0)
-    expected = np.array(picture.convert("RGB"))
+def test_a_jpeg_is_close_to_pillow(
+    mode: str, decode: Callable[[bytes], np.ndarray]
+) -> None:
+    image = Image.fromarray(RAMP).convert(mode)
+    encoded = encode(image, "JPEG", quality=100, subsampling=0)
+    expected = np.array(image.convert("RGB"))
     difference = decode(encoded).astype(int) - expected
-    # TensorFlow's default, and so Keras's, is the fast inverse transform.
+    # TensorFlow and Keras use the fast inverse transform by default.
     assert np.abs(difference).max() <= 10
 
 
@@ -139,23 +141,23 @@ PNG = LOSSLESS["png"][0]
         ),
     ],
 )
-def test_what_is_no_image_raises(
+def test_decoding_anything_else_raises(
     encoded: bytes, decode: Callable[[bytes], np.ndarray]
 ) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode(encoded)
 
 
-def test_pixels_are_those_of_image_dataset_from_directory_rounded(
+def test_pixels_equal_rounded_image_dataset_from_directory(
     tmp_path: pathlib.Path,
 ) -> None:
-    # Larger, smaller, oblong, of the very size; each kind of file.
+    # Larger, smaller, of the same size, oblong, and one pixel.
     sizes = [(50, 31), (9, 12), (24, 24), (24, 70), (1, 1)]
-    kinds = ["jpg", "png", "bmp", "gif", "jpg"]
+    suffixes = ["jpg", "png", "bmp", "gif", "jpg"]
     (tmp_path / "a").mkdir()
-    for i, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
+    for i, (size, suffix) in enumerate(zip(sizes, suffixes, strict=True)):
         noise = RNG.integers(0, 256, (*size, 3), np.uint8)
-        Image.fromarray(noise).save(tmp_path / "a" / f"{i}.{kind}")
+        Image.fromarray(noise).save(tmp_path / "a" / f"{i}.{suffix}")
     expected = keras.utils.image_dataset_from_directory(
         str(tmp_path),
         image_size=(24, 24),
@@ -174,7 +176,7 @@ def test_pixels_are_those_of_image_dataset_from_directory_rounded(
 
 
 def example(**features: bytes) -> bytes:
-    """A serialised `tf.train.Example` of bytes features."""
+    """Returns a serialised `tf.train.Example` of bytes features."""
     lists = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         for name, value in features.items()
@@ -187,7 +189,7 @@ def example(**features: bytes) -> bytes:
 def write_records(
     path: pathlib.Path, records: list[bytes]
 ) -> list[tuple[int, int]]:
-    """A TFRecord file; returns offset and length of each payload."""
+    """Writes a TFRecord file; returns offset and length of each payload."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
@@ -204,7 +206,7 @@ def read_encoded(path: pathlib.Path, offset: int, length: int) -> tf.Tensor:
     return image_of_record(record, "image")
 
 
-def test_reads_records_in_any_order(
+def test_records_are_read_in_any_order(
     tmp_path: pathlib.Path,
 ) -> None:
     path = tmp_path / "shard"
@@ -223,12 +225,12 @@ def test_reads_records_in_any_order(
     assert list(dataset.as_numpy_iterator()) == [images[i] for i in order]
 
 
-def test_reads_a_record_without_what_stands_before_it(
+def test_reading_a_record_skips_all_before_it(
     tmp_path: pathlib.Path,
 ) -> None:
     payload = example(image=b"pixels")
     ((offset, length),) = write_records(tmp_path / "one", [payload])
-    before = 5 * 2**30  # a hole, and an offset of more than 32 bits
+    before = 5 * 2**30  # A hole; the offset exceeds 32 bits.
     path = tmp_path / "shard"
     with path.open("wb") as file:
         file.seek(before)

@@ -1,4 +1,4 @@
-"""Folders of photos in the layouts people have."""
+"""Folders of photos in the usual layouts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sizes(source: Source) -> dict[str, int]:
     ],
     ids=lambda value: "-".join(map(str, value)) or "flat",
 )
-def test_layouts(
+def test_layouts_give_the_expected_splits(
     tmp_path: pathlib.Path, layout: dict[str, int], expected: dict[str, int]
 ) -> None:
     source = open_it(make_folder(tmp_path / "food3", layout))
@@ -53,7 +53,7 @@ def test_layouts(
         assert list(part.ids) == sorted(part.ids)
 
 
-def test_a_sample(tmp_path: pathlib.Path) -> None:
+def test_a_sample_has_id_label_and_path(tmp_path: pathlib.Path) -> None:
     train = open_it(make_folder(tmp_path)).train
     assert train.ids[12] == "борщ/000.jpg"
     assert train.labels[12] == 2
@@ -61,7 +61,7 @@ def test_a_sample(tmp_path: pathlib.Path) -> None:
     assert train.record_image_key is None
 
 
-def test_suffixes_nesting_and_what_is_passed_over(
+def test_nested_images_are_found_hidden_names_skipped(
     tmp_path: pathlib.Path,
 ) -> None:
     root = tmp_path / "photos"
@@ -74,7 +74,7 @@ def test_suffixes_nesting_and_what_is_passed_over(
         "x.gif",
         "x.webp",
         "deep/er/x.jpg",
-        # Passed over:
+        # Skipped:
         "x.tiff",
         "notes.txt",
         ".hidden.jpg",
@@ -110,6 +110,38 @@ def test_classes_are_in_code_point_order(tmp_path: pathlib.Path) -> None:
     assert open_it(root).class_names == expected
 
 
+@pytest.mark.parametrize(
+    "forms",
+    [{"train": "NFD", "test": "NFC"}, {"train": "NFC", "test": "NFD"}],
+    ids=lambda forms: forms["train"],
+)
+def test_labels_follow_the_class_names_in_any_unicode_form(
+    tmp_path: pathlib.Path, forms: dict[str, str]
+) -> None:
+    # By code points "é" (U+00E9) comes after "z", but its decomposed form,
+    # "e" and U+0301, before "f": sorted by the names on disk, labels would
+    # refer to other classes.
+    expected = ("fig", "zander", "éclair", "îles flottantes")
+    for split, form in forms.items():
+        for name in expected:
+            folder = unicodedata.normalize(form, name)
+            # One class stays composed beside the decomposed ones.
+            folder = name if name.startswith("î") else folder
+            for number in range(2):
+                write_image(tmp_path / split / folder / f"{number}.jpg")
+    source = open_it(tmp_path)
+    assert source.class_names == expected
+    for split, part in source.splits().items():
+        assert len(part) == 8
+        for path, sample_id, label in zip(
+            part.paths, part.ids, part.labels, strict=True
+        ):
+            folder = pathlib.Path(path).relative_to(tmp_path / split).parts[0]
+            shown = unicodedata.normalize("NFC", folder)
+            assert expected[label] == shown
+            assert sample_id.startswith(f"{shown}/")
+
+
 def test_ids_are_in_nfc_and_paths_as_on_disk(tmp_path: pathlib.Path) -> None:
     name = unicodedata.normalize("NFD", "crème brûlée")
     path = write_image(tmp_path / "train" / name / f"{name}.jpg")
@@ -124,7 +156,7 @@ def test_ids_are_in_nfc_and_paths_as_on_disk(tmp_path: pathlib.Path) -> None:
     assert source.train.paths[0] == str(path)
 
 
-def test_a_name_that_is_not_text_has_an_id_that_is(
+def test_a_file_name_in_other_bytes_has_a_printable_id(
     tmp_path: pathlib.Path,
 ) -> None:
     root = make_folder(tmp_path, {"train": 1, "test": 1})
@@ -139,7 +171,7 @@ def test_a_name_that_is_not_text_has_an_id_that_is(
     train.id_hashes()
 
 
-def test_links_in_a_circle_end(tmp_path: pathlib.Path) -> None:
+def test_circular_links_end(tmp_path: pathlib.Path) -> None:
     root = make_folder(tmp_path, {"train": 2, "test": 1}, classes=("a", "b"))
     folder = tmp_path / "train" / "a"
     (folder / "again").symlink_to(folder)
@@ -168,6 +200,6 @@ def test_flat_split_does_not_depend_on_other_classes(
     assert not set(three.test.ids) & set(three.train.ids)
 
 
-def test_a_class_called_train(tmp_path: pathlib.Path) -> None:
+def test_train_may_be_the_name_of_a_class(tmp_path: pathlib.Path) -> None:
     root = make_folder(tmp_path, {"": 3}, classes=("bus", "car", "train"))
     assert open_it(root).class_names == ("bus", "car", "train")

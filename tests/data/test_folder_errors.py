@@ -1,4 +1,4 @@
-"""Folders of photos that are refused, and what is said of them."""
+"""Errors about folders of photos that cannot be used."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         ),
         pytest.param(
             _other_classes,
-            "--dataset='photos': test/ lacks 'a', 'c' and has besides 'd',"
+            "--dataset='photos': test/ lacks 'a', 'c' and also has 'd',"
             " compared with train/; give train/ and test/ the same class"
             " folders, each with images",
             id="other_classes",
@@ -119,7 +119,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         ),
     ],
 )
-def test_bad_folders(
+def test_a_bad_folder_is_rejected_with_a_remedy(
     tmp_path: pathlib.Path, make: Callable[[pathlib.Path], object], text: str
 ) -> None:
     root = tmp_path / "root"
@@ -137,7 +137,7 @@ def _keeps_unicode_forms(folder: pathlib.Path) -> bool:
     return not (folder / "\u00e9").exists()
 
 
-def test_a_folder_that_cannot_be_listed(
+def test_a_folder_that_cannot_be_listed_is_named(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_folder(tmp_path)

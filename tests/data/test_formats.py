@@ -1,4 +1,4 @@
-"""What an encoded image is said to be."""
+"""Detection of image formats and of broken images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainer.data.formats import what_is_wrong
         pytest.param("BMP", "L", (40, 30), id="grey_bmp"),
     ],
 )
-def test_good_images(
+def test_good_images_are_accepted(
     tmp_path: pathlib.Path,
     format: str,
     mode: str,
@@ -49,7 +49,7 @@ _READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
         pytest.param(b"", "an empty file", id="zero_byte"),
         pytest.param(b"A recipe.", f"looks like text; {_READABLE}", id="text"),
         pytest.param(
-            # Cut during a character.
+            # The last character is incomplete.
             ("x" + "ж" * 200).encode(),
             f"looks like text; {_READABLE}",
             id="long_text",
@@ -93,51 +93,53 @@ _READABLE = "JPEG, PNG, BMP, GIF and WebP can be read"
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
             + struct.pack(">II", 20000, 5001)
             + bytes(50),
-            "a PNG that claims 20000 x 5001 pixels; at most 100 megapixels"
+            "a PNG that declares 20000 x 5001 pixels; at most 100 megapixels"
             " are read",
             id="absurd_png",
         ),
         pytest.param(
             b"GIF89a" + struct.pack("<HH", 65535, 65535) + bytes(50),
-            "a GIF that claims 65535 x 65535 pixels; at most 100 megapixels"
+            "a GIF that declares 65535 x 65535 pixels; at most 100 megapixels"
             " are read",
             id="absurd_gif",
         ),
         pytest.param(
             b"BM" + bytes(16) + struct.pack("<ii", 100000, -1001) + bytes(50),
-            "a BMP that claims 100000 x 1001 pixels; at most 100 megapixels"
+            "a BMP that declares 100000 x 1001 pixels; at most 100 megapixels"
             " are read",
             id="absurd_bmp",
         ),
     ],
 )
-def test_bad_content(content: bytes, expected: str) -> None:
+def test_bad_content_is_named(content: bytes, expected: str) -> None:
     assert what_is_wrong(content) == expected
 
 
-def test_a_tiff(tmp_path: pathlib.Path) -> None:
+def test_a_tiff_is_named(tmp_path: pathlib.Path) -> None:
     path = write_image(tmp_path / "x.jpg", format="TIFF")
     assert what_is_wrong(path.read_bytes()) == f"looks like TIFF; {_READABLE}"
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_truncated(tmp_path: pathlib.Path, format: str, part: float) -> None:
+def test_a_truncated_image_is_broken(
+    tmp_path: pathlib.Path, format: str, part: float
+) -> None:
     mode = "P" if format == "GIF" else "RGB"
     path = write_image(
         tmp_path / "x.jpg", format=format, mode=mode, size=(64, 48)
     )
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
-    kind = {"WEBP": "WebP"}.get(format, format)
+    name = {"WEBP": "WebP"}.get(format, format)
     assert (
         what_is_wrong(path.read_bytes())
-        == f"a broken, truncated or unsupported {kind}"
+        == f"a broken, truncated or unsupported {name}"
     )
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_corrupt(tmp_path: pathlib.Path, format: str) -> None:
+def test_a_corrupt_image_is_broken(tmp_path: pathlib.Path, format: str) -> None:
     path = write_image(tmp_path / "x.jpg", format=format, size=(64, 48))
     content = bytearray(path.read_bytes())
     content[20:220] = bytes(200)

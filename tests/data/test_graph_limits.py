@@ -1,4 +1,4 @@
-"""An exported graph refuses what the eager check refuses, before decoding."""
+"""Graphs reject the same images as the eager check, before decoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests.data.test_corpus import damaged
 from tests.support.corpus import BAD, GOOD
-from tests.support.encoders import black_gif, claiming, with_late_header
+from tests.support.encoders import black_gif, declaring, with_late_header
 from trainer.data import limits
 from trainer.data.decode import decode_image, decode_within_limits
 from trainer.data.formats import what_is_wrong
@@ -46,7 +46,7 @@ def test_good_images_keep_their_pixels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_BYTES, ids=ascii)
-def test_bad_images_are_an_error(name: str) -> None:
+def test_bad_images_raise(name: str) -> None:
     assert not decodes(BAD_BYTES[name])
 
 
@@ -58,13 +58,13 @@ def test_bad_images_are_an_error(name: str) -> None:
         "alpha.webp", "turned.webp",
     ],
 )  # fmt: skip
-def test_damaged_images_fare_as_in_the_eager_check(name: str) -> None:
+def test_damaged_images_give_the_result_of_the_eager_check(name: str) -> None:
     for encoded in damaged(GOOD[name].encoded, len(name), 100):
         assert decodes(encoded) == (what_is_wrong(encoded) is None), encoded
 
 
 def _frames(*sizes: tuple[int, int]) -> bytes:
-    """A GIF of frames without pixels, so that large ones are small files."""
+    """Returns a GIF of frames without pixels: a small file of any size."""
     frames = (
         b"\x2c" + struct.pack("<HHHHB", 0, 0, *size, 0) + b"\x02\0"
         for size in sizes
@@ -85,50 +85,54 @@ def _vp8x(width: int, height: int, length: int = 0) -> bytes:
     [
         # 100 megapixels, and one row or column more.
         pytest.param(
-            claiming(PNG, "PNG", (10_000, 10_000)), False, id="png at the limit"
+            declaring(PNG, "PNG", (10_000, 10_000)),
+            False,
+            id="png at the limit",
         ),
         pytest.param(
-            claiming(PNG, "PNG", (10_000, 10_001)), True, id="png above it"
+            declaring(PNG, "PNG", (10_000, 10_001)), True, id="png above it"
         ),
         pytest.param(
-            claiming(PNG, "PNG", (2**32 - 1, 2**32 - 1)),
+            declaring(PNG, "PNG", (2**32 - 1, 2**32 - 1)),
             True,
             id="png of the largest sizes",
         ),
         pytest.param(
-            claiming(PNG, "PNG", (1, 2**32 - 1)), True, id="png of one column"
+            declaring(PNG, "PNG", (1, 2**32 - 1)), True, id="png of one column"
         ),
         pytest.param(with_late_header(PNG), True, id="png with a late header"),
         pytest.param(PNG[:20], False, id="png cut short"),
         pytest.param(
-            claiming(BMP, "BMP", (10_000, 10_000)), False, id="bmp at the limit"
+            declaring(BMP, "BMP", (10_000, 10_000)),
+            False,
+            id="bmp at the limit",
         ),
         pytest.param(
-            claiming(BMP, "BMP", (10_000, -10_000)),
+            declaring(BMP, "BMP", (10_000, -10_000)),
             False,
             id="bmp from the top at the limit",
         ),
         pytest.param(
-            claiming(BMP, "BMP", (10_000, -10_001)), True, id="bmp above it"
+            declaring(BMP, "BMP", (10_000, -10_001)), True, id="bmp above it"
         ),
         pytest.param(
-            claiming(BMP, "BMP", (1, -(2**31))),
+            declaring(BMP, "BMP", (1, -(2**31))),
             True,
             id="bmp of the least height",
         ),
         pytest.param(
-            claiming(BMP, "BMP", (-1, -1)),
+            declaring(BMP, "BMP", (-1, -1)),
             False,
             id="bmp of one pixel and minus signs",
         ),
         pytest.param(b"BM", False, id="bmp of two bytes"),
         pytest.param(
-            claiming(GIF, "GIF", (10_000, 10_000)),
+            declaring(GIF, "GIF", (10_000, 10_000)),
             False,
             id="gif screen at the limit",
         ),
         pytest.param(
-            claiming(GIF, "GIF", (10_000, 10_001)),
+            declaring(GIF, "GIF", (10_000, 10_001)),
             True,
             id="gif screen above it",
         ),
@@ -156,22 +160,22 @@ def _vp8x(width: int, height: int, length: int = 0) -> bytes:
         ),
         # Shorter files hold at most 16 megapixels.
         pytest.param(
-            claiming(JPEG, "JPEG", (4_000, 4_000)),
+            declaring(JPEG, "JPEG", (4_000, 4_000)),
             False,
             id="jpeg of few bytes at the limit",
         ),
         pytest.param(
-            claiming(JPEG, "JPEG", (4_000, 4_001)),
+            declaring(JPEG, "JPEG", (4_000, 4_001)),
             True,
             id="jpeg of few bytes above it",
         ),
         pytest.param(
-            claiming(JPEG, "JPEG", (10_000, 10_000)) + bytes(195_313),
+            declaring(JPEG, "JPEG", (10_000, 10_000)) + bytes(195_313),
             False,
             id="jpeg at the limit",
         ),
         pytest.param(
-            claiming(JPEG, "JPEG", (10_000, 10_001)) + bytes(195_400),
+            declaring(JPEG, "JPEG", (10_000, 10_001)) + bytes(195_400),
             True,
             id="jpeg above it",
         ),
@@ -194,19 +198,21 @@ def _vp8x(width: int, height: int, length: int = 0) -> bytes:
         pytest.param(b"no image", False, id="no image"),
     ],
 )
-def test_limits_to_the_pixel(encoded: bytes, exceeds: bool) -> None:
+def test_limits_are_exact_to_the_pixel(encoded: bytes, exceeds: bool) -> None:
     assert bool(_exceeds(tf.constant(encoded))) is exceeds
     assert bool(exceeds_limits(tf.constant(encoded))) is exceeds
 
 
-def test_a_file_of_too_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_too_many_bytes_exceeds_the_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("trainer.data.graph_limits.MAX_BYTES", len(PNG) - 1)
     assert exceeds_limits(tf.constant(PNG))
     assert not exceeds_limits(tf.constant(PNG[:-1]))
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_scans_are_counted(more: int) -> None:
+def test_too_many_scans_exceed_the_limits(more: int) -> None:
     scans = JPEG.count(b"\xff\xda")
     padded = JPEG + b"\xff\xda" * (limits.MAX_JPEG_SCANS - scans + more)
     assert bool(_exceeds(tf.constant(padded))) is bool(more)
@@ -224,14 +230,14 @@ def _blocks(*lengths: int) -> bytes:
         pytest.param(_blocks(1), id="one byte"),
         pytest.param(_blocks(*[255] * 600, 7), id="as most encoders"),
         pytest.param(_blocks(*[254] * 600, 7), id="as gif.js"),
-        pytest.param(_blocks(*[255] * 256), id="as many as a step takes"),
+        pytest.param(_blocks(*[255] * 256), id="as many as one step skips"),
         pytest.param(_blocks(*[255] * 257), id="one more"),
         pytest.param(_blocks(*[255] * 258), id="two more"),
         pytest.param(_blocks(*range(1, 256)), id="of every length"),
-        pytest.param(_blocks(3, 3, 5, 5, 3), id="by turns"),
+        pytest.param(_blocks(3, 3, 5, 5, 3), id="alternating"),
     ],
 )
-def test_blocks_of_a_gif_are_passed_over(blocks: bytes) -> None:
+def test_blocks_of_a_gif_are_skipped(blocks: bytes) -> None:
     first = _frames((2, 2))[:-1]
     frame = _frames((10_000, 10_001))[13:]
     comment = b"\x21\xfe" + blocks
@@ -239,18 +245,18 @@ def test_blocks_of_a_gif_are_passed_over(blocks: bytes) -> None:
         assert gif_frames(before + frame).frames == 2
         assert not _exceeds(tf.constant(before))
         assert _exceeds(tf.constant(before + frame))
-        # What stands in blocks, or after the end, is no frame.
+        # Bytes in blocks or after the end are not frames.
         assert not _exceeds(tf.constant(before + b";" + frame))
 
 
-def test_frames_of_a_gif_are_counted_to_a_limit() -> None:
-    """The eager check has no such limit: Python counts faster."""
+def test_too_many_frames_exceed_the_limits() -> None:
+    """Only graphs have this limit, because Python counts faster."""
     frames = _frames(*[(1, 1)] * limits.MAX_GIF_STEPS)
     assert not _exceeds(tf.constant(frames))
     assert _exceeds(tf.constant(frames + _frames((1, 1))[13:]))
 
 
-def test_an_ordinary_animation_passes() -> None:
+def test_an_ordinary_animation_is_accepted() -> None:
     gif = black_gif((300, 200), [(300, 200)] * 500)
     assert decodes(gif)
     assert what_is_wrong(gif) is None
@@ -271,17 +277,17 @@ class _Served(tf.Module):
 
 
 _BOMBS = {
-    "34 bytes of WebP, 268 MP": lambda: claiming(
+    "34 bytes of WebP, 268 MP": lambda: declaring(
         BAD_BYTES["sparse_WebP.jpg"], "WebP", (16_383, 16_383)
     ),
     "34 bytes of WebP, 100 MP": lambda: BAD_BYTES["sparse_WebP.jpg"],
     "bare WebP": lambda: BAD_BYTES["bare.webp"],
     "JPEG, 100 MP": lambda: BAD_BYTES["sparse_JPEG.jpg"],
     "progressive JPEG, 100 MP": lambda: BAD_BYTES["sparse_progressive.jpg"],
-    "progressive JPEG, 169 MP": lambda: claiming(
+    "progressive JPEG, 169 MP": lambda: declaring(
         GOOD["progressive.jpg"].encoded, "progressive", (13_000, 13_000)
     ),
-    "progressive JPEG, 16 MP": lambda: claiming(
+    "progressive JPEG, 16 MP": lambda: declaring(
         GOOD["progressive.jpg"].encoded, "progressive", (4_000, 4_000)
     ),
     "PNG": lambda: BAD_BYTES["huge.png"],
@@ -294,7 +300,7 @@ _BOMBS = {
     "GIF of many small blocks": lambda: (
         _frames((2, 2)) + b"\x21\xfe" + b"\1a\2ab" * 500_000 + b"\0"
     ),
-    "BMP": lambda: BAD_BYTES["claims_BMP.jpg"],
+    "BMP": lambda: BAD_BYTES["declares_BMP.jpg"],
 }  # fmt: skip
 _MEASURE = """
 import pathlib, resource, sys, time
@@ -306,7 +312,7 @@ def answer(path):
     try:
         serve(tf.constant([pathlib.Path(path).read_bytes()]))
     except tf.errors.InvalidArgumentError:
-        return "refused"
+        return "rejected"
     return "decoded"
 answer(sys.argv[2])
 for path in sys.argv[2:]:
@@ -316,24 +322,24 @@ for path in sys.argv[2:]:
 
 
 @pytest.mark.slow
-def test_bombs_take_no_memory(tmp_path: pathlib.Path) -> None:
+def test_decompression_bombs_take_no_memory(tmp_path: pathlib.Path) -> None:
     tf.saved_model.save(_Served(), str(tmp_path / "served"))
     made: dict[str, Callable[[], bytes]] = {"good": lambda: JPEG, **_BOMBS}
     paths = []
     for number, make in enumerate(made.values()):
         paths.append(tmp_path / str(number))
         paths[-1].write_bytes(make())
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", _MEASURE, tmp_path / "served", *paths],
         check=True,
         capture_output=True,
         text=True,
         timeout=120,
     ).stdout
-    lines = dict(zip(made, map(str.split, said.splitlines()), strict=True))
+    lines = dict(zip(made, map(str.split, output.splitlines()), strict=True))
     for name, (answer, kilobytes, seconds) in lines.items():
         legal = name in ("good", "progressive JPEG, 16 MP")
-        assert answer == ("decoded" if legal else "refused"), name
-        # Decoded they would take from 300 MB to 3.8 GB.
+        assert answer == ("decoded" if legal else "rejected"), name
+        # Decoded, the images would take 300 MB to 3.8 GB.
         assert int(kilobytes) < 200 * 1024, name
         assert float(seconds) < 5, name

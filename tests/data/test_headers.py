@@ -1,4 +1,4 @@
-"""Sizes and orientations, read from bytes that are written by hand."""
+"""Sizes and orientations of headers that are written by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.corpus import GOOD
 from tests.support.encoders import (
     bare_webp,
     black_gif,
-    claiming,
+    declaring,
     exif,
     png_of,
     with_exif,
@@ -20,21 +20,23 @@ from tests.support.encoders import (
 from trainer.data.headers import (
     declared_size,
     gif_frames,
+    has_size_in_place,
     orientation,
-    says_its_size,
     webp_is_animated,
 )
 
 JPEG = GOOD["plain.jpg"].encoded
 PROGRESSIVE = GOOD["progressive.jpg"].encoded
 BMP = GOOD["plain.bmp"].encoded
-# A directory may say that it has more entries than there are.
+# A directory that declares more entries than it has.
 MANY = exif(6)[:8] + b"\xff\xff" + exif(6)[10:22]
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("number", range(1, 9))
-def test_orientations(number: int, order: str) -> None:
+def test_orientations_are_read_from_every_format(
+    number: int, order: str
+) -> None:
     data = exif(number, order=order)
     assert orientation(with_exif(JPEG, data)) == number
     chunk = [(b"tEXt", b"by\0hand"), (b"eXIf", data)]
@@ -57,7 +59,7 @@ def test_orientations(number: int, order: str) -> None:
         pytest.param(with_exif(JPEG, b"\0" * 40), id="no byte order"),
         pytest.param(with_exif(JPEG, exif(0)), id="0"),
         pytest.param(with_exif(JPEG, exif(9)), id="9"),
-        pytest.param(with_exif(JPEG, exif(6, kind=4)), id="another type"),
+        pytest.param(with_exif(JPEG, exif(6, dtype=4)), id="another type"),
         pytest.param(with_exif(JPEG, exif(6)[:31]), id="cut in the entry"),
         pytest.param(with_exif(JPEG, exif(6)[:9]), id="cut in the count"),
         pytest.param(
@@ -68,8 +70,10 @@ def test_orientations(number: int, order: str) -> None:
             with_segment(JPEG, 0xE1, b"http://ns.adobe.com/xap/1.0/\0 6"),
             id="XMP",
         ),
-        # What follows the beginning of the pixels is not looked at.
-        pytest.param(JPEG[:-2] + with_exif(JPEG, exif(6)), id="behind"),
+        # Nothing after the start of the pixels is read.
+        pytest.param(
+            JPEG[:-2] + with_exif(JPEG, exif(6)), id="after the pixels"
+        ),
         pytest.param(with_exif(JPEG, exif(6))[:20], id="cut in the segment"),
         pytest.param(
             b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIHDR" + exif(6), id="long chunk"
@@ -78,21 +82,21 @@ def test_orientations(number: int, order: str) -> None:
         pytest.param(BMP, id="BMP"),
     ],
 )
-def test_upright_in_doubt(encoded: bytes) -> None:
+def test_an_unreadable_orientation_means_upright(encoded: bytes) -> None:
     assert orientation(encoded) == 1
 
 
-def test_exif_may_stand_behind_other_segments() -> None:
+def test_exif_may_follow_other_segments() -> None:
     turned = with_segment(with_exif(JPEG, exif(8)), 0xE0, b"JFIF\0" + bytes(9))
     assert orientation(turned) == 8
 
 
 @pytest.mark.parametrize(
-    ("encoded", "kind", "size"),
+    ("encoded", "image_format", "size"),
     [
-        (claiming(JPEG, "JPEG", (300, 200)), "JPEG", (300, 200)),
-        (claiming(PROGRESSIVE, "progressive", (7, 65535)), "JPEG", (7, 65535)),
-        # Bytes between two segments, which decoders pass over.
+        (declaring(JPEG, "JPEG", (300, 200)), "JPEG", (300, 200)),
+        (declaring(PROGRESSIVE, "progressive", (7, 65535)), "JPEG", (7, 65535)),
+        # Bytes between two segments, which decoders skip.
         (JPEG[:2] + b"\0junk\xff\0\xff\xff" + JPEG[2:], "JPEG", (16, 16)),
         (with_segment(JPEG, 0xC4, b"\xff\xc0" * 9), "JPEG", (16, 16)),
         (JPEG[: JPEG.index(b"\xff\xc0") + 6], "JPEG", (0, 0)),
@@ -107,25 +111,25 @@ def test_exif_may_stand_behind_other_segments() -> None:
         (b"RIFF\0\0\0\0WEBPVP8X", "WebP", (0, 0)),
     ],
 )  # fmt: skip
-def test_declared_sizes(
-    encoded: bytes, kind: str, size: tuple[int, int]
+def test_declared_sizes_are_read_from_every_format(
+    encoded: bytes, image_format: str, size: tuple[int, int]
 ) -> None:
-    assert declared_size(encoded, kind) == size
+    assert declared_size(encoded, image_format) == size
 
 
-def test_gif_frames() -> None:
+def test_gif_frames_are_added_up() -> None:
     gif = black_gif((9, 9), [(10, 20), (300, 4), (1, 1)])
     assert gif_frames(gif) == (3, 1401, 300, 20)
-    # 13 bytes of header, a table of 2 colours; a frame announced and cut.
+    # 13 bytes of header, a table of 2 colours, and a truncated frame.
     assert gif_frames(gif[:28]) == (1, 200, 10, 20)
     assert gif_frames(gif[:5]) == (0, 0, 0, 0)
-    # Extensions and tables of the frames' own stand in between.
+    # With extensions and colour tables between the frames.
     animated = GOOD["animated.gif"].encoded
     assert gif_frames(animated) == (2, 2 * 16 * 16, 16, 16)
 
 
 @pytest.mark.parametrize(
-    ("encoded", "kind", "says"),
+    ("encoded", "image_format", "in_place"),
     [
         (GOOD["plain.png"].encoded, "PNG", True),
         (with_late_header(GOOD["plain.png"].encoded), "PNG", False),
@@ -137,13 +141,13 @@ def test_gif_frames() -> None:
         (JPEG, "JPEG", True),
     ],
 )
-def test_whether_the_header_is_in_its_place(
-    encoded: bytes, kind: str, says: bool
+def test_a_size_elsewhere_in_the_file_is_noticed(
+    encoded: bytes, image_format: str, in_place: bool
 ) -> None:
-    assert says_its_size(encoded, kind) is says
+    assert has_size_in_place(encoded, image_format) is in_place
 
 
-def test_which_webp_is_animated() -> None:
+def test_an_animated_webp_is_recognized() -> None:
     head = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0"
     assert webp_is_animated(head + b"\x12")
     assert not webp_is_animated(head + b"\x10")

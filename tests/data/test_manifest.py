@@ -1,4 +1,4 @@
-"""The manifest: who trains on what, and how it is remembered."""
+"""The manifest: the role of each sample, bad images and JSON."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from trainer.errors import TrainerError
 
 @pytest.fixture
 def photos(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Six to train and four to test on of each of three classes."""
+    """Three classes with six images in train and four in test each."""
     return pathlib.Path(make_folder(tmp_path / "photos"))
 
 
-def test_a_manifest(photos: pathlib.Path) -> None:
+def test_a_manifest_assigns_samples_to_roles(photos: pathlib.Path) -> None:
     manifest = build(photos)
     assert manifest.name == "photos"
     assert manifest.class_names == CLASSES
     assert manifest.train.counts(3).tolist() == [3, 3, 3]
     assert manifest.train_total == 18
-    # Twelve to test on are three batches of four; half of them is one.
+    # Twelve test images are three batches of four; half of them is one.
     assert manifest.validation.counts(3).sum() == 4
     assert manifest.validation.counts(3).min() == 1
     assert manifest.validation_from_test
@@ -47,7 +47,7 @@ def test_a_manifest(photos: pathlib.Path) -> None:
         ),
     ],
 )
-def test_a_validation_split_is_used_wholly(
+def test_a_validation_split_is_used_as_a_whole(
     tmp_path: pathlib.Path,
     layout: dict[str, int],
     final_split: str,
@@ -75,7 +75,7 @@ def test_validation_does_not_depend_on_the_seed(photos: pathlib.Path) -> None:
     assert mine.train.ids != theirs.train.ids
 
 
-def test_json(photos: pathlib.Path) -> None:
+def test_json_holds_ids_and_checked_files(photos: pathlib.Path) -> None:
     manifest = build(photos)
     values = stored(manifest)
     assert values["class_names"] == list(CLASSES)
@@ -92,7 +92,7 @@ def test_json(photos: pathlib.Path) -> None:
     assert set(values["splits"]) == {"train", "test"}
 
 
-def test_bad_images(photos: pathlib.Path) -> None:
+def test_bad_images_fail_or_are_skipped(photos: pathlib.Path) -> None:
     path = photos / "train" / "sushi" / "002.jpg"
     path.write_bytes(path.read_bytes()[:200])
     (photos / "test" / "sushi" / "001.jpg").write_bytes(b"")
@@ -104,7 +104,7 @@ def test_bad_images(photos: pathlib.Path) -> None:
     )
     manifest = build(photos, on_bad_image="skip")
     assert manifest.train_total == 17
-    # Of five a half is two.
+    # Half of five is two.
     assert manifest.train.counts(3).tolist() == [3, 2, 3]
     assert manifest.final.counts(3).tolist() == [4, 3, 4]
     assert [bad.id for bad in manifest.skipped] == [
@@ -121,7 +121,9 @@ def test_bad_images(photos: pathlib.Path) -> None:
     assert again.to_json() == manifest.to_json()
 
 
-def test_a_class_without_readable_image(photos: pathlib.Path) -> None:
+def test_a_class_without_readable_image_is_an_error(
+    photos: pathlib.Path,
+) -> None:
     for path in (photos / "test" / "sushi").iterdir():
         path.write_bytes(b"")
     with pytest.raises(TrainerError) as error:
@@ -133,7 +135,7 @@ def test_a_class_without_readable_image(photos: pathlib.Path) -> None:
     )
 
 
-def test_shared_content(photos: pathlib.Path) -> None:
+def test_images_in_both_train_and_test_are_found(photos: pathlib.Path) -> None:
     train = photos / "train" / "sushi"
     shutil.copy(train / "001.jpg", train / "copy.jpg")
     shutil.copy(train / "001.jpg", photos / "test" / "sushi" / "same.jpg")
@@ -141,7 +143,7 @@ def test_shared_content(photos: pathlib.Path) -> None:
     assert manifest.shared_content == (("sushi/001.jpg", "sushi/same.jpg"),)
 
 
-def test_real_photos(real_data: str) -> None:
+def test_a_manifest_of_real_photos(real_data: str) -> None:
     manifest = build(
         os.path.join(real_data, "food3"), data_pct=10, batch_size=32
     )

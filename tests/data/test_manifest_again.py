@@ -1,4 +1,4 @@
-"""Manifests of a second start: what has changed, and what is read again."""
+"""Manifests of a second start: fingerprints, and which files are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.data import check
 
 @pytest.fixture
 def photos(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Six to train and four to test on of each of three classes."""
+    """Three classes with six images in train and four in test each."""
     return pathlib.Path(make_folder(tmp_path / "photos"))
 
 
@@ -56,7 +56,7 @@ def _other_label(photos: pathlib.Path) -> None:
         (_other_label, False),
     ],
 )
-def test_fingerprint(
+def test_the_fingerprint_changes_with_names_and_content(
     photos: pathlib.Path, change: Callable[[pathlib.Path], None], same: bool
 ) -> None:
     before = build(photos)
@@ -65,7 +65,7 @@ def test_fingerprint(
     assert (after.fingerprint == before.fingerprint) is same
 
 
-def test_fingerprint_is_of_what_is_used(photos: pathlib.Path) -> None:
+def test_the_fingerprint_ignores_unused_images(photos: pathlib.Path) -> None:
     before = build(photos)
     unused = set(before.splits["train"].samples.ids) - set(before.train.ids)
     write_image(photos / "train" / min(unused), seed=99)
@@ -75,7 +75,7 @@ def test_fingerprint_is_of_what_is_used(photos: pathlib.Path) -> None:
     assert build(photos).fingerprint != before.fingerprint
 
 
-def test_fingerprint_does_not_depend_on_the_place(
+def test_the_fingerprint_does_not_depend_on_the_location(
     photos: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     shutil.copytree(photos, tmp_path / "elsewhere")
@@ -86,7 +86,7 @@ def test_fingerprint_does_not_depend_on_the_place(
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The images that are looked at."""
+    """The encoded images that are checked."""
     found: list[bytes] = []
 
     def spy(encoded: bytes) -> None:
@@ -96,7 +96,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return found
 
 
-def test_a_second_start_reads_what_has_changed(
+def test_a_second_start_reads_only_changed_files(
     photos: pathlib.Path, reads: list[bytes]
 ) -> None:
     first = build(photos)
@@ -105,7 +105,7 @@ def test_a_second_start_reads_what_has_changed(
     again = build(photos, earlier=stored(first))
     assert reads == []
     assert again.to_json() == first.to_json()
-    # Others of the same data set are known, too.
+    # The check covers samples outside the subset too.
     build(photos, earlier=stored(first), data_pct=100, seed=3)
     assert reads == []
     path = write_image(photos / "train" / "sushi" / "000.jpg", seed=99)
@@ -113,7 +113,7 @@ def test_a_second_start_reads_what_has_changed(
     assert reads == [path.read_bytes()]
 
 
-def test_looks_are_left_for_other_runs(
+def test_checks_are_cached_for_other_runs(
     photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
 ) -> None:
     cache = FileCache(CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9))
@@ -121,14 +121,15 @@ def test_looks_are_left_for_other_runs(
     assert len(reads) == 30
     reads.clear()
     again = build(photos, cache=cache)
-    assert reads == [] and again.to_json() == first.to_json()
+    assert reads == []
+    assert again.to_json() == first.to_json()
     path = write_image(photos / "train" / "sushi" / "000.jpg", seed=99)
     changed = build(photos, cache=cache)
     assert reads == [path.read_bytes()]
     reads.clear()
     assert build(photos, cache=cache).to_json() == changed.to_json()
     assert reads == []
-    # What the workdir knows itself goes first, and is all that is asked.
+    # The manifest of the workdir takes precedence over the cache.
     build(photos, earlier=stored(first), cache=cache)
     assert reads == [path.read_bytes()]
     # Times and sizes are the same.
@@ -138,10 +139,10 @@ def test_looks_are_left_for_other_runs(
     assert len(reads) == 30
 
 
-def test_a_file_whose_time_was_set_back_is_read(
+def test_a_file_with_its_old_time_and_size_is_read_again(
     photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
 ) -> None:
-    """Of the same size, and by its time never written: an archive may do so."""
+    """Unpacking an archive may set the time of a file back."""
     cache = FileCache(CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9))
     path = photos / "train" / "sushi" / "000.jpg"
     first = build(photos, cache=cache)
@@ -156,17 +157,17 @@ def test_a_file_whose_time_was_set_back_is_read(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"{"])
-def test_looks_that_are_no_looks_are_ignored(
+def test_malformed_cached_checks_are_ignored(
     photos: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     content: bytes,
 ) -> None:
-    monkeypatch.setattr(FileCache, "read", lambda self, kind: content)
+    monkeypatch.setattr(FileCache, "read", lambda self, key_fields: content)
     whole = build(photos).to_json()
     assert build(photos, cache=FileCache(None)).to_json() == whole
 
 
-def test_another_folder_is_read(
+def test_a_copy_of_the_folder_is_read(
     photos: pathlib.Path, tmp_path: pathlib.Path, reads: list[bytes]
 ) -> None:
     earlier = stored(build(photos))
@@ -202,7 +203,7 @@ def test_another_folder_is_read(
         ),
     ],
 )
-def test_an_earlier_manifest_that_is_spoilt_is_ignored(
+def test_a_malformed_earlier_manifest_is_ignored(
     photos: pathlib.Path, reads: list[bytes], spoil: Callable[[Any], Any]
 ) -> None:
     first = build(photos)

@@ -1,4 +1,4 @@
-"""The order of an epoch, its length, and how a batch is shared out."""
+"""The order of an epoch, its length, and the shards of a batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.data.pipeline import Shard, epoch_order, steps_per_epoch
+from trainer.data.order import Shard, epoch_order, steps_per_epoch
 
 
-def test_order_is_a_permutation_and_a_function() -> None:
+def test_order_is_a_permutation_of_seed_and_epoch() -> None:
     orders = {}
     for seed in (-1, 0, 1, 2**40):
         for epoch in (0, 1, 2):
@@ -22,11 +22,11 @@ def test_order_is_a_permutation_and_a_function() -> None:
             np.testing.assert_array_equal(order, again)
             orders[tuple(order)] = seed, epoch
     assert len(orders) == 12
-    # Golden: another version must not order otherwise unnoticed.
+    # Golden, to notice a version of TensorFlow with another order.
     assert epoch_order(8, 1, 2).numpy().tolist() == [4, 2, 1, 7, 3, 6, 0, 5]
 
 
-def test_order_puts_every_sample_everywhere() -> None:
+def test_every_sample_appears_at_every_position() -> None:
     orders = np.stack([epoch_order(4, 0, epoch) for epoch in range(400)])
     for row in range(4):
         counts = np.bincount(np.argwhere(orders == row)[:, 1], minlength=4)
@@ -38,7 +38,7 @@ def test_order_puts_every_sample_everywhere() -> None:
     ("n", "batch", "steps"),
     [(10, 4, 3), (12, 4, 3), (1, 4, 1), (4, 4, 1), (5, 4, 2)],
 )
-def test_steps_per_epoch(n: int, batch: int, steps: int) -> None:
+def test_steps_per_epoch_round_up(n: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(n, batch) == steps
 
 
@@ -46,7 +46,7 @@ def test_steps_per_epoch(n: int, batch: int, steps: int) -> None:
     ("batch", "replicas", "p", "of"),
     [(5, 2, 0, 1), (6, 3, 0, 2), (4, 2, 2, 2), (4, 2, -1, 2)],
 )
-def test_a_shard_must_divide(
+def test_a_shard_that_does_not_divide_is_rejected(
     batch: int, replicas: int, p: int, of: int
 ) -> None:
     with pytest.raises(ValueError, match="does not divide evenly"):

@@ -1,4 +1,4 @@
-"""Where the records of a TFRecord file lie."""
+"""Positions and labels of the records of a TFRecord file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import tensorflow as tf
 
 from tests.support.tfds_images import png
 from trainer.data.check import check_images, read_encoded_image
-from trainer.data.pipeline import image_blocks
+from trainer.data.reading import image_blocks
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import Samples
 from trainer.storage import files
 
 
 @pytest.fixture(params=["local", "remote"])
-def path(request, tmp_path: pathlib.Path) -> str:
-    """Where a shard may lie."""
+def path(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+    """Path of a shard, local or remote."""
     if request.param == "local":
         return str(tmp_path / "records")
     return f"ram://{uuid.uuid4().hex}/records"
@@ -31,7 +31,7 @@ def _write(path: str, records: list[bytes]) -> None:
             writer.write(record)
 
 
-def test_record_spans(path: str) -> None:
+def test_spans_locate_every_payload(path: str) -> None:
     records = [b"one", b"", b"three" * 1000]
     _write(path, records)
     content = files.read(path)
@@ -42,14 +42,14 @@ def test_record_spans(path: str) -> None:
     ] == records
 
 
-def test_a_shard_that_ends_amid_a_record(path: str) -> None:
+def test_a_truncated_shard_is_an_error(path: str) -> None:
     _write(path, [b"one", b"three" * 1000])
     files.truncate(path, files.stat(path).st_size - 7)
     with pytest.raises((ValueError, tf.errors.DataLossError)):
         record_spans(path)
 
 
-def test_an_empty_shard(path: str) -> None:
+def test_an_empty_shard_has_no_records(path: str) -> None:
     _write(path, [])
     assert [column.tolist() for column in record_spans(path)] == [[], []]
 
@@ -64,7 +64,7 @@ def _example(image: bytes, label: int) -> bytes:
     ).SerializeToString()
 
 
-def test_images_are_read_where_they_lie(path: str) -> None:
+def test_labels_and_images_of_records_are_read(path: str) -> None:
     images = [png(seed).getvalue() for seed in range(3)]
     _write(path, [_example(p, 7 + i) for i, p in enumerate(images)])
     offsets, lengths = record_spans(path)
@@ -85,7 +85,7 @@ def test_images_are_read_where_they_lie(path: str) -> None:
     assert {file.size for file in result.files} == {files.stat(path).st_size}
     rows = np.array([2, 0])
     (block,) = image_blocks(samples, rows, image_px=9, block=2)
-    for picture, row in zip(block, rows, strict=True):
+    for image, row in zip(block, rows, strict=True):
         whole = tf.io.decode_png(images[row])
         resized = tf.round(tf.image.resize(whole, (9, 9)))
-        np.testing.assert_array_equal(picture, tf.cast(resized, tf.uint8))
+        np.testing.assert_array_equal(image, tf.cast(resized, tf.uint8))

@@ -1,4 +1,4 @@
-"""What `--dataset` may say."""
+"""Values of `--dataset`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_it(dataset: str, tfds_data_dir: str | None = None) -> Source:
 
 
 @pytest.mark.parametrize("given", ["food3", "./food3", "food3/", "~/food3"])
-def test_a_folder_however_it_is_given(
+def test_a_folder_is_found_by_any_form_of_its_path(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     make_folder(tmp_path / "food3")
@@ -31,7 +31,7 @@ def test_a_folder_however_it_is_given(
     assert source.class_names == CLASSES
 
 
-def test_a_folder_in_the_working_folder_goes_before_tfds(
+def test_a_local_folder_takes_precedence_over_tfds(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_folder(tmp_path / "food101")
@@ -39,7 +39,7 @@ def test_a_folder_in_the_working_folder_goes_before_tfds(
     assert open_it("food101").class_names == CLASSES
 
 
-def test_the_working_folder(
+def test_the_working_folder_gives_the_name(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_folder(tmp_path / "food3")
@@ -120,7 +120,7 @@ def test_the_working_folder(
         ),
     ],
 )
-def test_usage_errors(
+def test_a_wrong_value_is_a_usage_error(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     dataset: str,
@@ -136,7 +136,7 @@ def test_usage_errors(
     assert error.value.exit_status == 2
 
 
-def test_an_empty_folder_is_no_usage_error(tmp_path: pathlib.Path) -> None:
+def test_an_empty_folder_is_not_a_usage_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TrainerError, match="no class folders") as error:
         open_it(str(tmp_path))
     assert error.value.exit_status == 1

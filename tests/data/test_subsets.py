@@ -1,4 +1,4 @@
-"""Subsets: nested, stratified, counted by hand, blind to file order."""
+"""Subsets are nested, stratified and independent of the file order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def shuffled(samples: Samples) -> Samples:
         pytest.param(1000, 1e-7, 1, id="exponent"),
     ],
 )
-def test_subset_size(n_class: int, pct: float, expected: int) -> None:
+def test_subset_size_is_exact_in_decimals(
+    n_class: int, pct: float, expected: int
+) -> None:
     assert subset_size(n_class, pct) == expected
 
 
@@ -81,7 +83,7 @@ def test_subset_does_not_depend_on_file_order() -> None:
     assert list(mine) == sorted(mine)
 
 
-def test_another_seed_takes_others() -> None:
+def test_another_seed_takes_other_samples() -> None:
     samples = make_samples(200)
     first = set(nested_subset(samples, 1, 10, seed=0))
     second = set(nested_subset(samples, 1, 10, seed=1))
@@ -89,7 +91,7 @@ def test_another_seed_takes_others() -> None:
     assert len(first & second) < 10
 
 
-def test_class_without_samples_is_left_without() -> None:
+def test_a_class_without_samples_stays_empty() -> None:
     samples = make_samples(10, 0, 10)
     rows = nested_subset(samples, 3, 10, seed=0)
     assert samples.take(rows).counts(3).tolist() == [1, 0, 1]
@@ -101,17 +103,17 @@ def test_class_without_samples_is_left_without() -> None:
         pytest.param((250, 250), 64, [32, 32], id="even"),
         # Quotas 5.0, 3.0, 2.0.
         pytest.param((50, 30, 20), 10, [5, 3, 2], id="whole_quotas"),
-        # Quotas 3.5, 2.1, 1.4: the one left over goes to the largest rest.
+        # Quotas 3.5, 2.1, 1.4: the remaining one goes to the largest remainder.
         pytest.param((50, 30, 20), 7, [4, 2, 1], id="largest_remainder"),
         # Quotas 9.8, 0.1, 0.1.
         pytest.param((980, 10, 10), 10, [8, 1, 1], id="at_least_one"),
         pytest.param((98, 1, 1), 2, [2, 0, 0], id="fewer_than_classes"),
         pytest.param((5, 3), 100, [5, 3], id="more_than_there_are"),
-        # Quotas 2.5, 0, 1.5: of equal rests the first class's counts.
+        # Quotas 2.5, 0, 1.5: of equal remainders the first class wins.
         pytest.param((5, 0, 3), 4, [3, 0, 1], id="empty_class"),
     ],
 )
-def test_stratified_sample(
+def test_a_stratified_sample_has_largest_remainder_sizes(
     counts: tuple[int, ...], count: int, expected: list[int]
 ) -> None:
     samples = make_samples(*counts)
@@ -138,7 +140,7 @@ def test_stratified_sample_does_not_depend_on_file_order() -> None:
         pytest.param((100, 100), 0.29, [29, 29], id="decimal_not_binary"),
     ],
 )
-def test_split_by_hash(
+def test_split_by_hash_rounds_down_and_leaves_one(
     counts: tuple[int, ...], fraction: float, expected: list[int]
 ) -> None:
     samples = make_samples(*counts)
@@ -147,7 +149,7 @@ def test_split_by_hash(
     assert sorted([*train, *test]) == list(range(sum(counts)))
 
 
-def test_split_depends_on_the_ids_alone() -> None:
+def test_a_split_depends_only_on_the_ids() -> None:
     samples = make_samples(30, 20)
     other = shuffled(samples)
     for mine, theirs in zip(
@@ -163,7 +165,7 @@ def test_split_subset_and_sample_are_independent() -> None:
     test = set(split_by_hash(samples, 1, 0.25)[1].tolist())
     subset = set(nested_subset(samples, 1, 25, seed=0).tolist())
     sample = set(stratified_sample(samples, 1, 100).tolist())
-    # 25 are expected of each two; the same salt would give 100.
+    # 25 are expected for each pair; the same salt would give 100.
     for pair in (test & subset, test & sample, subset & sample):
         assert 10 < len(pair) < 45
 
@@ -187,7 +189,7 @@ def test_a_class_too_small_to_split_is_named(n: int, count: str) -> None:
 @pytest.mark.parametrize(
     ("examples", "batch", "fraction", "expected"),
     [
-        # 79 batches, of which a quarter is 19.75.
+        # A quarter of 79 batches is 19.75.
         pytest.param(2500, 32, 0.25, 608, id="reference"),
         pytest.param(150, 32, 0.25, 32, id="one_of_five"),
         pytest.param(20, 32, 0.25, 20, id="no_more_than_there_are"),
@@ -195,7 +197,7 @@ def test_a_class_too_small_to_split_is_named(n: int, count: str) -> None:
         pytest.param(3200, 32, 0.29, 928, id="decimal_not_binary"),
     ],
 )
-def test_validation_count(
+def test_validation_takes_whole_batches(
     examples: int, batch: int, fraction: float, expected: int
 ) -> None:
     assert validation_count(examples, batch, fraction) == expected

@@ -1,4 +1,4 @@
-"""TFDS data sets that cannot be had or used, and what is said of them."""
+"""Errors about TFDS data sets that cannot be prepared or used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError, UsageError
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows these data sets once the module is imported.
 assert tfds_images
 
 
@@ -27,7 +27,7 @@ def open_it(dataset: str, folder: pathlib.Path) -> Source:
     return open_tfds(dataset, data_dir=str(folder), test_fraction=0.2)
 
 
-def test_unreachable_is_said_within_seconds(
+def test_an_unreachable_host_is_reported_within_seconds(
     tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     start = time.monotonic()
@@ -44,18 +44,22 @@ def test_unreachable_is_said_within_seconds(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_name_that_is_never_looked_up(
+def test_a_dns_look_up_that_hangs_counts_as_unreachable(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connectivity, "_REACH_TIMEOUT_SECS", 0.05)
     monkeypatch.setattr(connectivity, "_answers", lambda url: time.sleep(2))
     start = time.monotonic()
-    with pytest.raises(TrainerError, match="photos.invalid cannot be reached"):
+    with pytest.raises(
+        TrainerError, match=r"photos\.invalid cannot be reached"
+    ):
         open_it("trainer_unreachable", tmp_path)
     assert time.monotonic() - start < 1.5
 
 
-def test_failure_to_prepare_is_one_line(tmp_path: pathlib.Path) -> None:
+def test_a_failed_preparation_is_reported_in_one_line(
+    tmp_path: pathlib.Path,
+) -> None:
     with pytest.raises(TrainerError) as error:
         open_it("trainer_fails", tmp_path)
     assert str(error.value) == (
@@ -65,27 +69,31 @@ def test_failure_to_prepare_is_one_line(tmp_path: pathlib.Path) -> None:
     )
 
 
-def test_not_for_classifying_images(tmp_path: pathlib.Path) -> None:
+def test_a_data_set_without_labelled_images_is_rejected(
+    tmp_path: pathlib.Path,
+) -> None:
     with pytest.raises(TrainerError) as error:
         open_it("trainer_unkeyed", tmp_path)
     assert str(error.value) == (
-        "--dataset='trainer_unkeyed': is not made for classifying images (its"
-        " supervised keys are None); give one of images with one class label"
-        " each"
+        "--dataset='trainer_unkeyed': not an image classification data set (its"
+        " supervised keys are None); give one with an image and a class label"
+        " per example"
     )
 
 
-def test_without_train_split(tmp_path: pathlib.Path) -> None:
+def test_a_data_set_without_train_split_is_rejected(
+    tmp_path: pathlib.Path,
+) -> None:
     with pytest.raises(TrainerError) as error:
         open_it("trainer_images/no_train", tmp_path)
     assert str(error.value) == (
         "--dataset='trainer_images/no_train': has no train split with"
-        " labels, but test; give one that has"
+        " labels (its splits: test); give a data set that has one"
     )
 
 
 @pytest.mark.parametrize(
-    ("file_format", "missing", "said"),
+    ("file_format", "missing", "text"),
     [
         (
             "riegeli",
@@ -100,12 +108,12 @@ def test_without_train_split(tmp_path: pathlib.Path) -> None:
         ),
     ],
 )
-def test_another_file_format(
+def test_an_unreadable_file_format_is_rejected(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     file_format: str,
     missing: str | None,
-    said: str,
+    text: str,
 ) -> None:
     tfds.builder(
         "trainer_images/train_test", data_dir=str(tmp_path)
@@ -121,13 +129,13 @@ def test_another_file_format(
         open_it("trainer_images/train_test", tmp_path)
     assert str(error.value) == (
         "--dataset='trainer_images/train_test': prepared in the file format"
-        f" {said}prepare it with tfds build --file_format=tfrecord in another"
+        f" {text}prepare it with tfds build --file_format=tfrecord in another"
         " --tfds_data_dir"
     )
 
 
-def write_again(path: str, file_format: str) -> None:
-    """The file without its last record."""
+def drop_last_record(path: str, file_format: str) -> None:
+    """Rewrites a file of records without its last record."""
     if file_format == "array_record":
         records = ArrayRecordReader(path).read_all()
     else:
@@ -136,7 +144,7 @@ def write_again(path: str, file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "a record less"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "record dropped"])
 def test_a_damaged_shard_is_named(
     tmp_path: pathlib.Path, damage: str, file_format: str
 ) -> None:
@@ -149,8 +157,8 @@ def test_a_damaged_shard_is_named(
     content = bytearray(pathlib.Path(path).read_bytes())
     if damage == "truncated":
         del content[-20:]
-    elif damage == "a record less":
-        write_again(path, file_format)
+    elif damage == "record dropped":
+        drop_last_record(path, file_format)
         content = bytearray(pathlib.Path(path).read_bytes())
     else:
         content[100] ^= 0xFF
@@ -165,10 +173,10 @@ def test_a_damaged_shard_is_named(
     assert "\n" not in text
 
 
-def test_without_a_home_the_data_folder_must_be_given(
+def test_tfds_data_dir_is_required_without_a_home_folder(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TFDS would make a folder called ~."""
+    """TFDS would create a folder named ~."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         tfds.core.constants, "DATA_DIR", "~/tensorflow_datasets"

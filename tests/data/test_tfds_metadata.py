@@ -1,4 +1,4 @@
-"""Prepared TFDS data sets that somebody else may have written."""
+"""Metadata of prepared TFDS data sets from untrusted sources."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ import tensorflow_datasets as tfds
 
 from tests.support import tfds_images
 from tests.support.records import write_records
+from tests.support.tfds_features import (
+    BESIDE,
+    CORE,
+    DICT,
+    EVIL,
+    LABEL,
+    LEGACY,
+    legacy,
+    with_feature,
+)
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
 
 NAME = "images_of_others"
-CORE = "tensorflow_datasets.core.features"
-IMAGE = f"{CORE}.image_feature.Image"
-LABEL = f"{CORE}.class_label_feature.ClassLabel"
-DICT = f"{CORE}.features_dict.FeaturesDict"
-EVIL = "evil_features.Evil"
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A prepared data set under a name that TFDS has no code for."""
+    """Folder of a prepared data set that TFDS has no code for."""
     folder = tmp_path_factory.mktemp("tfds")
     builder = tfds.builder("trainer_images/train_test", data_dir=str(folder))
     builder.download_and_prepare()
@@ -55,7 +60,7 @@ def data_dir(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[pathlib.Path]:
-    """A copy, beside a module on the path that must not be imported."""
+    """Copy of that folder; a module on the path must not be imported."""
     shutil.copytree(prepared, tmp_path / "tfds")
     (tmp_path / "evil_features.py").write_text(
         f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
@@ -79,69 +84,8 @@ def change_json(path: pathlib.Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
 
-def legacy(name: str, content: Any) -> dict[str, Any]:
-    """A feature as TFDS wrote it before 4.3."""
-    return {"type": name, "content": content}
-
-
-LEGACY = legacy(
-    DICT,
-    {
-        "image": legacy(
-            IMAGE,
-            {
-                "shape": [None, None, 3],
-                "dtype": "uint8",
-                "encoding_format": "png",
-            },
-        ),
-        "label": legacy(LABEL, {"num_classes": 3}),
-    },
-)
-
-
-def with_feature(name: str, feature: Any) -> Callable[[Any], Any]:
-    """The features in today's form, with one more or another one."""
-
-    def change(features: Any) -> Any:
-        features["featuresDict"]["features"][name] = feature
-        return features
-
-    return change
-
-
-BESIDE = {
-    "sequence of text": {
-        "pythonClassName": f"{CORE}.sequence_feature.Sequence",
-        "sequence": {
-            "feature": {
-                "pythonClassName": f"{CORE}.text_feature.Text",
-                "text": {},
-            },
-            "length": "-1",
-        },
-    },
-    "tensor under its old name": {
-        "pythonClassName": f"{CORE}.feature.Tensor",
-        "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"},
-    },
-    "dictionary": {
-        "pythonClassName": DICT,
-        "featuresDict": {
-            "features": {
-                # A feature's name may be one of our keys.
-                "type": {
-                    "pythonClassName": f"{CORE}.scalar.Scalar",
-                    "tensor": {"dtype": "int64"},
-                },
-            }
-        },
-    },
-}
-
-
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
-def test_features_of_tfds_beside_the_image_pass(
+def test_more_features_of_tfds_are_accepted(
     data_dir: pathlib.Path, beside: Any
 ) -> None:
     change_json(
@@ -152,12 +96,12 @@ def test_features_of_tfds_beside_the_image_pass(
     assert len(source.train) == 12
 
 
-def test_features_in_the_old_form_pass(data_dir: pathlib.Path) -> None:
+def test_features_in_the_old_form_are_accepted(data_dir: pathlib.Path) -> None:
     change_json(folder_of(data_dir) / "features.json", lambda _: LEGACY)
     assert len(open_it(data_dir).train) == 12
 
 
-REFUSED: dict[str, Callable[[Any], Any]] = {
+REJECTED: dict[str, Callable[[Any], Any]] = {
     "the whole": lambda _: {"pythonClassName": EVIL, "jsonFeature": {}},
     "the whole, by the field's other name": lambda _: {
         "python_class_name": EVIL,
@@ -193,7 +137,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("dataset", [NAME, f"{NAME}:1.0.0"])
-@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("change", REJECTED.values(), ids=REJECTED)
 def test_no_other_class_is_imported(
     data_dir: pathlib.Path, change: Callable[[Any], Any], dataset: str
 ) -> None:
@@ -210,22 +154,24 @@ def test_no_other_class_is_imported(
     assert error.value.exit_status == 1
 
 
-def test_dataset_info_may_hold_no_other_class(data_dir: pathlib.Path) -> None:
-    """TFDS takes the features from there where it finds some."""
+def test_other_classes_in_dataset_info_are_rejected(
+    data_dir: pathlib.Path,
+) -> None:
+    """TFDS prefers features in this file."""
     path = folder_of(data_dir) / "dataset_info.json"
     features = {"pythonClassName": EVIL, "jsonFeature": {"json": "{}"}}
     change_json(path, lambda info: {**info, "features": features})
-    with pytest.raises(TrainerError, match="is not a class of tfds.features"):
+    with pytest.raises(TrainerError, match=r"is not a class of tfds\.features"):
         open_it(data_dir)
 
 
-def test_a_version_of_known_code_is_checked_too(
+def test_metadata_of_a_known_data_set_are_checked_too(
     prepared: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """With a version TFDS reads files, though it knows the code."""
+    """If a version is given, TFDS reads files even for known data sets."""
     shutil.copytree(prepared, tmp_path / "tfds")
     path = tmp_path / "tfds/trainer_images/train_test/1.0.0/features.json"
-    change_json(path, REFUSED["a feature"])
+    change_json(path, REJECTED["a feature"])
     for dataset in (
         "trainer_images/train_test:1.0.0",
         "TrainerImages/train_test:1.0.0",
@@ -235,7 +181,7 @@ def test_a_version_of_known_code_is_checked_too(
 
 
 @pytest.mark.parametrize("key", ["names_file", "labels"])
-def test_class_names_come_from_no_other_file(
+def test_paths_of_other_files_of_names_are_rejected(
     data_dir: pathlib.Path, key: str
 ) -> None:
     change_json(
@@ -271,52 +217,54 @@ DAMAGES: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
 
 @pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_metadata_is_one_line(
+def test_damaged_metadata_are_reported_in_one_line(
     data_dir: pathlib.Path, name: str, damage: str
 ) -> None:
     path = folder_of(data_dir) / name
-    change, said = DAMAGES[damage]
+    change, reason = DAMAGES[damage]
     change(path)
     with pytest.raises(TrainerError) as error:
         open_it(data_dir)
     text = str(error.value)
     assert text.startswith(f"--dataset={NAME!r}: {path}: cannot be read (")
-    assert said in text
+    assert reason in text
     assert text.isprintable()
     assert error.value.exit_status == 1
 
 
 @pytest.mark.parametrize("damage", ["pipe", "large", "no UTF-8"])
-def test_a_damaged_file_of_names_is_one_line(
+def test_a_damaged_file_of_names_is_reported_in_one_line(
     data_dir: pathlib.Path, damage: str
 ) -> None:
     path = folder_of(data_dir) / "label.labels.txt"
-    change, said = DAMAGES[damage]
+    change, _ = DAMAGES[damage]
     change(path)
-    with pytest.raises(TrainerError, match="label.labels.txt: cannot be read"):
+    with pytest.raises(
+        TrainerError, match=r"label\.labels\.txt: cannot be read"
+    ):
         open_it(data_dir)
 
 
 @pytest.mark.parametrize("config", ["..", "../..", "a/b", "/tmp", 3])
-def test_the_default_config_leads_nowhere_else(
+def test_a_default_config_must_stay_below_the_data_set(
     data_dir: pathlib.Path, config: Any
 ) -> None:
     path = data_dir / NAME / ".config" / "metadata.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"default_config_name": config}))
-    with pytest.raises(TrainerError, match=r"metadata.json: cannot be read"):
+    with pytest.raises(TrainerError, match=r"metadata\.json: cannot be read"):
         open_it(data_dir)
 
 
-def test_a_shard_that_is_a_pipe_is_refused(data_dir: pathlib.Path) -> None:
+def test_a_shard_that_is_a_pipe_is_rejected(data_dir: pathlib.Path) -> None:
     (shard,) = folder_of(data_dir).glob("*-train.tfrecord*")
     _pipe(shard)
-    with pytest.raises(TrainerError, match="cannot be read .*not a regular"):
+    with pytest.raises(TrainerError, match=r"cannot be read .*not a regular"):
         open_it(data_dir)
 
 
 def _labels(data_dir: pathlib.Path, labels: list[int]) -> None:
-    """Gives the first records of the train split other labels."""
+    """Replaces the labels of the first records of the train split."""
     (shard,) = folder_of(data_dir).glob("*-train.tfrecord*")
     records = list(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
     for row, label in enumerate(labels):
@@ -329,7 +277,7 @@ def _labels(data_dir: pathlib.Path, labels: list[int]) -> None:
 @pytest.mark.parametrize(
     "label", [3, 100, -2, 2**32, 2**32 + 1, 2**31, -(2**32), 2**63 - 1]
 )
-def test_a_label_of_no_class_is_refused(
+def test_a_label_without_class_is_rejected(
     data_dir: pathlib.Path, label: int
 ) -> None:
     """Cast to 32 bits, 2**32 would be class 0."""
@@ -349,7 +297,7 @@ def test_a_label_of_no_class_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "text"),
     [
         ("pie\nramen\npie\n", "classes 0 and 2 are both called 'pie'"),
         ("é\npie\ne\u0301\n", "classes 0 and 2 are both called"),
@@ -358,23 +306,23 @@ def test_a_label_of_no_class_is_refused(
     ],
 )
 def test_class_names_are_one_per_class(
-    data_dir: pathlib.Path, names: str, said: str
+    data_dir: pathlib.Path, names: str, text: str
 ) -> None:
-    """TFDS reads such a file and goes on without a word."""
+    """TFDS accepts such a file without a warning."""
     path = folder_of(data_dir) / "label.labels.txt"
     path.write_text(names)
     with pytest.raises(TrainerError) as error:
         open_it(data_dir)
-    assert str(error.value).startswith(f"--dataset={NAME!r}: {said}")
+    assert str(error.value).startswith(f"--dataset={NAME!r}: {text}")
     path.write_text("x\ny\nz\n")
     assert open_it(data_dir).class_names == ("x", "y", "z")
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [("1", "1 classes"), (str(10**15), "1,000,000,000,")]
+    ("count", "text"), [("1", "1 classes"), (str(10**15), "1,000,000,000,")]
 )
 def test_the_number_of_classes_has_a_range(
-    data_dir: pathlib.Path, count: str, said: str
+    data_dir: pathlib.Path, count: str, text: str
 ) -> None:
     folder = folder_of(data_dir)
     (folder / "label.labels.txt").unlink()
@@ -385,5 +333,5 @@ def test_the_number_of_classes_has_a_range(
             {"pythonClassName": LABEL, "classLabel": {"numClasses": count}},
         ),
     )
-    with pytest.raises(TrainerError, match=f"{said}.*legal are 2 to 100,000"):
+    with pytest.raises(TrainerError, match=f"{text}.*legal are 2 to 100,000"):
         open_it(data_dir)

@@ -1,10 +1,10 @@
-"""TFDS data sets that the tests themselves define and prepare."""
+"""Sources of TFDS data sets that the tests define and prepare."""
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,16 +16,13 @@ from tests.support.tfds_images import CLASSES, SPLITS, Images, png
 from trainer.data.check import check_images
 from trainer.data.decode import decode_image
 from trainer.data.samples import Samples, Source
-from trainer.data.tfds_source import (
-    FOOD10_CLASSES,
-    is_tfds_name,
-    open_tfds,
-)
+from trainer.data.tfds_names import FOOD10_CLASSES, is_tfds_name
+from trainer.data.tfds_source import open_tfds
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where all configs are prepared; that of train only in three shards."""
+    """Folder of all prepared configs; `train_only` has three shards."""
     folder = str(tmp_path_factory.mktemp("tfds"))
     for name in SPLITS:
         shards = 3 if name == "train_only" else 1
@@ -61,7 +58,7 @@ def open_it(dataset: str, data_dir: str) -> Source:
         ("secret_test", {"train": (12, "train"), "test": (6, "validation")}),
     ],
 )
-def test_splits(
+def test_each_split_gets_its_role(
     data_dir: str, config: str, expected: dict[str, tuple[int, str]]
 ) -> None:
     source = open_it(f"trainer_images/{config}", data_dir)
@@ -77,7 +74,7 @@ def test_splits(
 
 
 def _by_id(config: str, split: str, data_dir: str) -> dict[str, Any]:
-    """What TFDS itself reads."""
+    """Returns the examples that TFDS reads, by id."""
     dataset = tfds.load(
         f"trainer_images/{config}",
         split=split,
@@ -94,7 +91,7 @@ def _pixels(samples: Samples, row: int) -> np.ndarray:
     return decode_image(read_encoded(samples, row)).numpy()
 
 
-def test_samples_are_those_of_tfds(data_dir: str) -> None:
+def test_samples_equal_those_that_tfds_reads(data_dir: str) -> None:
     source = open_it("trainer_images/train_only", data_dir)
     expected = _by_id("train_only", "train", data_dir)
     assert len({i.split("__")[0] for i in expected}) == 3
@@ -112,8 +109,10 @@ def test_samples_are_those_of_tfds(data_dir: str) -> None:
     )
 
 
-def test_array_records_are_those_of_tfds(tmp_path: pathlib.Path) -> None:
-    """Against TFDS's own data source, which decodes by other libraries."""
+def test_array_records_equal_those_that_tfds_reads(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Compares with TFDS's data source, which uses other decoders."""
     builder = tfds.builder(
         "trainer_images/train_test",
         data_dir=str(tmp_path),
@@ -140,27 +139,27 @@ def test_array_records_are_those_of_tfds(tmp_path: pathlib.Path) -> None:
     )
 
 
-def test_the_check_reads_records(data_dir: str) -> None:
+def test_the_image_check_reads_records(data_dir: str) -> None:
     source = open_it("trainer_images/train_test", data_dir)
     result = check_images(source.train, split="train")
     assert not result.bad
     assert len({file.digest for file in result.files if file}) == 12
 
 
-def test_a_version_may_be_named(data_dir: str) -> None:
+def test_a_version_may_be_given(data_dir: str) -> None:
     source = open_it("trainer_images/train_test:1.0.0", data_dir)
     assert source.name == "trainer_images-train_test"
     assert len(source.train) == 12
 
 
-def test_food10(
+def test_food10_is_ten_relabelled_classes_of_food101(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten classes of food101's, whose names stand in another order there."""
+    """In food101 the ten classes are in another order."""
     names = ("apple_pie", *reversed(FOOD10_CLASSES), "waffles")
 
     class TrainerFood(Images, tfds.core.GeneratorBasedBuilder):
-        features = {
+        features: ClassVar[dict[str, Any]] = {
             "image": tfds.features.Image(),
             "label": tfds.features.ClassLabel(names=names),
         }
@@ -195,7 +194,7 @@ def test_food10(
     assert source.test is not None
     assert source.train.counts(10).tolist() == [2] * 10
     assert source.test.counts(10).tolist() == [2] * 10
-    # `png` draws the i-th image; class i % 12 of the twelve is its name.
+    # Image i is drawn by `png(i)` and belongs to class i % 12.
     drawn = [np.array(Image.open(png(i))) for i in range(24)]
     for row in range(len(source.train)):
         name = source.class_names[source.train.labels[row]]
@@ -214,5 +213,7 @@ def test_food10(
         ("a b", False),
     ],
 )
-def test_is_tfds_name(name: str, known: bool) -> None:
+def test_is_tfds_name_ignores_config_and_version(
+    name: str, known: bool
+) -> None:
     assert is_tfds_name(name) is known

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.data.tfds_names import FOOD10_CLASSES
 from trainer.demo.image import CLASSES, draw_image, draw_jpeg
 
 # blake2b of the pixels before JPEG; two images per class.

@@ -1,4 +1,4 @@
-"""Tests of the agreement between processes, which here are threads."""
+"""Tests of Processes, with threads in place of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT = 3
 
 
 def together(work: Callable[[Processes, int], Any]) -> list[Any]:
-    """Returns the result or error of `work` in each of three processes."""
+    """Returns the result or the error of `work` in each of three processes."""
     barrier = threading.Barrier(COUNT, timeout=20)
     rows: list[Any] = [None] * COUNT
 
@@ -59,7 +59,7 @@ def test_chief_first_runs_on_the_chief_before_the_others():
     assert together(work) == [0, 1, 2]
     assert done[0] == 0
     assert sorted(done) == [0, 1, 2]
-    # None is a result, too: `work` runs once.
+    # `work` runs only once, even if its result is None.
     done.clear()
     together(lambda p, i: p.chief_first(lambda: done.append(i)))
     assert sorted(done) == [0, 1, 2]
@@ -82,7 +82,7 @@ def test_by_chief_runs_on_the_chief_alone():
         (TrainerError("борщ/1.jpg: bad"), TrainerError, "борщ/1.jpg: bad"),
         (UsageError("--x: wrong"), UsageError, "--x: wrong"),
         (ValueError("a bug"), TrainerError, "process 0: ValueError: a bug"),
-        # Cut at 1000 bytes, one of which is the exit status.
+        # Truncated to 1000 bytes, of which one is the exit status.
         (TrainerError("é" * 600), TrainerError, "é" * 499),
     ],
 )

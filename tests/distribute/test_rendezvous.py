@@ -1,4 +1,4 @@
-"""Tests of the rendezvous of processes, which here are threads."""
+"""Tests of the rendezvous, with threads in place of processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.distribute import rendezvous
 from trainer.distribute.rendezvous import wait_for_all
 from trainer.errors import TrainerError
 
-# Looks at the clock after which a process has certainly tried to connect.
+# Number of clock reads after which a process has certainly tried to connect.
 SEVERAL_LOOKS = 4
 
 
@@ -26,12 +26,12 @@ def port_of(address: str) -> int:
 
 
 class Waiting(threading.Thread):
-    """A process that waits for the others, by a clock that tests set.
+    """A thread that acts as a process, with a clock that the test sets.
 
     Attributes:
-      now: the time that its clock shows, in seconds.
-      looks: how often it has looked at the clock, which it does per attempt.
-      outcome: "waiting", then None or the message of its error.
+      now: the time of its clock, in seconds.
+      looks: number of clock reads; each attempt to connect reads it once.
+      outcome: "waiting"; then None after success, or the message of its error.
     """
 
     def __init__(self, addresses, index):
@@ -55,7 +55,7 @@ class Waiting(threading.Thread):
             self.outcome = str(error)
 
     def expire(self):
-        """Moves its clock past the limit."""
+        """Advances its clock past the limit."""
         self.now = 1.5
 
     def result(self):
@@ -82,8 +82,8 @@ def greeted(monkeypatch) -> list[int | None]:
 def test_all_processes_go_when_the_last_has_come(order):
     addresses = addresses_of(3)
     started = [Waiting(addresses, i) for i in order[:-1]]
-    # The chief looks at the clock again and again; others only until they
-    # are connected to it.
+    # The chief keeps reading its clock; the other processes read theirs only
+    # until they are connected to the chief.
     wait_until(lambda: max(w.looks for w in started) >= SEVERAL_LOOKS)
     assert [w.outcome for w in started] == ["waiting"] * 2
     started.append(Waiting(addresses, order[-1]))
@@ -118,7 +118,7 @@ def test_a_missing_chief_is_named():
 
 
 def greeting_of(addresses: list[str], index: int) -> bytes:
-    """Returns what a process sends to the chief."""
+    """Returns the line that a process sends to the chief."""
     with socket.create_server(("", port_of(addresses[0]))) as server:
         process = Waiting(addresses, index)
         with server.accept()[0] as call, call.makefile("rb") as stream:
@@ -132,10 +132,10 @@ def test_strangers_and_processes_that_left_are_missing(greeted):
     addresses = addresses_of(3)
     greeting = greeting_of(addresses, 1)
     chief = Waiting(addresses, 0)
-    # Once it has looked twice, it listens.
+    # After two clock reads, it listens.
     wait_until(lambda: chief.looks >= 2)
     # A process of another job on the same port, a client of another protocol,
-    # and process 1, which does not stay.
+    # and process 1, which disconnects.
     for words in (b"trainer 0123456789abcdef 1\n", b"GET / HTTP\n", greeting):
         call = socket.create_connection(("127.0.0.1", port_of(addresses[0])))
         with call:

@@ -55,7 +55,7 @@ def choice(
         ({"tpu": True, "strategy": "one_device"}, "one_device"),
         ({"tpu": True, "strategy": "mirrored"}, "mirrored"),
         ({"tpu": True, "xla": "on"}, "tpu"),
-        # With one process, multi_worker is auto without a TPU.
+        # With one process, multi_worker acts like auto without a TPU.
         ({"strategy": "multi_worker", "gpus": 2}, "mirrored"),
         ({"strategy": "multi_worker"}, "one_device"),
         ({"topology": SEVERAL}, "multi_worker"),
@@ -77,7 +77,7 @@ def test_flags_and_machine_decide_the_strategy(
 @pytest.mark.parametrize(
     ("flags", "tpu", "expected"),
     [
-        # A TPU of the network leaves no evidence in this machine.
+        # A TPU on the network leaves no evidence in this machine.
         ({"tpu": "node-1"}, False, "tpu"),
         ({"tpu": "node-1", "strategy": "tpu"}, False, "tpu"),
         ({"tpu": "local"}, True, "tpu"),
@@ -150,7 +150,7 @@ def test_an_impossible_choice_is_a_usage_error(
     [
         ({}, ""),
         ({"listed": 8}, EVIDENCE),
-        # JAX with TPU support on a laptop; another accelerator; a shell with
+        # Not sufficient: JAX with TPU support on a laptop; another accelerator;
         # the variables of a TPU VM.
         ({"libtpu": True}, ""),
         ({"files": ["/dev/accel0"]}, ""),
@@ -251,7 +251,7 @@ def test_a_share_that_parts_cannot_divide_is_rejected() -> None:
 
 
 class FakeTpu:
-    """TensorFlow's functions for a TPU; records the calls in order."""
+    """Replaces TensorFlow's TPU functions, and records the calls in order."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, fails: str = ""

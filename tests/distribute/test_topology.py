@@ -1,4 +1,4 @@
-"""Tests of the processes of a job, as environment variables name them."""
+"""Tests of finding the processes of a job from environment variables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def found(index: int, *addresses: str) -> Topology:
         (tf_config({"worker": [A]}), found(0, A)),
         (tf_config({"worker": [A, B]}), found(0, A, B)),
         (tf_config({"worker": [A, B, C]}, index="2"), found(2, A, B, C)),
-        # The chief is process 0, even if it is written last.
+        # The chief is process 0, even if TF_CONFIG names it last.
         (tf_config({"worker": [B, C], "chief": [A]}), found(1, A, B, C)),
         (tf_config({"worker": [B], "chief": [A]}, "chief"), found(0, A, B)),
         (slurm("3", "2"), Topology(index=2, count=3, source="Slurm")),
@@ -67,7 +67,7 @@ def found(index: int, *addresses: str) -> Topology:
         # An Indexed Job of independent runs.
         ({"JOB_COMPLETION_INDEX": "1"}, Topology()),
         ({"TRAINER_WORKERS": "", "JOB_COMPLETION_INDEX": "1"}, Topology()),
-        # Variables set by hand go before those of the scheduler.
+        # Variables set by hand take precedence over the scheduler's.
         (slurm("3", "2") | workers("1", A, B), workers_found(1, A, B)),
         (workers("1", A, C) | tf_config({"worker": [A, B]}), found(0, A, B)),
         (slurm("3", "2") | tf_config({"worker": [A, B]}), found(0, A, B)),

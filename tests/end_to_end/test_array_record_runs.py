@@ -18,7 +18,7 @@ from tests.support.runs import (
 )
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.data import pipeline
+from trainer.data import reading
 from trainer.data.samples import ARRAY_RECORD
 from trainer.distribute import strategies
 from trainer.errors import TrainerError, UsageError
@@ -52,11 +52,13 @@ def values(tmp_path, monkeypatch):
     }
 
 
-def test_a_record_that_is_gone_in_mid_training(values, tmp_path, monkeypatch):
+def test_a_record_lost_during_training_is_one_line(
+    values, tmp_path, monkeypatch
+):
     def gone(paths, numbers):
         raise OSError(errno.EIO, "the disk is gone", paths[0])
 
-    monkeypatch.setattr(pipeline, "read_records", gone)
+    monkeypatch.setattr(reading, "read_records", gone)
     with pytest.raises(TrainerError) as error:
         train(DATASET, tmp_path / "run", cache="off", **values)
     text = str(error.value)
@@ -65,7 +67,7 @@ def test_a_record_that_is_gone_in_mid_training(values, tmp_path, monkeypatch):
     assert "\n" not in text
 
 
-def test_a_tpu_on_the_network_cannot_read_them(monkeypatch):
+def test_a_network_tpu_refuses_array_records(monkeypatch):
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
     train = types.SimpleNamespace(record_format=ARRAY_RECORD)
     setup = types.SimpleNamespace(
@@ -78,7 +80,7 @@ def test_a_tpu_on_the_network_cannot_read_them(monkeypatch):
         training._fast_paths(setup, None, types.SimpleNamespace(train=train))
 
 
-def test_stopped_and_resumed(values, tmp_path):
+def test_a_run_on_array_records_resumes_bit_identically(values, tmp_path):
     """Bit for bit; features from the cache in one, computed in the other."""
     whole, again = tmp_path / "whole", tmp_path / "again"
     result = train(DATASET, whole, **values)

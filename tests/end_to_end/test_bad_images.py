@@ -72,7 +72,7 @@ def names_of(root: pathlib.Path) -> dict[str, str]:
     return {printable(str(folder / name)): name for name in (*GOOD, *BAD)}
 
 
-def test_all_bad_ones_are_named_before_training(
+def test_all_bad_images_are_named_before_training(
     root: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     said = start(root, tmp_path / "run")
@@ -93,7 +93,7 @@ def test_all_bad_ones_are_named_before_training(
             assert BAD[name].reason in line
 
 
-def test_it_trains_on_the_rest_and_records_what_was_left_out(
+def test_skipped_images_are_recorded(
     root: pathlib.Path, trained: tuple[pathlib.Path, Said]
 ) -> None:
     workdir, said = trained
@@ -133,7 +133,7 @@ def test_the_fingerprint_is_of_what_was_used(
     assert build(tmp_path, data_pct=100).fingerprint == stored["fingerprint"]
 
 
-def test_one_warning_of_photos_that_lie_on_their_side(
+def test_turned_images_are_one_warning(
     root: pathlib.Path, trained: tuple[pathlib.Path, Said]
 ) -> None:
     workdir, said = trained
@@ -156,7 +156,7 @@ def test_one_warning_of_photos_that_lie_on_their_side(
     )
 
 
-def test_it_goes_on_and_is_evaluated(
+def test_a_run_with_bad_images_resumes_and_evaluates(
     root: pathlib.Path, trained: tuple[pathlib.Path, Said]
 ) -> None:
     workdir = root / "resumed"
@@ -232,7 +232,7 @@ def test_an_export_answers_like_predict_and_survives_bad_files(
                 serve(tf.constant([bad.put]))
 
 
-def test_a_folder_whose_name_is_no_text(
+def test_a_folder_name_that_is_not_utf8_works(
     root: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     photos = tmp_path / os.fsdecode(b"\xff photos")
@@ -247,7 +247,7 @@ def test_a_folder_whose_name_is_no_text(
     assert config["config"]["dataset"] == str(photos)
 
 
-def test_names_on_standard_input_on_a_terminal_of_ascii(
+def test_predict_reads_any_bytes_as_names_of_files(
     trained: tuple[pathlib.Path, Said], tmp_path: pathlib.Path
 ) -> None:
     """A name may be any bytes but NUL; a list may hold even that."""

@@ -36,7 +36,7 @@ from trainer.run.stages import TrainingRun
         ("off", 1, False),
     ],
 )
-def test_what_it_comes_to(monkeypatch, asked, gpus, on):
+def test_auto_determinism_is_off_on_gpus(monkeypatch, asked, gpus, on):
     monkeypatch.setattr(
         tf.config, "list_physical_devices", lambda kind: ["GPU:0"] * gpus
     )
@@ -44,14 +44,14 @@ def test_what_it_comes_to(monkeypatch, asked, gpus, on):
 
 
 @pytest.mark.parametrize(("asked", "on"), [("on", True), ("off", False)])
-def test_tensorflow_is_told(asked, on):
+def test_determinism_is_set_in_tensorflow(asked, on):
     with undone():
         assert is_on() is False
         devices.configure(logical_cpus=1, deterministic=asked)
         assert is_on() is on
 
 
-def test_it_cannot_be_taken_back():
+def test_determinism_cannot_be_turned_off_again():
     with undone():
         devices.configure(1, "off")
         devices.configure(1, "on")
@@ -130,7 +130,7 @@ def _in_a_process(flags: dict[str, object]) -> None:
 
 
 @pytest.mark.slow
-def test_no_operation_draws_by_the_process_wide_seed(tmp_path, monkeypatch):
+def test_no_operation_uses_the_global_seed(tmp_path, monkeypatch):
     """Such a one fails under op determinism, or makes runs depend on it."""
     use_tiny_backbone(monkeypatch)
     asked = []
@@ -149,7 +149,7 @@ def test_no_operation_draws_by_the_process_wide_seed(tmp_path, monkeypatch):
     assert asked == [5]
 
 
-def test_the_benchmark_takes_turns_and_gives_the_ratio_of_each_round():
+def test_the_benchmark_alternates_and_reports_ratios():
     turns = []
     with undone():
         seconds = measure(

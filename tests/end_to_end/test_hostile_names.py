@@ -65,7 +65,7 @@ def trained(photos: str, workdir: pathlib.Path) -> Said:
         return command(*arguments({**values, "dataset": photos}))
 
 
-def test_a_run_completes_without_a_warning(
+def test_a_run_with_hostile_names_completes(
     trained: Said, workdir: pathlib.Path
 ) -> None:
     assert (trained.status, trained.err) == (0, "")
@@ -104,9 +104,7 @@ def test_evaluate_and_predict_complete(
         } == set(CLASSES)
 
 
-def test_libraries_write_nothing_to_the_terminal(
-    photos: str, tmp_path: pathlib.Path
-) -> None:
+def test_libraries_print_nothing(photos: str, tmp_path: pathlib.Path) -> None:
     """Of glyphs that a font lacks matplotlib warns; seen in a process only."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     values = {**FAST, "stage": "feature_extract", "dataset": photos}
@@ -135,7 +133,7 @@ def test_libraries_write_nothing_to_the_terminal(
         ("close", "last metrics"),
     ],
 )
-def test_a_page_that_fails_is_one_warning(
+def test_a_failing_tensorboard_page_is_one_warning(
     photos: str,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,7 +152,7 @@ def test_a_page_that_fails_is_one_warning(
     assert (said.status, said.err) == (0, "")
     warning = (
         f"{workdir}/tensorboard: without the {what} (Expected end of text,"
-        " found '$'); the run goes on"
+        " found '$'); the run continues"
     )
     assert said.out.count("warning: ") == 1
     assert f"warning: {warning}\n" in said.out
@@ -164,7 +162,7 @@ def test_a_page_that_fails_is_one_warning(
     assert (workdir / "result.json").exists()
 
 
-def test_a_lost_lock_still_ends_the_run(
+def test_a_lost_lock_ends_the_run(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_backbone(monkeypatch)
@@ -259,7 +257,7 @@ BROKEN: dict[str, tuple[types.ModuleType, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_report_that_fails_is_one_warning(
+def test_a_failing_report_is_one_warning(
     photos: str,
     studied: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -45,6 +45,6 @@ def test_killed_between_any_two_writes():
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_models_between_them_and_in_its_report():
+def test_a_study_killed_five_times_ends_the_same():
     said = kill_fuzz("--part=study")
     assert len(re.findall("^killed: ", said, re.M)) == 5

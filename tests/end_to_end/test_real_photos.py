@@ -39,7 +39,7 @@ def run(real_data, tmp_path_factory):
     return workdir, file, done
 
 
-def test_fine_tuning_gets_ahead_of_the_head_alone(run):
+def test_fine_tuning_beats_the_head_alone(run):
     workdir, _, _ = run
     result = json.loads((workdir / "result.json").read_text())
     # 10 % of 136, 149 and 162 photos are 13, 14 and 16.
@@ -54,7 +54,7 @@ def test_fine_tuning_gets_ahead_of_the_head_alone(run):
     assert result["audit"]["trainable_changed"] is True
 
 
-def test_what_is_frozen_is_what_the_file_holds(run):
+def test_frozen_weights_are_those_of_the_file(run):
     workdir, file, _ = run
     after = weights(workdir, "finetune")
     with h5py.File(file) as stored:
@@ -63,7 +63,7 @@ def test_what_is_frozen_is_what_the_file_holds(run):
     np.testing.assert_array_equal(after[name], kernel)
 
 
-def test_a_person_sees_plain_lines_and_no_notes(run):
+def test_output_has_no_notes_of_libraries(run):
     workdir, _, done = run
     text = done.stdout.splitlines()
     assert text[0] == f"workdir: {workdir}"

@@ -153,7 +153,7 @@ def start(root, monkeypatch):
     monkeypatch.setattr(devices, "show_gpus", lambda asked: None)
     monkeypatch.setattr(
         strategies,
-        "_tpu",
+        "connect_tpu",
         lambda name: tf.distribute.OneDeviceStrategy("CPU:0"),
     )
 
@@ -196,7 +196,7 @@ def both_and(name: str, change: Change) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_refused(start, root, tmp_path, name):
+def test_a_change_of_results_is_refused(start, root, tmp_path, name):
     change, workdir = REFUSED[name], tmp_path / "run"
     start(workdir, **change.both)
     kept = files(workdir)
@@ -219,7 +219,7 @@ def test_refused(start, root, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", sorted(WARNED))
-def test_warned_of_once_and_recorded(start, tmp_path, capsys, name):
+def test_a_change_of_numerics_is_warned_of_once(start, tmp_path, capsys, name):
     change, workdir = WARNED[name], tmp_path / "run"
     start(workdir, **change.both)
     assert warnings(workdir) == []
@@ -237,7 +237,9 @@ def test_warned_of_once_and_recorded(start, tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize("name", sorted(PASSED))
-def test_passed(start, root, tmp_path, capsys, name):
+def test_a_change_without_effect_on_results_is_accepted(
+    start, root, tmp_path, capsys, name
+):
     change, workdir = PASSED[name], tmp_path / "run"
     start(workdir, **change.both)
     again = root / "moved" if name == "workdir" else workdir
@@ -250,7 +252,7 @@ def test_passed(start, root, tmp_path, capsys, name):
     assert "warning" not in capsys.readouterr().out
 
 
-def test_every_flag_is_changed_and_does_what_its_effect_says():
+def test_every_flag_has_a_change_of_its_effect():
     by_effect = {RESULT: REFUSED, NUMERICS: WARNED, FREE: PASSED}
     for effect, changes in by_effect.items():
         flags = {n for n in FIELDS if FIELDS[n].metadata["effect"] == effect}
@@ -275,9 +277,7 @@ def test_several_changes_are_one_warning(start, tmp_path):
 @pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="for CPUs alone"
 )
-def test_what_is_left_to_the_machine_is_compared_as_what_it_made_of_it(
-    start, tmp_path
-):
+def test_auto_flags_compare_by_resolved_value(start, tmp_path):
     start(tmp_path / "run")
     start(
         tmp_path / "run", xla="off", strategy="one_device", deterministic="on"
@@ -304,9 +304,7 @@ def whole(root):
 
 
 @pytest.mark.slow
-def test_a_whole_run_refuses_another_seed_and_goes_on_with_its_own(
-    root, stopped, whole
-):
+def test_a_resume_refuses_another_seed(root, stopped, whole):
     with pytest.raises(TrainerError, match="--seed was 0, is 3"):
         train(str(root / "photos"), stopped, **BASE, seed=3)
     train(str(root / "photos"), stopped, **BASE)
@@ -315,9 +313,7 @@ def test_a_whole_run_refuses_another_seed_and_goes_on_with_its_own(
 
 
 @pytest.mark.slow
-def test_a_whole_run_goes_on_with_other_logging_bit_for_bit(
-    root, stopped, whole
-):
+def test_a_resume_with_other_logging_is_bit_identical(root, stopped, whole):
     free = {"log_every_steps": 5, "checkpoint_every_steps": 2}
     train(str(root / "photos"), stopped, **BASE, **free, keep_checkpoints=1)
     assert warnings(stopped) == []
@@ -325,9 +321,7 @@ def test_a_whole_run_goes_on_with_other_logging_bit_for_bit(
 
 
 @pytest.mark.slow
-def test_a_whole_run_goes_on_with_two_replicas_and_one_warning(
-    root, stopped, whole
-):
+def test_a_resume_on_two_replicas_gives_one_warning(root, stopped, whole):
     two = {"strategy": "mirrored", "logical_cpus": 2}
     result = train(str(root / "photos"), stopped, **BASE, **two)
     (text,) = warnings(stopped)

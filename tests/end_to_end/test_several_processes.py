@@ -150,7 +150,7 @@ def shown(workdir: pathlib.Path, name: str) -> list[str]:
     return [line["text"] for line in lines(workdir, name) if "text" in line]
 
 
-def test_they_train_what_one_does_and_one_of_them_speaks(one, say, tmp_path):
+def test_three_processes_train_like_one_and_one_prints(one, say, tmp_path):
     workdir = tmp_path / "three"
     left = ran(3, say(workdir), tmp_path / "said")
     assert_same_training(one, workdir)
@@ -175,7 +175,7 @@ def test_they_train_what_one_does_and_one_of_them_speaks(one, say, tmp_path):
     assert [p.err for p in left] == ["", "", ""]
 
 
-def test_they_evaluate_what_they_trained(one, two, tmp_path):
+def test_two_processes_evaluate_what_they_trained(one, two, tmp_path):
     assert_same_training(one, two)
     evaluate = ["--stage=evaluate", f"--workdir={two}"]
     left = ran(2, evaluate, tmp_path)
@@ -187,7 +187,7 @@ def test_they_evaluate_what_they_trained(one, two, tmp_path):
     assert left[1].out == ""
 
 
-def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):
+def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
     workdir = tmp_path / "cut"
     # SIGTERM to one that does not write, while the first call is traced.
     job = Job(2, tmp_path / "said", run_command, say(workdir))
@@ -231,7 +231,7 @@ def test_a_signal_or_a_kill_and_the_same_job_goes_on(one, two, say, tmp_path):
     assert "replicas was 2, is 1" in texts
 
 
-def test_begun_by_one_two_go_on(say, tmp_path):
+def test_a_run_begun_by_one_process_resumes_on_two(say, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "grown"
     single(say(whole, **HEAD, epochs=3), whole)
     single(say(workdir, **HEAD, epochs=1), workdir)
@@ -241,7 +241,7 @@ def test_begun_by_one_two_go_on(say, tmp_path):
     assert "processes was 1, is 2" in text
 
 
-def test_what_stops_the_one_that_writes_stops_all(photos, say, tmp_path):
+def test_an_error_of_the_chief_ends_all_processes(photos, say, tmp_path):
     bad = pathlib.Path(shutil.copytree(photos, tmp_path / "bad"))
     (broken,) = bad.glob("train/sushi/003.jpg")
     broken.write_bytes(broken.read_bytes()[:300])

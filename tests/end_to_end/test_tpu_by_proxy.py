@@ -96,7 +96,7 @@ def nodes_of(function: Any) -> list[Any]:
     return found
 
 
-def test_a_whole_run(
+def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
     tpu: OneCpuForATpu,
     photos: str,
     tmp_path: pathlib.Path,
@@ -136,9 +136,9 @@ def test_a_whole_run(
     # Training and evaluation of each stage, and the evaluation by itself.
     names = [ran.function.__qualname__.split(".")[0] for ran in tpu.ran]
     assert names == [
-        "make_train_function",
+        "ReplicaStep",
         "make_evaluation_function",
-        "make_train_function",
+        "ReplicaStep",
         "make_evaluation_function",
         "make_evaluation_function",
     ]
@@ -191,7 +191,7 @@ def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
         ),
     ],
 )
-def test_what_a_tpu_does_not_do(
+def test_flags_that_a_tpu_cannot_follow_are_refused(
     tpu: OneCpuForATpu,
     photos: str,
     tmp_path: pathlib.Path,

@@ -17,9 +17,6 @@ from tests.support.photos import make_photos
 from tests.support.runs import small
 from tests.support.tiny import use_tiny_backbone
 from trainer.cache.disk import NAME
-from trainer.config import Config
-from trainer.config.fields import FIELDS, FREE
-from trainer.run.trained import _run_here
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +51,7 @@ def of(stage: str, workdir: pathlib.Path, **flags: Any) -> Said:
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "export"])
-def test_the_data_set_is_found_from_another_folder(
+def test_the_dataset_is_found_from_another_folder(
     trained: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -107,7 +104,7 @@ def test_evaluate_asks_for_a_data_set_that_is_gone(
     assert said.status == 0, said.err
 
 
-def test_export_goes_on_without_the_photos(
+def test_export_works_without_the_images(
     trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     workdir = a_copy(trained, tmp_path)
@@ -127,7 +124,7 @@ def test_export_goes_on_without_the_photos(
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "export"])
-def test_a_workdir_leads_to_no_url(
+def test_a_stored_url_is_not_opened(
     trained: pathlib.Path, tmp_path: pathlib.Path, stage: str
 ) -> None:
     workdir = a_copy(trained, tmp_path)
@@ -147,7 +144,7 @@ def test_a_workdir_leads_to_no_url(
         assert "compared on 8 generated ones (--dataset: not given" in said.out
 
 
-def test_paths_caches_and_budgets_are_this_machines(
+def test_stored_paths_caches_and_budgets_are_ignored(
     trained: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -180,88 +177,6 @@ def test_paths_caches_and_budgets_are_this_machines(
     assert said.status == 0, said.err
     assert sorted(evil.rglob("*")) == before
     assert (mine / NAME).is_dir(), said.out + said.err
-
-
-def test_only_what_was_computed_is_taken_from_a_workdir() -> None:
-    """Checks every flag by its effect, so that a new one is covered."""
-    stored = Config(stage="finetune", **_OTHER)
-    asked = Config(stage="evaluate", workdir="here")
-    run = _run_here(stored, asked, frozenset({"stage", "workdir"}))
-    for name, field in FIELDS.items():
-        value = getattr(run, name)
-        if name == "accumulate_steps":
-            assert value == 1
-        elif name == "batch_size":
-            assert value == stored.batch_size // stored.accumulate_steps
-        elif field.metadata["effect"] == FREE or name in _NEVER:
-            assert value == getattr(asked, name), name
-        else:
-            assert value == getattr(stored, name), name
-
-
-_NEVER = ("weights", "init_from")
-# Another value than the default for every flag, where there is one.
-_OTHER: dict[str, Any] = {
-    "dataset": "photos",
-    "tfds_data_dir": "t",
-    "data_pct": 5.0,
-    "test_fraction": 0.4,
-    "on_bad_image": "skip",
-    "backbone": "VGG16",
-    "backbone_args": "a=1",
-    "weights": "none",
-    "image_size": 33,
-    "batch_size": 12,
-    "epochs": 7,
-    "head_epochs": 2,
-    "learning_rate": 0.5,
-    "head_learning_rate": 0.25,
-    "scale_lr": True,
-    "accumulate_steps": 3,
-    "augment": False,
-    "unfreeze": "all",
-    "clip_global_norm": 2.0,
-    "validation_fraction": 0.5,
-    "seed": 3,
-    "workdir": "there",
-    "init_from": "i",
-    "init_from_checkpoint": "best",
-    "checkpoint": "best",
-    "inputs": "in",
-    "output": "out",
-    "top_k": 3,
-    "checkpoint_every_steps": 4,
-    "keep_checkpoints": 5,
-    "on_nonfinite": "rollback",
-    "log_every_steps": 6,
-    "steps_per_loop": 7,
-    "precision": "float32",
-    "xla": "off",
-    "trunk_engine": "graph",
-    "trunk_block": 8,
-    "feature_dtype": "float16",
-    "fold_batch_norm": False,
-    "quick_gradients": "off",
-    "augment_kernel": "gather",
-    "cache": "ram",
-    "cache_dir": "c",
-    "cache_ram_mib": 9,
-    "cache_disk_mib": 10,
-    "decode_cache": False,
-    "strategy": "one_device",
-    "gpus": "1",
-    "logical_cpus": 2,
-    "deterministic": "off",
-    "models": "2",
-    "seeds": 2,
-    "dry_run": True,
-}
-
-
-def test_the_table_names_every_flag() -> None:
-    assert FIELDS.keys() - _OTHER.keys() == {"stage", "tpu", "weights_origin"}
-    for name, value in _OTHER.items():
-        assert value != FIELDS[name].default, name
 
 
 def _drop(name: str) -> Callable[[pathlib.Path], None]:

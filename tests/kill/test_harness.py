@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -12,13 +13,14 @@ from tests.kill.attempt import Attempt
 from tests.kill.command import HEAD, PHASES
 from tests.kill.ending import differences, ending
 from tests.kill.runs import Aim, KillTestError, check
-from tests.train.test_checkpoints import Stage
+from tests.support.stage import Stage
 
 
-@pytest.fixture
-def workdir(tmp_path):
-    """As a run of one step leaves it, in short."""
-    stage = Stage(tmp_path)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The main files of a run of one step."""
+    folder = tmp_path_factory.mktemp("template") / "run"
+    stage = Stage(folder)
     stage.step()
     stage.checkpoints.save()
     files = {
@@ -28,9 +30,15 @@ def workdir(tmp_path):
         "backbone.json": {},
     }
     for name, values in files.items():
-        (tmp_path / name).write_text(json.dumps(values))
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "times": {"wall": 1}}')
-    return tmp_path
+        (folder / name).write_text(json.dumps(values))
+    (folder / "metrics.jsonl").write_text('{"step": 1, "times": {"wall": 1}}')
+    return folder
+
+
+@pytest.fixture
+def workdir(template, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(template, tmp_path / "run")
 
 
 def _rewrite(name, **values):
@@ -101,7 +109,7 @@ def _set_state(name, value):
         "a file left over",
     ],
 )  # fmt: skip
-def test_what_differs_is_named_and_times_do_not(workdir, change, keys):
+def test_differences_are_named_except_times(workdir, change, keys):
     before = ending(workdir)
     change(workdir)
     found = differences(before, ending(workdir))
@@ -123,7 +131,7 @@ def test_an_attempt_names_its_phases_until_it_is_killed(tmp_path):
     assert check(ended, tmp_path / "log") is True
 
 
-def test_an_attempt_that_fails_is_no_end(tmp_path):
+def test_a_failed_attempt_is_an_error(tmp_path):
     def body(name):
         name("one")
         raise ValueError("what went wrong")
@@ -136,14 +144,14 @@ def test_an_attempt_that_fails_is_no_end(tmp_path):
         check(attempt.end(), tmp_path / "log")
 
 
-def test_an_attempt_that_ends_well_is_complete(tmp_path):
+def test_an_attempt_that_ends_before_its_kill_is_complete(tmp_path):
     attempt = Attempt(lambda name: name("one"), tmp_path / "log")
     assert not attempt.wait_for("two", 1)
     # The kill comes too late for it.
     assert check(attempt.kill(), tmp_path / "log") is False
 
 
-def test_a_phase_missed_is_asked_for_again_and_given_up_in_the_end():
+def test_a_missed_phase_is_retried_then_given_up():
     aim = Aim(kills=7, needed=1, seed=0)
     aim.kills = {**dict.fromkeys(PHASES, 2), HEAD: 0}
     assert aim.total == 12

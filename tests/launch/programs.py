@@ -12,7 +12,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 30.0
 
-# Arguments end with NUL, so they may contain anything else.
+# Each argument ends with NUL, so it may contain any other character.
 _RECORD = """#!/usr/bin/env bash
 call=$(mktemp "$CALLS/$(date +%s%N).XXXX")
 printf '%s\\0' "${0##*/}" "$@" > "$call"
@@ -82,7 +82,8 @@ class Programs:
             "WAITS": "",
             "LEAVES": "0",
         }
-        # Variables of the scripts that may be set where the tests run.
+        # The scripts read these variables, which may be set where the tests
+        # run.
         for name in (
             "TF_CONFIG",
             "PYTHON",
@@ -113,11 +114,14 @@ class Programs:
         return process.returncode, err
 
     def stop(self, process: subprocess.Popen[str], trained: int) -> int:
-        """Sends SIGTERM once some processes train; returns the exit status.
+        """Sends SIGTERM to a script when its processes train.
 
         Args:
-          process: a script that `start` has started.
-          trained: number of processes to wait for.
+          process: the result of `start`.
+          trained: number of training processes to wait for.
+
+        Returns:
+          The exit status of the script.
         """
         end = time.monotonic() + DEADLINE_SECONDS
         while len(list(self._calls.glob("*.ready"))) < trained:

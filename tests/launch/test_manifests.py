@@ -1,4 +1,4 @@
-"""Checks the files for Kubernetes, Vertex AI, Docker and pip by schemas."""
+"""Tests of the launch files for Kubernetes, Vertex AI, Docker and pip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.config.fields import FIELDS
 from trainer.distribute.topology import find_topology
 
 LAUNCH = ROOT / "launch"
-# The oldest version that the file names, and the newest.
+# The oldest version that launch/kubernetes.yaml supports, and the newest one.
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
 
 
@@ -83,7 +83,7 @@ def test_kubernetes_pods_know_each_other(service_and_job):
 def test_the_exit_status_decides_what_kubernetes_does(
     service_and_job, status, disrupted, action
 ):
-    """The first matching rule decides; without one the failure counts."""
+    """The first matching rule applies; without one, the failure is counted."""
     found = "Count"
     for rule in reversed(
         service_and_job[1]["spec"]["podFailurePolicy"]["rules"]
@@ -135,7 +135,7 @@ def test_the_tf_config_of_vertex_is_understood(job, number, index):
 
 
 def test_tpu_requirements_match_those_of_the_package():
-    """They differ only in TensorFlow and its replacement."""
+    """They differ only in tensorflow and its replacement."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     wanted = _lines(setup["options"]["install_requires"])

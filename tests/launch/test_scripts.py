@@ -1,4 +1,4 @@
-"""Tests of the launch scripts: what they start, where, by which arguments."""
+"""Tests of the launch scripts: programs, hosts, arguments and exit status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.launch.programs import ROOT, Programs
 from tests.support.jobs import free_ports
 from trainer.distribute.topology import find_topology
 
-# Arguments that a shell on the way would change if they were not quoted.
+# Arguments that a shell would change if a script did not quote them.
 SAID = [
     "--stage=finetune",
     '--dataset=/my photos/it\'s "here"',
@@ -45,7 +45,7 @@ def addresses():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_shellcheck_accepts_each_script(script):
-    # shellcheck is installed beside the python of the tests.
+    # shellcheck is installed in the same folder as the tests' python.
     left = subprocess.run(
         ["shellcheck", script],
         cwd=ROOT,

@@ -1,6 +1,6 @@
 """The fields of Vertex AI's CustomJobSpec that launch/vertex.yaml uses.
 
-Written from its REST reference (v1, CustomJobSpec), which has many more.
+Written from its REST reference (v1, CustomJobSpec), which has many more fields.
 """
 
 from __future__ import annotations

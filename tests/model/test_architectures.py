@@ -1,4 +1,4 @@
-"""Architectures: sizes, the imagenet form of EfficientNet, and JSON."""
+"""Architectures: image sizes, the imagenet form, and JSON."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_imagenet_form_is_what_keras_builds(
 @pytest.mark.parametrize(
     "name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
 )
-def test_builds_at_its_smallest_size_and_again_from_json(name: str) -> None:
+def test_smallest_size_builds_and_rebuilds_from_json(name: str) -> None:
     backbone = find_backbone(name)
     form = FORM_IMAGENET if backbone.has_imagenet_form else "n/a"
     px = backbone.min_image_px
@@ -106,7 +106,7 @@ def test_builds_at_its_smallest_size_and_again_from_json(name: str) -> None:
     np.testing.assert_array_equal(again(pixels), model(pixels))
 
 
-def test_json_with_python_code_is_refused() -> None:
+def test_json_with_python_code_is_rejected() -> None:
     model = keras.Sequential(
         [keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]
     )
@@ -148,7 +148,7 @@ def nested(depth: int) -> Any:
         (nested(200), "more than 100 levels deep"),
     ],
 )
-def test_json_with_other_classes_is_refused(change: Any, message: str) -> None:
+def test_json_with_other_classes_is_rejected(change: Any, message: str) -> None:
     architecture = small_architecture()
     architecture["config"]["layers"][1]["config"]["activation"] = change
     with pytest.raises(ValueError, match=message):
@@ -170,7 +170,7 @@ def test_json_with_other_classes_is_refused(change: Any, message: str) -> None:
     ],
     ids=["filters", "kernel", "outputs"],
 )
-def test_json_of_a_huge_model_is_refused(
+def test_json_of_a_huge_model_is_rejected(
     config: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(architectures, "_MAX_OUTPUTS", 10**8)
@@ -180,13 +180,13 @@ def test_json_of_a_huge_model_is_refused(
         model_from_architecture(json.dumps(architecture))
 
 
-def test_a_long_architecture_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 16,777,216 of them"):
+def test_a_long_architecture_is_rejected() -> None:
+    with pytest.raises(ValueError, match="more than 16,777,216"):
         model_from_architecture(" " * (16 << 20) + "{}")
 
 
-def test_parameters_are_counted_whoever_creates_them() -> None:
-    """By Keras's own closure, by tracing another, and by a value."""
+def test_shapes_are_found_for_every_initial_value() -> None:
+    """A closure of Keras, any other function, and a value."""
     kernel = keras.Variable(np.zeros((2, 3)))
     assert architectures._shape_of(lambda: kernel.value) == (2, 3)
     assert architectures._shape_of(lambda: tf.zeros((4, 5))) == (4, 5)

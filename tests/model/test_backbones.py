@@ -34,7 +34,7 @@ def test_every_classifier_of_keras_is_registered() -> None:
     assert set(NAMES) == constructors | lite.SCALES.keys()
 
 
-def test_a_name_this_keras_lacks_is_no_choice(
+def test_a_backbone_missing_from_keras_is_not_legal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(keras.applications, "VGG19")
@@ -67,7 +67,7 @@ def test_sizes_are_those_of_keras(
 
 
 @pytest.mark.parametrize("name", OF_KERAS)
-def test_keras_refuses_one_pixel_less(name: str) -> None:
+def test_keras_rejects_one_pixel_less(name: str) -> None:
     px = backbones.find_backbone(name).min_image_px - 1
     with pytest.raises(ValueError, match="at least"):
         getattr(keras.applications, name)(
@@ -112,7 +112,7 @@ def test_preprocess_by_hand(
     np.testing.assert_allclose(actual, [expected], rtol=1e-5)
 
 
-def test_preprocess_refuses_another_contract() -> None:
+def test_preprocess_rejects_an_unknown_contract() -> None:
     with pytest.raises(ValueError, match="pixels='bgr'"):
         pixels_module.preprocess(tf.zeros((1, 3)), "bgr")
 
@@ -167,7 +167,7 @@ def test_parse_backbone_args(text: str, expected: dict[str, Any]) -> None:
         "a b=1",
     ],
 )
-def test_parse_backbone_args_refuses(text: str) -> None:
+def test_parse_backbone_args_rejects(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         backbones.parse_backbone_args(text)
     message = str(caught.value)
@@ -206,7 +206,7 @@ def test_parse_backbone_args_refuses(text: str) -> None:
     ],
     ids=["unknown", "own", "pixels", "none-legal"],
 )
-def test_check_backbone_refuses(
+def test_check_backbone_rejects(
     name: str, args: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -214,7 +214,7 @@ def test_check_backbone_refuses(
     assert str(caught.value) == message
 
 
-def test_a_value_the_constructor_refuses_is_one_line() -> None:
+def test_a_rejected_constructor_value_gives_one_line() -> None:
     with pytest.raises(UsageError) as caught:
         backbones.build_backbone(
             "MobileNetV2", {"alpha": "wide"}, 32, form=backbones.FORM_NA
@@ -231,6 +231,6 @@ def test_a_value_the_constructor_refuses_is_one_line() -> None:
     ("name", "form"),
     [("MobileNetV2", "imagenet"), ("EfficientNetB0", "n/a")],
 )
-def test_a_form_the_backbone_does_not_have(name: str, form: str) -> None:
+def test_a_form_of_another_backbone_is_rejected(name: str, form: str) -> None:
     with pytest.raises(ValueError, match="is not a form of"):
         backbones.build_backbone(name, {}, 32, form=form)

@@ -1,4 +1,4 @@
-"""The pure forward pass against Keras, head weights, keys of variables."""
+"""The classifier: forward pass, head weights, keys of variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.model.classifier import (
 
 
 def small(*, classes: int = 3, seed: int = 0, width: int = 4):
-    """A classifier that is built in an instant."""
+    """A small classifier, which is built quickly."""
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(width, 3, name="conv")(inputs)
@@ -28,7 +28,7 @@ def small(*, classes: int = 3, seed: int = 0, width: int = 4):
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    """One whose statistics are not those of a fresh BatchNorm."""
+    """A MobileNetV2 whose BatchNorm statistics are not the initial ones."""
     return live_classifier("MobileNetV2", 5)
 
 
@@ -51,7 +51,7 @@ def test_logits_equal_keras(mobilenet, graph):
 
 
 def test_logits_are_those_of_the_given_values(mobilenet):
-    """In any order, and without a change of the variables."""
+    """The order is free, and the variables do not change."""
     images = pictures(3)
     keys = list(reversed(mobilenet.variables))
     values = [mobilenet.variables[key].numpy() for key in keys]
@@ -83,7 +83,7 @@ def test_logits_need_a_value_for_each_variable(mobilenet):
         )
 
 
-def test_what_it_is_made_of(mobilenet):
+def test_layers_of_the_classifier(mobilenet):
     assert mobilenet.image_px == IMAGE_PX
     assert mobilenet.model.output_shape == (None, 5)
     assert [layer.name for layer in mobilenet.model.layers] == [
@@ -134,7 +134,7 @@ def test_keys_of_a_real_backbone_are_stable_and_unique():
     assert len(set(keys[0])) == len(keys[0]) == 52 + 52 * 4 + 2
 
 
-def test_a_path_met_again_gets_a_number():
+def test_repeated_paths_get_a_number():
     class Model:
         def __init__(self) -> None:
             self.variables = [

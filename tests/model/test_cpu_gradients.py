@@ -1,4 +1,4 @@
-"""Quick gradients are those of TensorFlow's own kernels in double precision."""
+"""Quick gradients match TensorFlow's own gradients in double precision."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gradients_of(
     *,
     any_batch: bool = False,
 ) -> list[np.ndarray]:
-    """What a function gives, and its gradients, in a graph of that dtype."""
+    """Returns a function's value and gradients, computed in `dtype`."""
     specs = [tf.TensorSpec(value.shape, dtype) for value in values]
     if any_batch:
         specs[0] = tf.TensorSpec((None, *values[0].shape[1:]), dtype)
@@ -108,8 +108,8 @@ def test_depthwise(
 
 
 @pytest.mark.parametrize("side", [1, 2, 3])
-def test_depthwise_on_less_than_its_kernel(side: int) -> None:
-    """Against the sums themselves."""
+def test_depthwise_on_input_smaller_than_its_kernel(side: int) -> None:
+    """Compares with sums written out."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((BATCH, side, side, 2))
     kernel = rng.standard_normal((7, 7, 2, 1))
@@ -203,7 +203,7 @@ def test_activation(loops: list[Any], name: str, large: bool) -> None:
     assert loops == ([activation] if large else [])
 
 
-def test_of_an_unknown_batch_nothing_is_compiled(loops: list[Any]) -> None:
+def test_nothing_is_compiled_for_an_unknown_batch(loops: list[Any]) -> None:
     @tf.function(input_signature=[tf.TensorSpec((None, 512, 512, 8))])
     def slope(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -248,7 +248,9 @@ class OwnConv2D(keras.layers.Conv2D):
     ],
     ids=lambda value: str(getattr(value, "name", value)),
 )
-def test_which_layers(layer: keras.layers.Layer, expected: type | None) -> None:
+def test_layers_with_quick_gradients(
+    layer: keras.layers.Layer, expected: type | None
+) -> None:
     assert quick_class(layer) is (expected or type(layer))
 
 
@@ -269,7 +271,7 @@ def test_which_layers(layer: keras.layers.Layer, expected: type | None) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_layers_have_the_gradients(
+def test_quick_layers_match_keras_layers(
     plain: keras.layers.Layer, quick: type[keras.layers.Layer], use_bias: bool
 ) -> None:
     config = {**plain.get_config(), "use_bias": use_bias}

@@ -1,4 +1,4 @@
-"""Which variables a stage trains, counted by Keras and by hand."""
+"""Freeze plans, compared with Keras and with numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tiny() -> Classifier:
 
 
 def size(classifier: Classifier, keys: tuple[str, ...]) -> int:
-    """Parameters of some variables, by NumPy; a dropout's counter is none."""
+    """Counts parameters with NumPy, leaving out seeds."""
     return sum(
         np.size(classifier.variables[key].numpy())
         for key in keys
@@ -56,7 +56,7 @@ def flags(classifier: Classifier) -> list[bool]:
 
 
 def check_total(classifier: Classifier, plan: FreezePlan) -> None:
-    """Each variable once, and the counts those of Keras."""
+    """Checks that a plan lists each variable once and counts as Keras does."""
     set_trainable(classifier, plan)
     both = plan.trainable + plan.frozen
     assert sorted(both) == sorted(classifier.variables)
@@ -219,7 +219,7 @@ def test_rules_that_train_nothing(tiny, unfreeze, message):
     assert str(error.value) == message
 
 
-def test_many_layers_without_variables_are_not_all_named():
+def test_the_error_names_at_most_three_layers():
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3), name="input")
     x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
@@ -243,7 +243,7 @@ def test_many_layers_without_variables_are_not_all_named():
     ],
 )
 def test_only_the_last_rule_counts(path):
-    """Finetune after feature_extract, and back, is what it is alone."""
+    """Earlier stages do not change what a later stage trains."""
 
     def build() -> Classifier:
         keras.utils.clear_session()
@@ -301,7 +301,7 @@ def test_plan_changes_nothing_and_equals_keras_afterwards(
 
 
 @pytest.mark.parametrize("rule", ["regex:act", "regex:conv", "last:8"])
-def test_refused_rule_changes_no_flag(tiny, rule):
+def test_a_rejected_rule_changes_no_flag(tiny, rule):
     set_trainable(tiny, freeze_plan(tiny, "last:3"))
     before = flags(tiny)
     with pytest.raises(UsageError):

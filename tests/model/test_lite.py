@@ -38,7 +38,16 @@ def build(name: str, px: int = 64) -> keras.Model:
     return lite.constructor(name)(input_shape=(px, px, 3))
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EfficientNetLite0",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in list(PARAMETERS)[1:]
+        ),
+    ],
+)
 def test_parameters(name: str) -> None:
     assert build(name).count_params() == PARAMETERS[name]
     published = PUBLISHED_MILLIONS[int(name[-1])]
@@ -48,7 +57,7 @@ def test_parameters(name: str) -> None:
 
 
 def test_layers_are_named_as_those_of_efficientnet() -> None:
-    """The blocks of Lite0 are those of B0, less squeeze and excite."""
+    """The blocks of Lite0 are those of B0 without squeeze-and-excite."""
     keras.utils.clear_session()
     other = keras.applications.EfficientNetB0(
         weights=None, include_top=False, input_shape=(64, 64, 3)
@@ -58,13 +67,13 @@ def test_layers_are_named_as_those_of_efficientnet() -> None:
         for layer in other.layers
         if layer.weights and "_se_" not in layer.name
     } - {"normalization"}
-    ours = {layer.name for layer in build("EfficientNetLite0").layers}
-    assert theirs <= ours
+    model = build("EfficientNetLite0")
+    assert theirs <= {layer.name for layer in model.layers}
     shapes = {
         layer.name: [tuple(w.shape) for w in layer.weights]
         for layer in other.layers
     }
-    for layer in build("EfficientNetLite0").layers:
+    for layer in model.layers:
         if layer.weights:
             found = [tuple(w.shape) for w in layer.weights]
             assert found == shapes[layer.name], layer.name
@@ -122,7 +131,7 @@ def test_published_weights_are_loaded() -> None:
     )
 
 
-def test_a_tensor_that_is_missing_or_misshaped_is_named() -> None:
+def test_missing_or_misshaped_tensor_is_named_in_the_error() -> None:
     model = build("EfficientNetLite0")
     tensors = read_weights(find_weights("EfficientNetLite0"))
     less = {k: v for k, v in tensors.items() if k != "_conv_head.weight"}
@@ -137,7 +146,7 @@ def test_a_tensor_that_is_missing_or_misshaped_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite3", "EfficientNetLite4"])
-def test_larger_ones_have_no_published_package(name: str) -> None:
+def test_lite3_and_lite4_have_no_published_package(name: str) -> None:
     with pytest.raises(UsageError, match="none are published as a package"):
         plan_weights(
             "imagenet", backbone=find_backbone(name), weights_origin=None
@@ -149,7 +158,7 @@ def test_larger_ones_have_no_published_package(name: str) -> None:
 
 
 def test_most_photos_of_pizza_are_named_pizza(real_data: str) -> None:
-    """By the head of the published file, class 963 of ImageNet."""
+    """Pizza is class 963 of the published file's head."""
     name = "EfficientNetLite0"
     backbone = find_backbone(name)
     plan = plan_weights("imagenet", backbone=backbone, weights_origin=None)

@@ -21,7 +21,7 @@ from trainer.run.caches import default_cache_dir, file_cache
         ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache"),
     ],
 )
-def test_where_the_cache_is(
+def test_default_cache_dir_by_environment(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
     for name, value in variables.items():
@@ -29,7 +29,7 @@ def test_where_the_cache_is(
     assert default_cache_dir() == expected
 
 
-def test_a_cache_dir_that_is_not_trusted_is_refused(
+def test_an_untrusted_cache_dir_is_refused(
     tmp_path: pathlib.Path,
 ) -> None:
     """The error names the flag and the remedy."""
@@ -40,7 +40,7 @@ def test_a_cache_dir_that_is_not_trusted_is_refused(
         file_cache(config)
 
 
-def test_a_default_cache_that_is_not_trusted_is_left_out(
+def test_an_untrusted_default_cache_is_not_used(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.tiny import tiny_backbone
+from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model.architectures import architecture_json
@@ -72,6 +72,7 @@ def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
 
 
 def test_a_cached_architecture_is_not_built_again(tmp_path, monkeypatch):
+    use_tiny_backbone(monkeypatch)
 
     def make(**fields):
         setup = prepare(
@@ -135,7 +136,7 @@ GOOD = json.loads(architecture_json(tiny_backbone()))
                 "architecture": json.dumps({**GOOD, "class_name": "Lambda"}),
                 "pixels": "raw",
             },
-            "is not among the layers that backbones are made of",
+            "is not among the layers of known backbones",
         ),
     ],
 )

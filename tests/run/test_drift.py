@@ -147,7 +147,7 @@ def add_runs(path: pathlib.Path, **runs) -> None:
         ),
     ],
 )
-def test_differences(stored, asked, found):
+def test_differences_of_stored_and_given_values(stored, asked, found):
     assert differences(stored, asked) == found
 
 
@@ -169,7 +169,7 @@ def check(path: pathlib.Path, asked: Config, fingerprint: str = "f") -> None:
         config(log_every_steps=1, keep_checkpoints=9, logical_cpus=2),
     ],
 )
-def test_the_same_run_may_go_on(tmp_path, asked):
+def test_the_same_run_may_resume(tmp_path, asked):
     check(tmp_path, asked)
     add_runs(tmp_path, finetune=record(config()))
     check(tmp_path, asked)
@@ -301,5 +301,5 @@ def test_the_environment_has_every_flag_of_its_class():
     assert found["strategy"] == "x"
 
 
-def test_what_two_stages_share_is_refused_where_it_differs():
+def test_a_difference_between_two_stages_is_refused():
     assert {EFFECTS[name] for name in drift._SAME_START} == {RESULT}

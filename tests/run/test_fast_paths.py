@@ -28,7 +28,7 @@ def runtime_of(*, xla: bool = False, processes: Processes = ALONE) -> Runtime:
 
 
 def test_float16_needs_features() -> None:
-    """Whoever trains is told, also where the run began with features."""
+    """Training is refused, also if the run began with features."""
     for earlier in (None, "graph", "step"):
         with pytest.raises(
             UsageError, match=r"^--feature_dtype=float16: here the step"
@@ -81,11 +81,13 @@ def paths(
     ],
     ids=str,
 )
-def test_the_engine(given: dict[str, Any], expected: str) -> None:
+def test_the_engine_chosen_by_flags_and_devices(
+    given: dict[str, Any], expected: str
+) -> None:
     assert paths(**given).engine == expected
 
 
-def test_on_an_accelerator_the_step_does_it(
+def test_an_accelerator_takes_the_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(devices, "all_cpus", lambda strategy: False)
@@ -94,7 +96,7 @@ def test_on_an_accelerator_the_step_does_it(
         paths(trunk_engine="graph")
 
 
-def test_on_a_tpu_the_step_does_it_by_gathers(
+def test_a_tpu_takes_the_step_and_gather(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
@@ -110,7 +112,9 @@ def test_on_a_tpu_the_step_does_it_by_gathers(
         paths(augment_kernel="projective")
 
 
-def test_a_tensorflow_without_lite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorflow_without_lite_uses_the_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     runtime = runtime_of()
     lacking = type(
         "tensorflow", (), {"distribute": tf.distribute, "config": tf.config}
@@ -137,7 +141,9 @@ def test_a_tensorflow_without_lite(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-def test_the_kernel(given: dict[str, Any], expected: str) -> None:
+def test_the_warp_kernel_chosen_by_flags_and_xla(
+    given: dict[str, Any], expected: str
+) -> None:
     assert paths(**given).kernel == expected
 
 
@@ -153,12 +159,14 @@ def test_the_kernel(given: dict[str, Any], expected: str) -> None:
     ],
     ids=str,
 )
-def test_quick_gradients(given: dict[str, Any], quick: bool) -> None:
+def test_quick_gradients_need_float32_without_xla(
+    given: dict[str, Any], quick: bool
+) -> None:
     assert paths(**given).quick_gradients is quick
 
 
 @pytest.mark.parametrize("where", ["xla", "bfloat16", "gpu", "tpu"])
-def test_where_there_are_no_quick_gradients(
+def test_quick_gradients_are_refused_without_support(
     monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     given: dict[str, Any] = {"quick_gradients": "on"}

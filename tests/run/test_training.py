@@ -25,7 +25,7 @@ def config(tmp_path, monkeypatch):
     return Config(**{**fields, "stage": "feature_extract"})
 
 
-def test_a_mistyped_data_set_leaves_no_workdir(tmp_path):
+def test_a_mistyped_dataset_leaves_no_workdir(tmp_path):
     workdir = tmp_path / "run"
     fields = {"dataset": "no_such_data", "workdir": str(workdir)}
     with pytest.raises(TrainerError, match="neither a folder nor a TFDS name"):
@@ -33,14 +33,14 @@ def test_a_mistyped_data_set_leaves_no_workdir(tmp_path):
     assert not workdir.exists()
 
 
-def test_a_workdir_that_was_there_is_left(tmp_path):
+def test_an_existing_workdir_is_not_removed(tmp_path):
     fields = {"dataset": "no_such_data", "workdir": str(tmp_path)}
     with pytest.raises(TrainerError):
         training.train(Config(**fields, weights="none"))
     assert os.path.isdir(tmp_path)
 
 
-def test_a_photo_that_vanishes_is_one_line(config, monkeypatch):
+def test_an_image_that_vanishes_is_one_line(config, monkeypatch):
     def vanish(self):
         raise tf.errors.NotFoundError(
             None, None, "a/b.jpg; No such file or directory [[{{node x}}]]\nat"

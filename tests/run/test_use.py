@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.photos import make_photos
-from tests.support.runs import train
+from tests.support.runs import TINY, train
+from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, UsageError
@@ -30,8 +31,6 @@ from trainer.results.predict import (
 from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
-pytestmark = pytest.mark.slow
-
 NAMES = ("apple pie", "sushi", "борщ")
 
 
@@ -42,8 +41,12 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory):
+    """The workdir and result of a run of the tiny backbone."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
-    return workdir, train(photos, workdir, stage="feature_extract", epochs=3)
+    values = {**TINY, "stage": "feature_extract", "epochs": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        return workdir, train(photos, workdir, **values)
 
 
 def _predict(workdir, inputs, output, **values):
@@ -67,7 +70,9 @@ def _predict(workdir, inputs, output, **values):
         (TrainerError("another is gone"), "another is gone"),
     ],
 )
-def test_what_ends_an_evaluation_is_one_line(trained, monkeypatch, lost, said):
+def test_an_error_during_evaluation_is_one_line(
+    trained, monkeypatch, lost, said
+):
     """Another process that is gone is named first."""
     workdir, _ = trained
 
@@ -84,7 +89,7 @@ def test_what_ends_an_evaluation_is_one_line(trained, monkeypatch, lost, said):
     assert str(error.value) == said
 
 
-def test_a_url_that_leads_nowhere_is_a_row(
+def test_predict_writes_a_row_for_an_unknown_url(
     trained, photos, tmp_path, monkeypatch
 ):
     workdir, _ = trained
@@ -117,7 +122,7 @@ def test_predictions_give_the_confusion_of_the_result(
     assert confusion.tolist() == result["test_confusion"]
 
 
-def test_a_bad_file_gets_a_row_and_is_not_fatal(trained, tmp_path, photos):
+def test_predict_writes_a_row_for_a_bad_file(trained, tmp_path, photos):
     workdir, _ = trained
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -171,7 +176,7 @@ def test_a_row_names_the_most_probable_classes_first():
     assert csv_row(bad, NAMES, 1) == ["x", "", "", "an empty file"]
 
 
-def test_inputs(tmp_path):
+def test_inputs_are_a_folder_pattern_file_or_list(tmp_path):
     for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpg", ".h/d.jpg"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -265,14 +270,14 @@ def test_the_keras_file_holds_the_preprocessing(pixels, tmp_path):
     assert labels == [NAMES[i] for i in np.argmax(own, axis=1)]
 
 
-def test_an_export_spares_other_files(tmp_path):
+def test_an_export_refuses_a_folder_of_other_files(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TrainerError, match="holds other things"):
         write_export(str(tmp_path), _tiny("raw"), NAMES, [b""], {})
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_an_export_that_answers_otherwise_is_an_error(tmp_path, monkeypatch):
+def test_an_export_that_computes_otherwise_is_an_error(tmp_path, monkeypatch):
     png = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
     classifier = _tiny("raw")
     other = _tiny("raw")

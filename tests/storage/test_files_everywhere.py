@@ -1,6 +1,7 @@
-"""Only files.py and folders.py touch files that a person may have named.
+"""Only trainer/storage touches files that a person may have named.
 
-What is read off the source: every call of the operating system's by its name.
+The test parses every module and looks for calls of the operating system, by
+name.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Modules all of whose functions that take paths are local only. Of `os`, what
-# deals in paths as texts, and in what is no file, is left out.
+# Functions that take local paths only. Functions of `os` that handle paths as
+# text, or no files at all, are left out.
 _OS = _words(
     "access chdir chmod link listdir lstat makedirs mkdir open readlink remove"
     " removedirs rename renames replace rmdir scandir stat symlink truncate"
@@ -31,18 +32,18 @@ _OS_PATH = _words(
 )
 _WHOLE = _words("glob h5py mmap shutil tempfile zipfile")
 _NUMPY = _words("fromfile load loadtxt memmap open_memmap save savez")
-# Whatever they are called on; those of pathlib, mostly.
+# Methods of any object, mostly of a pathlib.Path.
 _METHODS = _words(
     "exists glob is_dir is_file iterdir mkdir read_bytes read_text resolve"
     " rglob rmdir savefig touch tofile unlink write_bytes write_text"
 )
 
-_KERNEL = "a lock of the kernel's, which only local folders have"
-_PROC = "/proc, which is this machine's"
+_KERNEL = "a kernel lock, which only local folders have"
+_PROC = "/proc of this machine"
 # (module, call) -> why.
 ALLOWED = {
-    ("data/records.py", "open"): "local shards, read without a buffer",
-    ("demo/workers.py", "pathlib.Path.resolve"): "where the package lies",
+    ("data/records.py", "open"): "local shards, read unbuffered",
+    ("demo/workers.py", "pathlib.Path.resolve"): "the folder of the package",
     ("distribute/devices.py", "open"): _PROC,
     ("run/memory.py", "open"): _PROC,
     ("workdir/holder.py", "open"): _PROC,
@@ -50,7 +51,7 @@ ALLOWED = {
     ("workdir/lock.py", "open"): f"{_KERNEL}; /proc",
     ("workdir/lock.py", "os.makedirs"): _KERNEL,
     ("workdir/lock.py", "os.open"): _KERNEL,
-    ("workdir/lock.py", "os.path.realpath"): "of a local folder, for its mount",
+    ("workdir/lock.py", "os.path.realpath"): "the mount of a local folder",
     ("workdir/lock.py", "os.stat"): _KERNEL,
     ("workdir/lock.py", "os.unlink"): _KERNEL,
     ("model/weights/hdf5_reader.py", "h5py.h5a.exists"): "within a file",
@@ -62,26 +63,30 @@ ALLOWED = {
     ("native_logs.py", "shutil.copyfileobj"): "standard error",
     ("native_logs.py", "tempfile.TemporaryFile"): "standard error",
     ("streams.py", "os.open"): "the null device",
-    ("distribute/tpu.py", "glob.glob"): "/dev, which is this machine's",
+    ("distribute/tpu.py", "glob.glob"): "/dev of this machine",
     ("distribute/tpu.py", "os.path.exists"): "libtpu of this machine",
     ("study/charts.py", "figure.savefig"): "into memory",
 }
-# Modules that may touch files as they like.
+# Modules that may touch any file -> why.
 OWN = {
-    "cache/disk.py": "the cache, which is local",
-    "cache/files.py": "the cache, which is local",
-    "cache/rows.py": "the cache, which is local",
-    "cache/segments.py": "the cache, which is local",
-    "storage/files.py": "where it is decided",
-    "storage/folders.py": "where it is decided for whole folders",
-    "storage/remote.py": "the local copies of remote files",
+    "cache/disk.py": "the cache is local",
+    "cache/entries.py": "the cache is local",
+    "cache/files.py": "the cache is local",
+    "cache/rows.py": "the cache is local",
+    "cache/segments.py": "the cache is local",
+    "storage/files.py": "chooses between local and remote access",
+    "storage/folders.py": "the same for whole folders",
+    "storage/paths.py": "the same for the identity of a folder",
+    "storage/regular.py": "opens local files",
+    "storage/remote.py": "holds the local copies of remote files",
+    "storage/writing.py": "chooses between local and remote writes",
 }
-# What these are of ours goes through files.
+# Methods of these names are our own, and use trainer/storage.
 _OURS = ("entry", "files", "self", "workdir")
 
 
 def _calls(source: str) -> Iterator[str]:
-    """The dotted names of calls that touch files, in a module."""
+    """Yields the dotted names of the calls in a module that touch files."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call):
             name = _dotted(node.func)
@@ -99,7 +104,7 @@ def _calls(source: str) -> Iterator[str]:
 
 
 def _dotted(node: ast.expr) -> str:
-    """`a.b.c`; calls and indices on the way are left out."""
+    """Returns `a.b.c`, without the calls and indices in between."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -111,7 +116,7 @@ def _dotted(node: ast.expr) -> str:
     return "it"
 
 
-def test_what_is_looked_for():
+def test_calls_that_touch_files_are_found():
     source = """
 open(path)
 os.path.exists(path), os.listdir(path), os.stat(path)
@@ -137,18 +142,22 @@ files.exists(path), files.glob(path), os.path.join(path), text.replace(a, b)
     ]
 
 
-def test_files_are_touched_by_files_alone():
+def test_other_modules_go_through_files():
     found = {
         (path.relative_to(_PACKAGE).as_posix(), call)
         for path in sorted(_PACKAGE.rglob("*.py"))
         for call in _calls(path.read_text(encoding="utf-8"))
     }
     found = {(module, call) for module, call in found if module not in OWN}
-    assert found - ALLOWED.keys() == set(), "go through files, or say why not"
-    assert ALLOWED.keys() - found == set(), "no longer there"
+    assert found - ALLOWED.keys() == set(), (
+        "use trainer.storage.files, or add a reason here"
+    )
+    assert ALLOWED.keys() - found == set(), (
+        "no longer in the module; remove it here"
+    )
 
 
-def test_only_files_and_locks_go_to_gfile():
+def test_only_remote_and_heartbeat_use_gfile():
     users = {
         path.relative_to(_PACKAGE).as_posix()
         for path in _PACKAGE.rglob("*.py")

@@ -1,4 +1,4 @@
-"""Folders are replaced whole; only what their writer wrote is removed."""
+"""Folders are replaced whole, and files that others added stay."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 import pathlib
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable
 
 import pytest
 
-from tests.support.bucket import Bucket
-from trainer.storage import files, folders, remote
-
-PLACES = ("local", "ram", "bucket")
-WRITTEN = ("a", "record", "saved/model.pb", "z")
+from tests.storage.places import PLACES, open_place
+from tests.storage.replacing import (
+    WRITTEN,
+    all_of,
+    content,
+    fail,
+    replace,
+)
+from trainer.storage import files, folders
 
 
 @pytest.fixture(params=PLACES)
@@ -24,55 +26,11 @@ def folder(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """The path of a folder that is not there yet; what is above it is."""
-    root = {
-        "local": str(tmp_path),
-        "ram": f"ram://{uuid.uuid4().hex}",
-        "bucket": "gs://bucket/a folder",
-    }[request.param]
-    if request.param == "bucket":
-        bucket = Bucket()
-        monkeypatch.setattr(remote, "_gfile", lambda path: bucket)
-    files.make_dirs(root)
-    return f"{root}/export"
+    """Returns the path of a missing folder whose parent exists."""
+    return f"{open_place(request.param, tmp_path, monkeypatch)}/export"
 
 
-def fill(folder: str, text: str) -> None:
-    for name in WRITTEN:
-        path = pathlib.Path(folder, name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-
-def own(folder: str) -> folders.Own:
-    """With a record, all of WRITTEN is the writer's own; else nothing is."""
-    there = files.is_file(f"{folder}/record")
-    return lambda name: there and name in (*WRITTEN, "saved/")
-
-
-def replace(folder: str, text: str, amid: Callable[[], object] = str) -> None:
-    with folders.replaced_folder(folder, own=own, last=("record",)) as new:
-        fill(new, text)
-        amid()
-
-
-def content(folder: str) -> dict[str, str]:
-    """The files below a folder, and what is in them."""
-    return {
-        name: files.read_text(f"{folder}/{name}")
-        for name in folders.files_below(folder)
-    }
-
-
-def all_of(text: str) -> dict[str, str]:
-    return dict.fromkeys(WRITTEN, text)
-
-
-def fail() -> None:
-    raise ZeroDivisionError
-
-
-def test_a_folder_takes_the_place_of_another(folder: str) -> None:
+def test_a_folder_is_replaced_or_unchanged(folder: str) -> None:
     replace(folder, "old")
     assert content(folder) == all_of("old")
     with pytest.raises(ZeroDivisionError):
@@ -86,14 +44,14 @@ def test_a_folder_takes_the_place_of_another(folder: str) -> None:
 @pytest.mark.parametrize(
     "name", ["notes.txt", "saved/assets.extra/notes.txt", "saved/more", "."]
 )
-def test_an_added_name_is_refused(folder: str, name: str) -> None:
+def test_a_name_added_before_is_refused(folder: str, name: str) -> None:
     replace(folder, "old")
     added = f"{folder}/saved/mine/.keep" if name == "." else f"{folder}/{name}"
     files.make_dirs(os.path.dirname(added))
     files.write_text(added, "mine")
     before = content(folder)
     with pytest.raises(folders.StrangerError) as error:
-        replace(folder, "new", lambda: pytest.fail("filled for nothing"))
+        replace(folder, "new", lambda: pytest.fail("filled in vain"))
     assert added.startswith(f"{folder}/{error.value.name}")
     assert content(folder) == before
     assert files.names(os.path.dirname(folder)) == ["export"]
@@ -111,7 +69,7 @@ def test_a_name_added_meanwhile_is_refused(folder: str) -> None:
     assert files.names(os.path.dirname(folder)) == ["export"]
 
 
-def test_without_a_record_every_name_is_a_strangers(folder: str) -> None:
+def test_without_a_record_every_name_is_refused(folder: str) -> None:
     files.make_dirs(folder)
     files.write_text(f"{folder}/a", "mine")
     with pytest.raises(folders.StrangerError, match="a"):
@@ -125,7 +83,7 @@ def test_an_empty_folder_is_replaced(folder: str) -> None:
     assert content(folder) == all_of("new")
 
 
-def test_what_is_no_folder_is_refused(folder: str) -> None:
+def test_a_file_in_place_of_the_folder_is_refused(folder: str) -> None:
     files.write_text(folder, "mine")
     with pytest.raises(folders.StrangerError) as error:
         replace(folder, "new")
@@ -136,7 +94,7 @@ def test_what_is_no_folder_is_refused(folder: str) -> None:
 @pytest.mark.parametrize(
     "made", ["link", "folder_link", "pipe", "empty_folder"]
 )
-def test_what_no_writer_makes_is_refused(
+def test_links_pipes_and_empty_folders_are_refused(
     tmp_path: pathlib.Path, made: str
 ) -> None:
     export, other = tmp_path / "export", tmp_path / "other"
@@ -159,7 +117,9 @@ def test_what_no_writer_makes_is_refused(
     assert (other / "kept").exists()
 
 
-def test_a_link_to_a_folder_is_written_through(tmp_path: pathlib.Path) -> None:
+def test_a_link_stays_and_its_folder_is_replaced(
+    tmp_path: pathlib.Path,
+) -> None:
     real, link = tmp_path / "disk/real", tmp_path / "link"
     real.mkdir(parents=True)
     link.symlink_to(real)
@@ -171,7 +131,7 @@ def test_a_link_to_a_folder_is_written_through(tmp_path: pathlib.Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["disk", "link"]
 
 
-def test_a_link_to_nowhere_is_refused(tmp_path: pathlib.Path) -> None:
+def test_a_broken_link_is_refused(tmp_path: pathlib.Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
     with pytest.raises(folders.StrangerError):
@@ -179,7 +139,9 @@ def test_a_link_to_nowhere_is_refused(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path) == ["link"]
 
 
-def test_folders_above_are_made_and_removed(tmp_path: pathlib.Path) -> None:
+def test_parents_are_created_and_removed_after_an_error(
+    tmp_path: pathlib.Path,
+) -> None:
     path = str(tmp_path / "a/b/export")
     with pytest.raises(ZeroDivisionError):
         replace(path, "new", fail)
@@ -188,7 +150,7 @@ def test_folders_above_are_made_and_removed(tmp_path: pathlib.Path) -> None:
     assert content(path) == all_of("new")
 
 
-def test_the_folder_has_usual_permissions(tmp_path: pathlib.Path) -> None:
+def test_the_new_folder_has_default_permissions(tmp_path: pathlib.Path) -> None:
     (tmp_path / "usual").mkdir()
     replace(str(tmp_path / "export"), "new")
     assert (tmp_path / "export").stat().st_mode == (
@@ -196,8 +158,8 @@ def test_the_folder_has_usual_permissions(tmp_path: pathlib.Path) -> None:
     ).stat().st_mode
 
 
-# Ends its process before the call of the given number of any that changes
-# something; without TensorFlow, so that there may be many of them.
+# Replaces a folder, and kills its process before the call of a given number
+# that changes the file system. Without TensorFlow, so that it starts quickly.
 _KILLED = """
 import os, sys
 from trainer.storage import folders
@@ -223,7 +185,7 @@ with swap as new:
 
 
 def test_a_kill_leaves_a_complete_folder(tmp_path: pathlib.Path) -> None:
-    at, aside_once = 0, False
+    at, restored_once = 0, False
     while True:
         at += 1
         root = tmp_path / str(at)
@@ -243,19 +205,19 @@ def test_a_kill_leaves_a_complete_folder(tmp_path: pathlib.Path) -> None:
         else:
             (old,) = root.glob(".trainer-*/old")
             assert content(str(old)) == all_of("old")
-            aside_once = True
-            # What was aside is back, even if nothing takes its place.
+            restored_once = True
+            # The former folder is restored even if the replacement fails.
             with pytest.raises(ZeroDivisionError):
                 replace(target, "half", fail)
             assert content(target) == all_of("old")
         replace(target, "newer")
         assert content(target) == all_of("newer")
         assert os.listdir(root) == ["export"]
-    assert aside_once
+    assert restored_once
     assert at > 10
 
 
-def test_what_another_process_fills_is_left(tmp_path: pathlib.Path) -> None:
+def test_a_folder_that_is_being_filled_stays(tmp_path: pathlib.Path) -> None:
     target = str(tmp_path / "export")
 
     def meanwhile() -> None:
@@ -267,7 +229,7 @@ def test_what_another_process_fills_is_left(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path) == ["export"]
 
 
-def test_hidden_folders_of_others_are_left(tmp_path: pathlib.Path) -> None:
+def test_other_hidden_folders_stay(tmp_path: pathlib.Path) -> None:
     target = str(tmp_path / "export")
     mine = tmp_path / f"{folders._prefix(target)}mine"
     other = tmp_path / ".trainer-000000000000-abcdefgh/old"
@@ -282,7 +244,7 @@ def test_hidden_folders_of_others_are_left(tmp_path: pathlib.Path) -> None:
     assert other.is_dir()
 
 
-def test_the_hidden_name_cannot_be_guessed(tmp_path: pathlib.Path) -> None:
+def test_the_hidden_folder_has_a_random_name(tmp_path: pathlib.Path) -> None:
     seen: list[pathlib.Path] = []
     for _ in range(2):
         replace(
@@ -291,75 +253,3 @@ def test_the_hidden_name_cannot_be_guessed(tmp_path: pathlib.Path) -> None:
             lambda: seen.extend(tmp_path.glob(".trainer-*")),
         )
     assert len(set(seen)) == 2
-
-
-def _stop_at_copy(bucket: Bucket, number: int) -> None:
-    """Lets a copy to the bucket fail, as a kill would."""
-    real, left = bucket.copy, [number]
-
-    def copy(source: str, target: str, overwrite: bool) -> None:
-        left[0] -= 1
-        bucket.break_at = None if left[0] else "copy"
-        real(source, target, overwrite)
-
-    bucket.copy = copy  # type: ignore[method-assign]
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    bucket = Bucket()
-    monkeypatch.setattr(remote, "_gfile", lambda path: bucket)
-    return bucket
-
-
-def test_in_a_bucket_the_record_goes_first_and_comes_last(
-    bucket: Bucket,
-) -> None:
-    replace("gs://b/export", "old")
-    _stop_at_copy(bucket, 3)
-    with pytest.raises(OSError, match="the network is gone"):
-        replace("gs://b/export", "new")
-    assert sorted(bucket.objects) == [
-        "gs://b/export/",
-        "gs://b/export/.unfinished",
-        "gs://b/export/a",
-        "gs://b/export/saved/",
-        "gs://b/export/saved/model.pb",
-    ]
-    # What an upload leaves that was killed.
-    bucket.objects["gs://b/export/z.0123456789ab.partial"] = b"ha"
-    replace("gs://b/export", "new")
-    assert content("gs://b/export") == all_of("new")
-
-
-@pytest.mark.parametrize(
-    "added", ["notes.txt", "saved/notes.txt", "notes.0123456789ab.partial"]
-)
-def test_in_a_bucket_an_unfinished_folder_keeps_added_names(
-    bucket: Bucket, added: str
-) -> None:
-    _stop_at_copy(bucket, 2)
-    with pytest.raises(OSError, match="the network is gone"):
-        replace("gs://b/export", "new")
-    bucket.objects[f"gs://b/export/{added}"] = b"mine"
-    with pytest.raises(folders.StrangerError, match="notes"):
-        replace("gs://b/export", "newer")
-    assert bucket.objects[f"gs://b/export/{added}"] == b"mine"
-
-
-def test_in_a_bucket_a_late_stranger_is_never_removed(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace("gs://b/export", "old")
-    real = folders._require_own
-
-    def then_one_is_added(folder: str, own: Callable[..., folders.Own]) -> None:
-        real(folder, own)
-        bucket.objects["gs://b/export/notes.txt"] = b"mine"
-
-    with folders.replaced_folder(
-        "gs://b/export", own=own, last=("record",)
-    ) as new:
-        fill(new, "new")
-        monkeypatch.setattr(folders, "_require_own", then_one_is_added)
-    assert content("gs://b/export") == {**all_of("new"), "notes.txt": "mine"}

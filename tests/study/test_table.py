@@ -1,9 +1,9 @@
-"""The table of a study, from results written by hand."""
+"""The study's table, from results made by hand."""
 
 import pytest
 
 from trainer.config import Config
-from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.data.tfds_names import FOOD10_CLASSES
 from trainer.run.resolve import resolve
 from trainer.study.models import MODELS
 from trainer.study.table import markdown, study_record
@@ -28,13 +28,12 @@ def _result(accuracy, classes=("a", "b"), seconds=2.0):
 
 
 def _record(seeds, results, **values):
-    config = Config(stage="study", dataset="photos", **values)
-    config = resolve(config, 224)
+    config = resolve(Config(stage="study", dataset="photos", **values), 224)
     models = [MODELS[number] for number in results]
     return study_record(config, models, seeds, results)
 
 
-def test_one_seed_gives_no_deviation():
+def test_one_seed():
     record = _record([0], {0: [_result(0.5)], 2: [_result(0.75)]})
     assert markdown(record).splitlines() == [
         "EfficientNetB0 on photos, 2 classes, 1,000 test examples; seed 0;"
@@ -71,9 +70,7 @@ def test_several_seeds_give_mean_and_standard_deviation():
         (("a", "b"), "food10", False),
     ],
 )
-def test_published_accuracies_are_shown_for_food101_only(
-    classes, dataset, shown
-):
+def test_published_figures_stand_beside_food101_only(classes, dataset, shown):
     result = {**_result(0.5, classes), "dataset": dataset}
     record = _record([0], {0: [result]})
     assert ("| 85.7 % |" in markdown(record)) is shown

@@ -1,7 +1,7 @@
-"""A stand-in for `tf.io.gfile` that keeps the rules of an object store.
+"""A fake of `tf.io.gfile` that follows the rules of an object store.
 
-TensorFlow's `ram://` is kinder and odder than a bucket: what is written is
-seen at once, "w" adds to what is there, folders are no illusion.
+TensorFlow's `ram://` differs from a bucket: writes are visible at once, mode
+"w" appends to an existing file, and folders really exist.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import tensorflow as tf
 
 
 class Bucket:
-    """Objects by name, whole ones only; folders are what names have in common.
+    """Whole objects by name; a folder is a common prefix of names.
 
     Attributes:
-      objects: what is stored.
+      objects: the content of each object, by URL.
       calls: names of the functions called, in order.
-      break_at: the function that fails next: `write` after half of the bytes,
-        `copy` before anything is there, `rename` before it has begun, `renamed`
-        between its two halves; None: none.
+      break_at: the next function to fail: `write` after half of the bytes,
+        `copy` before it writes, `rename` before it starts, `renamed` between
+        its copy and its removal; None for no failure.
     """
 
     def __init__(self) -> None:
+        """Creates an empty bucket."""
         self.objects: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.break_at: str | None = None
@@ -36,7 +37,9 @@ class Bucket:
         self.calls.append("GFile")
         if mode == "rb" and path not in self.objects:
             raise _not_found(path)
-        assert mode in ("rb", "wb"), f"{mode}: objects are whole"
+        assert mode in ("rb", "wb"), (
+            f"{mode}: objects are read or written whole"
+        )
         return _Object(self, path, mode)
 
     def exists(self, path: str) -> bool:
@@ -61,7 +64,7 @@ class Bucket:
         )
 
     def listdir(self, path: str) -> list[str]:
-        """Folders have a slash behind, as those of `gs://` have."""
+        """Returns the names; those of folders end in a slash, as in `gs://`."""
         self.calls.append("listdir")
         if not self._below(path):
             raise _not_found(path)
@@ -70,7 +73,8 @@ class Bucket:
             for name in self.objects
             if name.startswith(f"{path}/")
         ]
-        return sorted({r.split("/")[0] + "/" * ("/" in r) for r in rest if r})
+        first = [name.partition("/") for name in rest if name]
+        return sorted({f"{name}{slash}" for name, slash, _ in first})
 
     def rename(self, source: str, target: str, overwrite: bool) -> None:
         self.calls.append("rename")
@@ -109,17 +113,20 @@ class Bucket:
 
 
 class _Object:
-    """One that is read, or written and uploaded when it is closed."""
+    """An open object; writes are uploaded when it is closed."""
 
     def __init__(self, bucket: Bucket, path: str, mode: str) -> None:
-        self._bucket, self._path, self._mode = bucket, path, mode
-        self._position, self._written = 0, b""
+        self._bucket = bucket
+        self._path = path
+        self._mode = mode
+        self._position = 0
+        self._written = b""
 
     def __enter__(self) -> _Object:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # As TensorFlow's, it uploads what it has after an error too.
+        # After an error too, as TensorFlow does it.
         if self._mode == "wb":
             self._bucket.objects[self._path] = self._written
 
@@ -138,4 +145,4 @@ class _Object:
 
 
 def _not_found(path: str) -> tf.errors.NotFoundError:
-    return tf.errors.NotFoundError(None, None, f"{path} is not there")
+    return tf.errors.NotFoundError(None, None, f"{path} is missing")

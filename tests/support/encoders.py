@@ -1,4 +1,4 @@
-"""Images in forms that no encoder at hand writes, byte by byte."""
+"""Encodes images, byte by byte, in forms that no usual encoder writes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def png(
     interlaced: bool = False,
     chunks: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A PNG.
+    """Returns a PNG.
 
     Args:
       rows: the bytes of each row, without a filter byte.
       size: width and height.
-      bits: a channel.
-      colour: type by the standard: 0 grey, 2 RGB, 3 palette, 4 and 6 the
-        first two with alpha.
-      interlaced: what the header says; the rows are the caller's business.
-      chunks: name and data of further chunks, before the pixels.
+      bits: bits per channel.
+      colour: colour type of the standard: 0 grey, 2 RGB, 3 palette, 4 grey
+        with alpha, 6 RGB with alpha.
+      interlaced: value in the header; the rows must be in that order already.
+      chunks: name and data of more chunks, before the pixels.
     """
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(b"\0" + row) for row in rows)
@@ -60,14 +60,14 @@ def png(
 
 
 def png_of(pixels: np.ndarray, **options: object) -> bytes:
-    """An RGB PNG of uint8 or, with `bits=16`, uint16 (h, w, 3)."""
+    """Returns an RGB PNG of uint8 or, with `bits=16`, uint16 (h, w, 3)."""
     rows = pixels.astype(">u2" if options.get("bits") == 16 else "u1")
     size = (pixels.shape[1], pixels.shape[0])
     return png((row.tobytes() for row in rows), size, **options)
 
 
 def interlaced_png_of(pixels: np.ndarray) -> bytes:
-    """An RGB PNG of uint8 (h, w, 3) in the seven passes of Adam7."""
+    """Returns an RGB PNG of uint8 (h, w, 3) in the seven passes of Adam7."""
     rows = [
         row.tobytes()
         for top, left, down, right in _ADAM7
@@ -78,7 +78,7 @@ def interlaced_png_of(pixels: np.ndarray) -> bytes:
 
 
 def bmp_from_the_top(pixels: np.ndarray) -> bytes:
-    """A BMP of uint8 (h, w, 3), w a multiple of 4, whose first row is first."""
+    """Returns a top-down BMP of uint8 (h, w, 3), w a multiple of 4."""
     height, width, _ = pixels.shape
     data = pixels[:, :, ::-1].tobytes()
     return (
@@ -93,11 +93,11 @@ def bmp_from_the_top(pixels: np.ndarray) -> bytes:
 def black_gif(
     screen: tuple[int, int], frames: Iterable[tuple[int, int]]
 ) -> bytes:
-    """A GIF of black frames.
+    """Returns a GIF of black frames.
 
     Args:
-      screen: width and height by the header.
-      frames: width and height of each.
+      screen: width and height in the header.
+      frames: width and height of each frame.
     """
     packed: dict[tuple[int, int], bytes] = {}
     out = [b"GIF89a", struct.pack("<HHBBB", *screen, 0x80, 0, 0)]
@@ -111,7 +111,7 @@ def black_gif(
 
 
 def _black_lzw(pixels: int) -> bytes:
-    """So many zeros, each code one zero longer than the one before."""
+    """Returns LZW data of zeros, each code one zero longer than the last."""
     clear, end, first = 4, 5, 6
     bits, held, data = 0, 0, bytearray()
     width, following, run, left = 3, first, 0, pixels
@@ -145,18 +145,18 @@ def _black_lzw(pixels: int) -> bytes:
     return b"".join(bytes([len(b)]) + bytes(b) for b in blocks) + b"\0"
 
 
-def exif(orientation: int, *, order: str = "<", kind: int = 3) -> bytes:
-    """EXIF data: a TIFF header and a directory of two entries.
+def exif(orientation: int, *, order: str = "<", dtype: int = 3) -> bytes:
+    """Returns EXIF data: a TIFF header and a directory of two entries.
 
     Args:
       orientation: the value of tag 0x0112.
       order: `<` Intel, `>` Motorola.
-      kind: of the value; 3 is the two bytes that the standard asks for.
+      dtype: type of the value; the standard requires 3, two bytes.
     """
     start = {"<": b"II*\0", ">": b"MM\0*"}[order]
     value = struct.pack(f"{order}H", orientation) + b"\0\0"
     width = struct.pack(f"{order}HHII", 0x0100, 4, 1, 16)
-    tag = struct.pack(f"{order}HHI", 0x0112, kind, 1) + value
+    tag = struct.pack(f"{order}HHI", 0x0112, dtype, 1) + value
     return (
         start
         + struct.pack(f"{order}IH", 8, 2)
@@ -167,54 +167,55 @@ def exif(orientation: int, *, order: str = "<", kind: int = 3) -> bytes:
 
 
 def with_segment(jpeg: bytes, marker: int, data: bytes) -> bytes:
-    """A JPEG with a segment put in at its beginning."""
+    """Inserts a segment at the beginning of a JPEG."""
     head = bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2)
     return jpeg[:2] + head + data + jpeg[2:]
 
 
 def with_exif(jpeg: bytes, data: bytes) -> bytes:
-    """A JPEG with EXIF data."""
+    """Inserts EXIF data into a JPEG."""
     return with_segment(jpeg, 0xE1, b"Exif\0\0" + data)
 
 
-def claiming(encoded: bytes, kind: str, size: tuple[int, int]) -> bytes:
-    """A JPEG, PNG, GIF, BMP or lossless WebP with another size in its header.
+def declaring(encoded: bytes, which: str, size: tuple[int, int]) -> bytes:
+    """Replaces the size in the header of an image.
 
     Args:
       encoded: the whole file.
-      kind: of it; `progressive` for a progressive JPEG.
-      size: width and height that it is to claim.
+      which: JPEG, progressive (a JPEG), PNG, GIF, BMP, or WebP (lossless).
+      size: width and height to declare.
     """
     width, height = size
-    if kind in ("JPEG", "progressive"):
-        marker = b"\xff\xc0" if kind == "JPEG" else b"\xff\xc2"
+    if which in ("JPEG", "progressive"):
+        marker = b"\xff\xc0" if which == "JPEG" else b"\xff\xc2"
         place, data = encoded.index(marker) + 5, (">HH", height, width)
-    elif kind == "WebP":
+    elif which == "WebP":
         assert encoded[12:16] == b"VP8L"
         place, data = 21, ("<I", width - 1 | (height - 1) << 14)
     else:
-        place = {"PNG": 16, "GIF": 6, "BMP": 18}[kind]
-        data = ({"PNG": ">II", "GIF": "<HH", "BMP": "<ii"}[kind], width, height)
+        place = {"PNG": 16, "GIF": 6, "BMP": 18}[which]
+        layout = {"PNG": ">II", "GIF": "<HH", "BMP": "<ii"}[which]
+        data = (layout, width, height)
     new = struct.pack(*data)
     changed = encoded[:place] + new + encoded[place + len(new) :]
-    return with_right_checksums(changed) if kind == "PNG" else changed
+    return with_right_checksums(changed) if which == "PNG" else changed
 
 
 def with_late_header(png: bytes) -> bytes:
-    """A PNG with a chunk before its header, which libpng passes over."""
+    """Inserts a chunk before the header of a PNG, which libpng skips."""
     data = b"raNd" + bytes(13)
     checksum = struct.pack(">I", zlib.crc32(data))
     return png[:8] + struct.pack(">I", 13) + data + checksum + png[8:]
 
 
 def bare_webp(webp: bytes) -> bytes:
-    """A WebP whose pixels have no chunk around them; libwebp accepts it."""
+    """Removes the chunk around a WebP's pixels; libwebp accepts that."""
     pixels = webp[20:]
     return b"RIFF" + struct.pack("<I", 4 + len(pixels)) + b"WEBP" + pixels
 
 
 def with_right_checksums(encoded: bytes) -> bytes:
-    """A damaged PNG whose chunks have checksums that fit."""
+    """Corrects the checksums of a damaged PNG."""
     changed, start = bytearray(encoded), 8
     while start + 12 <= len(changed):
         end = start + 8 + int.from_bytes(changed[start : start + 4], "big")

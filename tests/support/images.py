@@ -1,4 +1,4 @@
-"""Images and folders of them that tests read."""
+"""Writes images and folders of images for tests."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def write_image(
     mode: str = "RGB",
     seed: int = 0,
 ) -> pathlib.Path:
-    """Writes an image whose class its colour tells.
+    """Writes an image whose colour shows its class.
 
     Args:
-      path: where to; folders are made. Its suffix need not fit the format.
+      path: of the file; missing folders are created. The suffix need not match
+        the format.
       class_index: decides the tint.
       size: width and height.
       format: JPEG, PNG, BMP, GIF, WEBP, TIFF.
-      mode: Pillow's: RGB, L, RGBA, CMYK, P, ...
-      seed: of the noise over the tint.
+      mode: mode of Pillow: RGB, L, RGBA, CMYK, P, ...
+      seed: seed of the noise over the tint.
 
     Returns:
       The path.
@@ -54,9 +55,9 @@ def make_folder(
     """Writes SPLIT/CLASS/000.jpg, SPLIT/CLASS/001.jpg and so on.
 
     Args:
-      root: where to.
-      layout: split -> images of each class, six to train and four to test
-        on if not given; the split '' is the root itself.
+      root: folder of the data set.
+      layout: split -> images per class; six in train and four in test if not
+        given; the split '' is the root itself.
       classes: names of the class folders.
 
     Returns:

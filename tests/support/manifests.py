@@ -1,4 +1,4 @@
-"""Manifests of small folders, as the tests of them build them."""
+"""Builds manifests of small folders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from trainer.data.manifest import Manifest, build_manifest
 def build(
     dataset: str | pathlib.Path, earlier: Any = None, **changes: Any
 ) -> Manifest:
+    """Builds a manifest; `changes` replace default options."""
     options: dict[str, Any] = {
         "tfds_data_dir": None,
         "test_fraction": 0.2,
@@ -27,5 +28,5 @@ def build(
 
 
 def stored(manifest: Manifest) -> dict[str, Any]:
-    """As it comes back from manifest.json."""
+    """Returns a manifest as manifest.json gives it back."""
     return json.loads(json.dumps(manifest.to_json(), ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The same samples in files of records, and how to read them one by one."""
+"""Writes samples into files of records, and reads them one by one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from trainer.data.batches import training_batches
 from trainer.data.check import read_encoded_image
 from trainer.data.decode import image_of_record, read_record
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples
 
 
 def write_records(path: str, payloads: list[bytes], record_format: str) -> None:
-    """Writes a file of either format."""
+    """Writes a file of records in either format."""
     if record_format == ARRAY_RECORD:
         write_array_records(path, payloads)
         return
@@ -28,7 +30,7 @@ def write_records(path: str, payloads: list[bytes], record_format: str) -> None:
 
 
 def write_array_records(path: str, payloads: list[bytes]) -> None:
-    """Writes a file as TFDS does: each record can be read by itself."""
+    """Writes an ArrayRecord file as TFDS does, without groups of records."""
     writer = ArrayRecordWriter(path, "group_size:1")
     for payload in payloads:
         writer.write(payload)
@@ -38,7 +40,7 @@ def write_array_records(path: str, payloads: list[bytes]) -> None:
 def as_records(
     samples: Samples, folder: pathlib.Path, record_format: str = TFRECORD
 ) -> Samples:
-    """Writes the files of samples into two files of records, in turn."""
+    """Writes the files of samples alternately into two files of records."""
     shards = [folder / f"{i}.{record_format}" for i in range(2)]
     payloads = []
     for i, path in enumerate(samples.paths):
@@ -66,7 +68,7 @@ def as_records(
 
 
 def read_encoded(samples: Samples, row: int) -> tf.Tensor:
-    """The encoded image of a sample in a file of records, string scalar."""
+    """Returns a sample's encoded image from a record, string scalar."""
     if samples.record_format == ARRAY_RECORD:
         return tf.constant(read_encoded_image(samples, row))
     record = read_record(

@@ -1,4 +1,4 @@
-"""Small whole runs inside the test's process."""
+"""Small whole runs inside the process of the test."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ from trainer.config import Config
 from trainer.run import training
 from trainer.train.checkpoints import StageCheckpoints
 
+# Fields of a run of the tiny backbone, for `small` and `train`.
+TINY = {"backbone_args": "", "weights": "none"}
+# The run of the fixture `finished`; conv3, bn3 and relu3 train.
+FINISHED = {**TINY, "epochs": 2, "head_epochs": 2, "unfreeze": "last:3"}
 
-class Stop(Exception):
-    """What a test throws to end a run early."""
+
+class StopError(Exception):
+    """Raised by a test to end a run early."""
 
 
 @contextlib.contextmanager
 def stopped_after(saves: int) -> Iterator[None]:
-    """A block that trains, and is stopped right after its n-th save."""
+    """A block that trains and is stopped right after its n-th save."""
     real, count = StageCheckpoints.save, 0
 
     def save_then_stop(self: StageCheckpoints, **kinds: Any) -> str:
@@ -36,17 +41,18 @@ def stopped_after(saves: int) -> Iterator[None]:
         path = real(self, **kinds)
         count += 1
         if count == saves:
-            raise Stop
+            raise StopError
         return path
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageCheckpoints, "save", save_then_stop)
-        yield
+        with pytest.raises(StopError):
+            yield
 
 
 @functools.cache
 def live_weights() -> str:
-    """A weights file of a random backbone whose features are alive."""
+    """Returns a file of weights of a random backbone with live features."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = f"{folder}/live.weights.h5"
@@ -55,7 +61,7 @@ def live_weights() -> str:
 
 
 def small(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
-    """The fields of a small run."""
+    """Returns the fields of a small run of MobileNetV2."""
     return {
         "dataset": dataset,
         "workdir": str(workdir),
@@ -72,13 +78,13 @@ def small(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
 
 
 def train(dataset: str, workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
-    """Runs to the end; returns result.json."""
+    """Trains to the end and returns result.json."""
     training.train(Config(**small(dataset, workdir, **values)))
     return json.loads((workdir / "result.json").read_text())
 
 
 def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
-    """The model's arrays in a stage's checkpoint, by key."""
+    """Returns the arrays of model and slots in a stage's checkpoint."""
     path = tf.train.latest_checkpoint(
         str(workdir / "checkpoints" / stage / kind)
     )
@@ -91,7 +97,7 @@ def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
 
 
 def lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
-    """A .jsonl file, its times left out."""
+    """Returns the lines of a .jsonl file without their times."""
     found = []
     for text in (workdir / name).read_text().splitlines():
         line = json.loads(text)
@@ -102,7 +108,31 @@ def lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
 
 
 def assert_same_arrays(one: dict, two: dict) -> None:
-    """Bit for bit."""
+    """Checks that both hold the same arrays, bit for bit."""
     assert one.keys() == two.keys()
     for key in one:
         np.testing.assert_array_equal(one[key], two[key], err_msg=key)
+
+
+def untimed(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns result.json without its times."""
+    earlier = [
+        {k: v for k, v in stage.items() if k != "train_seconds"}
+        for stage in result.get("earlier_stages", [])
+    ]
+    return {**result, "train_seconds": 0, "earlier_stages": earlier}
+
+
+def assert_same_runs(
+    one: tuple[pathlib.Path, dict], two: tuple[pathlib.Path, dict]
+) -> None:
+    """Checks that two workdirs with their results are bit-identical.
+
+    That is weights and slots of all stages, metrics and result.json.
+    """
+    stages = sorted(p.name for p in (one[0] / "checkpoints").iterdir())
+    assert stages == sorted(p.name for p in (two[0] / "checkpoints").iterdir())
+    for stage in stages:
+        assert_same_arrays(weights(one[0], stage), weights(two[0], stage))
+    assert lines(one[0], "metrics.jsonl") == lines(two[0], "metrics.jsonl")
+    assert untimed(one[1]) == untimed(two[1])

@@ -1,8 +1,8 @@
-"""Reads training batches of 50,000 images, and says how much memory it took.
+"""Reads training batches of 50,000 images and prints the memory used.
 
     python -m tests.support.streaming FOLDER FORMAT
 
-A process of its own: memory that another test has used is not given back.
+It is a process of its own, because memory used by other tests is not freed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import tensorflow as tf
 
 from tests.support.records import write_records
 from trainer.cache import AUTO, CacheFolder, FileCache, RowCache
-from trainer.data.pipeline import Shard, training_batches
+from trainer.data.batches import training_batches
+from trainer.data.order import Shard
 from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
 from trainer.train.inputs import Inputs
 
 IMAGES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
-# An epoch has 391 steps: 390 whole ones and one of 80 images.
+# An epoch has 391 steps: 390 full batches and one of 80 images.
 IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 400, 100
 _MIB = 2**20
 
 
 def make_records(folder: pathlib.Path, record_format: str) -> Samples:
-    """Writes records of a few hundred images, again and again."""
+    """Writes 50,000 records that repeat a few hundred images."""
     rng = np.random.default_rng(0)
     records = []
     for _ in range(DISTINCT):
@@ -62,13 +63,13 @@ def make_records(folder: pathlib.Path, record_format: str) -> Samples:
         lengths=np.concatenate(lengths),
         record_image_key="image",
         record_format=record_format,
-        # As if all differed: what they would take is asked of the cache.
+        # As if all images differed, so that the cache counts each one.
         digests=tuple(f"{number:032x}" for number in range(IMAGES)),
     )
 
 
 def memory(name: str) -> float:
-    """MiB of this process: VmRSS now, VmHWM at most so far."""
+    """Returns MiB of this process: VmRSS is the current, VmHWM the peak."""
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
@@ -76,7 +77,7 @@ def memory(name: str) -> float:
 
 
 def main(folder: str, record_format: str) -> None:
-    """Prints a line of JSON."""
+    """Reads the batches and prints a line of JSON."""
     samples = make_records(pathlib.Path(folder), record_format)
     inputs = Inputs(
         None,
@@ -106,14 +107,14 @@ def main(folder: str, record_format: str) -> None:
         total_steps=STEPS,
         augment=True,
     )
-    said: dict[str, float] = {"begin": memory("VmRSS"), "real": 0}
+    result: dict[str, float] = {"begin": memory("VmRSS"), "real": 0}
     for step, batch in enumerate(batches, 1):
         assert batch["images"].shape == (BATCH, IMAGE_PX, IMAGE_PX, 3)
-        said["real"] += float(tf.reduce_sum(batch["mask"]))
+        result["real"] += float(tf.reduce_sum(batch["mask"]))
         if step == SETTLED:
-            said["settled"] = memory("VmRSS")
-    said |= {"end": memory("VmRSS"), "most": memory("VmHWM")}
-    print(json.dumps({**said, "cached": reading.images is not None}))
+            result["settled"] = memory("VmRSS")
+    result |= {"end": memory("VmRSS"), "peak": memory("VmHWM")}
+    print(json.dumps({**result, "cached": reading.images is not None}))
 
 
 if __name__ == "__main__":

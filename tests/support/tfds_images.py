@@ -1,10 +1,10 @@
-"""TFDS data sets that the tests themselves define."""
+"""TFDS data sets defined for tests."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,7 +22,7 @@ SPLITS = {
 
 
 def png(seed: int) -> io.BytesIO:
-    """A image of noise, 7 by 9 pixels, in PNG."""
+    """Returns an image of noise, 7 x 9 pixels, as PNG."""
     pixels = np.random.default_rng(seed).integers(0, 256, (9, 7, 3))
     stream = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
@@ -31,11 +31,11 @@ def png(seed: int) -> io.BytesIO:
 
 
 class Images:
-    """What the builders below share; `splits` says how many of each."""
+    """Base of the builders below; `splits` holds the size of each split."""
 
     VERSION = tfds.core.Version("1.0.0")
-    splits: dict[str, int] = {"train": 6}
-    features: dict[str, Any] = {
+    splits: ClassVar[dict[str, int]] = {"train": 6}
+    features: ClassVar[dict[str, Any]] = {
         "image": tfds.features.Image(shape=(None, None, 3)),
         "label": tfds.features.ClassLabel(names=CLASSES),
     }
@@ -72,25 +72,29 @@ class Images:
 
 
 class TrainerImages(Images, tfds.core.GeneratorBasedBuilder):
-    """A config for each entry of `SPLITS`."""
+    """A data set with one config per entry of `SPLITS`."""
 
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in SPLITS]
+    BUILDER_CONFIGS: ClassVar[list[Any]] = [
+        tfds.core.BuilderConfig(name=name) for name in SPLITS
+    ]
 
 
 class TrainerUnreachable(Images, tfds.core.GeneratorBasedBuilder):
-    """Must be downloaded from a host that there is not."""
+    """A data set to download from a host that does not exist."""
 
-    url_infos = {"https://photos.invalid/all.zip": None}
+    url_infos: ClassVar[dict[str, None]] = {
+        "https://photos.invalid/all.zip": None
+    }
 
 
 class TrainerUnkeyed(Images, tfds.core.GeneratorBasedBuilder):
-    """Does not say which feature is the label."""
+    """A data set without supervised keys."""
 
     keys = None
 
 
 class TrainerFails(Images, tfds.core.GeneratorBasedBuilder):
-    """Cannot be prepared."""
+    """A data set that cannot be prepared."""
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         raise AssertionError("Manual folder is missing.\nSee the manual.")

@@ -1,4 +1,4 @@
-"""A backbone that is traced in no time, under the names of real ones."""
+"""A backbone of three convolutions under the names of real ones."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def tiny_backbone(
 
 
 def use_tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes --backbone=MobileNetV2 and EfficientNetB0 the one above."""
+    """Makes --backbone=MobileNetV2 and EfficientNetB0 build the tiny one."""
     for name in NAMES:
         monkeypatch.setattr(keras.applications, name, tiny_backbone)

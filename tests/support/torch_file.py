@@ -1,4 +1,4 @@
-"""Files in PyTorch's old format, written without PyTorch."""
+"""A writer for PyTorch's old file format, without PyTorch."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class _Storage:
 
 
 def write(tensors: Mapping[str, np.ndarray], **changes: Any) -> bytes:
-    """A file with these tensors, float32 or int64.
+    """Returns the bytes of a file with float32 or int64 tensors.
 
     Args:
-      tensors: by name; one in another order than C is written as it lies.
-      changes: magic, protocol, system or keys, in place of the right ones.
+      tensors: arrays by name; written in their memory order, C or not.
+      changes: replacements for magic, protocol, system, table or keys.
     """
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     for name in ("FloatStorage", "LongStorage"):
@@ -90,7 +90,7 @@ def write(tensors: Mapping[str, np.ndarray], **changes: Any) -> bytes:
             Pickler(stream, 2).dump(part)
     for value in tensors.values():
         stream.write(np.int64(value.size).tobytes())
-        # In the order in which they lie in memory.
+        # In memory order.
         order = np.argsort([-step for step in value.strides], kind="stable")
         stream.write(value.transpose(order).tobytes())
     return stream.getvalue()

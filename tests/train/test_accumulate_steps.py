@@ -101,8 +101,12 @@ def norm(arrays: Any) -> float:
 
 @pytest.mark.parametrize(
     ("features", "xla"),
-    [(False, False), (True, False), (False, True), (True, True)],
-    ids=["images", "features", "images-xla", "features-xla"],
+    [
+        pytest.param(False, False, id="images"),
+        pytest.param(True, False, id="features"),
+        pytest.param(False, True, id="images-xla", marks=pytest.mark.slow),
+        pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_and_sums_are_those_of_the_whole(
     features: bool, xla: bool
@@ -136,7 +140,8 @@ def leading(text: str) -> set[int]:
     return {int(n) for n in re.findall(r"f32\[(\d+),4,4,5\]", text)}
 
 
-def test_activations_are_those_of_one_part_at_a_time() -> None:
+@pytest.mark.slow
+def test_xla_holds_the_activations_of_one_part() -> None:
     """In what XLA makes of it, which is what takes memory."""
     stepped = Stepped(xla=True)
     arguments = stepped.arguments(BATCH)
@@ -160,8 +165,10 @@ def no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.layers.BatchNormalization, "call", cut)
 
 
-@pytest.mark.parametrize("xla", [False, True])
-def test_no_path_to_the_loss_is_still_none(
+@pytest.mark.parametrize(
+    "xla", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+def test_accumulation_leaves_unconnected_gradients_none(
     monkeypatch: pytest.MonkeyPatch, xla: bool
 ) -> None:
     no_path(monkeypatch)
@@ -193,7 +200,7 @@ def function_of(classifier: Classifier, **options: Any) -> Any:
     return call, feed(strategy, [batch_of(images, labels, 4)])
 
 
-def test_a_layer_that_does_not_heed_inference_mode_is_still_found(
+def test_accumulation_detects_a_layer_updated_in_inference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = keras.layers.BatchNormalization.call

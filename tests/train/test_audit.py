@@ -131,7 +131,9 @@ def test_every_frozen_variable_that_moves_is_named(key):
         ),
     ],
 )
-def test_audit(moved, gradients, frozen_ok, trained_ok, problems, warnings):
+def test_audit_names_problems_and_warnings(
+    moved, gradients, frozen_ok, trained_ok, problems, warnings
+):
     variables = {
         key: keras.Variable(np.ones(3), dtype="float32") for key in KEYS
     }

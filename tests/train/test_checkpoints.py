@@ -1,12 +1,9 @@
-"""Saved, overwritten, restored: everything there, or one line that says why."""
+"""Checkpoints: what is saved is restored bit for bit, and which are kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import pathlib
-import resource
 import subprocess
 import sys
 import textwrap
@@ -14,103 +11,20 @@ import textwrap
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow.python.ops import gen_io_ops
 
-from tests.support.classifiers import tiny_classifier
-from trainer.errors import TrainerError
-from trainer.model.freeze import freeze_plan
-from trainer.train import checkpoints
-from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.checkpoints import (
-    StageCheckpoints,
-    restore_variables,
+from tests.support.stage import (
+    STAGE,
+    Stage,
+    assert_equal,
 )
+from trainer.errors import TrainerError
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.train.checkpoints import StageCheckpoints, restore_variables
 from trainer.train.state import StageState, StateInCheckpoint
 from trainer.workdir import Workdir
 
-STAGE = "finetune"
 
-
-class Stage:
-    """A tiny classifier, its optimizer and its checkpoints."""
-
-    def __init__(
-        self,
-        path: pathlib.Path | str,
-        *,
-        unfreeze: str = "last:2",
-        rate: float = 1e-3,
-        keep: int = 3,
-        seed: int = 0,
-    ) -> None:
-        self.classifier = tiny_classifier(seed=seed)
-        self.variables = self.classifier.variables
-        plan = freeze_plan(self.classifier, unfreeze)
-        self.trainable = [self.variables[key] for key in plan.trainable]
-        self.optimizer = keras.optimizers.Adam(rate)
-        self.optimizer.build(self.trainable)
-        self.state = StageState(
-            stage=STAGE,
-            start_step=0,
-            step=0,
-            epoch_sums={"loss": 0.0, "correct": 0.0, "count": 0.0},
-            window_sums={"loss": 0.0, "correct": 0.0, "count": 0.0},
-            best=None,
-            digests={},
-            gradient_max={},
-            metrics_position=0,
-            seconds=0.0,
-        )
-        self.workdir = Workdir(str(path))
-        self.checkpoints = StageCheckpoints(
-            self.workdir,
-            variables=self.variables,
-            optimizer=self.optimizer,
-            state=self.state,
-            keep=keep,
-        )
-
-    def step(self) -> None:
-        """Moves everything that training moves, each step differently."""
-        self.state.step += 1
-        self.optimizer.apply(
-            [
-                np.full(v.shape, self.state.step + i, np.float32)
-                for i, v in enumerate(self.trainable)
-            ],
-            self.trainable,
-        )
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All values that must survive, the learning rate not among them."""
-        kept = [v for v in self.optimizer.variables
-                if v is not self.optimizer._learning_rate]  # fmt: skip
-        return {
-            **{k: v.numpy().copy() for k, v in self.variables.items()},
-            **{f"slot {i}": v.numpy().copy() for i, v in enumerate(kept)},
-        }
-
-    def overwrite(self) -> None:
-        """Other values everywhere."""
-        for variable in (*self.variables.values(), *self.optimizer.variables):
-            variable.assign(variable.numpy() + 1)
-
-    def path(self, kind: str = "last") -> str:
-        """The prefix of the latest or best checkpoint."""
-        path = find_checkpoint(self.workdir, STAGE, kind)
-        assert path is not None
-        return path
-
-
-def assert_equal(one: dict, other: dict) -> None:
-    """Bit for bit."""
-    assert one.keys() == other.keys()
-    for key in one:
-        np.testing.assert_array_equal(one[key], other[key], err_msg=key)
-
-
-def test_restores_what_was_saved_bit_for_bit(tmp_path):
+def test_restore_is_bit_identical(tmp_path):
     stage = Stage(tmp_path)
     for _ in range(3):
         stage.step()
@@ -122,7 +36,7 @@ def test_restores_what_was_saved_bit_for_bit(tmp_path):
     assert_equal(stage.arrays(), saved)
 
 
-def test_goes_on_in_another_model_as_if_never_stopped(tmp_path):
+def test_a_restored_stage_continues_bit_identically(tmp_path):
     one = Stage(tmp_path)
     one.step()
     one.checkpoints.save()
@@ -133,7 +47,7 @@ def test_goes_on_in_another_model_as_if_never_stopped(tmp_path):
     assert_equal(one.arrays(), other.arrays())
 
 
-def test_the_state_comes_back_whole(tmp_path):
+def test_restore_brings_back_the_state(tmp_path):
     stage = Stage(tmp_path)
     values = {
         "start_step": 5,
@@ -157,7 +71,7 @@ def test_the_state_comes_back_whole(tmp_path):
     assert vars(other.state) == {"stage": STAGE, **values}
 
 
-def test_nothing_to_restore(tmp_path):
+def test_restore_without_a_checkpoint_changes_nothing(tmp_path):
     stage = Stage(tmp_path)
     before = stage.arrays()
     assert stage.checkpoints.restore() is False
@@ -165,7 +79,7 @@ def test_nothing_to_restore(tmp_path):
     assert find_checkpoint(stage.workdir, STAGE, "best") is None
 
 
-def test_the_learning_rate_asked_for_wins(tmp_path):
+def test_a_new_learning_rate_overrides_the_stored_one(tmp_path):
     one = Stage(tmp_path, rate=1e-3)
     one.step()
     one.checkpoints.save()
@@ -272,7 +186,7 @@ def test_the_latest_few_and_the_best_are_kept(tmp_path):
     assert checkpoint_step(stage.path("best")) == 5
 
 
-def test_the_kept_ones_are_counted_across_restarts(tmp_path):
+def test_keep_checkpoints_counts_across_restarts(tmp_path):
     for _ in range(4):
         stage = Stage(tmp_path, keep=2)
         stage.checkpoints.restore()
@@ -316,245 +230,7 @@ def test_restore_variables_of_another_model_is_refused(tmp_path, change):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "found"),
-    [
-        ("conv/kernel", np.nan, "NaN in 1 of 108 values"),
-        ("head/bias", -np.inf, "infinity in 1 of 3 values"),
-        ("norm/moving_variance", -2.0, "a negative variance, -2"),
-    ],
-)
-def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
-    stage = Stage(tmp_path)
-    values = stage.variables[key].numpy().copy()
-    values.flat[0] = value
-    stage.variables[key].assign(values)
-    stage.checkpoints.save()
-    with pytest.raises(TrainerError) as error:
-        restore_variables(stage.path(), Stage(tmp_path).variables)
-    assert str(error.value) == (
-        f"{stage.path()}: {key} holds {found}: the run has diverged; legal are"
-        f" finite numbers, and variances of 0 or more; remove {stage.path()}.*"
-        " to use the checkpoint before it, or start in another --workdir"
-    )
-    # A run that goes on has its own rule for it, --on_nonfinite.
-    other = Stage(tmp_path)
-    assert other.checkpoints.restore() is True
-    np.testing.assert_array_equal(other.variables[key].numpy(), values)
-
-
-def test_pipes_in_the_place_of_checkpoints_are_not_read(tmp_path):
-    stage = Stage(tmp_path)
-    stage.checkpoints.save()
-    path = stage.path()
-    os.remove(path + DATA)
-    os.mkfifo(path + DATA)
-    with pytest.raises(TrainerError, match="or not a regular file"):
-        restore_variables(path, stage.variables)
-    os.remove(path + INDEX)
-    os.mkfifo(path + INDEX)
-    assert find_checkpoint(stage.workdir, STAGE, "last") is None
-    listing = pathlib.Path(path).parent / "checkpoint"
-    listing.unlink()
-    os.mkfifo(listing)
-    with pytest.raises(TrainerError) as error:
-        Stage(tmp_path)
-    assert str(error.value) == (
-        f"{listing}: not a regular file; remove it, and start again"
-    )
-
-
-def test_no_memory_for_a_checkpoint_does_not_pass_it_over(
-    tmp_path, monkeypatch
-):
-    stage = Stage(tmp_path)
-    stage.checkpoints.save()
-
-    def no_memory(path):
-        raise MemoryError
-
-    monkeypatch.setattr(checkpoints, "check_index", no_memory)
-    with pytest.raises(TrainerError, match="free memory, and start again"):
-        Stage(tmp_path).checkpoints.restore()
-    monkeypatch.undo()
-    assert Stage(tmp_path).checkpoints.restore() is True
-
-
-def cut(path: str, share: float) -> None:
-    """Leaves the first part of a file."""
-    os.truncate(path, int(os.path.getsize(path) * share))
-
-
-def flip(path: str) -> None:
-    """Changes a byte in the middle."""
-    data = bytearray(pathlib.Path(path).read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    pathlib.Path(path).write_bytes(data)
-
-
-DATA, INDEX = ".data-00000-of-00001", ".index"
-
-
-PASSED_OVER = "; going on from the one before it\n"
-REMOVED = ": cannot be read (truncated); going on without it\n"
-
-
-@pytest.mark.parametrize(
-    ("damage", "end"),
-    [
-        (lambda path: cut(path + DATA, 0.0), PASSED_OVER),
-        (lambda path: cut(path + DATA, 0.5), PASSED_OVER),
-        (lambda path: cut(path + INDEX, 0.0), REMOVED),
-        (lambda path: cut(path + INDEX, 0.5), REMOVED),
-        (lambda path: flip(path + DATA), PASSED_OVER),
-        (lambda path: os.remove(path + DATA), PASSED_OVER),
-    ],
-    ids=[
-        "data empty",
-        "data cut",
-        "index empty",
-        "index cut",
-        "a byte changed",
-        "data missing",
-    ],
-)
-def test_a_damaged_checkpoint_is_named_and_passed_over(
-    tmp_path, damage, end, capsys
-):
-    stage = Stage(tmp_path)
-    stage.step()
-    stage.checkpoints.save()
-    good = stage.arrays()
-    stage.step()
-    path = stage.checkpoints.save()
-    damage(path)
-
-    # Who asks for this very one is told how to get the one before it.
-    other = Stage(tmp_path)
-    with pytest.raises(TrainerError) as error:
-        restore_variables(path, other.variables)
-    text = str(error.value)
-    assert text.startswith(f"{path}: cannot be restored (")
-    assert text.endswith(
-        f"); remove {path}.* to use the checkpoint before it, or start in"
-        " another --workdir"
-    )
-    assert "\n" not in text
-
-    # A run that goes on gets it by itself.
-    again = Stage(tmp_path)
-    assert again.checkpoints.restore() is True
-    said = capsys.readouterr().out
-    assert said.startswith(f"warning: {path}: cannot be read (")
-    assert said.endswith(end)
-    assert said.count("\n") == 1
-    assert again.state.step == 1
-    assert_equal(again.arrays(), good)
-    assert checkpoint_step(again.path()) == 1
-    again.step()
-    again.checkpoints.save()
-    assert checkpoint_step(again.path()) == 2
-
-
-def test_where_none_is_whole_there_is_one_line(tmp_path):
-    stage = Stage(tmp_path)
-    for _ in range(2):
-        stage.step()
-        cut(stage.checkpoints.save() + DATA, 0.5)
-    with pytest.raises(TrainerError) as error:
-        Stage(tmp_path).checkpoints.restore()
-    folder = pathlib.Path(stage.path()).parent
-    assert str(error.value).startswith(
-        f"{folder}: none of its 2 checkpoints can be read ("
-    )
-    assert "\n" not in str(error.value)
-
-
-def names(folder: pathlib.Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-WHOLE = {"ckpt-1.index", "ckpt-1.data-00000-of-00001"}
-
-
-def test_a_first_checkpoint_whose_index_was_cut_short_is_none(tmp_path, capsys):
-    """A kill while TensorFlow writes it, from its beginning to its end."""
-    stage = Stage(tmp_path)
-    before = stage.arrays()
-    stage.state.step = 1
-    path = stage.checkpoints.save(best=True)
-    cut(path + INDEX, 0.9)
-    cut(stage.path("best") + INDEX, 0.0)
-    assert find_checkpoint(stage.workdir, STAGE, "last") is None
-    again = Stage(tmp_path)
-    assert again.checkpoints.restore() is False
-    assert_equal(again.arrays(), before)
-    assert capsys.readouterr().out.count("(truncated)") == 2
-    for kind in ("last", "best"):
-        left = names(tmp_path / "checkpoints" / STAGE / kind)
-        assert left == {"checkpoint"}
-
-
-def test_what_a_kill_left_of_checkpoints_is_removed(tmp_path, capsys):
-    stage = Stage(tmp_path)
-    stage.step()
-    path = pathlib.Path(stage.checkpoints.save())
-    for temporary in ("ckpt-1_temp", "ckpt-2_temp"):
-        (path.parent / temporary).mkdir()
-        (path.parent / temporary / "part-00000-of-00001.index").touch()
-    (path.parent / f"ckpt-0{DATA}").touch()
-    (path.parent / "checkpoint.tmp12ab").touch()
-    (path.parent / "notes.txt").touch()
-    assert Stage(tmp_path).checkpoints.restore() is True
-    assert names(path.parent) == {*WHOLE, "checkpoint", "notes.txt"}
-    # Nothing of it was ever a checkpoint.
-    assert capsys.readouterr().out == ""
-
-
-def test_more_than_are_kept_are_removed_on_resume(tmp_path):
-    """A kill came after the last save of a stage, before it removed one."""
-    stage = Stage(tmp_path, keep=4)
-    for _ in range(4):
-        stage.step()
-        stage.checkpoints.save()
-    assert Stage(tmp_path, keep=2).checkpoints.restore() is True
-    folder = pathlib.Path(stage.path()).parent
-    assert sorted(p.name for p in folder.glob("*.index")) == [
-        "ckpt-3.index",
-        "ckpt-4.index",
-    ]
-    listed = tf.train.get_checkpoint_state(str(folder))
-    assert [checkpoint_step(p) for p in listed.all_model_checkpoint_paths] == [
-        3,
-        4,
-    ]
-
-
-def test_saving_a_step_once_more_never_leaves_two_halves(tmp_path, monkeypatch):
-    """TensorFlow moves the new data to their place before the new index."""
-    stage = Stage(tmp_path, keep=1)
-    stage.step()
-    stage.checkpoints.save()
-
-    class Killed(BaseException):
-        pass
-
-    def data_only(prefixes, destination, **kwargs):
-        part = prefixes[0].numpy().decode()
-        os.replace(part + DATA, destination.numpy().decode() + DATA)
-        raise Killed
-
-    stage.state.pending_validation = True
-    monkeypatch.setattr(gen_io_ops, "merge_v2_checkpoints", data_only)
-    with pytest.raises(Killed):
-        stage.checkpoints.save()
-    monkeypatch.undo()
-    again = Stage(tmp_path, keep=1)
-    assert again.checkpoints.restore() is False
-    assert names(tmp_path / "checkpoints" / STAGE / "last") == {"checkpoint"}
-
-
-def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
+def test_a_rollback_removes_checkpoints_after_the_boundary(tmp_path):
     stage = Stage(tmp_path, keep=5)
     stage.step()
     stage.checkpoints.save(epoch=True)
@@ -571,7 +247,7 @@ def test_a_rollback_forgets_what_came_after_the_boundary(tmp_path):
     assert again.state.step == 1
 
 
-def test_a_boundary_of_a_later_step_is_not_gone_back_to(tmp_path):
+def test_a_rollback_ignores_a_boundary_of_a_later_step(tmp_path):
     """A kill between the boundary and the latest leaves one that is ahead."""
     stage = Stage(tmp_path)
     assert not stage.checkpoints.has_boundary()
@@ -590,30 +266,8 @@ def test_a_boundary_of_a_later_step_is_not_gone_back_to(tmp_path):
     assert_equal(stage.arrays(), boundary)
 
 
-def test_a_full_disk_is_one_line_and_spares_what_was_saved(tmp_path):
-    stage = Stage(tmp_path)
-    stage.step()
-    stage.checkpoints.save()
-    good = stage.arrays()
-    stage.step()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(TrainerError) as error:
-            stage.checkpoints.save()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    text = str(error.value)
-    assert "/last: step 2 cannot be saved (" in text
-    assert "\n" not in text
-    again = Stage(tmp_path)
-    assert again.checkpoints.restore() is True
-    assert again.state.step == 1
-    assert_equal(again.arrays(), good)
-
-
 @pytest.mark.slow
-def test_restores_into_a_fresh_process(tmp_path):
+def test_restore_works_in_a_new_process(tmp_path):
     stage = Stage(tmp_path / "run")
     for _ in range(2):
         stage.step()
@@ -621,7 +275,7 @@ def test_restores_into_a_fresh_process(tmp_path):
     script = f"""
         import sys
         import numpy as np
-        from tests.train.test_checkpoints import Stage
+        from tests.support.stage import Stage
         stage = Stage({str(tmp_path / "run")!r}, seed=9)
         assert stage.checkpoints.restore()
         stage.step()

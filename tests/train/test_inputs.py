@@ -1,4 +1,4 @@
-"""What a stage reads: kept features, kept images, or the trunk's output."""
+"""What a stage reads: cached features, cached images, or trunk output."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import TINY_PX, tiny_classifier
+from tests.support.inputs import Made
 from tests.support.manifests import build
 from tests.support.photos import make_photos
-from trainer.cache import CacheFolder, FileCache, RowCache
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    evaluation_batches,
-    image_blocks,
-    training_batches,
-)
+from trainer.cache import CacheFolder, RowCache
+from trainer.data.batches import evaluation_batches, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import Samples
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
-from trainer.train.inputs import Inputs, auto_engine
 
 
 @pytest.fixture(scope="module")
@@ -48,35 +44,8 @@ def partition() -> Partition:
     return found
 
 
-class Made:
-    """Inputs, and what they said."""
-
-    def __init__(
-        self, partition: Partition | None, mode: str, **values: Any
-    ) -> None:
-        self.warnings: list[str] = []
-        self.reports: list[tuple[str, int, int]] = []
-        self.inputs = Inputs(
-            partition,
-            image_px=TINY_PX,
-            cache=RowCache(mode=mode, disk=None, ram_bytes=10**8),
-            files=FileCache(None),
-            warn=self.warnings.append,
-            report=lambda *report: self.reports.append(report),
-            **{
-                "engine": "graph",
-                "block": 4,
-                "feature_dtype": "float32",
-                "kernel": "projective",
-                "decode_cache": True,
-                "machine": "this one",
-                **values,
-            },
-        )
-
-
 def kinds(reading: Reading) -> set[str]:
-    """Which of its parts a reading has."""
+    """Returns the names of the parts that a reading has."""
     parts = ("images", "trunk", "features")
     return {name for name in parts if getattr(reading, name) is not None}
 
@@ -92,11 +61,11 @@ def kinds(reading: Reading) -> set[str]:
         (False, "train", {"images"}, set()),
         (False, "augmented", {"images"}, set()),
         (False, "again", {"images"}, set()),
-        # What is read once is not worth its place.
+        # Images that are read once are not cached.
         (False, "once", set(), set()),
     ],
 )
-def test_what_is_read(
+def test_a_reading_has_features_images_or_trunk(
     samples: Samples,
     partition: Partition,
     mode: str,
@@ -113,7 +82,7 @@ def test_what_is_read(
     assert kinds(reading) == (kept if mode == "ram" else plain)
 
 
-def test_samples_without_digests_are_not_kept(
+def test_samples_without_digests_are_not_cached(
     samples: Samples, partition: Partition
 ) -> None:
     unchecked = dataclasses.replace(samples, digests=())
@@ -130,7 +99,7 @@ def _elements(dataset: tf.data.Dataset) -> list[dict[str, Any]]:
     [("graph", "float32"), ("litert", "float32"), ("graph", "float16")],
 )
 @pytest.mark.parametrize("call", ["train", "augmented", "evaluate"])
-def test_kept_or_not_the_batches_are_the_same_bits(
+def test_batches_are_bit_identical_with_and_without_cache(
     samples: Samples, partition: Partition, call: str, engine: str, dtype: str
 ) -> None:
     """A batch of 4 of 15 samples, the last one of each epoch padded."""
@@ -196,7 +165,7 @@ def test_features_are_those_of_the_images(
     assert made.reports == [("features of evaluation", 15, 15)]
 
 
-def test_a_litert_that_fails_is_said_once(
+def test_a_failing_litert_is_warned_of_once(
     samples: Samples, partition: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -215,7 +184,7 @@ def test_a_litert_that_fails_is_said_once(
     ]
 
 
-def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
+def test_features_of_a_failing_litert_have_the_graphs_key(
     samples: Samples,
     partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
@@ -242,7 +211,7 @@ def test_features_of_a_litert_that_fails_are_kept_as_the_graphs(
 
 
 @pytest.mark.parametrize("engine", ["graph", "litert"])
-def test_where_all_features_are_kept_no_trunk_is_made(
+def test_cached_features_need_no_trunk(
     samples: Samples,
     partition: Partition,
     monkeypatch: pytest.MonkeyPatch,
@@ -282,7 +251,7 @@ def test_float16_halves_what_is_kept_and_rounds(
 
 
 @pytest.mark.parametrize("change", ["engine", "machine", "feature_dtype"])
-def test_what_changes_bits_is_part_of_the_kind(
+def test_the_cache_key_has_all_that_changes_bits(
     samples: Samples,
     partition: Partition,
     tmp_path: pathlib.Path,
@@ -309,22 +278,6 @@ def test_what_changes_bits_is_part_of_the_kind(
         "feature_dtype": "float16",
     }[change]
     assert computed(**{change: other}) == 1
-
-
-@pytest.mark.parametrize(
-    ("images", "graph_only", "expected"),
-    [
-        (0, False, "graph"),
-        (499, False, "graph"),
-        (500, False, "litert"),
-        (500, True, "graph"),
-        (10**7, True, "graph"),
-    ],
-)
-def test_auto_takes_litert_where_it_pays(
-    images: int, graph_only: bool, expected: str
-) -> None:
-    assert auto_engine(images, graph_only=graph_only) == expected
 
 
 def test_features_of_several_shapes_are_computed_ahead(

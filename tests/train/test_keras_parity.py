@@ -167,6 +167,7 @@ def test_five_steps_equal_keras_fit(name, unfreeze):
         np.testing.assert_array_equal(theirs[key], start[key], err_msg=key)
 
 
+@pytest.mark.slow
 def test_plain_keras_fit_overrides_the_recorded_inference_mode():
     """The day this fails, Keras honours `base(x, training=False)` again."""
     classifier = live_classifier("MobileNetV2", CLASSES)

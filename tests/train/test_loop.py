@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.photos import make_photos
-from tests.support.runs import Stop, lines, small, train, weights
+from tests.support.runs import StopError, lines, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.results.evaluate import Evaluation, Evaluator
@@ -67,7 +67,9 @@ def test_the_first_of_two_best_validations_is_kept(
     assert [p.name for p in saved] == [f"ckpt-{2 * steps}.index"]
 
 
-@pytest.mark.parametrize("which", ["best", "last"])
+@pytest.mark.parametrize(
+    "which", ["best", pytest.param("last", marks=pytest.mark.slow)]
+)
 def test_finetune_starts_from_the_checkpoint_asked_for(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, which: str
 ):
@@ -130,6 +132,7 @@ def test_a_rollback_removes_the_lines_after_the_boundary(
     assert steps == list(range(1, steps[-1] + 1))
 
 
+@pytest.mark.slow
 def test_a_resume_after_a_rollback_keeps_the_halved_rate(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ):
@@ -144,12 +147,12 @@ def test_a_resume_after_a_rollback_keeps_the_halved_rate(
     def save_then_stop(self: StageCheckpoints, **kinds: bool) -> str:
         found = saves(self, **kinds)
         if self._state.rollbacks:
-            raise Stop
+            raise StopError
         return found
 
     with monkeypatch.context() as patch:
         patch.setattr(StageCheckpoints, "save", save_then_stop)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             training.train(config)
     training.train(config)
     rates = [

@@ -9,7 +9,7 @@ from tests.support.photos import make_photos
 from tests.support.runs import lines, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.data.pipeline import epoch_order
+from trainer.data.order import epoch_order
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.errors import TrainerError
 from trainer.run.prepare import prepare, read_manifest
@@ -99,7 +99,7 @@ def _fails_at(monkeypatch, *steps):
     monkeypatch.setattr(loop, "check_finite", check)
 
 
-def test_a_run_that_diverges_stops_and_keeps_what_was_good(photos, tmp_path):
+def test_a_run_that_diverges_stops_and_saves_nothing(photos, tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(TrainerError) as error:
         _train(photos, workdir, learning_rate=1e38)
@@ -113,7 +113,9 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(photos, tmp_path):
     assert "save" not in events
 
 
-def test_what_is_saved_before_is_kept(photos, tmp_path, monkeypatch):
+def test_a_nonfinite_loss_keeps_earlier_checkpoints(
+    photos, tmp_path, monkeypatch
+):
     workdir = tmp_path / "run"
     _fails_at(monkeypatch, 9)
     with pytest.raises(TrainerError, match="loss nan at step 9, on "):
@@ -125,7 +127,7 @@ def test_what_is_saved_before_is_kept(photos, tmp_path, monkeypatch):
     assert names == {"ckpt-6.index"}
 
 
-def test_rollback_goes_on_from_the_epoch_boundary_at_half_the_rate(
+def test_rollback_resumes_from_the_boundary_at_half_the_rate(
     photos, tmp_path, monkeypatch, capsys
 ):
     workdir = tmp_path / "run"
@@ -173,6 +175,7 @@ def test_rollback_goes_on_from_the_epoch_boundary_at_half_the_rate(
         np.testing.assert_array_equal(mine[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_rollback_in_the_first_epoch_goes_back_to_the_start(
     photos, tmp_path, monkeypatch, capsys
 ):
@@ -182,7 +185,8 @@ def test_rollback_in_the_first_epoch_goes_back_to_the_start(
     assert "back to step 0 with" in capsys.readouterr().out
 
 
-def test_rollback_may_be_asked_for_when_a_run_goes_on(
+@pytest.mark.slow
+def test_rollback_can_be_turned_on_for_a_resume(
     photos, tmp_path, monkeypatch, capsys
 ):
     _fails_at(monkeypatch, 9, 9)
@@ -193,6 +197,7 @@ def test_rollback_may_be_asked_for_when_a_run_goes_on(
     assert "back to step 6 with" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rollbacks_are_bounded(photos, tmp_path, monkeypatch):
     _fails_at(monkeypatch, 2, 3, 2, 3)
     with pytest.raises(TrainerError, match="step 3 after 3 rollbacks, on"):

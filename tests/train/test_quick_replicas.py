@@ -72,9 +72,9 @@ def moved(replicas: int, parts: int, quick: bool) -> dict[str, np.ndarray]:
     return {key: value.numpy() - before[key] for key, value in trained.items()}
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_they_are_those_of_one_replica(
+def test_quick_gradients_are_those_of_one_replica(
     monkeypatch: pytest.MonkeyPatch, replicas: int, parts: int
 ) -> None:
     loops = []

@@ -176,7 +176,7 @@ def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_the_run_fails_by_name_with_everything_saved(
+def test_a_failed_audit_names_variables_and_saves_weights(
     photos: str,
     tmp_path: pathlib.Path,
     sabotage: Patch,
@@ -212,7 +212,7 @@ def test_the_run_fails_by_name_with_everything_saved(
 
 
 @pytest.mark.slow
-def test_a_layer_that_ignores_inference_mode_ends_the_run_at_once(
+def test_a_layer_updated_in_inference_ends_the_run(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its new statistics are dropped, so that the variables do not tell."""

@@ -7,6 +7,7 @@ import pathlib
 
 import pytest
 
+from tests.support.stage import METRICS
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.run.resolve import resolve
@@ -48,25 +49,6 @@ def add_runs(path: pathlib.Path, **runs) -> None:
     (path / "config.json").write_text(json.dumps({"runs": runs}))
 
 
-# What else a finished stage leaves.
-FIGURES = {
-    "stage": "feature_extract",
-    "epochs": 3,
-    "steps": 30,
-    "train_examples": 10,
-    "final_split": "test",
-    "test_loss": 1.0,
-    "test_accuracy": 0.5,
-    "test_per_class_accuracy": {"a": 0.5, "b": None},
-    "validation_from_test": True,
-    "best_step": 20,
-    "best_validation_accuracy": 0.5,
-    "total_params": 10,
-    "trainable_params": 2,
-    "train_seconds": 1.5,
-}
-
-
 def complete_feature_extract(path: pathlib.Path) -> str:
     """A finished feature_extract of 30 steps; returns its last checkpoint."""
     add_runs(path, feature_extract={})
@@ -74,7 +56,7 @@ def complete_feature_extract(path: pathlib.Path) -> str:
     prefix = add_checkpoint(path, "feature_extract", 30)
     Workdir(str(path)).write_json(
         stage_marker("feature_extract"),
-        {**FIGURES, "metrics_position": 456},
+        {**METRICS, "metrics_position": 456},
     )
     return prefix
 
@@ -138,7 +120,7 @@ BOTH = ("feature_extract", "finetune")
         ),
     ],
 )
-def test_resumed_and_fresh_starts(tmp_path, stage, runs, saved, stages, why):
+def test_where_a_run_starts(tmp_path, stage, runs, saved, stages, why):
     if runs:
         add_runs(tmp_path, **{name: {} for name in runs})
     for name, step in saved.items():
@@ -154,7 +136,7 @@ def test_resumed_and_fresh_starts(tmp_path, stage, runs, saved, stages, why):
 
 
 @pytest.mark.parametrize("kind", ["last", "best"])
-def test_2_finetune_from_the_feature_extract_in_the_workdir(tmp_path, kind):
+def test_finetune_starts_from_the_feature_extract_in_workdir(tmp_path, kind):
     prefix = complete_feature_extract(tmp_path)
     if kind == "best":
         prefix = str(tmp_path / "checkpoints/feature_extract/best/ckpt-20")
@@ -173,7 +155,7 @@ def test_2_finetune_from_the_feature_extract_in_the_workdir(tmp_path, kind):
     )
 
 
-def test_2_an_incomplete_feature_extract_is_refused(tmp_path):
+def test_finetune_refuses_an_incomplete_feature_extract(tmp_path):
     add_runs(tmp_path, feature_extract={})
     add_checkpoint(tmp_path, "feature_extract", 7)
     with pytest.raises(TrainerError) as error:
@@ -195,7 +177,9 @@ def test_2_an_incomplete_feature_extract_is_refused(tmp_path):
         ("finetune", "best", BOTH, "finetune"),
     ],
 )
-def test_3_warm_start(tmp_path, stage, kind, saved, found):
+def test_a_warm_start_begins_at_the_source_checkpoint(
+    tmp_path, stage, kind, saved, found
+):
     source = tmp_path / "source"
     for name in saved:
         for where in ("last", "best"):
@@ -211,7 +195,7 @@ def test_3_warm_start(tmp_path, stage, kind, saved, found):
     assert start.why == f"warm start from {found} of {source}"
 
 
-def test_3_a_warm_start_that_was_interrupted_is_resumed(tmp_path):
+def test_an_interrupted_warm_start_is_resumed(tmp_path):
     add_checkpoint(tmp_path / "source", "feature_extract", 5)
     add_runs(tmp_path / "run", finetune={})
     add_checkpoint(tmp_path / "run", "finetune", 3)
@@ -221,7 +205,7 @@ def test_3_a_warm_start_that_was_interrupted_is_resumed(tmp_path):
     assert [spec.stage for spec in start.stages] == ["finetune"]
 
 
-def test_3_warm_start_from_nothing(tmp_path):
+def test_a_warm_start_needs_a_checkpoint(tmp_path):
     missing = tmp_path / "missing"
     with pytest.raises(UsageError, match=r"--init_from=.* no such folder"):
         find_start(
@@ -234,7 +218,7 @@ def test_3_warm_start_from_nothing(tmp_path):
         )
 
 
-def test_4_without_head_epochs_finetune_stands_alone(tmp_path):
+def test_finetune_without_head_epochs_has_one_stage(tmp_path):
     start = find_start(Workdir(str(tmp_path)), config(head_epochs=0))
     assert [spec.stage for spec in start.stages] == ["finetune"]
     assert start.fresh is True
@@ -264,7 +248,9 @@ def test_4_without_head_epochs_finetune_stands_alone(tmp_path):
         ),
     ],
 )
-def test_check_warm_start(tmp_path, values, classes, message):
+def test_a_warm_start_of_another_model_is_refused(
+    tmp_path, values, classes, message
+):
     own = {"backbone": "MobileNetV2", "backbone_args": "alpha=0.35"}
     add_checkpoint(tmp_path, "finetune", 5)
     (tmp_path / "config.json").write_text(json.dumps({"config": own}))

@@ -52,14 +52,16 @@ def apart(one: dict, other: dict) -> float:
     return norm(one[k] - other[k] for k in one) / norm(one.values())
 
 
-def test_they_are_what_they_are_called(measured):
+def test_each_topology_has_its_replicas(measured):
     found = {name: int(v["replicas"]) for name, v in measured.items()}
     assert found == {"1x1": 1, "1x2": 2, "1x4": 4, "2x1": 2}
 
 
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
-def test_gradients(measured, topology, clip, parts, rows):
+def test_gradients_are_those_of_one_replica(
+    measured, topology, clip, parts, rows
+):
     one = of(measured["1x1"], f"gradient {clip} 1 {rows}")
     other = of(measured[topology], f"gradient {clip} {parts} {rows}")
     assert apart(one, other) <= 1e-5
@@ -80,7 +82,9 @@ def test_twenty_steps_of_adam(measured, topology, clip, parts):
 
 
 @pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
-def test_training_counts(measured, topology, clip, parts):
+def test_training_counts_are_those_of_one_replica(
+    measured, topology, clip, parts
+):
     sums = {
         name: [
             measured["1x1"][f"sums {clip} 1 {name}"],
@@ -96,7 +100,7 @@ def test_training_counts(measured, topology, clip, parts):
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_evaluation_counts(measured, topology):
+def test_evaluation_counts_are_those_of_one_replica(measured, topology):
     one, other = measured["1x1"], measured[topology]
     for name in ("confusion", "count", "top5"):
         key = f"evaluation {name}"

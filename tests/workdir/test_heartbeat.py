@@ -1,4 +1,4 @@
-"""Tests of the lock with a heartbeat, by a clock that they move."""
+"""Tests of the lock with a heartbeat, with a clock that the tests advance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.workdir.heartbeat import HeartbeatLock, HeartbeatTiming
 from trainer.workdir.holder import Holder, holder_of, this_process
 
 TIMING = HeartbeatTiming()
-# A process of another machine, whose pid means nothing here.
+# A process of another machine, whose pid is meaningless here.
 ELSEWHERE = Holder(
     owner="x", pid=77, host="far", machine="m", since="2026-01-02T03:04:05"
 )
@@ -26,7 +26,7 @@ ELSEWHERE = Holder(
 
 @pytest.fixture(params=["disk", "ram"])
 def path(request, tmp_path) -> str:
-    """The path of the lock file: on a disk, or where only TensorFlow writes."""
+    """The path of the lock file: on a disk, or a ram:// URL of TensorFlow."""
     if request.param == "disk":
         return str(tmp_path / "lock")
     folder = f"ram://{tmp_path.name}"
@@ -41,13 +41,13 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def warnings() -> list[str]:
-    """The warnings of the locks that `make_lock` makes."""
+    """The warnings of the locks that `make_lock` creates."""
     return []
 
 
 @pytest.fixture
 def make_lock(warnings, clock):
-    """Returns a function that makes a lock."""
+    """Returns a function that creates a lock."""
 
     def make(path: str, clock: ManualClock = clock) -> HeartbeatLock:
         return HeartbeatLock(
@@ -63,7 +63,7 @@ def read(path: str) -> str:
 
 
 def write(path: str, text: str) -> None:
-    # A ram:// file that exists would be appended to.
+    # Opening an existing ram:// file would append to it.
     with tf.io.gfile.GFile(f"{path}.new", "w") as stream:
         stream.write(text)
     tf.io.gfile.rename(f"{path}.new", path, overwrite=True)
@@ -106,7 +106,7 @@ def test_a_second_process_is_told_the_holder(path, make_lock, clock):
         " or end it, or give another --workdir"
     )
     assert f"pid {os.getpid()} on " in name
-    # One heartbeat is enough; the limit is not waited for.
+    # One heartbeat is enough, so the process does not wait for the limit.
     assert clock.now() <= 3.0 + TIMING.poll_secs
     first.check()
     first.release()
@@ -221,7 +221,7 @@ def test_one_of_two_simultaneous_processes_is_rejected(path, make_lock, clock):
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["before", "after"])
 def test_a_lost_lock_is_not_taken_back(path, make_lock, clock, noticed):
-    """Before and after the thread of the heartbeat has noticed it."""
+    """Checks it before and after the heartbeat's thread notices the loss."""
     lock = make_lock(path)
     lock.acquire()
     write(path, ELSEWHERE.to_text())

@@ -1,4 +1,4 @@
-"""Tests of the lock on a workdir: one process at a time, by kernel locks."""
+"""Tests of the lock on a workdir: one process at a time, with kernel locks."""
 
 from __future__ import annotations
 

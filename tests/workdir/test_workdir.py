@@ -70,7 +70,7 @@ def test_metrics_are_cut_at_a_position(tmp_path):
 
 @pytest.fixture
 def synced(monkeypatch) -> list[str]:
-    """What happens on disk: "sync SIZE" of a file, and "replace NAME"."""
+    """The disk operations so far, as "sync SIZE" and "replace NAME"."""
     happened = []
     fsync, replace = os.fsync, os.replace
 
@@ -88,7 +88,7 @@ def synced(monkeypatch) -> list[str]:
 
 
 def test_metrics_are_synced_before_their_position_is_known(tmp_path, synced):
-    """A checkpoint must not store a position that a power cut takes back."""
+    """A checkpoint must not store a position that a power cut could undo."""
     metrics = MetricsFile(str(tmp_path / "metrics.jsonl"))
     metrics.append({"step": 1})
     metrics.append({"step": 2})
@@ -107,7 +107,7 @@ def test_json_files_are_synced_before_they_are_replaced(tmp_path, synced):
 
 @pytest.fixture(params=["ram", "bucket"])
 def url(request, monkeypatch) -> str:
-    """A workdir behind a URL."""
+    """A workdir at a URL."""
     if request.param == "ram":
         return f"ram://{uuid.uuid4().hex}/run"
     bucket = Bucket()

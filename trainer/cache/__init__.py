@@ -1,4 +1,4 @@
-"""What is computed once and shared by runs: rows of arrays, and whole files."""
+"""Cache that runs share: rows of arrays, and whole files."""
 
 from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
 from trainer.cache.files import FileCache

@@ -1,8 +1,8 @@
-"""Whole files that are cached beside the rows.
+"""Cache of whole files, in the same folder as the rows.
 
-A file is named by everything that determines it, and written aside and
-renamed into place. A digest stands in front of its content, so that a
-truncated or damaged file is not used.
+A file's key is a hash of everything that determines it. The file is written
+under a temporary name and renamed. It begins with a digest of its content, so
+a truncated or damaged file is detected.
 """
 
 from __future__ import annotations
@@ -14,69 +14,66 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.cache.disk import (
-    CONTENT,
-    WHOLE,
-    CacheFolder,
-    CacheRefusedError,
-    key_of,
-    remove_entry,
-    touch,
-)
+from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
+from trainer.cache.entries import CONTENT, WHOLE, remove_entry, touch
 
 _DIGEST_BYTES = 16
 
 
 class FileCache:
-    """Files by what determines them; broken or missing ones are just absent.
+    """Cached files, by key; a damaged file counts as missing.
 
-    The least recently used entries of the folder go, files and rows alike,
-    when others need the room.
+    If the folder is full, the least recently used entries, files and rows
+    alike, are removed to make room.
     """
 
     def __init__(self, disk: CacheFolder | None) -> None:
-        """Args:
-        disk: the cache's folder; None caches nothing.
+        """Creates the cache; the file system is not touched.
+
+        Args:
+          disk: the cache's folder; None caches nothing.
         """
         self._disk = disk
 
     def read(self, key_fields: Mapping[str, Any]) -> bytes | None:
-        """Returns the content cached under a name.
+        """Returns the content that is cached under a key.
 
         Args:
-          key_fields: everything that determines it, as JSON holds it.
+          key_fields: everything that determines the content, as values that
+            JSON can represent.
 
         Returns:
-          None where there is none, or no whole one.
+          None if the file is missing or damaged.
         """
-        place = self._place(key_fields)
-        if place is None:
+        entry = self._find_entry(key_fields)
+        if entry is None:
             return None
         try:
-            with open(os.path.join(place, CONTENT), "rb") as stream:
+            with open(os.path.join(entry, CONTENT), "rb") as stream:
                 stored = stream.read()
         except OSError:
             return None
-        touch(place)
+        touch(entry)
         digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         return content if digest == _digest(content) else None
 
     def write(self, key_fields: Mapping[str, Any], content: bytes) -> None:
-        """Caches a content, in place of an earlier one, if that can be done.
+        """Caches a content, replacing an earlier one, if that is possible.
 
         Args:
           key_fields: see `read`.
-          content: of the file.
+          content: the bytes to cache.
         """
-        # The run does not need it, and rows say what is wrong with the folder.
+        # A run works without the file, and the cache of rows reports what is
+        # wrong with the folder.
         with contextlib.suppress(OSError, CacheRefusedError):
             self._write(key_fields, content)
 
     def _write(self, key_fields: Mapping[str, Any], content: bytes) -> None:
         if self._disk is None or not self._disk.has_room(len(content)):
             return
-        place = self._place(key_fields)
-        if place is None:
+        entry = self._find_entry(key_fields)
+        if entry is None:
             entry = self._disk.new_entry(key_of(key_fields))
             try:
                 _store(entry, content)
@@ -85,10 +82,10 @@ class FileCache:
                 remove_entry(entry)
                 raise
         else:
-            _store(place, content)
+            _store(entry, content)
 
-    def _place(self, key_fields: Mapping[str, Any]) -> str | None:
-        """Returns the path of a file's entry, if it has one."""
+    def _find_entry(self, key_fields: Mapping[str, Any]) -> str | None:
+        """Returns the path of a file's entry; None if it is missing."""
         if self._disk is None:
             return None
         entries = self._disk.entries(key_of(key_fields))
@@ -96,15 +93,15 @@ class FileCache:
 
 
 def _store(entry: str, content: bytes) -> None:
-    """Writes the content of an entry in one move."""
-    handle, aside = tempfile.mkstemp(prefix=f".{CONTENT}-", dir=entry)
+    """Replaces the content of an entry atomically."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{CONTENT}-", dir=entry)
     try:
         with open(handle, "wb") as stream:
             stream.write(_digest(content) + content)
-        os.replace(aside, os.path.join(entry, CONTENT))
+        os.replace(temporary, os.path.join(entry, CONTENT))
     except BaseException:
         with contextlib.suppress(OSError):
-            os.remove(aside)
+            os.remove(temporary)
         raise
 
 

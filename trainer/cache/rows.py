@@ -1,8 +1,8 @@
-"""Rows that are computed once and cached: features, or decoded images.
+"""Cache of rows, which are computed once: features, or decoded images.
 
-A row belongs to one encoded image, which its digest names, so that subsets,
-splits, epochs, stages and runs share rows. Several processes may share a
-cache; what two compute at the same time is only stored twice.
+A row belongs to one encoded image, identified by a digest of its bytes. So
+subsets, splits, epochs, stages and runs share rows. Several processes may
+share a cache; rows that two of them compute at the same time are stored twice.
 """
 
 from __future__ import annotations
@@ -14,14 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.cache.disk import (
-    ROWS,
-    CacheFolder,
-    CacheRefusedError,
-    key_of,
-    remove_entry,
-    touch,
-)
+from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
+from trainer.cache.entries import ROWS, remove_entry, touch
 from trainer.cache.segments import (
     RowSpec,
     Segment,
@@ -32,20 +26,26 @@ from trainer.cache.segments import (
 )
 from trainer.errors import reason_of
 
-AUTO, OFF, RAM, DISK = "auto", "off", "ram", "disk"
+AUTO = "auto"
+OFF = "off"
+RAM = "ram"
+DISK = "disk"
+_KeyAndSpecs = tuple[str, tuple[RowSpec, ...]]
 
 
 class CachedRows:
-    """The rows of one list of samples."""
+    """The cached rows of a list of samples."""
 
     def __init__(
         self,
         specs: Sequence[RowSpec],
         found: Sequence[tuple[Segment, int]],
     ) -> None:
-        """Args:
-        specs: of the arrays of a row.
-        found: for each sample its segment, and its row there.
+        """Creates an index of the samples' rows; no row is read.
+
+        Args:
+          specs: the format of each array of a row.
+          found: for each sample, its segment and its row number there.
         """
         self.specs = tuple(specs)
         numbers: dict[int, int] = {}
@@ -58,16 +58,16 @@ class CachedRows:
         self._row = np.array([row for _, row in found], np.int64)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Returns the arrays of some samples.
+        """Returns the rows of some samples.
 
         Args:
-          rows: int64 (n,), sample numbers; negative ones are padding.
+          rows: int64 (n,), sample numbers; negative numbers are padding.
 
         Returns:
-          For each spec (n, *shape), zeros where padded.
+          One array (n, *shape) for each spec; zeros for padding.
 
         Raises:
-          OSError: a file of the cache has become shorter.
+          OSError: a file of the cache was truncated after it was opened.
         """
         out = [np.zeros((len(rows), *s.shape), s.dtype) for s in self.specs]
         real = np.flatnonzero(rows >= 0)
@@ -80,22 +80,25 @@ class CachedRows:
 
 
 class RowCache:
-    """All rows: in this process, and in a folder that other runs share."""
+    """All cached rows: in memory, and in a folder that other runs share."""
 
     def __init__(
         self, *, mode: str, disk: CacheFolder | None, ram_bytes: int
     ) -> None:
-        """Args:
-        mode: auto (files where that works, else memory), ram, disk, or off.
-        disk: where files go; None writes none.
-        ram_bytes: what all rows in memory may take.
+        """Creates the cache; the file system is not touched.
+
+        Args:
+          mode: auto (files if possible, otherwise memory), ram, disk, or off.
+          disk: the folder for files; None writes none.
+          ram_bytes: the limit for all rows in memory.
         """
         self._mode = mode
         self._disk = None if mode == RAM else disk
         self._ram_left = ram_bytes
         self._warn: Callable[[str], None] = print
-        # The most recently used key last.
-        self._known: dict[str, list[Segment]] = {}
+        # Ordered by last use, the most recent last. By format too, so that
+        # rows of one shape are never returned for another.
+        self._known: dict[_KeyAndSpecs, list[Segment]] = {}
 
     def rows(
         self,
@@ -106,33 +109,36 @@ class RowCache:
         compute: Callable[[np.ndarray], Iterator[list[np.ndarray]]],
         warn: Callable[[str], None],
     ) -> CachedRows | None:
-        """Returns the rows of some samples; missing ones are computed.
+        """Returns the rows of some samples, and computes the missing ones.
 
         Args:
-          digests: of the samples' encoded images.
-          key_fields: everything else that determines a row, as JSON holds it.
-          specs: of the arrays of a row.
-          compute: int64 (n,), sample numbers -> their rows in that order, in
-            blocks of any size.
-          warn: told of files that are broken or cannot be written.
+          digests: for each sample, the digest of its encoded image.
+          key_fields: everything else that determines a row, as values that
+            JSON can represent.
+          specs: the format of each array of a row.
+          compute: maps sample numbers, int64 (n,), to their rows in the same
+            order, in blocks of any size.
+          warn: called with a message if a file is damaged or cannot be
+            written.
 
         Returns:
-          None where they are not to be cached: the cache is off, or they fit
-          neither in memory nor on disk. Nothing is computed then.
+          None if the rows are not cached, because the cache is off or they
+          fit neither in memory nor on disk. Nothing is computed then.
         """
         if self._mode == OFF:
             return None
         self._warn = warn
         key = key_of(key_fields)
-        self._known[key] = self._known.pop(key, [])
+        used = key, tuple(specs)
+        self._known[used] = self._known.pop(used, [])
         segments = self._segments(key, specs)
-        have: dict[str, tuple[Segment, int]] = {}
+        found: dict[str, tuple[Segment, int]] = {}
         for segment in segments:
             for digest, row in segment.positions().items():
-                have.setdefault(digest, (segment, row))
+                found.setdefault(digest, (segment, row))
         missing: dict[str, int] = {}
         for number, digest in enumerate(digests):
-            if digest not in have:
+            if digest not in found:
                 missing.setdefault(digest, number)
         if missing:
             numbers = np.array(list(missing.values()), np.int64)
@@ -143,15 +149,15 @@ class RowCache:
                 return None
             segments.append(made)
             for digest, row in made.positions().items():
-                have[digest] = (made, row)
+                found[digest] = (made, row)
         for segment in segments:
             if segment.folder is not None:
                 touch(segment.folder)
-        return CachedRows(specs, [have[digest] for digest in digests])
+        return CachedRows(specs, [found[digest] for digest in digests])
 
     def _segments(self, key: str, specs: Sequence[RowSpec]) -> list[Segment]:
-        """Returns those in memory, and the whole ones on disk."""
-        known = self._known[key]
+        """Returns the segments of a key, in memory and complete on disk."""
+        known = self._known[key, tuple(specs)]
         if self._disk is None:
             return known
         held = {segment.folder for segment in known}
@@ -163,11 +169,11 @@ class RowCache:
         return known
 
     def _open(self, path: str, specs: Sequence[RowSpec]) -> Segment | None:
-        """Opens a segment on disk; a broken one is named and removed."""
+        """Opens a segment on disk; warns about a damaged one and removes it."""
         try:
             return self._into_ram(open_segment(path, specs), specs)
         except Exception as error:
-            # Another process may have removed it.
+            # If the path is missing, another process has removed it.
             if os.path.isdir(path):
                 self._warn(
                     f"{path}: cached rows are broken ({reason_of(error)});"
@@ -177,7 +183,7 @@ class RowCache:
             return None
 
     def _into_ram(self, segment: Segment, specs: Sequence[RowSpec]) -> Segment:
-        """Loads a segment into memory if the budget has room."""
+        """Loads a segment into memory, if it fits."""
         size = len(segment.digests) * sum(spec.nbytes for spec in specs)
         if not self._ram_takes(size):
             return segment
@@ -189,7 +195,7 @@ class RowCache:
         return dataclasses.replace(segment, arrays=arrays, in_ram=size)
 
     def _ram_takes(self, size: int) -> bool:
-        """Whether memory has room, if need be without rows of other keys."""
+        """Returns whether rows fit in memory, and drops rows of other keys."""
         others = list(self._known)[:-1]
         held = sum(s.in_ram for key in others for s in self._known[key])
         if size > self._ram_left + held:
@@ -207,10 +213,10 @@ class RowCache:
         specs: Sequence[RowSpec],
         compute: Callable[[], Iterator[list[np.ndarray]]],
     ) -> Segment | None:
-        """Computes rows, into files or into memory.
+        """Computes rows, and stores them in files or in memory.
 
         Returns:
-          None where there is room in neither.
+          None if they fit in neither.
         """
         size = len(digests) * sum(spec.nbytes for spec in specs)
         if self._files_take(size):
@@ -228,7 +234,7 @@ class RowCache:
         )
 
     def _files_take(self, size: int) -> bool:
-        """Whether there is room for a segment, if need be by removing some."""
+        """Returns whether a segment fits on disk, and removes old ones."""
         if self._disk is None:
             return False
         held = {s.folder for known in self._known.values() for s in known}
@@ -253,10 +259,10 @@ class RowCache:
         specs: Sequence[RowSpec],
         blocks: Iterator[list[np.ndarray]],
     ) -> Segment:
-        """Writes a segment.
+        """Computes rows, and writes them to a new segment.
 
         Raises:
-          SegmentWriteError: it cannot be written.
+          SegmentWriteError: the segment cannot be written.
         """
         assert self._disk is not None
         entry = ""
@@ -286,10 +292,10 @@ class RowCache:
 def _fill(
     arrays: Sequence[np.ndarray], blocks: Iterator[list[np.ndarray]]
 ) -> None:
-    """Copies blocks of rows one behind the other.
+    """Copies blocks of rows into arrays, one after the other.
 
     Raises:
-      ValueError: there are fewer rows than the arrays have.
+      ValueError: the blocks hold fewer rows than the arrays.
     """
     done = 0
     for block in blocks:

@@ -1,11 +1,12 @@
-"""A segment of cached rows: a folder with one file an array, and a note.
+"""A segment of cached rows: a folder with one file per array, and an index.
 
-`N.rows` holds the rows of array N one after the other, `segment.json` their
-digests, the format of the arrays and a checksum of each file. A segment is
-written aside, renamed into place whole and never changed.
+`N.rows` holds the rows of array N, one after the other. `segment.json` holds
+the digests of the rows, the format of the arrays and a checksum of each file.
+A segment is complete when its folder gets its final name, and never changes.
 
-Files are read, never mapped: reading a mapped page that another process has
-cut off ends the process by SIGBUS, and so does writing one on a full disk.
+Files are read, never memory-mapped. Reading a mapped page of a file that
+another process has truncated ends the process with SIGBUS, and so does writing
+to a mapped page on a full disk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import stat
@@ -22,50 +24,54 @@ from typing import Any
 
 import numpy as np
 
-from trainer.cache.disk import SEGMENT
+from trainer.cache.entries import SEGMENT
 
 _BLOCK_BYTES = 1 << 22
-_MAX_NOTE_BYTES = 1 << 30
+_MAX_INDEX_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowSpec:
-    """One array of a row."""
+    """The format of one array of a row."""
 
     shape: tuple[int, ...]
     dtype: str
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one row."""
+        """Size of one row in bytes."""
         return (
             int(np.prod(self.shape, dtype=np.int64))
             * np.dtype(self.dtype).itemsize
         )
 
     def to_json(self) -> list[Any]:
-        """What `segment.json` holds of it."""
+        """Returns the form in which `segment.json` holds the format."""
         return [list(self.shape), self.dtype]
 
 
 class StoredArray:
-    """The rows of one file, read when they are asked for.
+    """The rows of one file, read on demand.
 
-    The file stays open, so that rows can still be read after another process
-    has removed it.
+    The file stays open, so rows can be read even after another process has
+    removed the file.
     """
 
     def __init__(self, path: str, spec: RowSpec, count: int) -> None:
-        """Args:
-        path: of the file.
-        spec: of a row.
-        count: rows in the file.
+        """Opens the file.
+
+        Args:
+          path: the file.
+          spec: the format of a row.
+          count: number of rows in the file.
 
         Raises:
-          OSError: it cannot be opened.
-          ValueError: it is not a regular file of that size.
+          OSError: the file cannot be opened.
+          ValueError: it is not a regular file of the expected size.
         """
-        self._path, self._spec, self._count = path, spec, count
+        self._path = path
+        self._spec = spec
+        self._count = count
         flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         self._fd = os.open(path, os.O_RDONLY | flags)
         found = os.fstat(self._fd)
@@ -78,7 +84,8 @@ class StoredArray:
             )
 
     def __del__(self) -> None:
-        # Python closes no descriptors of its own accord.
+        # Python closes no plain file descriptor. `_fd` is missing if opening
+        # has failed.
         with contextlib.suppress(AttributeError, OSError):
             os.close(self._fd)
 
@@ -86,17 +93,17 @@ class StoredArray:
         """Returns the rows of the given numbers, (n, *shape).
 
         Raises:
-          OSError: the file has become shorter.
+          OSError: the file was truncated after it was opened.
         """
         out = np.empty((len(rows), *self._spec.shape), self._spec.dtype)
         if not len(rows):
             return out
-        # Neighbours in the file are read at once.
+        # Consecutive rows are read in one call.
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         starts = [0, *breaks.tolist(), len(rows)]
         size = self._spec.nbytes
         flat = out.reshape(len(rows), -1).view(np.uint8)
-        for begin, end in zip(starts[:-1], starts[1:], strict=True):
+        for begin, end in itertools.pairwise(starts):
             wanted = (end - begin) * size
             data = self._read(int(rows[begin]) * size, wanted)
             flat[begin:end] = np.frombuffer(data, np.uint8).reshape(
@@ -117,7 +124,7 @@ class StoredArray:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def load(self) -> np.ndarray:
-        """Returns all rows, in memory."""
+        """Returns all rows as an array in memory."""
         return self[np.arange(self._count)]
 
     def checksum(self) -> int:
@@ -136,10 +143,10 @@ class Segment:
     """Rows by digest, in memory or in files.
 
     Attributes:
-      digests: of the rows, in their order.
-      arrays: for each array of a row, all of them.
-      folder: where they are on disk; None if they are in memory alone.
-      in_ram: bytes that they take of memory.
+      digests: the digest of each row, in the order of the rows.
+      arrays: for each array of a row, (n, *shape) for all rows.
+      folder: the entry on disk; None if the rows are in memory only.
+      in_ram: size of the rows in memory, bytes; 0 if they are read from files.
     """
 
     digests: tuple[str, ...]
@@ -153,22 +160,22 @@ class Segment:
 
 
 def open_segment(folder: str, specs: Sequence[RowSpec]) -> Segment:
-    """Opens a segment on disk and checks all of it.
+    """Opens a segment on disk, and verifies its checksums.
 
     Raises:
-      OSError, ValueError: it is broken. Others may be raised too, of which a
-        parser can raise many.
+      OSError, ValueError: the segment is damaged. An index of another
+        structure may raise any other exception.
     """
-    note = os.path.join(folder, SEGMENT)
-    if os.path.getsize(note) > _MAX_NOTE_BYTES:
+    index = os.path.join(folder, SEGMENT)
+    if os.path.getsize(index) > _MAX_INDEX_BYTES:
         raise ValueError(f"{SEGMENT} is too large")
-    with open(note, encoding="utf-8") as stream:
+    with open(index, encoding="utf-8") as stream:
         stored = json.load(stream)
     digests = tuple(str(digest) for digest in stored["digests"])
     if stored["arrays"] != [spec.to_json() for spec in specs]:
         raise ValueError("arrays of another shape or type")
     arrays = tuple(
-        StoredArray(_array(folder, number), spec, len(digests))
+        StoredArray(_array_path(folder, number), spec, len(digests))
         for number, spec in enumerate(specs)
     )
     if [a.checksum() for a in arrays] != stored["checksums"]:
@@ -185,22 +192,22 @@ def write_segment(
     """Writes the files of a segment into a folder.
 
     Args:
-      folder: of a new entry of the cache.
-      digests: of the rows.
-      specs: of the arrays of a row.
-      blocks: the rows in that order, in blocks of any size; more rows than
-        digests are left out.
+      folder: the folder of a new entry of the cache.
+      digests: the digest of each row.
+      specs: the format of each array of a row.
+      blocks: the rows in the order of their digests, in blocks of any size;
+        surplus rows are ignored.
 
     Raises:
       SegmentWriteError: a file cannot be written.
-      ValueError: there are fewer rows than digests.
+      ValueError: the blocks hold fewer rows than there are digests.
     """
     checksums = [0] * len(specs)
     with contextlib.ExitStack() as stack:
         streams = []
         for number, spec in enumerate(specs):
             with _writing():
-                path = _array(folder, number)
+                path = _array_path(folder, number)
                 stream = stack.enter_context(open(path, "xb", buffering=0))
                 _reserve(stream.fileno(), len(digests) * spec.nbytes)
             streams.append(stream)
@@ -218,7 +225,7 @@ def write_segment(
             done += count
     if done != len(digests):
         raise ValueError(f"{done} rows of {len(digests)} were computed")
-    note = {
+    index = {
         "digests": list(digests),
         "arrays": [spec.to_json() for spec in specs],
         "checksums": checksums,
@@ -227,20 +234,29 @@ def write_segment(
         _writing(),
         open(os.path.join(folder, SEGMENT), "x", encoding="utf-8") as text,
     ):
-        json.dump(note, text)
+        json.dump(index, text)
 
 
 class SegmentWriteError(Exception):
-    """A file of the cache cannot be written; `reason` is the system's."""
+    """A file of the cache cannot be written.
+
+    Attributes:
+      reason: the operating system's reason.
+    """
 
     def __init__(self, reason: str) -> None:
+        """Creates the error with its reason."""
         super().__init__(reason)
         self.reason = reason
 
 
 @contextlib.contextmanager
 def _writing() -> Any:
-    """Tells errors of the cache's own files from those of the rows' source."""
+    """Turns OSError into SegmentWriteError.
+
+    So an error of a file of the cache differs from one of the images that the
+    rows are computed from.
+    """
     try:
         yield
     except OSError as error:
@@ -253,10 +269,10 @@ def _write_all(stream: Any, data: memoryview) -> None:
 
 
 def _reserve(fd: int, size: int) -> None:
-    """Takes the space of a file, so that a full disk shows before the work."""
+    """Reserves the space of a file, to detect a full disk before the work."""
     if size and hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
 
 
-def _array(folder: str, number: int) -> str:
+def _array_path(folder: str, number: int) -> str:
     return os.path.join(folder, f"{number}.rows")

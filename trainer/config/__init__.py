@@ -1,4 +1,4 @@
-"""The flags of a run: their table, their legal values, the configuration."""
+"""The flags of a run: their table, their legal values, and `Config`."""
 
 from trainer.config.checks import check_given, check_solved_head
 from trainer.config.config import Config, ResolvedConfig, StageSpec

@@ -1,4 +1,4 @@
-"""Checks of a configuration that need only its values."""
+"""Checks a configuration by its values alone, without files or devices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainer.config.unfreeze import parse_unfreeze
 from trainer.errors import UsageError
 from trainer.storage import files
 
-# TensorFlow reads a path with any of these as a pattern.
+# TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
 # What a stage does not read if its head is solved: there are no steps, and the
 # images are not augmented.
@@ -44,10 +44,10 @@ _UNREAD_BY_SOLVER = {
 
 
 def check_fields(fields: Fields) -> None:
-    """Checks every value, and values that exclude each other.
+    """Checks each value, and that no two values exclude each other.
 
     Raises:
-      UsageError: naming the first illegal value.
+      UsageError: a value is illegal; the message names the first one.
     """
     for name, field in FIELDS.items():
         value = getattr(fields, name)
@@ -70,7 +70,7 @@ def check_given(stage: str, given: frozenset[str]) -> None:
       given: the names of the flags that were given explicitly.
 
     Raises:
-      UsageError: naming the first such flag.
+      UsageError: there is such a flag; the message names the first one.
     """
     for name in sorted(given & FIELDS.keys()):
         stages = FIELDS[name].metadata["stages"]
@@ -170,8 +170,8 @@ def _check_required(fields: Fields) -> None:
 
 
 def _check_paths(fields: Fields) -> None:
-    # TensorFlow takes UTF-8 paths only; --dataset and --inputs are read by
-    # Python, which takes any name.
+    # TensorFlow accepts only UTF-8 paths. Python reads --dataset and --inputs,
+    # and accepts any name.
     for name in FIELDS.keys() - {"dataset", "inputs"}:
         value = getattr(fields, name)
         if isinstance(value, str) and not _is_utf8(value):
@@ -194,8 +194,8 @@ def _check_paths(fields: Fields) -> None:
         path = getattr(fields, name) or ""
         if set(path) & _PATTERN:
             raise UsageError(
-                f"--{name}={path!r}: TensorFlow takes a path with any of"
-                f" {' '.join(sorted(_PATTERN))} for a pattern and would not"
+                f"--{name}={path!r}: TensorFlow treats a path with any of"
+                f" {' '.join(sorted(_PATTERN))} as a pattern and would not"
                 " find its checkpoints; give a path without them"
             )
 

@@ -1,6 +1,7 @@
 """The configuration of a run: a frozen dataclass that checks its values.
 
-A wrong value stops the run before TensorFlow starts: nothing here imports it.
+This module does not import TensorFlow, which takes seconds, so that an illegal
+value stops the run at once.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from trainer.config.fields import (
 from trainer.config.ranges import parse_models
 
 _PRECISION = {False: "float32", True: "bfloat16"}
-# The batch size that the default learning rates were chosen for.
+# The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
 _DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Fields):
-    """The flags of one run as given; fields that are None are undecided.
+    """The flags of one run as given; None means unset.
 
     Raises:
       UsageError: a value is illegal.
@@ -39,7 +40,7 @@ class Config(Fields):
 
     @property
     def rate_factor(self) -> float:
-        """The factor on every learning rate; 1 without --scale_lr."""
+        """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
 
     def result_fields(self) -> dict[str, Any]:
@@ -52,16 +53,16 @@ class Config(Fields):
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all fields as values that JSON can hold."""
+        """Returns all fields as JSON-serializable values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        """Returns the configuration that `to_json` wrote; skips other keys."""
+        """Returns the configuration from `to_json`; ignores unknown keys."""
         return cls(**{k: v for k, v in values.items() if k in FIELDS})
 
     def model_numbers(self) -> tuple[int, ...]:
-        """Returns the sorted numbers of the study's models."""
+        """Returns the sorted numbers of `--models`."""
         return parse_models(self.models)
 
 
@@ -72,7 +73,7 @@ class StageSpec:
     Attributes:
       stage: the name of the stage.
       epochs: the number of epochs.
-      learning_rate: Adam's learning rate, scaled if --scale_lr is given.
+      learning_rate: Adam's learning rate, after --scale_lr.
       unfreeze: the rule that chooses the trainable layers.
       solver: adam, or lbfgs for a head that is solved exactly, in one epoch
         of one step and without a learning rate.
@@ -92,13 +93,13 @@ class StageSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(Config):
-    """A configuration whose unset flags are decided; see `run.resolve`.
+    """A configuration with a value for each unset flag; see `run.resolve`.
 
     Attributes:
-      backbone: its name.
+      backbone: the name of the backbone.
       weights: imagenet, none or a file.
       image_size: side of the images, in pixels.
-      learning_rate: None for a study, whose stages have rates of their own.
+      learning_rate: None for a study, in which each stage has its own rate.
       workdir: the folder of the run.
     """
 
@@ -108,7 +109,7 @@ class ResolvedConfig(Config):
     workdir: str
 
     def stages(self) -> tuple[StageSpec, ...]:
-        """Returns the stages of a resolved run without earlier weights."""
+        """Returns the stages of a run that starts without earlier weights."""
         assert self.learning_rate is not None
         own = StageSpec(
             stage=self.stage,

@@ -1,4 +1,4 @@
-"""The table of flags: names, defaults, help, and what a change means.
+"""The table of flags: names, defaults, help, and the effect of a change.
 
 This is the only place that states them. TensorFlow is not imported.
 """
@@ -14,8 +14,8 @@ EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
-# The dataset that the project draws, with its default backbone and image size,
-# and the default backbone of every other dataset.
+# The dataset that this program draws, its default backbone and image size, and
+# the default backbone for all other datasets.
 DEMO = "demo"
 DEMO_BACKBONE = "EfficientNetLite0"
 DEMO_IMAGE_PX = 128
@@ -27,12 +27,12 @@ TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
-# A study sets data_pct and similar flags of its models itself.
+# A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
 
-# The effect of changing a field: RESULT changes the metrics of a run, NUMERICS
-# only their last bits, FREE nothing that is saved.
+# The effect of changing a field: RESULT changes the metrics of a run; NUMERICS
+# changes only their last bits; FREE changes nothing that is saved.
 RESULT, NUMERICS, FREE = "result", "numerics", "free"
 
 
@@ -47,7 +47,7 @@ def _flag(
     """Returns a dataclass field with the metadata of its flag.
 
     Args:
-      default: the flag's default; None if it is decided later.
+      default: the flag's default; None if it is chosen later.
       effect: RESULT, NUMERICS or FREE.
       help_text: one sentence for --help.
       choices: the legal values, if they can be listed.
@@ -66,7 +66,7 @@ def _flag(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fields:
-    """The flags of a run, one field each; None means "decided later"."""
+    """The flags of a run, one field each; None means unset."""
 
     stage: str = _flag(
         FINETUNE,
@@ -86,7 +86,7 @@ class Fields:
     tfds_data_dir: str | None = _flag(
         None,
         FREE,
-        "Folder in which TFDS keeps its data; TFDS's own default if unset.",
+        "Folder in which TFDS stores its data; TFDS's own default if unset.",
         stages=_DATA_STAGES,
     )
     data_pct: float = _flag(
@@ -208,9 +208,9 @@ class Fields:
     accumulate_steps: int = _flag(
         1,
         NUMERICS,
-        "Process each batch in this many equal parts and update once with the"
-        " sum of their gradients, which takes less memory; must divide"
-        " --batch_size.",
+        "Number of equal parts in which each batch is processed to save"
+        " memory; the weights are updated once, with the sum of their"
+        " gradients. Must divide --batch_size.",
         stages=FIT_STAGES,
     )
     augment: bool = _flag(
@@ -295,8 +295,8 @@ class Fields:
     checkpoint_every_steps: int = _flag(
         0,
         FREE,
-        "Also save a checkpoint every this many steps; 0 saves only at the"
-        " end of each epoch.",
+        "Steps between checkpoints, besides one at the end of each epoch; 0"
+        " saves only the latter.",
         stages=FIT_STAGES,
     )
     keep_checkpoints: int = _flag(
@@ -316,7 +316,7 @@ class Fields:
     log_every_steps: int = _flag(
         10,
         FREE,
-        "Write training metrics every this many steps, besides each epoch.",
+        "Steps between lines of training metrics, besides one per epoch.",
         stages=FIT_STAGES,
     )
     steps_per_loop: int = _flag(
@@ -369,14 +369,14 @@ class Fields:
     fold_batch_norm: bool = _flag(
         True,
         NUMERICS,
-        "Fold BatchNorm, which is always in inference mode, into the"
+        "Fold each BatchNorm, which always runs in inference mode, into the"
         " convolution before it.",
         stages=(*FIT_STAGES, EVALUATE),
     )
     quick_gradients: str = _flag(
         "auto",
         NUMERICS,
-        "Compute gradients of swish, biases and wide depthwise kernels by"
+        "Compute gradients of swish, biases and wide depthwise kernels with"
         " faster operations than TensorFlow's; auto does so in float32 on CPUs"
         " without XLA.",
         choices=("auto", "on", "off"),
@@ -430,8 +430,8 @@ class Fields:
         NUMERICS,
         "How to use the devices; auto is multi_worker if TF_CONFIG,"
         " TRAINER_WORKERS (HOST:PORT,..., with the index in"
-        " JOB_COMPLETION_INDEX) or Slurm names several processes, else tpu,"
-        " mirrored (several GPUs) or one_device, by what the machine has.",
+        " JOB_COMPLETION_INDEX) or Slurm names several processes; else tpu on"
+        " a TPU, mirrored on several GPUs, one_device otherwise.",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         stages=(*FIT_STAGES, EVALUATE),
     )
@@ -472,8 +472,7 @@ class Fields:
     seeds: int = _flag(
         1,
         FREE,
-        "Number of times to repeat the study, with --seed, --seed + 1 and so"
-        " on.",
+        "Number of times to run the study, with --seed, --seed + 1 and so on.",
         stages=(STUDY,),
     )
     dry_run: bool = _flag(

@@ -1,4 +1,4 @@
-"""Validates flag values; errors state the legal values."""
+"""Parses and validates flag values; errors state the legal values."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def parse_gpus(text: str) -> tuple[int, ...]:
-    """Returns the numbers of `--gpus`.
+    """Returns the GPU numbers in a value of `--gpus`, in the given order.
 
     Raises:
       UsageError: a part is not a number, or a number occurs twice.
@@ -81,7 +81,7 @@ def parse_gpus(text: str) -> tuple[int, ...]:
 
 
 def parse_models(text: str) -> tuple[int, ...]:
-    """Returns the sorted numbers of `--models`, each once.
+    """Returns the model numbers in a value of `--models`, sorted, each once.
 
     Raises:
       UsageError: a part is not a number from 0 to 4.
@@ -116,7 +116,13 @@ def parse_l2(text: str) -> float | None:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises UsageError if there are choices and the value is not one."""
+    """Checks that a value is one of the choices, if there are any.
+
+    None is always legal.
+
+    Raises:
+      UsageError: the value is not one of them.
+    """
     if not choices or value is None or value in choices:
         return
     near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
@@ -127,7 +133,16 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def check_range(name: str, value: Any, default: Any) -> None:
-    """Raises UsageError for a number outside its range; skips None."""
+    """Checks that a number is in the range of its flag; None is always legal.
+
+    Args:
+      name: the name of the flag; a flag without a range is not checked.
+      value: the value of the flag.
+      default: the flag's default, for the message.
+
+    Raises:
+      UsageError: the number is outside the range or not finite.
+    """
     if name not in _RANGES or value is None:
         return
     legal, holds = _RANGES[name]

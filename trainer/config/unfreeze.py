@@ -21,12 +21,12 @@ _LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 
 @dataclasses.dataclass(frozen=True)
 class UnfreezeRule:
-    """A parsed rule.
+    """A parsed `--unfreeze` value.
 
     Attributes:
-      text: the rule as given.
+      text: the value as given.
       form: last, all, none, from or regex.
-      argument: the part after the colon.
+      argument: the part after the colon; "" if there is none.
     """
 
     text: str
@@ -83,9 +83,12 @@ class UnfreezeRule:
 
 @contextlib.contextmanager
 def _time_limit(rule: str) -> Iterator[None]:
-    """Ends a block that takes too long: some patterns backtrack for ever.
+    """Limits the time of a block, because some patterns backtrack forever.
 
-    The limit holds only on Unix and in the main thread.
+    The limit applies only on Unix and in the main thread.
+
+    Args:
+      rule: the value of `--unfreeze`, for the message.
 
     Raises:
       UsageError: the block takes longer than the limit.

@@ -1,4 +1,4 @@
-"""What the command line prints to a person: --help, and hints after a typo."""
+"""The text of --help, and hints after a mistyped flag."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ START = """\
 usage: python main.py --stage=STAGE [--flag=value ...]
 try the demo:     python main.py --stage=finetune --data_pct=10
 use your photos:  python main.py --stage=finetune --dataset=FOLDER
-list the flags:   python main.py --help (--helpfull: those of absl too)"""
+list the flags:   python main.py --help (--helpfull: also absl's flags)"""
 
-# The groups of --help, in the order that a new user needs them.
+# The groups of --help, in the order in which a new user needs them.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Most used": (
         "stage",
@@ -90,8 +90,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# Names that Keras, timm, fastai and YOLO use. They are suggested, and never
-# accepted: a second spelling of a flag would be one more thing to document.
+# Names that Keras, timm, fastai and YOLO use. They are suggested but not
+# accepted, so that each flag has one spelling.
 ALIASES: Mapping[str, str] = {
     "accum_freq": "accumulate_steps",
     "amp": "precision",
@@ -160,7 +160,7 @@ _TEXT_COLUMN, _WIDTH = 24, 80
 
 
 def help_text() -> str:
-    """Returns the text of --help: a short usage and all flags by group."""
+    """Returns the text of --help: a short usage, and all flags by group."""
     groups = (
         "\n".join((f"{title}:", *_group_lines(names)))
         for title, names in GROUPS.items()
@@ -203,10 +203,10 @@ def _description(name: str) -> str:
 
 
 def hint_for(name: str) -> str:
-    """Returns advice about an unknown flag: the nearest legal one, or "".
+    """Returns a hint for an unknown flag, such as the nearest one, or "".
 
     Args:
-      name: what was typed, without dashes and value.
+      name: the name as typed, without dashes and value.
     """
     typed = name.lower().replace("-", "_")
     if typed in _HINTS:
@@ -218,7 +218,7 @@ def hint_for(name: str) -> str:
 
 
 def hint_for_word(word: str) -> str:
-    """Returns advice about an argument that is not a flag."""
+    """Returns a hint for an argument that is not a flag."""
     if word in STAGES:
         return f"did you mean --stage={word}?"
     return "every option is written --name=value"

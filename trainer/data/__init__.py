@@ -1,0 +1,1 @@
+"""Data sets, from `--dataset` to the batches of a step."""

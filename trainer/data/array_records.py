@@ -1,4 +1,4 @@
-"""Records of ArrayRecord files, by their numbers."""
+"""Reads records of ArrayRecord files by number."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from trainer.storage import files
 
-# As the library's own data source opens them: records are read in any order,
-# so what stands behind one is not wanted.
+# The options of the library's own data source: records are read in any order,
+# so reading ahead would be wasted.
 _READER_OPTIONS = "readahead_buffer_size:0"
 _BUFFER_BYTES = 32 << 10
-# Of the files that a process may have open, which often are only 1,024. Beyond
-# them each record would open its file and read its index again.
+# Half of the files that a process may have open, often only 1,024. With more
+# files than this, each record would open its file and read its index again.
 _OPEN_FILES = (
     max(64, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 8192)) // 2
 )
@@ -26,7 +26,7 @@ _READ_AT_ONCE = 64
 
 
 def is_installed() -> bool:
-    """Whether the library that reads them is there."""
+    """Returns whether the `array_record` package is installed."""
     try:
         import array_record.python.array_record_module  # noqa: F401
     except ImportError:
@@ -35,31 +35,31 @@ def is_installed() -> bool:
 
 
 def count_records(path: str) -> int:
-    """How many records a file has.
+    """Returns the number of records in a file.
 
     Raises:
-      OSError: there is no such file, or its index cannot be read.
+      OSError: the file is missing, or its index cannot be read.
     """
     files.stat(path)
     reader = _reader(path)
-    # The library says neither here nor there what is wrong.
+    # The library does not tell what is wrong.
     if not reader.ok():
-        raise OSError(errno.EIO, "no ArrayRecord file, or a damaged one", path)
+        raise OSError(errno.EIO, "not an ArrayRecord file, or damaged", path)
     return int(reader.num_records())
 
 
 def read_records(paths: Sequence[str], numbers: Sequence[int]) -> list[bytes]:
-    """Records of some files.
+    """Reads records of one or more files.
 
     Args:
-      paths: a file for each record.
-      numbers: of the records in their files, from 0.
+      paths: the file of each record.
+      numbers: the number of each record in its file, from 0.
 
     Returns:
-      The payloads, in the order asked for.
+      The payloads, in the order of the arguments.
 
     Raises:
-      OSError: one cannot be read; or is damaged, by its checksum.
+      OSError: a record cannot be read, or its checksum does not match.
     """
     found: list[bytes] = [b""] * len(paths)
     places: dict[str, list[int]] = {}
@@ -68,7 +68,7 @@ def read_records(paths: Sequence[str], numbers: Sequence[int]) -> list[bytes]:
     for path, of_path in places.items():
         try:
             records = _reader(path).read([int(numbers[i]) for i in of_path])
-        # All that the library raises.
+        # The only type that the library raises.
         except RuntimeError as error:
             text = " ".join(str(error).split())
             raise OSError(errno.EIO, text, path) from None
@@ -80,7 +80,12 @@ def read_records(paths: Sequence[str], numbers: Sequence[int]) -> list[bytes]:
 def read_columns(
     path: str, image_key: str, label_key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What has to be known of the records of a file; checks that all are whole.
+    """Reads the labels and sizes of all records; checks that each is intact.
+
+    Args:
+      path: the file.
+      image_key: name of the image feature, which must exist.
+      label_key: name of the label feature.
 
     Returns:
       Labels and lengths in bytes, int64 (records,) each.
@@ -93,16 +98,17 @@ def read_columns(
         image_key: tf.io.FixedLenFeature((), tf.string),
         label_key: tf.io.FixedLenFeature((), tf.int64),
     }
-    # It may have been written anew since this process opened it.
+    # The file may have been replaced since this process opened it.
     _reader.cache_clear()
     labels, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for records in _in_turn(path):
+    for records in _blocks(path):
         labels.append(tf.io.parse_example(records, spec)[label_key].numpy())
         lengths.append(np.array([len(record) for record in records], np.int64))
     return np.concatenate(labels), np.concatenate(lengths)
 
 
-def _in_turn(path: str) -> Iterator[list[bytes]]:
+def _blocks(path: str) -> Iterator[list[bytes]]:
+    """Yields all records of a file, some at a time."""
     count = count_records(path)
     for start in range(0, count, _READ_AT_ONCE):
         numbers = range(start, min(start + _READ_AT_ONCE, count))
@@ -111,7 +117,7 @@ def _in_turn(path: str) -> Iterator[list[bytes]]:
 
 @functools.lru_cache(_OPEN_FILES)
 def _reader(path: str) -> Any:
-    """Several threads may read by it at a time."""
+    """Returns the reader of a file; threads may share it."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     return ArrayRecordReader(

@@ -5,10 +5,10 @@ c = ((W - 1) / 2, (H - 1) / 2) and R(t) = [[cos t, -sin t], [sin t, cos t]]:
 
     source - c = Flip * R(t) * diag(z / w, z / h) * (target - c)
 
-The result at `target` is the image at `source`: bilinear, and beyond the
-edges the image goes on as its own mirror image, the edge pixels doubled
-(SciPy's 'reflect', period 2N). So zoom z > 1 shrinks the content, h and w > 1
-stretch it, and t > 0 turns it counter-clockwise.
+The result at `target` is the image at `source`, interpolated bilinearly.
+Beyond its edges the image continues as its own mirror image with the edge
+pixels doubled (SciPy's 'reflect', period 2N). Zoom z > 1 shrinks the content,
+h and w > 1 stretch it, and t > 0 turns it counter-clockwise.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import tensorflow as tf
 
 MAX_ANGLE = 0.4 * math.pi  # 0.2 turns
 MAX_STRETCH = 0.2
-# Entries of a matrix are multiples of 1 / _GRID. Then, up to 965 px, every
-# term and sum of a source position is exact in float32 (below 1.5 sqrt(2) 965
-# < 2**11, in units of 2**-13: 24 bits), so that no kernel, compiler or device
-# moves it by a bit. Without that, two kernels differ by up to 0.013 of 255 on
-# noise at 224 px. The rounding turns an image by 0.02 degrees at most.
+# Entries of a matrix are multiples of 1 / _GRID. Up to 965 px every term and
+# sum of a source position is then exact in float32 (below 1.5 sqrt(2) 965
+# < 2**11, in units of 2**-13: 24 bits), so all kernels, compilers and devices
+# agree to the bit. Without the grid two kernels differ by up to 0.013 of 255 on
+# noise at 224 px. The rounding turns an image by at most 0.02 degrees.
 _GRID = 2.0**12
 KERNELS = ("projective", "gather")
 
@@ -31,7 +31,7 @@ KERNELS = ("projective", "gather")
 def draw_parameters(
     seed: int, epoch: tf.Tensor, id_hash: tf.Tensor
 ) -> tf.Tensor:
-    """The augmentation of one sample in one epoch: a pure function.
+    """Draws the augmentation of one sample in one epoch; a pure function.
 
     Args:
       seed: in [-2**63, 2**63).
@@ -43,9 +43,9 @@ def draw_parameters(
       radians, uniform in +-0.4 pi; zoom, height, width, each uniform in
       1 +- 0.2.
     """
-    # Three times 64 bits into a seed of two: the first two are hashed into
-    # one, so that no sum or product of them can collide. 'philox' by name,
-    # because the default algorithm depends on the device.
+    # A seed holds 2 x 64 bits and there are three numbers, so two of them are
+    # hashed into one; sums or products of them could collide. 'philox' is
+    # named because the default algorithm depends on the device.
     pair = tf.stack([tf.constant(seed, tf.int64), epoch])
     uniform = tf.random.stateless_uniform(
         (5,), tf.random.fold_in(pair, id_hash, alg="philox"), alg="philox"
@@ -58,14 +58,14 @@ def draw_parameters(
 
 
 def affine(parameters: tf.Tensor) -> tf.Tensor:
-    """The matrix Flip * R(t) * diag(z / w, z / h), rounded to 1 / 4096.
+    """Computes Flip * R(t) * diag(z / w, z / h), rounded to 1 / 4096.
 
     Args:
       parameters: float32 (..., 5), as `draw_parameters` returns them.
 
     Returns:
-      float32 (..., 2, 2), from target to source, both about the centre, rows
-      and columns in the order x, y.
+      float32 (..., 2, 2), which maps target to source, both relative to the
+      centre; rows and columns are in the order x, y.
     """
     flip, angle, zoom, height, width = tf.unstack(parameters, axis=-1)
     cos, sin = tf.cos(angle), tf.sin(angle)
@@ -83,14 +83,14 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
     Args:
       images: float32 (B, H, W, 3), H and W static.
       matrices: float32 (B, 2, 2), as `affine` returns them.
-      kernel: 'projective', the faster one on CPU, or 'gather', which XLA
-        compiles. They agree within 0.01 where pixels are in 0..255.
+      kernel: 'projective', which is faster on CPU, or 'gather', which XLA can
+        compile. For pixels in 0..255 they agree within 0.01.
 
     Returns:
-      float32 (B, H, W, 3). The identity matrix gives the very same pixels.
+      float32 (B, H, W, 3). The identity matrix leaves every pixel unchanged.
 
     Raises:
-      ValueError: no such kernel.
+      ValueError: there is no such kernel.
     """
     if kernel == "projective":
         return _warp_projective(images, matrices)
@@ -100,14 +100,18 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
 
 
 def warp_kernel(xla: bool) -> str:
-    """The kernel that suits: the one XLA compiles, or the faster one."""
+    """Returns the kernel that XLA can compile, or else the faster one."""
     return "gather" if xla else "projective"
 
 
 def _shift(matrices: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """float32 (B, 2): c - M c, what M * target lacks of source, x and y."""
+    """Returns c - M c, so that source = M * target + shift.
+
+    Returns:
+      float32 (B, 2), x and y.
+    """
     centre = tf.constant([(width - 1) / 2, (height - 1) / 2], tf.float32)
-    # Not a matrix product: accelerators round the factors of those.
+    # Not a matrix product, whose factors accelerators may round.
     return centre - tf.reduce_sum(matrices * centre, axis=-1)
 
 
@@ -127,8 +131,8 @@ def _warp_projective(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
 
 def _warp_gather(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     height, width = images.shape[1:3]
-    # The op's own order of summation, for matrices that `affine` did not
-    # round: what rounding does to the positions is then the same.
+    # The summation order of the projective op, so that positions are rounded
+    # in the same way if `affine` did not round the matrices.
     x = tf.range(width, dtype=tf.float32)[None, :]
     y = tf.range(height, dtype=tf.float32)[:, None]
     m = matrices[:, :, :, None, None]
@@ -140,7 +144,7 @@ def _warp_gather(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     pixels = tf.reshape(images, (-1, height * width, images.shape[3]))
 
     def line(row: tf.Tensor) -> tf.Tensor:
-        # One gather fetches all channels of a pixel.
+        # One gather reads all channels of a pixel.
         first = tf.gather(pixels, row * width + left, batch_dims=1)
         second = tf.gather(pixels, row * width + right, batch_dims=1)
         return first * (1.0 - dx) + second * dx
@@ -151,20 +155,20 @@ def _warp_gather(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
 def _neighbours(
     position: tf.Tensor, size: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The two pixels that a position lies between, along one axis.
+    """Returns the two pixels around a position, along one axis.
 
     Args:
-      position: float32 (B, H, W), from the first pixel's middle, any distance
-        outside.
+      position: float32 (B, H, W), relative to the centre of the first pixel;
+        may be any distance outside the image.
       size: number of pixels along the axis.
 
     Returns:
       int32 (B, H, W), int32 (B, H, W): indices in [0, size).
       float32 (B, H, W, 1): weight of the second, in [0, 1).
     """
-    # The mirrored image has the period 2N from -1/2, the edge of the first
-    # pixel. Rounding may leave the result a hair outside; clipping fixes
-    # that, and does what reflection does in the outer half pixels.
+    # The mirrored image has the period 2N, starting at -1/2, the edge of the
+    # first pixel. Clipping corrects rounding errors, and equals reflection in
+    # the outer half pixels.
     period = 2.0 * size
     folded = position - period * tf.floor((position + 0.5) / period)
     folded = tf.minimum(folded, period - 1.0 - folded)

@@ -1,4 +1,4 @@
-"""Images that change while a run reads them."""
+"""Detects images that change while a run reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def changed_image(path: str) -> TrainerError:
     """Returns the error for an image that has changed since it was checked.
 
     Args:
-      path: of its file.
+      path: the file of the image.
     """
     return TrainerError(
         f"{printable(path)}: changed after the images were checked; let"
@@ -24,13 +24,13 @@ def changed_image(path: str) -> TrainerError:
 
 
 def changed_files(manifest: Manifest) -> list[str]:
-    """Finds files whose size or time is not what the check found.
+    """Finds files whose size or time differs from what the check found.
 
-    Files behind a URL are not looked at: objects are only ever written whole,
-    and a request for each would take too long.
+    Files behind a URL are not checked: objects are always replaced as a whole,
+    and one request per file would take too long.
 
     Returns:
-      Paths, printable, of the images of the run's own samples.
+      Printable paths of the changed files among the run's own samples.
     """
     known = {
         path: (file.size, file.mtime_ns)
@@ -51,6 +51,7 @@ def changed_files(manifest: Manifest) -> list[str]:
 
 
 def _size_and_time(path: str) -> tuple[int, int] | None:
+    """Returns size and modification time; None if there is no file."""
     try:
         found = files.stat(path)
     except OSError:
@@ -59,9 +60,9 @@ def _size_and_time(path: str) -> tuple[int, int] | None:
 
 
 def changes_warning(paths: Sequence[str]) -> str:
-    """Returns what is said of files that changed during a run."""
+    """Returns the warning about files that changed during a run."""
     return (
         f"files of the data set changed during the run ({len(paths)}, such as"
-        f" {paths[0]}): what was computed may be of the old images or of the"
+        f" {paths[0]}): the results may come from the old images or from the"
         " new ones; to be sure, train again in a new --workdir"
     )

@@ -1,4 +1,4 @@
-"""A quick look at every image before training begins."""
+"""Checks that every image can be decoded, before training begins."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from trainer.errors import TrainerError
 from trainer.native_logs import native_notes_hidden
 from trainer.storage import files
 
-# Images of a task: one costs less than handing over a task does.
+# Checking one image costs less than handing a task to a thread.
 _IMAGES_PER_TASK = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckedFile:
-    """What is known of an image that was found readable.
+    """The result of the check of a readable image.
 
     Attributes:
       size: of the file, in bytes; of the whole shard for a record.
-      mtime_ns: when the file was last written.
-      ctime_ns: when the system last changed anything about it, which nobody
-        can set back.
+      mtime_ns: time at which the file was last written.
+      ctime_ns: time at which the system last changed the file or its
+        attributes, which users cannot set back.
       digest: BLAKE2b of the encoded image, 32 hexadecimal digits.
-      orientation: by its EXIF data, 1 to 8; 1 is upright.
+      orientation: EXIF orientation, 1 to 8; 1 is upright.
     """
 
     size: int
@@ -56,9 +56,9 @@ class BadImage:
 
     Attributes:
       split: 'train', 'validation' or 'test'.
-      id: of the sample.
-      path: of its file, printable.
-      reason: what is wrong with it.
+      id: id of the sample.
+      path: printable path of its file.
+      reason: what is wrong with the image.
     """
 
     split: str
@@ -67,19 +67,24 @@ class BadImage:
     reason: str
 
     def __str__(self) -> str:
-        # A shard's path does not say which of its records is meant.
+        # The path of a shard does not tell which record is meant.
         where = "" if self.path.endswith(self.id) else f" ({self.id})"
         return f"{self.path}{where}: {self.reason}"
 
 
 class BadImagesError(TrainerError):
-    """Some images cannot be read, and the policy is to fail.
+    """Raised if images cannot be read and the policy is to fail.
 
     Attributes:
-      bad: all of them; the message names the first.
+      bad: all of these images; the message names the first.
     """
 
     def __init__(self, bad: Sequence[BadImage]) -> None:
+        """Creates the error.
+
+        Args:
+          bad: the images, at least one.
+        """
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         super().__init__(
             f"{bad[0]}{more}; fix or remove it, or"
@@ -90,13 +95,13 @@ class BadImagesError(TrainerError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CheckResult:
-    """What a look at all samples of a split has shown.
+    """The result of the check of all samples of a split.
 
     Attributes:
-      split: its name.
-      samples: as they were given.
-      files: one for each sample; None where it is bad.
-      bad: those that cannot be read.
+      split: name of the split.
+      samples: all samples of the split.
+      files: the result for each sample; None if its image cannot be read.
+      bad: the samples whose images cannot be read.
     """
 
     split: str
@@ -107,13 +112,13 @@ class CheckResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CheckedSplit:
-    """The readable samples of a split, and one file for each."""
+    """The readable samples of a split, with the result for each."""
 
     samples: Samples
     files: tuple[CheckedFile, ...]
 
     def take(self, rows: np.ndarray) -> CheckedSplit:
-        """The samples at the given row numbers, in the given order."""
+        """Returns the samples at the given row numbers, in the given order."""
         return CheckedSplit(
             samples=self.samples.take(rows),
             files=tuple(self.files[row] for row in rows),
@@ -128,35 +133,35 @@ def check_images(
 ) -> CheckResult:
     """Reads and decodes every image once, on all cores.
 
-    Content decides the format, not the suffix.
+    The format is detected by content, not by suffix.
 
     Args:
-      samples: what to look at.
-      split: what they are called.
-      known: what an earlier look found, by sample id; a file of unchanged
-        size and time is not read again.
+      samples: the samples to check.
+      split: name of their split.
+      known: results of an earlier check, by sample id; a file whose size and
+        times are unchanged is not read again.
 
     Returns:
       A digest for each readable sample, a reason for each of the others.
     """
     earlier = known or {}
 
-    def look(row: int) -> CheckedFile | str:
+    def check(row: int) -> CheckedFile | str:
         try:
-            return _look(samples, row, earlier.get(samples.ids[row]))
+            return _check(samples, row, earlier.get(samples.ids[row]))
         except OSError as error:
             return f"cannot be read ({error.strerror})"
 
-    def look_at_some(start: int) -> list[CheckedFile | str]:
+    def check_some(start: int) -> list[CheckedFile | str]:
         return [
-            look(row) for row in range(len(samples))[start:][:_IMAGES_PER_TASK]
+            check(row) for row in range(len(samples))[start:][:_IMAGES_PER_TASK]
         ]
 
-    # The decoders write about what they cannot read themselves.
+    # The decoders print messages of their own about what they cannot read.
     with native_notes_hidden(), ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, len(samples), _IMAGES_PER_TASK)
         outcomes = list(
-            itertools.chain.from_iterable(pool.map(look_at_some, starts))
+            itertools.chain.from_iterable(pool.map(check_some, starts))
         )
     return CheckResult(
         split=split,
@@ -184,18 +189,18 @@ def apply_policy(
     class_names: Sequence[str],
     on_bad_image: str,
 ) -> dict[str, CheckedSplit]:
-    """What to go on with.
+    """Applies the policy for bad images.
 
     Args:
-      results: one for each split.
-      class_names: of the labels.
+      results: the result of each split.
+      class_names: in the order of the labels.
       on_bad_image: `fail` or `skip`.
 
     Returns:
       The readable samples of each split, by its name.
 
     Raises:
-      BadImagesError: there are bad ones and the policy is to fail.
+      BadImagesError: there are bad images and the policy is `fail`.
       TrainerError: a class has no readable image in one of the splits.
     """
     bad = [image for result in results for image in result.bad]
@@ -224,11 +229,11 @@ def apply_policy(
 def _advice(
     result: CheckResult, class_names: Sequence[str], first_bad: str
 ) -> str:
-    """What to do about a class without readable images in a split."""
+    """Returns what to do about a class without readable images in a split."""
     if result.samples.record_image_key is not None:
         return "give a data set that has images of every class"
-    # Where the trainer makes the splits, an image that is added may go to
-    # another one; an image under the same name goes to the same.
+    # If the trainer makes the splits, an added image may go to another split;
+    # an image with the same name goes to the same one.
     advice = "replace the unreadable images" if first_bad else "add some"
     if len(class_names) > 2:
         advice += ", or remove every folder of the class"
@@ -236,7 +241,7 @@ def _advice(
 
 
 def _first_bad(result: CheckResult, label: int) -> str:
-    """` (PATH: REASON)` of a class's first bad image, if it has one."""
+    """Returns ` (PATH: REASON)` for a class's first bad image, else ``."""
     rows = [row for row, file in enumerate(result.files) if file is None]
     for row, image in zip(rows, result.bad, strict=True):
         if result.samples.labels[row] == label:
@@ -244,10 +249,10 @@ def _first_bad(result: CheckResult, label: int) -> str:
     return ""
 
 
-def _look(
+def _check(
     samples: Samples, row: int, earlier: CheckedFile | None
 ) -> CheckedFile | str:
-    """The digest of an image, or what is wrong with it."""
+    """Returns the result for an image, or what is wrong with it."""
     path = samples.paths[row]
     found = files.stat(path)
     length = int(samples.lengths[row])
@@ -275,7 +280,7 @@ def _look(
 
 
 def read_encoded_image(samples: Samples, row: int) -> bytes | None:
-    """The encoded image; None if the record has none.
+    """Reads an encoded image; returns None if the record has none.
 
     Raises:
       OSError: the file, or the record, cannot be read.

@@ -1,4 +1,4 @@
-"""Whether the host that data must be downloaded from can be reached."""
+"""Tests whether the host of a download can be reached."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _REACH_TIMEOUT_SECS = 5
 
 
 def unreachable_host(urls: Iterable[str]) -> str | None:
-    """The host of the first address if it does not answer; None if it may."""
+    """Returns the host of the first URL if it does not respond, else None."""
     first = next((url for url in urls if url.startswith("http")), None)
     if first is None:
         return None
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    # In a thread, since no timeout covers the look-up of a name.
+    # In a thread, because no timeout covers the DNS look-up.
     threading.Thread(
         target=lambda: answers.put(_answers(first)), daemon=True
     ).start()
@@ -30,8 +30,9 @@ def unreachable_host(urls: Iterable[str]) -> str | None:
 
 
 def _answers(url: str) -> bool:
+    """Returns whether the host sends any response."""
     try:
-        # Not HEAD, which some hosts refuse. The body is not read.
+        # Some hosts reject HEAD. The body is not read.
         requests.get(url, stream=True, timeout=_REACH_TIMEOUT_SECS).close()
     except requests.RequestException:
         return False

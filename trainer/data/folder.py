@@ -1,4 +1,4 @@
-"""Folders of photos, one folder a class."""
+"""Opens folders of photos, one folder per class."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def walk_images(folder: str) -> Iterator[str]:
     """Yields the paths of the images below a folder, sorted in each folder.
 
     An image is a file with one of the `SUFFIXES`. Hidden names and `__MACOSX`
-    are skipped. Links are followed, and a folder is entered once, so links
-    that lead in a circle end.
+    are skipped. Links are followed, but each folder is entered only once, so
+    that circular links end.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -46,7 +46,7 @@ def _walk(folder: str, visited: set[object]) -> Iterator[str]:
 
 
 def _visible(folder: str) -> list[files.Entry]:
-    """What is in a folder and not hidden, sorted by name."""
+    """Returns the visible entries of a folder, sorted by name."""
     return sorted(
         (
             entry
@@ -58,21 +58,21 @@ def _visible(folder: str) -> list[files.Entry]:
 
 
 def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
-    """Lists a folder of photos; opens none of them.
+    """Lists a folder of photos; opens no file.
 
-    Either `train/CLASS/...` with `test/`, or one of `val/`, `valid/`,
-    `validation/`, or both beside it; or `train/` alone, or `CLASS/...`, of
-    which a part is split off to test on. Classes are in code point order of
-    their names, samples in that of their ids. Hidden files and folders are
-    passed over.
+    The folder holds `train/CLASS/...` beside `test/`, or beside a validation
+    split (`val/`, `valid/` or `validation/`), or beside both. If there is only
+    `train/`, or `CLASS/...`, a part is split off to test on. Classes and ids
+    are in NFC and sorted by code point. Hidden files and folders are skipped.
 
     Args:
       path: an existing folder.
-      dataset: what the user called it, for errors.
-      test_fraction: of each class, where the split is ours to make.
+      dataset: the name that the user gave, for errors.
+      test_fraction: fraction of each class to test on, if there is no test or
+        validation split.
 
     Returns:
-      The source, its class names and ids in NFC, its paths as on disk.
+      The source, with class names and ids in NFC, and paths as on disk.
 
     Raises:
       TrainerError: the folder cannot be used; the message says why.
@@ -81,16 +81,17 @@ def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
 
 
 class _Folder:
-    """A folder and what the user called it."""
+    """A data set folder, and the name that the user gave it."""
 
     def __init__(self, path: str, dataset: str) -> None:
+        """Creates the folder; see `open_folder` for the arguments."""
         self._root = files.absolute(path)
         self._dataset = dataset
-        # The folder of each split, once they are found.
+        # Split -> its folder below the root; filled by `open`.
         self._folders: dict[str, str] = {}
 
     def open(self, test_fraction: float) -> Source:
-        """See `open_folder`."""
+        """Lists the folder; see `open_folder`."""
         folders = self._folders = self._split_folders()
         splits = {}
         class_names: tuple[str, ...] = ()
@@ -127,12 +128,12 @@ class _Folder:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
 
     def _all(self) -> str:
-        """The folders of the splits, as a phrase."""
+        """Returns the folders of the splits, as a phrase."""
         *rest, last = (self._where(f) for f in self._folders.values())
         return f"{', '.join(rest)} and {last}" if rest else last
 
     def _or_remove(self, class_names: Collection[str]) -> str:
-        """The end of an advice, where a class can be spared."""
+        """Returns the advice to remove a class, if enough others are left."""
         if len(class_names) <= 2:
             return ""
         several = len(self._folders) > 1
@@ -140,12 +141,12 @@ class _Folder:
         return f", or remove the class{where}"
 
     def _split_folders(self) -> dict[str, str]:
-        """The folder of each split below the root; train's is '' if flat."""
+        """Returns the folder of each split; '' for train means the root."""
         found = {}
         for entry in self._scan(self._root):
             name = entry.name.lower()
             if name in _SPLIT_NAMES and _is_folder(entry):
-                # Of Train and train the latter comes last, and is meant.
+                # If there are both Train and train, train comes last and wins.
                 found[name] = entry.name
         if "train" not in found or self._is_class(found):
             return {"train": ""}
@@ -164,7 +165,7 @@ class _Folder:
         return folders
 
     def _is_class(self, found: Mapping[str, str]) -> bool:
-        """Whether `train` holds photos of trains, beside other classes."""
+        """Returns whether `train` is a class of its own: photos of trains."""
         if len(found) > 1:
             return False
         entries = self._scan(os.path.join(self._root, found["train"]))
@@ -188,7 +189,7 @@ class _Folder:
             ) from error
 
     def _classes(self, folder: str) -> dict[str, str]:
-        """Class name in NFC -> name of its folder, of one split."""
+        """Returns class name in NFC -> name of its folder, for one split."""
         classes: dict[str, str] = {}
         for entry in self._scan(os.path.join(self._root, folder)):
             if not _is_folder(entry):
@@ -224,7 +225,7 @@ class _Folder:
             return
         parts = [
             f"{what} {', '.join(map(repr, names))}"
-            for what, names in (("lacks", missing), ("has besides", extra))
+            for what, names in (("lacks", missing), ("also has", extra))
             if names
         ]
         raise self._error(
@@ -234,7 +235,7 @@ class _Folder:
         )
 
     def _samples(self, folder: str, classes: Mapping[str, str]) -> Samples:
-        """All images of a split, sorted by id."""
+        """Returns all images of a split, sorted by id."""
         rows: dict[str, tuple[int, str]] = {}
         for label, name in enumerate(sorted(classes)):
             below = os.path.join(self._root, folder, classes[name])
@@ -264,12 +265,13 @@ class _Folder:
         )
 
     def _images(self, folder: str) -> list[str]:
-        """Paths of the images of a class."""
+        """Returns the paths of the images of a class."""
         with self._listing(folder):
             return list(walk_images(folder))
 
 
 def _nfc(name: str) -> str:
+    """Returns a printable name in NFC: macOS stores decomposed names."""
     return unicodedata.normalize("NFC", printable(name))
 
 
@@ -281,5 +283,5 @@ def _is_folder(entry: files.Entry) -> bool:
 
 
 def _is_image(entry: files.Entry) -> bool:
-    # A link to nowhere is one: the check of the images reports it.
+    # A broken link counts as an image, which the check then reports.
     return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)

@@ -1,4 +1,4 @@
-"""What an encoded image is, and whether it can be decoded."""
+"""Detects the format of an encoded image and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.data.decode import decode_image
 from trainer.data.headers import (
     declared_size,
     gif_frames,
-    says_its_size,
+    has_size_in_place,
     webp_is_animated,
 )
 from trainer.data.limits import (
@@ -24,13 +24,13 @@ from trainer.data.limits import (
 )
 
 _LEGAL = "JPEG, PNG, BMP, GIF and WebP can be read"
-_KINDS = (
+_FORMATS = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG", "PNG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
 )
-_OTHER_KINDS = (
+_UNSUPPORTED = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"II*\0", "TIFF"),
@@ -48,12 +48,12 @@ _OTHER_KINDS = (
 
 
 def unfit_to_read(mode: int, size: int) -> str | None:
-    """Why a file is not to be read at all; None if it may be.
+    """Returns why a file must not be read; None if it may be.
 
     Pipes and devices may never end.
 
     Args:
-      mode: of the file, as `os.stat` gives it.
+      mode: mode of the file, as `os.stat` returns it.
       size: bytes of the encoded image.
     """
     if not stat.S_ISREG(mode):
@@ -67,22 +67,22 @@ def unfit_to_read(mode: int, size: int) -> str | None:
 
 
 def what_is_wrong(encoded: bytes) -> str | None:
-    """None if the image can be decoded."""
+    """Returns what is wrong with an image; None if it can be decoded."""
     if not encoded:
         return "an empty file"
-    kind = _kind(encoded)
-    if kind is None:
-        return f"looks like {_other_kind(encoded)}; {_LEGAL}"
-    broken = f"a broken, truncated or unsupported {kind}"
-    if not says_its_size(encoded, kind):
+    image_format = _image_format(encoded)
+    if image_format is None:
+        return f"looks like {_unsupported(encoded)}; {_LEGAL}"
+    broken = f"a broken, truncated or unsupported {image_format}"
+    if not has_size_in_place(encoded, image_format):
         return broken
-    # Before the decoder makes room for it.
-    excess = _excess(encoded, kind)
+    # Before the decoder allocates memory for it.
+    excess = _excess(encoded, image_format)
     if excess:
         return excess
     try:
-        if kind == "JPEG":
-            # All of the file is read, and few pixels are made of it.
+        if image_format == "JPEG":
+            # Reads the whole file but computes only 1/64 of the pixels.
             tf.io.decode_jpeg(encoded, channels=3, ratio=8)
         else:
             decode_image(tf.constant(encoded))
@@ -91,30 +91,34 @@ def what_is_wrong(encoded: bytes) -> str | None:
     return None
 
 
-def _kind(encoded: bytes) -> str | None:
-    """JPEG, PNG, GIF, BMP, WebP, or None."""
+def _image_format(encoded: bytes) -> str | None:
+    """Returns JPEG, PNG, GIF, BMP, WebP, or None."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return "WebP"
-    return next((k for magic, k in _KINDS if encoded.startswith(magic)), None)
+    return next(
+        (name for magic, name in _FORMATS if encoded.startswith(magic)), None
+    )
 
 
-def _excess(encoded: bytes, kind: str) -> str | None:
-    """Returns what of an image would take too much memory or time.
+def _excess(encoded: bytes, image_format: str) -> str | None:
+    """Returns why decoding would take too much memory or time, else None.
 
-    `graph_limits.exceeds_limits` does the same in a graph.
+    `graph_limits.exceeds_limits` tests the same limits in a graph.
     """
-    width, height = declared_size(encoded, kind)
+    width, height = declared_size(encoded, image_format)
     legal = f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
     if width * height > MAX_PIXELS:
-        return f"a {kind} that claims {width} x {height} pixels; {legal}"
-    sparse = max(MAX_SPARSE_PIXELS, MAX_PIXELS_PER_BYTE * len(encoded))
-    if kind in ("JPEG", "WebP") and width * height > sparse:
         return (
-            f"a {kind} that claims {width} x {height} pixels in"
-            f" {len(encoded)} bytes; at most {MAX_PIXELS_PER_BYTE} pixels a"
+            f"a {image_format} that declares {width} x {height} pixels; {legal}"
+        )
+    sparse = max(MAX_SPARSE_PIXELS, MAX_PIXELS_PER_BYTE * len(encoded))
+    if image_format in ("JPEG", "WebP") and width * height > sparse:
+        return (
+            f"a {image_format} that declares {width} x {height} pixels in"
+            f" {len(encoded)} bytes; at most {MAX_PIXELS_PER_BYTE} pixels per"
             " byte are read"
         )
-    if kind == "GIF":
+    if image_format == "GIF":
         sizes = gif_frames(encoded)
         if sizes.pixels > MAX_GIF_PIXELS:
             return (
@@ -124,34 +128,36 @@ def _excess(encoded: bytes, kind: str) -> str | None:
             )
         if sizes.width * sizes.height > MAX_PIXELS:
             return (
-                f"a GIF whose frames take {sizes.width} x {sizes.height}"
+                f"a GIF whose frames need {sizes.width} x {sizes.height}"
                 f" pixels; {legal}"
             )
-    if kind == "WebP" and webp_is_animated(encoded):
+    if image_format == "WebP" and webp_is_animated(encoded):
         return "an animated WebP; save one frame of it as an image"
-    # Elsewhere in the file these two bytes mean a thumbnail, or nothing.
-    scans = encoded.count(b"\xff\xda") if kind == "JPEG" else 0
+    # This also counts the scans of a thumbnail, and the same two bytes in
+    # metadata; both are rare.
+    scans = encoded.count(b"\xff\xda") if image_format == "JPEG" else 0
     if scans > MAX_JPEG_SCANS:
         return f"a JPEG of {scans} scans; at most {MAX_JPEG_SCANS} are read"
     return None
 
 
-def _other_kind(encoded: bytes) -> str:
-    """What a file that is none of ours seems to be."""
+def _unsupported(encoded: bytes) -> str:
+    """Returns what a file without a supported image seems to be."""
     if encoded[4:8] == b"ftyp":
         return "HEIC, AVIF or a video"
     start = encoded[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for magic, kind in _OTHER_KINDS:
+    for magic, name in _UNSUPPORTED:
         if encoded.startswith(magic) or start.startswith(magic):
-            return kind
+            return name
     if _is_text(encoded[:256]):
         return "text"
     return f"no image (its first bytes are {encoded[:4].hex(' ')})"
 
 
 def _is_text(start: bytes) -> bool:
+    """Returns whether the first bytes of a file are printable UTF-8."""
     try:
-        # Incrementally, since the last character may be cut in two.
+        # Incrementally, because the last character may be incomplete.
         text = codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return False

@@ -1,8 +1,8 @@
 """Compares the declared size of an encoded image with the limits, in a graph.
 
-`formats.what_is_wrong` does the same eagerly, in words. An exported graph has
-nothing but itself between a request and the decoders, which make room for
-whatever 34 bytes declare.
+`formats.what_is_wrong` does the same eagerly and explains the result. An
+exported graph has no other protection: the decoders allocate whatever memory
+a request of 34 bytes declares.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from trainer.data.limits import (
     MAX_SPARSE_PIXELS,
 )
 
-# All sizes but those of a JPEG and of the frames of a GIF are in these.
+# These hold all sizes except those of a JPEG and of the frames of a GIF.
 _HEAD_BYTES = 30
 _SCAN = b"\xff\xda"
 _GIF_HEADER_BYTES = 13
 _GIF_FRAME, _GIF_EXTENSION = 0x2C, 0x21
 _GIF_FRAME_BYTES = 10
-# Blocks of a GIF that one step passes over, where they are of one length.
+# Blocks of equal length in a GIF that one step skips.
 _BLOCKS_PER_STEP = 256
 
 
@@ -36,31 +36,31 @@ def part(
 ) -> tf.Tensor:
     """Returns up to `length` bytes from `start` on; fewer at the end.
 
-    `tf.strings.substr` fails if `start` lies outside, with the whole string
-    in its message: that is no text, and Python raises UnicodeDecodeError.
+    `tf.strings.substr` fails if `start` is outside. Its message holds the
+    whole string, which is not text, so Python raises UnicodeDecodeError.
     """
     start = tf.clip_by_value(start, 0, tf.strings.length(encoded))
     return tf.strings.substr(encoded, start, length)
 
 
 def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
-    """Tells whether decoding would take too much memory or time.
+    """Returns whether decoding would take too much memory or time.
 
-    Refuses what `formats.what_is_wrong` refuses for its size, and besides it a
-    GIF of more than about 5,000 frames (MAX_GIF_STEPS): counting them takes
-    the graph longer than it takes Python. Within the limits a decoder takes at
-    most 1.2 GB, for a progressive CMYK JPEG of 100 megapixels.
+    Applies the size limits of `formats.what_is_wrong`. In addition a GIF of
+    more than about 5,000 frames (MAX_GIF_STEPS) exceeds the limits, because a
+    graph counts frames more slowly than Python. Within the limits a decoder
+    takes at most 1.2 GB, for a progressive CMYK JPEG of 100 megapixels.
 
     Args:
       encoded: string scalar, a whole file.
 
     Returns:
-      bool scalar; False for what is no image, which no decoder accepts.
+      bool scalar; False for other formats, which no decoder accepts.
 
     Raises:
       tf.errors.InvalidArgumentError: a JPEG without a readable header.
     """
-    # Dozens of small operations, which a GPU would only delay.
+    # Dozens of small operations, which are slower on a GPU.
     with tf.device("CPU:0"):
         start = part(encoded, 0, 4)
         head = _bytes(encoded, 0, _HEAD_BYTES)
@@ -84,7 +84,7 @@ def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _bytes(encoded: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
-    """int64 (count,): bytes of a file from `start` on, zeros after its end."""
+    """Returns int64 (count,), bytes from `start`, zeros after the end."""
     found = tf.io.decode_raw(part(encoded, start, count), tf.uint8)
     padded = tf.pad(found, ((0, count - tf.shape(found)[0]),))
     return tf.cast(tf.ensure_shape(padded, (count,)), tf.int64)
@@ -93,7 +93,7 @@ def _bytes(encoded: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
 def _number(
     bytes_: tf.Tensor, start: int, count: int, *, big_endian: bool = False
 ) -> tf.Tensor:
-    """int64 scalar: the unsigned number in `count` bytes."""
+    """Returns the unsigned number in `count` bytes, int64 scalar."""
     order = range(count)[:: -1 if big_endian else 1]
     return tf.add_n(
         [bytes_[start + i] * 256**place for place, i in enumerate(order)]
@@ -101,7 +101,7 @@ def _number(
 
 
 def _too_sparse(encoded: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """Tells whether a file is too short for the pixels that it declares."""
+    """Returns whether a file is too short for the pixels that it declares."""
     length = tf.cast(tf.strings.length(encoded), tf.int64)
     return pixels > tf.maximum(
         tf.constant(MAX_SPARSE_PIXELS, tf.int64), length * MAX_PIXELS_PER_BYTE
@@ -109,10 +109,10 @@ def _too_sparse(encoded: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _jpeg_exceeds(encoded: tf.Tensor) -> tf.Tensor:
-    # The decoder's own reading of the header; it makes no room for pixels.
+    # The decoder's own function for the header, which allocates no pixels.
     size = tf.io.extract_jpeg_shape(encoded, output_type=tf.int32)
     pixels = tf.reduce_prod(tf.cast(size[:2], tf.int64))
-    # Bounded, as a file may consist of nothing else.
+    # Bounded, because a file may consist of nothing but scans.
     pieces = tf.raw_ops.StringSplitV2(
         input=encoded[None], sep=_SCAN, maxsplit=MAX_JPEG_SCANS + 1
     ).values
@@ -126,13 +126,13 @@ def _jpeg_exceeds(encoded: tf.Tensor) -> tf.Tensor:
 def _png_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     width = _number(head, 16, 4, big_endian=True)
     height = _number(head, 20, 4, big_endian=True)
-    # libpng passes over other chunks before the one that has the size.
+    # libpng skips other chunks before the one that has the size.
     misplaced = part(encoded, 12, 4) != b"IHDR"
     return misplaced | _product_exceeds(width, height)
 
 
 def _bmp_exceeds(head: tf.Tensor) -> tf.Tensor:
-    # The height is negative where rows go from top to bottom.
+    # The height is negative if the rows go from top to bottom.
     width, height = (
         tf.minimum(number, (1 << 32) - number)
         for number in (_number(head, 18, 4), _number(head, 22, 4))
@@ -141,34 +141,34 @@ def _bmp_exceeds(head: tf.Tensor) -> tf.Tensor:
 
 
 def _product_exceeds(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
-    """Tells whether width x height is above MAX_PIXELS; each is 32 bits."""
-    # Their product may have 64 bits, one too many.
+    """Returns whether width x height is above MAX_PIXELS; each has 32 bits."""
+    # Their product may have 64 bits, and int64 holds 63.
     return (width > MAX_PIXELS) | (
         width * tf.minimum(height, MAX_PIXELS + 1) > MAX_PIXELS
     )
 
 
 def _webp_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    kind = part(encoded, 12, 4)
+    chunk = part(encoded, 12, 4)
     packed = _number(head, 21, 4)
     extended = tf.stack([_number(head, 24, 3), _number(head, 27, 3)]) + 1
     lossless = tf.stack([packed & 0x3FFF, packed // 2**14 & 0x3FFF]) + 1
     lossy = tf.stack([_number(head, 26, 2), _number(head, 28, 2)]) & 0x3FFF
     size = tf.where(
-        kind == b"VP8X", extended, tf.where(kind == b"VP8L", lossless, lossy)
+        chunk == b"VP8X", extended, tf.where(chunk == b"VP8L", lossless, lossy)
     )
     pixels = tf.reduce_prod(size)
-    # libwebp accepts pixels without a chunk around them; sizes are elsewhere
-    # there.
-    unknown = tf.reduce_all(kind != [b"VP8X", b"VP8L", b"VP8 "])
+    # libwebp accepts pixels without a chunk around them, with the size
+    # elsewhere.
+    unknown = tf.reduce_all(chunk != [b"VP8X", b"VP8L", b"VP8 "])
     return unknown | (pixels > MAX_PIXELS) | _too_sparse(encoded, pixels)
 
 
 def _gif_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     """Adds up the frames of a GIF, all of which the decoder unpacks.
 
-    It makes room for its result by the widest and the highest of the frames,
-    not by the size in the header.
+    The decoder allocates memory for the widest and the highest frame, whatever
+    size the header declares.
     """
     length = tf.strings.length(encoded)
     start = _GIF_HEADER_BYTES + _gif_table_bytes(head[10])
@@ -181,24 +181,24 @@ def _gif_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
     def step(
         place: tf.Tensor,
-        amid: tf.Tensor,
+        inside: tf.Tensor,
         pixels: tf.Tensor,
         width: tf.Tensor,
         height: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
         record = _bytes(encoded, place, _GIF_FRAME_BYTES)
-        frame = ~amid & (record[0] == _GIF_FRAME)
+        frame = ~inside & (record[0] == _GIF_FRAME)
         wide = tf.where(frame, _number(record, 5, 2), 0)
         high = tf.where(frame, _number(record, 7, 2), 0)
-        # After a frame's colour table comes one byte, the size of a code.
+        # A frame's colour table is followed by one byte, the size of a code.
         data = place + 11 + _gif_table_bytes(record[9])
-        # Anything but a frame or an extension ends the file.
+        # Anything other than a frame or an extension ends the file.
         other = tf.where(record[0] == _GIF_EXTENSION, place + 2, length)
-        blocks = tf.where(amid, place, tf.where(frame, data, other))
-        place, amid = _after_blocks(encoded, blocks)
+        blocks = tf.where(inside, place, tf.where(frame, data, other))
+        place, inside = _after_blocks(encoded, blocks)
         return (
             place,
-            amid,
+            inside,
             pixels + wide * high,
             tf.maximum(width, wide),
             tf.maximum(height, high),
@@ -217,7 +217,7 @@ def _gif_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
 
 def _gif_table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """int32 scalar: bytes of the colour table that a byte announces."""
+    """Returns the bytes of the colour table that flags declare, int32."""
     table = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), flags & 7)
     return tf.cast(tf.where(flags & 0x80 > 0, table, 0), tf.int32)
 
@@ -225,14 +225,14 @@ def _gif_table_bytes(flags: tf.Tensor) -> tf.Tensor:
 def _after_blocks(
     encoded: tf.Tensor, place: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Passes over blocks that begin with their own length, up to an empty one.
+    """Skips blocks, which begin with their own length, up to an empty one.
 
     Encoders write blocks of one length, 255 or 254, and a shorter one at the
-    end. One call passes over _BLOCKS_PER_STEP blocks of the first one's
-    length and one more.
+    end. One call skips up to _BLOCKS_PER_STEP blocks of the first one's length
+    and one more.
 
     Returns:
-      The place after them, and whether the next byte is another block's
+      The position after them, and whether the next byte is another block's
       length.
     """
     stride = 1 + _byte(encoded, place)
@@ -240,18 +240,18 @@ def _after_blocks(
         part(encoded, place, _BLOCKS_PER_STEP * stride), tf.uint8
     )
     other = tf.cast(window[::stride], tf.int32) != stride - 1
-    # With a stop at the end, which counts where there is none before.
+    # The stop at the end counts if there is no other one.
     stops = tf.concat([tf.cast(other, tf.uint8), [1]], axis=0)
     run = tf.argmax(stops, output_type=tf.int32)
     # An empty block ends the run before it begins.
     place += tf.where(stride > 1, run * stride, 0)
     last = _byte(encoded, place)
     after = place + 1 + last
-    amid = (last > 0) & (_byte(encoded, after) > 0)
-    # With a block at `place` the empty one stands after it.
-    return tf.where(amid | (last == 0), after, after + 1), amid
+    inside = (last > 0) & (_byte(encoded, after) > 0)
+    # If there is a block at `place`, the empty one follows it.
+    return tf.where(inside | (last == 0), after, after + 1), inside
 
 
 def _byte(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-    """int32 scalar: one byte of a file, 0 after its end."""
+    """Returns one byte of a file, 0 after its end; int32 scalar."""
     return tf.cast(_bytes(encoded, place, 1)[0], tf.int32)

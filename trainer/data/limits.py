@@ -1,24 +1,24 @@
-"""The largest images that are read, by the eager check and by graphs."""
+"""Size limits of images, for the eager check and for graphs."""
 
 from __future__ import annotations
 
-# Decoded that is 300 MB, of which each thread that decodes may hold one. The
-# largest photos that cameras write have 100 megapixels, and TensorFlow's JPEG
-# decoder ends at 179.
+# Decoded this takes 300 MB, and each decoding thread may hold one such image.
+# The largest photos of cameras have 100 megapixels; TensorFlow's JPEG decoder
+# rejects more than 179.
 MAX_PIXELS = 100_000_000
-# In all frames of a GIF together: the decoder holds one byte per pixel.
+# All frames of a GIF together, of which the decoder holds one byte per pixel.
 MAX_GIF_PIXELS = 3 * MAX_PIXELS
-# A BMP of MAX_PIXELS has as many; compressed images have fewer.
+# The size of a BMP with MAX_PIXELS; compressed images are smaller.
 MAX_BYTES = 4 * MAX_PIXELS
 # Each scan of a progressive JPEG passes over the whole image. Encoders write
 # about ten.
 MAX_JPEG_SCANS = 200
-# A block of 64 pixels takes at least one bit of a JPEG, so 512 pixels a byte is
-# the least that is complete; below it the decoder invents the rest. A WebP of
-# 34 bytes may be complete at any size, and show one colour. Up to
-# MAX_SPARSE_PIXELS, which take up to 190 MB, both are read.
+# In a JPEG a block of 64 pixels takes at least one bit, so a complete file has
+# at most 512 pixels per byte; the decoder invents what is missing. A WebP of
+# 34 bytes may be complete at any size, with a single colour. Both are read up
+# to MAX_SPARSE_PIXELS, which take up to 190 MB.
 MAX_PIXELS_PER_BYTE = 512
 MAX_SPARSE_PIXELS = 16_000_000
-# Steps of the graph over the blocks of a GIF, about two for each frame. A step
-# takes 0.1 ms.
+# Steps of the graph over the blocks of a GIF: about two per frame, 0.1 ms
+# each.
 MAX_GIF_STEPS = 10_000

@@ -1,4 +1,4 @@
-"""What a run trains and is judged on, settled before it begins."""
+"""The samples that a run trains on, validates on and is tested on."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from trainer.cache import FileCache
 from trainer.data.check import (
     BadImage,
-    CheckedFile,
     CheckedSplit,
     apply_policy,
     check_images,
 )
+from trainer.data.earlier_checks import (
+    cache_checks,
+    cached_checks,
+    checks_from_json,
+    checks_to_json,
+)
 from trainer.data.headers import UPRIGHT
-from trainer.data.samples import Samples, printable
-from trainer.data.sources import Source, open_source
+from trainer.data.samples import Samples, Source, printable
+from trainer.data.sources import open_source
 from trainer.data.subsets import (
     nested_subset,
     stratified_sample,
@@ -33,22 +36,22 @@ class Manifest:
     """The samples of a run.
 
     Attributes:
-      name: of the data set, short.
-      location: where it lies.
+      name: short name of the data set.
+      location: absolute path of the data set.
       class_names: in the order of the labels.
       train: the subset of `data_pct`, sorted by id.
-      validation: what each epoch is validated on.
-      validation_from_test: whether those are part of the test split, for want
-        of a validation split.
-      final: what the end of a run is judged on.
-      final_split: 'test', or 'validation' where there is no test split.
-      skipped: left out because they cannot be read.
-      shared_content: pairs of a sample of `train` and one of `final` that are
-        the same image, byte for byte.
-      fingerprint: hexadecimal, of the class names and of role, id, label and
-        content of every sample in `train` and `final`, and in `validation`
-        where that is a split of its own.
-      train_total: readable samples to train on, before the subset.
+      validation: the samples that each epoch is validated on.
+      validation_from_test: whether the validation samples are part of the
+        test split, because there is no validation split.
+      final: the samples that the finished model is evaluated on.
+      final_split: 'test', or 'validation' if there is no test split.
+      skipped: the images left out because they cannot be read.
+      shared_content: pairs of ids, of a sample of `train` and one of `final`
+        that are the same image, byte for byte.
+      fingerprint: hexadecimal digest of the class names and of role, id,
+        label and content of every sample in `train` and `final`, and in
+        `validation` if that is a split of its own.
+      train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
     """
 
@@ -68,7 +71,7 @@ class Manifest:
 
     @property
     def turned(self) -> tuple[str, ...]:
-        """Paths of readable samples whose EXIF orientation is not upright."""
+        """Paths of readable images whose EXIF orientation is not upright."""
         return tuple(
             printable(path)
             for part in self.splits.values()
@@ -77,7 +80,7 @@ class Manifest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What manifest.json holds, and `build_manifest` takes as earlier."""
+        """Returns manifest.json, which `build_manifest` takes as `earlier`."""
         return {
             "name": self.name,
             "location": self.location,
@@ -91,7 +94,7 @@ class Manifest:
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
-            "splits": _files_json(self.splits),
+            "splits": checks_to_json(self.splits),
         }
 
 
@@ -108,31 +111,93 @@ def build_manifest(
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
 ) -> Manifest:
-    """Finds the data, looks at every image, and settles who trains on what.
+    """Checks every image and assigns samples to train, validation and test.
 
     Args:
       dataset: see `sources.open_source`.
-      tfds_data_dir: likewise.
-      test_fraction: likewise.
+      tfds_data_dir: see `sources.open_source`.
+      test_fraction: see `sources.open_source`.
       data_pct: percentage of each class's readable training samples.
-      seed: which of them.
+      seed: decides which samples are in the subset.
       batch_size: the global one; validation takes whole batches of the test
         split.
-      validation_fraction: how many of those batches.
+      validation_fraction: fraction of the test batches to validate on, if
+        there is no validation split.
       on_bad_image: `fail` or `skip`.
-      earlier: what `to_json` gave in an earlier start, so that unchanged
-        files are not read again; what is not understood of it is ignored.
-      cache: where other runs left what their check of the images found.
+      earlier: the `to_json` of an earlier start; unchanged files are not read
+        again, and anything malformed is ignored.
+      cache: holds results of the image checks of other runs.
 
     Raises:
       UsageError: there is no such data set.
-      TrainerError: it cannot be used as it is.
+      TrainerError: the data set cannot be used as it is.
     """
     source = open_source(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
-    cache = cache or FileCache(None)
-    known = _known(earlier, source) or _cached_looks(cache, source)
+    splits, skipped = _check(
+        source, earlier, cache or FileCache(None), on_bad_image
+    )
+    num_classes = len(source.class_names)
+    train = splits["train"].take(
+        nested_subset(splits["train"].samples, num_classes, data_pct, seed)
+    )
+    if "validation" in splits:
+        validation = splits["validation"].samples
+    else:
+        validation = _validation_sample(
+            splits["test"].samples, num_classes, batch_size, validation_fraction
+        )
+    return _assemble(source, splits, skipped, train, validation)
+
+
+def _assemble(
+    source: Source,
+    splits: Mapping[str, CheckedSplit],
+    skipped: tuple[BadImage, ...],
+    train: CheckedSplit,
+    validation: Samples,
+) -> Manifest:
+    """Returns the manifest of a subset and of validation samples."""
+    final_split = "test" if "test" in splits else "validation"
+    final = splits[final_split]
+    roles = {"train": train, "final": final}
+    # Validation samples that are part of `final` follow from it.
+    if "validation" in splits:
+        roles["validation"] = splits["validation"]
+    return Manifest(
+        name=source.name,
+        location=source.location,
+        class_names=source.class_names,
+        train=train.samples,
+        validation=validation,
+        validation_from_test="validation" not in splits,
+        final=final.samples,
+        final_split=final_split,
+        skipped=skipped,
+        shared_content=_shared_content(train, final),
+        fingerprint=_fingerprint(source.class_names, roles),
+        train_total=len(splits["train"].samples),
+        splits=splits,
+    )
+
+
+def _validation_sample(
+    test: Samples, num_classes: int, batch_size: int, fraction: float
+) -> Samples:
+    """Returns the part of a test split that epochs are validated on."""
+    count = validation_count(len(test), batch_size, fraction)
+    return test.take(stratified_sample(test, num_classes, count))
+
+
+def _check(
+    source: Source,
+    earlier: Mapping[str, Any] | None,
+    cache: FileCache,
+    on_bad_image: str,
+) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
+    """Returns the readable samples of each split, and the skipped images."""
+    known = checks_from_json(earlier, source) or cached_checks(cache, source)
     results = [
         check_images(samples, split=split, known=known.get(split))
         for split, samples in source.splits().items()
@@ -140,142 +205,23 @@ def build_manifest(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
-    _cache_looks(cache, source, known, splits)
-    splits = {name: _with_digests(part) for name, part in splits.items()}
-    num_classes = len(source.class_names)
-    train = splits["train"].take(
-        nested_subset(splits["train"].samples, num_classes, data_pct, seed)
-    )
-    final_split = "test" if "test" in splits else "validation"
-    final = splits[final_split]
-    validation = splits.get("validation")
-    if validation is None:
-        count = validation_count(
-            len(final.samples), batch_size, validation_fraction
-        )
-        validation = final.take(
-            stratified_sample(final.samples, num_classes, count)
-        )
-    return Manifest(
-        name=source.name,
-        location=source.location,
-        class_names=source.class_names,
-        train=train.samples,
-        validation=validation.samples,
-        validation_from_test="validation" not in splits,
-        final=final.samples,
-        final_split=final_split,
-        skipped=tuple(bad for result in results for bad in result.bad),
-        shared_content=_shared_content(train, final),
-        fingerprint=_fingerprint(
-            source.class_names,
-            {
-                "train": train,
-                "final": final,
-                # A sample of the final split follows from it.
-                **{k: v for k, v in splits.items() if k == "validation"},
-            },
-        ),
-        train_total=len(splits["train"].samples),
-        splits=splits,
-    )
+    cache_checks(cache, source, known, splits)
+    skipped = tuple(bad for result in results for bad in result.bad)
+    return {name: _with_digests(part) for name, part in splits.items()}, skipped
 
 
 def _with_digests(part: CheckedSplit) -> CheckedSplit:
+    """Returns the split with the digests of its files in its samples."""
     digests = tuple(file.digest for file in part.files)
     return dataclasses.replace(
         part, samples=dataclasses.replace(part.samples, digests=digests)
     )
 
 
-def _files_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
-    """What a look has found, as JSON holds it."""
-    return {
-        split: {
-            "ids": list(part.samples.ids),
-            "labels": part.samples.labels.tolist(),
-            "digests": [file.digest for file in part.files],
-            "sizes": [file.size for file in part.files],
-            "mtimes_ns": [file.mtime_ns for file in part.files],
-            "ctimes_ns": [file.ctime_ns for file in part.files],
-            "orientations": [file.orientation for file in part.files],
-        }
-        for split, part in splits.items()
-    }
-
-
-def _looks_key(source: Source) -> dict[str, str]:
-    # Another version may decode what this one cannot.
-    return {
-        "kind": "looks",
-        "location": source.location,
-        "tensorflow": tf.__version__,
-    }
-
-
-def _cached_looks(
-    cache: FileCache, source: Source
-) -> dict[str, dict[str, CheckedFile]]:
-    """What `_known` makes of the looks of another run; {} if in doubt."""
-    content = cache.read(_looks_key(source))
-    try:
-        return _known(json.loads(content), source) if content else {}
-    except ValueError:
-        return {}
-
-
-def _cache_looks(
-    cache: FileCache,
-    source: Source,
-    known: Mapping[str, Mapping[str, CheckedFile]],
-    splits: Mapping[str, CheckedSplit],
-) -> None:
-    """Leaves for other runs what this one has found new."""
-    found = {
-        split: dict(zip(part.samples.ids, part.files, strict=True))
-        for split, part in splits.items()
-    }
-    if found != known:
-        looks = {"location": source.location, "splits": _files_json(splits)}
-        cache.write(_looks_key(source), json.dumps(looks).encode())
-
-
-def _known(
-    earlier: Mapping[str, Any] | None, source: Source
-) -> dict[str, dict[str, CheckedFile]]:
-    """Split -> sample id -> what is known of its file; {} if in doubt."""
-    try:
-        if earlier is None or earlier["location"] != source.location:
-            return {}
-        return {
-            split: {
-                sample_id: CheckedFile(
-                    size=int(size),
-                    mtime_ns=int(mtime),
-                    ctime_ns=int(ctime),
-                    digest=str(digest),
-                    orientation=int(orientation),
-                )
-                for sample_id, size, mtime, ctime, digest, orientation in zip(
-                    part["ids"],
-                    part["sizes"],
-                    part["mtimes_ns"],
-                    part["ctimes_ns"],
-                    part["digests"],
-                    part["orientations"],
-                    strict=True,
-                )
-            }
-            for split, part in earlier["splits"].items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return {}
-
-
 def _shared_content(
     train: CheckedSplit, final: CheckedSplit
 ) -> tuple[tuple[str, str], ...]:
-    """One pair for each sample of `final` whose image is in `train`."""
+    """Returns a pair of ids per sample of `final` whose image is in `train`."""
     train_ids: dict[str, str] = {}
     for file, sample_id in zip(train.files, train.samples.ids, strict=True):
         train_ids.setdefault(file.digest, sample_id)
@@ -289,7 +235,7 @@ def _shared_content(
 def _fingerprint(
     class_names: tuple[str, ...], roles: Mapping[str, CheckedSplit]
 ) -> str:
-    """Does not depend on the order of the samples."""
+    """Returns a digest that does not depend on the order of the samples."""
     rows = sorted(
         (role, sample_id, int(label), file.digest)
         for role, part in roles.items()

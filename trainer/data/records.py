@@ -1,4 +1,4 @@
-"""Where the records of a TFRecord file lie, and what labels they have."""
+"""Reads the positions and the labels of the records of a TFRecord file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer.storage import files
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
-# 4 of checksum behind it.
+# 4 of checksum after it.
 _LENGTH_BYTES = 8
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
@@ -19,15 +19,15 @@ _REMOTE_BUFFER_BYTES = 8 << 20
 
 
 def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the payload of each record of a TFRecord file lies.
+    """Returns the position of the payload of each record of a TFRecord file.
 
     Returns:
       Offsets and lengths in bytes, int64 (records,) each.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it ends during a record.
-      tf.errors.OpError: the same, of a URL.
+      ValueError: the last record is truncated.
+      tf.errors.OpError: either of these, if the file is behind a URL.
     """
     if files.is_remote(path):
         return _remote_spans(path)
@@ -42,13 +42,13 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
             spans.append((position + _HEADER_BYTES, length))
             position += _HEADER_BYTES + length + _FOOTER_BYTES
     if position != size:
-        raise ValueError("it ends during a record")
+        raise ValueError("truncated record")
     columns = np.array(spans, np.int64).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
 
 
 def _remote_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
-    # Behind a URL one pass over all costs less than a request a record.
+    # One pass over the file costs less than one request per record.
     lengths = np.fromiter(
         tf.data.TFRecordDataset(path, buffer_size=_REMOTE_BUFFER_BYTES)
         .map(tf.strings.length)
@@ -60,7 +60,10 @@ def _remote_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_labels(path: str, image_key: str, label_key: str) -> np.ndarray:
-    """int64 (records,): the labels; checks that each record has an image.
+    """Returns the labels; checks that each record has an image.
+
+    Returns:
+      int64 (records,).
 
     Raises:
       tf.errors.OpError: a record is damaged or lacks one of the features.

@@ -1,4 +1,4 @@
-"""The lists of samples that every other part of the data code hands around."""
+"""Samples as columns, and data sets as sources of samples."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
 
 
 def id_hash(sample_id: str) -> int:
-    """64 bits of the sample id, as a signed integer in [-2**63, 2**63)."""
+    """Returns 64 bits of a sample id's hash, in [-2**63, 2**63)."""
     digest = hashlib.blake2b(sample_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 def image_digest(encoded: bytes) -> str:
-    """BLAKE2b of an encoded image, 32 hexadecimal digits."""
+    """Returns the BLAKE2b of an encoded image, 32 hexadecimal digits."""
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
 def printable(path: str) -> str:
-    """The path as text that can be encoded; bytes that are none are escaped.
+    """Returns a path as text that can be encoded; other bytes are escaped.
 
-    A file's name need not be text: Python stands surrogates in for the bytes
-    that are not, and those can be neither printed nor hashed. NUL, which no
-    file's name holds and a list of names may, is escaped too.
+    The name of a file need not be text. Python replaces such bytes by
+    surrogates, which can be neither printed nor hashed. NUL is escaped too:
+    file names cannot contain it, but a list of names may.
     """
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return text.replace("\0", "\\x00")
@@ -37,22 +37,22 @@ def printable(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Columns of equal length, one row a sample.
+    """Columns of equal length, one row per sample.
 
     Attributes:
-      ids: unique within the split; the POSIX path below the split's folder in
-        NFC, or the `tfds_id`.
+      ids: unique within the split; the POSIX path below the split's folder,
+        in NFC, or the `tfds_id`.
       labels: int32 (n,), indices into the data set's class names.
       paths: the file that holds the sample's encoded image. Several samples
         may share one (a TFRecord shard).
-      offsets: int64 (n,), where the sample's bytes begin in that file; in an
-        ArrayRecord file the record's number.
+      offsets: int64 (n,), the position of the sample's bytes in that file; in
+        an ArrayRecord file the number of the record.
       lengths: int64 (n,), number of bytes, or `WHOLE_FILE`.
-      record_image_key: None where the sample's bytes are the encoded image;
-        else they are a serialised `tf.train.Example` whose bytes feature of
-        this name is the encoded image.
-      record_format: of the files that hold them, `TFRECORD` or `ARRAY_RECORD`.
-      digests: of the encoded images; empty before they are checked.
+      record_image_key: None if the sample's bytes are the encoded image; else
+        they are a serialised `tf.train.Example`, and this is the name of the
+        bytes feature that holds the encoded image.
+      record_format: format of the record files, `TFRECORD` or `ARRAY_RECORD`.
+      digests: digests of the encoded images; empty until they are checked.
     """
 
     ids: tuple[str, ...]
@@ -75,7 +75,7 @@ class Samples:
         return len(self.ids)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Samples:
-        """The samples at the given row numbers, in the given order."""
+        """Returns the samples at the given row numbers, in the given order."""
         rows = np.asarray(rows, np.int64)
         return dataclasses.replace(
             self,
@@ -90,25 +90,25 @@ class Samples:
         )
 
     def id_hashes(self) -> np.ndarray:
-        """int64 (n,): 64 bits of each sample id."""
+        """Returns int64 (n,), the `id_hash` of each sample id."""
         return np.array([id_hash(i) for i in self.ids], np.int64)
 
     def counts(self, num_classes: int) -> np.ndarray:
-        """int64 (num_classes,): samples of each class."""
+        """Returns int64 (num_classes,), the number of samples per class."""
         return np.bincount(self.labels, minlength=num_classes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """A data set as it was found, not yet checked.
+    """A data set whose images are not yet checked.
 
     Attributes:
-      name: short, for names of folders: 'food3', 'food10', 'tf_flowers'.
-      location: where it lies, an absolute path.
+      name: short name, for names of folders: 'food3', 'tf_flowers'.
+      location: absolute path.
       class_names: in the order of the labels, in NFC.
-      train: what may be trained on.
-      validation: a split of its own, or None.
-      test: None only where there is a validation split.
+      train: the train split.
+      validation: the validation split; None if there is none.
+      test: the test split; None only if there is a validation split.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Source:
     test: Samples | None
 
     def splits(self) -> dict[str, Samples]:
-        """Those there are, by name."""
+        """Returns the existing splits by name."""
         found = {
             "train": self.train,
             "validation": self.validation,

@@ -1,4 +1,4 @@
-"""From what `--dataset` says to a source of samples."""
+"""Opens the data set that `--dataset` names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source
-from trainer.data.tfds_source import is_tfds_name, open_tfds
+from trainer.data.tfds_names import is_tfds_name
+from trainer.data.tfds_source import open_tfds
 from trainer.errors import UsageError
 from trainer.storage import files
 
@@ -16,18 +17,19 @@ __all__ = ["Source", "open_source"]
 def open_source(
     dataset: str, *, tfds_data_dir: str | None, test_fraction: float
 ) -> Source:
-    """Finds the data set.
+    """Finds the samples of a data set; decodes none of them.
 
     Args:
       dataset: a folder; or `demo`, which comes with the project and is drawn
         on first use; or `food10`, ten classes of TFDS `food101`; or a TFDS
         name: `name`, `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
-      test_fraction: of each class, where the data has one split only.
+      test_fraction: fraction of each class to test on, if the data set has
+        only one split.
 
     Raises:
       UsageError: there is no such folder or TFDS data set.
-      TrainerError: it is there, and cannot be used as it is.
+      TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
@@ -39,10 +41,10 @@ def open_source(
 
 
 def check_dataset(dataset: str) -> None:
-    """Refuses what can be neither a folder nor a TFDS name; reads nothing.
+    """Checks that a value can be a folder or a TFDS name; reads no data.
 
     Raises:
-      UsageError: it names a path that is no folder.
+      UsageError: the value is empty, or a path that is not a folder.
     """
     if not dataset:
         raise UsageError(
@@ -63,7 +65,7 @@ def check_dataset(dataset: str) -> None:
 
 
 def _is_path(dataset: str) -> bool:
-    """Whether it can only be meant as a path; `name/config` may be TFDS's."""
+    """Returns whether a value must be a path; `name/config` may be TFDS's."""
     if dataset.startswith((".", "~")):
         return True
     separators = {os.sep, os.altsep or os.sep}

@@ -1,4 +1,4 @@
-"""Which samples are taken: by hashes of their ids, never by file order."""
+"""Chooses subsets of samples by hashes of their ids, not by file order."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from trainer.errors import TrainerError
 
 
 def _decimal(number: float) -> Decimal:
-    # Via repr: the number the user wrote, not the binary fraction behind it.
+    """Returns the number as the user wrote it, not its binary fraction."""
     return Decimal(repr(float(number)))
 
 
 def subset_size(n_class: int, pct: float) -> int:
-    """max(1, floor(n_class * pct / 100)), in decimal arithmetic."""
+    """Returns max(1, floor(n_class * pct / 100)), in decimal arithmetic."""
     return max(1, int(n_class * _decimal(pct) / 100))
 
 
 def nested_subset(
     samples: Samples, num_classes: int, pct: float, seed: int
 ) -> np.ndarray:
-    """Rows of a stratified subset; that of a smaller `pct` is inside it.
+    """Returns the rows of a stratified subset.
+
+    The subset of a smaller `pct` is part of that of a larger one.
 
     Args:
-      samples: n of them.
-      num_classes: labels are below it.
-      pct: percentage of each class, 0 < pct <= 100; of a class with samples
-        at least one is taken.
-      seed: which subset.
+      samples: n samples.
+      num_classes: every label is below it.
+      pct: percentage of each class, 0 < pct <= 100; at least one sample of
+        each class that has any.
+      seed: chooses the subset.
 
     Returns:
       int64 row numbers, sorted by id.
@@ -46,15 +48,16 @@ def nested_subset(
 def stratified_sample(
     samples: Samples, num_classes: int, count: int
 ) -> np.ndarray:
-    """Rows of a fixed sample, spread over the classes as the samples are.
+    """Returns the rows of a fixed sample with the same class proportions.
 
-    By largest remainders; a class with samples has at least one where `count`
-    allows. The choice depends on the ids alone.
+    The sizes follow the method of largest remainders; if `count` allows, every
+    class that has samples gets at least one. The choice depends only on the
+    ids.
 
     Args:
-      samples: n of them.
-      num_classes: labels are below it.
-      count: how many to take; at most n are.
+      samples: n samples.
+      num_classes: every label is below it.
+      count: number of samples to take; at most n are taken.
 
     Returns:
       int64 (min(count, n),) row numbers, sorted by id.
@@ -76,13 +79,13 @@ def stratified_sample(
 def split_by_hash(
     samples: Samples, num_classes: int, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits each class in two; the split depends on the ids alone.
+    """Splits each class in two; the split depends only on the ids.
 
     Args:
-      samples: at least two of each class.
-      num_classes: labels are below it.
-      fraction: of each class to test on, rounded down, but at least one, and
-        one is left to train on.
+      samples: at least two samples of each class.
+      num_classes: every label is below it.
+      fraction: fraction of each class to test on, rounded down; at least one
+        sample of a class is left on either side.
 
     Returns:
       Row numbers to train on and to test on, int64, each sorted by id.
@@ -110,17 +113,20 @@ def split_flat(
     dataset: str,
     remedy: str,
 ) -> tuple[Samples, Samples]:
-    """What to train on and what to test on, where the data has one split.
+    """Splits a data set without a test split into train and test samples.
 
     Args:
-      samples: all there are.
-      class_names: of the labels.
+      samples: all samples of the data set.
+      class_names: in the order of the labels.
       fraction: see `split_by_hash`.
-      dataset: as the user named it, for the error.
+      dataset: the name that the user gave, for the error.
       remedy: what to do about a class that is too small, for the error.
 
+    Returns:
+      The samples to train on, and those to test on.
+
     Raises:
-      TrainerError: a class is too small to be split.
+      TrainerError: a class has fewer than two samples.
     """
     for name, n in zip(
         class_names, samples.counts(len(class_names)).tolist(), strict=True
@@ -128,7 +134,7 @@ def split_flat(
         if n < 2:
             raise TrainerError(
                 f"--dataset={dataset!r}: class {name!r} has"
-                f" {n or 'no'} image{'s' * (n != 1)}; without a test split"
+                f" {'1 image' if n else 'no images'}; without a test split"
                 " each class needs two, one to train and one to test on:"
                 f" {remedy}"
             )
@@ -139,10 +145,10 @@ def split_flat(
 def validation_count(
     test_examples: int, batch_size: int, fraction: float
 ) -> int:
-    """How many test examples to validate on: whole batches of them.
+    """Returns the number of test examples to validate on.
 
-    max(1, floor(fraction * batches)) batches, in decimal arithmetic, and no
-    more examples than there are.
+    These are max(1, floor(fraction * batches)) whole batches, in decimal
+    arithmetic, but at most all examples.
     """
     batches = -(-test_examples // batch_size)
     wanted = max(1, int(_decimal(fraction) * batches))
@@ -152,12 +158,12 @@ def validation_count(
 def _first_of_each_class(
     samples: Samples, sizes: list[int], salt: str
 ) -> np.ndarray:
-    """The first `sizes[label]` rows of each class in the order of a hash.
+    """Returns the first `sizes[label]` rows of each class, ordered by a hash.
 
     Args:
-      samples: any number.
-      sizes: how many of each class.
-      salt: orders by different salts are independent.
+      samples: any number of samples.
+      sizes: number of rows to take of each class.
+      salt: different salts give independent orders.
 
     Returns:
       int64 row numbers, sorted by id.

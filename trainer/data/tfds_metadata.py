@@ -1,11 +1,11 @@
 """Checks the metadata of a prepared TFDS data set before TFDS reads it.
 
-TFDS rebuilds the features of a data set from `features.json`, or from
-`dataset_info.json`, and imports whatever module a feature's class name begins
-with. So a data set from somebody else could run any module on the path. Only
-the classes of `tfds.features` pass here, by their full names.
+TFDS rebuilds the features of a data set from `features.json` or
+`dataset_info.json`, and imports the module in each feature's class name. A
+data set from somebody else could thus run any module on the path. Only the
+full names of classes in `tfds.features` are accepted here.
 
-TFDS also reads these files whatever they are: a named pipe would wait for a
+TFDS also reads these files whatever they are. A named pipe would wait for a
 writer, and an endless file would fill the memory.
 """
 
@@ -27,30 +27,30 @@ from trainer.storage import files
 
 _INFO, _FEATURES = "dataset_info.json", "features.json"
 _LABELS_SUFFIX = ".labels.txt"
-# Where TFDS notes the default config, below the folder of the data set.
+# The file with the default config, below the folder of the data set.
 _DEFAULTS = os.path.join(".config", "metadata.json")
 _MAX_BYTES = 16 << 20
 _CONFIG = re.compile(r"(?!\.+$)[^/\\]*")
-# A class name stands under the first two since TFDS 4.3, under the last before.
+# The keys of a class name: the first two since TFDS 4.3, the last one before.
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
-# Text under these is a path, from which TFDS would read class names.
+# The keys of a path from which TFDS would read class names.
 _PATH_KEYS = ("names_file", "labels")
 
 
 def check_metadata(name: str, data_dir: str | None, *, flag: str) -> None:
     """Checks the metadata files that TFDS may read for a data set.
 
-    TFDS chooses a config and a version by itself where `name` gives none, so
-    those of all that are prepared are checked.
+    If `name` has no config or version, TFDS chooses one; then all that are
+    prepared are checked.
 
     Args:
-      name: `name`, `name/config` or `name:version` as TFDS takes it.
+      name: `name`, `name/config` or `name:version`.
       data_dir: where TFDS keeps its data; None: its own default.
       flag: `--dataset='...'`, for errors.
 
     Raises:
-      TrainerError: a file is not a regular one, is too large or malformed, or
-        names a class that is not one of `tfds.features`.
+      TrainerError: a file is not a regular file, is too large or malformed,
+        or names a class that is not one of `tfds.features`.
     """
     from tensorflow_datasets.core import naming
     from tensorflow_datasets.core.utils import file_utils
@@ -66,11 +66,12 @@ def check_metadata(name: str, data_dir: str | None, *, flag: str) -> None:
 
 
 def _check_defaults(path: str, flag: str) -> None:
+    """Checks the file that names the default config, if there is one."""
     if not files.exists(path):
         return
     with _reading(path, flag):
         config = json.loads(_read(path)).get("default_config_name")
-        # TFDS joins it to a path, which must not lead elsewhere.
+        # TFDS appends it to a path, which must stay below the data set.
         if config is not None and not _CONFIG.fullmatch(config):
             raise ValueError(f"{config!r} is not the name of a config")
 
@@ -78,10 +79,10 @@ def _check_defaults(path: str, flag: str) -> None:
 def _prepared(
     top: str, config: str | None = None, version: str | None = None
 ) -> Iterator[str]:
-    """Folders NAME/VERSION and NAME/CONFIG/VERSION that hold metadata.
+    """Yields folders NAME/VERSION and NAME/CONFIG/VERSION with metadata.
 
     Raises:
-      OSError: a folder is there and cannot be listed.
+      OSError: a folder exists but cannot be listed.
     """
     folders = [os.path.join(top, config)] if config else _subfolders(top)
     for folder in list(folders):
@@ -95,11 +96,11 @@ def _prepared(
 
 
 def _subfolders(folder: str) -> list[str]:
-    """Paths of the folders in a folder; none where there is no such folder."""
+    """Returns the paths of the folders in a folder; [] if it is missing."""
     found = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for entry in files.scan(folder):
-            # A link to itself is no folder, and must not hide the others.
+            # A link to itself raises an error, which must not end the loop.
             with contextlib.suppress(OSError):
                 if entry.is_dir():
                     found.append(entry.path)
@@ -107,6 +108,7 @@ def _subfolders(folder: str) -> list[str]:
 
 
 def _check_folder(folder: str, flag: str) -> None:
+    """Checks all metadata files in a folder."""
     with _reading(folder, flag):
         entries = sorted(files.scan(folder), key=lambda entry: entry.name)
     for entry in entries:
@@ -123,7 +125,7 @@ def _check_folder(folder: str, flag: str) -> None:
 
 
 def _reading(path: str, flag: str) -> AbstractContextManager[None]:
-    """The block in which a file or folder of a data set is read."""
+    """Returns the context in which a file or folder is read."""
     return untrusted(
         f"{flag}: {printable(path)}",
         f"remove {printable(os.path.dirname(path))} and prepare the data set"
@@ -132,6 +134,11 @@ def _reading(path: str, flag: str) -> AbstractContextManager[None]:
 
 
 def _read(path: str) -> str:
+    """Reads a small regular file.
+
+    Raises:
+      ValueError: it is of another type, or too large.
+    """
     found = files.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("not a regular file")
@@ -144,10 +151,10 @@ def _read(path: str) -> str:
 
 
 def _check_classes(value: Any) -> None:
-    """Checks every class name at any depth, in JSON within JSON too.
+    """Checks every class name at any depth, including JSON inside JSON.
 
     Raises:
-      ValueError: one is not a class of `tfds.features`.
+      ValueError: a name is not that of a class in `tfds.features`.
     """
     if isinstance(value, list):
         for item in value:
@@ -168,7 +175,7 @@ def _check_classes(value: Any) -> None:
 
 @functools.cache
 def _allowed() -> frozenset[str]:
-    """Full names of the classes of `tfds.features`, old ones too."""
+    """Returns the full names of the classes of `tfds.features`, old and new."""
     import tensorflow_datasets as tfds
 
     names = set()
@@ -182,7 +189,7 @@ def _allowed() -> frozenset[str]:
 
 
 def _parse_features(features: Any) -> None:
-    """Has TFDS build what it will build, to find out here if it cannot."""
+    """Lets TFDS build the features, so that errors are raised here."""
     import tensorflow_datasets as tfds
 
     if not isinstance(features, dict):
@@ -191,6 +198,7 @@ def _parse_features(features: Any) -> None:
 
 
 def _parse_info(text: str) -> None:
+    """Parses dataset_info.json as TFDS will."""
     from google.protobuf import json_format
     from tensorflow_datasets.core.proto import dataset_info_pb2
 

@@ -1,1 +1,1 @@
-"""The devices and processes that share a run."""
+"""The devices and processes of a run."""

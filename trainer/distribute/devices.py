@@ -22,7 +22,7 @@ def discover() -> None:
 
 
 class _Process:
-    """State of the process that TensorFlow neither reports nor resets."""
+    """State of the process that TensorFlow cannot report or reset."""
 
     deterministic = False
 
@@ -34,11 +34,11 @@ def configure(
     *,
     tpu: bool = False,
 ) -> None:
-    """Configures the devices; must run before TensorFlow uses any.
+    """Configures the devices; call before TensorFlow uses any of them.
 
     Args:
       logical_cpus: number of devices to split the CPU into.
-      deterministic: see `use_determinism`; holds until the process ends.
+      deterministic: see `use_determinism`; applies until the process ends.
       gpus: the numbers of the GPUs to use, separated by commas; None is all.
       tpu: whether the run uses a TPU.
 
@@ -74,7 +74,10 @@ def configure(
 
 
 def show_gpus(asked: str) -> None:
-    """Hides all GPUs from TensorFlow but the given ones.
+    """Hides all GPUs from TensorFlow except the given ones.
+
+    Args:
+      asked: the value of `--gpus`.
 
     Raises:
       UsageError: a GPU is missing, or TensorFlow already uses others.
@@ -108,8 +111,8 @@ def use_xla(xla: str, *, tpu: bool = False) -> bool:
 
     Args:
       xla: the value of `--xla`; auto is True if there is a GPU.
-      tpu: whether this process has a TPU. Its runtime always compiles, and
-        jit_compile would compile for the host, which fails.
+      tpu: whether this process has a TPU. A TPU's runtime always compiles;
+        jit_compile would compile for the host instead, and fail.
     """
     if tpu:
         return False
@@ -131,7 +134,7 @@ def use_determinism(deterministic: str, *, tpu: bool = False) -> bool:
 
     Args:
       deterministic: the value of `--deterministic`; auto is True on CPUs,
-        where it costs no time. It was never tried on a TPU.
+        where it costs no time, and False on TPUs, where it is untested.
       tpu: whether the run uses a TPU.
     """
     if deterministic == "auto":
@@ -140,14 +143,18 @@ def use_determinism(deterministic: str, *, tpu: bool = False) -> bool:
 
 
 def set_precision(precision: str) -> None:
-    """Sets the Keras policy for new layers: float32 or bfloat16 arithmetic."""
+    """Sets the Keras dtype policy of new layers.
+
+    Args:
+      precision: float32 or bfloat16; bfloat16 keeps float32 variables.
+    """
     keras.config.set_dtype_policy(_POLICIES[precision])
 
 
 def environment(
     strategy: tf.distribute.Strategy, processes: Processes
 ) -> dict[str, Any]:
-    """Returns facts about the machine and the process; see `drift.FACTS`."""
+    """Returns the facts about the machine and the process in `drift.FACTS`."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     return {
         "tensorflow": f"{tf.__version__} ({tf.version.GIT_VERSION})",
@@ -167,7 +174,7 @@ def environment(
 
 
 def _gpu_models() -> list[str]:
-    """Returns the models of the GPUs in use."""
+    """Returns the model names of the visible GPUs."""
     return [
         tf.config.experimental.get_device_details(gpu).get("device_name", "?")
         for gpu in tf.config.get_visible_devices("GPU")
@@ -175,7 +182,7 @@ def _gpu_models() -> list[str]:
 
 
 def _processor() -> str:
-    """Returns the model of the processor, or "" if it is unknown."""
+    """Returns the model name of the processor, or "" if it is unknown."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:

@@ -1,4 +1,4 @@
-"""Several processes under one strategy: they join, and notice a lost one."""
+"""Joins several processes under one strategy, and detects a lost process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from trainer.distribute.rendezvous import wait_for_all
 from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, shortened
 
-# The limit for a process that hangs; a dead process is noticed within ten
-# seconds by its heartbeat. Long, because the chief may check images for long.
+# The limit for a process that hangs. It is long, because the other processes
+# wait while the chief checks the images. A dead process is detected within ten
+# seconds, by its missing heartbeat.
 _COLLECTIVE_SECONDS = 1800.0
-# First port and number of ports; systems assign ports from 32768 on.
+# First port and number of ports; operating systems assign ports from 32768 on.
 _SLURM_PORTS = (20_000, 12_000)
 _LOST = (
     tf.errors.UnavailableError,
@@ -33,7 +34,8 @@ def addresses_of(topology: Topology) -> tuple[str, ...]:
     """Returns HOST:PORT of every process, the chief's first."""
     if topology.addresses:
         return topology.addresses
-    # Jobs on one host must not share ports; their ids are often consecutive.
+    # Jobs on one host must not share ports. Their ids are often consecutive,
+    # so each id gets 16 ports.
     first, ports = _SLURM_PORTS
     job = int(os.environ.get("SLURM_JOB_ID", "0"))
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
@@ -46,7 +48,8 @@ def addresses_of(topology: Topology) -> tuple[str, ...]:
     return tuple(resolver.cluster_spec().as_dict()["worker"])
 
 
-# Cached: TensorFlow joins a cluster once, before it uses any of its devices.
+# Cached, because TensorFlow can join a cluster only once per process, before it
+# uses any device.
 @functools.cache
 def join(
     topology: Topology, gpus: int
@@ -58,11 +61,11 @@ def join(
       gpus: number of GPUs of this process; all processes have the same.
 
     Raises:
-      TrainerError: some processes did not come.
+      TrainerError: some processes did not connect in time.
     """
     addresses = addresses_of(topology)
     wait_for_all(addresses, topology.index)
-    # All are "worker": the chief is the first address.
+    # All processes are "worker"; the first address is the chief's.
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses)}),
         task_type="worker",
@@ -81,7 +84,12 @@ def join(
 def processes_of(
     strategy: tf.distribute.Strategy, topology: Topology
 ) -> Processes:
-    """Returns the processes of a job, which sum vectors by the strategy."""
+    """Returns the processes of a job, which sum vectors with the strategy.
+
+    Args:
+      strategy: the strategy of all processes.
+      topology: the processes of the job.
+    """
     if topology.count == 1:
         return ALONE
     local = strategy.num_replicas_in_sync // topology.count
@@ -109,6 +117,9 @@ def processes_of(
 def working(processes: Processes) -> Iterator[None]:
     """Wraps a block that all processes run together.
 
+    Args:
+      processes: the processes of the job.
+
     Raises:
       TrainerError: another process exited or does not respond.
     """
@@ -123,7 +134,7 @@ def working(processes: Processes) -> Iterator[None]:
 
 
 def lost_peer(error: Exception, processes: Processes) -> TrainerError | None:
-    """Returns the error for a lost process; None for any other error."""
+    """Returns a TrainerError if a lost process caused the error, else None."""
     if processes.count == 1 or not isinstance(error, _LOST):
         return None
     text = str(error.message or type(error).__name__)

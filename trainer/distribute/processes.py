@@ -1,9 +1,9 @@
 """The processes of a job, and how they agree on values.
 
-All processes must call each method here at the same point of the run: each
-call is one all-reduce, which waits for all. Values that differ between
-processes (clocks, signals, an error of the chief) thus become equal before a
-decision depends on them.
+All processes must call each method here at the same point of the run, because
+each call is an all-reduce, which waits for all processes. Values that differ
+between processes (clocks, signals, an error of the chief) become equal in this
+way before a decision depends on them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainer.distribute.topology import Topology
 from trainer.errors import TrainerError, UsageError
 
 _T = TypeVar("_T")
-# Bytes of an error message that the chief sends to the others.
+# Maximum size of an error message that the chief sends to the other processes.
 _TEXT_BYTES = 1000
 
 # float32 (n,) of this process -> the sum over all processes.
@@ -28,7 +28,7 @@ Sum = Callable[[np.ndarray], np.ndarray]
 
 
 class Processes:
-    """This process and the others of its job; the chief alone writes."""
+    """The processes of a job, seen from one of them; only the chief writes."""
 
     def __init__(self, topology: Topology, total: Sum) -> None:
         """Creates the view of one process.
@@ -69,14 +69,15 @@ class Processes:
         return self._total(values if self.is_chief else np.zeros_like(values))
 
     def by_chief(self, work: Callable[[], _T]) -> _T | None:
-        """Runs `work` on the chief while the others wait.
+        """Runs `work` on the chief while the other processes wait.
 
         Returns:
-          The result on the chief; None on the others.
+          The result of `work` on the chief; None on the other processes.
 
         Raises:
-          Exception: on the chief, what `work` raises.
-          TrainerError: on the others, with the same text and exit status.
+          Exception: on the chief, any exception that `work` raises.
+          TrainerError: on the other processes, with the same text and exit
+            status.
         """
         if not self.is_chief:
             text = self._chief_text("")
@@ -96,7 +97,14 @@ class Processes:
         return result
 
     def chief_first(self, work: Callable[[], _T]) -> _T:
-        """Runs `work` on every process; on the chief before the others."""
+        """Runs `work` on the chief, then on all other processes.
+
+        Returns:
+          The result of `work` on this process.
+
+        Raises:
+          TrainerError: on the other processes, if `work` fails on the chief.
+        """
         result = self.by_chief(work)
         return cast(_T, result) if self.is_chief else work()
 
@@ -108,7 +116,7 @@ class Processes:
           problem: the message of the error.
 
         Raises:
-          TrainerError: a process has another value than the chief.
+          TrainerError: the value of a process differs from the chief's.
         """
         # 24 bits, which a float32 represents exactly.
         found = self.gather(float(zlib.crc32(value.encode()) >> 8))
@@ -120,18 +128,17 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Wraps a block at whose end all processes wait for each other.
+        """Wraps a block, and waits at its end for all processes.
 
-        In the block, a signal to one process ends all of them at the next
-        point where all check for signals. With one process, the block has no
-        effect.
+        In the block, a signal to one process ends all processes when they next
+        call `interrupt.check`. With one process, the block has no effect.
         """
         if self.count == 1:
             yield
             return
         with interrupt.deferred(), interrupt.shared(self._any_signal):
             yield
-            # To the others, a process that leaves early looks dead.
+            # A process that exits early looks dead to the other processes.
             self.gather(0.0)
 
     def _any_signal(self, signum: int) -> int:

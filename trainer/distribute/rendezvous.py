@@ -1,10 +1,10 @@
-"""Waits until all processes of a job have started, before TensorFlow does.
+"""Waits until all processes of a job have started, before TensorFlow connects.
 
 TensorFlow's own wait blocks signals and other threads, and ends after an hour
-without naming the missing processes. Here the chief listens at its address, and
-the others connect to it and stay connected. The chief then releases all of them
-together, or tells all of them which processes are missing. Afterwards it closes
-the port, so that TensorFlow can listen there.
+without naming the missing processes. Here the chief listens on its address, and
+the other processes connect and stay connected. The chief then sends all of them
+the same message: to continue, or which processes are missing. Then it closes
+the port, so that TensorFlow can listen on it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def wait_for_all(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Returns once all processes have connected.
+    """Waits until all processes have connected.
 
     Args:
       addresses: HOST:PORT of each process, the chief's first.
@@ -43,11 +43,12 @@ def wait_for_all(
       clock: returns seconds.
 
     Raises:
-      TrainerError: processes are missing, which are named; or the chief
-        cannot listen at its port.
+      TrainerError: processes are missing, and the message names them; or the
+        chief cannot listen on its port.
     """
     notice = _Notice(clock)
-    # The greeting names the job: two jobs may use the same port by mistake.
+    # The greeting identifies the job, because two jobs may use the same port
+    # by mistake.
     job = hashlib.blake2b(" ".join(addresses).encode(), digest_size=8)
     greeting = f"trainer {job.hexdigest()} "
     missing = (
@@ -64,7 +65,7 @@ def wait_for_all(
 
 
 class _Notice:
-    """Measures the wait, and prints one line if it takes long."""
+    """Measures the wait, and prints one line if it takes more than 10 s."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -75,7 +76,7 @@ class _Notice:
         """Returns the seconds since the wait began.
 
         Args:
-          names: the missing processes, for the line.
+          names: the missing processes, for the printed line.
         """
         seconds = self._clock() - self._began
         if not self._printed and seconds > _NOTICE_SECONDS:
@@ -90,7 +91,7 @@ def _assemble(
     wait_seconds: float,
     notice: _Notice,
 ) -> str:
-    """Runs the chief's part; returns the addresses of missing processes."""
+    """Waits as the chief; returns the addresses of missing processes, or ""."""
     came: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(_listen(addresses[0]))
@@ -134,7 +135,7 @@ def _listen(address: str) -> socket.socket:
 
 
 def _index_said(call: socket.socket, greeting: str) -> int | None:
-    """Returns the index of a connecting process; None for strangers."""
+    """Returns the index of a connecting process; None if not of this job."""
     call.settimeout(_MESSAGE_SECONDS)
     try:
         text = _line(call)
@@ -156,19 +157,19 @@ def _has_left(call: socket.socket) -> bool:
 def _report(
     address: str, words: str, wait_seconds: float, notice: _Notice
 ) -> str:
-    """Runs another process's part; returns the addresses of missing ones."""
+    """Connects to the chief; returns the addresses of missing processes."""
     host, _, port = address.rpartition(":")
     while notice.waited(address) <= wait_seconds:
         with contextlib.suppress(OSError, ValueError):
             call = socket.create_connection(
                 (host.strip("[]"), int(port)), timeout=_MESSAGE_SECONDS
             )
-            # If the port is free and on this host, the system may choose it
-            # for the client's end: the socket is then connected to itself.
+            # If nothing listens on a port of this host, the system may choose
+            # that port for the client, which then connects to itself.
             with call:
                 if call.getsockname() != call.getpeername():
                     call.sendall(f"{words}\n".encode())
-                    # Once connected, the chief's clock decides.
+                    # From now on, the chief decides when the wait ends.
                     call.settimeout(wait_seconds + _MESSAGE_SECONDS)
                     text = _line(call)
                     if text:
@@ -178,6 +179,6 @@ def _report(
 
 
 def _line(call: socket.socket) -> str:
-    """Reads a line without its end; "" if the other side has left."""
+    """Reads a line without its newline; "" if the connection is closed."""
     with call.makefile("rb") as stream:
         return stream.readline(10_000).decode().strip()

@@ -1,4 +1,4 @@
-"""The runtime of a run: its devices, its processes, and how steps compile."""
+"""The runtime of a run: its devices and processes, and how steps compile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.distribute.tpu import find_tpu
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DevicePlan:
-    """The devices that a run will use. Nothing is set up yet.
+    """The devices that a run will use, before they are set up.
 
     Attributes:
       topology: the processes of the job.
@@ -28,13 +28,13 @@ class DevicePlan:
 
     @property
     def on_tpu(self) -> bool:
-        """Whether a TPU trains."""
+        """Whether the run uses a TPU."""
         return self.strategy_name == TPU
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Runtime:
-    """The devices of a run, set up, and how the step is compiled for them.
+    """The configured devices of a run, and how the step compiles for them.
 
     Attributes:
       strategy: creates the variables and runs the step on every replica.
@@ -62,14 +62,14 @@ class Runtime:
 def plan_devices(
     config: Config, topology: Topology | None = None
 ) -> DevicePlan:
-    """Chooses the devices of a run; uses none of them.
+    """Chooses the devices of a run without using them.
 
     Args:
-      config: `strategy`, `stage`, `gpus`, `tpu` and `xla` decide.
+      config: its `strategy`, `stage`, `gpus`, `tpu` and `xla` are used.
       topology: the processes of the job; None reads the environment.
 
     Raises:
-      UsageError: the devices asked for are missing, or the flags contradict
+      UsageError: the requested devices are missing, or the flags contradict
         each other.
     """
     topology = topology or find_topology(config.strategy, config.stage)
@@ -87,14 +87,14 @@ def make_runtime(
     Call once per run, before TensorFlow uses any device.
 
     Args:
-      config: of the run.
-      plan: from `plan_devices`.
-      batch_size: the global batch that the replicas share evenly; None takes
-        the one of `config`, 0 checks nothing.
+      config: the configuration of the run.
+      plan: the result of `plan_devices`.
+      batch_size: the size of the global batch, which must be divisible by the
+        number of replicas; None uses that of `config`, 0 skips the check.
 
     Raises:
-      UsageError: the batch cannot be shared evenly; there is no such GPU.
-      TrainerError: a process of the job did not join; the TPU is unusable.
+      UsageError: the batch size is not divisible; or a GPU does not exist.
+      TrainerError: a process of the job did not join; or the TPU is unusable.
     """
     tpu = plan.on_tpu
     devices.configure(

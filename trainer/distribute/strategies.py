@@ -22,7 +22,9 @@ ONE_DEVICE, MIRRORED = "one_device", "mirrored"
 def choose(
     config: Config, topology: Topology, *, gpus: int, evidence: str
 ) -> str:
-    """Returns one_device, mirrored, multi_worker or tpu: a pure function.
+    """Returns the strategy's name: one_device, mirrored, multi_worker or tpu.
+
+    This is a pure function of its arguments.
 
     Args:
       config: the configuration of the run.
@@ -65,7 +67,7 @@ def choose(
 
 
 def strategy_name(config: Config, topology: Topology) -> str:
-    """Returns the choice of `choose` for this machine; uses no device.
+    """Returns the result of `choose` for this machine; uses no device.
 
     Raises:
       UsageError: see `choose`.
@@ -87,12 +89,12 @@ def make_strategy(
     tpu: str | None = None,
     accumulate_steps: int = 1,
 ) -> tf.distribute.Strategy:
-    """Returns the distribution strategy.
+    """Creates the distribution strategy.
 
     Args:
       name: a result of `choose`.
-      batch_size: examples of the global batch, which the replicas share
-        evenly; 0 skips that check.
+      batch_size: the size of the global batch, which must be divisible by the
+        number of replicas times `accumulate_steps`; 0 skips the check.
       logical_cpus: number of CPU devices that mirrored uses without GPUs.
       topology: the processes of the job. If there are several, this call must
         come before any other use of a device.
@@ -100,9 +102,8 @@ def make_strategy(
       accumulate_steps: number of parts of each replica's share.
 
     Raises:
-      UsageError: the batch cannot be shared evenly.
-      TrainerError: some of the processes did not come, or the TPU cannot be
-        used.
+      UsageError: the batch size is not divisible.
+      TrainerError: a process did not join, or the TPU cannot be used.
     """
     strategy = _strategy(name, logical_cpus, topology, tpu)
     replicas = strategy.num_replicas_in_sync
@@ -133,9 +134,9 @@ def _strategy(
     return tf.distribute.OneDeviceStrategy((gpus or cpus)[0])
 
 
-# Cached, because every strategy numbers its all-reduces from the same start,
-# and TensorFlow aborts an all-reduce whose number it has seen with another
-# shape.
+# Cached, because each new strategy numbers its all-reduces from the same start,
+# and TensorFlow aborts an all-reduce if an earlier one with the same number had
+# another shape.
 @functools.cache
 def _mirrored(device_names: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(device_names)
@@ -147,9 +148,9 @@ def on_tpu(strategy: tf.distribute.Strategy) -> bool:
 
 
 def on_far_tpu(strategy: tf.distribute.Strategy, tpu: str | None) -> bool:
-    """Returns whether the replicas run on a TPU of the network.
+    """Returns whether the replicas run on a TPU of another host.
 
-    The host of such a TPU cannot call this process's Python.
+    That host cannot call Python functions of this process.
 
     Args:
       strategy: the strategy of the run.
@@ -163,7 +164,7 @@ def strategy_line(
     processes: Processes,
     gpus: str | None = None,
 ) -> str:
-    """Returns a line for the log: strategy, replicas and devices.
+    """Returns one line for the user: strategy, replicas and devices.
 
     Args:
       strategy: the strategy of the run.

@@ -1,12 +1,13 @@
-"""Finds the processes of a job and the index of this one.
+"""Finds the processes of a job and the index of this process.
 
 Reads only environment variables; TensorFlow is not imported. The first match
 wins:
 
-1. TF_CONFIG, as TensorFlow defines it.
-2. TRAINER_WORKERS=HOST:PORT,HOST:PORT,..., the same for all processes, the
-   chief first, and JOB_COMPLETION_INDEX, from 0, which Kubernetes sets in every
-   pod of an Indexed Job or JobSet.
+1. TF_CONFIG, as defined by TensorFlow.
+2. TRAINER_WORKERS=HOST:PORT,HOST:PORT,... and JOB_COMPLETION_INDEX.
+   TRAINER_WORKERS is the same for all processes and begins with the chief.
+   JOB_COMPLETION_INDEX counts from 0; Kubernetes sets it in each pod of an
+   Indexed Job or JobSet.
 3. A Slurm step of several tasks.
 """
 
@@ -37,8 +38,8 @@ class Topology:
     """The processes of a job.
 
     Attributes:
-      index: index of this process, from 0; process 0 is the chief, which
-        alone writes and prints.
+      index: index of this process, from 0; process 0 is the chief, the only
+        process that writes and prints.
       count: number of processes.
       addresses: HOST:PORT of each process, in order; empty if only Slurm
         knows them, or if there is one process.
@@ -68,8 +69,8 @@ def find_topology(
       environment: environment variables of the process.
 
     Raises:
-      UsageError: the environment is invalid, names no processes although
-        multi_worker needs them, or names several although the stage uses one.
+      UsageError: the environment is invalid; it names no processes, and the
+        strategy is multi_worker; or it names several, and the stage uses one.
     """
     if strategy not in (AUTO, MULTI_WORKER):
         return Topology()
@@ -181,8 +182,8 @@ def _from_workers(environment: Mapping[str, str]) -> Topology | None:
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Topology | None:
-    # The step's number, not the job's: a batch script is one process, however
-    # many tasks its job has room for.
+    # The number of tasks of the step, not of the job: a batch script is one
+    # process, even if its job has many tasks.
     count = environment.get("SLURM_STEP_NUM_TASKS", "1")
     index = environment.get("SLURM_PROCID", "")
     if not (count.isdigit() and index.isdigit()) or int(count) <= 1:

@@ -21,7 +21,7 @@ _CONNECT_SECONDS = 10.0
 
 
 def find_tpu() -> str:
-    """Returns evidence of a TPU in this machine, or ""; uses no network."""
+    """Returns evidence of a TPU in this machine, or "". Uses no network."""
     library = os.environ.get("TPU_LIBRARY_PATH", "")
     return tpu_evidence(
         listed=len(tf.config.list_physical_devices("TPU")),
@@ -39,7 +39,7 @@ def tpu_evidence(
     files: Sequence[str],
     environment: Mapping[str, str],
 ) -> str:
-    """Returns why the facts show a TPU, or "" if they do not.
+    """Returns the evidence of a TPU in the arguments, or "" if there is none.
 
     Args:
       listed: number of TPU devices that TensorFlow lists.
@@ -59,7 +59,7 @@ def tpu_evidence(
 # Cached, because initializing a TPU again deletes the variables on it.
 @functools.cache
 def connect_tpu(name: str) -> tf.distribute.Strategy:
-    """Initializes a TPU and returns its strategy, one per process.
+    """Initializes a TPU and returns its strategy, the same on each call.
 
     Args:
       name: "local", or the name or grpc:// address of a TPU on the network.
@@ -91,9 +91,13 @@ def connect_tpu(name: str) -> tf.distribute.Strategy:
 
 
 def _check_reachable(name: str) -> None:
-    """Raises OSError if a grpc:// address does not answer.
+    """Checks that a grpc:// address accepts connections.
 
-    Without this check TensorFlow would wait for minutes.
+    Without this check, TensorFlow would wait for minutes.
+
+    Raises:
+      OSError: the address does not answer within 10 s.
+      ValueError: the address has no port.
     """
     if name.startswith(_GRPC):
         host, _, port = name.removeprefix(_GRPC).rpartition(":")

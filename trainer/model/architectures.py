@@ -1,10 +1,9 @@
-"""Architectures as data: to JSON and back, and the form Keras hides.
+"""Architectures as JSON, and the imagenet form of EfficientNet.
 
 `EfficientNetB0..B7(weights="imagenet")` has one layer more than the same
-constructor with `weights=None`: a rescaling by 1/sqrt(std) behind the
-normalization. Weights of the two forms fit each other and give other
-features, so the form is part of the architecture and is built without
-any download.
+constructor with `weights=None`: a rescaling by 1/sqrt(std) after the
+normalization. Weights of one form fit the other, but compute other features.
+So the form is part of the architecture; it is built without any download.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Keras's own figures: the ImageNet channels' standard deviations, RGB.
+# Standard deviations of ImageNet's RGB channels, as in keras.applications.
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# NASNetLarge's has 1.5 MB; ConvNeXtXLarge has 350 million parameters, and no
-# more than 17 million in one variable. Outputs are of one layer and one image.
+# NASNetLarge's architecture has 1.5 MB. ConvNeXtXLarge has 350 million
+# parameters, at most 17 million of them in one variable. Outputs are counted
+# for one layer and one image.
 _MAX_TEXT = 16 << 20
 _MAX_DEPTH = 100
 _MAX_PARAMETERS = 1 << 29
 _MAX_VARIABLE = 1 << 27
 _MAX_OUTPUTS = 1 << 30
 
-# What the backbones of keras.applications are made of, by module, and near
-# relatives. Keras imports what an architecture names: some classes run code
-# that the architecture holds, others read files that it names.
+# The classes in the backbones of keras.applications, and similar ones, by
+# module. Keras imports any class that an architecture names: some classes run
+# code from the architecture, others read files that it names.
 _INITIALIZERS = """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal
     LecunUniform Ones RandomNormal RandomUniform TruncatedNormal
@@ -66,9 +66,9 @@ _TENSOR = "__keras_tensor__"
 
 
 def architecture_json(model: keras.Model) -> str:
-    """The model's architecture without weights, as JSON.
+    """Returns the model's architecture without weights, as JSON.
 
-    The dtype policy of each layer is part of it.
+    It includes the dtype policy of each layer.
     """
     return model.to_json()
 
@@ -76,15 +76,19 @@ def architecture_json(model: keras.Model) -> str:
 def model_from_architecture(text: str) -> keras.Model:
     """Builds a model with fresh random weights from `architecture_json`.
 
-    Layer names and their order are those of the text. Variable *paths* may
-    not be: a constructor's name scopes (NASNet, ConvNeXt) are not stored.
+    Layers have the names and the order of the text. Variable *paths* may
+    differ from the constructor's, whose name scopes (NASNet, ConvNeXt) are not
+    stored.
 
-    The text may be anybody's: only classes of `_CLASSES` are built, and no
-    more parameters than the largest backbone has. Errors of Keras pass.
+    The text need not be trusted: only the classes in `_CLASSES` are built, and
+    only models of bounded size. Other errors from Keras are passed on.
+
+    Args:
+      text: the architecture as JSON.
 
     Raises:
-      ValueError: the text is no architecture, names other classes, or is too
-        large.
+      ValueError: the text is not an architecture, names other classes, or is
+        too large.
     """
     _check_classes(text)
     with _limited_parameters():
@@ -96,11 +100,9 @@ def model_from_architecture(text: str) -> keras.Model:
 
 
 def _check_classes(text: str) -> None:
-    """Checks that an architecture names no class but those of backbones."""
+    """Checks that an architecture names only the classes in `_CLASSES`."""
     if len(text) > _MAX_TEXT:
-        raise ValueError(
-            f"{len(text):,} characters, more than {_MAX_TEXT:,} of them"
-        )
+        raise ValueError(f"{len(text):,} characters, more than {_MAX_TEXT:,}")
     nodes = [json.loads(text)]
     for _ in range(_MAX_DEPTH):
         for node in nodes:
@@ -118,6 +120,7 @@ def _check_classes(text: str) -> None:
 
 
 def _check_class(node: dict[str, Any]) -> None:
+    """Checks the class that one JSON object names, if it names one."""
     name, module = node.get("class_name"), node.get("module")
     if name is None and module is None:
         return
@@ -128,14 +131,18 @@ def _check_class(node: dict[str, Any]) -> None:
     if not legal or registered not in (None, name):
         shown = f"{module}.{name}" if registered is None else registered
         raise ValueError(
-            f"{shown} is not among the layers that backbones are made of; some"
-            " others run code or read files, so none is built"
+            f"{shown} is not among the layers of known backbones; other"
+            " classes may run code or read files, so they are not built"
         )
 
 
 @contextlib.contextmanager
 def _limited_parameters() -> Iterator[None]:
-    """Refuses variables, before they are allocated, once they are too many."""
+    """Limits the size of variables, before they are allocated.
+
+    Raises:
+      ValueError: in the block, at the variable that exceeds a limit.
+    """
     total = 0
 
     def create(next_creator: Callable[..., Any], **arguments: Any) -> Any:
@@ -154,20 +161,20 @@ def _limited_parameters() -> Iterator[None]:
 
 
 def _shape_of(initial_value: Any) -> tuple[int, ...]:
-    """Returns the shape of a value that may not have been computed yet."""
+    """Returns the shape of a value, or of what an initializer returns."""
     if not callable(initial_value):
         return tuple(tf.TensorShape(initial_value.shape).as_list())
-    # Keras's closure over its own variable, whose shape is what is computed.
+    # Keras passes a closure over its own variable, which has the shape.
     for cell in getattr(initial_value, "__closure__", None) or ():
         if isinstance(cell.cell_contents, keras.Variable):
             return tuple(cell.cell_contents.shape)
-    # Any other: described and not computed, which takes a millisecond.
+    # Trace any other function, without computing it; takes a millisecond.
     with tf.Graph().as_default():
         return tuple(initial_value().shape.as_list())
 
 
 def _check_outputs(model: keras.Model) -> None:
-    """Checks that no layer computes more than memory holds."""
+    """Checks that no layer's output is too large for memory."""
     for layer in model.layers:
         for output in keras.tree.flatten(layer.output):
             size = math.prod(side or 1 for side in output.shape)
@@ -181,14 +188,14 @@ def _check_outputs(model: keras.Model) -> None:
 
 
 def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
-    """EfficientNet in the form that `weights="imagenet"` builds.
+    """Rebuilds an EfficientNet in the form that `weights="imagenet"` has.
 
     Args:
       model: EfficientNetB0..B7 as `weights=None` builds it.
 
     Returns:
-      A new model with one Rescaling layer more, between the normalization
-      and the stem's padding, and with fresh random weights.
+      A new model with one more Rescaling layer, between the normalization
+      and the stem's padding, and with new random weights.
     """
     config = copy.deepcopy(model.get_config())
     layers: list[dict[str, Any]] = config["layers"]
@@ -202,7 +209,7 @@ def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
     )
     entry = keras.saving.serialize_keras_object(rescaling)
     entry["name"] = rescaling.name
-    # The new layer reads what its follower read, and the follower reads it.
+    # The new layer takes its follower's input; the follower takes its output.
     follower = layers[at + 1]
     entry["inbound_nodes"] = copy.deepcopy(follower["inbound_nodes"])
     _rename_source(

@@ -9,12 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import interrupt
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    evaluation_batches,
-    steps_per_epoch,
-)
+from trainer.data.batches import evaluation_batches
+from trainer.data.order import Shard, steps_per_epoch
+from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.partition import Partition

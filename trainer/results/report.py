@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import steps_per_epoch
+from trainer.data.order import steps_per_epoch
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
 

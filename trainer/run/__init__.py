@@ -1,1 +1,1 @@
-"""What `--stage` asks for: train, evaluate, predict, export."""
+"""Runs the stage of `--stage`: trains, evaluates, predicts or exports."""

@@ -1,4 +1,4 @@
-"""The caches of a run: where they lie, and how much they may hold."""
+"""The caches of a run: their location and their size limits."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ def row_cache(config: Config, mode: str) -> RowCache:
     """Returns the run's cache of features and decoded images.
 
     Args:
-      config: of the run.
-      mode: auto, ram, disk or off; the run may allow less than `--cache` asks.
+      config: the configuration of the run.
+      mode: auto, ram, disk or off; off if the run does not support the mode of
+        `--cache`.
     """
     return _row_cache(mode, _folder_of(config, mode), config.cache_ram_mib)
 
 
 def default_cache_dir() -> str | None:
-    """Returns the default folder of the cache; None without a home."""
+    """Returns the default folder of the cache; None without a home folder."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return None if base.startswith("~") else base
 
 
 @functools.cache
 def _row_cache(mode: str, folder: CacheFolder | None, ram_mib: int) -> RowCache:
-    # One per process, so that the models of a study share rows.
+    # Cached per process, so that the models of a study share rows.
     return RowCache(
         mode=mode,
         disk=folder,
@@ -67,15 +68,15 @@ def _open_folder(
     """Returns the cache's folder, checked once per process.
 
     Args:
-      base: the folder that holds it; None without a home.
+      base: the parent folder; None without a home folder.
       disk_mib: see `--cache_disk_mib`.
-      given: whether `--cache_dir` names it.
+      given: whether `base` is from `--cache_dir`.
 
     Returns:
       None, after a warning, if the default folder cannot be used.
 
     Raises:
-      UsageError: the folder that was given cannot be used.
+      UsageError: the folder of `--cache_dir` cannot be used.
     """
     if base is None:
         _warn(
@@ -104,5 +105,5 @@ def _open_folder(
 
 
 def _warn(text: str) -> None:
-    # Standard output may be a CSV file.
+    # Not standard output, which may be a CSV file.
     print(f"warning: {one_line(text)}", file=sys.stderr)

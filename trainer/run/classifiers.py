@@ -1,4 +1,4 @@
-"""The classifier of a run: new, or from the architecture in its workdir."""
+"""Builds the classifier of a run, from the flags or from its workdir."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ from trainer.workdir import BACKBONE, Workdir
 def first_classifier(
     setup: RunSetup, workdir: Workdir, start: Start, manifest: Manifest
 ) -> Classifier:
-    """Returns the classifier that a run starts or resumes with.
+    """Returns the classifier with which a run starts or resumes.
 
-    Its architecture is written to the workdir if it is new there.
+    If the classifier is new, its architecture is written to the workdir.
 
     Args:
-      setup: of the run.
-      workdir: of the run.
+      setup: the setup of the run.
+      workdir: the workdir of the run.
       start: where the weights come from.
-      manifest: its number of classes is the head's.
+      manifest: the samples; the head has one output per class.
 
     Raises:
-      UsageError: an `--unfreeze` rule matches no layer; raised before an
-        earlier stage is trained.
-      TrainerError: weights or architecture cannot be read.
+      UsageError: the `--unfreeze` rule of any stage matches no layer.
+      TrainerError: the weights or the architecture cannot be read.
     """
     num_classes = len(manifest.class_names)
     stored = not (start.fresh or start.warm)
@@ -56,7 +55,7 @@ def first_classifier(
         if start.warm:
             setup = _in_form_of_source(setup)
         classifier = new_classifier(setup, num_classes, load=start.fresh)
-    # Checks the rules of all stages now, not after the first one.
+    # Checks the rules of all stages before the first one is trained.
     for spec in start.stages:
         freeze_plan(classifier, spec.unfreeze)
     if not stored:
@@ -76,8 +75,8 @@ def first_classifier(
 def _in_form_of_source(setup: RunSetup) -> RunSetup:
     """Returns the setup with the EfficientNet form of `--init_from`.
 
-    Keras builds two forms. Their weights are interchangeable, their features
-    are not.
+    Keras builds EfficientNet in two forms. The weights of one form can be
+    loaded into the other, but the features then differ.
     """
     assert setup.config.init_from is not None
     workdir = Workdir(setup.config.init_from)
@@ -96,9 +95,9 @@ def new_classifier(
     """Builds the classifier from the flags.
 
     Args:
-      setup: of the run.
+      setup: the setup of the run.
       num_classes: number of outputs.
-      load: whether to load the backbone's weights; they stay random if not.
+      load: whether to load the backbone's weights; otherwise they are random.
     """
     config = setup.config
     architecture = _architecture(setup)
@@ -142,7 +141,8 @@ def _architecture(setup: RunSetup) -> str:
     content = cache.read(key_fields)
     if content is not None:
         return content.decode()
-    # Keras numbers layer names on from the last model of the process.
+    # Without this, Keras continues the numbering of layer names from the last
+    # model of the process.
     keras.utils.clear_session()
     devices.set_precision(config.precision)
     architecture = architecture_json(
@@ -165,10 +165,10 @@ def _from_architecture(
     config: Config,
     strategy: tf.distribute.Strategy,
 ) -> Classifier:
-    """Builds a classifier, for new runs and for resumed ones alike.
+    """Builds a classifier from JSON, for both new and resumed runs.
 
-    A constructor names some variables differently than its architecture does,
-    and checkpoints find variables by name.
+    A backbone's constructor gives some variables other names than a model from
+    the same architecture, and checkpoints find variables by name.
     """
     keras.utils.clear_session()
     devices.set_precision(config.precision)
@@ -188,8 +188,14 @@ def stored_classifier(
 ) -> Classifier:  # fmt: skip
     """Rebuilds the classifier from the architecture in the workdir.
 
-    A constructor will not do: what it builds depends on the weights and on the
-    Keras version.
+    The backbone's constructor is not used, because its result depends on the
+    weights and on the Keras version.
+
+    Args:
+      workdir: the workdir of the run.
+      config: its `precision` and `seed` are used.
+      strategy: the variables are created under it.
+      num_classes: number of outputs.
 
     Raises:
       TrainerError: the architecture is missing, or cannot be built.
@@ -204,8 +210,8 @@ def stored_classifier(
         if pixels not in (RAW, TF, TORCH, CAFFE):
             raise ValueError(f"its pixels are {pixels!r}")
         if config.precision == "float32":
-            # A run in bfloat16 may be evaluated in float32, and is exported
-            # in it.
+            # A bfloat16 run may be evaluated in float32, and is always
+            # exported in float32.
             architecture = architecture.replace("mixed_bfloat16", "float32")
         return _from_architecture(
             architecture,

@@ -1,8 +1,8 @@
-"""What may differ between two starts of a run.
+"""Checks what may differ between two starts of a run.
 
-`EFFECTS` is the table of all flags, with the effects that `fields.py` gives
-them, and of facts besides the flags. If one differs from the run in the
-workdir: RESULT is an error, NUMERICS a warning, FREE is ignored.
+`EFFECTS` has the effect of each flag, from `fields.py`, and of each fact in
+`FACTS`. If a value differs from that of the run in the workdir, RESULT is an
+error, NUMERICS is a warning, and FREE is ignored.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from trainer.config.fields import (
 from trainer.errors import TrainerError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
 
-# config.json has the facts of a run beside the flags of its stage, and those
-# of the machine in `environment`.
+# config.json stores the facts about a run with the flags of its stage, and the
+# facts about the machine in `environment`.
 FACTS = {
     "data_fingerprint": RESULT,
     "class_names": RESULT,
     "weights_digest": RESULT,
-    # How a pixel is scaled for the backbone.
+    # How pixels are scaled for the backbone.
     "pixels": RESULT,
     "architecture_digest": RESULT,
     "tensorflow": NUMERICS,
@@ -70,13 +70,12 @@ _SHOWN_CHARS = 120
 
 
 def run_record(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what config.json records to identify a run.
+    """Returns the values that identify a run, for config.json.
 
     Args:
-      config: resolved.
-      facts: the RESULT entries of `FACTS` that are known. Facts about the data
-        are unknown before it is read; `--weights=imagenet` and `none` have no
-        `weights_digest`.
+      config: the resolved configuration.
+      facts: the known facts, by name. Facts about the data are unknown before
+        it is read; `--weights=imagenet` and `none` have no `weights_digest`.
     """
     known = {name: facts.get(name) for name in _RUN_FACTS}
     return {**config.result_fields(), **known}
@@ -99,11 +98,16 @@ def backbone_facts(workdir: Workdir) -> dict[str, Any]:
 def check_same_run(
     workdir: Workdir, config: Config, record: Mapping[str, Any]
 ) -> None:
-    """Checks that a workdir holds this run, or none.
+    """Checks that a workdir holds this run or no run.
+
+    Args:
+      workdir: the workdir to check.
+      config: the resolved configuration of this run.
+      record: the result of `run_record` for this run.
 
     Raises:
-      TrainerError: it holds another run; each field that differs is named,
-        with both values.
+      TrainerError: the workdir holds another run; the message lists each field
+        that differs, with both values.
     """
     runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
     found: list[str] = []
@@ -144,10 +148,14 @@ def _with_defaults(
 def differences(
     stored: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> list[str]:
-    """Returns `--field was A, is B` for each field that makes another run.
+    """Returns `--field was A, is B` for each difference that is not allowed.
 
-    Not counted: a path with the same content, a field that one side lacks, a
-    fact that one side does not know, and an `epochs` that has grown.
+    These are allowed: another path with the same content, a field or a fact
+    that one side does not have, and a larger `epochs`.
+
+    Args:
+      stored: the record of the run in the workdir.
+      asked: the record of this run.
     """
     found = []
     for name in stored.keys() & asked.keys():
@@ -165,7 +173,7 @@ def differences(
 
 
 def _shown(value: Any, other: Any) -> str:
-    """Returns a value on one line; of a long list only what differs."""
+    """Returns a value as a text; for a long list, only its own items."""
     text = repr(value)
     if len(text) > _SHOWN_CHARS and isinstance(value, list):
         own = [
@@ -180,18 +188,18 @@ def _same_content(
 ) -> bool:
     content = _BY_CONTENT[name]
     old, new = stored.get(content), asked.get(content)
-    # Data that is not read yet is taken to be the same. Weights are always
-    # read before; those that Keras downloads have no digest.
+    # Data that is not yet read counts as the same. A weights file is always
+    # read before; weights that Keras downloads have no digest.
     unread = new is None and name == "dataset"
     return old is not None and (unread or new == old)
 
 
 def environment(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what config.json records about where and how a run computes.
+    """Returns the values that may change the last bits, for config.json.
 
     Args:
-      config: resolved.
-      facts: about the machine, and how "auto" flags were resolved.
+      config: the resolved configuration.
+      facts: facts about the machine, and the resolved values of "auto" flags.
     """
     flags = {
         name: getattr(config, name)
@@ -204,7 +212,7 @@ def environment(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
 def changed_numerics(
     stored: Mapping[str, Any], now: Mapping[str, Any]
 ) -> str | None:
-    """Returns one warning for all changes of NUMERICS; None without any."""
+    """Returns one warning for all changed NUMERICS values; None if none."""
     changes = [
         f"{name} was {stored[name]!r}, is {now[name]!r}"
         for name in sorted(stored.keys() & now.keys())

@@ -1,6 +1,6 @@
 """The fast paths of a run: trunk engine, folding, gradients, caches, warp.
 
-They change time and memory, and at most the last bits of a result.
+They change time and memory use, and at most the last bits of a result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trainer.run.caches import file_cache, row_cache
 from trainer.train.inputs import Inputs, Report, auto_engine
 
 STEP = "step"
-# The facts of a machine that may change the last bits of a feature.
+# The facts about a machine that may change the last bits of a feature.
 _FACTS = (
     "tensorflow",
     "onednn",
@@ -41,16 +41,16 @@ class FastPaths:
     """The fast paths chosen for one run.
 
     Attributes:
-      engine: what runs the trunk: step, graph or litert.
+      engine: the engine that runs the trunk: step, graph or litert.
       kernel: how images are warped: projective or gather.
       fold_batch_norm: whether BatchNorm is folded into convolutions.
       quick_gradients: see `partition_at`.
-      block: images per pass of the graph engine; 0 chooses.
+      block: images per pass of the graph engine; 0 chooses the number.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded images are cached.
-      cache: of features and decoded images.
-      files: cache of whole files.
-      machine: identifies what may change the last bits of a feature.
+      cache: the cache of features and decoded images.
+      files: the cache of whole files.
+      machine: see `Inputs`.
     """
 
     engine: str
@@ -74,15 +74,15 @@ class FastPaths:
         later: FreezePlan | None = None,
         work: StageWork | None = None,
     ) -> StagePaths:
-        """Returns what the steps of a stage compute with and read.
+        """Returns the partition and the inputs of a stage.
 
         Args:
-          classifier: of the run.
-          plan: of the stage.
-          warn: called with a message if a fast path cannot be taken.
+          classifier: the classifier of the run.
+          plan: the trainable and the frozen variables of the stage.
+          warn: called with a message if a fast path cannot be used.
           report: see `Inputs`.
-          later: plan of the next stage, which may share the result.
-          work: the size of the stage; given with `later`.
+          later: the plan of the next stage, which may share the result.
+          work: the size of the stage; required with `later`.
         """
         partition, shared = None, False
         if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
@@ -137,11 +137,12 @@ class FastPaths:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StagePaths:
-    """What the steps of a stage compute with and read.
+    """The partition and the inputs of a stage.
 
     Attributes:
-      partition: the classifier in two parts; None computes with it as it is.
-      inputs: how samples are read.
+      partition: the two-part model that the step computes with; None for the
+        whole classifier.
+      inputs: reads the samples.
       shared: whether the next stage uses both unchanged.
     """
 
@@ -157,8 +158,8 @@ class StageWork:
     Attributes:
       epochs: number of epochs.
       train: number of training samples.
-      validation: number of samples validated on after each epoch.
-      final: number of samples evaluated on at the end.
+      validation: number of validation samples after each epoch.
+      final: number of samples of the final evaluation.
       augment: whether training images are augmented.
     """
 
@@ -169,11 +170,11 @@ class StageWork:
     augment: bool
 
     def shares(self, trunk: int, tail: int) -> bool:
-        """Returns whether to cut where the next stage cuts.
+        """Returns whether to cut at the same layer as the next stage.
 
-        Then both stages read the same features, which are computed once. But
-        the frozen layers after the cut run in every step, in a graph, where
-        they take about twice as long as in the trunk.
+        If so, both stages read the same features, which are computed once. But
+        the frozen layers after the cut then run in every step, in a graph,
+        where they take about twice as long as in the trunk.
 
         Args:
           trunk: multiplications per sample before the next stage's cut.
@@ -195,18 +196,18 @@ def fast_paths(
     earlier: str | None = None,
     training: bool = True,
 ) -> FastPaths:
-    """Chooses the fast paths from flags, devices and the size of the job.
+    """Chooses the fast paths by flags, devices and the size of the run.
 
     Args:
-      config: resolved.
-      runtime: of the run.
-      images: number of images that will go through the classifier.
-      earlier: the engine that the run began with; None for a new run. A
+      config: the resolved configuration.
+      runtime: the devices of the run.
+      images: number of images that will pass through the classifier.
+      earlier: the engine with which the run began; None for a new run. A
         resumed run keeps it unless a flag overrides it.
-      training: False for a run that is evaluated, not trained.
+      training: whether the run is trained, not only evaluated.
 
     Raises:
-      UsageError: flags that exclude each other, or the devices.
+      UsageError: the devices do not support the flags, or flags conflict.
     """
     if runtime.compiled and config.augment_kernel == "projective":
         raise UsageError(
@@ -227,11 +228,11 @@ def fast_paths(
     quick = _quick_gradients(config, runtime)
     if training and config.quick_gradients == "on" and not quick:
         raise UsageError(
-            "--quick_gradients=on: only for float32 on CPUs without XLA; give"
-            " auto or off"
+            "--quick_gradients=on: only possible for float32 on CPUs without"
+            " XLA; give auto or off"
         )
     # Processes filling the cache at different speeds would fall out of step.
-    # A remote TPU host, which reads the data, runs no Python.
+    # A remote TPU host, which reads the data, cannot run the cache's Python.
     remote = strategies.on_far_tpu(runtime.strategy, config.tpu)
     mode = OFF if runtime.processes.count > 1 or remote else config.cache
     kernel = config.augment_kernel
@@ -252,7 +253,7 @@ def fast_paths(
 def _quick_gradients(config: Config, runtime: Runtime) -> bool:
     """Returns whether the step uses the faster gradients.
 
-    An evaluation uses the same layers as the training did.
+    An evaluation also uses them, to compute with the same layers as training.
     """
     return (
         config.quick_gradients != OFF
@@ -274,9 +275,9 @@ def _obstacle(config: Config, runtime: Runtime) -> str:
     if runtime.xla:
         return "XLA compiles the whole step (--xla=off)"
     if config.precision != "float32":
-        return f"--precision={config.precision} (float32 is)"
+        return f"it needs --precision=float32, not {config.precision}"
     if runtime.processes.count > 1:
-        return "it is for one process"
+        return "it runs in one process only"
     if not devices.all_cpus(runtime.strategy):
         return "it runs on CPUs only"
     return ""

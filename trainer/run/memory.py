@@ -1,4 +1,4 @@
-"""Memory of this machine, and whether a batch fits in it."""
+"""Finds the memory of this machine, and checks that a batch fits into it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def check_batch_fits(batch_size: int, image_px: int) -> None:
     """Checks that this machine can hold a batch of images.
 
     Args:
-      batch_size: images in one pass.
-      image_px: side of an image.
+      batch_size: number of images in one pass.
+      image_px: side of an image, in pixels.
 
     Raises:
-      UsageError: one batch is larger than the memory of the machine.
+      UsageError: a float32 batch is larger than the machine's memory.
     """
     need = batch_size * image_px**2 * 3 * 4
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -28,9 +28,9 @@ def check_batch_fits(batch_size: int, image_px: int) -> None:
 
 
 def free_memory() -> int:
-    """Returns the bytes that a process can take without swapping.
+    """Returns the number of bytes that a process can use without swapping.
 
-    Where the system does not say, half of the machine's memory.
+    If the system does not report it, returns half of the machine's memory.
     """
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:

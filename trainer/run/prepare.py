@@ -1,4 +1,4 @@
-"""Prepares a training run: checks the flags, sets up devices, reads data."""
+"""Prepares a training run: checks flags, sets up devices, reads the data."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from trainer.run.resolve import backbone_name, resolve
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RunSetup:
-    """A training run, checked and set up, before its data is read.
+    """The checked flags and the devices of a run, before its data is read.
 
     Attributes:
-      config: resolved.
-      backbone: the row of the backbone's table.
-      backbone_args: `--backbone_args`, parsed.
+      config: the resolved configuration.
+      backbone: the backbone's row in the table of backbones.
+      backbone_args: the parsed value of `--backbone_args`.
       weights: where the backbone's weights come from.
-      runtime: devices and processes.
+      runtime: the devices and the processes.
     """
 
     config: ResolvedConfig
@@ -46,7 +46,7 @@ def prepare(config: Config) -> RunSetup:
     """Checks the flags of a training run, and sets up its devices.
 
     Raises:
-      UsageError: the flags are wrong, whatever the data is.
+      UsageError: the flags are invalid for any data.
       TrainerError: see `make_runtime`.
     """
     check_dataset(config.dataset)
@@ -75,11 +75,17 @@ def prepare(config: Config) -> RunSetup:
 def read_manifest(
     config: Config, earlier: dict[str, Any] | None = None
 ) -> Manifest:
-    """Finds, checks and splits the data of a resolved run.
+    """Finds, checks and splits the data of a run.
+
+    If several images cannot be read, it prints all of them before it raises
+    the error, which names only one.
+
+    Args:
+      config: the resolved configuration.
+      earlier: the JSON of the run's manifest, if it has one.
 
     Raises:
-      UsageError, TrainerError: see `build_manifest`. Where several images
-        cannot be read, each is printed first: the message names one.
+      UsageError, TrainerError: see `build_manifest`.
     """
     try:
         return _build_manifest(config, earlier)

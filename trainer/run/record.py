@@ -26,6 +26,10 @@ def same_run(
 ) -> tuple[dict[str, Any], Manifest]:
     """Reads the data, and checks that the workdir holds no other run.
 
+    Args:
+      setup: the setup of the run.
+      workdir: the workdir of the run.
+
     Returns:
       The record of the run for config.json, and its manifest.
 
@@ -38,7 +42,7 @@ def same_run(
         "weights_digest": weights_digest(setup.weights),
         **backbone_facts(workdir),
     }
-    # First without the data, which takes longest to read.
+    # Checks first what is known without the data, which is slow to read.
     check_same_run(workdir, config, run_record(config, facts))
 
     def read() -> tuple[dict[str, Any], Manifest]:
@@ -50,7 +54,7 @@ def same_run(
         if config.init_from:
             check_warm_start(config, manifest.class_names)
         if processes.count > 1:
-            # The others read it next, and need not check the images again.
+            # The other processes read it next, and then skip the image checks.
             workdir.write_json(MANIFEST, manifest.to_json())
         return record, manifest
 
@@ -74,12 +78,12 @@ def record_run(
     """Writes config.json and manifest.json, and prints warnings about both.
 
     Args:
-      workdir: of the run.
-      setup: of the run.
-      record: from `same_run`.
-      manifest: from `same_run`.
+      workdir: the workdir of the run.
+      setup: the setup of the run.
+      record: the record from `same_run`.
+      manifest: the manifest from `same_run`.
       start: where the run begins.
-      options: its fast paths.
+      options: the fast paths of the run.
     """
     config = setup.config
     stored = workdir.read_json(CONFIG) or {}
@@ -87,13 +91,13 @@ def record_run(
     workdir.event("start", stage=config.stage, why=start.why)
     before = stored.get("environment", {})
     if before:
-        # Earlier versions did not have this flag, nor what it does.
+        # Earlier versions did not have this feature.
         before = {"quick_gradients": "off", **before}
     warning = changed_numerics(before, now)
     if warning:
         workdir.warn(warning)
     _warn_about_data(workdir, manifest)
-    # The backbone's file may be new since `same_run`.
+    # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
     workdir.write_json(MANIFEST, manifest.to_json())
     workdir.write_json(

@@ -1,7 +1,7 @@
-"""Decides the flags of a run that were not given.
+"""Resolves the unset flags of a run.
 
-Some depend on the file system: a folder called "demo" is somebody's data set.
-TensorFlow is not imported.
+Some depend on the file system: if a folder "demo" exists, --dataset=demo means
+that folder. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 def resolve(
     config: Config, image_px: int, *, on_tpu: bool = False
 ) -> ResolvedConfig:
-    """Returns the configuration with every flag decided.
+    """Returns the configuration with a value for each unset flag.
 
     Args:
-      config: as given; a resolved one is returned unchanged.
+      config: the configuration as given; a resolved one does not change.
       image_px: the backbone's own image size, in pixels.
       on_tpu: whether the run trains on a TPU.
     """
@@ -64,13 +64,13 @@ def resolve(
 
 
 def backbone_name(config: Config) -> str:
-    """Returns the backbone that was given, or the data set's default."""
+    """Returns the given backbone, or the dataset's default."""
     default = DEMO_BACKBONE if _is_demo(config) else DEFAULT_BACKBONE
     return config.backbone or default
 
 
 def introduction(config: Config) -> Iterator[str]:
-    """Yields lines about the defaults that a run uses."""
+    """Yields lines for the user about the defaults that a run uses."""
     if _is_demo(config):
         yield (
             "this is the demo, ten dishes drawn by a program; for your own"
@@ -94,7 +94,7 @@ def default_workdir(config: Config) -> str:
     """Returns `runs/DATASET-BACKBONE-STAGE-PCT-HASH`.
 
     Args:
-      config: everything but `workdir` is decided.
+      config: resolved, except for `workdir`.
     """
     fields = config.result_fields()
     for name in ("dataset", "weights", "init_from"):
@@ -118,5 +118,5 @@ def _is_solved(config: Config) -> bool:
 
 
 def _is_demo(config: Config) -> bool:
-    # A folder of that name is somebody's data.
+    # A folder of that name is the user's data.
     return config.dataset == DEMO and not files.is_dir(DEMO)

@@ -1,4 +1,4 @@
-"""The stages of a training run, one after the other, and their results."""
+"""Runs the stages of a training run in order, and writes their results."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 from trainer.config import StageSpec
 from trainer.config.fields import FEATURE_EXTRACT
 from trainer.data.augment import warp
+from trainer.data.batches import training_batches
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
@@ -33,7 +35,7 @@ from trainer.train.start import Start, stage_marker
 from trainer.workdir import CONFIG, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
-# What result.json repeats of the stage before.
+# The fields of the previous stage that result.json repeats.
 _EARLIER = (
     "stage",
     "epochs",
@@ -59,10 +61,10 @@ class TrainingRun:
         """Creates the run; nothing is trained yet.
 
         Args:
-          setup: of the run.
-          workdir: locked by this process.
+          setup: the setup of the run.
+          workdir: the workdir, locked by this process.
           manifest: the samples of each split.
-          classifier: holds the weights to start from.
+          classifier: has the weights to start from.
           start: the stages to train, and where they begin.
           options: the fast paths of the run.
         """
@@ -81,7 +83,7 @@ class TrainingRun:
         self._progress = ConsoleProgress(len(manifest.train))
 
     def run(self) -> None:
-        """Trains all stages; writes result.json and prints the table."""
+        """Trains all stages, writes result.json and prints the results."""
         config, workdir = self._config, self._workdir
         self._writer.open()
         with self._optional("configuration"):
@@ -107,8 +109,11 @@ class TrainingRun:
     def _optional(self, what: str) -> Iterator[None]:
         """Turns an error of the block into a warning.
 
-        For TensorBoard: a class name that a chart cannot show must not cost a
-        trained model.
+        Used for TensorBoard: an error there, such as a class name that a chart
+        cannot show, must not stop the run.
+
+        Args:
+          what: what the block writes, for the warning.
         """
         try:
             yield
@@ -118,7 +123,7 @@ class TrainingRun:
         except Exception as error:
             self._workdir.warn(
                 f"{self._workdir.file(FOLDER)}: without the {what}"
-                f" ({reason_of(error)}); the run goes on"
+                f" ({reason_of(error)}); the run continues"
             )
 
     def _stage(
@@ -127,12 +132,12 @@ class TrainingRun:
         """Trains and evaluates one stage.
 
         Args:
-          spec: the stage.
-          later: the stage after it; None for the last.
-          step: absolute step at which it begins, unless it resumes.
+          spec: the settings of the stage.
+          later: the settings of the next stage; None for the last stage.
+          step: the absolute step at which the stage begins, unless it resumes.
 
         Returns:
-          Its part of result.json.
+          The stage's part of result.json.
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
@@ -147,7 +152,7 @@ class TrainingRun:
             self._runtime.strategy,
             classifier,
             manifest.class_names,
-            # In no more memory than training needs.
+            # The batch of one part, to use no more memory than training.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=self._runtime.xla,
             partition=paths.partition,
@@ -176,14 +181,14 @@ class TrainingRun:
                 self._show_augmentation(step)
         outcome = _stage_loop(job).run()
         evaluation = evaluator.evaluate(manifest.final)
-        # Again, because the engine may have fallen back meanwhile.
+        # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
         return self._finish_stage(spec, plan, outcome, evaluation)
 
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
     ) -> StagePaths:
-        """Returns the stage's own, or what the stage before shares with it."""
+        """Returns the stage's fast paths, or those shared by the last stage."""
         paths = self._paths
         if paths is None or not paths.shared:
             manifest = self._manifest
@@ -206,7 +211,7 @@ class TrainingRun:
         return paths
 
     def _note_trunk(self, stage: str, paths: StagePaths) -> None:
-        """Records in config.json what runs the trunk of a stage."""
+        """Records in config.json the engine, cut and block of the trunk."""
         facts = paths.inputs.facts()
         stored = self._workdir.read_json(CONFIG) or {}
         trunks = stored.get("trunks", {})
@@ -215,7 +220,7 @@ class TrainingRun:
             self._workdir.write_json(CONFIG, {**stored, "trunks": trunks})
 
     def _show_augmentation(self, step: int) -> None:
-        """Shows images of the run's first batch before and after the warp."""
+        """Writes images of the first batch, before and after augmentation."""
         count = min(_SHOWN_IMAGES, len(self._manifest.train))
         dataset = training_batches(
             self._manifest.train,
@@ -253,7 +258,7 @@ class TrainingRun:
             span="final",
             times={},
         )
-        # The same writer as the final metrics, where hparams looks for them.
+        # TensorBoard's HParams looks for metrics in the same writer.
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
@@ -302,7 +307,7 @@ class TrainingRun:
         return result
 
     def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
-        """Returns main results of the feature_extract before a finetune."""
+        """Returns the main results of the feature_extract before a finetune."""
         marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
         if stage == FEATURE_EXTRACT or marker is None:
             return None

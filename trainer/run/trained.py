@@ -17,7 +17,7 @@ from trainer.config.fields import (
     FREE,
     TPU,
 )
-from trainer.data.tfds_source import TFDS_NAMES
+from trainer.data.tfds_names import TFDS_NAMES
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
@@ -35,9 +35,9 @@ from trainer.train.inputs import Inputs
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import stored_config
 
-# Paths that only training needs. For the data set see `with_data`.
+# Paths that only training needs. `with_data` handles the dataset's path.
 _PATHS_OF_RUN = ("weights", "init_from")
-# How the path of a data set ends that TFDS has prepared.
+# The end of the path of a dataset that TFDS has prepared.
 _VERSION = re.compile(r"/\d+\.\d+\.\d+$")
 
 
@@ -46,16 +46,16 @@ class Trained:
     """A classifier with the weights of a checkpoint.
 
     Attributes:
-      workdir: of the run.
-      run: the run's configuration, with the flags given now.
-      runtime: the classifier was created under its strategy.
-      classifier: its variables hold the checkpoint's weights.
-      class_names: in the order of the logits.
+      workdir: the workdir of the run.
+      run: the run's configuration, overridden by the flags given now.
+      runtime: the devices; the classifier was created under its strategy.
+      classifier: has the checkpoint's weights.
+      class_names: the names of the classes, in the order of the logits.
       stage: the last stage that has a checkpoint.
-      which: last or best.
-      step: absolute.
-      plan: what that stage trained.
-      engine: what ran the trunk in training; None if it is not recorded.
+      which: the checkpoint: last or best.
+      step: the absolute step of the checkpoint.
+      plan: the trainable and the frozen variables of that stage.
+      engine: the engine that ran the trunk in training; None if unknown.
     """
 
     workdir: Workdir
@@ -74,12 +74,12 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     """Rebuilds the classifier of `--workdir` from its latest stage.
 
     Args:
-      config: of evaluate, predict or export; `workdir` is set.
+      config: the configuration of evaluate, predict or export, with `workdir`.
       given: names of the flags given explicitly; see `_run_here`.
 
     Raises:
       UsageError: the workdir does not exist.
-      TrainerError: it holds no checkpoint, or none that can be read.
+      TrainerError: the workdir has no checkpoint, or it cannot be read.
     """
     assert config.workdir is not None
     workdir = Workdir(config.workdir)
@@ -111,7 +111,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     plan = freeze_plan(
         classifier, run.unfreeze if stage == FINETUNE else "none"
     )
-    # An exported Keras model says which layers were trained.
+    # An exported Keras model stores which layers are trainable.
     set_trainable(classifier, plan)
     return Trained(
         workdir=workdir,
@@ -132,7 +132,7 @@ def _runtime(run: Config, config: Config, given: frozenset[str]) -> Runtime:
     return make_runtime(
         run,
         plan_devices(run, topology),
-        # The run's own batch size may not suit the replicas here.
+        # The run's own batch size may not be divisible by the replicas here.
         batch_size=run.batch_size if "batch_size" in given else 0,
     )
 
@@ -141,8 +141,8 @@ def _class_names(workdir: Workdir) -> tuple[str, ...]:
     """Returns the names of the run's classes.
 
     Raises:
-      TrainerError: the manifest is missing, names fewer than two classes, or
-        one of them twice.
+      TrainerError: the manifest is missing, has fewer than two classes, or has
+        a class twice.
     """
     manifest = workdir.read_json(MANIFEST)
     names = tuple((manifest or {}).get("class_names", ()))
@@ -156,16 +156,17 @@ def _class_names(workdir: Workdir) -> tuple[str, ...]:
 
 
 def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
-    """Returns the configuration that a stored run is used with.
+    """Returns the configuration with which to use a stored run.
 
-    A workdir may come from somebody else. So it decides only what is computed.
-    Paths, and all flags whose effect is FREE, come from the command line and
-    its defaults: where files lie, what is written, how much room it takes.
+    A workdir may come from another person, so it determines only what is
+    computed. All paths, and all flags with the effect FREE, come from the
+    command line or its defaults: these determine where files are, what is
+    written, and how much space it takes.
 
     Args:
-      run: as stored.
-      config: of this command.
-      given: names of the flags that were given to it.
+      run: the stored configuration of the run.
+      config: the configuration of this command.
+      given: names of the flags given explicitly to this command.
     """
     values = {
         name: getattr(run, name)
@@ -176,7 +177,7 @@ def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
     if run.strategy == TPU or run.tpu:
         values["strategy"] = AUTO
         values["xla"] = AUTO
-    # Evaluations of the run took as many images at a time.
+    # The evaluations of the training run had this batch size.
     values["batch_size"] = run.batch_size // run.accumulate_steps
     values |= {name: getattr(config, name) for name in given - {"stage"}}
     if config.stage != EVALUATE:
@@ -187,18 +188,18 @@ def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
 
 
 def with_data(trained: Trained, given: frozenset[str]) -> Trained:
-    """Returns the run with the path that its data set had in training.
+    """Returns the run with the path of its dataset during training.
 
-    The manifest has the absolute path; `--dataset` may have been relative to
-    another folder. The path is printed.
+    The manifest has the absolute path, while `--dataset` may have been relative
+    to another folder. The path is printed.
 
     Args:
-      trained: of a workdir.
-      given: names of the flags given explicitly; with `--dataset` nothing
-        changes.
+      trained: the trained classifier.
+      given: names of the flags given explicitly; if `dataset` is one of them,
+        the run does not change.
 
     Raises:
-      UsageError: the data set is behind a URL, or has been removed.
+      UsageError: the dataset is at a URL, or has been removed.
     """
     run = trained.run
     if "dataset" in given:
@@ -209,7 +210,7 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
         if files.is_remote(place):
             raise UsageError(
                 f"--dataset: not given, and the run's images are at {place};"
-                " a workdir alone leads to no URL: give --dataset=URL"
+                " a URL is not taken from a workdir; give --dataset=URL"
             )
     changes: dict[str, Any] = {}
     name = run.dataset.split(":")[0]
@@ -237,12 +238,12 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
 def open_fast_paths(
     trained: Trained, *, images: int, block: int | None = None
 ) -> tuple[Partition | None, Inputs]:
-    """Returns what the classifier computes with and reads, as in training.
+    """Returns the partition and the inputs, with the engine of the training.
 
     Args:
-      trained: of a workdir.
-      images: number of images that will go through it.
-      block: `--trunk_block`; None takes the run's.
+      trained: the trained classifier.
+      images: number of images that will pass through it.
+      block: the value of `--trunk_block`; None uses the run's value.
     """
     run = trained.run
     if block is not None:

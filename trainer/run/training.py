@@ -1,4 +1,4 @@
-"""Trains a run: from its configuration to result.json."""
+"""Runs a training, from its configuration to result.json."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ from trainer.workdir.lock import locked
 
 
 def train(config: Config) -> None:
-    """Trains as configured; resumes a run that the workdir holds.
+    """Trains as configured, or resumes the same run in the workdir.
 
     Raises:
-      UsageError: the flags are wrong.
-      TrainerError: the run cannot start or go on.
+      UsageError: the flags are invalid.
+      TrainerError: the run cannot start or continue.
+      Stopped: a signal was received; a checkpoint is saved first.
     """
     setup = prepare(config)
     with multi_worker.working(setup.runtime.processes):
@@ -46,15 +47,15 @@ def train(config: Config) -> None:
 
 
 def dry_run(config: Config) -> None:
-    """Prints what a training run would do, and writes nothing.
+    """Prints the plan of a training run, and writes nothing.
 
     Raises:
-      UsageError: the flags are wrong.
+      UsageError: the flags are invalid.
       TrainerError: the data cannot be used.
     """
     setup = prepare(dataclasses.replace(config, cache=OFF))
     config, runtime = setup.config, setup.runtime
-    # The chief first: data may be made or downloaded on first use.
+    # The chief reads first, because it may have to download or draw the data.
     manifest = runtime.processes.chief_first(lambda: read_manifest(config))
     classifier = new_classifier(setup, len(manifest.class_names), load=False)
     stages = config.stages()
@@ -84,7 +85,7 @@ def _train_locked(setup: RunSetup) -> None:
     new = workdir.create()
     try:
         with contextlib.ExitStack() as stack:
-            # If the chief is refused, the others are told why.
+            # If the chief does not get the lock, all processes raise its error.
             processes.by_chief(lambda: stack.enter_context(locked(workdir)))
             workdir.remove_partial()
             _train(setup, workdir)
@@ -93,7 +94,7 @@ def _train_locked(setup: RunSetup) -> None:
         if new:
             workdir.remove_if_empty()
         if isinstance(error, PermissionError) and workdir.has(error.filename):
-            # The folder is writable, a file in it is not.
+            # The folder is writable, but a file in it is not.
             reason = f"{error.filename}: {error.strerror}"
             raise unwritable(workdir.path, reason) from None
         raise
@@ -148,7 +149,7 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
 
 
 def _failure(setup: RunSetup, error: tf.errors.OpError) -> TrainerError:
-    """Returns the one-line error for what TensorFlow raised."""
+    """Returns a one-line error for an error of TensorFlow."""
     reason = first_line(error)
     remedy = "fix the cause"
     if setup.runtime.deterministic and "determinis" in reason:
@@ -175,7 +176,7 @@ def _fast_paths(
     """Chooses the fast paths; a resumed run keeps its engine.
 
     Raises:
-      UsageError: flags that exclude each other, or the data set.
+      UsageError: the flags exclude each other, or do not support the dataset.
     """
     config, runtime = setup.config, setup.runtime
     remote = strategies.on_far_tpu(runtime.strategy, config.tpu)

@@ -1,4 +1,4 @@
-"""Uses a trained workdir: evaluate, predict, export."""
+"""Uses a trained workdir: evaluates, predicts or exports its classifier."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
     """Evaluates a checkpoint of a workdir on its final split.
 
     Args:
-      config: with stage evaluate.
-      given: names of the flags given explicitly; for the others the run's own
-        values hold.
+      config: the configuration, with stage evaluate.
+      given: names of the flags given explicitly; all other flags have the
+        values of the run.
 
     Raises:
-      UsageError: the data set cannot be found.
-      TrainerError: the workdir cannot be used; the data has other classes.
+      UsageError: the dataset cannot be found.
+      TrainerError: the workdir cannot be used, or the data has other classes.
     """
     trained = open_trained(config, given)
     try:
@@ -105,11 +105,11 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
     try:
         workdir.write_json(EVALUATION, metrics)
     except OSError as error:
-        # A run of somebody else can be evaluated in a read-only folder.
+        # A run of another person may be in a read-only folder.
         workdir.warn(
             f"--workdir={workdir.path!r}: cannot be written to"
-            f" ({error.strerror}), so {EVALUATION} is not saved; for a file,"
-            " copy the workdir to a folder of your own"
+            f" ({error.strerror}), so {EVALUATION} is not saved; to save it,"
+            " copy the workdir to a writable folder"
         )
 
 
@@ -119,12 +119,12 @@ def _check_data(
     stored: Mapping[str, Any],
     given: frozenset[str],
 ) -> None:
-    """Checks the classes, and warns of data that differs from the run's.
+    """Checks the classes, and warns if the data differs from the run's.
 
     Args:
-      trained: of the workdir.
-      manifest: of the data to evaluate on.
-      stored: the run's manifest, or {}.
+      trained: the trained classifier.
+      manifest: the manifest of the data to evaluate on.
+      stored: the JSON of the run's manifest, or {}.
       given: names of the flags given explicitly.
 
     Raises:
@@ -151,14 +151,16 @@ def _check_data(
 
 
 def predict(config: Config, given: frozenset[str]) -> None:
-    """Writes one row per input file, also for a file that cannot be read.
+    """Writes one row per input file, even if the file cannot be read.
 
     Args:
-      config: with stage predict.
-      given: as in `evaluate`.
+      config: the configuration, with stage predict.
+      given: see `evaluate`.
 
     Raises:
-      TrainerError: none of the files could be read; the rows are written.
+      UsageError: the workdir does not exist.
+      TrainerError: the workdir cannot be used; or none of the files could be
+        read, after their rows were written.
     """
     assert config.inputs is not None
     paths = find_inputs(config.inputs)
@@ -182,7 +184,7 @@ def predict(config: Config, given: frozenset[str]) -> None:
         f"{len(paths)} files with {trained.stage} at step {trained.step}"
         f" ({trained.which}), {bad} of them could not be read{written}"
     )
-    # Standard output may be the CSV.
+    # Not standard output, which may be the CSV file.
     print(one_line(summary), file=sys.stderr)
     if notes.turned:
         warning = orientation_warning(
@@ -198,12 +200,12 @@ def _write_predictions(
     output: str | None,
     top_k: int,
 ) -> int:
-    """Predicts all files, shows a progress bar, and writes the CSV.
+    """Predicts all files, shows a progress bar, and writes the CSV file.
 
     Returns:
       The number of files that could not be read.
     """
-    # One file per pass, on all cores.
+    # block=1: each pass computes one file, on all cores.
     partition, inputs = open_fast_paths(trained, images=len(paths), block=1)
     predictor = Predictor(
         trained.classifier,
@@ -230,10 +232,10 @@ def _write_predictions(
 
 @dataclasses.dataclass
 class _Notes:
-    """What is reported after the predictions.
+    """The notes to print after the predictions.
 
     Attributes:
-      turned: paths of the images that are not upright.
+      turned: paths of the images whose Exif orientation is not upright.
       first_bad: path and error of the first file that cannot be read.
     """
 
@@ -256,7 +258,7 @@ def _noted(
 
 @contextlib.contextmanager
 def _csv_output(path: str | None) -> Iterator[TextIO]:
-    """Opens standard output, or a file that appears when it is complete."""
+    """Opens standard output, or a file that is created when it is complete."""
     if path is None:
         yield sys.stdout
         return
@@ -271,14 +273,16 @@ def _csv_output(path: str | None) -> Iterator[TextIO]:
 
 
 def export(config: Config, given: frozenset[str]) -> None:
-    """Writes a SavedModel and a .keras file, and compares them.
+    """Writes a SavedModel and a .keras file, and compares their predictions.
 
     Args:
-      config: with stage export.
-      given: as in `evaluate`.
+      config: the configuration, with stage export.
+      given: see `evaluate`.
 
     Raises:
-      TrainerError: an exported model differs; the folder cannot be replaced.
+      UsageError: the workdir does not exist.
+      TrainerError: an exported model predicts other probabilities; or the
+        folder cannot be replaced.
     """
     trained = open_trained(config, given)
     encoded = _images_to_compare(trained, given)
@@ -304,10 +308,10 @@ def export(config: Config, given: frozenset[str]) -> None:
 
 
 def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
-    """Returns encoded images of the final split, to compare an export on.
+    """Returns encoded images of the final split, for comparing an export.
 
-    An export needs no photos: if the run's data set is missing, it warns and
-    returns generated images.
+    If the run's dataset is missing, it prints a warning and returns generated
+    images, because an export needs no photos.
     """
     try:
         trained = with_data(trained, given)
@@ -329,7 +333,7 @@ def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
 
 
 def _generated_images(image_px: int) -> list[bytes]:
-    """Returns PNG files of smooth random colours, the same in each call."""
+    """Returns encoded PNG images of smooth random colours, always the same."""
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0, 255, (_GENERATED_IMAGES, 4, 4, 3))
     images = tf.image.resize(coarse.astype(np.float32), (image_px, image_px))

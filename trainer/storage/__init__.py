@@ -1,0 +1,1 @@
+"""Access to files: paths of this machine, and URLs that TensorFlow opens."""

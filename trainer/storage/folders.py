@@ -1,15 +1,16 @@
-"""Replaces a whole folder, which a person may have added files to.
+"""Replacement of a whole folder to which a person may have added files.
 
-A local folder is filled beside the target, in a hidden folder of its own:
+A new local folder is filled in a hidden folder next to the target:
 
-  .trainer-HASH-RANDOM/new  what is being written
+  .trainer-HASH-RANDOM/new  the folder that is being filled
   .trainer-HASH-RANDOM/old  the former folder, until the new one is in place
 
-HASH stands for the target's name, so that the next replacement finds what a
-killed one left: it puts the former folder back if nothing took its place, and
-removes the rest. The process that fills it holds a lock of the kernel's on it.
+HASH is derived from the target's name, so that the next replacement finds what
+a killed one left. It restores the former folder if the target is missing, and
+removes the rest. While a process fills the hidden folder, it holds a kernel
+lock on it.
 
-Behind a URL no folder can be renamed; see `_replace_remote`.
+Folders behind a URL cannot be renamed; see `_replace_remote`.
 """
 
 from __future__ import annotations
@@ -31,26 +32,28 @@ except ImportError:  # Not a Unix.
 
 from trainer.storage import files, remote
 
-# In a folder behind a URL while it is being replaced: a JSON object whose
-# `files` are the names that may be removed. Earlier versions left it empty.
+# A file in a folder behind a URL while the folder is being replaced: a JSON
+# object whose `files` are the names that may be removed. Earlier versions
+# wrote it empty.
 UNFINISHED = ".unfinished"
-# What an upload that was killed leaves; see `remote.upload`.
+# The temporary name that a killed `remote.upload` leaves.
 _UPLOAD = re.compile(r"(.+)\.[0-9a-f]{12}\.partial")
 
-# Tells whether a name below a folder is its writer's own. A folder's name ends
-# in a slash.
+# Returns whether the writer of a folder also wrote a name below it. The names
+# of folders end in a slash.
 Own = Callable[[str], bool]
 
 
 class StrangerError(Exception):
-    """Something in a folder was not written by the writer of the folder.
+    """A name in a folder was not written by the writer of the folder.
 
     Attributes:
-      name: of it, below the folder; empty for the folder itself, which then is
-        no folder.
+      name: the name, relative to the folder; empty if the folder itself is not
+        a folder.
     """
 
     def __init__(self, name: str) -> None:
+        """Creates the error for one name."""
         super().__init__(name)
         self.name = name
 
@@ -59,23 +62,24 @@ class StrangerError(Exception):
 def replaced_folder(
     folder: str, *, own: Callable[[str], Own], last: Sequence[str]
 ) -> Iterator[str]:
-    """Yields an empty local folder, which then takes another's place.
+    """Yields an empty local folder that replaces another one afterwards.
 
-    A kill leaves the former folder or the new one, complete. Only between two
-    renames is the former one aside; the next call puts it back.
+    A kill leaves the former folder or the new one, complete. Between two
+    renames the former folder is in the hidden one, and the next call restores
+    it.
 
     Args:
-      folder: replaced if the block ends well, else left as it was. A link to
-        a folder stays; the folder that it names is replaced.
-      own: from a folder, which may be missing, to the names that may be
-        removed from it.
-      last: names of files. They are removed and, behind a URL, written last,
-        as they describe the others.
+      folder: the folder to replace; unchanged if the block raises. A link to a
+        folder stays, and the folder that it leads to is replaced.
+      own: maps a folder, which may be missing, to a function that tells which
+        names may be removed from it.
+      last: names of files that describe the others. A local folder loses them
+        last; behind a URL they are removed first and written last.
 
     Raises:
-      StrangerError: the folder holds a name that is not `own`, at the
-        beginning or at the end of the block.
-      OSError: it cannot be replaced.
+      StrangerError: the folder holds a name that is not `own`, before or after
+        the block.
+      OSError: the folder cannot be replaced.
     """
     if files.is_remote(folder):
         _require_own(folder, own)
@@ -90,7 +94,7 @@ def replaced_folder(
     with _parents(target):
         for aside in _left_aside(target):
             _settle(target, aside, own, last)
-        # One that was aside may be back.
+        # A former folder may just have been restored.
         _require_own(target, own)
         aside = tempfile.mkdtemp(prefix=_prefix(target), dir=_parent(target))
         with _locked(aside):
@@ -115,7 +119,7 @@ def _prefix(target: str) -> str:
 
 @contextlib.contextmanager
 def _parents(target: str) -> Iterator[None]:
-    """Makes the folders above a target; removes them again after an error."""
+    """Creates the parents of a target; removes them again after an error."""
     made = []
     above = _parent(target)
     while not os.path.lexists(above):
@@ -132,7 +136,7 @@ def _parents(target: str) -> Iterator[None]:
 
 
 def _left_aside(target: str) -> list[str]:
-    """Returns the hidden folders that killed processes left."""
+    """Returns the hidden folders that killed processes left behind."""
     return [
         entry.path
         for entry in os.scandir(_parent(target))
@@ -145,7 +149,7 @@ def _left_aside(target: str) -> list[str]:
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Holds the kernel's lock on a folder, where the file system has locks."""
+    """Holds a kernel lock on a folder, if the file system supports locks."""
     if fcntl is None:
         yield
         return
@@ -177,14 +181,14 @@ def _is_locked(folder: str) -> bool:
 
 
 def _swap(target: str, aside: str, own: Callable[[str], Own]) -> None:
-    """Moves the former folder aside and the new one into place.
+    """Renames the former folder out of the way and the new one into place.
 
-    `_settle` puts the former one back after an error.
+    After an error, `_settle` restores the former folder.
     """
     old = os.path.join(aside, "old")
     if os.path.lexists(target):
         os.rename(target, old)
-        # A name may have been added while the new folder was filled.
+        # A file may have been added while the new folder was filled.
         _require_own(old, own)
     os.rename(os.path.join(aside, "new"), target)
 
@@ -192,7 +196,7 @@ def _swap(target: str, aside: str, own: Callable[[str], Own]) -> None:
 def _settle(
     target: str, aside: str, own: Callable[[str], Own], last: Sequence[str]
 ) -> None:
-    """Ends a replacement, wherever it stopped, and removes what it made."""
+    """Completes or undoes a replacement, and removes its hidden folder."""
     old = os.path.join(aside, "old")
     if os.path.lexists(old):
         if files.names(target):
@@ -205,10 +209,10 @@ def _settle(
 
 
 def _remove_own(folder: str, own: Own, last: Sequence[str]) -> None:
-    """Removes a folder but for names that are not its writer's own."""
+    """Removes a folder, except for names that its writer did not write."""
     names = [name for name, plain in _below(folder) if plain and own(name)]
-    # Reversed, so that a folder's contents come before it. What cannot be
-    # removed stays aside, and the next replacement tries again.
+    # In reverse order, so that the contents of a folder come before it. If a
+    # name cannot be removed, the next replacement tries again.
     for name in sorted(names, reverse=True, key=lambda n: (n not in last, n)):
         with contextlib.suppress(OSError):
             remove = os.rmdir if name.endswith("/") else os.remove
@@ -218,7 +222,7 @@ def _remove_own(folder: str, own: Own, last: Sequence[str]) -> None:
 
 
 def _require_own(folder: str, own: Callable[[str], Own]) -> None:
-    """Raises StrangerError for the first name in a folder that is not own."""
+    """Raises StrangerError for the first name that is not `own`."""
     if not files.exists(folder):
         return
     if not files.is_dir(folder):
@@ -232,10 +236,10 @@ def _require_own(folder: str, own: Callable[[str], Own]) -> None:
 
 
 def _below(folder: str) -> Iterator[tuple[str, bool]]:
-    """Yields the names below a folder, sorted; those of folders end in "/".
+    """Yields the names below a folder, sorted, and whether each is plain.
 
-    With each comes whether it is a file or a folder. Links, which are not
-    followed, pipes and devices are neither.
+    The names of folders end in a slash. Regular files and folders are plain;
+    links, which are not followed, pipes and devices are not.
     """
     for entry in sorted(files.scan(folder), key=lambda entry: entry.name):
         plain = not isinstance(entry, os.DirEntry) or (
@@ -251,12 +255,12 @@ def _below(folder: str) -> Iterator[tuple[str, bool]]:
 
 
 def files_below(folder: str) -> list[str]:
-    """Returns the names of the files below a folder, sorted."""
+    """Returns the names of all files below a folder, sorted."""
     return [name for name, _ in _below(folder) if not name.endswith("/")]
 
 
 def is_unfinished(folder: str) -> bool:
-    """Tells whether a replacement behind a URL was interrupted."""
+    """Returns whether a replacement behind a URL was interrupted."""
     return files.is_remote(folder) and files.is_file(
         os.path.join(folder, UNFINISHED)
     )
@@ -266,7 +270,8 @@ def unfinished_files(folder: str) -> list[str] | None:
     """Returns the names that an interrupted replacement may have left.
 
     Returns:
-      None if none was interrupted, or if it did not say which.
+      The names; None if no replacement was interrupted, or if its list is
+      missing or invalid.
     """
     if not is_unfinished(folder):
         return None
@@ -279,7 +284,7 @@ def unfinished_files(folder: str) -> list[str] | None:
 
 
 def _or_unfinished(folder: str, own: Own) -> Own:
-    """Adds to own names those that an interrupted replacement left."""
+    """Extends `own` by the names that an interrupted replacement left."""
     left = set(unfinished_files(folder) or ())
     for name in list(left):
         above = pathlib.PurePosixPath(name).parents
@@ -300,14 +305,14 @@ def _replace_remote(
     """Replaces a folder behind a URL, object by object.
 
     The files of `last` are removed first and written last, so a reader that
-    finds them finds all others too. Meanwhile there is a file UNFINISHED.
+    finds them also finds all others. The file UNFINISHED exists meanwhile.
     """
     _require_own(folder, own)
     new = files_below(held)
     old = []
     if files.exists(folder):
         is_own = _or_unfinished(folder, own(folder))
-        # Nothing that was added since is among them.
+        # Names added after the check above are not own, so they stay.
         old = [name for name in files_below(folder) if is_own(name)]
     mark = os.path.join(folder, UNFINISHED)
     remote.write(

@@ -1,14 +1,14 @@
 """Files behind a URL, such as `gs://bucket/run`, by `tf.io.gfile`.
 
-What is written here holds for object stores, which know whole objects only:
+The module relies only on what object stores offer, which is whole objects:
 
-- An object is written under a name aside and moved, one object at a time. Not
-  every scheme writes at once what it is given, and some add to what is there.
-- Nothing is appended to or cut: the object is written anew.
-- No folder is moved, there is no fsync, and nothing is locked or mapped.
+- An object is written under a temporary name and renamed. Some schemes write
+  later than they are told to, and some append to an existing object.
+- Appending and truncating rewrite the whole object.
+- Folders are never renamed. Nothing is synced, locked or memory-mapped.
 
-Errors are those of the operating system, so that who calls need not tell
-local paths from others. TensorFlow is imported when the first URL is met.
+All errors are OSError, so callers handle local paths and URLs alike.
+TensorFlow is imported when the first URL is used.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from typing import Any, NamedTuple
 from trainer.errors import UsageError, shortened
 
 _MAGIC = frozenset("*?[")
-# Of these alone it is known that a listing marks folders, by a slash behind;
-# elsewhere each name is asked about.
+# Schemes whose listings mark folders by a trailing slash. For other schemes,
+# one more request per name tells folders from objects.
 _MARKING = ("gs",)
 
 
 class Stat(NamedTuple):
-    """What of `os.stat_result` is known of an object; the same names.
+    """The fields of `os.stat_result` that are known for an object.
 
     Attributes:
-      st_mode: of a regular file or of a folder; no permissions.
-      st_size: bytes.
-      st_mtime_ns: when it was written; now, where the store does not say, so
-        that nothing is taken for unchanged.
-      st_ctime_ns: the same, as objects are only ever written whole.
+      st_mode: the type, regular file or folder, without permissions.
+      st_size: size in bytes.
+      st_mtime_ns: time of the last write, nanoseconds; the current time if the
+        store reports none, so that no object is mistaken for unchanged.
+      st_ctime_ns: the same, because objects are only written whole.
     """
 
     st_mode: int
@@ -57,22 +57,29 @@ class Stat(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What of `os.DirEntry` is known of a name in a listing."""
+    """One name in a listing, with the fields of `os.DirEntry`.
+
+    Attributes:
+      name: the name within the folder.
+      path: the folder's path and the name.
+      marked: whether the listing marks the name as a folder; None if listings
+        of this scheme do not tell.
+    """
 
     name: str
     path: str
     marked: bool | None
 
     def is_dir(self) -> bool:
-        """Whether it is a folder."""
+        """Returns whether the entry is a folder."""
         return is_dir(self.path) if self.marked is None else self.marked
 
 
 def _gfile(path: str) -> Any:
-    """`tf.io.gfile`, if it can reach the path.
+    """Returns `tf.io.gfile`, if it supports the scheme of the path.
 
     Raises:
-      UsageError: nobody has told TensorFlow how.
+      UsageError: TensorFlow has no file system for the scheme.
     """
     import tensorflow as tf
 
@@ -95,7 +102,7 @@ def _schemes() -> frozenset[str]:
 
 @contextlib.contextmanager
 def _os_errors(path: str) -> Iterator[None]:
-    """Makes OSErrors of TensorFlow's errors."""
+    """Turns errors of TensorFlow into OSError."""
     import tensorflow as tf
 
     try:
@@ -117,19 +124,19 @@ def _os_errors(path: str) -> Iterator[None]:
 
 
 def exists(path: str) -> bool:
-    """Whether there is such an object or folder."""
+    """Returns whether a path is an object or a folder."""
     with _os_errors(path):
         return bool(_gfile(path).exists(path))
 
 
 def is_dir(path: str) -> bool:
-    """Whether there are objects below the path, or a folder is marked."""
+    """Returns whether objects exist below a path, or it is marked a folder."""
     with _os_errors(path):
         return bool(_gfile(path).isdir(path))
 
 
 def stat(path: str) -> Stat:
-    """Kind, size and time of an object."""
+    """Returns type, size and time of an object."""
     with _os_errors(path):
         found = _gfile(path).stat(path)
     written = found.mtime_nsec or time.time_ns()
@@ -142,7 +149,11 @@ def stat(path: str) -> Stat:
 
 
 def scan(folder: str) -> list[Entry]:
-    """What is in a folder."""
+    """Returns the entries of a folder.
+
+    Raises:
+      FileNotFoundError: the folder is missing.
+    """
     with _os_errors(folder):
         names = _gfile(folder).listdir(folder)
     marks = folder.partition("://")[0] in _MARKING
@@ -156,13 +167,17 @@ def scan(folder: str) -> list[Entry]:
 
 
 def glob(pattern: str) -> list[str]:
-    """As `glob.glob(pattern, recursive=True)`; not in a bucket's name."""
+    """Returns the paths that match, as `glob.glob(pattern, recursive=True)`.
+
+    Wildcards in the name of the bucket are not expanded.
+    """
     scheme, _, rest = pattern.partition("://")
     bucket, *parts = rest.split("/")
     return list(_expand(f"{scheme}://{bucket}", [p for p in parts if p]))
 
 
 def _expand(folder: str, parts: list[str]) -> Iterator[str]:
+    """Yields the paths below a folder that match the parts of a pattern."""
     if not parts:
         yield folder
         return
@@ -192,7 +207,7 @@ def _expand(folder: str, parts: list[str]) -> Iterator[str]:
 
 
 def read(path: str, offset: int = 0, length: int | None = None) -> bytes:
-    """An object's bytes, or some of them; no more is fetched than is near."""
+    """Returns the bytes of an object; fetches only the requested range."""
     with _os_errors(path), _gfile(path).GFile(path, "rb") as stream:
         if offset:
             stream.seek(offset)
@@ -200,21 +215,24 @@ def read(path: str, offset: int = 0, length: int | None = None) -> bytes:
 
 
 def write(path: str, data: bytes) -> None:
-    """Writes an object; at any time its old or its new content is read."""
-    with _aside(path) as partial, _gfile(path).GFile(partial, "wb") as stream:
+    """Replaces an object; a reader sees the old content or the new one."""
+    with (
+        _replacing(path) as partial,
+        _gfile(path).GFile(partial, "wb") as stream,
+    ):
         stream.write(data)
 
 
 def upload(source: str, path: str) -> None:
-    """Copies a local file to an object, as `write` does."""
-    with _aside(path) as partial:
+    """Replaces an object by the content of a local file; see `write`."""
+    with _replacing(path) as partial:
         _gfile(path).copy(source, partial, overwrite=True)
 
 
 @contextlib.contextmanager
-def _aside(path: str) -> Iterator[str]:
-    """Another name, moved over the path once the block has gone well."""
-    # A name of its own, for two processes may write at a time.
+def _replacing(path: str) -> Iterator[str]:
+    """Yields a temporary name, renamed to the path if the block succeeds."""
+    # Random, because two processes may write the same object.
     partial = f"{path}.{uuid.uuid4().hex[:12]}.partial"
     gfile = _gfile(path)
     with _os_errors(path):
@@ -228,7 +246,7 @@ def _aside(path: str) -> Iterator[str]:
 
 
 def append(path: str, data: bytes) -> None:
-    """Writes an object anew, with more behind."""
+    """Appends to an object by rewriting it; creates it if missing."""
     try:
         before = read(path)
     except FileNotFoundError:
@@ -243,46 +261,47 @@ def remove(path: str) -> None:
 
 
 def discard(path: str) -> None:
-    """Removes an object where there is one."""
+    """Removes an object, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         remove(path)
 
 
 def remove_tree(folder: str) -> None:
-    """Removes a folder with all below it."""
+    """Removes a folder and everything in it."""
     with _os_errors(folder):
         _gfile(folder).rmtree(folder)
 
 
 def remove_mark(folder: str) -> None:
-    """Removes an empty folder, which is an object with a slash behind."""
+    """Removes an empty folder: an object whose name ends in a slash."""
     if not scan(folder):
-        # Not as a tree: another process may have written to it just now.
+        # Not with rmtree: another process may just have written to it.
         remove(f"{folder.rstrip('/')}/")
 
 
 def make_dirs(folder: str) -> None:
-    """Marks a folder, where the scheme knows of folders."""
+    """Creates a folder, if the scheme has folders."""
     with _os_errors(folder):
         _gfile(folder).makedirs(folder)
 
 
 def fetched(path: str) -> str:
-    """A local copy, for libraries that read local files only.
+    """Returns the path of a local copy, for libraries that open no URL.
 
-    It is fetched once, unless the object changes, and kept until the process
-    ends.
+    The copy is fetched once, and again if the object changes. It is deleted
+    when the process ends.
     """
     found = stat(path)
     key = f"{path} {found.st_size} {found.st_mtime_ns}"
     folder = os.path.join(
-        _own_folder(), hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        _copies_folder(),
+        hashlib.blake2b(key.encode(), digest_size=8).hexdigest(),
     )
     copy = os.path.join(folder, os.path.basename(path))
     if not os.path.exists(copy):
         os.makedirs(folder, exist_ok=True)
         with _os_errors(path):
-            # Threads may want the same one at the same time.
+            # Several threads may fetch the same object.
             partial = f"{copy}.{threading.get_ident()}.partial"
             _gfile(path).copy(path, partial, overwrite=True)
         os.replace(partial, copy)
@@ -290,7 +309,7 @@ def fetched(path: str) -> str:
 
 
 @functools.cache
-def _own_folder() -> str:
+def _copies_folder() -> str:
     folder = tempfile.mkdtemp(prefix="trainer-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -10,11 +10,9 @@ from matplotlib.image import imsave
 
 from trainer.config import Config
 from trainer.config.fields import EVALUATE
-from trainer.data.pipeline import (
-    Shard,
-    evaluation_batches,
-    image_blocks,
-)
+from trainer.data.batches import evaluation_batches
+from trainer.data.order import Shard
+from trainer.data.reading import image_blocks
 from trainer.data.samples import Samples
 from trainer.distribute.strategies import ONE_DEVICE
 from trainer.run.prepare import read_manifest

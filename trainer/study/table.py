@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainer.config import Config
-from trainer.data.tfds_source import FOOD10_CLASSES
+from trainer.data.tfds_names import FOOD10_CLASSES
 from trainer.results.escaping import for_markdown
 from trainer.study.models import StudyModel
 

@@ -1,1 +1,1 @@
-"""Training of one stage: steps, loop, checkpoints, metrics, audit."""
+"""Trains one stage: steps, loop, checkpoints, metrics and audit."""

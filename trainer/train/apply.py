@@ -1,8 +1,8 @@
 """The training step of one replica: compute, sum, clip, update.
 
-The pure step computes this replica's part of the gradient; XLA compiles that
-part alone. Summing over the replicas, clipping and the optimizer's update
-happen here, in the replica's context.
+The pure step computes this replica's part of the gradient, and is the only part
+that XLA compiles. Summing over the replicas, clipping and the optimizer's
+update happen here, in the replica's context.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class ReplicaStep:
 
         Args:
           step: the pure step, compiled or not.
-          trainable: variables that are updated in place.
-          frozen: the other variables that `step` takes.
+          trainable: the variables to update, in place.
+          frozen: the other variables whose values `step` takes.
           optimizer: built on `trainable`, in that order.
-          clip_global_norm: bound on the norm of the gradient of the mean loss
-            over the global batch; None does not clip.
+          clip_global_norm: maximum norm of the gradient of the mean loss over
+            the global batch; None does not clip.
           replicas: number of replicas in sync.
         """
         self._step = step
@@ -55,8 +55,8 @@ class ReplicaStep:
         self._optimizer = optimizer
         self._clip_global_norm = clip_global_norm
         self._replicas = replicas
-        # Filled while the step is traced. An error raised there would be
-        # wrapped in a page of text about the graph.
+        # Filled while the step is traced, and checked later: TensorFlow would
+        # wrap an error raised during tracing in many lines about the graph.
         self._updated_in_inference: set[str] = set()
 
     @tf.autograph.experimental.do_not_convert
@@ -67,10 +67,11 @@ class ReplicaStep:
           batch: the replica's share of the global batch.
 
         Returns:
-          Scalars by the names of STEP_VALUES, over the global batch; the norm
-          is that before clipping. And float32 (trainable variables,): the
-          largest absolute entry of each gradient as the optimizer gets it,
-          UNCONNECTED where the loss does not depend on the variable.
+          A dict of float32 scalars over the global batch, with the names in
+          STEP_VALUES; `gradient_norm` is the norm before clipping.
+          A float32 tensor (trainable variables,): the largest absolute entry
+          of each gradient after clipping; UNCONNECTED if the loss does not
+          depend on the variable.
         """
         context = tf.distribute.get_replica_context()
         total = tf.distribute.ReduceOp.SUM
@@ -94,7 +95,7 @@ class ReplicaStep:
         return {**sums, "gradient_norm": norm}, largest
 
     def _clipped(self, gradients: Values) -> tuple[Values, tf.Tensor]:
-        """Returns the gradients, clipped, and their norm before."""
+        """Returns the clipped gradients, and their norm before clipping."""
         norm = tf.linalg.global_norm(gradients)
         bound = self._clip_global_norm
         if bound is not None:
@@ -104,31 +105,30 @@ class ReplicaStep:
 
     def _update(self, gradients: Values) -> None:
         if not isinstance(self._optimizer, SummedOnce):
-            # Keras sums over the replicas once more when it applies.
+            # Keras sums the gradients over the replicas a second time.
             gradients = [g / self._replicas for g in gradients]
         self._optimizer.apply(gradients, self._trainable)
 
     def check_traced(self) -> None:
-        """Checks what tracing has shown; call after the first step.
+        """Checks what was found while tracing; call after the first step.
 
         Raises:
-          TrainerError: Keras did not ask to sum gradients, so it sums them
-            twice; or a layer changes variables of its own in inference mode,
-            as BatchNorm does in training mode. Their new values would be
-            dropped, and no digest of any variable would show it.
+          TrainerError: Keras did not call the method that `SummedOnce`
+            overrides, so it sums the gradients twice; or a layer updates its
+            variables in inference mode, as BatchNorm does in training mode.
+            The step drops such updates, and the audit would not detect it.
         """
         optimizer = self._optimizer
         if isinstance(optimizer, SummedOnce) and not optimizer.asked:
             raise TrainerError(
                 f"Keras {keras.__version__} sums gradients in a way that this"
                 " trainer does not know, so they would be too large; nothing"
-                " of it is saved: install a version of Keras that the trainer"
-                " is tested with"
+                " is saved: install a version of Keras that the trainer is"
+                " tested with"
             )
         if self._updated_in_inference:
             raise TrainerError(
                 f"{min(self._updated_in_inference)}: changed by a forward pass"
                 " in inference mode, so its layer ignores training=False;"
-                " nothing of it is saved: give a --backbone whose layers"
-                " respect it"
+                " nothing is saved: give a --backbone whose layers respect it"
             )

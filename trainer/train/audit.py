@@ -1,4 +1,4 @@
-"""The audit of a stage: frozen is bit-identical, trained has moved."""
+"""Audits a stage: checks that only the trainable variables have changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Audit:
     """The result of an audit.
 
     Attributes:
-      frozen_unchanged: every frozen variable is bit-identical.
-      trainable_changed: every variable with a gradient has moved, the loss
-        depends on a variable of each layer, and some gradient was not 0.
+      frozen_unchanged: whether every frozen variable is bit-identical.
+      trainable_changed: whether every variable with a gradient has changed, the
+        loss depends on a variable of each layer, and some gradient was not 0.
       problems: one line per finding that fails the run.
-      warnings: one line per variable that never had a gradient, or only one
-        that was too small to move it.
+      warnings: one line per variable whose gradients were missing, 0, or too
+        small to change it.
     """
 
     frozen_unchanged: bool
@@ -37,7 +37,7 @@ class Audit:
 
 
 def digest(variable: keras.Variable) -> str:
-    """Returns a hash of the variable's bytes, 32 hexadecimal digits."""
+    """Returns a hash of the variable's value, 32 hexadecimal digits."""
     value = np.ascontiguousarray(variable.numpy())
     return hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()
 
@@ -56,17 +56,18 @@ def audit(
     learning_rate: float,
     epsilon: float,
 ) -> Audit:
-    """Compares the variables with their values when the stage began.
+    """Compares the variables with their values at the start of the stage.
 
     Args:
-      plan: what the stage trains.
-      before: digests at the start of the stage, by key.
-      variables: with their present values, by key.
-      gradient_max: the largest absolute entry of any gradient, by trainable
-        key. 0 is expected after a dead ReLU. `UNCONNECTED`, where the loss
-        does not depend on the variable, is always wrong for a whole layer.
-      learning_rate: Adam's.
-      epsilon: Adam's.
+      plan: the trainable and the frozen variables of the stage.
+      before: digests of all variables at the start of the stage, by key.
+      variables: all variables with their current values, by key.
+      gradient_max: the largest absolute entry of any gradient, by key of a
+        trainable variable. 0 is expected after a dead ReLU. `UNCONNECTED`
+        means that the loss does not depend on the variable, which is an error
+        if it applies to a whole layer.
+      learning_rate: the learning rate of Adam.
+      epsilon: the epsilon of Adam.
     """
     after = digests(variables)
     changed = {key for key in before if before[key] != after[key]}
@@ -79,8 +80,8 @@ def audit(
             warnings.append(f"{key}: its gradient was 0 in every step")
         if key in changed or largest <= 0:
             continue
-        # Adam moves an entry by about this much. Added to a large entry it
-        # may vanish in rounding.
+        # Adam changes an entry by about this much, which rounding may remove
+        # if the entry is large.
         move = learning_rate * largest / (largest + epsilon)
         if move < np.spacing(np.abs(variables[key].numpy()).max()):
             warnings.append(
@@ -106,8 +107,8 @@ def _unconnected(
 ) -> tuple[list[str], list[str]]:
     """Returns problems and warnings about missing gradients.
 
-    A layer without any gradient is a problem; a single variable of a layer
-    may have none.
+    A layer without any gradient is a problem. A variable without a gradient is
+    only a warning if another variable of its layer has one.
     """
     layers: dict[str, list[str]] = defaultdict(list)
     for key in plan.trainable:
@@ -125,15 +126,15 @@ def _unconnected(
 
 
 def check_audit(found: Audit, *, stage: str, path: str) -> None:
-    """Raises the problems of an audit.
+    """Checks that an audit found no problems.
 
     Args:
       found: the audit.
-      stage: that was audited.
-      path: of the workdir.
+      stage: the stage that was audited.
+      path: the path of the workdir.
 
     Raises:
-      TrainerError: there are problems; it names the first three.
+      TrainerError: there are problems; the message names the first three.
     """
     if not found.problems:
         return

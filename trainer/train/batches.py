@@ -8,7 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.data.pipeline import Reading, Shard, training_batches
+from trainer.data.batches import training_batches
+from trainer.data.order import Shard
+from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.train.inputs import Inputs
 
@@ -24,13 +26,13 @@ class TrainingBatches:
         *,
         strategy: tf.distribute.Strategy,
     ) -> None:
-        """Creates the batches; nothing is read yet.
+        """Creates the object; nothing is read yet.
 
         Args:
-          inputs: how samples are read.
+          inputs: reads the samples.
           samples: the training subset.
-          config: `batch_size`, `seed` and `augment` decide the batches.
-          strategy: distributes them over the replicas.
+          config: its `batch_size`, `seed` and `augment` are used.
+          strategy: distributes the batches over the replicas.
         """
         self._inputs = inputs
         self._samples = samples
@@ -39,10 +41,10 @@ class TrainingBatches:
         self._reading: Reading | None = None
 
     def read(self, start: int, end: int) -> Iterator[dict[str, Any]]:
-        """Returns the batches of steps `start` to `end` of the stage.
+        """Returns an iterator over the remaining batches of the stage.
 
         Args:
-          start: steps of the stage that are done.
+          start: number of steps of the stage that are done.
           end: number of steps of the stage.
         """
         samples, config = self._samples, self._config

@@ -1,8 +1,9 @@
 """The checkpoint files of a stage: finds complete ones, removes partial ones.
 
-TensorFlow writes the data into a folder `ckpt-STEP_temp`, moves it to
-`ckpt-STEP.data-*`, and then writes `ckpt-STEP.index` from start to end. It
-removes the index first. So a checkpoint is complete if its index is.
+TensorFlow writes the data to a folder `ckpt-STEP_temp`, moves it to
+`ckpt-STEP.data-*`, and then writes `ckpt-STEP.index` sequentially. When it
+removes a checkpoint, it removes the index first. So a checkpoint is complete if
+its index is complete.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _TEMPORARY = re.compile(r"ckpt-\d+_temp|checkpoint\.tmp.*")
 def find_checkpoints(workdir: Workdir, stage: str, which: str) -> list[str]:
     """Returns the prefixes of a stage's complete checkpoints, latest first.
 
-    It reads the folder, because the list that TensorFlow keeps there may be
-    lost or outdated. A truncated index does not count.
+    It lists the folder, because TensorFlow's own list of checkpoints may be
+    missing or outdated. Checkpoints with a truncated index are skipped.
 
     Args:
-      workdir: of the run.
-      stage: its name.
+      workdir: the workdir of the run.
+      stage: the name of the stage.
       which: last, best or epoch.
 
     Raises:
@@ -46,7 +47,7 @@ def find_checkpoints(workdir: Workdir, stage: str, which: str) -> list[str]:
 
 
 def find_checkpoint(workdir: Workdir, stage: str, which: str) -> str | None:
-    """Returns the prefix of a stage's latest checkpoint, or None."""
+    """Returns the prefix of a stage's latest complete checkpoint, or None."""
     found = find_checkpoints(workdir, stage, which)
     return found[0] if found else None
 
@@ -66,10 +67,10 @@ def checkpoint_step(path: str) -> int:
 
 
 def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
-    """Removes the files of incomplete checkpoints, which a kill leaves.
+    """Removes the files of incomplete checkpoints, which a kill can leave.
 
     Returns:
-      The prefixes of those with a truncated index.
+      The prefixes of the checkpoints that had a truncated index.
     """
     truncated = []
     for which in (LAST, BEST, EPOCH):
@@ -92,12 +93,12 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
 
 
 def _is_whole(index: str) -> bool:
-    # Reading a pipe would wait for a writer.
+    # Reading a pipe would block.
     if not files.is_file(index):
         return False
     with untrusted(index, "make it readable, or remove it"):
         try:
             return files.read_end(index, len(INDEX_END)) == INDEX_END
         except FileNotFoundError:
-            # The run has removed it since the folder was listed.
+            # A running training has removed it since the folder was listed.
             return False

@@ -1,8 +1,8 @@
-"""Checkpoints of a stage: everything that resuming it needs.
+"""Checkpoints of a stage, with everything that is needed to resume it.
 
-Variables and optimizer slots are stored by path, not by position. Keras numbers
-its slots, so a restore by number could give one layer the slots of another of
-the same shape.
+Variables and optimizer slots are stored by path. Keras itself stores slots by
+number, so a restore could assign the slots of one layer to another layer of the
+same shape.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LIST = "checkpoint"
 
 
 class StageCheckpoints:
-    """Saves and restores a stage: the latest, the best, the epoch boundary."""
+    """Saves and restores the last, best and epoch-boundary checkpoints."""
 
     def __init__(
         self,
@@ -50,14 +50,17 @@ class StageCheckpoints:
         state: StageState,
         keep: int,
     ) -> None:
-        """Creates the managers; nothing is read or written yet.
+        """Creates the checkpoint managers; nothing is restored or saved yet.
 
         Args:
-          workdir: holds the checkpoints.
-          variables: the classifier's, by key.
-          optimizer: built, so that its slots exist.
-          state: `restore` changes it in place.
+          workdir: the workdir with the checkpoints.
+          variables: the variables of the classifier, by key.
+          optimizer: already built, so that its slots exist.
+          state: the state of the stage; `restore` changes it in place.
           keep: number of latest checkpoints to keep.
+
+        Raises:
+          TrainerError: TensorFlow's list of checkpoints is not a file.
         """
         self._workdir = workdir
         self._state = state
@@ -77,13 +80,13 @@ class StageCheckpoints:
         folder = self._workdir.checkpoints(self._state.stage, kind)
         listing = os.path.join(folder, _LIST)
         if files.exists(listing) and not files.is_file(listing):
-            # TensorFlow would wait for a pipe forever.
+            # TensorFlow would block forever on a pipe.
             raise TrainerError(
                 f"{listing}: not a regular file; remove it, and start again"
             )
         paths = find_checkpoints(self._workdir, self._state.stage, kind)
         if paths:
-            # TensorFlow trusts its own list, which may be lost or outdated.
+            # TensorFlow trusts its own list, which may be missing or outdated.
             tf.compat.v1.train.update_checkpoint_state(
                 folder,
                 paths[0],
@@ -103,14 +106,14 @@ class StageCheckpoints:
     def restore(self) -> bool:
         """Restores the latest readable checkpoint.
 
-        Newer ones that cannot be read are named in a warning, and removed.
+        Newer checkpoints that cannot be read are removed, with a warning.
 
         Returns:
           False if the stage has no checkpoint.
 
         Raises:
-          TrainerError: none of its checkpoints can be read; or the latest is
-            of another model.
+          TrainerError: none of the checkpoints can be read; or the latest
+            readable one is of another model.
         """
         stage = self._state.stage
         for path in remove_unfinished(self._workdir, stage):
@@ -123,7 +126,7 @@ class StageCheckpoints:
             try:
                 _read_all(path)
             except _NO_MEMORY as damage:
-                # The checkpoint may be good, so it must not be skipped.
+                # The checkpoint itself may be good, so it is not skipped.
                 raise TrainerError(
                     f"{path}: cannot be restored ({reason_of(damage)}); free"
                     " memory, and start again"
@@ -161,7 +164,7 @@ class StageCheckpoints:
         Raises:
           TrainerError: that checkpoint cannot be read.
         """
-        # A kill during saving may leave two, one of them of a later step.
+        # A kill during a save may leave two, of which one is of a later step.
         path = next(
             path
             for path in find_checkpoints(
@@ -173,10 +176,10 @@ class StageCheckpoints:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Removes checkpoints after this state, and more than are kept.
+        """Removes checkpoints of later steps, and surplus old ones.
 
-        A kill between a save and the removal of the oldest leaves one too
-        many.
+        A kill between a save and the removal of the oldest checkpoint leaves
+        one too many.
         """
         self._workdir.processes.by_chief(self._remove_others)
 
@@ -191,16 +194,18 @@ class StageCheckpoints:
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
         """Writes a checkpoint.
 
-        The chief writes it while the other processes wait, since mirrored
-        variables are equal in all of them. The latest is written last: a kill
-        before it leaves a best that the resumed run writes again.
+        Only the chief writes, because mirrored variables are equal in all
+        processes; the other processes wait. The `last` checkpoint is written
+        after the others: if a kill prevents it, the resumed run repeats the
+        steps and writes all of them again.
 
         Args:
-          best: whether it is also the best so far.
-          epoch: whether it is also an epoch boundary to roll back to.
+          best: whether to save it as the best checkpoint, too.
+          epoch: whether to save it as the epoch boundary, too.
 
         Returns:
-          The path of the latest; "" on other processes than the chief.
+          The prefix of the `last` checkpoint; "" on processes other than the
+          chief.
 
         Raises:
           TrainerError: the disk is full or read-only; or another process has
@@ -225,8 +230,8 @@ class StageCheckpoints:
             except (tf.errors.OpError, OSError) as error:
                 raise TrainerError(
                     f"{manager.directory}: step {self._state.step} cannot be"
-                    f" saved ({reason_of(error)}); make room, and the same"
-                    " command goes on from the checkpoint before it"
+                    f" saved ({reason_of(error)}); free some space, and the"
+                    " same command resumes from the checkpoint before it"
                 ) from error
         return path
 
@@ -234,7 +239,7 @@ class StageCheckpoints:
         """Removes the index of this step before the step is saved again.
 
         TensorFlow replaces the data before the index. A kill between the two
-        must not leave the old index beside the new data.
+        must not leave the old index with the new data.
         """
         for path in find_checkpoints(self._workdir, self._state.stage, kind):
             if checkpoint_step(path) == self._state.step:
@@ -246,7 +251,8 @@ def _by_key(variables: Mapping[str, keras.Variable]) -> dict[str, Any]:
 
 
 def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
-    # Without the learning rate: a stored one would override the flag.
+    # The learning rate is excluded, because a restored one would override the
+    # flag.
     return {
         key.partition("/")[2]: variable.value
         for key, variable in variable_keys(optimizer).items()
@@ -257,15 +263,15 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 def restore_variables(
     path: str, variables: Mapping[str, keras.Variable]
 ) -> None:
-    """Restores the weights of a checkpoint and nothing else.
+    """Restores only the weights of a checkpoint.
 
     Args:
-      path: a checkpoint's prefix.
+      path: the prefix of the checkpoint.
       variables: assigned in place; all must be in the checkpoint.
 
     Raises:
-      TrainerError: it cannot be read, is of another model, or holds values
-        that are not finite, or negative variances.
+      TrainerError: the checkpoint cannot be read, is of another model, or
+        contains non-finite values or negative variances.
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
     with _restoring(path):
@@ -274,8 +280,8 @@ def restore_variables(
         status.assert_existing_objects_matched()
         status.expect_partial()
     for key, variable in variables.items():
-        # Training would never recover from such values, and predictions would
-        # mean nothing.
+        # Training cannot recover from such values, and predictions with them
+        # are meaningless.
         found = senseless(variable.name, variable.numpy())
         if found:
             raise TrainerError(
@@ -286,8 +292,8 @@ def restore_variables(
 
 
 def _read_all(path: str) -> None:
-    # A restore that fails half-way leaves variables half restored, and
-    # TensorFlow warns about each of them.
+    # Reads everything before the restore: a restore that fails midway would
+    # leave some variables restored, and log a warning for each of the others.
     check_index(path)
     reader = tf.compat.v1.train.NewCheckpointReader(path)
     for name in reader.get_variable_to_shape_map():
@@ -298,7 +304,8 @@ def _read_all(path: str) -> None:
 def _restoring(path: str) -> Iterator[None]:
     """Turns any error of a restore into a one-line TrainerError.
 
-    Unlike `errors.untrusted` it allows for a checkpoint of another model.
+    Unlike in `errors.untrusted`, the message also fits a readable checkpoint of
+    another model.
     """
     try:
         yield

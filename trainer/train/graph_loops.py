@@ -1,7 +1,7 @@
 """Graph loops: several training or evaluation steps in one call.
 
-`train.steps` has the pure step with the gradient tape, `train.apply` what a
-replica does around it.
+`train.steps` has the pure step with the gradient tape. `train.apply` has the
+code that runs it on a replica and applies the gradients.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainer.train.steps import (
     values_of,
 )
 
-# Long enough to hide the cost of Python, short enough for a live display.
+# Long enough to hide Python's overhead, short enough for live progress.
 _CALL_SECONDS = 1.0
 
 
@@ -36,11 +36,11 @@ class TrainCall(NamedTuple):
     """The result of several steps in one call.
 
     Attributes:
-      sums: float32 (steps,) each, over the global batch: loss, correct,
-        count, gradient_norm (before clipping).
+      sums: float32 (steps,) arrays over the global batch, by name: loss,
+        correct, count, gradient_norm (before clipping).
       gradient_max: float32 (trainable variables,), the largest absolute entry
-        of any step's gradient, as the optimizer got it; UNCONNECTED where the
-        loss does not depend on the variable.
+        of any step's gradient, after clipping; UNCONNECTED if the loss does
+        not depend on the variable.
     """
 
     sums: dict[str, np.ndarray]
@@ -48,18 +48,18 @@ class TrainCall(NamedTuple):
 
 
 class StepsPerCall:
-    """Chooses how many steps the next call takes.
+    """Chooses the number of steps of the next call.
 
     Attributes:
-      steps: of the next call.
+      steps: number of steps of the next call.
     """
 
     def __init__(self, steps_per_loop: int) -> None:
-        """Creates the rule.
+        """Creates the object.
 
         Args:
-          steps_per_loop: steps of every call; 0 lets calls grow to about a
-            second.
+          steps_per_loop: number of steps of every call; 0 lets calls grow to
+            about one second.
         """
         self.steps = steps_per_loop or 1
         self._fixed = bool(steps_per_loop)
@@ -67,7 +67,8 @@ class StepsPerCall:
     def update(self, seconds_per_step: float) -> None:
         """Updates the step count from the measured time per step."""
         if not self._fixed:
-            # At most doubled: the first call includes tracing.
+            # The number at most doubles, because the first call includes
+            # tracing, so its time is too long.
             longest = int(_CALL_SECONDS / seconds_per_step)
             self.steps = max(1, min(2 * self.steps, longest))
 
@@ -89,17 +90,18 @@ def make_train_function(
     Args:
       strategy: the model and the built optimizer were created under it.
       classifier: updated in place.
-      plan: what to train.
+      plan: the trainable and the frozen variables.
       optimizer: built on the plan's trainable variables, in that order. If it
         is not a `SummedOnce`, Keras sums the gradients a second time.
       clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
-      kernel: see `make_train_step`; None chooses the one that XLA compiles,
-        or else the faster one.
+      kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
-      accumulate_steps: see `make_train_step`; of each replica's share.
+      accumulate_steps: see `make_train_step`; divides each replica's share.
 
-    The function raises TrainerError, see `ReplicaStep.check_traced`.
+    Returns:
+      A function of a batch iterator and a number of steps. It raises
+      TrainerError if `ReplicaStep.check_traced` finds a problem.
     """
     step = tf.function(
         make_train_step(
@@ -174,9 +176,17 @@ def make_evaluation_function(
     xla: bool,
     partition: Partition | None = None,
 ) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
-    """Returns a function that sums over a number of batches in one call.
+    """Returns a function that evaluates a number of batches in one call.
 
-    Its result has the keys of `make_evaluation_step`, as float64.
+    The function takes a batch iterator and a number of batches. It returns the
+    sums of `make_evaluation_step` over these batches, as float64 arrays.
+
+    Args:
+      strategy: the classifier was created under it.
+      classifier: the classifier to evaluate.
+      num_classes: number of classes.
+      xla: whether to compile the evaluation step.
+      partition: see `make_train_step`.
     """
     step = tf.function(
         make_evaluation_step(classifier, num_classes, partition=partition),
@@ -198,8 +208,8 @@ def make_evaluation_function(
         totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
         for _ in tf.range(steps):
             sums = strategy.run(replica_step, (next(iterator),))
-            # A new dict, because AutoGraph carries rebound names through the
-            # loop but loses an assignment to an item.
+            # A new dict, because AutoGraph does not carry an assignment to a
+            # dict item through the loop.
             totals = {
                 key: total
                 + tf.cast(

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import interrupt
-from trainer.data.pipeline import Shard, evaluation_batches
+from trainer.data.batches import evaluation_batches
+from trainer.data.order import Shard
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocess

@@ -1,4 +1,4 @@
-"""What the steps of a stage read: images, or features of the frozen trunk."""
+"""The inputs of a stage's steps: images, or features of the frozen trunk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.changes import changed_image
-from trainer.data.pipeline import (
-    PARALLEL_CALLS,
-    Reading,
-    checked_blocks,
-)
+from trainer.data.reading import PARALLEL_CALLS, Reading, checked_blocks
 from trainer.data.samples import Samples
 from trainer.model.trunk.engines import (
     GRAPH,
@@ -32,14 +28,14 @@ from trainer.model.trunk.partition import Partition
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
-# On this many images LiteRT saves about the time that the conversion takes.
+# From this many images on, LiteRT saves more time than the conversion takes.
 _MIN_IMAGES_FOR_LITERT = 500
-# (what is computed, number done, number in all).
+# (what is computed, number done, total number).
 Report = Callable[[str, int, int], None]
 
 
 class Inputs:
-    """How a stage reads its samples. Computes nothing before it is needed."""
+    """Reads the samples of a stage; computes and caches rows when needed."""
 
     def __init__(
         self,
@@ -60,19 +56,20 @@ class Inputs:
         """Creates the inputs of a stage.
 
         Args:
-          partition: its trunk runs here; None, or one without a trunk, leaves
-            all layers to the step.
-          image_px: side of the images.
-          engine: what runs the trunk: graph or litert.
-          block: images per pass of the graph engine; 0 chooses.
-          feature_dtype: float32, or float16, to which features are rounded
+          partition: its trunk runs here. If it is None or has no trunk, the
+            step runs all layers.
+          image_px: side of the images, in pixels.
+          engine: the engine that runs the trunk: graph or litert.
+          block: images per pass of the graph engine; 0 chooses the number.
+          feature_dtype: float32 or float16. Features are rounded to it,
             whether they are cached or not.
           kernel: how images are warped: projective or gather.
-          cache: of features and decoded images.
-          files: cache of the converted trunk.
+          cache: the cache of features and decoded images.
+          files: the cache of the converted trunk.
           decode_cache: whether decoded images are cached.
-          machine: identifies what may change the last bits of a feature.
-          warn: called with a message if LiteRT cannot be used.
+          machine: identifies everything on the machine that may change the
+            last bits of a feature.
+          warn: called with a message if LiteRT or the cache cannot be used.
           report: called while rows are computed.
         """
         self._partition = (
@@ -108,7 +105,13 @@ class Inputs:
         }
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
-        """Returns how the training subset is read."""
+        """Returns how to read the training subset.
+
+        Args:
+          samples: the training subset.
+          augment: whether images are augmented, so that features cannot be
+            cached.
+        """
         if self._partition is None or augment:
             return self._reading(samples, keep_images=True)
         return self._features(samples, "train") or self._reading(
@@ -116,10 +119,10 @@ class Inputs:
         )
 
     def evaluation(self, samples: Samples, *, again: bool) -> Reading:
-        """Returns how a split is read that is never augmented.
+        """Returns how to read a split that is never augmented.
 
         Args:
-          samples: of the split.
+          samples: the samples of the split.
           again: whether they will be read more than once.
         """
         if self._partition is not None:
@@ -129,7 +132,7 @@ class Inputs:
         return self._reading(samples, keep_images=again)
 
     def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
-        """Returns how images are read, through the trunk if there is one."""
+        """Returns how to read images, through the trunk if there is one."""
         images = self._images(samples) if keep_images else None
         if self._partition is None:
             return Reading(image_px=self._image_px, images=images)
@@ -172,7 +175,7 @@ class Inputs:
         return self._block or block_of(self._partition)
 
     def _key_fields(self) -> dict[str, Any]:
-        """Returns what features depend on besides the image."""
+        """Returns the cache key of features, without the image's digest."""
         assert self._partition is not None
         if self._key is None:
             self._key = trunk_key(self._partition)
@@ -181,13 +184,13 @@ class Inputs:
             "kind": "features",
             "engine": self._engine,
             "dtype": self._feature_dtype,
-            # The order of a graph's sums depends on the number of threads, and
-            # its kernels on the processor.
+            # The order in which a graph sums depends on the number of threads,
+            # and its kernels depend on the processor.
             "machine": self._machine,
         }
 
     def _features(self, samples: Samples, what: str) -> Reading | None:
-        """Returns how cached features are read; None without a cache."""
+        """Returns how to read cached features; None without a cache."""
         if not samples.digests:
             return None
         assert self._partition is not None
@@ -245,8 +248,14 @@ class Inputs:
     ) -> Iterator[list[np.ndarray]]:
         """Yields images or features of some samples, block by block.
 
+        Args:
+          samples: all samples of the split.
+          rows: the indices of the samples to compute.
+          what: what is computed, for the progress report.
+          trunk: computes features from images; None yields images.
+
         Raises:
-          Stopped: a signal arrived.
+          Stopped: a signal was received.
           TrainerError: an image has changed since it was checked.
         """
         dataset = checked_blocks(
@@ -286,7 +295,7 @@ class Inputs:
 
 
 class _OtherEngineError(Exception):
-    """LiteRT cannot run this trunk, so the rows have another engine's key."""
+    """Raised if LiteRT cannot run the trunk, so the rows need another key."""
 
 
 def auto_engine(images: int, *, graph_only: bool) -> str:

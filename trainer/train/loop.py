@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from trainer import interrupt
-from trainer.data.pipeline import steps_per_epoch
+from trainer.data.order import steps_per_epoch
 from trainer.train.audit import audit, check_audit
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
@@ -70,15 +70,18 @@ class StageLoop:
         )
 
     def run(self) -> StageOutcome:
-        """Trains what is left of the stage, and audits it.
+        """Trains the remaining steps of the stage, and audits it.
 
         Raises:
-          TrainerError: the audit failed; everything is saved first.
+          TrainerError: the audit failed, after everything was saved; or a loss
+            was not finite.
+          Stopped: a signal was received; a checkpoint is saved first.
         """
         state = self._state
         self._resume()
         end = state.start_step + self._job.spec.epochs * self._epoch_steps
-        # From here on weights and files agree only between two calls.
+        # During a call, weights and files do not match, so a signal must wait
+        # until the call has returned.
         with interrupt.deferred():
             if state.pending_validation or state.step < end:
                 self._train(end)
@@ -95,7 +98,7 @@ class StageLoop:
             self._workdir.event("resume", stage=state.stage, step=state.step)
         else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
-        # The chief decides, before it writes another checkpoint.
+        # The chief's answer, before it writes another checkpoint.
         boundary = self._workdir.processes.chief_value(
             self._checkpoints.has_boundary()
         )
@@ -128,7 +131,7 @@ class StageLoop:
                 batches = self._read_to(end)
 
     def _read_to(self, end: int) -> Iterator[Batch]:
-        """Returns the batches from the present step to the absolute `end`."""
+        """Returns the batches from the current step to the absolute `end`."""
         start = self._state.start_step
         return self._batches.read(self._state.step - start, end - start)
 
@@ -144,7 +147,7 @@ class StageLoop:
         """Restores the last epoch boundary, with half the learning rate.
 
         Raises:
-          TrainerError: the policy refuses.
+          TrainerError: the policy allows no rollback.
         """
         state = self._state
         inputs = inputs_of_step(
@@ -165,11 +168,11 @@ class StageLoop:
             f"{state.stage}: {error.what} at step {error.step}, on {inputs};"
             f" back to step {state.step} with learning rate {self._rate():g}"
         )
-        # A kill from now on must not lose the lower rate.
+        # A kill after this point must not lose the lower learning rate.
         self._save(epoch=True)
 
     def _epoch(self, train: _TrainFunction, batches: Iterator[Batch]) -> None:
-        """Trains to the end of the present epoch, validates and saves."""
+        """Trains to the end of the current epoch, validates and saves."""
         state, every = self._state, self._job.config.checkpoint_every_steps
         done = (state.step - state.start_step) % self._epoch_steps
         epoch_end = state.step + self._epoch_steps - done
@@ -201,8 +204,8 @@ class StageLoop:
         """Trains a number of steps in one call, and adds up their metrics.
 
         Returns:
-          Seconds per step, of the chief: all processes take as many steps in
-          the next call.
+          The chief's seconds per step, so that all processes choose the same
+          number of steps for the next call.
 
         Raises:
           NonFiniteError: a loss or a gradient norm is not finite.
@@ -261,7 +264,7 @@ class StageLoop:
         return f"{self._state.stage} epoch {epoch}/{self._job.spec.epochs}"
 
     def _images_per_second(self) -> float:
-        """Returns the rate over all training steps of the stage so far."""
+        """Returns the training images per second of the stage so far."""
         state = self._state
         epochs, rest = divmod(state.step - state.start_step, self._epoch_steps)
         images = epochs * len(self._job.train)
@@ -269,11 +272,11 @@ class StageLoop:
         return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
-        """Returns the metrics of a validation.
+        """Validates, and returns the loss and the accuracy.
 
         Raises:
-          Stopped: a signal arrived. The weights are saved, and the next start
-            begins with this validation.
+          Stopped: a signal was received. A checkpoint is saved first, and the
+            resumed run begins with this validation.
           NonFiniteError: the loss is not finite.
         """
         state = self._state
@@ -281,7 +284,7 @@ class StageLoop:
         try:
             evaluated = self._job.validate()
         except interrupt.Stopped:
-            # Without the epoch's metrics, which the next start writes again.
+            # Excludes the epoch's metrics, which the resumed run writes again.
             self._save(position=state.metrics_position)
             raise
         state.pending_validation = False
@@ -303,7 +306,8 @@ class StageLoop:
         Args:
           best: whether it is the best so far.
           epoch: whether it is an epoch boundary to roll back to.
-          position: bytes of metrics.jsonl that belong to it; None for all.
+          position: number of bytes of metrics.jsonl that belong to it; None
+            for all.
         """
         state = self._state
         state.metrics_position = (

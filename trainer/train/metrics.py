@@ -1,4 +1,4 @@
-"""Training metrics: adds them up, writes them to metrics.jsonl."""
+"""Adds up training metrics, and writes them to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.workdir import Workdir
 
 
 class Writer(Protocol):
-    """Receives metrics besides metrics.jsonl."""
+    """Receives the metrics that are written to metrics.jsonl."""
 
     def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
         """Writes the metrics of one step."""
@@ -22,23 +22,23 @@ class StepMetrics:
     """Writes a stage's metrics to metrics.jsonl and to a writer."""
 
     def __init__(self, workdir: Workdir, writer: Writer, stage: str) -> None:
-        """Creates the metrics of a stage.
+        """Creates the object; nothing is written yet.
 
         Args:
-          workdir: holds metrics.jsonl.
+          workdir: the workdir with metrics.jsonl.
           writer: receives the same metrics.
-          stage: its name.
+          stage: the name of the stage.
         """
         self._metrics = workdir.metrics()
         self._writer = writer
         self._stage = stage
 
     def position(self) -> int:
-        """Returns the bytes of metrics.jsonl that are safely on disk."""
+        """Syncs metrics.jsonl to disk, and returns its size in bytes."""
         return self._metrics.position()
 
     def cut(self, position: int) -> None:
-        """Removes what follows after `position` bytes."""
+        """Truncates metrics.jsonl to its first `position` bytes."""
         self._metrics.cut(position)
 
     def record(
@@ -55,10 +55,11 @@ class StepMetrics:
 
         Args:
           split: train, validation or test.
-          step: absolute.
-          epoch: of the stage, from 1; None at its end.
-          values: metrics that are equal in a repeated run.
-          span: epoch, final, or steps for the last few training steps.
+          step: the absolute step.
+          epoch: the epoch of the stage, from 1; None for the final metrics.
+          values: metrics that are equal when the run is repeated.
+          span: what the metrics cover: an epoch, some training steps ("steps"),
+            or the final evaluation ("final").
           times: values that depend on the clock.
         """
         line: dict[str, Any] = {
@@ -88,7 +89,7 @@ class StepMetrics:
 
 
 class StepAccount:
-    """Adds up the results of training steps in the state of a stage."""
+    """Adds the results of training steps to the state of a stage."""
 
     def __init__(
         self, state: StageState, metrics: StepMetrics, *, log_every_steps: int
@@ -114,9 +115,9 @@ class StepAccount:
         """Adds the steps of one call.
 
         Args:
-          call: their result.
+          call: the result of the call.
           trainable: keys of the trainable variables, in order.
-          epoch: of the stage, from 1.
+          epoch: the epoch of the stage, from 1.
           seconds: duration of the call.
         """
         state = self._state
@@ -144,7 +145,7 @@ class StepAccount:
 
 
 def means_of(sums: dict[str, float]) -> dict[str, float]:
-    """Returns loss and accuracy; the sums are over at least one example."""
+    """Returns the mean loss and accuracy; needs at least one example."""
     return {
         "loss": sums["loss"] / sums["count"],
         "accuracy": sums["correct"] / sums["count"],

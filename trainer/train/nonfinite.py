@@ -1,10 +1,10 @@
-"""Non-finite losses: detects them, and decides whether to roll back."""
+"""Detects non-finite losses, and decides whether to roll back."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from trainer.data.pipeline import epoch_order, steps_per_epoch
+from trainer.data.order import epoch_order, steps_per_epoch
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.train.graph_loops import TrainCall
@@ -15,11 +15,11 @@ _NAMED_INPUTS = 5
 
 
 class NonFiniteError(Exception):
-    """A loss or gradient is not finite; the weights must not be saved.
+    """Raised if a loss or gradient is not finite, before weights are saved.
 
     Attributes:
       step: the first absolute step with such a value.
-      what: name and value of the metric.
+      what: the name and the value of the metric.
     """
 
     def __init__(self, step: int, what: str) -> None:
@@ -29,11 +29,11 @@ class NonFiniteError(Exception):
 
 
 def check_finite(call: TrainCall, step: int) -> None:
-    """Checks every step of a call.
+    """Checks that the metrics of each step of a call are finite.
 
     Args:
-      call: the result of the steps.
-      step: the absolute step before them.
+      call: the result of the call.
+      step: the absolute step before the call.
 
     Raises:
       NonFiniteError: a loss or a gradient norm is not finite.
@@ -53,13 +53,13 @@ def check_finite(call: TrainCall, step: int) -> None:
 def inputs_of_step(
     samples: Samples, *, global_batch: int, seed: int, step: int
 ) -> str:
-    """Returns the first sample ids of one step, and the number of the rest.
+    """Returns a text with the first sample ids of a step and how many follow.
 
     Args:
       samples: the training subset.
-      global_batch: examples per step.
-      seed: of the run; it decides the order.
-      step: of the stage, from 1.
+      global_batch: number of examples per step.
+      seed: the seed of the run, which determines the order.
+      step: the step of the stage, from 1.
     """
     steps = steps_per_epoch(len(samples), global_batch)
     epoch, position = divmod(step - 1, steps)
@@ -71,44 +71,44 @@ def inputs_of_step(
 
 
 class RollbackPolicy:
-    """Decides what follows a non-finite loss, as `--on_nonfinite` says.
+    """Applies `--on_nonfinite`: stops the run or allows a rollback.
 
     Attributes:
-      enabled: whether epoch boundaries are kept to roll back to.
+      enabled: whether rollbacks are on, so that epoch boundaries must be saved.
     """
 
     def __init__(self, on_nonfinite: str) -> None:
         """Creates the policy.
 
         Args:
-          on_nonfinite: the flag; anything but "rollback" ends the run.
+          on_nonfinite: the value of the flag; "rollback" turns rollbacks on.
         """
         self.enabled = on_nonfinite == ROLLBACK
 
     def rate(self, learning_rate: float, rollbacks: int) -> float:
-        """Returns the learning rate, halved by each rollback."""
+        """Returns the learning rate, halved once per rollback."""
         return learning_rate * 0.5**rollbacks
 
     def next_rollback(
         self, stage: str, error: NonFiniteError, inputs: str, *, done: int
     ) -> int:
-        """Returns the number of the rollback to make now.
+        """Returns the number of rollbacks, including the one to make now.
 
         Args:
-          stage: its name.
-          error: what was found.
-          inputs: names of the step's samples.
+          stage: the name of the stage.
+          error: the error that was detected.
+          inputs: the samples of that step, from `inputs_of_step`.
           done: number of rollbacks of the stage so far.
 
         Raises:
-          TrainerError: rollbacks are off, or three were of no use.
+          TrainerError: rollbacks are off, or the stage has had three.
         """
         if self.enabled and done < _MAX_ROLLBACKS:
             return done + 1
         tried = f" after {done} rollbacks" if done else ""
         raise TrainerError(
             f"{stage}: {error.what} at step {error.step}{tried}, on {inputs};"
-            " nothing of it is saved: lower --learning_rate, give"
-            " --clip_global_norm, or try --on_nonfinite=rollback, in another"
-            " --workdir"
+            " the step is not saved: in another --workdir, lower"
+            " --learning_rate, give --clip_global_norm, or try"
+            " --on_nonfinite=rollback"
         ) from None

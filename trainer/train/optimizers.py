@@ -13,10 +13,10 @@ GradientsAndVariables = Iterable[tuple[Any, Any]]
 class SummedOnce:
     """Mixin for a Keras optimizer whose gradients are sums over all replicas.
 
-    Keras would sum them a second time, which between machines takes as long as
-    the first. It does so in a private method, which this class overrides.
-    `asked` records that Keras still calls it: a gradient summed twice is too
-    large, and nothing else would show it.
+    Keras would sum them a second time, in a private method that this class
+    overrides. Between machines, the second sum takes as long as the first. If a
+    Keras version no longer calls that method, gradients are too large, and only
+    `asked` shows it.
 
     Attributes:
       asked: whether Keras has called the method.

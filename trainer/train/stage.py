@@ -1,4 +1,4 @@
-"""What the loop of a stage takes and returns."""
+"""The arguments and the result of a stage's loop."""
 
 from __future__ import annotations
 
@@ -31,39 +31,40 @@ class Evaluated(Protocol):
 
 
 class Progress(Protocol):
-    """Shows on the terminal what the loop does."""
+    """Shows the progress of the loop on the terminal."""
 
     def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
-        """Begins an epoch of which `done` examples are trained on."""
+        """Begins an epoch, of which `done` examples are already trained on."""
 
     def steps(self, examples: int, loss: float, accuracy: float) -> None:
-        """Adds examples; loss and accuracy are the epoch's so far."""
+        """Adds trained examples, with the epoch's loss and accuracy so far."""
 
     def end_epoch(self, line: str) -> None:
         """Ends the epoch with a line of metrics."""
 
     def rows(self, what: str, done: int, total: int) -> None:
-        """Shows how many of `total` rows are computed for the cache."""
+        """Shows how many of `total` rows have been computed for the cache."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class StageJob:
-    """One stage to train, and what it is trained with.
+    """Everything that is needed to train one stage.
 
     Attributes:
-      spec: the stage.
-      config: of the run.
-      runtime: the classifier was created under its strategy.
-      classifier: holds the weights to start from.
-      plan: what the stage trains.
-      partition: what the step computes with; None takes the classifier.
-      inputs: how samples are read.
+      spec: the settings of the stage.
+      config: the configuration of the run.
+      runtime: the devices; the classifier was created under its strategy.
+      classifier: has the weights to start from.
+      plan: the trainable and the frozen variables of the stage.
+      partition: the two-part model that the step computes with; None for the
+        whole classifier.
+      inputs: reads the samples.
       train: the training subset.
-      start_step: absolute step at which the stage begins.
-      workdir: holds checkpoints and metrics.
-      validate: evaluates the classifier with its present weights.
-      writer: receives the metrics too.
-      progress: shows them on the terminal.
+      start_step: the absolute step at which the stage begins.
+      workdir: receives checkpoints and metrics.
+      validate: evaluates the classifier with its current weights.
+      writer: receives the metrics, besides metrics.jsonl.
+      progress: shows the progress on the terminal.
     """
 
     spec: StageSpec
@@ -86,9 +87,9 @@ class StageOutcome:
     """The result of a finished stage.
 
     Attributes:
-      step: absolute, of its end.
+      step: the absolute step at its end.
       best: step, loss and accuracy of the best validation.
-      audit: of its variables.
+      audit: the audit of the variables.
       seconds: time spent in training steps.
     """
 

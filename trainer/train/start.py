@@ -1,4 +1,4 @@
-"""Where a run begins: what is done already, and where its weights are."""
+"""Finds where a run begins: its remaining stages, and its first weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 
 
 def stage_marker(stage: str) -> str:
-    """Returns the file that marks a finished stage in its workdir."""
+    """Returns the name of the workdir file that marks a stage as finished."""
     return f"checkpoints/{stage}/result.json"
 
 
 def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
-    """Returns the result of the stage asked for, if all its epochs are done.
+    """Returns the result of the requested stage; None if it is not finished.
 
     Raises:
-      TrainerError: `--epochs` has grown for a feature_extract, and a finetune
-        in the same workdir has started from it.
+      TrainerError: `--epochs` has increased for a feature_extract, but a
+        finetune in the same workdir has already started from it.
     """
     marker = workdir.read_json(stage_marker(config.stage))
     followed = (
@@ -45,19 +45,20 @@ def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where a run begins.
+    """The start of a run.
 
     Attributes:
       stages: the stages to train, in order.
-      checkpoint: the first stage starts from its weights; None if that stage
-        resumes, or starts from the backbone's weights and a fresh head.
-      start_step: absolute step at which the first stage begins, unless it
+      checkpoint: the prefix of the checkpoint with the weights of the first
+        stage; None if that stage resumes, or starts from the backbone's weights
+        and a new head.
+      start_step: the absolute step at which the first stage begins, unless it
         resumes.
-      metrics_position: bytes of metrics.jsonl to keep; None if the checkpoint
-        that the stage resumes from says it.
+      metrics_position: number of bytes of metrics.jsonl to keep; None if the
+        stage resumes, because its checkpoint has the number.
       fresh: whether the backbone's weights must be loaded.
       warm: whether `checkpoint` is of another run.
-      why: one line for the log.
+      why: one line for the user.
     """
 
     stages: tuple[StageSpec, ...]
@@ -70,17 +71,22 @@ class Start:
 
 
 def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
-    """Finds where a run starts. The first rule that applies decides.
+    """Finds where a run starts. The first rule that applies is used.
 
-    (1) The workdir has a checkpoint of this stage, or of the feature_extract
-        that a finetune began by itself: resume it.
-    (2) It has a complete feature_extract, and the stage is finetune: start
-        from its weights.
-    (3) `--init_from`: warm start.
-    (4) finetune otherwise: feature_extract first, in the same run.
-    (5) `--weights` for the backbone, and a fresh head.
+    (1) If the workdir has a checkpoint of this stage, or of the feature_extract
+        stage of this finetune run, resume that stage.
+    (2) If the stage is finetune and the workdir has a complete feature_extract
+        run, start from its weights.
+    (3) If `--init_from` is given, start from the weights of that run.
+    (4) If the stage is finetune, train feature_extract first, in the same run.
+    (5) Start from `--weights` for the backbone, and a new head.
+
+    Args:
+      workdir: the workdir of the run.
+      config: the configuration of the run.
 
     Raises:
+      UsageError: the workdir of `--init_from` does not exist.
       TrainerError: the feature_extract in the workdir is incomplete.
     """
     specs = config.stages()
@@ -118,7 +124,7 @@ def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
         marker is None
         or path is None
         or last is None
-        # `--epochs` has grown since, and the new epochs are not done.
+        # `--epochs` has increased since, and the new epochs are not done.
         or checkpoint_step(last) != marker["steps"]
     ):
         raise TrainerError(
@@ -137,11 +143,18 @@ def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
 
 
 def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
-    """Returns the stage and the checkpoint that `--init_from` starts from.
+    """Returns the stage and the checkpoint from which `--init_from` starts.
+
+    Args:
+      source: the workdir of `--init_from`.
+      config: its `init_from_checkpoint` is used.
+
+    Returns:
+      The name of the stage, and the prefix of its checkpoint.
 
     Raises:
       UsageError: the workdir does not exist.
-      TrainerError: it has no checkpoint.
+      TrainerError: the workdir has no checkpoint.
     """
     source.require("init_from")
     for stage in reversed(TRAINING_STAGES):
@@ -159,7 +172,8 @@ def check_warm_start(config: Config, class_names: tuple[str, ...]) -> None:
 
     Raises:
       UsageError: the workdir does not exist.
-      TrainerError: something differs; it is named.
+      TrainerError: they differ, and the message names the difference; or the
+        workdir has no checkpoint.
     """
     assert config.init_from is not None
     source = Workdir(config.init_from)

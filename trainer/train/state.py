@@ -1,4 +1,4 @@
-"""The state of a stage that is not in the graph, and its place on disk."""
+"""The state of a stage outside the graph, and how checkpoints store it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ class StageState:
     """The state of a stage outside the graph; part of every checkpoint.
 
     Attributes:
-      stage: its name.
-      start_step: the absolute step it began at.
-      step: absolute steps done.
+      stage: the name of the stage.
+      start_step: the absolute step at which the stage began.
+      step: the absolute number of steps done.
       epoch_sums: loss, correct and count over the epoch so far.
       window_sums: the same since the last line of training metrics.
       best: step, accuracy and loss of the best validation; None before one.
-      digests: of every variable when the stage began, by key.
+      digests: digests of all variables at the start of the stage, by key.
       gradient_max: the largest absolute entry of any gradient, by key of a
-        trainable variable; `steps.UNCONNECTED` if there never was a gradient.
-      metrics_position: bytes of metrics.jsonl that belong to this state.
+        trainable variable; `steps.UNCONNECTED` before the first gradient.
+      metrics_position: number of bytes of metrics.jsonl that belong to this
+        state.
       seconds: time spent in training steps.
-      pending_validation: the epoch that ends at `step` is not validated yet.
+      pending_validation: whether the epoch that ends at `step` is not yet
+        validated.
       rollbacks: number of rollbacks after a non-finite loss.
     """
 
@@ -59,10 +61,10 @@ class StageState:
         """Returns the state of a stage before its first step.
 
         Args:
-          stage: its name.
-          step: the absolute step it begins at.
-          variables: the classifier's, by key.
-          plan: what the stage trains.
+          stage: the name of the stage.
+          step: the absolute step at which it begins.
+          variables: the variables of the classifier, by key.
+          plan: the trainable and the frozen variables of the stage.
         """
         return cls(
             stage=stage,
@@ -78,7 +80,10 @@ class StageState:
         )
 
     def is_best(self, values: Mapping[str, float]) -> bool:
-        """Returns whether a validation beats all before; a tie does not."""
+        """Returns whether a validation has the highest accuracy so far.
+
+        A tie does not count.
+        """
         return self.best is None or values["accuracy"] > self.best["accuracy"]
 
 
@@ -114,16 +119,16 @@ class StateInCheckpoint(tf.train.experimental.PythonState):
         """Restores the state.
 
         Raises:
-          ValueError: it is not the JSON of a state.
+          ValueError: the value is not the JSON of a state.
         """
         values = json.loads(string_value)
         check_shape(values, _STATE_SHAPE)
         for field in dataclasses.fields(self.state):
-            # A field that an earlier version lacked keeps its default.
+            # A field that an earlier version did not have keeps its default.
             if field.name in values:
                 setattr(self.state, field.name, values[field.name])
 
 
 def no_sums() -> dict[str, float]:
-    """Returns the sums over no example."""
+    """Returns the sums before the first example: all 0."""
     return {"loss": 0.0, "correct": 0.0, "count": 0.0}

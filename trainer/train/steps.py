@@ -1,7 +1,7 @@
-"""The step: the loss, its gradient, and the sums of an evaluation.
+"""The pure steps: the loss, its gradient, and the sums of an evaluation.
 
-These are pure functions of values. They touch no variable, so XLA can compile
-them on a replica. The only `tf.GradientTape` of the trainer is here;
+They are functions of the variables' values and access no variable, so XLA can
+compile them on a replica. The only `tf.GradientTape` of the trainer is here;
 `train.apply` runs the training step on a replica.
 """
 
@@ -22,7 +22,7 @@ Batch = dict[str, Any]
 Values = list[tf.Tensor]
 TOP_K = 5
 SUMS = ("loss", "correct", "count")
-# Marks a variable that the loss does not depend on: it has no gradient.
+# Marks a variable without a gradient, because the loss does not depend on it.
 UNCONNECTED = -1.0
 
 
@@ -30,15 +30,15 @@ class StepOutput(NamedTuple):
     """The result of one replica's step.
 
     Attributes:
-      gradients: this replica's part of the gradient of the mean loss over
-        the global batch, float32, one for each trainable value; the parts of
-        all replicas add up to the whole. None where the loss does not depend
-        on the value, which differs from a gradient of 0.
+      gradients: this replica's part of the gradient of the mean loss over the
+        global batch: a float32 tensor for each trainable value. The sum over
+        all replicas is the gradient. An entry is None, not 0, if the loss does
+        not depend on the value.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
         real examples.
-      updates: new values of variables that the forward pass itself changes,
-        by key; empty if every layer respects inference mode. With
-        `accumulate_steps` only the keys have a meaning.
+      updates: new values of variables that the forward pass updates, by key;
+        empty if every layer respects inference mode. With `accumulate_steps`,
+        only the keys are meaningful.
     """
 
     gradients: list[tf.Tensor | None]
@@ -51,8 +51,8 @@ def used_variables(
 ) -> dict[str, keras.Variable]:
     """Returns the variables that a step computes with, by key.
 
-    It excludes the trunk's. Each value that a graph takes costs time in
-    tracing, and a frozen backbone has hundreds.
+    With a partition, they exclude the trunk's variables: each value that is
+    passed to a graph takes time to trace, and a frozen backbone has hundreds.
     """
     if partition is None:
         return dict(classifier.variables)
@@ -81,20 +81,20 @@ def make_train_step(
 ) -> TrainStep:
     """Returns the training step.
 
-    It takes (trainable values, frozen values, batch, examples): `examples`, a
-    float32 scalar, counts the real examples of the global batch.
-
     Args:
-      classifier: what to train.
-      plan: its keys give the order of the trainable values; the frozen ones
-        are those of `frozen_variables`.
+      classifier: the classifier to train.
+      plan: its `trainable` keys give the order of the trainable values.
       kernel: how `augment.warp` samples: projective, or gather under XLA.
       partition: its tail computes on features; None computes with the whole
         classifier on images.
-      accumulate_steps: number of equal parts that the batch is computed in,
-        one after the other, so that only the activations of one part are in
-        memory. Gradients and sums are those of the whole batch, up to
-        rounding. Must divide the batch.
+      accumulate_steps: number of equal parts in which the batch is processed
+        in sequence, to hold the activations of one part only. Must divide the
+        batch. The result differs only by rounding.
+
+    Returns:
+      A function of the trainable values, the frozen values in the order of
+      `frozen_variables`, a batch, and the number of real examples in the global
+      batch as a float32 scalar.
     """
     variables = [classifier.variables[key] for key in plan.trainable]
     variables += frozen_variables(classifier, plan, partition)
@@ -116,7 +116,7 @@ def make_train_step(
                 )
             losses = _losses(logits, batch["labels"]) * batch["mask"]
             loss = tf.reduce_sum(losses)
-            # Inside the tape, so that rounding is that of a mean.
+            # Inside the tape, so that gradients round as those of a mean.
             mean = loss / examples
         return StepOutput(
             tape.gradient(mean, trainable),
@@ -134,7 +134,7 @@ def make_train_step(
 
 
 def _accumulated(step: TrainStep, parts: int) -> TrainStep:
-    """Returns the step that computes one part of the batch after another."""
+    """Returns the step that processes the parts of a batch in sequence."""
 
     def train_step(
         trainable: Values, frozen: Values, batch: Batch, examples: tf.Tensor
@@ -143,7 +143,8 @@ def _accumulated(step: TrainStep, parts: int) -> TrainStep:
         stacked = tf.nest.map_structure(
             lambda x: tf.reshape(x, (parts, -1, *x.shape[1:])), batch
         )
-        # Filled while the loop's body is traced, which cannot return it.
+        # Filled while the loop's body is traced, because the body can return
+        # only tensors.
         reached: list[bool] = []
         changed: dict[str, tf.Tensor] = {}
 
@@ -172,7 +173,7 @@ def _accumulated(step: TrainStep, parts: int) -> TrainStep:
                 [tf.zeros_like(value) for value in trainable],
                 {name: tf.zeros(()) for name in SUMS},
             ),
-            # More than one iteration would keep several parts in memory.
+            # Parallel iterations would hold several parts in memory.
             parallel_iterations=1,
         )
         return StepOutput(
@@ -195,9 +196,15 @@ def make_evaluation_step(
 ) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
     """Returns the evaluation step.
 
-    It takes (values in the order of `used_variables`, batch) and returns
-    float32 sums: `loss`, `count`, `top5` (scalars) and `confusion` (classes,
-    classes), rows true and columns predicted.
+    Args:
+      classifier: the classifier to evaluate.
+      num_classes: number of classes.
+      partition: see `make_train_step`.
+
+    Returns:
+      A function of the values of `used_variables`, in their order, and a batch.
+      It returns float32 sums: the scalars `loss`, `count` and `top5`, and
+      `confusion` (classes, classes) with rows true and columns predicted.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -226,9 +233,15 @@ def make_evaluation_step(
 def make_prediction_function(
     classifier: Classifier, partition: Partition | None, *, xla: bool
 ) -> Callable[[Batch], tf.Tensor]:
-    """Returns a function: batch -> probabilities, float32 (b, classes).
+    """Returns a function that maps a batch to probabilities.
 
-    It runs on one device, and reads the weights in each call.
+    The probabilities are float32 (batch, classes). The function runs on one
+    device, and reads the current weights in each call.
+
+    Args:
+      classifier: the classifier to predict with.
+      partition: see `make_train_step`.
+      xla: whether to compile the function.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -279,5 +292,5 @@ def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
-    """Returns the values; a replica reads its copy of a mirrored variable."""
+    """Returns the variables' values, on a replica those of its own copies."""
     return [tf.convert_to_tensor(v.value) for v in variables]

@@ -1,4 +1,4 @@
-"""The clock that locks wait by; tests replace it by one that they move."""
+"""The clock that locks use; tests replace it by one that they control."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Clock:
     """The monotonic clock of this process, in seconds."""
 
     def now(self) -> float:
-        """Returns the time; only differences are meaningful."""
+        """Returns the time in seconds; only differences are meaningful."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Waits for a number of seconds."""
         time.sleep(seconds)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:

@@ -1,8 +1,8 @@
 """A lock file with a heartbeat, for storage that cannot lock files.
 
-The holder rewrites the file regularly. A process that finds the file unchanged
-for longer than a limit takes the lock over. It measures that time with its own
-clock, so the clocks of two machines are never compared.
+The process that holds the lock rewrites the file regularly. Another process
+that sees no change for longer than a limit takes over the lock. It measures
+that time with its own clock, so the clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class HeartbeatTiming:
     """The intervals of a heartbeat, in seconds.
 
     Attributes:
-      beat_secs: between two writes of the holder.
-      limit_secs: without a write, after which the lock may be taken over.
-      poll_secs: between two reads of a watching process; also the time after
-        which a new holder checks whether another came at the same moment.
-      old_secs: a file of this age is taken over without watching. The value
-        is large because some storage stamps files with the writer's clock.
+      beat_secs: time between two writes of the holder.
+      limit_secs: time without a write after which another process may take
+        over the lock.
+      poll_secs: time between two reads of a waiting process; also the time
+        after which a new holder checks whether another process took the lock
+        at the same moment.
+      old_secs: age from which a file is taken over without waiting. It is
+        large, because some storage stamps files with the writer's clock.
     """
 
     beat_secs: float = 15.0
@@ -52,7 +54,8 @@ class HeartbeatLock:
     """A lock on a workdir: a file that its holder rewrites regularly.
 
     Two processes may briefly both hold the lock, because the storage cannot
-    prevent it. The one whose file was overwritten stops before its next save.
+    prevent it. The process whose file was overwritten stops before its next
+    save.
     """
 
     def __init__(
@@ -67,9 +70,9 @@ class HeartbeatLock:
 
         Args:
           path: path or URL of the lock file, in an existing folder.
-          warn: receives a warning if the lock is taken over.
+          warn: called with a message if the lock is taken over.
           timing: the intervals of the heartbeat.
-          clock: the clock to wait by.
+          clock: the clock to use.
         """
         self._path = path
         self._warn = warn
@@ -78,14 +81,15 @@ class HeartbeatLock:
         self._folder = os.path.dirname(path)
         self._me = this_process()
         self._spare = f"{path}-{self._me.owner}"
-        # Two threads read the file, and one of them replaces it.
+        # Held while a thread reads or replaces the file: the heartbeat's
+        # thread does so as well as the caller's.
         self._file = threading.Lock()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._confirmed_at = 0.0
 
     def acquire(self) -> None:
-        """Takes the lock, after watching its holder for a heartbeat.
+        """Takes the lock; if it is held, waits for a heartbeat first.
 
         Raises:
           TrainerError: the holder is alive, or the file cannot be written.
@@ -108,7 +112,12 @@ class HeartbeatLock:
             self._warn(warning)
 
     def check(self) -> None:
-        """Raises TrainerError if this process has lost the lock."""
+        """Checks that this process still holds the lock.
+
+        Raises:
+          TrainerError: another process has taken over the lock, or the file
+            could not be read for longer than the limit.
+        """
         with self._file:
             try:
                 holder = holder_of(self._read())
@@ -131,7 +140,7 @@ class HeartbeatLock:
                 if self._is_me(holder_of(self._read())):
                     tf.io.gfile.remove(self._path)
         except _FAILURES:
-            pass  # Other processes take it over after the limit.
+            pass  # Other processes can take over the lock after the limit.
 
     def _watch(self, text: str | None) -> str | None:
         """Waits until the lock may be taken.
@@ -171,7 +180,7 @@ class HeartbeatLock:
         return f"{taken}, silent for {timing.limit_secs:g} s"
 
     def _age(self) -> float:
-        """Returns the file's age in seconds, by the storage's clock."""
+        """Returns the lock file's age in seconds, by the storage's clock."""
         with tf.io.gfile.GFile(self._spare, "w") as stream:
             stream.write("now")
         now = tf.io.gfile.stat(self._spare).mtime_nsec
@@ -189,7 +198,7 @@ class HeartbeatLock:
                         return  # Lost; `check` raises the error.
                     self._write(beat)
             except _FAILURES:
-                continue  # The network may be back before the limit.
+                continue  # The network may return before the limit.
             self._confirmed_at = self._clock.now()
 
     def _is_me(self, holder: Holder | None) -> bool:

@@ -1,4 +1,4 @@
-"""The process that holds a workdir: its lock file, and errors about it."""
+"""The process that holds a workdir's lock, and errors that name it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Holder:
     """The content of a lock file: the process that wrote it.
 
     Attributes:
-      owner: a random id, different for every lock ever taken.
+      owner: a random id, different for each lock ever taken.
       pid: the process id.
       host: the host name, for messages.
-      machine: the boot id of the kernel and the namespace of process ids. A
-        pid is meaningful only there; containers may share a host name.
+      machine: the kernel's boot id and the pid namespace. A pid is meaningful
+        only with both, and containers may share a host name.
       since: the time at which the lock was taken, ISO 8601 in UTC.
-      beat: counts the writes of the file.
+      beat: number of heartbeats since the lock was taken.
     """
 
     owner: str
@@ -43,7 +43,7 @@ class Holder:
         return json.dumps(dataclasses.asdict(self)) + "\n"
 
     def has_ended(self) -> bool:
-        """Returns whether the process has certainly ended."""
+        """Returns True only if the process has certainly ended."""
         if self.machine != _machine():
             return False
         try:
@@ -68,7 +68,14 @@ def this_process() -> Holder:
 
 
 def holder_of(text: str | None) -> Holder | None:
-    """Parses a lock file; None if it is missing or partly written."""
+    """Parses the content of a lock file.
+
+    Args:
+      text: the content; None if there is no file.
+
+    Returns:
+      None if the file is missing, partly written or invalid.
+    """
     try:
         holder = Holder(**json.loads(text or ""))
     except (TypeError, ValueError, RecursionError):
@@ -102,7 +109,7 @@ def lost(folder: str, holder: Holder | None) -> TrainerError:
 
 
 def unwritable(folder: str, reason: object) -> TrainerError:
-    """Returns the error for a workdir that is not writable."""
+    """Returns the error for a workdir that cannot be written to."""
     return TrainerError(
         f"--workdir={folder!r}: cannot be written to ({reason}); give a folder"
         " that can"

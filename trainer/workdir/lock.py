@@ -1,8 +1,8 @@
-"""Ensures one process per workdir; a second one is told who holds it.
+"""Ensures one process per workdir; the error of a second one names the first.
 
-On a local disk the kernel keeps the lock and releases it however the process
-ends. On storage that machines share, kernel locks are unreliable; there the
-lock file has a heartbeat.
+On a local disk, the lock is a kernel lock, which the kernel releases when the
+process ends for any reason. On shared storage, kernel locks are unreliable;
+there the lock is a file with a heartbeat.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHARED = re.compile(
     "|lustre|ncpfs|nfs4?|ocfs2|orangefs|panfs|prl_fs|pvfs2|smb[23]|smbfs"
     "|vboxsf|virtiofs|vmhgfs|wekafs"
 )
-# A process that has just taken a lock may not have written its name yet.
+# The wait for a process that has taken the lock but not yet written its name.
 _NAME_SECONDS = 0.5
 
 
@@ -56,11 +56,12 @@ def locked(workdir: Workdir, *, clock: Clock = CLOCK) -> Iterator[None]:
 
     Args:
       workdir: a workdir whose folder exists.
-      clock: the clock to wait by.
+      clock: the clock to use.
 
     Raises:
-      TrainerError: another process holds the workdir; or, from
-        `workdir.check_held` in the block, another has taken it over.
+      TrainerError: another process holds the workdir. In the block,
+        `workdir.check_held` raises it if another process takes over the
+        workdir.
     """
     path = workdir.file(LOCK)
     if not files.is_remote(path):
@@ -103,7 +104,7 @@ def kernel_locks_work(folder: str) -> bool:
 
 
 def is_shared(path: str, mounts: str | None = None) -> bool:
-    """Returns whether other machines may write to a folder too.
+    """Returns whether other machines may also write to a folder.
 
     Args:
       path: path or URL of the folder.
@@ -122,7 +123,7 @@ def is_shared(path: str, mounts: str | None = None) -> bool:
 
 
 def _file_system(path: str, mounts: str) -> str:
-    """Returns the type of the file system that an absolute path is on."""
+    """Returns the file system type of an absolute path; "" if unknown."""
     best = file_system = ""
     for line in mounts.splitlines():
         head, _, tail = line.partition(" - ")
@@ -145,7 +146,7 @@ class FileLock:
 
         Args:
           path: the path of the lock file.
-          clock: the clock to wait by.
+          clock: the clock to use.
         """
         self._path = path
         self._folder = os.path.dirname(path)
@@ -168,7 +169,7 @@ class FileLock:
                 raise in_use(self._folder, self._holder()) from None
             self._fd = fd
             if not self._is_mine():
-                # Its last holder removed the file in the meantime.
+                # The last holder removed the file after it was opened.
                 self._close()
         try:
             os.ftruncate(self._fd, 0)
@@ -178,7 +179,11 @@ class FileLock:
             raise unwritable(self._folder, error.strerror) from None
 
     def check(self) -> None:
-        """Raises TrainerError if the lock file was removed or replaced."""
+        """Checks that this process still holds the lock.
+
+        Raises:
+          TrainerError: the lock file was removed or replaced.
+        """
         if not self._is_mine():
             raise lost(self._folder, holder_of(self._text()))
 
@@ -195,7 +200,7 @@ class FileLock:
         try:
             return self._opened()
         except FileNotFoundError:
-            # A process that failed has removed the folder it had created.
+            # Another process failed and removed the folder.
             os.makedirs(self._folder, exist_ok=True)
             return self._opened()
         except OSError as error:
@@ -210,7 +215,7 @@ class FileLock:
         self._fd = None
 
     def _is_mine(self) -> bool:
-        """Returns whether the path still leads to the locked file."""
+        """Returns whether the path still names the locked file."""
         assert self._fd is not None
         try:
             return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
@@ -225,7 +230,7 @@ class FileLock:
             return None
 
     def _holder(self) -> Holder | None:
-        """Returns the holder, waiting briefly until it has written its name."""
+        """Returns the holder; waits up to 0.5 s for it to write its name."""
         end = self._clock.now() + _NAME_SECONDS
         holder = holder_of(self._text())
         while self._clock.now() < end and (not holder or holder.has_ended()):

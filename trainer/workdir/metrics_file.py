@@ -11,24 +11,24 @@ from typing import Any
 from trainer.errors import TrainerError, untrusted
 from trainer.storage import files
 
-# Seconds between two uploads of lines to a URL.
+# Time between two uploads to a URL.
 _FLUSH_SECONDS = 30.0
 
 
 def _nothing() -> None:
-    """Checks nothing: the default of a file that needs no lock."""
+    """Does nothing; the default check, for a file that needs no lock."""
 
 
 class MetricsFile:
-    """metrics.jsonl: lines are appended, and cut back on a resume.
+    """The file metrics.jsonl, which is truncated when a run resumes.
 
-    Each checkpoint stores the `position` of its save. A resume cuts the file
-    at that position, so no line is lost and none is written twice.
+    Each checkpoint stores `position` at the time of its save. A resumed run
+    truncates the file to that position, so no line is lost or written twice.
 
-    An object behind a URL cannot be appended to. There, lines are buffered and
-    the object is rewritten before each checkpoint, which asks for `position`,
-    and whenever the last upload is old, so that the run can be watched. A kill
-    loses only buffered lines, which a resume would have cut anyway.
+    Object storage (a URL) has no append. There, lines are buffered, and the
+    whole object is rewritten before each checkpoint and every 30 s, so that the
+    run can be monitored. A kill loses only buffered lines, which a resumed run
+    would have removed anyway.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class MetricsFile:
         check: Callable[[], None] = _nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Creates the file object; the file appears with its first line.
+        """Creates the object; the first line creates the file.
 
         Args:
           path: path or URL of the file.
-          writes: False ignores every change, and `position` is 0.
-          check: raises TrainerError if another process has taken the file.
+          writes: if False, nothing is written and `position` is 0.
+          check: raises TrainerError if another process has taken over the
+            workdir; called before each upload to a URL.
           clock: returns seconds.
         """
         self.path = path
@@ -55,7 +56,14 @@ class MetricsFile:
         self._flushed_at = clock()
 
     def position(self) -> int:
-        """Returns the size of the file in bytes, all of them synced to disk."""
+        """Writes the buffered lines, syncs them to disk, returns the size.
+
+        Returns:
+          The size of the file in bytes.
+
+        Raises:
+          TrainerError: another process has taken over the workdir.
+        """
         if not self._writes:
             return 0
         self.flush()
@@ -64,12 +72,12 @@ class MetricsFile:
         return files.synced_size(self.path)
 
     def cut(self, position: int) -> None:
-        """Drops everything after the first `position` bytes."""
+        """Truncates the file to its first `position` bytes."""
         if self.position() > position:
             files.truncate(self.path, position)
 
     def append(self, line: dict[str, Any]) -> None:
-        """Writes one line; behind a URL it may be buffered."""
+        """Writes one line; buffers it if the file is at a URL."""
         if not self._writes:
             return
         text = json.dumps(line) + "\n"
@@ -84,7 +92,7 @@ class MetricsFile:
         """Writes the buffered lines.
 
         Raises:
-          TrainerError: another process has taken the file.
+          TrainerError: another process has taken over the workdir.
         """
         if self._buffered:
             self._check()

@@ -1,7 +1,7 @@
-"""Checks the JSON files of a workdir as they are read.
+"""Checks the JSON files of a workdir when they are read.
 
-A workdir may be damaged or come from another person. After these checks no
-other code meets a value of the wrong type.
+A workdir may be damaged or come from another person. After these checks, all
+values have the right type.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SHAPES: Mapping[str, Shape] = {
     "result.json": _STAGE_RESULT,
     "workdir.json": {"program": str},
 }
-# The largest file is manifest.json, with one or two lines per image.
+# Enough for manifest.json, the largest file, with one or two lines per image.
 MAX_BYTES = 1 << 30
 
 
@@ -76,7 +76,8 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
 
     Raises:
       ValueError: the content is not a JSON object, or a value has the wrong
-        type. The parser may raise others, such as RecursionError.
+        type.
+      Exception: any other error of the parser, such as RecursionError.
     """
     values = json.loads(data.decode("utf-8"))
     if not isinstance(values, dict):
@@ -94,7 +95,7 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
       where: the name of the value, for the message.
 
     Raises:
-      ValueError: a value has the wrong type, or one is missing.
+      ValueError: a value has the wrong type or is missing.
     """
     if isinstance(shape, list):
         _check_type(value, list, where)
@@ -117,7 +118,7 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
 
 
 def _check_type(value: Any, types: Any, where: str) -> None:
-    # In Python, a bool is an int.
+    # A bool is an instance of int.
     wrong = isinstance(value, bool) and types in (int, _NUMBER)
     if wrong or not isinstance(value, types):
         raise ValueError(f"{where} is a {type(value).__name__}".lstrip("."))
@@ -134,11 +135,11 @@ _FIELD_TYPES: Mapping[str, Any] = {
 def stored_config(path: str, values: Mapping[str, Any]) -> Config:
     """Returns the configuration in config.json.
 
-    Its values are checked like flags. Unknown fields are ignored.
+    Its values are checked in the same way as flags. Unknown fields are ignored.
 
     Args:
       path: the path of config.json, for the message.
-      values: the object `config` of that file.
+      values: the object `config` in that file.
 
     Raises:
       TrainerError: a value is illegal or has the wrong type.

@@ -7,7 +7,7 @@ backbone.json    the backbone's architecture
 metrics.jsonl    training and validation metrics at absolute steps
 head_path.json   the cross-validation of a head that was solved exactly
 events.jsonl     starts, stops, saves and warnings
-lock             names the process that trains in the folder now
+lock             the process that now trains in the folder
 result.json      the metrics of the finished run
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
@@ -49,19 +49,20 @@ EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
 _MARK = {"program": "transfer-trainer", "format": 1}
-# --stage=evaluate takes no lock; it writes each file in less than this time.
+# A recent partial file may belong to --stage=evaluate, which takes no lock and
+# writes each file in less than this time.
 _STALE_SECONDS = 60.0
 
 
 class Workdir:
     """The files of one run; each file is complete or missing.
 
-    If several processes share the folder, all of them read it and the chief
-    alone writes: on the others, methods that change a file do nothing.
+    If several processes share the folder, all of them read it, and only the
+    chief writes. On the other processes, methods that change a file do nothing.
     """
 
     def __init__(self, path: str, processes: Processes = ALONE) -> None:
-        """Creates the object; `create` makes the folder.
+        """Creates the object; `create` creates the folder.
 
         Args:
           path: path or URL of the folder.
@@ -81,10 +82,10 @@ class Workdir:
         """Creates and marks the folder, and checks that it is writable.
 
         Returns:
-          True if the folder is new, on the process that writes.
+          Whether the folder is new; False on processes other than the chief.
 
         Raises:
-          UsageError: the folder holds files of something else.
+          UsageError: the folder holds files but is not a workdir.
           TrainerError: the folder is not writable, or another process does
             not see it.
         """
@@ -112,10 +113,10 @@ class Workdir:
         return new
 
     def _claim(self) -> None:
-        """Marks the folder as a workdir if it is empty or already one.
+        """Marks the folder as a workdir if it is empty or already a workdir.
 
         Raises:
-          UsageError: the folder holds other files, which a run could change.
+          UsageError: the folder holds other files, which a run could overwrite.
         """
         if self._is_marked():
             return
@@ -124,7 +125,7 @@ class Workdir:
             for name in files.names(self.path)
             if name != MARKER and not files.is_partial(name)
         ]
-        # Another process may have marked it in the meantime.
+        # Checked again, because another process may have just marked it.
         if strange and not self._is_marked() and not self._is_earlier():
             raise UsageError(
                 f"--workdir={self.path!r}: holds {strange[0]!r} and no"
@@ -138,7 +139,7 @@ class Workdir:
         return mark is not None and mark["program"] == _MARK["program"]
 
     def _is_earlier(self) -> bool:
-        """Returns whether a version without markers has run here."""
+        """Returns whether the workdir is of a version without marker files."""
         names = [CONFIG]
         for seed in files.names(self.path):
             # A study has a workdir for each of its models.
@@ -158,7 +159,7 @@ class Workdir:
             return None
 
     def _check_no_links(self) -> None:
-        """Checks that no checkpoint file is a link; TensorFlow follows them.
+        """Checks that no checkpoint file is a link, which TensorFlow follows.
 
         Raises:
           OSError: a checkpoint file is a link.
@@ -168,10 +169,10 @@ class Workdir:
                 files.check_no_links(self.checkpoints(stage, which))
 
     def remove_partial(self) -> None:
-        """Removes partly written files that killed processes left.
+        """Removes partly written files of killed processes.
 
-        Call with the lock held. Other processes then write only to the folder
-        itself, so recent files there are left alone.
+        Call with the lock held. Processes without the lock write only directly
+        into the folder, so recent files there are not removed.
         """
         if not self.writes or files.is_remote(self.path):
             return
@@ -195,9 +196,12 @@ class Workdir:
         self._check = check
 
     def check_held(self) -> None:
-        """Raises TrainerError if the lock on the folder was lost.
+        """Checks that the lock on the folder is still held.
 
         Call before every save. Does nothing if no lock was taken.
+
+        Raises:
+          TrainerError: the lock was lost.
         """
         if self._check is not None:
             self._check()
@@ -211,7 +215,14 @@ class Workdir:
                 files.remove_empty(self.path)
 
     def require(self, flag: str) -> None:
-        """Raises UsageError, naming the flag, if the folder is missing."""
+        """Checks that the folder exists.
+
+        Args:
+          flag: the flag that names the folder, for the message.
+
+        Raises:
+          UsageError: the folder is missing.
+        """
         if not files.is_dir(self.path):
             raise UsageError(
                 f"--{flag}={self.path!r}: no such folder; give the workdir"
@@ -223,7 +234,7 @@ class Workdir:
         return os.path.join(self.path, *parts)
 
     def has(self, path: str | None) -> bool:
-        """Returns whether a path lies in the folder."""
+        """Returns whether a path is in the folder."""
         return (path or "").startswith(self.file(""))
 
     def checkpoints(self, stage: str, which: str) -> str:
@@ -273,11 +284,11 @@ class Workdir:
         )
 
     def warn(self, text: str) -> None:
-        """Prints a warning, and adds it to events.jsonl if possible."""
+        """Prints a warning, and appends it to events.jsonl if possible."""
         print(f"warning: {one_line(text)}", flush=True)
         if files.is_remote(self.path) and self._check is None:
-            # Appending to an object rewrites it, and the process that holds
-            # the lock may do so at the same time.
+            # Appending to an object rewrites it, which the process that holds
+            # the lock may be doing at the same time.
             return
         with contextlib.suppress(OSError):
             self.event("warning", text=text)

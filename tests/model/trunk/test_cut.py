@@ -1,4 +1,4 @@
-"""Where freeze plans cut a classifier, and what the parts cost."""
+"""Where freeze plans cut a classifier, and what the two parts cost."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_a_trunk(classifier: Classifier) -> None:
 
 
 @pytest.mark.slow
-def test_costs_of_efficientnet_are_those_that_are_published() -> None:
+def test_efficientnet_costs_match_the_published_ones() -> None:
     """0.39 G multiplications at 224 px (Tan and Le, 2019, table 2)."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
     cut = find_cut(classifier, plans(classifier, "none"))

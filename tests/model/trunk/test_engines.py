@@ -1,4 +1,4 @@
-"""Engines of the trunk: the same bits wherever an image comes."""
+"""Engines of the trunk: features do not depend on an image's batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def partition_of(
     folded: bool = True,
     seed: int = 0,
 ) -> Partition:
-    """Of a live classifier at 32 px."""
+    """The partition of a live classifier at 32 px."""
     classifier = live_classifier(name, num_classes=3, seed=seed)
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
@@ -76,7 +76,7 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 @BACKBONES
 def test_features_do_not_depend_on_the_block(name: str) -> None:
-    """Neither on its size, nor on an image's place, nor on what is beside."""
+    """Neither on its size, an image's place, nor on the other images."""
     images = pictures(7)
     partition = partition_of(name)
     one_by_one = GraphTrunk(partition, block=1)(images)
@@ -91,7 +91,7 @@ def test_features_do_not_depend_on_the_block(name: str) -> None:
 
 
 @BACKBONES
-def test_the_graph_computes_what_the_split_does(name: str) -> None:
+def test_the_graph_computes_what_the_partition_does(name: str) -> None:
     images = pictures(3)
     partition = partition_of(name)
     eager = partition.trunk(partition.trunk_constants(), tf.constant(images))
@@ -146,7 +146,7 @@ def test_an_interpreter_comes_back_after_an_error() -> None:
     ("message", "reason"),
     [("bad op\nand more", "bad op"), ("", "RuntimeError")],
 )
-def test_a_converter_that_fails(
+def test_a_failing_converter_is_reported(
     monkeypatch: pytest.MonkeyPatch, message: str, reason: str
 ) -> None:
     def convert(self: Any) -> bytes:
@@ -160,7 +160,7 @@ def test_a_converter_that_fails(
 
 
 def _patch_conversion(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
-    """Converters of any kind: which one is made is TensorFlow's business."""
+    """Replaces the conversion, whatever class of converter is created."""
     real = tf.lite.TFLiteConverter.from_concrete_functions
 
     def make(*args: Any, **kwargs: Any) -> Any:
@@ -174,7 +174,7 @@ def _patch_conversion(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [1.001, np.nan], ids=["scaled", "nan"])
-def test_a_litert_that_gives_other_features(
+def test_litert_with_other_features_is_rejected(
     monkeypatch: pytest.MonkeyPatch, error: float
 ) -> None:
     real = tf.lite.Interpreter.get_tensor
@@ -189,10 +189,10 @@ def test_a_litert_that_gives_other_features(
         make_lite()
 
 
-def test_a_converted_trunk_is_kept(
+def test_a_converted_trunk_is_cached(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """Until something else is asked for, or what is kept is damaged."""
+    """It is converted again for another machine, or if the cache is damaged."""
     conversions = 0
 
     def convert(made: Any) -> bytes:
@@ -215,7 +215,7 @@ def test_a_converted_trunk_is_kept(
     assert conversions == 3
 
 
-def test_a_trunk_that_failed_is_not_kept(
+def test_a_failed_trunk_is_not_cached(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     with monkeypatch.context() as patch:
@@ -246,8 +246,8 @@ def test_rounding_to_float16() -> None:
     assert two.tolist() == [2, 2 + 2**-9, 65504, 65504, -65504]
 
 
-def test_weights_are_those_of_the_moment() -> None:
-    """A trunk is a snapshot: what is assigned later is not in it."""
+def test_a_trunk_is_a_snapshot_of_the_weights() -> None:
+    """Values assigned later do not change its features."""
     partition = partition_of(seed=1)
     trunk = GraphTrunk(partition, block=1)
     before, key = trunk(pictures(1)), trunk_key(partition)
@@ -270,7 +270,7 @@ def test_weights_are_those_of_the_moment() -> None:
 
 
 @pytest.mark.slow
-def test_a_key_names_weights_cut_and_folding() -> None:
+def test_the_key_depends_on_weights_cut_and_folding() -> None:
     keys = [
         trunk_key(partition_of()),
         trunk_key(partition_of(unfreeze="last:20")),
@@ -285,8 +285,8 @@ def test_a_key_names_weights_cut_and_folding() -> None:
 
 
 @pytest.mark.slow
-def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
-    """A stage that shares the cut of a later one has its features."""
+def test_the_key_ignores_layers_after_the_cut() -> None:
+    """A stage that shares a later stage's cut shares its cached features."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
     later = freeze_plan(classifier, "last:10")
     own = partition_classifier(classifier, later, fold_batch_norm=True)
@@ -301,7 +301,7 @@ def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
 
 
 @pytest.mark.slow
-def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
+def test_the_key_is_the_same_for_a_rebuilt_model() -> None:
     first = trunk_key(partition_of())
     partition_of.cache_clear()
     # Names that Keras numbers have gone on meanwhile.
@@ -324,7 +324,7 @@ def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
         (1, 32),
     ],
 )
-def test_blocks_are_a_power_of_two_that_fits(
+def test_blocks_are_the_largest_power_of_two_that_fits(
     largest: int, expected: int
 ) -> None:
     class Sized:

@@ -1,4 +1,4 @@
-"""BatchNorm folded into convolutions: which, and to what numbers."""
+"""Which BatchNorm layers are folded into convolutions, and the numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Make = Callable[[Any], Any]
 
 
 def classifier_of(make: Make) -> Classifier:
-    """A backbone of 8 px, every weight of it and of the head random."""
+    """A classifier at 8 px whose weights are all random."""
     keras.utils.clear_session()
     inputs = keras.Input((PX, PX, 3), name="in")
     backbone = keras.Model(inputs, make(inputs), name="small")
@@ -129,7 +129,7 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
 def run_partition(
     partition: Any, classifier: Classifier, images: tf.Tensor
 ) -> Any:
-    """Logits of tail after trunk, with the variables as they stand."""
+    """Computes tail after trunk with the variables' current values."""
     inputs: Sequence[tf.Tensor] = [images]
     if partition.cut:
         inputs = partition.trunk(partition.trunk_constants(), images)
@@ -139,7 +139,7 @@ def run_partition(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
+def test_folded_layers_and_unchanged_logits(case: str) -> None:
     make, unfreeze, expected = CASES[case]
     classifier = classifier_of(make())
     plan = freeze_plan(classifier, unfreeze)
@@ -155,7 +155,7 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     np.testing.assert_allclose(found, true, atol=1e-5 * np.abs(true).max())
 
 
-def test_nothing_is_folded_where_it_is_not_asked_for() -> None:
+def test_nothing_is_folded_unless_requested() -> None:
     classifier = classifier_of(chain(conv(), norm()))
     plan = freeze_plan(classifier, "all")
     partition = partition_classifier(classifier, plan, fold_batch_norm=False)
@@ -187,7 +187,7 @@ def test_numbers_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("multiplier", [0, 2], ids=["conv", "depthwise"])
-def test_gradients_are_those_of_the_formula(multiplier: int) -> None:
+def test_gradients_match_the_formula(multiplier: int) -> None:
     """Of sum(g * (s * conv(x, K) + b)) with respect to K, bias, gamma, beta.
 
     With y = conv(x, K) before bias, s = gamma / sqrt(variance + epsilon) and
@@ -197,30 +197,21 @@ def test_gradients_are_those_of_the_formula(multiplier: int) -> None:
     """
     keras.utils.clear_session()
     rng = np.random.default_rng(1)
-    if multiplier:
-        convolution = layers.DepthwiseConv2D(2, depth_multiplier=2)
-    else:
-        convolution = layers.Conv2D(6, 2)
+    depthwise = layers.DepthwiseConv2D(2, depth_multiplier=2)
+    convolution = depthwise if multiplier else layers.Conv2D(6, 2)
     convolution.build((None, PX, PX, 3))
     normalization = norm()
     normalization.build((None, 7, 7, 6))
     x = rng.normal(size=(2, PX, PX, 3))
     g = rng.normal(size=(2, 7, 7, 6))
-    names = ("kernel", "bias", "gamma", "beta", "mean", "variance")
-    variables = dict(
-        zip(
-            names,
-            (
-                convolution.kernel,
-                convolution.bias,
-                normalization.gamma,
-                normalization.beta,
-                normalization.moving_mean,
-                normalization.moving_variance,
-            ),
-            strict=True,
-        )
-    )
+    variables = {
+        "kernel": convolution.kernel,
+        "bias": convolution.bias,
+        "gamma": normalization.gamma,
+        "beta": normalization.beta,
+        "mean": normalization.moving_mean,
+        "variance": normalization.moving_variance,
+    }
     values = {
         name: tf.constant(rng.uniform(0.5, 1.5, v.shape), tf.float64)
         for name, v in variables.items()

@@ -27,7 +27,7 @@ def fresh_names() -> None:
     keras.utils.clear_session()
 
 
-def test_parents_stand_in_the_order_of_the_call() -> None:
+def test_parents_are_in_call_order() -> None:
     inputs = keras.Input((4, 4, 3), name="in")
     left = keras.layers.Conv2D(2, 1, name="left")(inputs)
     right = keras.layers.Conv2D(2, 1, name="right")(inputs)
@@ -43,7 +43,7 @@ def test_parents_stand_in_the_order_of_the_call() -> None:
     assert graph.parents[sigmoid] == ("both",)
 
 
-def test_consumers_are_the_parents_turned_round() -> None:
+def test_consumers_invert_parents() -> None:
     assert DIAMOND.consumers() == {
         "a": ("b", "c"),
         "b": ("d",),
@@ -86,7 +86,7 @@ def _second_output() -> keras.Model:
 
 
 @pytest.mark.parametrize("make", [_called_twice, _second_output])
-def test_what_names_cannot_tell_apart_is_not_read(
+def test_ambiguous_graphs_are_not_read(
     make: Callable[[], keras.Model],
 ) -> None:
     if make is _second_output:

@@ -1,4 +1,4 @@
-"""Trunk and tail: together they are the classifier, and apart they stay."""
+"""Partitions: tail after trunk computes what the classifier computes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RULES = ("none", "last:10", "last:40", "all")
 
 @functools.lru_cache(maxsize=1)
 def live(name: str, form: str) -> Classifier:
-    """Statistics of a batch, and no gamma is one and no beta zero."""
+    """A classifier with the statistics of a batch, random gamma and beta."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     arguments = {"alpha": 0.35} if name == "MobileNetV2" else {}
@@ -63,7 +63,7 @@ def values_of(classifier: Classifier, keys: tuple[str, ...]) -> list[tf.Tensor]:
 
 
 def inputs_of(partition: Partition, images: np.ndarray) -> list[tf.Tensor]:
-    """What the tail takes."""
+    """Returns the inputs of the tail: features, or images."""
     if not partition.cut:
         return [tf.constant(images)]
     return partition.trunk(partition.trunk_constants(), tf.constant(images))
@@ -72,7 +72,7 @@ def inputs_of(partition: Partition, images: np.ndarray) -> list[tf.Tensor]:
 def loss_and_gradients(
     classifier: Classifier, plan: FreezePlan, logits: Any
 ) -> tuple[np.ndarray, list[tf.Tensor | None]]:
-    """Logits, and gradients of a sum over them, of every variable."""
+    """Returns logits, and a loss's gradients by every variable."""
     keys = plan.trainable + plan.frozen
     values = values_of(classifier, keys)
     variables = [classifier.variables[key] for key in keys]
@@ -91,7 +91,7 @@ def check(
     folded: bool,
     quick: bool = False,
 ) -> Partition:
-    """Logits, gradients and the place of every trainable variable."""
+    """Checks logits, gradients and the place of every trainable variable."""
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, quick_gradients=quick
@@ -167,7 +167,7 @@ def test_tail_after_trunk_is_the_classifier(
 
 
 @pytest.mark.parametrize("unfreeze", RULES)
-def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
+def test_unfolded_tail_after_trunk_is_the_classifier(unfreeze: str) -> None:
     partition = check(live(*QUICK), unfreeze, folded=False)
     assert partition.folded == ()
 
@@ -184,7 +184,7 @@ def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
 def test_quick_gradients_are_those_of_the_classifier(
     monkeypatch: pytest.MonkeyPatch, unfreeze: str, name: str, form: str
 ) -> None:
-    """However small a tensor is."""
+    """Compiles also for small tensors."""
     monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     made = []
     real = copies_module.quick_class
@@ -215,8 +215,8 @@ def test_quick_gradients_are_those_of_the_classifier(
 
 
 @pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
-def test_all_as_one_part(folded: bool) -> None:
-    """The engine that leaves the trunk in the step."""
+def test_whole_classifier_as_the_tail(folded: bool) -> None:
+    """The partition of --trunk_engine=step, without a trunk."""
     classifier = live(*QUICK)
     plan = freeze_plan(classifier, "last:10")
     partition = partition_classifier(
@@ -256,7 +256,7 @@ def test_the_cut_of_efficientnet(form: str) -> None:
     assert partition.feature_shapes == ((1, 1, 1152), (1, 1, 1152))
 
 
-def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
+def test_a_frozen_backbone_is_cut_after_pooling() -> None:
     classifier = live(*QUICK)
     plan = freeze_plan(classifier, "none")
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
@@ -274,7 +274,7 @@ def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
 
 @pytest.mark.parametrize("unfreeze", ["none", "last:10", "last:40"])
 def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
-    """Whatever training does, trunk and features stay the same bits."""
+    """Training cannot change a bit of the trunk or of the features."""
     classifier = live(*QUICK)
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
@@ -322,7 +322,7 @@ def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
     assert reached <= tail
 
 
-def test_a_description_tells_trunks_apart() -> None:
+def test_descriptions_of_trunks_differ() -> None:
     classifier = live(*QUICK)
     descriptions = set()
     for rule in RULES[:3]:
@@ -333,7 +333,7 @@ def test_a_description_tells_trunks_apart() -> None:
     assert len(descriptions) == 3
 
 
-def test_a_layer_that_is_called_twice_makes_no_parts() -> None:
+def test_a_layer_called_twice_gives_no_partition() -> None:
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3))
     shared = keras.layers.Conv2D(3, 1)

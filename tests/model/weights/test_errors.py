@@ -1,4 +1,4 @@
-"""`--weights`: files that are damaged, dangerous or do not fit."""
+"""`--weights`: damaged, dangerous and mismatched files."""
 
 from __future__ import annotations
 
@@ -100,7 +100,11 @@ def wrong_hdf5(path: pathlib.Path) -> None:
             TrainerError,
             "the file is damaged or incomplete",
         ),
-        (lambda p, f: wrong_zip(p), TrainerError, "a zip, but no .keras file"),
+        (
+            lambda p, f: wrong_zip(p),
+            TrainerError,
+            "a zip, but not a .keras file",
+        ),
         (
             lambda p, f: wrong_hdf5(p),
             TrainerError,
@@ -187,7 +191,7 @@ def others() -> dict[str, keras.Model]:
     ],
     ids=["architecture", "shapes"],
 )
-def test_weights_that_do_not_fit(
+def test_weights_of_another_model_are_rejected(
     which: str,
     message: str,
     kind: str,

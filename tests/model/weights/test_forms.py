@@ -1,4 +1,4 @@
-"""The two forms of EfficientNetB0: told from the file, or asked for."""
+"""The two forms of EfficientNetB0, found from the file or given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plan(path: pathlib.Path | str, origin: str | None = None) -> WeightsPlan:
 
 
 def stem(model: keras.Model) -> np.ndarray:
-    """What the first convolution makes of an image."""
+    """Returns the output of the first convolution for an image."""
     layer = model.get_layer("stem_conv")
     run = keras.Model(model.inputs[0], layer.output)
     return np.asarray(run(RAMP.reshape(1, 32, 32, 3)))
@@ -135,7 +135,7 @@ def test_the_user_is_asked(folder: pathlib.Path, form: str, name: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", [*TELLING[:4], *SILENT])
-def test_what_is_loaded_computes_the_same(
+def test_loaded_weights_compute_the_same(
     folder: pathlib.Path, models: dict[str, keras.Model], form: str, name: str
 ) -> None:
     path = folder / f"{form}{name}"
@@ -159,10 +159,10 @@ def test_the_forms_differ(models: dict[str, keras.Model]) -> None:
     other.set_weights(weights)
 
 
-def test_a_rescaling_of_somebody_elses_does_not_count(
+def test_a_classifiers_own_rescaling_does_not_count(
     models: dict[str, keras.Model], tmp_path: pathlib.Path
 ) -> None:
-    """A classifier in one piece with its own Rescaling is not imagenet's."""
+    """A classifier in one piece may have its own Rescaling layer."""
     config = models["keras_none"]
     x = keras.layers.GlobalAveragePooling2D()(config.output)
     x = keras.layers.Dense(2)(keras.layers.Rescaling(2.0)(x))

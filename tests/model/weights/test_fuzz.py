@@ -1,4 +1,4 @@
-"""Files that were changed at random: each loads, or is refused in one line.
+"""Files mutated at random: each loads, or is rejected in one line.
 
 Each kind of file is read in a process of its own, so that a crash of a native
 library is a failure that names its seed. To see one again:
@@ -96,7 +96,7 @@ def renumbered(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def load(path: str, classifier: Classifier) -> None:
-    """What a run does with --weights."""
+    """Loads a file as a run does for --weights."""
     plan = plan_weights(
         path, backbone=_BACKBONE, weights_origin=FORM_KERAS_NONE
     )
@@ -107,12 +107,12 @@ def load(path: str, classifier: Classifier) -> None:
 
 
 def restore(path: str, classifier: Classifier) -> None:
-    """What a run does with a checkpoint of a workdir."""
+    """Restores a checkpoint as a run does from its workdir."""
     restore_variables(path, classifier.variables)
 
 
 def rebuild(path: str, classifier: Classifier) -> None:
-    """What a run does with the architecture in its workdir."""
+    """Rebuilds a classifier as a run does from its workdir."""
     workdir, config = (
         Workdir(os.path.dirname(path)),
         Config(precision="float32"),
@@ -198,7 +198,7 @@ def fuzz(kind: str, folder: pathlib.Path, seeds: range) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
-def test_changed_files_load_or_are_one_line(
+def test_mutated_files_load_or_fail_in_one_line(
     kind: str, tmp_path: pathlib.Path
 ) -> None:
     module = "tests.model.weights.test_fuzz"

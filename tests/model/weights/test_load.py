@@ -1,4 +1,4 @@
-"""`--weights`: every kind there and back, digests, ImageNet."""
+"""`--weights`: every kind of file is saved and loaded; digests; ImageNet."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def build(alpha: float = 0.35, px: int = 32) -> keras.Model:
 
 
 def classify(backbone: keras.Model) -> keras.Model:
-    """The backbone nested in a classifier, as the trainer builds it."""
+    """Nests the backbone in a classifier, as the trainer does."""
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
     return keras.Model(inputs, keras.layers.Dense(3, name="head")(x))
 
 
 def classify_flat(backbone: keras.Model) -> keras.Model:
-    """The same in one piece, with an optimizer that has slots."""
+    """Extends the backbone to a classifier in one piece."""
     x = keras.layers.GlobalAveragePooling2D()(backbone.output)
     x = keras.layers.Dense(3, name="head")(x)
     return keras.Model(backbone.inputs, x)
@@ -112,7 +112,7 @@ def folder(
 
 
 def keras_2_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    """The objects and names that `save_weights` of Keras 2 records."""
+    """A checkpoint with the objects and names of Keras 2's `save_weights`."""
     root, number = tf.train.Checkpoint(), 0
     for index, layer in enumerate(model.layers):
         node = tf.train.Checkpoint()
@@ -167,7 +167,7 @@ def test_there_and_back(
     assert len(weights_digest(plan) or "") == 64
 
 
-def test_the_name_does_not_decide_the_kind(
+def test_the_kind_comes_from_the_content(
     folder: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "x.weights.h5"
@@ -240,7 +240,7 @@ def test_imagenet_copies_what_keras_loads(
     ],
     ids=["offline", "arguments"],
 )
-def test_imagenet_that_fails(
+def test_failing_imagenet_weights_are_reported(
     raised: Exception,
     error: type[TrainerError],
     message: str,

@@ -1,4 +1,4 @@
-"""Pairing and assigning: group names, drift, nothing half loaded."""
+"""Pairing layers and assigning values: never a half-loaded backbone."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def broken() -> np.ndarray:
     ],
     ids=["shape", "unreadable", "text", "count"],
 )
-def test_nothing_is_assigned_before_all_is_right(
+def test_an_error_assigns_nothing(
     weight: SavedWeight | None, message: str
 ) -> None:
     model = small_model()
@@ -171,7 +171,7 @@ def test_nothing_is_assigned_before_all_is_right(
         np.testing.assert_array_equal(old, new)
 
 
-def test_normalization_computes_with_what_was_assigned() -> None:
+def test_finalize_updates_normalization_constants() -> None:
     model = small_model()
     layer = model.get_layer("normalization")
     ones = np.ones((1, 4, 4, 3), np.float32)
@@ -230,7 +230,7 @@ def load_numbers(model: keras.Model, **changed: np.ndarray) -> None:
         ("count", np.array(1e300), str(int(1e300))),
     ],
 )
-def test_numbers_that_no_weight_can_be_are_refused(
+def test_values_that_no_weight_can_have_are_rejected(
     name: str, values: np.ndarray, found: str
 ) -> None:
     model = numbers_model()

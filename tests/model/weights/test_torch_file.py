@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_workdir_trust import mutated
+from tests.support.damage import mutated
 from tests.support.torch_file import write
 from trainer.errors import TrainerError, UsageError
 from trainer.model.weights import torch_file
@@ -160,7 +160,7 @@ def test_500_mutations_are_read_or_rejected(tmp_path: pathlib.Path) -> None:
     assert not any("\n" in message for message in rejected)
 
 
-def test_a_package_that_is_missing_is_named(
+def test_the_error_names_the_missing_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Weights in TensorFlow checkpoints.
 
-Variables are found by the names in the checkpoint's object graph, so it does
-not matter which object wrote it: a Keras model, a dict of variables by path,
-or a `save_weights` of Keras 2.
+Variables are found by their names in the checkpoint's object graph, so the
+checkpoint may come from a Keras model, from a dict of variables by path, or
+from `save_weights` of Keras 2.
 """
 
 from __future__ import annotations
@@ -41,7 +41,13 @@ _MAX_LIST_BYTES = 1 << 20
 
 
 def checkpoint_prefix(path: str) -> str | None:
-    """Returns the checkpoint that `path` means: a prefix, or a folder's latest.
+    """Returns the prefix of a checkpoint, or of a folder's latest one.
+
+    Args:
+      path: a prefix, or a folder with a list of checkpoints.
+
+    Returns:
+      None if the path is neither.
 
     Raises:
       TrainerError: the folder's list of checkpoints cannot be read.
@@ -55,7 +61,7 @@ def checkpoint_prefix(path: str) -> str | None:
         f"--weights={path!r}: {listing}",
         "remove it, and give a checkpoint's path without .index",
     ):
-        # Not tf.train.latest_checkpoint, which waits for a pipe.
+        # Not tf.train.latest_checkpoint, which blocks on a pipe.
         state = checkpoint_state_pb2.CheckpointState()
         text_format.Parse(
             files.read(listing, length=_MAX_LIST_BYTES).decode(), state
@@ -65,7 +71,7 @@ def checkpoint_prefix(path: str) -> str | None:
 
 
 def checkpoint_files(prefix: str) -> list[str]:
-    """The files a checkpoint consists of, sorted."""
+    """Returns the paths of a checkpoint's files, sorted."""
     folder, name = os.path.split(prefix)
     pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
     return [
@@ -78,10 +84,16 @@ def checkpoint_files(prefix: str) -> list[str]:
 def pairs_in_checkpoint(
     label: str, prefix: str, model: keras.Model
 ) -> list[LayerPair]:
-    """Pairs by layer name.
+    """Pairs the layers of a checkpoint with those of a model by name.
+
+    Args:
+      label: the flag and the file, for messages.
+      prefix: the checkpoint's prefix.
+      model: the backbone.
 
     Raises:
-      TrainerError: not readable, of another architecture, or incomplete.
+      TrainerError: the checkpoint cannot be read, is of another architecture,
+        or is incomplete.
     """
     with untrusted(label, DAMAGED):
         reader, graph = _open(label, prefix)
@@ -89,10 +101,11 @@ def pairs_in_checkpoint(
 
 
 def _layers(reader: Any, graph: Any) -> list[SavedLayer]:
+    """Returns the layers in a checkpoint, unordered."""
     shapes = reader.get_variable_to_shape_map()
     layers: dict[str, dict[str, SavedWeight]] = collections.defaultdict(dict)
-    # An optimizer of Keras 2 calls its slots Adam/m/conv/kernel: of several
-    # variables that end in the same layer, the shortest path is the model's.
+    # Keras 2 optimizers name slots like Adam/m/conv/kernel. If variables have
+    # the same layer and name, the shortest path is the model's.
     variables = sorted(_variables(graph), key=lambda item: item[0].count("/"))
     for path, key, _ in variables:
         parent, _, name = path.rpartition("/")
@@ -112,19 +125,19 @@ def _layers(reader: Any, graph: Any) -> list[SavedLayer]:
 def layers_between(
     label: str, prefix: str, first: str, last: str
 ) -> int | None:
-    """Returns how many layers stand between two layers of one Keras model.
+    """Returns the number of layers between two layers of one Keras model.
 
     Args:
       label: the flag and the file, for messages.
-      prefix: of the checkpoint.
+      prefix: the checkpoint's prefix.
       first: the name of the earlier layer, without its number.
-      last: that of the later one.
+      last: the name of the later layer, without its number.
 
     Returns:
-      None where the checkpoint does not number its layers.
+      None if the checkpoint does not number its layers.
 
     Raises:
-      TrainerError: not readable.
+      TrainerError: the checkpoint cannot be read.
     """
     with untrusted(label, DAMAGED):
         _, graph = _open(label, prefix)
@@ -137,7 +150,7 @@ def _layers_between(graph: Any, first: str, last: str) -> int | None:
     for parent, node in enumerate(graph.nodes):
         for child in node.children:
             owners[child.node_id].append((parent, child.local_name))
-    # As a set: each layer is looked at once, however often it is named.
+    # A set, so that a layer with several variables is looked up once.
     layers = {
         (name, layer)
         for path, _, node_id in _variables(graph)
@@ -155,6 +168,7 @@ def _layers_between(graph: Any, first: str, last: str) -> int | None:
 
 
 def _open(label: str, prefix: str) -> tuple[Any, Any]:
+    """Checks and opens a checkpoint; returns a reader and the object graph."""
     check_index(prefix)
     reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     if not reader.has_tensor(_GRAPH_KEY):
@@ -168,9 +182,9 @@ def _open(label: str, prefix: str) -> tuple[Any, Any]:
 
 
 def _variables(graph: Any) -> Iterator[tuple[str, str, int]]:
-    """(path, checkpoint key, node) of each variable, in the graph's order."""
-    # A dict of variables by path says the path itself; under a distribution
-    # strategy the variable's own name may not.
+    """Yields (path, checkpoint key, node number) of each variable, in order."""
+    # A dict of variables by path gives the path; under a distribution strategy
+    # the variable's own name may differ.
     named = {
         child.node_id: child.local_name
         for node in graph.nodes

@@ -1,8 +1,8 @@
 """Checks a TensorFlow checkpoint's index before TensorFlow reads it.
 
-TensorFlow allocates what the index declares and aborts the process on a shape
-that cannot be, so nothing may reach it unchecked. The index is a table: sorted
-blocks of (key, protobuf) records, and a footer that says where they are. See
+TensorFlow allocates the memory that the index declares, and aborts the process
+on an impossible shape, so every index is checked first. An index is a table:
+sorted blocks of (key, protobuf) records, and a footer with their places. See
 `tensorflow/core/util/tensor_bundle` and `tensorflow/core/lib/io/format.cc`.
 """
 
@@ -21,8 +21,8 @@ from trainer.storage import files
 # The last bytes of an index: the magic number of TensorFlow's tables.
 INDEX_END = bytes.fromhex("57fb808b247547db")
 _FOOTER_BYTES = 48
-# Behind each block: the kind of compression, of which TensorFlow writes none,
-# and a checksum, which TensorFlow verifies.
+# After each block: the type of compression, which TensorFlow does not use for
+# an index, and a checksum, which TensorFlow verifies.
 _TRAILER_BYTES = 5
 # A record takes about 100 bytes, and the largest backbone has 6,000.
 _MAX_INDEX_BYTES = 64 << 20
@@ -31,10 +31,10 @@ _MAX_VARINT_BYTES = 10
 
 
 def check_index(prefix: str) -> None:
-    """Checks that a checkpoint's tensors are all within its data files.
+    """Checks that all tensors of a checkpoint lie within its data files.
 
     Args:
-      prefix: of a checkpoint; a path or a URL.
+      prefix: the checkpoint's prefix, a path or a URL.
 
     Raises:
       ValueError, KeyError, IndexError, struct.error, DecodeError: the index is
@@ -86,7 +86,7 @@ def _check_entry(name: str, entry: Any, data: str, data_bytes: int) -> None:
 
 
 def _check_strings(name: str, entry: Any, data: str, count: int) -> None:
-    """Checks that strings are as long as the space they are stored in."""
+    """Checks that a tensor's strings fit into the bytes that it takes up."""
     if count > min(_MAX_STRINGS, entry.size):
         raise ValueError(f"{name} declares {count:,} strings")
     # First all lengths, then their checksum, then all strings.
@@ -106,12 +106,12 @@ def _records(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(table) < _FOOTER_BYTES or not table.endswith(INDEX_END):
         raise ValueError("its index is incomplete")
     footer, position = table[-_FOOTER_BYTES:], 0
-    for _ in range(2):  # Of a block that TensorFlow leaves empty.
+    for _ in range(2):  # The place of a block that TensorFlow leaves empty.
         _, position = _varint(footer, position)
     last = b""
     for _, handle in _block(table, footer[position:]):
         for key, value in _block(table, handle):
-            # The first key is empty, and no other.
+            # Only the first key is empty.
             if key <= last and (key or last):
                 raise ValueError("its index is not sorted")
             last = key
@@ -143,9 +143,10 @@ def _block(table: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
         key = key[:shared] + block[position : position + fresh]
         position += fresh + length
         yield key, block[position - length : position]
-    # TensorFlow may begin at any of these: they must lead to the same records.
+    # TensorFlow may start reading at any of these positions, so each must be
+    # the start of a record.
     if restarts:
-        raise ValueError("its index leads to what is not a record")
+        raise ValueError("its index points to bytes that are not a record")
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
@@ -161,4 +162,5 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _name(key: bytes) -> str:
+    """Returns a tensor's key as printable text."""
     return key.decode("utf-8", "backslashreplace")

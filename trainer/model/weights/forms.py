@@ -1,7 +1,7 @@
-"""Which of its two forms an EfficientNetB0..B7 file was saved from.
+"""Finds out which form of an EfficientNetB0..B7 a file was saved from.
 
-The two differ by one Rescaling layer without weights, so only a file that
-lists layers without weights can tell. The statistics of the normalization
+The two forms differ by one Rescaling layer without weights, so only a file
+that lists layers without weights can tell. The statistics of the normalization
 prove nothing: both forms have them.
 """
 
@@ -16,10 +16,11 @@ from trainer.model.weights import checkpoint, hdf5
 from trainer.model.weights.saved_weights import DAMAGED, stem
 
 _FIRST, _LAST = "normalization", "stem_conv"
-# Between them: the stem's padding, and in one form a rescaling before it.
+# Number of layers between the two: the stem's padding, and in one form a
+# rescaling before it.
 _FORM_BY_GAP = {1: FORM_KERAS_NONE, 2: FORM_IMAGENET}
-# Layers that no EfficientNet backbone has: the file is a whole classifier
-# in one piece, and a Rescaling in it may be its own.
+# The layers of an EfficientNet backbone. A file with any other layer is a whole
+# classifier in one piece, and a Rescaling in it may be the classifier's own.
 _KINDS = {
     "activation",
     "add",
@@ -43,10 +44,10 @@ def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
     Args:
       label: the flag and the file, for messages.
       path: the file, or a checkpoint's prefix.
-      kind: what it is.
+      kind: the kind of file; see `WeightsPlan.kind`.
 
     Returns:
-      A form or None, and half a sentence with the file as its subject.
+      A form or None, and a reason whose subject is the file ("lists ...").
 
     Raises:
       TrainerError: the file is damaged.
@@ -77,10 +78,13 @@ def _form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
 
 
 def form_of_architecture(text: str) -> str:
-    """The form of an EfficientNetB0..B7 from its architecture as JSON.
+    """Returns the form of an EfficientNetB0..B7 architecture.
+
+    Args:
+      text: the architecture as JSON.
 
     Raises:
-      ValueError: it is no such architecture.
+      ValueError: it is not such an architecture.
     """
     names = hdf5.config_layer_names(json.loads(text))
     form, how = _by_names(names)
@@ -90,6 +94,7 @@ def form_of_architecture(text: str) -> str:
 
 
 def _by_names(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:
+    """Returns form and reason from the layer names of models, in order."""
     for names in models:
         if _LAST not in names:
             continue
@@ -103,6 +108,7 @@ def _by_names(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:
 
 
 def _by_kinds(models: Iterable[Sequence[str]]) -> tuple[str | None, str]:
+    """Returns form and reason from the layer classes of models, unordered."""
     for kinds in models:
         if "depthwise_conv2d" not in kinds or "zero_padding2d" not in kinds:
             continue

@@ -1,9 +1,9 @@
-"""Reads HDF5 files that somebody else wrote.
+"""A reader for HDF5 files that cannot be trusted.
 
-A link may lead out of the file, to a pipe that nobody writes to; a group may
-hold millions of others; a few bytes may unpack to gigabytes. So links are
-looked at and never followed, everything is counted, and arrays are checked
-before they are read.
+A link may lead out of the file, for example to a pipe that blocks the reader;
+a group may contain millions of groups; a few bytes may unpack to gigabytes. So
+links are never followed, lookups are counted, and arrays are checked before
+they are read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from trainer.errors import TrainerError
 from trainer.model.weights.hdf5_strings import StringChecker
 from trainer.model.weights.saved_weights import SavedWeight, not_numbers
 
-# EfficientNetB7 with its optimizer takes 25,000 of them, 7 levels deep; this
-# many take 3 s.
+# EfficientNetB7 with its optimizer needs 25,000 lookups, 7 levels deep. 100,000
+# lookups take 3 s.
 _MAX_LOOKUPS = 100_000
 _MAX_DEPTH = 50
 _MAX_ATTRIBUTE_BYTES = 64 << 20
-# Strings of variable length may all be the same one, of any length.
+# Many strings of variable length may share one long string in the file.
 _MAX_STRING_BYTES = 4 << 30
 # HDF5 reads whole chunks; h5py makes none of more than 1 MiB by itself.
 _SPARE_CHUNK_BYTES = 1 << 20
@@ -40,7 +40,7 @@ _CHECKABLE_FILTERS = {
 
 
 class Hdf5Reader:
-    """An open HDF5 file, from which nothing is read unchecked.
+    """An open HDF5 file; every read is checked first.
 
     Attributes:
       label: the flag and the file, for messages.
@@ -50,14 +50,15 @@ class Hdf5Reader:
     def __init__(
         self, label: str, file: h5py.File, content: bytes | mmap.mmap
     ) -> None:
-        """Takes an open file.
+        """Creates a reader for an open file.
 
         Args:
-          label: see above.
+          label: the flag and the file, for messages.
           file: open for reading.
           content: the same file's bytes.
         """
-        self.label, self.root = label, file
+        self.label = label
+        self.root = file
         self._content = content
         self._strings: StringChecker | None = None
         self._lookups = 0
@@ -98,7 +99,7 @@ class Hdf5Reader:
         room = _MAX_LOOKUPS - self._lookups
 
         def add(name: bytes) -> bool | None:
-            # h5py takes any value for the wish to stop, and no exception.
+            # h5py stops at any value but None; it cannot pass on exceptions.
             found.append(name)
             return True if len(found) > room else None
 
@@ -129,7 +130,7 @@ class Hdf5Reader:
         raise ValueError(f"groups more than {_MAX_DEPTH} levels deep")
 
     def attribute(self, item: h5py.Group, name: str) -> Any:
-        """Returns an attribute of strings, or None where there is none."""
+        """Returns an attribute of strings, or None if there is none."""
         self._count()
         key = _bytes(name)
         if not h5py.h5a.exists(item.id, key):
@@ -152,9 +153,9 @@ class Hdf5Reader:
         return item.attrs[name]
 
     def texts(self, group: h5py.Group, name: str) -> list[str]:
-        """Returns a list of names in attributes.
+        """Returns a list of strings stored in attributes.
 
-        Long lists come in numbered chunks.
+        Keras splits long lists into numbered attributes.
         """
         value = self.attribute(group, name)
         values = [] if value is None else list(value)
@@ -186,7 +187,7 @@ class Hdf5Reader:
         )
 
     def _read(self, data: h5py.Dataset, name: str) -> np.ndarray:
-        """Reads an array whose shape is known to be the right one."""
+        """Reads an array; the caller has checked its shape."""
         if data.dtype.kind not in "fiu":
             raise not_numbers(self.label, name, data.dtype)
         if data.chunks:
@@ -205,9 +206,9 @@ class Hdf5Reader:
         self._strings.check(address, key, count)
 
     def _is_hard(self, group: h5py.Group, name: str) -> bool | None:
-        """Returns whether a name is no link to follow; None: no such name.
+        """Returns whether a name is a hard link; None if it does not exist.
 
-        h5py's own `name in group` follows links.
+        h5py's own `name in group` follows soft and external links.
         """
         self._count()
         key, links = _bytes(name), group.id.links
@@ -223,12 +224,12 @@ class Hdf5Reader:
     def _refused(self, path: str) -> TrainerError:
         return TrainerError(
             f"{self.label}: {path} is a link or stored outside the file; such"
-            " files are refused: give a file that model.save_weights wrote"
+            " files are rejected: give a file that model.save_weights wrote"
         )
 
 
 def _check_chunks(data: h5py.Dataset) -> None:
-    """Checks that a compressed array does not unpack to more than it is."""
+    """Checks that a chunked array does not unpack to more than its size."""
     plist = data.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     deflated = filters.count(h5py.h5z.FILTER_DEFLATE)

@@ -20,10 +20,10 @@ _MAX_PARTS = 10_000
 
 
 class StringChecker:
-    """Compares descriptors with heaps.
+    """Compares the descriptors of strings with the heaps of a file.
 
-    Headers of version 1 only, which h5py and Keras write. Those of version 2
-    have a checksum, which HDF5 verifies.
+    Only headers of version 1 are checked, which h5py and Keras write. Headers
+    of version 2 have a checksum, which HDF5 verifies.
     """
 
     def __init__(
@@ -32,27 +32,28 @@ class StringChecker:
         """Finds and checks all heaps.
 
         Args:
-          content: of the whole file.
-          base: where addresses count from.
-          sizes: bytes of an address, and of a size.
+          content: the bytes of the whole file.
+          base: the position that addresses are relative to.
+          sizes: number of bytes of an address, and of a size.
 
         Raises:
           ValueError: a heap is damaged.
         """
-        self._content, self._base = content, base
+        self._content = content
+        self._base = base
         self._address_bytes, self._size_bytes = sizes
         self._heaps = dict(self._all_heaps())
 
     def check(self, address: int, name: bytes, count: int) -> None:
-        """Checks an attribute.
+        """Checks the strings of an attribute.
 
         Args:
-          address: of the object that has it.
-          name: its own.
+          address: address of the object that has the attribute.
+          name: the attribute's name.
           count: number of its strings.
 
         Raises:
-          ValueError: a length is not that of the string in the heap.
+          ValueError: a length differs from that of the string in the heap.
         """
         size = 4 + self._address_bytes + 4
         for data in self._attributes(self._base + address, name):
@@ -72,7 +73,11 @@ class StringChecker:
         return int.from_bytes(data, "little")
 
     def _all_heaps(self) -> Iterator[tuple[int, dict[int, int]]]:
-        """Yields the place of each heap, and its objects' sizes by number."""
+        """Yields each heap's position, and the sizes of its objects by number.
+
+        Raises:
+          ValueError: a heap is damaged.
+        """
         header = 8 + self._size_bytes
         start = self._content.find(_HEAP)
         while start >= 0:
@@ -83,7 +88,7 @@ class StringChecker:
                 index = self._number(position, 2)
                 size = self._number(position + 8, self._size_bytes)
                 objects[index] = size
-                # Number 0 is what is left, and its size includes its header.
+                # Number 0 is free space, and its size includes its header.
                 step = header + size + -size % 8 if index else size
                 if not 0 < step <= end - position:
                     raise ValueError("its strings are damaged")
@@ -92,7 +97,7 @@ class StringChecker:
             start = self._content.find(_HEAP, start + len(_HEAP))
 
     def _attributes(self, header: int, name: bytes) -> Iterator[bytes]:
-        """Yields the values of an object's attributes of a name."""
+        """Yields the values of an object's attributes with a name."""
         if self._number(header, 1) != 1:
             return
         parts = [(header + 16, self._number(header + 8, 4))]

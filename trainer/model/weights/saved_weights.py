@@ -1,8 +1,8 @@
-"""Weights as a file holds them, and how they get into a backbone.
+"""Weights read from a file, and their assignment to a backbone.
 
-Every reader brings its file into one shape, a list of `SavedLayer`; here
-they are paired with the backbone's layers, checked in full, and only then
-assigned: a backbone is never left half loaded.
+Every reader turns its file into a list of `SavedLayer`. This module pairs them
+with the backbone's layers, checks all of them, and only then assigns values: a
+backbone is never left half loaded.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 
 from trainer.errors import TrainerError, untrusted
 
-# What to do about a file that is damaged, for `errors.untrusted`.
+# The remedy for a damaged file, for `errors.untrusted`.
 DAMAGED = (
     "the file is damaged or incomplete: copy or download it again, or give"
     " another"
 )
-# Of BatchNormalization and Normalization.
+# The names of variances in BatchNormalization and Normalization.
 _VARIANCES = ("moving_variance", "variance")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedWeight:
-    """One array of a file: its shape, and how to read it."""
+    """One array of a file, which `read` reads."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,10 +36,10 @@ class SavedWeight:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedLayer:
-    """One layer of a file; its weights in the file's order.
+    """One layer of a file, with its weights in the file's order.
 
     Attributes:
-      name: the layer's name; empty where the file has none.
+      name: the layer's name; empty if the file does not say.
       weights: at least one.
     """
 
@@ -52,7 +52,8 @@ class ModelLayer:
     """One layer of a backbone that has weights and no layers inside.
 
     Attributes:
-      path: its group in a `.weights.h5` file, without "/vars".
+      path: the layer's group in a `.weights.h5` file, without "/vars".
+      layer: the layer itself.
     """
 
     path: str
@@ -68,7 +69,7 @@ LayerPair = tuple[ModelLayer, SavedLayer]
 
 
 def model_layers(model: keras.Model) -> list[ModelLayer]:
-    """The backbone's layers with weights, in order, nested ones flattened."""
+    """Returns the layers with weights, in order, also of nested models."""
     return [found for found in _walk(model, "") if found.layer.weights]
 
 
@@ -88,20 +89,20 @@ def _walk(model: keras.Model, prefix: str) -> Iterator[ModelLayer]:
 
 
 def snake_case(name: str) -> str:
-    """A class name as Keras writes it into files: Conv2D -> conv2d."""
+    """Converts a class name as Keras does in files: Conv2D -> conv2d."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def stem(name: str) -> str:
-    """A layer name without its number: automatic numbers drift."""
+    """Returns a layer name without its number, which Keras may change."""
     return re.sub(r"_\d+$", "", name)
 
 
 def pair_by_name(
     label: str, saved: Sequence[SavedLayer], model: keras.Model
 ) -> list[LayerPair]:
-    """Pairs layers by name, or by order where only numbers differ.
+    """Pairs layers by name, or by order if only their numbers differ.
 
     Args:
       label: the flag and the file, for messages.
@@ -115,8 +116,8 @@ def pair_by_name(
     by_name = {layer.name: layer for layer in reversed(saved)}
     if all(layer.name in by_name for layer in wanted):
         return [(layer, by_name[layer.name]) for layer in wanted]
-    # conv2d_94 in a file is conv2d here, if all others follow suit. A head
-    # comes last and does not disturb the order.
+    # conv2d_94 in a file is conv2d here if all names but for their numbers are
+    # in the same order. A head comes last and does not disturb the order.
     head = [stem(layer.name) for layer in saved[: len(wanted)]]
     if head == [stem(layer.name) for layer in wanted]:
         return list(zip(wanted, saved, strict=False))
@@ -127,7 +128,7 @@ def pair_by_name(
 def other_architecture(
     label: str, model: keras.Model, missing: Sequence[str]
 ) -> TrainerError:
-    """The error for a file that lacks layers of the backbone."""
+    """Returns the error for a file that lacks layers of the backbone."""
     total = len(model_layers(model))
     return TrainerError(
         f"{label}: saved from another architecture, or incomplete: of the"
@@ -142,8 +143,13 @@ def read_pairs(
 ) -> list[tuple[keras.Variable, np.ndarray]]:
     """Checks all shapes, then reads and checks all arrays; assigns nothing.
 
+    Args:
+      label: the flag and the file, for messages.
+      pairs: layers of the model and of the file.
+      model: the backbone.
+
     Returns:
-      Values for variables of the model, in their dtype.
+      Each variable of these layers with its value, in the variable's dtype.
 
     Raises:
       TrainerError: a shape differs (names the first layer), an array cannot
@@ -163,7 +169,11 @@ def read_pairs(
 def assign_weights(
     model: keras.Model, values: Sequence[tuple[keras.Variable, np.ndarray]]
 ) -> None:
-    """Assigns values to variables of `model` and reads them back."""
+    """Assigns values to variables of `model`, and checks the result.
+
+    Raises:
+      TrainerError: a variable does not hold what was assigned to it.
+    """
     for variable, value in values:
         variable.assign(value)
     finalize_layers(model)
@@ -177,10 +187,10 @@ def assign_weights(
 
 
 def finalize_layers(model: keras.Model) -> None:
-    """Brings derived constants up to date with the variables.
+    """Recomputes the constants that layers derive from their variables.
 
-    Normalization computes with constants that it makes of its variables;
-    whoever assigns those variables directly must call this afterwards.
+    Normalization computes with constants made from its variables. Call this
+    after assigning such variables directly.
     """
     for layer in model.layers:
         if hasattr(layer, "layers"):
@@ -192,6 +202,11 @@ def finalize_layers(model: keras.Model) -> None:
 def _match_layer(
     label: str, layer: ModelLayer, saved: SavedLayer, model: keras.Model
 ) -> list[tuple[keras.Variable, SavedWeight]]:
+    """Pairs the variables of one layer with the weights of a saved layer.
+
+    Raises:
+      TrainerError: the number of weights or a shape differs.
+    """
     variables = list(layer.layer.weights)
     weights = {weight.name: weight for weight in saved.weights}
     if len(variables) != len(weights):
@@ -201,8 +216,8 @@ def _match_layer(
             f" {model.name}; give weights of this --backbone with these"
             " --backbone_args"
         )
-    # Names inside a layer differ between Keras versions (depthwise_kernel);
-    # the order does not. A checkpoint's order means nothing, its names do.
+    # HDF5 files: names inside a layer differ between Keras versions
+    # (depthwise_kernel), the order does not. Checkpoints: only names count.
     by_name = {variable.name for variable in variables} == set(weights)
     matches = [
         (variable, weights[variable.name] if by_name else weight)
@@ -220,6 +235,11 @@ def _match_layer(
 
 
 def _read(label: str, weight: SavedWeight) -> np.ndarray:
+    """Reads one array.
+
+    Raises:
+      TrainerError: it cannot be read, or does not hold numbers.
+    """
     with untrusted(label, DAMAGED):
         array = np.asarray(weight.read())
         if array.dtype.kind not in "fiu":
@@ -232,7 +252,7 @@ def _read(label: str, weight: SavedWeight) -> np.ndarray:
 
 
 def not_numbers(label: str, name: str, dtype: np.dtype) -> TrainerError:
-    """Returns the error for an array of text or of other objects."""
+    """Returns the error for an array that does not hold numbers."""
     return TrainerError(
         f"{label}: {name} holds {dtype}, not numbers; give weights saved as"
         " float32 or float16"
@@ -245,7 +265,7 @@ def _value(
     """Returns the array in the variable's dtype.
 
     Raises:
-      TrainerError: it holds what no weight can be.
+      TrainerError: it holds values that no weight can have.
     """
     dtype = keras.backend.standardize_dtype(variable.dtype)
     with np.errstate(all="ignore"):
@@ -262,13 +282,13 @@ def _value(
 
 
 def _overflow(array: np.ndarray, value: np.ndarray) -> str | None:
-    """Returns what an integer variable cannot hold of an array, or None."""
+    """Describes values that an integer variable cannot hold, or None."""
     if value.dtype.kind not in "iu" or not array.size:
         return None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return "NaN or infinity"
     limits = np.iinfo(value.dtype)
-    # As Python's integers, which compare with any other exactly.
+    # Python integers, because NumPy compares integers and floats inexactly.
     low, high = int(array.min()), int(array.max())
     if low < limits.min or high > limits.max:
         return f"{low if low < limits.min else high}"
@@ -276,11 +296,14 @@ def _overflow(array: np.ndarray, value: np.ndarray) -> str | None:
 
 
 def senseless(name: str, value: np.ndarray) -> str | None:
-    """Returns what a variable's value holds that no weight can be, or None.
+    """Describes values that no weight can have: NaN, infinity and the like.
 
     Args:
-      name: the variable's own, which tells variances.
-      value: in the variable's dtype.
+      name: the variable's own name, which identifies variances.
+      value: the variable's value, in its dtype.
+
+    Returns:
+      A phrase for a message, or None if all values are sensible.
     """
     if value.dtype.kind in "iu":
         return None

@@ -1,4 +1,4 @@
-"""Order, slices, padding, skipping: small images that name themselves."""
+"""Batches: order, shards, padding and skipping, shown by numbered images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,9 @@ from PIL import Image
 from tests.support.determinism import undone
 from tests.support.records import as_records
 from trainer.data.augment import affine, draw_parameters
-from trainer.data.pipeline import (
-    Reading,
-    Shard,
-    epoch_order,
-    evaluation_batches,
-    image_blocks,
-    training_batches,
-)
+from trainer.data.batches import evaluation_batches, training_batches
+from trainer.data.order import Shard, epoch_order
+from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import (
     ARRAY_RECORD,
     TFRECORD,
@@ -39,13 +34,13 @@ Elements = list[dict[str, np.ndarray]]
 
 
 def value(row: int) -> int:
-    """The grey level of a row's image, never black; its label is row % 3."""
+    """Returns the grey level of a row's image, which is never black."""
     return 20 * row + 5
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    """Ten files."""
+    """Ten images as files; the label of a row is row % 3."""
     folder = tmp_path_factory.mktemp("photos")
     paths = [folder / f"photo {i} é.png" for i in range(N)]
     for i, path in enumerate(paths):
@@ -60,14 +55,14 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 
 
 def shard(batch: int = 4, replicas: int = 1, p: int = 0, of: int = 1) -> Shard:
-    """A `Shard`, in short."""
+    """Returns a `Shard`."""
     return Shard(
         global_batch=batch, num_replicas=replicas, pipeline=p, num_pipelines=of
     )
 
 
 def elements(dataset: tf.data.Dataset) -> Elements:
-    """All elements of a dataset, as arrays."""
+    """Returns all elements of a dataset as arrays."""
     return list(dataset.as_numpy_iterator())
 
 
@@ -82,7 +77,7 @@ def train(
     total: int = 9,
     augment: bool = True,
 ) -> Elements:
-    """Three epochs of three steps, unless told otherwise."""
+    """Reads training batches; by default three epochs of three steps."""
     return elements(
         training_batches(
             samples,
@@ -97,7 +92,7 @@ def train(
 
 
 def rows_of(parts: Elements) -> list[int]:
-    """Row number of every example, -1 for padding, by its pixels."""
+    """Returns the row number of each example by its pixels; -1 is padding."""
     images = np.concatenate([part["images"] for part in parts])
     assert (images == images[:, :1, :1, :1]).all()
     levels = images[:, 0, 0, 0]
@@ -105,7 +100,7 @@ def rows_of(parts: Elements) -> list[int]:
 
 
 def assert_same(one: Elements, other: Elements) -> None:
-    """Bit for bit."""
+    """Asserts that all elements are equal bit for bit."""
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert a.keys() == b.keys()
@@ -114,7 +109,9 @@ def assert_same(one: Elements, other: Elements) -> None:
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_static_shapes_and_types(samples: Samples, augment: bool) -> None:
+def test_elements_have_static_shapes_and_types(
+    samples: Samples, augment: bool
+) -> None:
     dataset = training_batches(
         samples,
         reading=Reading(image_px=PX),
@@ -176,7 +173,7 @@ SHARDS = {
 
 
 def join(shards: list[Shard], parts: list[Elements]) -> Elements:
-    """Global batches from what each pipeline yields."""
+    """Returns the global batches made of the elements of each pipeline."""
     local = shards[0].local_replicas
     steps = len(parts[0]) // local
     slices = [
@@ -191,7 +188,7 @@ def join(shards: list[Shard], parts: list[Elements]) -> Elements:
 
 @pytest.mark.parametrize("shards", SHARDS.values(), ids=SHARDS)
 @pytest.mark.parametrize("read", ["train", "resume", "evaluate"])
-def test_slices_make_up_the_same_global_batches(
+def test_shards_make_up_the_same_global_batches(
     read: str, shards: list[Shard], samples: Samples
 ) -> None:
     readers: dict[str, Callable[[Shard], Elements]] = {
@@ -207,13 +204,13 @@ def test_slices_make_up_the_same_global_batches(
     assert_same(join(shards, parts), readers[read](shard()))
 
 
-def test_a_slice_may_be_all_padding(samples: Samples) -> None:
+def test_an_element_may_be_all_padding(samples: Samples) -> None:
     parts = elements(
         evaluation_batches(
             samples, reading=Reading(image_px=PX), shard=shard(8, 4)
         )
     )
-    # 16 places for 10 samples, two a slice.
+    # 16 places for 10 samples, two per element.
     assert [part["mask"].sum() for part in parts] == [2] * 5 + [0] * 3
     assert not parts[-1]["images"].any()
     assert not parts[-1]["labels"].any()
@@ -229,10 +226,10 @@ def test_a_later_start_changes_nothing(
     assert_same(later, train(samples, part)[start * replicas :])
 
 
-def test_a_later_start_reads_nothing_of_what_it_skips(
+def test_a_later_start_reads_no_skipped_file(
     samples: Samples,
 ) -> None:
-    # The files of the first two steps are gone.
+    # The files of the first two steps are missing.
     order = epoch_order(N, 0, 0).numpy()
     paths = list(samples.paths)
     for row in order[:8]:
@@ -248,8 +245,8 @@ def test_a_stage_may_end_within_an_epoch(samples: Samples) -> None:
     assert_same(train(samples, shard(), total=4), train(samples, shard())[:4])
 
 
-def test_a_start_past_the_end_is_refused(samples: Samples) -> None:
-    with pytest.raises(ValueError, match="start_step=10: not in 0 ... 9"):
+def test_a_start_after_the_end_is_rejected(samples: Samples) -> None:
+    with pytest.raises(ValueError, match=r"start_step=10: not in 0 \.\.\. 9"):
         train(samples, shard(), start=10)
 
 
@@ -290,21 +287,22 @@ def test_records_give_the_same_images_as_files(
             np.concatenate(
                 list(
                     image_blocks(
-                        kind, np.array([3, 0, 2]), image_px=PX, block=2
+                        source, np.array([3, 0, 2]), image_px=PX, block=2
                     ).as_numpy_iterator()
                 )
             )
-            for kind in (records, samples)
+            for source in (records, samples)
         ]
-    assert blocks[0].shape == (3, PX, PX, 3) and blocks[0].dtype == np.uint8
+    assert blocks[0].shape == (3, PX, PX, 3)
+    assert blocks[0].dtype == np.uint8
     np.testing.assert_array_equal(*blocks)
 
 
 @pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
-def test_records_are_read_without_a_word(
+def test_reading_records_logs_no_warning(
     samples: Samples, tmp_path: pathlib.Path, record_format: str
 ) -> None:
-    """TensorFlow takes no parallel map apart, of which it would complain."""
+    """TensorFlow warns if it has to run a parallel map sequentially."""
     pickled = tmp_path / "samples"
     records = as_records(samples, tmp_path, record_format)
     pickled.write_bytes(pickle.dumps(records))
@@ -321,7 +319,7 @@ def test_records_are_read_without_a_word(
     assert "determinis" not in done.stderr
 
 
-def test_runs_under_a_strategy(samples: Samples) -> None:
+def test_batches_under_a_strategy_are_the_same(samples: Samples) -> None:
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     distributed = strategy.distribute_datasets_from_function(
         lambda context: training_batches(

@@ -1,0 +1,159 @@
+"""Whole runs with every cache, beside runs without one."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.support.photos import make_photos
+from tests.support.runs import (
+    assert_same_runs,
+    lines,
+    train,
+)
+from tests.support.tiny import use_tiny_backbone
+from trainer.run import caches
+from trainer.train.inputs import Inputs
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("feature_extract", "finetune")
+# Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
+TINY: Mapping[str, Any] = {
+    "stage": "finetune",
+    "backbone_args": "",
+    "weights": "none",
+    "unfreeze": "last:3",
+    "epochs": 2,
+    "learning_rate": 0.003,
+}
+# Of 21 photos in batches of 8, the last batch is padded.
+REPLICAS = {1: {}, 2: {"strategy": "mirrored", "logical_cpus": 2}}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_photos(tmp_path_factory.mktemp("photos"), train=7, test=4)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_backbone(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """No rows of an earlier test in memory."""
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """What a new process knows of the cache: its files."""
+    caches._row_cache.cache_clear()
+
+
+@pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_caches_and_blocks_change_no_bit(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replicas: int,
+    augment: bool,
+) -> None:
+    cache = str(tmp_path / "cache")
+
+    def run(name: str, **values: Any) -> tuple[pathlib.Path, dict]:
+        forget()
+        fields = {**TINY, **REPLICAS[replicas], "augment": augment}
+        fields = {"trunk_engine": "graph", "cache_dir": cache, **fields}
+        workdir = tmp_path / name
+        return workdir, train(photos, workdir, **{**fields, **values})
+
+    plain = run("off", cache="off")
+    others: dict[str, dict[str, Any]] = {
+        "disk": {"cache": "disk"},
+        "no_images": {"cache": "disk", "decode_cache": False},
+    }
+    if replicas == 1:
+        others |= {
+            "ram": {"cache": "ram"},
+            "auto": {"cache": "auto"},
+            "mapped": {"cache": "disk", "cache_ram_mib": 1},
+            "one_by_one": {"cache": "off", "trunk_block": 1},
+        }
+    for name, values in others.items():
+        assert_same_runs(run(name, **values), plain)
+    assert list((tmp_path / "cache").glob("*/*/rows-*"))
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("rows are computed again")
+
+    monkeypatch.setattr(Inputs, "_blocks", fail)
+    assert_same_runs(run("again", cache="disk"), plain)
+
+
+@pytest.mark.parametrize(
+    ("augment", "decode", "expected"),
+    [
+        (True, True, {"images": 21, "evaluation": 12}),
+        (True, False, {"evaluation": 12}),
+        (False, True, {"train": 21, "evaluation": 12}),
+    ],
+)
+def test_features_or_images_are_computed_once(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    augment: bool,
+    decode: bool,
+    expected: dict[str, int],
+) -> None:
+    """Features where images are not augmented, else images."""
+    asked: dict[str, int] = {}
+    real = Inputs._blocks
+
+    def blocks(self: Inputs, samples: Any, rows: Any, what: str, trunk: Any):
+        name = what.removeprefix("features of ")
+        asked[name] = asked.get(name, 0) + len(rows)
+        return real(self, samples, rows, what, trunk)
+
+    monkeypatch.setattr(Inputs, "_blocks", blocks)
+    train(
+        photos,
+        tmp_path / "run",
+        **{
+            **TINY,
+            "stage": "feature_extract",
+            "augment": augment,
+            "cache": "ram",
+            "decode_cache": decode,
+        },
+    )
+    assert asked == expected
+
+
+def test_a_failing_cache_is_a_warning(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    fields = {**TINY, "augment": False, "trunk_engine": "graph"}
+    one = train(photos, tmp_path / "off", **{**fields, "cache": "off"})
+    (tmp_path / "file").write_text("")
+    folder = str(tmp_path / "file" / "cache")
+    for mode in ("auto", "disk"):
+        workdir = tmp_path / mode
+        two = train(
+            photos, workdir, **{**fields, "cache": mode, "cache_dir": folder}
+        )
+        assert_same_runs((tmp_path / "off", one), (workdir, two))
+        warnings = [
+            line["text"]
+            for line in lines(workdir, "events.jsonl")
+            if line["event"] == "warning" and "--cache_dir" in line["text"]
+        ]
+        assert len(warnings) == 1

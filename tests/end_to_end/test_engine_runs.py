@@ -1,0 +1,228 @@
+"""Whole runs by every engine of the trunk, beside the plain one."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.photos import make_photos
+from tests.support.replicas import counted_calls
+from tests.support.runs import (
+    assert_same_runs,
+    lines,
+    stopped_after,
+    train,
+    weights,
+)
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
+from trainer.run import caches
+from trainer.run.use import evaluate
+from trainer.train import inputs
+from trainer.workdir import Workdir
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("feature_extract", "finetune")
+# Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
+TINY: Mapping[str, Any] = {
+    "stage": "finetune",
+    "backbone_args": "",
+    "weights": "none",
+    "unfreeze": "last:3",
+    "epochs": 2,
+    "learning_rate": 0.003,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_photos(tmp_path_factory.mktemp("photos"), train=7, test=4)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_backbone(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """No rows of an earlier test in memory."""
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """What a new process knows of the cache: its files."""
+    caches._row_cache.cache_clear()
+
+
+def distance(one: dict, two: dict) -> float:
+    """Over all variables of the model together."""
+    assert one.keys() == two.keys()
+    return float(
+        np.sqrt(
+            sum(
+                np.sum((one[k].astype(np.float64) - two[k]) ** 2)
+                for k in one
+                if k.startswith("model/")
+            )
+        )
+    )
+
+
+PATHS: Mapping[str, dict[str, Any]] = {
+    "step": {"trunk_engine": "step"},
+    "step_unfolded": {"trunk_engine": "step", "fold_batch_norm": False},
+    "graph": {"trunk_engine": "graph"},
+    "graph_unfolded": {"trunk_engine": "graph", "fold_batch_norm": False},
+    "litert": {"trunk_engine": "litert"},
+    "gather": {"trunk_engine": "step", "augment_kernel": "gather"},
+    "stock_gradients": {"trunk_engine": "step", "quick_gradients": "off"},
+}
+
+
+def test_all_engines_train_alike_with_and_without_folding(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    found = {}
+    for name, values in PATHS.items():
+        workdir = tmp_path / name
+        fields = {**TINY, "augment": True, "cache": "off", **values}
+        result = train(photos, workdir, **fields)
+        found[name] = weights(workdir, "finetune"), result["test_loss"]
+        stored = json.loads((workdir / "config.json").read_text())
+        assert stored["environment"]["trunk_engine"] == values["trunk_engine"]
+    first = weights(tmp_path / "step", "feature_extract")
+    plain, loss = found["step_unfolded"]
+    way = distance(
+        {k: v for k, v in first.items() if k.startswith("model/")},
+        {k: v for k, v in plain.items() if k.startswith("model/")},
+    )
+    assert way > 0.01
+    for name, (end, its_loss) in found.items():
+        assert distance(end, plain) < 1e-3 * way, name
+        assert its_loss == pytest.approx(loss, rel=1e-3), name
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "engine"),
+    [(10**9, 0, GraphTrunk), (0, 10**9, LiteTrunk)],
+    ids=["graph", "litert"],
+)
+def test_a_resumed_run_keeps_its_engine(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+    then: int,
+    engine: type,
+) -> None:
+    """Whatever auto would take now; and it ends as if never stopped."""
+    fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
+    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", first)
+    whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
+    again = tmp_path / "again"
+    with stopped_after(4):
+        train(photos, again, **fields)
+    forget()
+    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", then)
+    other = LiteTrunk if engine is GraphTrunk else GraphTrunk
+    with (
+        counted_calls(monkeypatch, engine, "__call__") as mine,
+        counted_calls(monkeypatch, other, "__call__") as others,
+    ):
+        resumed = train(photos, again, **fields)
+        assert_same_runs((again, resumed), whole)
+        evaluate_again(again)
+    assert mine[0] > 0
+    assert others[0] == 0
+    assert "may differ" not in (again / "events.jsonl").read_text()
+
+
+def evaluate_again(workdir: pathlib.Path, **values: Any) -> dict[str, Any]:
+    given = {"stage": "evaluate", "workdir": str(workdir), **values}
+    evaluate(Config(**given), frozenset(given))
+    return json.loads((workdir / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("stage", "engine"),
+    [
+        ("finetune", "step"),
+        ("finetune", "graph"),
+        ("feature_extract", "litert"),
+    ],
+)
+def test_evaluation_equals_the_result_of_the_run(
+    photos: str, tmp_path: pathlib.Path, stage: str, engine: str
+) -> None:
+    fields = {**TINY, "stage": stage, "trunk_engine": engine}
+    result = train(photos, tmp_path, **fields)
+    forget()
+    for values in ({"cache": "ram"}, {"cache": "off", "batch_size": 8}):
+        found = evaluate_again(tmp_path, **values)
+        for key in ("test_loss", "test_accuracy", "test_confusion"):
+            assert found[key] == result[key], key
+
+
+def test_an_unreadable_graph_falls_back_to_the_step(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classifier in the step, whatever engine is asked for."""
+    fields = {**TINY, "augment": False}
+    plain = {"trunk_engine": "step", "fold_batch_norm": False}
+    one = train(photos, tmp_path / "plain", **{**fields, **plain})
+    monkeypatch.setattr("trainer.model.trunk.cut.graph_of", lambda model: None)
+    two = train(
+        photos, tmp_path / "none", **{**fields, "trunk_engine": "graph"}
+    )
+    assert_same_runs((tmp_path / "plain", one), (tmp_path / "none", two))
+
+
+def test_a_failing_litert_falls_back_with_a_warning(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {**TINY, "augment": True}
+    one = train(
+        photos, tmp_path / "graph", **{**fields, "trunk_engine": "graph"}
+    )
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ValueError("cannot be converted (why)")
+
+    monkeypatch.setattr(inputs, "lite_trunk", fail)
+    said: list[str] = []
+    monkeypatch.setattr(Workdir, "warn", lambda self, text: said.append(text))
+    two = train(
+        photos, tmp_path / "litert", **{**fields, "trunk_engine": "litert"}
+    )
+    assert_same_runs((tmp_path / "graph", one), (tmp_path / "litert", two))
+    # Once a stage.
+    assert said == [
+        "--trunk_engine=litert: the frozen part cannot be converted (why);"
+        " falling back to graph, so the last bits may differ"
+    ] * len(STAGES)
+
+
+def test_a_run_before_quick_gradients_is_warned_of_them(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    workdir = tmp_path / "run"
+    with stopped_after(1):
+        train(photos, workdir, **TINY)
+    path = workdir / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["environment"]["quick_gradients"]
+    path.write_text(json.dumps(stored))
+    forget()
+    train(photos, workdir, **TINY)
+    warned = [e["text"] for e in lines(workdir, "events.jsonl") if "text" in e]
+    assert any("quick_gradients was 'off', is 'on'" in text for text in warned)

@@ -1,0 +1,73 @@
+"""Runs on two replicas, and runs resumed on another number of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.photos import CLASSES
+from tests.support.runs import (
+    FINISHED,
+    lines,
+    small,
+    stopped_after,
+    train,
+    weights,
+)
+from trainer.config import Config
+from trainer.run.classifiers import new_classifier
+from trainer.run.prepare import prepare
+
+pytestmark = pytest.mark.usefixtures("tiny")
+ONE_REPLICA = {"strategy": "one_device", "logical_cpus": 1}
+TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
+
+
+def assert_close_to(photos, workdir, result, other, metrics):
+    """Checks equal counts, and weights within 1e-3 of their own way."""
+    assert metrics["test_confusion"] == result["test_confusion"]
+    start = new_classifier(
+        prepare(Config(**small(photos, workdir, **FINISHED))),
+        len(CLASSES),
+        load=True,
+    ).variables
+    mine, theirs = weights(workdir, "finetune"), weights(other, "finetune")
+    apart = way = 0.0
+    for key, variable in start.items():
+        name = f"model/{key.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
+        apart += float(np.sum(np.square(mine[name] - theirs[name])))
+        way += float(np.sum(np.square(mine[name] - variable.numpy())))
+    assert np.sqrt(apart) <= 1e-3 * np.sqrt(way)
+
+
+def test_two_replicas_train_like_one(photos, finished, tmp_path):
+    workdir, result = finished
+    two = tmp_path / "two"
+    metrics = train(photos, two, **FINISHED, **TWO_REPLICAS)
+    assert_close_to(photos, workdir, result, two, metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(TWO_REPLICAS, ONE_REPLICA), (ONE_REPLICA, TWO_REPLICAS)],
+    ids=["two_then_one", "one_then_two"],
+)
+def test_a_run_resumes_on_another_number_of_replicas(
+    photos, finished, tmp_path, before, after
+):
+    workdir, result = finished
+    again = tmp_path / "again"
+    values = {**FINISHED, "checkpoint_every_steps": 2}
+    # In the middle of the second epoch of fine-tuning.
+    with stopped_after(7):
+        train(photos, again, **values, **before)
+    metrics = train(photos, again, **values, **after)
+    assert_close_to(photos, workdir, result, again, metrics)
+    (warning,) = [
+        line["text"]
+        for line in lines(again, "events.jsonl")
+        if line["event"] == "warning" and "last bits" in line["text"]
+    ]
+    told = f"logical_cpus was {before['logical_cpus']}"
+    assert f"{told}, is {after['logical_cpus']}" in warning

@@ -1,0 +1,174 @@
+"""Two stages that share features, and what a run traces."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.photos import make_photos
+from tests.support.replicas import counted_calls
+from tests.support.runs import (
+    assert_same_runs,
+    stopped_after,
+    train,
+    weights,
+)
+from tests.support.tiny import use_tiny_backbone
+from trainer.model.trunk.partition import Partition
+from trainer.run import caches
+from trainer.run.fast_paths import StageWork
+from trainer.train.inputs import Inputs
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("feature_extract", "finetune")
+# Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
+TINY: Mapping[str, Any] = {
+    "stage": "finetune",
+    "backbone_args": "",
+    "weights": "none",
+    "unfreeze": "last:3",
+    "epochs": 2,
+    "learning_rate": 0.003,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_photos(tmp_path_factory.mktemp("photos"), train=7, test=4)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_backbone(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> Iterator[None]:
+    """No rows of an earlier test in memory."""
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    """What a new process knows of the cache: its files."""
+    caches._row_cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("engine", "augment", "values"),
+    [
+        ("step", True, {}),
+        (
+            "step",
+            True,
+            {"xla": "on", "accumulate_steps": 2, "steps_per_loop": 2},
+        ),
+        ("graph", True, {}),
+        ("graph", False, {"accumulate_steps": 2}),
+    ],
+)
+def test_later_epochs_trace_nothing(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    augment: bool,
+    values: dict[str, Any],
+) -> None:
+    """Padded last batches, saves during an epoch and validations or not."""
+    traced = []
+    one = tf.distribute.OneDeviceStrategy
+    for epochs in (1, 4):
+        with (
+            counted_calls(
+                monkeypatch, Partition, "logits_and_updates"
+            ) as calls,
+            counted_calls(monkeypatch, one, "run") as loops,
+        ):
+            train(
+                photos,
+                tmp_path / str(epochs),
+                **{
+                    **TINY,
+                    "stage": "feature_extract",
+                    "trunk_engine": engine,
+                    "augment": augment,
+                    "epochs": epochs,
+                    "checkpoint_every_steps": 2,
+                    **values,
+                },
+            )
+        traced.append((calls[0], loops[0]))
+    # The step of training, and that of validation and test; and the loop
+    # around each.
+    assert traced == [(2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
+def test_stages_that_share_a_cut_compute_features_once(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    augment: bool,
+) -> None:
+    """They compute the features once, and end near those that do not."""
+    fields = {**TINY, "trunk_engine": "graph", "cache": "ram"}
+    fields["augment"] = augment
+    computed: list[tuple[str, int]] = []
+    real = Inputs._blocks
+
+    def computing(self: Inputs, samples: Any, rows: Any, *args: Any) -> Any:
+        computed.append((args[0], len(rows)))
+        return real(self, samples, rows, *args)
+
+    monkeypatch.setattr(Inputs, "_blocks", computing)
+    found = {}
+    for shares in (False, True):
+        forget()
+        computed.clear()
+        monkeypatch.setattr(StageWork, "shares", lambda *args, s=shares: s)
+        workdir = tmp_path / str(shares)
+        result = train(photos, workdir, **fields)
+        trunks = json.loads((workdir / "config.json").read_text())["trunks"]
+        features = [row for row in computed if row[0].startswith("features")]
+        found[shares] = workdir, result, trunks, features
+    apart, shared = found[False], found[True]
+    assert [apart[2][stage]["cut"] for stage in STAGES] == [["pool"], ["relu2"]]
+    assert [shared[2][stage]["cut"] for stage in STAGES] == [["relu2"]] * 2
+    assert {stage["engine"] for stage in shared[2].values()} == {"graph"}
+    assert {stage["block"] for stage in shared[2].values()} == {32}
+    # 21 to train on; 8 of 12 to validate on, which are to test on, too.
+    once = [("features of evaluation", 8), ("features of evaluation", 4)]
+    if not augment:
+        once.insert(0, ("features of train", 21))
+    assert shared[3] == once
+    assert apart[3] == once * 2
+    for stage in STAGES:
+        one, two = (weights(f[0], stage) for f in (apart, shared))
+        for name, value in one.items():
+            np.testing.assert_allclose(value, two[name], atol=2e-4)
+    assert shared[1]["test_loss"] == pytest.approx(apart[1]["test_loss"], 1e-3)
+
+
+def test_a_run_that_shares_a_cut_resumes_bit_identically(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the first stage, and after it, when one stage is left."""
+    monkeypatch.setattr(StageWork, "shares", lambda *args: True)
+    fields = {**TINY, "trunk_engine": "graph", "augment": True}
+    whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
+    # A save for the one epoch of the head, and two after it.
+    for stop_at in (1, 2):
+        again = tmp_path / str(stop_at)
+        with stopped_after(stop_at):
+            train(photos, again, **fields)
+        forget()
+        assert_same_runs((again, train(photos, again, **fields)), whole)

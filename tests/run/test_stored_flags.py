@@ -1,0 +1,93 @@
+"""Which flags of a stored run its evaluation takes, and which it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.config import Config
+from trainer.config.fields import FIELDS, FREE
+from trainer.run.trained import _run_here
+
+
+def test_use_takes_only_flags_of_the_result_from_a_workdir() -> None:
+    """Checks every flag by its effect, so that a new one is covered."""
+    stored = Config(stage="finetune", **_OTHER)
+    asked = Config(stage="evaluate", workdir="here")
+    run = _run_here(stored, asked, frozenset({"stage", "workdir"}))
+    for name, field in FIELDS.items():
+        value = getattr(run, name)
+        if name == "accumulate_steps":
+            assert value == 1
+        elif name == "batch_size":
+            assert value == stored.batch_size // stored.accumulate_steps
+        elif field.metadata["effect"] == FREE or name in _NEVER:
+            assert value == getattr(asked, name), name
+        else:
+            assert value == getattr(stored, name), name
+
+
+_NEVER = ("weights", "init_from")
+# Another value than the default for every flag, where there is one.
+_OTHER: dict[str, Any] = {
+    "dataset": "photos",
+    "tfds_data_dir": "t",
+    "data_pct": 5.0,
+    "test_fraction": 0.4,
+    "on_bad_image": "skip",
+    "backbone": "VGG16",
+    "backbone_args": "a=1",
+    "weights": "none",
+    "image_size": 33,
+    "batch_size": 12,
+    "epochs": 7,
+    "head_epochs": 2,
+    "learning_rate": 0.5,
+    "head_learning_rate": 0.25,
+    "head_solver": "lbfgs",
+    "head_l2": "0.25",
+    "scale_lr": True,
+    "accumulate_steps": 3,
+    "augment": False,
+    "unfreeze": "all",
+    "clip_global_norm": 2.0,
+    "validation_fraction": 0.5,
+    "seed": 3,
+    "workdir": "there",
+    "init_from": "i",
+    "init_from_checkpoint": "best",
+    "checkpoint": "best",
+    "inputs": "in",
+    "output": "out",
+    "top_k": 3,
+    "checkpoint_every_steps": 4,
+    "keep_checkpoints": 5,
+    "on_nonfinite": "rollback",
+    "log_every_steps": 6,
+    "steps_per_loop": 7,
+    "precision": "float32",
+    "xla": "off",
+    "trunk_engine": "graph",
+    "trunk_block": 8,
+    "feature_dtype": "float16",
+    "fold_batch_norm": False,
+    "quick_gradients": "off",
+    "augment_kernel": "gather",
+    "cache": "ram",
+    "cache_dir": "c",
+    "cache_ram_mib": 9,
+    "cache_disk_mib": 10,
+    "decode_cache": False,
+    "strategy": "one_device",
+    "gpus": "1",
+    "logical_cpus": 2,
+    "deterministic": "off",
+    "models": "2",
+    "seeds": 2,
+    "dry_run": True,
+}
+
+
+def test_the_table_names_every_flag() -> None:
+    assert FIELDS.keys() - _OTHER.keys() == {"stage", "tpu", "weights_origin"}
+    for name, value in _OTHER.items():
+        assert value != FIELDS[name].default, name

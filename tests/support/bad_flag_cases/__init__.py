@@ -1,0 +1,1 @@
+"""Cases of flags that are refused with one line."""

@@ -1,0 +1,245 @@
+"""Refused flags of training, devices and folders."""
+
+from __future__ import annotations
+
+from tests.support.bad_flag_cases.case import (
+    FAILURE,
+    FINETUNE,
+    TWO_REPLICAS,
+    USAGE,
+    Case,
+    evaluating,
+)
+
+_RULES = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
+TRAINING = (
+    Case(
+        name="image_size",
+        flags={"image_size": 31},
+        status=USAGE,
+        words=("--image_size=31: too small", "at least 32 px", "give"),
+    ),
+    Case(
+        name="batch_size 0",
+        flags={"batch_size": 0},
+        status=USAGE,
+        words=(
+            "--batch_size=0: must be a whole number from 1",
+            "default is 32",
+        ),
+    ),
+    Case(
+        name="batch_size and replicas",
+        flags={"batch_size": 7, **TWO_REPLICAS},
+        status=USAGE,
+        words=(
+            "--batch_size=7: not divisible by the 2 replicas",
+            "give a multiple of 2, or --strategy=one_device",
+        ),
+    ),
+    Case(
+        name="batch_size, replicas and parts",
+        flags={"batch_size": 6, "accumulate_steps": 2, **TWO_REPLICAS},
+        status=USAGE,
+        words=(
+            "--batch_size=6: not divisible by the 2 replicas that share it in 2"
+            " parts each (--accumulate_steps)",
+            "give a multiple of 4",
+        ),
+    ),
+    Case(
+        name="parts that do not divide",
+        flags={"batch_size": 8, "accumulate_steps": 3},
+        status=USAGE,
+        words=(
+            "--accumulate_steps=3: does not divide --batch_size=8",
+            "give a divisor of it",
+        ),
+    ),
+    Case(
+        name="steps_per_loop",
+        flags={"steps_per_loop": -1},
+        status=USAGE,
+        words=("--steps_per_loop=-1", "must be a whole number >= 0"),
+    ),
+    *(
+        Case(
+            name=f"gpus {value!r}",
+            flags={"gpus": value},
+            status=USAGE,
+            words=(f"--gpus={value!r}: must be numbers from 0", "such as 0,1"),
+        )
+        for value in ("one", "0;1", "-1", "")
+    ),
+    Case(
+        name="a GPU twice",
+        flags={"gpus": "0,0"},
+        status=USAGE,
+        words=("--gpus='0,0': names GPU 0 twice", "give each once"),
+    ),
+    Case(
+        name="no such GPU",
+        flags={"gpus": "99"},
+        status=USAGE,
+        words=("--gpus=99: ", " GPU "),
+    ),
+    Case(
+        name="no TPU",
+        flags={"strategy": "tpu"},
+        status=USAGE,
+        words=("--strategy=tpu: TensorFlow", "no TPU", "--strategy=auto"),
+    ),
+    Case(
+        name="TPU and strategy",
+        flags={"tpu": "local", "strategy": "mirrored"},
+        status=USAGE,
+        words=("--tpu='local': not possible with --strategy=mirrored",),
+    ),
+    Case(
+        name="TPU without its compiler",
+        flags={"strategy": "tpu", "xla": "off"},
+        status=USAGE,
+        words=(
+            "--xla=off: not possible with --strategy=tpu",
+            "give --xla=auto",
+        ),
+    ),
+    Case(
+        name="unfreeze matches nothing",
+        flags={**FINETUNE, "unfreeze": "regex:conv"},
+        status=USAGE,
+        words=(
+            "--unfreeze='regex:conv': matches none of the 10 layer names",
+            "try regex:.*conv.*",
+        ),
+    ),
+    Case(
+        name="unfreeze from no layer",
+        flags={**FINETUNE, "unfreeze": "from:conv9"},
+        status=USAGE,
+        words=(
+            "--unfreeze='from:conv9'",
+            "no layer 'conv9' (did you mean 'conv",
+            "--dry_run lists the layers",
+        ),
+    ),
+    Case(
+        name="unfreeze too many",
+        flags={**FINETUNE, "unfreeze": "last:11"},
+        status=USAGE,
+        words=(
+            "--unfreeze='last:11': the backbone has 10 layers",
+            "give last:1 to last:10, or all",
+        ),
+    ),
+    Case(
+        name="unfreeze nothing to train",
+        flags={**FINETUNE, "unfreeze": "last:1"},
+        status=USAGE,
+        words=(
+            "--unfreeze='last:1': none of its 1 layers (relu3)",
+            "choose more, or none to train the head only",
+        ),
+    ),
+    Case(
+        name="unfreeze last:0",
+        flags={**FINETUNE, "unfreeze": "last:0"},
+        status=USAGE,
+        words=("--unfreeze='last:0'", "N >= 1", "give for example last:10"),
+    ),
+    Case(
+        name="unfreeze cannot be parsed",
+        flags={**FINETUNE, "unfreeze": "top"},
+        status=USAGE,
+        words=("--unfreeze='top': cannot be parsed", _RULES),
+    ),
+    Case(
+        name="unfreeze no regular expression",
+        flags={**FINETUNE, "unfreeze": "regex:("},
+        status=USAGE,
+        words=("--unfreeze='regex:(': not a regular expression", _RULES),
+    ),
+    Case(
+        name="workdir below a file",
+        flags={"workdir": "{root}/file/below"},
+        status=FAILURE,
+        words=(
+            "--workdir='{root}/file/below': cannot be written to",
+            "Not a directory",
+            "give a folder that can",
+        ),
+    ),
+    Case(
+        name="workdir is a file",
+        flags={"workdir": "{root}/file"},
+        status=FAILURE,
+        words=("--workdir='{root}/file': cannot be written to", "File exists"),
+    ),
+    Case(
+        name="workdir in /proc",
+        flags={"workdir": "/proc/nope"},
+        status=FAILURE,
+        words=(
+            "--workdir='/proc/nope': cannot be written to",
+            "give a folder that can",
+        ),
+    ),
+    Case(
+        name="workdir empty",
+        flags={"workdir": ""},
+        status=USAGE,
+        words=("--workdir=''", "give a folder, or leave the flag out"),
+    ),
+    Case(
+        name="init_from missing",
+        flags={"init_from": "{root}/nowhere"},
+        status=USAGE,
+        words=(
+            "--init_from='{root}/nowhere': no such folder",
+            "give the workdir of an earlier run",
+        ),
+    ),
+    Case(
+        name="init_from without checkpoint",
+        flags={"init_from": "{root}/empty"},
+        status=FAILURE,
+        words=(
+            "--init_from='{root}/empty': holds no checkpoint",
+            "give the workdir of a run that has saved one",
+        ),
+    ),
+    Case(
+        name="evaluate without checkpoint",
+        flags=evaluating("{root}/empty"),
+        status=FAILURE,
+        words=("--workdir='{root}/empty': holds no checkpoint", "train there"),
+    ),
+    Case(
+        name="evaluate nowhere",
+        flags=evaluating("{root}/nowhere"),
+        status=USAGE,
+        words=("--workdir='{root}/nowhere': no such folder", "earlier run"),
+    ),
+    Case(
+        name="evaluate without workdir",
+        flags=evaluating(None),
+        status=USAGE,
+        words=("--workdir", "--stage=evaluate needs", "give --workdir=FOLDER"),
+    ),
+    Case(
+        name="evaluate with a flag of training",
+        flags=evaluating("{root}/empty", epochs=3),
+        status=USAGE,
+        words=(
+            "--epochs: not read by --stage=evaluate",
+            "only by feature_extract, finetune",
+            "leave it out",
+        ),
+    ),
+    Case(
+        name="flag",
+        flags={"epoch": 3},
+        status=USAGE,
+        words=("--epoch: no such flag", "did you mean --epochs?"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Cases of every flag: each changes something besides the echoed flags."""

@@ -1,0 +1,59 @@
+"""A case of a flag, and the other flags that cases share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.support.flag_cases.commands import Ran
+
+FINETUNE = {"stage": "finetune", "head_epochs": 1}
+DRY = {"dry_run": True}
+ONE_STEP = {"batch_size": 12}
+PREDICT = {
+    "stage": "predict",
+    "workdir": "{root}/source",
+    "inputs": "{root}/photos/test",
+}
+STUDY = {
+    "stage": "study",
+    "dataset": "{root}/photos",
+    "workdir": "{root}/study",
+    "backbone": "MobileNetV2",
+    "weights": "none",
+    "image_size": 32,
+    "head_epochs": 1,
+    "dry_run": True,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A flag, a view of the command, and what is seen without and with it.
+
+    Attributes:
+      flag: its name.
+      value: of the flag.
+      see: the view.
+      without: what is seen without the flag. ANY where no number can be
+        worked out by hand; then `given` must be one that can.
+      given: what is seen with the flag.
+      also: other flags of both commands.
+      alone: whether both commands go without the flags of `BASE`.
+    """
+
+    flag: str
+    value: Any
+    see: Callable[[Ran], Any]
+    without: Any
+    given: Any
+    also: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    alone: bool = False
+
+    @property
+    def slow(self) -> bool:
+        """Whether its commands take seconds: they train, or plan a study."""
+        if self.also.get("stage") in ("evaluate", "predict"):
+            return False
+        return not self.also.get("dry_run", False) or self.flag == "models"

@@ -1,0 +1,249 @@
+"""The batches that the steps of training and evaluation read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.cache import CachedRows
+from trainer.data.augment import affine, draw_parameters, warp
+from trainer.data.order import PADDING, Shard, epoch_order, steps_per_epoch
+from trainer.data.reading import (
+    Reading,
+    decoded_images,
+    parallel_map,
+    without_autotune,
+)
+from trainer.data.samples import Samples
+
+# Global steps that are read ahead: about 20 MB per batch of 32 at 224 px.
+_PREFETCH_STEPS = 2
+
+Element = dict[str, Any]
+# (row numbers, epochs) -> matrices.
+_Matrices = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def training_batches(
+    samples: Samples,
+    *,
+    reading: Reading,
+    shard: Shard,
+    seed: int,
+    start_step: int,
+    total_steps: int,
+    augment: bool,
+) -> tf.data.Dataset:
+    """Returns the batches of a stage, epoch after epoch without a pause.
+
+    Args:
+      samples: the samples of an epoch; at least one.
+      reading: how the samples are read.
+      shard: the part of each global batch to yield.
+      seed: decides order and augmentation.
+      start_step: steps of this stage to skip. Nothing is read for them, and
+        the steps after them are the same as without skipping.
+      total_steps: the step at which the stage ends, counted from its first.
+      augment: whether to draw matrices; not with cached features.
+
+    Returns:
+      A dataset of (total_steps - start_step) * shard.local_replicas elements:
+      for each step one per replica, in order. With b = shard.replica_batch an
+      element has `labels` int32 (b,); `mask` float32 (b,), 1, or 0 where the
+      last batch of an epoch is padded; and either `features`, a tuple of
+      float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
+      0..255 (zeros where padded), not yet augmented. If `augment`, images come
+      with `matrices` float32 (b, 2, 2) for `augment.warp`.
+
+    Raises:
+      ValueError: start_step is not in 0 ... total_steps.
+      tf.errors.OpError: while iterating, if a file cannot be decoded.
+    """
+    if not 0 <= start_step <= total_steps:
+        raise ValueError(f"{start_step=}: not in 0 ... {total_steps}")
+    steps = steps_per_epoch(len(samples), shard.global_batch)
+    first_epoch, steps_into_it = divmod(start_step, steps)
+
+    def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
+        rows = shard.rows(epoch_order(len(samples), seed, epoch))
+        return tf.data.Dataset.from_tensor_slices(
+            (rows, tf.fill(rows.shape, epoch))
+        )
+
+    epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
+    # Row numbers are skipped, before anything is read.
+    rows = (
+        epochs.flat_map(epoch_rows)
+        .skip(steps_into_it * shard.local_batch)
+        .take((total_steps - start_step) * shard.local_batch)
+    )
+    matrices = _matrices(samples, seed) if augment else None
+    return _batches(rows, samples, reading, shard, matrices)
+
+
+def evaluation_batches(
+    samples: Samples, *, reading: Reading, shard: Shard
+) -> tf.data.Dataset:
+    """Returns one pass over the samples, in their order.
+
+    Args:
+      samples: each is yielded once.
+      reading: how the samples are read.
+      shard: the part of each global batch to yield.
+
+    Returns:
+      A dataset of steps * shard.local_replicas elements, as
+      `training_batches` yields them, without matrices. In the last global
+      batch an element may be all padding.
+
+    Raises:
+      tf.errors.OpError: while iterating, if a file cannot be decoded.
+    """
+    rows = shard.rows(tf.range(len(samples), dtype=tf.int64))
+    # The epoch only matters to augmentation, which evaluation does not use.
+    epochs = tf.zeros_like(rows)
+    dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
+    return _batches(dataset, samples, reading, shard, None)
+
+
+def _batches(
+    rows: tf.data.Dataset,
+    samples: Samples,
+    reading: Reading,
+    shard: Shard,
+    matrices: _Matrices | None,
+) -> tf.data.Dataset:
+    """Maps pairs of row number and epoch to the elements of the steps."""
+    batch = shard.replica_batch
+    without_images = _without_images(samples, matrices)
+    cached = reading.features or reading.images
+    if cached is None:
+
+        def with_image(
+            row: tf.Tensor, epoch: tf.Tensor, image: tf.Tensor, _same: tf.Tensor
+        ) -> Element:
+            return {**without_images(row, epoch), "images": image}
+
+        dataset = decoded_images(
+            rows, samples, reading.image_px, with_image
+        ).batch(batch, drop_remainder=True)
+    else:
+
+        def with_row(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+            return {**without_images(row, epoch), "rows": row}
+
+        name = "features" if reading.features else "images"
+        dataset = parallel_map(
+            parallel_map(rows, with_row).batch(batch, drop_remainder=True),
+            _look_up(cached, name, batch),
+        )
+    if reading.trunk is not None and reading.features is None:
+        dataset = parallel_map(dataset, _through_trunk(reading, batch))
+    return without_autotune(
+        dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas)
+    )
+
+
+def _without_images(
+    samples: Samples, matrices: _Matrices | None
+) -> Callable[[tf.Tensor, tf.Tensor], Element]:
+    """Returns a function of row and epoch: labels, mask and matrices."""
+    labels = tf.constant(samples.labels.astype(np.int32))
+
+    def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+        real = row != PADDING
+        found = {
+            "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
+            "mask": tf.cast(real, tf.float32),
+        }
+        if matrices is not None:
+            found["matrices"] = matrices(row, epoch)
+        return found
+
+    return element
+
+
+def _matrices(samples: Samples, seed: int) -> _Matrices:
+    """Returns a function of row and epoch, int64: matrix, float32 (2, 2)."""
+    hashes = tf.constant(samples.id_hashes(), tf.int64)
+
+    def draw(row: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        matrix = affine(
+            draw_parameters(seed, epoch, hashes[tf.maximum(row, 0)])
+        )
+        return tf.where(row != PADDING, matrix, tf.eye(2))
+
+    return draw
+
+
+def _look_up(
+    cached: CachedRows, name: str, batch: int
+) -> Callable[[Element], Element]:
+    """Returns a function that replaces an element's `rows` by cached rows.
+
+    Args:
+      cached: the rows.
+      name: `features`, a tuple of tensors, or `images`, one tensor.
+      batch: examples per element.
+    """
+
+    def look_up(element: Element) -> Element:
+        found = _from_numpy(
+            cached.read,
+            element.pop("rows"),
+            [spec.shape for spec in cached.specs],
+            [spec.dtype for spec in cached.specs],
+            batch,
+        )
+        tensors = tuple(tf.cast(tensor, tf.float32) for tensor in found)
+        return {**element, name: tensors if name == "features" else tensors[0]}
+
+    return look_up
+
+
+def _through_trunk(
+    reading: Reading, batch: int
+) -> Callable[[Element], Element]:
+    """Returns a function that replaces an element's images by features.
+
+    The images are augmented before if the element has matrices.
+    """
+    assert reading.trunk is not None
+
+    def run(element: Element) -> Element:
+        images = element.pop("images")
+        if "matrices" in element:
+            images = warp(
+                images, element.pop("matrices"), kernel=reading.kernel
+            )
+        shapes = list(reading.feature_shapes)
+        features = _from_numpy(
+            reading.trunk, images, shapes, ["float32"] * len(shapes), batch
+        )
+        return {**element, "features": features}
+
+    return run
+
+
+def _from_numpy(
+    function: Any,
+    argument: tf.Tensor,
+    shapes: list[tuple[int, ...]],
+    dtypes: list[str],
+    batch: int,
+) -> tuple[tf.Tensor, ...]:
+    """Calls a function of NumPy arrays in a graph.
+
+    Returns:
+      Tensors of the dtypes, (batch, *shape) each.
+    """
+    found = tf.numpy_function(
+        function, [argument], [tf.as_dtype(d) for d in dtypes], stateful=False
+    )
+    return tuple(
+        tf.ensure_shape(tensor, (batch, *shape))
+        for tensor, shape in zip(found, shapes, strict=True)
+    )

@@ -1,0 +1,100 @@
+"""The order of the samples, and the part of it that each reader takes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+# The row number that stands for padding.
+PADDING = -1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The part of every global batch that one reader takes.
+
+    Replica r gets the positions [r * b, (r + 1) * b) of the global batch,
+    where b is `replica_batch`. Pipeline p feeds the replicas
+    [p * R / P, (p + 1) * R / P).
+
+    Attributes:
+      global_batch: examples per step, over all replicas.
+      num_replicas: R, which divides `global_batch`.
+      pipeline: p, in [0, P).
+      num_pipelines: P, which divides R.
+
+    Raises:
+      ValueError: the numbers do not divide evenly.
+    """
+
+    global_batch: int
+    num_replicas: int
+    pipeline: int = 0
+    num_pipelines: int = 1
+
+    def __post_init__(self) -> None:
+        if (
+            self.global_batch % self.num_replicas
+            or self.num_replicas % self.num_pipelines
+            or not 0 <= self.pipeline < self.num_pipelines
+        ):
+            raise ValueError(f"{self}: does not divide evenly")
+
+    @property
+    def replica_batch(self) -> int:
+        """Number of examples per element."""
+        return self.global_batch // self.num_replicas
+
+    @property
+    def local_replicas(self) -> int:
+        """Number of elements per global step."""
+        return self.num_replicas // self.num_pipelines
+
+    @property
+    def local_batch(self) -> int:
+        """Number of examples that this reader reads per global step."""
+        return self.global_batch // self.num_pipelines
+
+    def rows(self, order: tf.Tensor) -> tf.Tensor:
+        """Returns this reader's part of one pass over the samples.
+
+        Args:
+          order: int64 (n,), the row numbers of all samples in their order.
+
+        Returns:
+          int64 (steps * local_batch,), with `PADDING` where the last global
+          batch has no samples left.
+        """
+        steps = steps_per_epoch(order.shape[0], self.global_batch)
+        padding = steps * self.global_batch - order.shape[0]
+        padded = tf.pad(order, ((0, padding),), constant_values=PADDING)
+        by_pipeline = tf.reshape(
+            padded, (steps, self.num_pipelines, self.local_batch)
+        )
+        return tf.reshape(by_pipeline[:, self.pipeline], (-1,))
+
+
+def epoch_order(n: int, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:
+    """Returns the order of the samples in an epoch; a pure function.
+
+    Args:
+      n: number of samples.
+      seed: in [-2**63, 2**63).
+      epoch: number of the epoch, from 0; int64 if it is a tensor.
+
+    Returns:
+      int64 (n,), a permutation of 0 ... n - 1.
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_shuffle(
+        tf.range(n, dtype=tf.int64), key, alg="philox"
+    )
+
+
+def steps_per_epoch(n: int, global_batch: int) -> int:
+    """Returns the steps that show each of n samples once.
+
+    The last batch is padded.
+    """
+    return -(-n // global_batch)
