@@ -43,6 +43,8 @@ _OTHER: dict[str, Any] = {
     "head_epochs": 2,
     "learning_rate": 0.5,
     "head_learning_rate": 0.25,
+    "head_solver": "lbfgs",
+    "head_l2": "0.25",
     "scale_lr": True,
     "accumulate_steps": 3,
     "augment": False,
