@@ -1,8 +1,8 @@
 """Weights in TensorFlow checkpoints.
 
-Variables are found by the names in the checkpoint's object graph, so it does
-not matter which object wrote it: a Keras model, a dict of variables by path,
-or a `save_weights` of Keras 2.
+Variables are found by the names in the checkpoint's object graph. So any object
+may have written it: a Keras model, a dict of variables by path, or
+`save_weights` of Keras 2.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from trainer.storage import files
 TF_CHECKPOINT = "tf_checkpoint"
 
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# TensorFlow's list of a folder's checkpoints.
+# The file in which TensorFlow lists a folder's checkpoints.
 _LIST = "checkpoint"
 _MAX_LIST_BYTES = 1 << 20
 
 
 def checkpoint_prefix(path: str) -> str | None:
-    """Returns the checkpoint that `path` means: a prefix, or a folder's latest.
+    """Returns the prefix that `path` is, or that of a folder's last checkpoint.
 
     Raises:
       TrainerError: the folder's list of checkpoints cannot be read.
@@ -55,7 +55,7 @@ def checkpoint_prefix(path: str) -> str | None:
         f"--weights={path!r}: {listing}",
         "remove it, and give a checkpoint's path without .index",
     ):
-        # Not tf.train.latest_checkpoint, which waits for a pipe.
+        # tf.train.latest_checkpoint would block if the file is a pipe.
         state = checkpoint_state_pb2.CheckpointState()
         text_format.Parse(
             files.read(listing, length=_MAX_LIST_BYTES).decode(), state
@@ -65,7 +65,7 @@ def checkpoint_prefix(path: str) -> str | None:
 
 
 def checkpoint_files(prefix: str) -> list[str]:
-    """The files a checkpoint consists of, sorted."""
+    """Returns the files that a checkpoint consists of, sorted."""
     folder, name = os.path.split(prefix)
     pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
     return [
@@ -78,10 +78,11 @@ def checkpoint_files(prefix: str) -> list[str]:
 def pairs_in_checkpoint(
     label: str, prefix: str, model: keras.Model
 ) -> list[LayerPair]:
-    """Pairs by layer name.
+    """Pairs the layers of a checkpoint and of a model by name.
 
     Raises:
-      TrainerError: not readable, of another architecture, or incomplete.
+      TrainerError: the checkpoint cannot be read, is incomplete, or has another
+        architecture.
     """
     with untrusted(label, DAMAGED):
         reader, graph = _open(label, prefix)
@@ -91,8 +92,8 @@ def pairs_in_checkpoint(
 def _layers(reader: Any, graph: Any) -> list[SavedLayer]:
     shapes = reader.get_variable_to_shape_map()
     layers: dict[str, dict[str, SavedWeight]] = collections.defaultdict(dict)
-    # An optimizer of Keras 2 calls its slots Adam/m/conv/kernel: of several
-    # variables that end in the same layer, the shortest path is the model's.
+    # Keras 2 names an optimizer's slots Adam/m/conv/kernel. If several paths
+    # end in the same layer, the shortest one is the model's variable.
     variables = sorted(_variables(graph), key=lambda item: item[0].count("/"))
     for path, key, _ in variables:
         parent, _, name = path.rpartition("/")
@@ -112,19 +113,19 @@ def _layers(reader: Any, graph: Any) -> list[SavedLayer]:
 def layers_between(
     label: str, prefix: str, first: str, last: str
 ) -> int | None:
-    """Returns how many layers stand between two layers of one Keras model.
+    """Returns the number of layers between two layers of one Keras model.
 
     Args:
       label: the flag and the file, for messages.
       prefix: of the checkpoint.
-      first: the name of the earlier layer, without its number.
-      last: that of the later one.
+      first: name of the earlier layer, without its number.
+      last: name of the later layer, without its number.
 
     Returns:
-      None where the checkpoint does not number its layers.
+      The number, or None if the checkpoint does not number its layers.
 
     Raises:
-      TrainerError: not readable.
+      TrainerError: the checkpoint cannot be read.
     """
     with untrusted(label, DAMAGED):
         _, graph = _open(label, prefix)
@@ -137,7 +138,7 @@ def _layers_between(graph: Any, first: str, last: str) -> int | None:
     for parent, node in enumerate(graph.nodes):
         for child in node.children:
             owners[child.node_id].append((parent, child.local_name))
-    # As a set: each layer is looked at once, however often it is named.
+    # A set, because several names may refer to the same layer.
     layers = {
         (name, layer)
         for path, _, node_id in _variables(graph)
@@ -168,9 +169,9 @@ def _open(label: str, prefix: str) -> tuple[Any, Any]:
 
 
 def _variables(graph: Any) -> Iterator[tuple[str, str, int]]:
-    """(path, checkpoint key, node) of each variable, in the graph's order."""
-    # A dict of variables by path says the path itself; under a distribution
-    # strategy the variable's own name may not.
+    """Yields (path, checkpoint key, node) of each variable, in graph order."""
+    # In a dict of variables by path, the dict's key is the path. The variable's
+    # own name may differ under a distribution strategy.
     named = {
         child.node_id: child.local_name
         for node in graph.nodes

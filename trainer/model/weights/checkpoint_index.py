@@ -1,9 +1,10 @@
 """Checks a TensorFlow checkpoint's index before TensorFlow reads it.
 
-TensorFlow allocates what the index declares and aborts the process on a shape
-that cannot be, so nothing may reach it unchecked. The index is a table: sorted
-blocks of (key, protobuf) records, and a footer that says where they are. See
-`tensorflow/core/util/tensor_bundle` and `tensorflow/core/lib/io/format.cc`.
+TensorFlow allocates whatever the index declares, and aborts the process on an
+impossible shape. So the index is checked before TensorFlow reads it. The index
+is a table: sorted blocks of (key, protobuf) records, and a footer with their
+positions. See `tensorflow/core/util/tensor_bundle` and
+`tensorflow/core/lib/io/format.cc`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from trainer.storage import files
 # The last bytes of an index: the magic number of TensorFlow's tables.
 INDEX_END = bytes.fromhex("57fb808b247547db")
 _FOOTER_BYTES = 48
-# Behind each block: the kind of compression, of which TensorFlow writes none,
-# and a checksum, which TensorFlow verifies.
+# After each block: the compression type, which TensorFlow leaves at "none", and
+# a checksum, which TensorFlow verifies.
 _TRAILER_BYTES = 5
-# A record takes about 100 bytes, and the largest backbone has 6,000.
+# A record takes about 100 bytes; the largest backbone has 6,000 records.
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_STRINGS = 100_000
 _MAX_VARINT_BYTES = 10
@@ -34,11 +35,11 @@ def check_index(prefix: str) -> None:
     """Checks that a checkpoint's tensors are all within its data files.
 
     Args:
-      prefix: of a checkpoint; a path or a URL.
+      prefix: the checkpoint's prefix; a path or a URL.
 
     Raises:
       ValueError, KeyError, IndexError, struct.error, DecodeError: the index is
-        damaged, or declares what the data files do not hold.
+        damaged, or declares data that the data files lack.
       OSError: a file is missing or not a regular file.
     """
     path = f"{prefix}.index"
@@ -67,7 +68,7 @@ def check_index(prefix: str) -> None:
 
 
 def _check_entry(name: str, entry: Any, data: str, data_bytes: int) -> None:
-    """Checks one tensor's shape and place."""
+    """Checks one tensor's shape and position."""
     dims = [dim.size for dim in entry.shape.dim]
     if entry.slices or entry.shape.unknown_rank or min(dims, default=0) < 0:
         raise ValueError(f"{name} has a shape or slices that are unsupported")
@@ -86,10 +87,10 @@ def _check_entry(name: str, entry: Any, data: str, data_bytes: int) -> None:
 
 
 def _check_strings(name: str, entry: Any, data: str, count: int) -> None:
-    """Checks that strings are as long as the space they are stored in."""
+    """Checks that the lengths of strings add up to their stored size."""
     if count > min(_MAX_STRINGS, entry.size):
         raise ValueError(f"{name} declares {count:,} strings")
-    # First all lengths, then their checksum, then all strings.
+    # The format: all lengths, a checksum of the lengths, all strings.
     lengths = files.read(
         data, entry.offset, min(entry.size, count * _MAX_VARINT_BYTES)
     )
@@ -106,12 +107,12 @@ def _records(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(table) < _FOOTER_BYTES or not table.endswith(INDEX_END):
         raise ValueError("its index is incomplete")
     footer, position = table[-_FOOTER_BYTES:], 0
-    for _ in range(2):  # Of a block that TensorFlow leaves empty.
+    for _ in range(2):  # The handle of a block that TensorFlow leaves empty.
         _, position = _varint(footer, position)
     last = b""
     for _, handle in _block(table, footer[position:]):
         for key, value in _block(table, handle):
-            # The first key is empty, and no other.
+            # Only the first key may be empty.
             if key <= last and (key or last):
                 raise ValueError("its index is not sorted")
             last = key
@@ -143,7 +144,8 @@ def _block(table: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
         key = key[:shared] + block[position : position + fresh]
         position += fresh + length
         yield key, block[position - length : position]
-    # TensorFlow may begin at any of these: they must lead to the same records.
+    # TensorFlow may start at any restart point, so each must be the start of a
+    # record that was checked.
     if restarts:
         raise ValueError("its index leads to what is not a record")
 

@@ -1,8 +1,8 @@
-"""Which of its two forms an EfficientNetB0..B7 file was saved from.
+"""Detects the form of EfficientNetB0..B7 that a file was saved from.
 
-The two differ by one Rescaling layer without weights, so only a file that
-lists layers without weights can tell. The statistics of the normalization
-prove nothing: both forms have them.
+The two forms differ by one Rescaling layer, which has no weights. So only a
+file that lists layers without weights shows the form. The statistics of the
+normalization do not: both forms have them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from trainer.model.weights import checkpoint, hdf5
 from trainer.model.weights.saved_weights import DAMAGED, stem
 
 _FIRST, _LAST = "normalization", "stem_conv"
-# Between them: the stem's padding, and in one form a rescaling before it.
+# Between them is the stem's padding, in one form with a Rescaling before it.
 _FORM_BY_GAP = {1: FORM_KERAS_NONE, 2: FORM_IMAGENET}
-# Layers that no EfficientNet backbone has: the file is a whole classifier
-# in one piece, and a Rescaling in it may be its own.
+# Layers that no EfficientNet backbone has. A file with one of them is a whole
+# classifier without a nested backbone, so a Rescaling may be the classifier's.
 _KINDS = {
     "activation",
     "add",
@@ -38,15 +38,16 @@ _KINDS = {
 
 
 def form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
-    """Returns the form a file was saved from, and how that is known.
+    """Returns the form that a file was saved from, and the evidence.
 
     Args:
       label: the flag and the file, for messages.
       path: the file, or a checkpoint's prefix.
-      kind: what it is.
+      kind: the file's format; see `WeightsPlan.kind`.
 
     Returns:
-      A form or None, and half a sentence with the file as its subject.
+      The form, or None if the file does not show it; and the evidence, as a
+      predicate whose subject is the file.
 
     Raises:
       TrainerError: the file is damaged.
@@ -77,10 +78,10 @@ def _form_of_file(label: str, path: str, kind: str) -> tuple[str | None, str]:
 
 
 def form_of_architecture(text: str) -> str:
-    """The form of an EfficientNetB0..B7 from its architecture as JSON.
+    """Returns the form of an EfficientNetB0..B7 from its JSON architecture.
 
     Raises:
-      ValueError: it is no such architecture.
+      ValueError: the architecture is not an EfficientNet.
     """
     names = hdf5.config_layer_names(json.loads(text))
     form, how = _by_names(names)

@@ -1,7 +1,7 @@
-"""Weights in HDF5: `.weights.h5`, legacy `.h5`, and `.keras` around one.
+"""Weights in HDF5: `.weights.h5`, legacy `.h5` and `.keras` files.
 
-Nothing is ever deserialized into Python objects: arrays and names are read,
-and configurations only looked at as JSON.
+No Python object is ever deserialized: arrays and names are read, and
+configurations are parsed as JSON only.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ KERAS = "keras"
 
 _KERAS_CONFIG = "config.json"
 _KERAS_WEIGHTS = "model.weights.h5"
-# The largest backbone's configuration has 1.5 MB, and 1.4 GB of weights.
+# The largest backbone has a configuration of 1.5 MB and weights of 1.4 GB.
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_WEIGHTS_BYTES = 8 << 30
-# Keras stores weights unpacked. Packed, random ones shrink by a tenth, and a
-# fresh optimizer's, which are zeros, to a third of the whole.
+# Keras stores weights uncompressed. Compression shrinks random weights by a
+# tenth, and a file with a fresh optimizer's zeros to a third.
 _MAX_EXPANSION = 20
 _MIN_SUSPECT_BYTES = 64 << 20
 _ENCRYPTED = 0x1
-# A file holds few models inside models; each is compared with the backbone.
+# Real files nest few models. Each nested model is compared with the backbone.
 _MAX_MODELS = 100
 
 
@@ -55,7 +55,8 @@ def open_hdf5(label: str, path: str, kind: str) -> Iterator[Hdf5Reader]:
     """Opens the HDF5 file at `path`, or the one inside a `.keras` archive.
 
     Raises:
-      TrainerError: it is damaged; also from what the block does with it.
+      TrainerError: the file is damaged; also if the block of the `with`
+        statement finds damage.
     """
     with untrusted(label, DAMAGED), contextlib.ExitStack() as stack:
         local = files.fetched(path)
@@ -80,7 +81,7 @@ def keras_config(label: str, path: str) -> Any:
     """Returns the configuration in a `.keras` archive, as JSON.
 
     Raises:
-      TrainerError: the zip is no `.keras`, or holds Python code.
+      TrainerError: the zip is not a `.keras` file, or contains Python code.
     """
     with untrusted(label, DAMAGED):
         with zipfile.ZipFile(files.fetched(path)) as archive:
@@ -106,11 +107,11 @@ def keras_config(label: str, path: str) -> Any:
 def _member(
     label: str, archive: zipfile.ZipFile, name: str, limit: int
 ) -> bytes:
-    """Returns a file of an archive, if it is not out of proportion.
+    """Returns the content of an archive's member, within a size limit.
 
     Raises:
-      TrainerError: it is encrypted, too large, or unpacks to far more than
-        the archive holds.
+      TrainerError: the member is encrypted, too large, or expands more than
+        `_MAX_EXPANSION` times.
     """
     info = archive.getinfo(name)
     remedy = "give a file that model.save or model.save_weights wrote"
@@ -118,7 +119,7 @@ def _member(
         raise TrainerError(f"{label}: {name} in it is encrypted; {remedy}")
     stream = archive.fp
     assert stream is not None
-    # The archive says itself how much it packed; its size cannot lie.
+    # The archive's compressed size may be false; the stream's size is not.
     packed = min(info.compress_size, stream.seek(0, io.SEEK_END))
     size = info.file_size
     if size > limit or size > max(_MIN_SUSPECT_BYTES, _MAX_EXPANSION * packed):
@@ -127,15 +128,15 @@ def _member(
             f" more than {limit:,} or {_MAX_EXPANSION} times as much; {remedy}"
         )
     with archive.open(info) as member:
-        # Never more than it declares; then the checksum is compared.
+        # Reads at most the declared size, and verifies the checksum.
         return member.read(size)
 
 
 def hdf5_kind(label: str, path: str) -> str:
-    """Returns WEIGHTS_H5 or LEGACY_H5, by what the file holds.
+    """Returns WEIGHTS_H5 or LEGACY_H5, depending on the file's content.
 
     Raises:
-      TrainerError: it holds no Keras weights.
+      TrainerError: the file contains no Keras weights.
     """
     with open_hdf5(label, path, WEIGHTS_H5) as file:
         if file.find(file.root, "layers") is not None:
@@ -153,7 +154,7 @@ def hdf5_kind(label: str, path: str) -> str:
 def pairs_in_weights_h5(
     file: Hdf5Reader, model: keras.Model
 ) -> list[LayerPair]:
-    """Pairs by group path, at the root or in a nested backbone.
+    """Pairs layers by group path, at the root or in a nested backbone.
 
     Raises:
       TrainerError: the file is of another architecture, or incomplete.
@@ -166,8 +167,8 @@ def pairs_in_weights_h5(
             for layer in wanted
             if (saved := _group_layer(file, prefix + layer.path))
         ]
-        # The first complete one is the backbone; else the fullest tells best
-        # what is missing.
+        # The first complete model is the backbone. Otherwise the most complete
+        # one gives the best error message.
         if len(pairs) > len(best):
             best = pairs
     found = {layer.path for layer, saved in best if _same_layer(layer, saved)}
@@ -178,7 +179,7 @@ def pairs_in_weights_h5(
 
 
 def pairs_in_legacy_h5(file: Hdf5Reader, model: keras.Model) -> list[LayerPair]:
-    """Pairs by layer name, nested backbones included.
+    """Pairs layers by name, layers of nested backbones included.
 
     Raises:
       TrainerError: the file is of another architecture, or incomplete.
@@ -192,7 +193,7 @@ def pairs_in_legacy_h5(file: Hdf5Reader, model: keras.Model) -> list[LayerPair]:
             parent, _, last = full.partition(":")[0].rpartition("/")
             weight = file.weight(group, full, name=last)
             weights.setdefault(parent.rpartition("/")[2], []).append(weight)
-        # A group of several layers is a model inside the model.
+        # A group of several layers is a nested model.
         saved += [
             SavedLayer(
                 name=inner if len(weights) > 1 else name, weights=tuple(found)
@@ -203,11 +204,11 @@ def pairs_in_legacy_h5(file: Hdf5Reader, model: keras.Model) -> list[LayerPair]:
 
 
 def layer_kinds(file: Hdf5Reader) -> list[list[str]]:
-    """Returns snake-case class names of a `.weights.h5` file's layers.
+    """Returns the snake-case class names of a `.weights.h5` file's layers.
 
     Returns:
-      One list a model in the file, outermost first, with one entry a layer
-      (layers without weights included, where the file lists them), unordered.
+      One unordered list per model in the file, outermost first, with one entry
+      per layer. Layers without weights are included if the file lists them.
     """
     return [
         [
@@ -233,7 +234,7 @@ def legacy_config(file: Hdf5Reader) -> Any:
 
 
 def config_layer_names(config: Any) -> Iterator[list[str]]:
-    """Layer names, in order, of every model inside a configuration."""
+    """Yields the ordered layer names of every model in a configuration."""
     for node in _dicts(config):
         layers = node.get("layers")
         if isinstance(layers, list):
@@ -259,7 +260,7 @@ def _legacy_root(file: Hdf5Reader) -> h5py.Group:
 
 
 def _model_prefixes(file: Hdf5Reader) -> list[str]:
-    """Returns paths of groups that hold a "layers" group, outermost first."""
+    """Returns the paths of groups with a "layers" group, outermost first."""
     prefixes = [
         "".join(f"{part}/" for part in path[:-1])
         for path in file.groups()
@@ -282,11 +283,11 @@ def _group_layer(file: Hdf5Reader, path: str) -> SavedLayer | None:
 
 
 def _same_layer(layer: ModelLayer, saved: SavedLayer) -> bool:
-    """Whether a group that has the path of `layer` is that layer's.
+    """Returns whether a group with the path of `layer` is the same layer.
 
-    Groups are numbered by class, so a deeper network of the same family has
-    the same paths; what gives it away are other names with other shapes.
-    Other names alone are a renamed layer.
+    Groups are numbered by class, so a deeper network of the same family has the
+    same paths. A different name together with different shapes identifies
+    another network. A different name alone is a renamed layer.
     """
     shapes = [tuple(variable.shape) for variable in layer.layer.weights]
     return (

@@ -1,9 +1,9 @@
-"""Reads HDF5 files that somebody else wrote.
+"""Reads untrusted HDF5 files.
 
-A link may lead out of the file, to a pipe that nobody writes to; a group may
-hold millions of others; a few bytes may unpack to gigabytes. So links are
-looked at and never followed, everything is counted, and arrays are checked
-before they are read.
+A link may lead out of the file, to a pipe without a writer. A group may contain
+millions of groups. A few bytes may unpack to gigabytes. So links are rejected
+and never followed, objects and names are counted, and arrays are checked before
+they are read.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from trainer.errors import TrainerError
 from trainer.model.weights.hdf5_strings import StringChecker
 from trainer.model.weights.saved_weights import SavedWeight, not_numbers
 
-# EfficientNetB7 with its optimizer takes 25,000 of them, 7 levels deep; this
-# many take 3 s.
+# EfficientNetB7 with its optimizer takes 25,000 lookups, 7 levels deep. The
+# limit takes 3 s.
 _MAX_LOOKUPS = 100_000
 _MAX_DEPTH = 50
 _MAX_ATTRIBUTE_BYTES = 64 << 20
-# Strings of variable length may all be the same one, of any length.
+# Many strings of variable length may refer to one long string.
 _MAX_STRING_BYTES = 4 << 30
-# HDF5 reads whole chunks; h5py makes none of more than 1 MiB by itself.
+# HDF5 reads whole chunks; h5py's automatic chunks have at most 1 MiB.
 _SPARE_CHUNK_BYTES = 1 << 20
 _MAX_CHUNKS = 100_000
 _CHECKABLE_FILTERS = {
@@ -40,7 +40,7 @@ _CHECKABLE_FILTERS = {
 
 
 class Hdf5Reader:
-    """An open HDF5 file, from which nothing is read unchecked.
+    """An open HDF5 file; checks everything before it is read.
 
     Attributes:
       label: the flag and the file, for messages.
@@ -50,10 +50,10 @@ class Hdf5Reader:
     def __init__(
         self, label: str, file: h5py.File, content: bytes | mmap.mmap
     ) -> None:
-        """Takes an open file.
+        """Creates a reader of an open file.
 
         Args:
-          label: see above.
+          label: the flag and the file, for messages.
           file: open for reading.
           content: the same file's bytes.
         """
@@ -98,7 +98,7 @@ class Hdf5Reader:
         room = _MAX_LOOKUPS - self._lookups
 
         def add(name: bytes) -> bool | None:
-            # h5py takes any value for the wish to stop, and no exception.
+            # h5py stops at any value that is not None, but ignores exceptions.
             found.append(name)
             return True if len(found) > room else None
 
@@ -129,14 +129,14 @@ class Hdf5Reader:
         raise ValueError(f"groups more than {_MAX_DEPTH} levels deep")
 
     def attribute(self, item: h5py.Group, name: str) -> Any:
-        """Returns an attribute of strings, or None where there is none."""
+        """Returns an attribute of strings, or None if it is missing."""
         self._count()
         key = _bytes(name)
         if not h5py.h5a.exists(item.id, key):
             return None
         attribute = h5py.h5a.open(item.id, key)
         kind, count = attribute.get_type(), math.prod(attribute.shape)
-        # A list of no names is stored as one of no numbers.
+        # An empty list of names is stored as an empty list of numbers.
         if count and not isinstance(kind, h5py.h5t.TypeStringID):
             raise ValueError(f"attribute {name} is not text")
         variable = count > 0 and kind.is_variable_str()
@@ -154,7 +154,7 @@ class Hdf5Reader:
     def texts(self, group: h5py.Group, name: str) -> list[str]:
         """Returns a list of names in attributes.
 
-        Long lists come in numbered chunks.
+        Keras stores a long list as several numbered attributes.
         """
         value = self.attribute(group, name)
         values = [] if value is None else list(value)
@@ -165,14 +165,16 @@ class Hdf5Reader:
         return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
 
     def weight(self, group: h5py.Group, path: str, *, name: str) -> SavedWeight:
-        """Returns the array at a path below a group, not yet read.
+        """Returns the array at a path below a group, without reading it.
 
         Raises:
-          TrainerError: it is reached through a link, or stored elsewhere.
+          TrainerError: there is a link on the way, or the data is outside the
+            file.
         """
         data = self.child(group, path)
-        # Such data would be read from other files of this machine. The shape
-        # of virtual data is looked up there, so it comes after.
+        # HDF5 would read such data from other files of this machine. It also
+        # looks up the shape of virtual data there, so check this before the
+        # shape.
         if (
             not isinstance(data, h5py.Dataset)
             or data.external
@@ -186,7 +188,7 @@ class Hdf5Reader:
         )
 
     def _read(self, data: h5py.Dataset, name: str) -> np.ndarray:
-        """Reads an array whose shape is known to be the right one."""
+        """Reads an array whose shape the caller has checked."""
         if data.dtype.kind not in "fiu":
             raise not_numbers(self.label, name, data.dtype)
         if data.chunks:
@@ -205,9 +207,9 @@ class Hdf5Reader:
         self._strings.check(address, key, count)
 
     def _is_hard(self, group: h5py.Group, name: str) -> bool | None:
-        """Returns whether a name is no link to follow; None: no such name.
+        """Returns whether a name is a hard link; None if it is missing.
 
-        h5py's own `name in group` follows links.
+        `name in group` of h5py would follow links.
         """
         self._count()
         key, links = _bytes(name), group.id.links
@@ -228,7 +230,7 @@ class Hdf5Reader:
 
 
 def _check_chunks(data: h5py.Dataset) -> None:
-    """Checks that a compressed array does not unpack to more than it is."""
+    """Checks that a compressed array does not unpack to more than its size."""
     plist = data.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     deflated = filters.count(h5py.h5z.FILTER_DEFLATE)
@@ -243,10 +245,10 @@ def _check_chunks(data: h5py.Dataset) -> None:
     stored: list[Any] = []
     data.id.chunk_iter(stored.append)
     for chunk in stored:
-        # Deflate adds at most a thousandth, checksums some bytes.
+        # Deflate adds at most 0.1 % to data, and checksums add some bytes.
         if chunk.size > size + size // 100 + 1024:
             raise ValueError(f"{data.name} has a chunk that is too large")
-        # A chunk that would not shrink is stored as it is, and masked so.
+        # The mask marks a chunk that is stored uncompressed.
         if deflated and not chunk.filter_mask & deflate_bit:
             _, packed = data.id.read_direct_chunk(chunk.chunk_offset)
             room = size + 64

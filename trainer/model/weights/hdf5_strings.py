@@ -1,10 +1,10 @@
 """Checks the strings of an HDF5 file before HDF5 reads them.
 
-Strings of variable length are objects in heaps, found by a descriptor that
-says heap, object and length. HDF5 1.14.6 loops forever over a heap with an
-object of no size, and allocates the length that a descriptor says, up to
-4 GiB, before it looks at the object. See "HDF5 File Format Specification",
-sections III.E (heaps), IV.A.1 (headers) and IV.A.2.m (attributes).
+Strings of variable length are objects in heaps. A descriptor gives the heap,
+the object and the length. HDF5 1.14.6 loops forever over a heap with an object
+of size 0. It allocates the length in a descriptor, up to 4 GiB, before it reads
+the object. See "HDF5 File Format Specification", sections III.E (heaps), IV.A.1
+(headers) and IV.A.2.m (attributes).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 
-# Begins a heap, of the only version.
+# The signature of a heap, with the only version.
 _HEAP = b"GCOL\x01"
-# A message in an object's header: an attribute, and more messages elsewhere.
+# Message types in an object's header. A continuation has more messages.
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
 _MAX_PARTS = 10_000
 
 
 class StringChecker:
-    """Compares descriptors with heaps.
+    """Compares the descriptors of strings with the heaps.
 
-    Headers of version 1 only, which h5py and Keras write. Those of version 2
-    have a checksum, which HDF5 verifies.
+    Reads headers of version 1 only, which h5py and Keras write. Headers of
+    version 2 have a checksum, which HDF5 verifies.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class StringChecker:
         """Finds and checks all heaps.
 
         Args:
-          content: of the whole file.
-          base: where addresses count from.
-          sizes: bytes of an address, and of a size.
+          content: the bytes of the whole file.
+          base: the position that addresses are relative to.
+          sizes: the width of an address and of a size, in bytes.
 
         Raises:
           ValueError: a heap is damaged.
@@ -44,15 +44,15 @@ class StringChecker:
         self._heaps = dict(self._all_heaps())
 
     def check(self, address: int, name: bytes, count: int) -> None:
-        """Checks an attribute.
+        """Checks the strings of an attribute.
 
         Args:
-          address: of the object that has it.
-          name: its own.
-          count: number of its strings.
+          address: address of the object that has the attribute.
+          name: the attribute's name.
+          count: number of strings in the attribute.
 
         Raises:
-          ValueError: a length is not that of the string in the heap.
+          ValueError: a length differs from that of the string in the heap.
         """
         size = 4 + self._address_bytes + 4
         for data in self._attributes(self._base + address, name):
@@ -72,7 +72,7 @@ class StringChecker:
         return int.from_bytes(data, "little")
 
     def _all_heaps(self) -> Iterator[tuple[int, dict[int, int]]]:
-        """Yields the place of each heap, and its objects' sizes by number."""
+        """Yields each heap's position, and its objects' sizes by number."""
         header = 8 + self._size_bytes
         start = self._content.find(_HEAP)
         while start >= 0:
@@ -83,7 +83,7 @@ class StringChecker:
                 index = self._number(position, 2)
                 size = self._number(position + 8, self._size_bytes)
                 objects[index] = size
-                # Number 0 is what is left, and its size includes its header.
+                # Object 0 is the free space; its size includes its header.
                 step = header + size + -size % 8 if index else size
                 if not 0 < step <= end - position:
                     raise ValueError("its strings are damaged")
@@ -92,7 +92,7 @@ class StringChecker:
             start = self._content.find(_HEAP, start + len(_HEAP))
 
     def _attributes(self, header: int, name: bytes) -> Iterator[bytes]:
-        """Yields the values of an object's attributes of a name."""
+        """Yields the values of an object's attributes with a name."""
         if self._number(header, 1) != 1:
             return
         parts = [(header + 16, self._number(header + 8, 4))]
@@ -119,12 +119,12 @@ class StringChecker:
 
 
 def _parse_attribute(data: bytes) -> tuple[bytes, bytes]:
-    """Returns the name and the value in an attribute's message."""
+    """Returns the name and the value in an attribute message."""
     version = data[0]
     name, *others = (
         int.from_bytes(data[at : at + 2], "little") for at in (2, 4, 6)
     )
-    # The third version has one byte more; the first pads its parts.
+    # Version 3 has one more byte; version 1 pads its fields to 8 bytes.
     start = 9 if version == 3 else 8
     pad = 8 if version == 1 else 1
     value = start + sum(size + -size % pad for size in (name, *others))

@@ -1,8 +1,8 @@
-"""Weights as a file holds them, and how they get into a backbone.
+"""Weights in the common form of all file readers, and their assignment.
 
-Every reader brings its file into one shape, a list of `SavedLayer`; here
-they are paired with the backbone's layers, checked in full, and only then
-assigned: a backbone is never left half loaded.
+Every reader returns a list of `SavedLayer`. This module pairs these with the
+backbone's layers, checks all of them, and only then assigns values. So a
+backbone is never partly loaded.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ DAMAGED = (
     "the file is damaged or incomplete: copy or download it again, or give"
     " another"
 )
-# Of BatchNormalization and Normalization.
+# The variance variables of BatchNormalization and Normalization.
 _VARIANCES = ("moving_variance", "variance")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedWeight:
-    """One array of a file: its shape, and how to read it."""
+    """One array of a file: its shape and a function that reads it."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,10 +36,10 @@ class SavedWeight:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedLayer:
-    """One layer of a file; its weights in the file's order.
+    """One layer of a file, with its weights in the file's order.
 
     Attributes:
-      name: the layer's name; empty where the file has none.
+      name: the layer's name; empty if the file has none.
       weights: at least one.
     """
 
@@ -49,7 +49,7 @@ class SavedLayer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelLayer:
-    """One layer of a backbone that has weights and no layers inside.
+    """One layer of a backbone, with weights and without nested layers.
 
     Attributes:
       path: its group in a `.weights.h5` file, without "/vars".
@@ -68,7 +68,7 @@ LayerPair = tuple[ModelLayer, SavedLayer]
 
 
 def model_layers(model: keras.Model) -> list[ModelLayer]:
-    """The backbone's layers with weights, in order, nested ones flattened."""
+    """Returns the layers that have weights, in order, nested ones flattened."""
     return [found for found in _walk(model, "") if found.layer.weights]
 
 
@@ -88,20 +88,20 @@ def _walk(model: keras.Model, prefix: str) -> Iterator[ModelLayer]:
 
 
 def snake_case(name: str) -> str:
-    """A class name as Keras writes it into files: Conv2D -> conv2d."""
+    """Returns a class name as Keras writes it into files: Conv2D -> conv2d."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def stem(name: str) -> str:
-    """A layer name without its number: automatic numbers drift."""
+    """Returns a layer name without its number; automatic numbers vary."""
     return re.sub(r"_\d+$", "", name)
 
 
 def pair_by_name(
     label: str, saved: Sequence[SavedLayer], model: keras.Model
 ) -> list[LayerPair]:
-    """Pairs layers by name, or by order where only numbers differ.
+    """Pairs layers by name, or by order if only numbers differ.
 
     Args:
       label: the flag and the file, for messages.
@@ -115,8 +115,8 @@ def pair_by_name(
     by_name = {layer.name: layer for layer in reversed(saved)}
     if all(layer.name in by_name for layer in wanted):
         return [(layer, by_name[layer.name]) for layer in wanted]
-    # conv2d_94 in a file is conv2d here, if all others follow suit. A head
-    # comes last and does not disturb the order.
+    # conv2d_94 in a file may be conv2d here, if all names without numbers agree
+    # in order. A head comes last, so it does not matter.
     head = [stem(layer.name) for layer in saved[: len(wanted)]]
     if head == [stem(layer.name) for layer in wanted]:
         return list(zip(wanted, saved, strict=False))
@@ -127,7 +127,7 @@ def pair_by_name(
 def other_architecture(
     label: str, model: keras.Model, missing: Sequence[str]
 ) -> TrainerError:
-    """The error for a file that lacks layers of the backbone."""
+    """Returns the error for a file that lacks layers of the backbone."""
     total = len(model_layers(model))
     return TrainerError(
         f"{label}: saved from another architecture, or incomplete: of the"
@@ -146,8 +146,8 @@ def read_pairs(
       Values for variables of the model, in their dtype.
 
     Raises:
-      TrainerError: a shape differs (names the first layer), an array cannot
-        be read, or holds values that cannot be weights.
+      TrainerError: a shape differs (the message names the first layer), an
+        array cannot be read, or it holds impossible values; see `senseless`.
     """
     matched = [
         (layer, variable, weight)
@@ -177,10 +177,10 @@ def assign_weights(
 
 
 def finalize_layers(model: keras.Model) -> None:
-    """Brings derived constants up to date with the variables.
+    """Updates the constants that layers derive from variables.
 
-    Normalization computes with constants that it makes of its variables;
-    whoever assigns those variables directly must call this afterwards.
+    Normalization computes with constants derived from its variables. Call this
+    after you assign those variables directly.
     """
     for layer in model.layers:
         if hasattr(layer, "layers"):
@@ -201,8 +201,9 @@ def _match_layer(
             f" {model.name}; give weights of this --backbone with these"
             " --backbone_args"
         )
-    # Names inside a layer differ between Keras versions (depthwise_kernel);
-    # the order does not. A checkpoint's order means nothing, its names do.
+    # Weight names within a layer differ between Keras versions
+    # (depthwise_kernel), but their order is the same. In checkpoints the names
+    # are reliable and the order is not.
     by_name = {variable.name for variable in variables} == set(weights)
     matches = [
         (variable, weights[variable.name] if by_name else weight)
@@ -245,7 +246,7 @@ def _value(
     """Returns the array in the variable's dtype.
 
     Raises:
-      TrainerError: it holds what no weight can be.
+      TrainerError: the array holds impossible values; see `senseless`.
     """
     dtype = keras.backend.standardize_dtype(variable.dtype)
     with np.errstate(all="ignore"):
@@ -262,13 +263,13 @@ def _value(
 
 
 def _overflow(array: np.ndarray, value: np.ndarray) -> str | None:
-    """Returns what an integer variable cannot hold of an array, or None."""
+    """Returns a value that an integer variable cannot hold, or None."""
     if value.dtype.kind not in "iu" or not array.size:
         return None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return "NaN or infinity"
     limits = np.iinfo(value.dtype)
-    # As Python's integers, which compare with any other exactly.
+    # Python integers compare exactly, whatever the dtype.
     low, high = int(array.min()), int(array.max())
     if low < limits.min or high > limits.max:
         return f"{low if low < limits.min else high}"
@@ -276,10 +277,10 @@ def _overflow(array: np.ndarray, value: np.ndarray) -> str | None:
 
 
 def senseless(name: str, value: np.ndarray) -> str | None:
-    """Returns what a variable's value holds that no weight can be, or None.
+    """Describes the impossible values of a weight, or returns None.
 
     Args:
-      name: the variable's own, which tells variances.
+      name: the variable's name, which identifies variances.
       value: in the variable's dtype.
     """
     if value.dtype.kind in "iu":
