@@ -1,10 +1,10 @@
-"""Architectures as data: to JSON and back, and the form Keras hides.
+"""Architectures as JSON, and the ImageNet form of EfficientNetB0..B7.
 
-`EfficientNetB0..B7(weights="imagenet")` has one layer more than the same
-constructor with `weights=None`: a rescaling by 1/sqrt(std) behind the
-normalization. Weights of the two forms fit each other and give other
-features, so the form is part of the architecture and is built without
-any download.
+`EfficientNetB0..B7(weights="imagenet")` has one more layer than the same
+constructor with `weights=None`: a rescaling by 1/sqrt(std) after the
+normalization. Both forms accept the same weights but compute different
+features. So the form is part of the architecture, and this module builds it
+without a download.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Keras's own figures: the ImageNet channels' standard deviations, RGB.
+# The standard deviations of ImageNet's RGB channels, as Keras has them.
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# NASNetLarge's has 1.5 MB; ConvNeXtXLarge has 350 million parameters, and no
-# more than 17 million in one variable. Outputs are of one layer and one image.
+# The largest real ones: NASNetLarge's JSON has 1.5 MB. ConvNeXtXLarge has 350
+# million parameters, at most 17 million of them in one variable. _MAX_OUTPUTS
+# counts the values that one layer computes for one image.
 _MAX_TEXT = 16 << 20
 _MAX_DEPTH = 100
 _MAX_PARAMETERS = 1 << 29
 _MAX_VARIABLE = 1 << 27
 _MAX_OUTPUTS = 1 << 30
 
-# What the backbones of keras.applications are made of, by module, and near
-# relatives. Keras imports what an architecture names: some classes run code
-# that the architecture holds, others read files that it names.
+# The classes that the backbones of keras.applications consist of, and similar
+# ones, by module. Keras imports every class that an architecture names. Some
+# classes run code that the architecture contains, others read files that it
+# names.
 _INITIALIZERS = """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal
     LecunUniform Ones RandomNormal RandomUniform TruncatedNormal
@@ -66,7 +68,7 @@ _TENSOR = "__keras_tensor__"
 
 
 def architecture_json(model: keras.Model) -> str:
-    """The model's architecture without weights, as JSON.
+    """Returns the model's architecture without weights, as JSON.
 
     The dtype policy of each layer is part of it.
     """
@@ -76,11 +78,11 @@ def architecture_json(model: keras.Model) -> str:
 def model_from_architecture(text: str) -> keras.Model:
     """Builds a model with fresh random weights from `architecture_json`.
 
-    Layer names and their order are those of the text. Variable *paths* may
-    not be: a constructor's name scopes (NASNet, ConvNeXt) are not stored.
-
-    The text may be anybody's: only classes of `_CLASSES` are built, and no
-    more parameters than the largest backbone has. Errors of Keras pass.
+    Layers have the names and the order of the text. Variable *paths* may
+    differ, because the name scopes of a constructor (NASNet, ConvNeXt) are not
+    stored. The text is not trusted: only classes of `_CLASSES` are built, with
+    at most `_MAX_PARAMETERS` parameters. Errors that Keras raises are not
+    converted.
 
     Raises:
       ValueError: the text is no architecture, names other classes, or is too
@@ -96,7 +98,7 @@ def model_from_architecture(text: str) -> keras.Model:
 
 
 def _check_classes(text: str) -> None:
-    """Checks that an architecture names no class but those of backbones."""
+    """Checks that an architecture names only classes of `_CLASSES`."""
     if len(text) > _MAX_TEXT:
         raise ValueError(
             f"{len(text):,} characters, more than {_MAX_TEXT:,} of them"
@@ -135,7 +137,7 @@ def _check_class(node: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _limited_parameters() -> Iterator[None]:
-    """Refuses variables, before they are allocated, once they are too many."""
+    """Limits the parameters of new variables; raises before it allocates."""
     total = 0
 
     def create(next_creator: Callable[..., Any], **arguments: Any) -> Any:
@@ -157,17 +159,17 @@ def _shape_of(initial_value: Any) -> tuple[int, ...]:
     """Returns the shape of a value that may not have been computed yet."""
     if not callable(initial_value):
         return tuple(tf.TensorShape(initial_value.shape).as_list())
-    # Keras's closure over its own variable, whose shape is what is computed.
+    # Keras passes a closure over its variable, which knows the shape.
     for cell in getattr(initial_value, "__closure__", None) or ():
         if isinstance(cell.cell_contents, keras.Variable):
             return tuple(cell.cell_contents.shape)
-    # Any other: described and not computed, which takes a millisecond.
+    # Any other function is traced, not computed, which takes a millisecond.
     with tf.Graph().as_default():
         return tuple(initial_value().shape.as_list())
 
 
 def _check_outputs(model: keras.Model) -> None:
-    """Checks that no layer computes more than memory holds."""
+    """Checks that no layer's output is larger than `_MAX_OUTPUTS` values."""
     for layer in model.layers:
         for output in keras.tree.flatten(layer.output):
             size = math.prod(side or 1 for side in output.shape)
@@ -181,14 +183,14 @@ def _check_outputs(model: keras.Model) -> None:
 
 
 def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
-    """EfficientNet in the form that `weights="imagenet"` builds.
+    """Returns EfficientNet in the form that `weights="imagenet"` builds.
 
     Args:
       model: EfficientNetB0..B7 as `weights=None` builds it.
 
     Returns:
-      A new model with one Rescaling layer more, between the normalization
-      and the stem's padding, and with fresh random weights.
+      A new model with fresh random weights and one more layer: a Rescaling
+      between the normalization and the stem's padding.
     """
     config = copy.deepcopy(model.get_config())
     layers: list[dict[str, Any]] = config["layers"]
@@ -202,7 +204,7 @@ def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
     )
     entry = keras.saving.serialize_keras_object(rescaling)
     entry["name"] = rescaling.name
-    # The new layer reads what its follower read, and the follower reads it.
+    # Insert the new layer between its follower and the follower's input.
     follower = layers[at + 1]
     entry["inbound_nodes"] = copy.deepcopy(follower["inbound_nodes"])
     _rename_source(
