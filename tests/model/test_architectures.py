@@ -1,4 +1,4 @@
-"""Architectures: sizes, the imagenet form of EfficientNet, and JSON."""
+"""Architectures: size limits, the ImageNet form of EfficientNet, JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainer.model.backbones import (
     find_backbone,
 )
 
-# A small member of each family, at its smallest image.
+# Small backbones, built at their smallest image size.
 FAST = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16")
 SLOW = (
     "ConvNeXtTiny",
@@ -40,7 +40,7 @@ SLOW = (
 
 
 def without_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets `weights="imagenet"` build, with random weights."""
+    """Makes `weights="imagenet"` build with random weights."""
     module = sys.modules[keras.applications.EfficientNetB0.__module__]
     monkeypatch.setattr(
         module.file_utils, "get_file", lambda *_, **__: "unused.h5"
@@ -71,7 +71,7 @@ def test_imagenet_form_is_what_keras_builds(
     assert len(plain.layers) == layers - 1
     assert ours.get_config() == theirs.get_config()
     assert [w.path for w in ours.weights] == [w.path for w in theirs.weights]
-    # The same weights give the same features; in the other form they do not.
+    # The same weights give the same features in this form only.
     images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
     theirs.set_weights(ours.get_weights())
     plain.set_weights(ours.get_weights())
@@ -186,7 +186,7 @@ def test_a_long_architecture_is_refused() -> None:
 
 
 def test_parameters_are_counted_whoever_creates_them() -> None:
-    """By Keras's own closure, by tracing another, and by a value."""
+    """Counts values from Keras's closure, from other functions and arrays."""
     kernel = keras.Variable(np.zeros((2, 3)))
     assert architectures._shape_of(lambda: kernel.value) == (2, 3)
     assert architectures._shape_of(lambda: tf.zeros((4, 5))) == (4, 5)

@@ -1,4 +1,4 @@
-"""The pure forward pass against Keras, head weights, keys of variables."""
+"""The pure forward pass compared with Keras; head weights; variable keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.model.classifier import (
 
 
 def small(*, classes: int = 3, seed: int = 0, width: int = 4):
-    """A classifier that is built in an instant."""
+    """Returns a tiny classifier."""
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(width, 3, name="conv")(inputs)
@@ -28,7 +28,7 @@ def small(*, classes: int = 3, seed: int = 0, width: int = 4):
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    """One whose statistics are not those of a fresh BatchNorm."""
+    """A MobileNetV2 whose BatchNorm statistics are not the initial ones."""
     return live_classifier("MobileNetV2", 5)
 
 
@@ -46,12 +46,12 @@ def test_logits_equal_keras(mobilenet, graph):
     expected = mobilenet.model(images / 127.5 - 1, training=False)
     assert np.std(expected, axis=0).min() > 0.01
     assert (logits.dtype, logits.shape) == (tf.float32, (6, 5))
-    # The graph fuses what eager calls keep apart.
+    # A graph fuses operations that eager execution runs one by one.
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
 def test_logits_are_those_of_the_given_values(mobilenet):
-    """In any order, and without a change of the variables."""
+    """Variables may come in any order, and stay unchanged."""
     images = pictures(3)
     keys = list(reversed(mobilenet.variables))
     values = [mobilenet.variables[key].numpy() for key in keys]
@@ -106,7 +106,7 @@ def test_head_weights_are_a_function_of_the_seed_only():
     kernel = first.head.kernel.numpy()
     np.testing.assert_array_equal(second.head.kernel.numpy(), kernel)
     assert np.all(other.head.kernel.numpy() != kernel)
-    # Glorot's bound for 4 inputs and 3 outputs.
+    # The Glorot bound for 4 inputs and 3 outputs.
     assert 0 < np.abs(kernel).max() <= np.sqrt(6 / 7)
     np.testing.assert_array_equal(first.head.bias.numpy(), np.zeros(3))
 
@@ -130,7 +130,7 @@ def test_keys_are_stable_and_unique():
 def test_keys_of_a_real_backbone_are_stable_and_unique():
     keys = [list(live_classifier("MobileNetV2", 2).variables) for _ in "ab"]
     assert keys[0] == keys[1]
-    # 52 convolutions without bias, 52 BatchNorms of four, kernel and bias.
+    # 52 convolutions without bias, 52 BatchNorms of 4 variables, and the head.
     assert len(set(keys[0])) == len(keys[0]) == 52 + 52 * 4 + 2
 
 

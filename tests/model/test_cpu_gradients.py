@@ -1,4 +1,4 @@
-"""Quick gradients are those of TensorFlow's own kernels in double precision."""
+"""Quick gradients equal TensorFlow's own gradients in float64."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gradients_of(
     *,
     any_batch: bool = False,
 ) -> list[np.ndarray]:
-    """What a function gives, and its gradients, in a graph of that dtype."""
+    """Returns a function's result and gradients, in a graph of this dtype."""
     specs = [tf.TensorSpec(value.shape, dtype) for value in values]
     if any_batch:
         specs[0] = tf.TensorSpec((None, *values[0].shape[1:]), dtype)
@@ -45,7 +45,7 @@ def gradients_of(
         weights = rng.standard_normal((len(values[0]), *result.shape[1:]))
         upstream = tf.constant(weights, dtype)
         if any_batch:
-            # Nor has what comes back a shape.
+            # The upstream gradient has no static shape either.
             upstream = tf.reshape(upstream, tf.shape(result))
         return [result, *tape.gradient(result, tensors, upstream)]
 
@@ -109,7 +109,7 @@ def test_depthwise(
 
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_depthwise_on_less_than_its_kernel(side: int) -> None:
-    """Against the sums themselves."""
+    """Compares with explicit sums."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((BATCH, side, side, 2))
     kernel = rng.standard_normal((7, 7, 2, 1))
@@ -179,7 +179,7 @@ def test_convolution(
 
 @pytest.fixture
 def loops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The activations that are compiled."""
+    """Records the activations that are compiled."""
     made: list[Any] = []
     real = cpu_gradients._loop
 
@@ -196,7 +196,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_activation(loops: list[Any], name: str, large: bool) -> None:
     activation = keras.activations.get(name)
     shape = (4, 64, 64, 64) if large else (4, 64, 64, 63)
-    # Where the slope bends, too.
+    # Includes the points where the slope changes.
     x = np.random.default_rng(0).uniform(-8, 8, shape)
     found = gradients_of(lambda x: activate(x, activation), [x], "float32")
     assert_close(found, gradients_of(activation, [x], "float64"))
@@ -217,7 +217,7 @@ def test_of_an_unknown_batch_nothing_is_compiled(loops: list[Any]) -> None:
 
 
 class OwnConv2D(keras.layers.Conv2D):
-    """Of somebody else, who may do something else."""
+    """A subclass, which may compute something else."""
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ class OwnConv2D(keras.layers.Conv2D):
         (keras.layers.SeparableConv2D(4, 5), None),
         (keras.layers.DepthwiseConv2D(5), QuickDepthwiseConv2D),
         (keras.layers.DepthwiseConv2D((3, 4)), QuickDepthwiseConv2D),
-        # Quick as it is, and fused with what follows.
+        # Fast already, and fused with the next operation.
         (keras.layers.DepthwiseConv2D((5, 3)), None),
         (keras.layers.Dense(4), None),
     ],

@@ -1,4 +1,4 @@
-"""Which variables a stage trains, counted by Keras and by hand."""
+"""The variables that a stage trains, counted by Keras and by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 
 @pytest.fixture(scope="module")
 def b0() -> Classifier:
-    """EfficientNetB0, as weights='imagenet' builds it, and ten classes."""
+    """EfficientNetB0 in the ImageNet form, with ten classes."""
     keras.utils.clear_session()
     backbone = build_backbone("EfficientNetB0", {}, 32, form="imagenet")
     return make_classifier(backbone, pixels="raw", num_classes=10, seed=0)
@@ -40,7 +40,7 @@ def tiny() -> Classifier:
 
 
 def size(classifier: Classifier, keys: tuple[str, ...]) -> int:
-    """Parameters of some variables, by NumPy; a dropout's counter is none."""
+    """Counts the parameters of variables; excludes a dropout's counter."""
     return sum(
         np.size(classifier.variables[key].numpy())
         for key in keys
@@ -49,14 +49,14 @@ def size(classifier: Classifier, keys: tuple[str, ...]) -> int:
 
 
 def flags(classifier: Classifier) -> list[bool]:
-    """Every `trainable` flag: of the models, the layers and the variables."""
+    """Returns all `trainable` flags of models, layers and variables."""
     model, backbone = classifier.model, classifier.backbone
     owners = (model, *model.layers, *backbone.layers, *model.variables)
     return [owner.trainable for owner in owners]
 
 
 def check_total(classifier: Classifier, plan: FreezePlan) -> None:
-    """Each variable once, and the counts those of Keras."""
+    """Checks that a plan has each variable once, and Keras's counts."""
     set_trainable(classifier, plan)
     both = plan.trainable + plan.frozen
     assert sorted(both) == sorted(classifier.variables)
@@ -77,8 +77,8 @@ def check_total(classifier: Classifier, plan: FreezePlan) -> None:
         # 12,810 + squeeze and excite 1152x48+48 and 48x1152+1152, projection
         # 1152x320, its gamma and beta 2x320, top 320x1280 and 2x1280.
         ("last:10", 10, 12, 906_042),
-        # All but 42,016 moving means and variances, and the normalisation's
-        # mean (3), variance (3) and count (1).
+        # All except 42,016 moving means and variances, and the mean (3),
+        # variance (3) and count (1) of Normalization.
         ("all", 238, 213, 4_062_381 - 42_023),
     ],
 )
@@ -194,7 +194,7 @@ def test_rows_count_each_layer(tiny):
             " act, drop) has a variable to train; choose more, or none to"
             " train the head only",
         ),
-        # Only a part of two names.
+        # Matches only parts of two names.
         (
             "regex:conv",
             "--unfreeze='regex:conv': matches none of the 7 layer names (the"
@@ -243,7 +243,7 @@ def test_many_layers_without_variables_are_not_all_named():
     ],
 )
 def test_only_the_last_rule_counts(path):
-    """Finetune after feature_extract, and back, is what it is alone."""
+    """The result does not depend on the rules set before."""
 
     def build() -> Classifier:
         keras.utils.clear_session()

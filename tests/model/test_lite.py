@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: its architecture, and its published weights."""
+"""EfficientNet-Lite: its architecture and its published weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.model.weights.published import find_weights, published_values
 from trainer.model.weights.torch_file import read_weights
 
-# Without the head of 1,280 x 1,000 weights and 1,000 biases, of which the
-# published table counts all: 4.7, 5.4, 6.1, 8.2 and 13.0 million.
+# Parameters without the head. The published table (4.7, 5.4, 6.1, 8.2 and 13.0
+# million) includes its 1,280 x 1,000 weights and 1,000 biases.
 PARAMETERS = {
     "EfficientNetLite0": 3_413_024,
     "EfficientNetLite1": 4_189_344,
@@ -42,13 +42,13 @@ def build(name: str, px: int = 64) -> keras.Model:
 def test_parameters(name: str) -> None:
     assert build(name).count_params() == PARAMETERS[name]
     published = PUBLISHED_MILLIONS[int(name[-1])]
-    # Of the moving statistics, which Keras counts, the table counts none.
+    # Keras counts the moving statistics; the table does not.
     whole = PARAMETERS[name] + 1281 * 1000
     assert whole / 1e6 == pytest.approx(published, rel=0.02)
 
 
 def test_layers_are_named_as_those_of_efficientnet() -> None:
-    """The blocks of Lite0 are those of B0, less squeeze and excite."""
+    """Lite0 has the blocks of B0 without squeeze-and-excite."""
     keras.utils.clear_session()
     other = keras.applications.EfficientNetB0(
         weights=None, include_top=False, input_shape=(64, 64, 3)
@@ -95,7 +95,7 @@ def test_published_weights_are_loaded() -> None:
     name = "EfficientNetLite0"
     backbone = find_backbone(name)
     plan = plan_weights("imagenet", backbone=backbone, weights_origin=None)
-    # The file's own name ends in the first digits of its digest.
+    # The file name ends in the first digits of the digest.
     digest = weights_digest(plan)
     assert digest is not None
     assert pathlib.Path(str(plan.path)).stem.endswith(digest[:8])
@@ -149,7 +149,7 @@ def test_larger_ones_have_no_published_package(name: str) -> None:
 
 
 def test_most_photos_of_pizza_are_named_pizza(real_data: str) -> None:
-    """By the head of the published file, class 963 of ImageNet."""
+    """Classifies with the head of the published file; pizza is class 963."""
     name = "EfficientNetLite0"
     backbone = find_backbone(name)
     plan = plan_weights("imagenet", backbone=backbone, weights_origin=None)

@@ -1,4 +1,4 @@
-"""Where freeze plans cut a classifier, and what the parts cost."""
+"""The cut of a classifier by freeze plans, and the cost of its parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainer.model.trunk.cut import find_cut
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    """8 px -> 3x3 conv to 4 -> depthwise -> 1x1 conv to 6, on 4 x 4."""
+    """8 px -> 3x3 conv to 4 -> depthwise -> 1x1 conv to 6, on 4x4 positions."""
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3), name="in")
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same", name="a")(inputs)
@@ -29,7 +29,7 @@ def plans(classifier: Classifier, *rules: str) -> list[FreezePlan]:
     return [freeze_plan(classifier, rule) for rule in rules]
 
 
-# 4 x 4 positions, each of 3*3*3*4, 3*3*4 and 4*6 multiplications.
+# 16 positions with 3*3*3*4, 3*3*4 and 4*6 multiplications each.
 A, B, C = 16 * 108, 16 * 36, 16 * 24
 
 
@@ -73,5 +73,5 @@ def test_costs_of_efficientnet_are_those_that_are_published() -> None:
     classifier = live_classifier("EfficientNetB0", num_classes=3)
     cut = find_cut(classifier, plans(classifier, "none"))
     assert cut is not None
-    # At 32 px, a 49th of the positions; squeeze and excitation aside.
+    # 32 px have 1/49 of the positions; squeeze-and-excite is constant.
     assert cut.costs()[0] * 49 == pytest.approx(0.39e9, rel=0.15)

@@ -1,4 +1,4 @@
-"""Engines of the trunk: the same bits wherever an image comes."""
+"""Trunk engines: features do not depend on an image's place in a batch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def partition_of(
     folded: bool = True,
     seed: int = 0,
 ) -> Partition:
-    """Of a live classifier at 32 px."""
+    """Returns a partition of a live classifier at 32 px."""
     classifier = live_classifier(name, num_classes=3, seed=seed)
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=folded)
@@ -76,7 +76,7 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 @BACKBONES
 def test_features_do_not_depend_on_the_block(name: str) -> None:
-    """Neither on its size, nor on an image's place, nor on what is beside."""
+    """Tests the block's size, the image's place and its neighbours."""
     images = pictures(7)
     partition = partition_of(name)
     one_by_one = GraphTrunk(partition, block=1)(images)
@@ -160,7 +160,7 @@ def test_a_converter_that_fails(
 
 
 def _patch_conversion(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
-    """Converters of any kind: which one is made is TensorFlow's business."""
+    """Patches every converter class, since TensorFlow chooses the class."""
     real = tf.lite.TFLiteConverter.from_concrete_functions
 
     def make(*args: Any, **kwargs: Any) -> Any:
@@ -192,7 +192,7 @@ def test_a_litert_that_gives_other_features(
 def test_a_converted_trunk_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    """Until something else is asked for, or what is kept is damaged."""
+    """Converts again for another key or after damage to the cached file."""
     conversions = 0
 
     def convert(made: Any) -> bytes:
@@ -236,7 +236,7 @@ def test_rounding_to_float16() -> None:
         def __call__(self, images: np.ndarray) -> list[np.ndarray]:
             return [images, 2 * images]
 
-    # Eleven bits of mantissa; 65504 is the largest.
+    # float16 has a mantissa of eleven bits and a maximum of 65504.
     images = np.array([1 + 2**-11, 1 + 2**-10, 65504, 65520, -1e9], np.float32)
     rounded = RoundedTrunk(Given())
     assert (rounded.name, rounded.block) == ("graph", 3)
@@ -247,7 +247,7 @@ def test_rounding_to_float16() -> None:
 
 
 def test_weights_are_those_of_the_moment() -> None:
-    """A trunk is a snapshot: what is assigned later is not in it."""
+    """A trunk is a snapshot: later assignments do not change it."""
     partition = partition_of(seed=1)
     trunk = GraphTrunk(partition, block=1)
     before, key = trunk(pictures(1)), trunk_key(partition)
@@ -278,7 +278,7 @@ def test_a_key_names_weights_cut_and_folding() -> None:
         trunk_key(partition_of(seed=1)),
     ]
     assert len({str(key) for key in keys}) == 4
-    # A head of another seed and of other classes is no part of it.
+    # The head's seed and number of classes do not change the key.
     classifier = partition_of().classifier
     classifier.head.kernel.assign(classifier.head.kernel * 2.0)
     assert trunk_key(partition_of()) == keys[0]
@@ -286,7 +286,7 @@ def test_a_key_names_weights_cut_and_folding() -> None:
 
 @pytest.mark.slow
 def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
-    """A stage that shares the cut of a later one has its features."""
+    """A stage that shares a later stage's cut shares its features."""
     classifier = live_classifier("EfficientNetB0", num_classes=3)
     later = freeze_plan(classifier, "last:10")
     own = partition_classifier(classifier, later, fold_batch_norm=True)
@@ -304,7 +304,7 @@ def test_a_key_does_not_depend_on_what_trains_behind_the_cut() -> None:
 def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
     first = trunk_key(partition_of())
     partition_of.cache_clear()
-    # Names that Keras numbers have gone on meanwhile.
+    # Keras's counter of automatic names has advanced.
     keras.layers.ReLU()
     assert trunk_key(partition_of()) == first
 
@@ -312,13 +312,13 @@ def test_a_key_is_the_same_when_the_model_is_built_again() -> None:
 @pytest.mark.parametrize(
     ("largest", "expected"),
     [
-        # 32 MiB are 8 Mi values of 4 bytes.
+        # 32 MiB hold 2**23 values of 4 bytes.
         (2**23, 1),
         (2**23 - 1, 1),
         (2**22, 2),
         (2**20 + 1, 4),
         (2**18, 32),
-        # 112 x 112 x 96, of EfficientNetB0 at 224 px.
+        # 112 x 112 x 96, the largest of EfficientNetB0 at 224 px.
         (1_204_224, 4),
         (10**9, 1),
         (1, 32),

@@ -1,4 +1,4 @@
-"""BatchNorm folded into convolutions: which, and to what numbers."""
+"""BatchNorm folded into convolutions: the choice of layers, the numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Make = Callable[[Any], Any]
 
 
 def classifier_of(make: Make) -> Classifier:
-    """A backbone of 8 px, every weight of it and of the head random."""
+    """Returns a classifier of 8 px whose weights are all random."""
     keras.utils.clear_session()
     inputs = keras.Input((PX, PX, 3), name="in")
     backbone = keras.Model(inputs, make(inputs), name="small")
@@ -68,7 +68,7 @@ def _transposed(x: Any) -> Any:
     return norm()(layers.Conv2DTranspose(4, 3, name="conv")(x))
 
 
-# How a backbone is made, what it trains, and what is to be folded.
+# Backbone, --unfreeze, and the BatchNorm layers to fold.
 CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
     "plain": (
         lambda: chain(conv(use_bias=False), norm()), "all", ("norm",)
@@ -103,7 +103,7 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
         ("norm",),
     ),
     "twice_in_a_row": (
-        # The second one follows no convolution.
+        # The second BatchNorm does not follow a convolution.
         lambda: chain(conv(), norm(), norm("again")), "all", ("norm",)
     ),
     "before_the_convolution": (lambda: chain(norm(), conv()), "all", ()),
@@ -129,7 +129,7 @@ CASES: Mapping[str, tuple[Callable[[], Make], str, tuple[str, ...]]] = {
 def run_partition(
     partition: Any, classifier: Classifier, images: tf.Tensor
 ) -> Any:
-    """Logits of tail after trunk, with the variables as they stand."""
+    """Returns the logits of trunk and tail with the current values."""
     inputs: Sequence[tf.Tensor] = [images]
     if partition.cut:
         inputs = partition.trunk(partition.trunk_constants(), images)
@@ -151,7 +151,7 @@ def test_what_is_folded_and_that_the_logits_stay(case: str) -> None:
     values = [tf.convert_to_tensor(v.value) for v in variables]
     true = classifier.logits(variables, values, images).numpy()
     found = run_partition(partition, classifier, images).numpy()
-    # A thousandth of what the test's own weights change would be seen.
+    # Fine enough to detect a thousandth of the effect of the weights.
     np.testing.assert_allclose(found, true, atol=1e-5 * np.abs(true).max())
 
 
@@ -164,7 +164,7 @@ def test_nothing_is_folded_where_it_is_not_asked_for() -> None:
 
 
 def test_numbers_worked_out_by_hand() -> None:
-    """Gamma 6, variance 4 - epsilon: a scale of 3."""
+    """Gamma 6 and variance 4 - epsilon give a scale of 3."""
     keras.utils.clear_session()
     convolution = layers.Conv2D(1, 1)
     convolution.build((None, 1, 1, 2))
@@ -188,12 +188,17 @@ def test_numbers_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("multiplier", [0, 2], ids=["conv", "depthwise"])
 def test_gradients_are_those_of_the_formula(multiplier: int) -> None:
-    """Of sum(g * (s * conv(x, K) + b)) with respect to K, bias, gamma, beta.
+    """Checks gradients of sum(g * (s * conv(x, K) + b)) by formulas.
 
-    With y = conv(x, K) before bias, s = gamma / sqrt(variance + epsilon) and
-    m the mean, the sum has the gradients  sum g  (beta),  s sum g  (bias),
-    sum g (y + bias - m) / sqrt(variance + epsilon)  (gamma).  That of K comes
-    by a difference quotient, which is exact as the sum is linear in K.
+    With y = conv(x, K) before bias, s = gamma / sqrt(variance + epsilon) and m
+    the mean, the gradients of the sum are
+
+        beta   sum g
+        bias   s sum g
+        gamma  sum g (y + bias - m) / sqrt(variance + epsilon)
+
+    The gradient of K is a difference quotient, which is exact because the sum
+    is linear in K.
     """
     keras.utils.clear_session()
     rng = np.random.default_rng(1)

@@ -90,7 +90,7 @@ def test_what_names_cannot_tell_apart_is_not_read(
     make: Callable[[], keras.Model],
 ) -> None:
     if make is _second_output:
-        # The output is no layer's parent; a layer behind it is.
+        # The unreadable output is not a parent itself, so add a layer after it.
         model = make()
         x = keras.layers.ReLU()(model.outputs[0])
         model = keras.Model(model.inputs, x)

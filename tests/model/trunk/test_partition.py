@@ -1,4 +1,4 @@
-"""Trunk and tail: together they are the classifier, and apart they stay."""
+"""Trunk and tail: together they equal the classifier; they share nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainer.model.trunk import partition as partition_module
 from trainer.model.trunk.partition import Partition, partition_classifier
 
 PX = 32
-# Each with its form, where it has several.
+# Backbones with their forms.
 QUICK = ("MobileNetV2", FORM_NA)
 SLOW = (
     ("EfficientNetB0", "imagenet"),
@@ -38,7 +38,7 @@ RULES = ("none", "last:10", "last:40", "all")
 
 @functools.lru_cache(maxsize=1)
 def live(name: str, form: str) -> Classifier:
-    """Statistics of a batch, and no gamma is one and no beta zero."""
+    """Builds a classifier with varied statistics, gammas and betas."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     arguments = {"alpha": 0.35} if name == "MobileNetV2" else {}
@@ -63,7 +63,7 @@ def values_of(classifier: Classifier, keys: tuple[str, ...]) -> list[tf.Tensor]:
 
 
 def inputs_of(partition: Partition, images: np.ndarray) -> list[tf.Tensor]:
-    """What the tail takes."""
+    """Returns the inputs of the tail."""
     if not partition.cut:
         return [tf.constant(images)]
     return partition.trunk(partition.trunk_constants(), tf.constant(images))
@@ -72,14 +72,14 @@ def inputs_of(partition: Partition, images: np.ndarray) -> list[tf.Tensor]:
 def loss_and_gradients(
     classifier: Classifier, plan: FreezePlan, logits: Any
 ) -> tuple[np.ndarray, list[tf.Tensor | None]]:
-    """Logits, and gradients of a sum over them, of every variable."""
+    """Returns logits, and the gradient of a weighted sum by each variable."""
     keys = plan.trainable + plan.frozen
     values = values_of(classifier, keys)
     variables = [classifier.variables[key] for key in keys]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         found = logits(variables, values)
-        # Different weights, so that no class cancels another.
+        # Different weights, so that the classes do not cancel out.
         total = tf.reduce_sum(tf.nn.log_softmax(found) * [1.0, 0.3, -0.5])
     return found.numpy(), tape.gradient(total, values)
 
@@ -91,7 +91,7 @@ def check(
     folded: bool,
     quick: bool = False,
 ) -> Partition:
-    """Logits, gradients and the place of every trainable variable."""
+    """Checks logits, gradients and the place of each trainable variable."""
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(
         classifier, plan, fold_batch_norm=folded, quick_gradients=quick
@@ -143,7 +143,7 @@ def check_variables(
 
     values = values_of(partition.classifier, tuple(used))
     given = {id(v): t for v, t in zip(used.values(), values, strict=True)}
-    # Each value is read once, and nothing else is.
+    # Each value is read exactly once, and no other variable.
     with mock.patch.object(
         partition_module, "_reader", return_value=lambda v: given.pop(id(v))
     ):
@@ -162,7 +162,7 @@ def test_tail_after_trunk_is_the_classifier(
     unfreeze: str, name: str, form: str
 ) -> None:
     partition = check(live(name, form), unfreeze, folded=True)
-    # ConvNeXt has no BatchNorm, and in ResNet50V2's it stands before.
+    # ConvNeXt has no BatchNorm; ResNet50V2's is before the convolution.
     assert bool(partition.folded) == (name != "ConvNeXtTiny")
 
 
@@ -184,7 +184,7 @@ def test_without_folding_it_is_the_classifier_too(unfreeze: str) -> None:
 def test_quick_gradients_are_those_of_the_classifier(
     monkeypatch: pytest.MonkeyPatch, unfreeze: str, name: str, form: str
 ) -> None:
-    """However small a tensor is."""
+    """Compiles loops for tensors of any size."""
     monkeypatch.setattr(cpu_gradients, "_LOOP_VALUES", 1)
     made = []
     real = copies_module.quick_class
@@ -195,7 +195,7 @@ def test_quick_gradients_are_those_of_the_classifier(
 
     monkeypatch.setattr(copies_module, "quick_class", noting)
     partition = check(live(name, form), unfreeze, folded=True, quick=True)
-    # Of the trunk none.
+    # No layer of the trunk.
     asked = {layer for layer, _ in made}
     assert asked <= {layer.name for layer in partition._tail.layers} | set(
         partition.folded
@@ -203,9 +203,9 @@ def test_quick_gradients_are_those_of_the_classifier(
     kinds = {kind.__name__ for _, kind in made if kind.__name__[:5] == "Quick"}
     expected = {
         "MobileNetV2": {"QuickConv2D"},
-        # Its convolutions are grouped, or hidden in nested models.
+        # Its convolutions are grouped or in nested models.
         "ConvNeXtTiny": {"QuickActivation"},
-        # ReLU6 is quick as it is.
+        # ReLU6 is fast already.
         "EfficientNetLite0": {"QuickConv2D", "QuickDepthwiseConv2D"},
     }
     most = {"QuickConv2D", "QuickActivation", "QuickDepthwiseConv2D"}
@@ -216,7 +216,7 @@ def test_quick_gradients_are_those_of_the_classifier(
 
 @pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
 def test_all_as_one_part(folded: bool) -> None:
-    """The engine that leaves the trunk in the step."""
+    """Tests the partition of the engine `step`, which has no trunk."""
     classifier = live(*QUICK)
     plan = freeze_plan(classifier, "last:10")
     partition = partition_classifier(
@@ -224,7 +224,7 @@ def test_all_as_one_part(folded: bool) -> None:
     )
     assert partition is not None
     assert (partition.cut, partition.feature_shapes) == ((), ())
-    # 52 convolutions, each with its BatchNorm.
+    # 52 convolutions, each followed by a BatchNorm.
     assert len(partition.folded) == (52 if folded else 0)
     images = pictures(3)
     true, _ = loss_and_gradients(
@@ -252,7 +252,7 @@ def test_the_cut_of_efficientnet(form: str) -> None:
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)
     assert partition is not None
     assert partition.cut == ("block7a_activation", "block7a_se_reshape")
-    # 32 px leave one place; six times 192 channels.
+    # 32 px become one position with 6 * 192 channels.
     assert partition.feature_shapes == ((1, 1, 1152), (1, 1, 1152))
 
 
@@ -274,7 +274,7 @@ def test_of_a_frozen_backbone_the_pooled_features_are_the_cut() -> None:
 
 @pytest.mark.parametrize("unfreeze", ["none", "last:10", "last:40"])
 def test_no_variable_that_trains_is_in_the_trunk(unfreeze: str) -> None:
-    """Whatever training does, trunk and features stay the same bits."""
+    """Trunk and features stay bit-identical during training."""
     classifier = live(*QUICK)
     plan = freeze_plan(classifier, unfreeze)
     partition = partition_classifier(classifier, plan, fold_batch_norm=True)

@@ -1,4 +1,4 @@
-"""`--weights`: files that are damaged, dangerous or do not fit."""
+"""`--weights`: damaged files, dangerous files and other architectures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.model.weights.plan import plan_weights
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Good files, to damage."""
+    """A folder of valid files to damage."""
     to, model = tmp_path_factory.mktemp("weights"), build()
     model.save_weights(to / "b.weights.h5")
     model.save(to / "b.keras")
@@ -176,8 +176,8 @@ def others() -> dict[str, keras.Model]:
             "saved from another architecture, or incomplete: of the 104 layers"
             " of mobilenetv2_0.35_32 that have weights it has ",
         ),
-        # The first that differs: 24 channels times .35 and .5 make 8 and 16,
-        # so block 1 still takes 8 channels in and gives 16 out.
+        # The first layer that differs: 24 channels times .35 and .5 give 8 and
+        # 16, so block 1 has 8 input channels in both, and 16 outputs here.
         (
             "wide",
             "wrong shapes for mobilenetv2_0.35_32: layer 'block_1_project'"

@@ -1,4 +1,4 @@
-"""The two forms of EfficientNetB0: told from the file, or asked for."""
+"""The two forms of EfficientNetB0: detected in the file, or required."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plan(path: pathlib.Path | str, origin: str | None = None) -> WeightsPlan:
 
 
 def stem(model: keras.Model) -> np.ndarray:
-    """What the first convolution makes of an image."""
+    """Returns the first convolution's output for an image."""
     layer = model.get_layer("stem_conv")
     run = keras.Model(model.inputs[0], layer.output)
     return np.asarray(run(RAMP.reshape(1, 32, 32, 3)))
@@ -42,7 +42,7 @@ def models() -> dict[str, keras.Model]:
             for layer in model.layers
             if isinstance(layer, keras.layers.Normalization)
         )
-        # As ImageNet weights have them, in both forms: they prove nothing.
+        # ImageNet weights have these in both forms, so they prove nothing.
         statistics = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0]
         normalization.set_weights(list(map(np.array, statistics)))
         normalization.finalize_state()
@@ -74,7 +74,7 @@ def folder(
             h5py.File(to / f"{form}.weights.h5") as file,
             h5py.File(to / f"{form}-bare.weights.h5", "w") as bare,
         ):
-            # A writer that leaves out layers without weights.
+            # A writer that omits layers without weights.
             for name, group in file["layers"].items():
                 if len(group["vars"]):
                     file.copy(group, bare, name=f"layers/{name}")
@@ -140,8 +140,8 @@ def test_what_is_loaded_computes_the_same(
 ) -> None:
     path = folder / f"{form}{name}"
     found = plan(path, form)
-    # Not built anew, to save time: the same architecture with its weights
-    # shuffled, and put back by the load.
+    # To save time, shuffle the weights of the existing model instead of
+    # building a new one. The load restores them.
     model = models[found.form]
     before, features = model.get_weights(), stem(model)
     model.set_weights([np.zeros_like(value) for value in before])
@@ -162,7 +162,7 @@ def test_the_forms_differ(models: dict[str, keras.Model]) -> None:
 def test_a_rescaling_of_somebody_elses_does_not_count(
     models: dict[str, keras.Model], tmp_path: pathlib.Path
 ) -> None:
-    """A classifier in one piece with its own Rescaling is not imagenet's."""
+    """A Rescaling of a flat classifier does not prove the ImageNet form."""
     config = models["keras_none"]
     x = keras.layers.GlobalAveragePooling2D()(config.output)
     x = keras.layers.Dense(2)(keras.layers.Rescaling(2.0)(x))

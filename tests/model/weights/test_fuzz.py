@@ -1,7 +1,7 @@
-"""Files that were changed at random: each loads, or is refused in one line.
+"""Randomly changed files: each loads or is rejected in one line.
 
-Each kind of file is read in a process of its own, so that a crash of a native
-library is a failure that names its seed. To see one again:
+Each kind of file is read in a separate process, so a crash of a native library
+is a failure that names its seed. To reproduce one:
 
     python -m tests.model.weights.test_fuzz KIND FOLDER FIRST END
 """
@@ -45,12 +45,12 @@ MUTATIONS = 500
 ARCHITECTURE = "architecture"
 _SECONDS, _DEADLY_SECONDS, _MIB = 5.0, 30, 1024
 _DATA = ".data-00000-of-00001"
-# Has two forms, so that what tells them is read too.
+# It has two forms, so the detection of the form is tested too.
 _BACKBONE = find_backbone("EfficientNetB0")
 
 
 def tiny_classifier() -> Classifier:
-    """Conv -> norm -> conv, under a head."""
+    """Returns a classifier: conv -> norm -> conv -> head."""
     keras.utils.clear_session()
     inputs = keras.Input((8, 8, 3), name="pixels")
     x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
@@ -96,7 +96,7 @@ def renumbered(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def load(path: str, classifier: Classifier) -> None:
-    """What a run does with --weights."""
+    """Loads weights as a run does for --weights."""
     plan = plan_weights(
         path, backbone=_BACKBONE, weights_origin=FORM_KERAS_NONE
     )
@@ -107,12 +107,12 @@ def load(path: str, classifier: Classifier) -> None:
 
 
 def restore(path: str, classifier: Classifier) -> None:
-    """What a run does with a checkpoint of a workdir."""
+    """Restores a checkpoint as a run does from its workdir."""
     restore_variables(path, classifier.variables)
 
 
 def rebuild(path: str, classifier: Classifier) -> None:
-    """What a run does with the architecture in its workdir."""
+    """Builds a model as a run does from the architecture in its workdir."""
     workdir, config = (
         Workdir(os.path.dirname(path)),
         Config(precision="float32"),
@@ -121,7 +121,7 @@ def rebuild(path: str, classifier: Classifier) -> None:
 
 
 def write(kind: str, folder: pathlib.Path, tiny: Classifier) -> pathlib.Path:
-    """Writes a valid file of a kind, the one to be changed."""
+    """Writes a valid file to change."""
     if kind in ("index", "data"):
         prefix = tf.train.Checkpoint(
             model={key: v.value for key, v in tiny.variables.items()}
@@ -151,7 +151,7 @@ READERS: dict[str, tuple[Callable[[str, Classifier], None], ...]] = {
 
 
 def outcome_of(read: Callable[[], None]) -> str:
-    """Returns how a read ended; one that never ends kills the process."""
+    """Returns the outcome of a read; a read that hangs kills the process."""
     faulthandler.dump_traceback_later(_DEADLY_SECONDS - 5)
     signal.alarm(_DEADLY_SECONDS)
     start, outcome = time.monotonic(), "loaded"
@@ -168,7 +168,7 @@ def outcome_of(read: Callable[[], None]) -> str:
 
 
 def fuzz(kind: str, folder: pathlib.Path, seeds: range) -> None:
-    """Reads changed files, one a seed; exits with 1 after any other outcome."""
+    """Reads one changed file per seed; exits with 1 after a bad outcome."""
     tiny = tiny_classifier()
     path = write(kind, folder, tiny)
     target = str(path).removesuffix(".index").removesuffix(_DATA)
@@ -180,7 +180,7 @@ def fuzz(kind: str, folder: pathlib.Path, seeds: range) -> None:
     for seed in seeds:
         (folder / "seed").write_text(f"{kind} {seed}")
         rng = np.random.default_rng(seed)
-        # Few bytes of JSON can change and leave JSON. To build takes longer.
+        # Byte changes rarely leave valid JSON; valid JSON is slow to build.
         builds = kind == ARCHITECTURE and seed % 4 == 0
         change = renumbered if builds else mutated
         path.write_bytes(change(content, rng))

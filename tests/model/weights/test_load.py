@@ -1,4 +1,4 @@
-"""`--weights`: every kind there and back, digests, ImageNet."""
+"""`--weights`: round trips of every format, digests, ImageNet."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def build(alpha: float = 0.35, px: int = 32) -> keras.Model:
 
 
 def classify(backbone: keras.Model) -> keras.Model:
-    """The backbone nested in a classifier, as the trainer builds it."""
+    """Returns a classifier with a nested backbone, as the trainer builds it."""
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D()(backbone(inputs))
     return keras.Model(inputs, keras.layers.Dense(3, name="head")(x))
 
 
 def classify_flat(backbone: keras.Model) -> keras.Model:
-    """The same in one piece, with an optimizer that has slots."""
+    """Returns a flat classifier, with an optimizer that has slots."""
     x = keras.layers.GlobalAveragePooling2D()(backbone.output)
     x = keras.layers.Dense(3, name="head")(x)
     return keras.Model(backbone.inputs, x)
@@ -48,10 +48,10 @@ def load(path: pathlib.Path | str, model: keras.Model) -> str:
 
 @pytest.fixture(scope="module")
 def source() -> keras.Model:
-    """A backbone whose every weight is another random number."""
+    """A backbone with random weights, all different."""
     model = build()
     rng = np.random.default_rng(0)
-    # All above zero, as variances have to be.
+    # All values are positive, as variances must be.
     model.set_weights([rng.uniform(0.1, 2, w.shape) for w in model.weights])
     return model
 
@@ -76,13 +76,13 @@ def is_zero(model: keras.Model) -> bool:
 def folder(
     source: keras.Model, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-    """One file of each kind."""
+    """A folder with one file of each format."""
     to = tmp_path_factory.mktemp("weights")
     source.save_weights(to / "b.weights.h5")
     source.save(to / "b.h5")
     source.save(to / "b.keras")
     with h5py.File(to / "b.h5") as file, h5py.File(to / "v.h5", "w") as copy:
-        # What save_weights of Keras 2 writes: no configuration, ":0".
+        # save_weights of Keras 2 writes no configuration, and names with ":0".
         copy.attrs["layer_names"] = file["model_weights"].attrs["layer_names"]
         for name, group in file["model_weights"].items():
             names = list(group.attrs["weight_names"])
@@ -112,7 +112,7 @@ def folder(
 
 
 def keras_2_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    """The objects and names that `save_weights` of Keras 2 records."""
+    """Returns a checkpoint with the objects and names of Keras 2."""
     root, number = tf.train.Checkpoint(), 0
     for index, layer in enumerate(model.layers):
         node = tf.train.Checkpoint()
@@ -263,7 +263,7 @@ def test_loads_under_mirrored_variables(
     folder: pathlib.Path, source: keras.Model
 ) -> None:
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        # clear_session() in here would break the scope.
+        # clear_session() inside the scope would break it.
         model = build_backbone("MobileNetV2", ARGS, 32, form=FORM_NA)
         load(folder / "b.weights.h5", model)
     for got, wanted in zip(model.weights, source.weights, strict=True):
@@ -280,7 +280,7 @@ def test_real_weights_give_sane_features() -> None:
     ramp = np.linspace(-1, 1, 96, dtype=np.float32)
     image = np.stack(np.broadcast_arrays(ramp, ramp[:, None], -ramp), -1)
     features = np.asarray(model(image[None]))
-    # ReLU6 behind a trained BatchNorm: within 0..6, sparse, and alive.
+    # ReLU6 after a trained BatchNorm: in 0..6, sparse, not all zero.
     assert features.min() == 0.0
     assert features.max() <= 6.0
     assert 0.1 < features.std() < 2.0

@@ -1,4 +1,4 @@
-"""Pairing and assigning: group names, drift, nothing half loaded."""
+"""Pairing and assignment: group names, renumbered names, all or nothing."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def saved_layer(name: str, **arrays: np.ndarray) -> SavedLayer:
 
 
 def small_file(first: int) -> list[SavedLayer]:
-    """Layers for `small_model`, automatic numbers beginning at `first`."""
+    """Returns layers for `small_model`, numbered from `first` on."""
     conv = {"kernel": np.full((1, 1, 3, 2), 7.0), "bias": np.zeros(2)}
     last = {"kernel": np.ones((1, 1, 2, 1)), "bias": np.array([5.0])}
     return [
@@ -116,8 +116,8 @@ def test_drifted_automatic_names_load_in_order(first: int) -> None:
     head = saved_layer("dense", kernel=np.zeros((1, 2)))
     pairs = saved_weights.pair_by_name("x", [*small_file(first), head], model)
     load_pairs("x", pairs, model)
-    # (pixel - mean) / 2 -> times 7, summed -> both channels -> + 5:
-    # zeros give 2 * 7 * -(1 + 2 + 3) / 2 + 5.
+    # (pixel - mean) / 2, times 7, summed over both channels, plus 5: zeros give
+    # 2 * 7 * -(1 + 2 + 3) / 2 + 5.
     np.testing.assert_allclose(model(np.zeros((1, 4, 4, 3)))[0, 0, 0], [-37])
 
 
@@ -176,7 +176,7 @@ def test_normalization_computes_with_what_was_assigned() -> None:
     layer = model.get_layer("normalization")
     ones = np.ones((1, 4, 4, 3), np.float32)
     layer.adapt_mean.assign([1.0, 1.0, 1.0])
-    # The trap: Keras goes on with the constants it made before.
+    # Without a call of finalize_layers, Keras uses stale constants.
     assert float(layer(ones)[0, 0, 0, 0]) == 1.0
     saved_weights.finalize_layers(model)
     assert float(layer(ones)[0, 0, 0, 0]) == 0.0
