@@ -1,4 +1,4 @@
-"""Benchmarks; here, the photos on which both sides train."""
+"""Benchmarks, and the selection of photos that both sides train on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def class_names(train: Path) -> list[str]:
 def draw_subset(train: Path, pct: float, seed: int) -> list[str]:
     """Draws a stratified random subset of the photos below `train`.
 
-    With one seed, a smaller subset is part of a larger one.
+    For the same seed, a smaller subset is part of a larger one.
 
     Returns:
       "CLASS/NAME" of max(1, floor(n * pct / 100)) photos of each class.

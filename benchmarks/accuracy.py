@@ -4,11 +4,12 @@ r"""Compares the accuracy of this trainer and Keras 3 `fit` on the same photos.
         --backbone=MobileNetV2 --backbone_args=alpha=0.35 \
         --recipes=10+10,100+100 --seeds=3 --workdir=OUT
 
-A recipe is HEAD[+FINETUNE][:noaugment], percentages of the training photos:
-`10` trains a head on 10 %, `10+100` then fine-tunes on 100 %. For each seed a
-recipe runs in this trainer, in `fit` as the tutorials write it, and in `fit`
-with the base in inference mode, each in its own process. All three train on
-the photos in this trainer's manifest. Finished runs in OUT are not repeated.
+A recipe is HEAD[+FINETUNE][:noaugment], with percentages of the training
+photos: `10` trains a head on 10 %, `10+100` then fine-tunes on 100 %. For each
+seed, a recipe runs in this trainer, in `fit` as the tutorials write it, and in
+`fit` with the base in inference mode, each time in its own process. All three
+train on the photos in this trainer's manifest. Finished runs in OUT are not
+repeated.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def parse_recipe(text: str) -> Recipe:
 def _ours(
     recipe: Recipe, seed: int, folder: Path, args: argparse.Namespace
 ) -> list[float]:
-    """Returns test accuracies by stage; leaves the workdirs in `folder`."""
+    """Returns test accuracies by stage; the workdirs are in `folder`."""
     workdirs: list[Path] = []
     for stage, pct in (
         ("feature_extract", recipe.head_pct),
@@ -130,7 +131,7 @@ def table(accuracies: Mapping[str, Mapping[str, Mapping[int, float]]]) -> str:
     """Returns Markdown: a row per stage, a column per side, mean and seeds.
 
     Args:
-      accuracies: row -> side -> seed -> test accuracy.
+      accuracies: test accuracies by row, side and seed.
     """
     lines = [
         f"| | {' | '.join(SIDES)} |",

@@ -2,10 +2,11 @@
 
     python -m benchmarks.against_keras --dataset=FOLDER --workdir=OUT
 
-Both sides run each row in turn on the same photos, each time in a new process.
-The ratio of whole processes (imports, tracing and evaluation included) is
-computed per round. FOLDER holds train/CLASS and test/CLASS. Without --weights
-both sides load the same random weights: times are valid, accuracies are not.
+Both sides run each row alternately on the same photos, each time in a new
+process. The ratio of the times of whole processes, imports, tracing and
+evaluation included, is computed per round. FOLDER holds train/CLASS and
+test/CLASS. Without --weights both sides load the same random weights: times are
+valid, accuracies are not.
 
 A row is a name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]:
 `10+100:last10:5` trains a head on 10 % of the photos and then the last ten
@@ -14,8 +15,8 @@ rows: model0, last10 (after model 0, without augmentation), model2, model3,
 all, study (the five models), again (model 0 a second time, with its cache).
 --growth adds a table of how cost grows with data, epochs and layers.
 
-Each side decodes the photos again. The system's file cache is warm for both
-after the first round, which --discard=1 leaves out.
+Each side decodes the photos again. The page cache is warm for both after the
+first round, which --discard=1 leaves out.
 """
 
 import argparse
@@ -55,7 +56,7 @@ _GROWTH = (
 
 
 def measure(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """Runs all rows; returns row -> side -> one `Spent` per round."""
+    """Runs all rows; returns one `Spent` per round, by row and side."""
     found: dict[str, dict[str, list[Spent]]] = {}
     for number in range(args.rounds + args.discard):
         this_round: dict[str, dict[str, Spent]] = {}
@@ -150,7 +151,7 @@ def machine() -> str:
 
 
 def _random_weights(args: argparse.Namespace) -> None:
-    """Saves random weights of the backbone, in a process of its own."""
+    """Saves random weights of the backbone, in a separate process."""
     args.weights = args.workdir.absolute() / "random.weights.h5"
     code = (
         "import sys; from benchmarks.models import save_random_weights;"
@@ -159,13 +160,13 @@ def _random_weights(args: argparse.Namespace) -> None:
     command = [sys.executable, "-c", code, str(args.weights), args.backbone]
     command += [args.backbone_args, str(args.image_size)]
     subprocess.run(command, check=True)
-    # The only backbones of which Keras builds two forms.
+    # Keras builds two forms of these backbones only.
     if args.backbone.startswith("EfficientNetB"):
         args.weights_origin = "keras_none"
 
 
 def _profile(args: argparse.Namespace, name: str) -> None:
-    """Prints where a run of this trainer spends its time in Python."""
+    """Prints a Python profile of a run of this trainer."""
     row = parse_row("model0" if name in (STUDY, AGAIN) else name)
     folder = args.workdir / "profile"
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,7 +221,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs both sides in turn and prints the tables."""
+    """Runs both sides alternately and prints the tables."""
     args = _parse(argv)
     args.workdir.mkdir(parents=True, exist_ok=True)
     if args.weights is None:

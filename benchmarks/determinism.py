@@ -2,12 +2,12 @@
 
     python -m benchmarks.determinism --rounds=8
 
-Each is made twice in one process, with and without TensorFlow's op
-determinism. The two are timed in alternation, so that other work on the
+Input pipeline and step are built twice in one process, with and without
+TensorFlow's op determinism. The two are timed alternately, so other load on the
 machine affects both. Prints the median seconds of eight batches of 32 images
-and of two steps, and the ratio with/without. The images are noise of
-512x384 px in JPEG files; the step fine-tunes the last ten layers of
-EfficientNetB0 from random weights.
+and of two steps, and the ratio with/without. The images are noise of 512x384 px
+in JPEG files; the step fine-tunes the last ten layers of EfficientNetB0 from
+random weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-# The only way to turn it off again; for measurements only.
+# No public function turns op determinism off again.
 from tensorflow.python.framework import config as tf_config
 
 from trainer.config import Config
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure(pair: dict[bool, Timed], rounds: int) -> dict[bool, list[Seconds]]:
-    """Measures both in alternation; the order alternates by round."""
+    """Times both alternately; the first one alternates by round."""
     seconds: dict[bool, list[Seconds]] = {True: [], False: []}
     for number in range(rounds):
         for on in (True, False) if number % 2 else (False, True):

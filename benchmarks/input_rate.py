@@ -2,11 +2,11 @@
 
     python -m benchmarks.input_rate --dataset=photos --image_size=224 --cores=1
 
-Runs the input pipeline of a step on a GPU or TPU (order, read, decode, resize,
-batch, and draw the matrices of the warp) without a cache and without a step.
-Prints images/s by wall clock and by processor time, which other work on the
-machine affects less; then the same for the check of every image at the start
-of a run. Shows medians and quartiles of several rounds.
+Runs the input pipeline of a GPU or TPU (order, read, decode, resize, batch, and
+draw the matrices of the warp) without a cache and without a training step.
+Prints images/s by wall clock and by processor time, which other load on the
+machine affects less. Then prints the same for the check of every image at the
+start of a run. Shows medians and quartiles of several rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.data.sources import open_source
 
-# Images per second of wall clock, and of processor time.
+# Images per second of wall-clock time and of processor time.
 Rates = tuple[float, float]
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="in a round")
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
-    # Before TensorFlow sizes its pools of threads.
+    # Set this before TensorFlow sizes its thread pools.
     cores = sorted(os.sched_getaffinity(0))[: args.cores]
     os.sched_setaffinity(0, cores)
     reading.PARALLEL_CALLS = len(cores)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measure(work: Callable[[], int], rounds: int) -> list[Rates]:
-    """Measures images/s of each round of `work`, which returns a count."""
+    """Measures images/s per round of `work`, which returns its images."""
     found = []
     for _ in range(rounds):
         began = time.perf_counter(), time.process_time()
@@ -92,7 +92,7 @@ def measure(work: Callable[[], int], rounds: int) -> list[Rates]:
 
 
 def show(what: str, rates: list[Rates], cores: int) -> None:
-    """Prints one line per clock."""
+    """Prints the rates by wall clock and by processor time."""
     kinds = (f"by the clock, {cores} cores", "by processor time, one core")
     for kind, values in zip(kinds, zip(*rates, strict=True), strict=True):
         low, middle, high = statistics.quantiles(values, n=4)

@@ -8,13 +8,15 @@ FOLDER holds train/CLASS and test/CLASS.
 
 --inference_mode=as_written calls `base(x, training=False)` in a functional
 model, as the tutorials do; Keras 3 `fit` overrides that False with its own
-`training=True`. --inference_mode=wrapped hides the call in a layer, where False
-stays. `batchnorm_max_change` in the result shows which of the two happened.
+`training=True`. --inference_mode=wrapped hides the call in a layer, where `fit`
+cannot override it. `batchnorm_max_change` in the result shows whether BatchNorm
+was in inference mode.
 
 Two things differ from the tutorials. Keras 3 has no RandomHeight and
 RandomWidth, so a second RandomZoom with two independent factors replaces them.
 Each epoch is validated on shuffled photos, since the first quarter of the test
-folder holds only the first classes. The final metrics are of all test photos.
+folder contains only the first classes. The final metrics are for all test
+photos.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ _VALIDATION_FRACTION = 0.25
 class StepClock(keras.callbacks.Callback):
     """Measures each training batch, input and callbacks included.
 
-    A batch begins when the batch before it ends, so that the time includes
-    what `fit` does between two batches.
+    A batch begins when the previous batch ends, so its time includes the work
+    of `fit` between two batches.
     """
 
     def __init__(self) -> None:
@@ -89,7 +91,8 @@ def _compile(model: keras.Model, learning_rate: float) -> None:
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=["accuracy"],
-        # "auto" compiles models without augmentation: slow on a CPU.
+        # "auto" would compile models without augmentation, which is slow on a
+        # CPU.
         jit_compile=False,
     )
 
@@ -101,13 +104,13 @@ def train_stage(
     learning_rate: float,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Compiles, fits and evaluates with the variables trainable now.
+    """Compiles, fits and evaluates; trains all currently trainable variables.
 
     Args:
       classifier: trained in place.
       photos: the folder of training photos.
-      epochs: numbers of the epochs; they continue from stage to stage.
-      learning_rate: of Adam.
+      epochs: numbers of the epochs, counted across stages.
+      learning_rate: learning rate of Adam.
       args: see `parse`.
 
     Returns:

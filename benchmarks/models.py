@@ -1,4 +1,4 @@
-"""Models with random weights, for benchmarks that only measure time."""
+"""Models with random weights, for benchmarks of speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a row of the benchmark on either side, in processes of its own."""
+"""Runs a row of the benchmark on one side, in separate processes."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _ROW = re.compile(
 
 
 class Row(NamedTuple):
-    """The training that both sides do.
+    """The training that both sides run.
 
     Attributes:
-      name: as given.
+      name: the text that the row was parsed from.
       head_pct: percentage of the photos for the head.
       finetune_pct: percentage for fine-tuning; None for no fine-tuning.
       augment: whether training images are augmented.
       unfreeze: `all` or `last:N`.
-      epochs: of each stage.
+      epochs: epochs of each stage.
     """
 
     name: str
@@ -131,7 +131,7 @@ def our_flags(args: argparse.Namespace, *flags: str) -> list[str]:
 def ours(
     row: Row, folder: Path, cache: Path, args: argparse.Namespace
 ) -> Spent:
-    """Runs this trainer; fine-tuning on other data is a second command."""
+    """Runs this trainer, with a second command to fine-tune on other data."""
     same = row.finetune_pct in (None, row.head_pct)
     commands = []
     first = "feature_extract"
@@ -278,7 +278,7 @@ def again(
     folder: Path,
     args: argparse.Namespace,
 ) -> Spent:
-    """Repeats model 0 with its cache; `fit` has none, so its time stands."""
+    """Repeats model 0 with a warm cache; `fit` has none and is not rerun."""
     if side != OURS:
         return this_round["model0"][side]
     cache = folder.parent / "model0" / "cache"

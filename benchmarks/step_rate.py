@@ -4,8 +4,8 @@
     python -m benchmarks.step_rate --evaluate
 
 Runs the pure step (warp, forward, loss, backward) on one GPU, compiled by XLA,
-or else on the CPU. Weights are random, and one batch is repeated, so that
-nothing is read. Prints images/s by wall clock and by processor time, median
+or on the CPU if there is no GPU. Weights are random. One batch is repeated, so
+no images are read. Prints images/s by wall clock and by processor time, median
 and quartiles of several rounds, and the bytes of the gradient that replicas
 exchange in each step. `Scale, on paper` in docs/distributed.md uses these
 numbers and those of `benchmarks.input_rate`.

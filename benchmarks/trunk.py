@@ -2,12 +2,12 @@
 
     python -m benchmarks.trunk --backbone=EfficientNetB0 --image_size=224
 
-Runs four things in turn on one thread: matrix products of several sizes, the
-fastest of which gives the core's peak; the backbone as Keras calls it; the
-trunk as a graph with BatchNorm folded, in blocks; and the trunk in LiteRT.
-Prints the median of the rounds. Multiplications and additions are counted in
-convolutions and matrix products only, two per weight and output. Weights are
-random.
+Times four computations on one thread, one after another: matrix products of
+several sizes, the fastest of which defines the core's peak; the backbone as
+Keras calls it; the trunk as a graph with BatchNorm folded, in blocks; and the
+trunk in LiteRT. Prints the median of the rounds. Counts multiplications and
+additions of convolutions and matrix products only, two per weight and output.
+Weights are random.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def floating_point_operations(graph: tf.Graph) -> int:
     """Counts multiplications and additions in a graph of static shapes.
 
     Args:
-      graph: of a concrete function.
+      graph: the graph of a concrete function.
 
     Returns:
       2 x outputs x weights per output, summed over all Conv2D,
@@ -80,7 +80,7 @@ def _partition(args: argparse.Namespace) -> Partition:
 
 
 def _keras_pass(partition: Partition, images: tf.Tensor) -> Callable[[], Any]:
-    """Returns the whole backbone, `model(x, training=False)`, as a call."""
+    """Returns a function that runs the whole backbone in inference mode."""
     backbone = partition.classifier.backbone
     function = tf.function(lambda x: backbone(x, training=False))
     return lambda: function(images).numpy()
@@ -90,8 +90,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measures the seconds of each pass and counts its operations.
 
     Returns:
-      `peak`, operations per second of the fastest product; `operations` of the
-      trunk for one image; and `seconds`, name -> list, per image.
+      `peak`, the operations per second of the fastest product; `operations` of
+      the trunk for one image; and `seconds` per image, a list of rounds by
+      name.
     """
     partition = _partition(args)
     side = args.image_size

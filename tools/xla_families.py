@@ -11,14 +11,14 @@ keras.applications: seconds to compile, the difference between the gradients of
 the compiled and the plain step, and the difference between the losses of their
 evaluation, each the median of three batches.
 
-In a deep random network rounding moves units across the kink of ReLU, which
-makes the gradient jump. To measure this, the plain step runs with each pixel
-rounded differently, six times per batch. A gradient fails if it differs by more
-than 0.001 and by more than three times the largest jump.
+In a deep random network, rounding can move units across the kink of ReLU, so
+the gradient jumps. To measure this, the plain step runs six more times per
+batch, with each pixel rounded differently. A gradient fails if it differs by
+more than 0.001 and by more than three times the largest jump.
 
-The exit status is 1 if a difference is too large, or if XLA does not support an
-operation, which is then named. --compile_only stops at XLA's form of the
-program, where operations are refused, and runs nothing.
+The exit status is 1 if a difference is too large or XLA does not support an
+operation; the output names the operation. --compile_only stops after the
+conversion to HLO, which finds unsupported operations, and runs nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ FAMILIES = (
     "VGG19",
     "Xception",
 )
-# Relative to the norm of the whole gradient and to the loss.
+# Bounds relative to the norm of the whole gradient, and to the loss.
 GRADIENT_BOUND, LOSS_BOUND = 1e-3, 1e-4
 ROUNDINGS = 3.0
 _REFUSED = re.compile(r"on XLA_\w+: (.*)")

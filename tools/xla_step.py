@@ -1,4 +1,4 @@
-"""The step that XLA compiles on a replica, and batches to compare it on."""
+"""The step that XLA compiles on a replica, and batches for comparing it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.model.trunk.partition import partition_classifier
 from trainer.train.steps import make_evaluation_step, make_train_step
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)
-# Number and relative size of the roundings of pixels: half a last bit.
+# Number of roundings of pixels, and their relative size: half a last bit.
 _NUDGES, _NUDGE = 6, 1e-7
 _CALIBRATION = 32
 
@@ -54,8 +54,8 @@ def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
 def calibrate(classifier: Classifier, images: np.ndarray) -> None:
     """Sets every BatchNorm's moving statistics to those of one batch.
 
-    Without it a random EfficientNet in inference mode is nearly dead: its mean
-    feature is about 1e-5, since its moving variances are 1.
+    Otherwise the features of a random EfficientNet in inference mode vanish:
+    their mean is about 1e-5, because all moving variances are 1.
 
     Args:
       classifier: changed in place.
@@ -77,10 +77,10 @@ def calibrate(classifier: Classifier, images: np.ndarray) -> None:
 
 
 def _off_the_kink(backbone: keras.Model, seed: int) -> None:
-    """Moves the outputs of BatchNorm away from 0, where ReLU has its kink.
+    """Moves the outputs of BatchNorm away from 0, the kink of ReLU.
 
-    A constant channel is normalised to 0 up to rounding, so rounding alone
-    would decide whether it has a gradient.
+    BatchNorm maps a constant channel to 0 up to rounding, so rounding alone
+    would decide whether the channel has a gradient.
     """
     rng = np.random.default_rng(seed)
     for layer in backbone.layers:
@@ -90,7 +90,7 @@ def _off_the_kink(backbone: keras.Model, seed: int) -> None:
 
 
 def batch_of(image_px: int, seed: int) -> dict[str, tf.Tensor]:
-    """Returns a training batch like the pipeline's; its last row is padding."""
+    """Returns a training batch like the pipeline's; the last row is padding."""
     rows = tf.range(BATCH, dtype=tf.int64)
     epoch = tf.constant(1, tf.int64)
     matrices = [affine(draw_parameters(seed, epoch, row)) for row in rows]
@@ -150,7 +150,7 @@ def compare(
     rounds: bool = False,
     compile_only: bool = False,
 ) -> Compared:
-    """Runs a pure function with XLA and without.
+    """Compares a pure function's results with XLA and without.
 
     Args:
       step: pure function of tensors.
@@ -204,7 +204,7 @@ def _nudged(given: Sequence[Any], rng: np.random.Generator) -> list[Any]:
 def apart(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
     """Returns the norm of the difference relative to the expected norm."""
     pairs = list(zip(found, expected, strict=True))
-    # A NaN on either side must not pass for small.
+    # Comparisons with NaN are false, so a NaN would look like no difference.
     if not all(np.all(np.isfinite(array)) for pair in pairs for array in pair):
         return float("inf")
     return _norm([a - b for a, b in pairs]) / _norm(expected)

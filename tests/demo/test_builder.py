@@ -27,7 +27,7 @@ SMALL = {"train": 12, "test": 4}
 
 @pytest.fixture(autouse=True)
 def small_and_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve and four images per class; use of the network is an error."""
+    """Limits classes to twelve and four images; forbids the network."""
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network was used")
@@ -67,7 +67,7 @@ def test_the_demo_is_a_source(
 def test_one_and_four_cores_prepare_the_same_files(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One core draws in this process, four cores in worker processes."""
+    """With one core this process draws; with four cores, workers do."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     one = open_demo(tmp_path / "one")
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
@@ -81,7 +81,7 @@ def test_one_and_four_cores_prepare_the_same_files(
             pathlib.Path(samples.paths[0]).read_bytes()
             == pathlib.Path(again.paths[0]).read_bytes()
         )
-    # TFDS shuffles by a hash of the key, which must not change.
+    # TFDS shuffles by a hash of the keys, so keys must not change.
     assert one.train.labels[:10].tolist() == [9, 7, 0, 9, 9, 5, 4, 6, 8, 3]
 
 

@@ -89,7 +89,7 @@ def test_the_mean_colour_does_not_give_the_class() -> None:
 
 
 def _imported(statement: str, prefix: str) -> str:
-    """The modules with that prefix which a statement imports."""
+    """Returns the modules with this prefix that a statement imports."""
     code = f"import sys, {statement};"
     code += f"print([m for m in sys.modules if m.startswith({prefix!r})])"
     done = subprocess.run(
@@ -99,7 +99,7 @@ def _imported(statement: str, prefix: str) -> str:
 
 
 def test_drawing_needs_no_tensorflow() -> None:
-    """Worker processes would otherwise take seconds to start."""
+    """With TensorFlow, worker processes would take seconds to start."""
     assert _imported("trainer.demo.image", "tensorflow") == "[]"
 
 

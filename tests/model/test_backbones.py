@@ -56,7 +56,7 @@ def test_sizes_are_those_of_keras(
 
     module = module_of(name)
     if "mobilenet_v3" in module.__name__:
-        # This family checks sizes itself; 224 stands in its documentation.
+        # This family checks sizes itself; its documentation says 224.
         assert (backbone.image_px, backbone.min_image_px) == (224, 32)
         return
     monkeypatch.setattr(module.imagenet_utils, "obtain_input_shape", stop)

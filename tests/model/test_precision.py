@@ -46,7 +46,7 @@ def check_dtypes(classifier: Classifier, compute_dtype: str) -> None:
         if not isinstance(layer, (keras.Model, keras.layers.InputLayer))
     }
     head = layers.pop(HEAD)
-    # Three times convolution, BatchNorm and ReLU, and the pooling.
+    # Three blocks of convolution, BatchNorm and ReLU, and the pooling.
     assert len(layers) == 10
     assert {layer.compute_dtype for layer in layers.values()} == {compute_dtype}
     assert head.compute_dtype == "float32"

@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def _png(*size: int) -> bytes:
-    # Pillow, since a TensorFlow operation here would fix the devices too early.
+    # Use Pillow: a TensorFlow operation would initialize the devices too early.
     stream = io.BytesIO()
     pixels = RNG.integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(stream, "PNG")
@@ -37,7 +37,7 @@ def classifier() -> Classifier:
     made = make_classifier(
         model, pixels="torch", num_classes=len(NAMES), seed=0
     )
-    # Makes the probabilities differ clearly.
+    # Large weights make the probabilities differ clearly.
     made.head.kernel.assign(made.head.kernel * 20)
     return made
 

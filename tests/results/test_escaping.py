@@ -1,4 +1,4 @@
-"""Names with markup characters, in each place that shows them."""
+"""Names with markup characters, in each output format."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_html_reads_back_the_terminal_text(name: str) -> None:
 
 @HOSTILE
 def test_markdown_reads_back_the_terminal_text(name: str) -> None:
-    """Rendered by the library that TensorBoard uses."""
+    """Renders with the library that TensorBoard uses."""
     table = f"| a | b |\n|---|---|\n| {for_markdown(name)} | end |"
     rendered = markdown.markdown(
         table, extensions=["markdown.extensions.tables"]
@@ -94,7 +94,7 @@ def test_a_chart_shows_any_name(name: str) -> None:
 
 
 def test_dollars_are_drawn_as_dollars() -> None:
-    """TeX would draw `a$b$c` without the dollars."""
+    """TeX would draw `a$b$c` without the dollar signs."""
     with plot_style():
         text = Figure().text(0, 0, for_plot("a$b$c"))
         assert text.get_parse_math() is False
@@ -117,7 +117,7 @@ def test_dollars_are_drawn_as_dollars() -> None:
 )
 def test_text_cells_are_not_formulas(text: str, expected: str) -> None:
     assert for_csv(text) == expected
-    # The documented way back.
+    # Undo as documented.
     assert expected.removeprefix("'") == text
 
 

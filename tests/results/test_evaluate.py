@@ -1,4 +1,4 @@
-"""Metrics over every example, against NumPy over Keras's predictions."""
+"""Evaluation metrics compared with NumPy on Keras's predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory, pixels) -> Samples:
-    """Twenty lossless files; none is of class 5."""
+    """Twenty lossless files, none of class 5."""
     folder: pathlib.Path = tmp_path_factory.mktemp("images")
     paths = [folder / f"{i:02}.png" for i in range(TOTAL)]
     for path, image in zip(paths, pixels, strict=True):
@@ -44,7 +44,7 @@ def samples(tmp_path_factory, pixels) -> Samples:
 
 
 def evaluator(replicas: int, batch: int, num_classes: int = CLASSES):
-    """An evaluator of a tiny classifier, and the classifier."""
+    """Returns an evaluator of a tiny classifier, and the classifier."""
     strategy = strategy_of(replicas)
     classifier = copy_of(tiny_classifier(num_classes), strategy)
     names = tuple(f"class {i}" for i in range(num_classes))
@@ -56,13 +56,13 @@ def evaluator(replicas: int, batch: int, num_classes: int = CLASSES):
 
 @pytest.fixture(scope="module")
 def logits(pixels) -> np.ndarray:
-    """The logits of Keras for all twenty images, without replicas."""
+    """The logits of all twenty images by Keras on one device."""
     scaled = pixels.astype(np.float32) / 127.5 - 1
     return tiny_classifier(CLASSES).model(scaled, training=False).numpy()
 
 
 def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """The same metrics from softmax, sort and loops."""
+    """Computes the same metrics with softmax, sort and loops."""
     logits = logits.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     chances = powers / powers.sum(axis=1, keepdims=True)
@@ -86,8 +86,8 @@ def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
 def test_every_example_counts_once(samples, logits, replicas, batch):
     """The last batch is full, has one row, or lacks one.
 
-    On two replicas with batches of eight, one example leaves the second
-    replica without any; with batches of one, twenty steps take two calls.
+    On two replicas with batches of eight, the second replica gets no example of
+    a last batch of one. With batches of one, twenty steps take several calls.
     """
     evaluate, _ = evaluator(replicas, batch)
     for count in (1, 7, 8, 9, TOTAL):
@@ -122,7 +122,7 @@ def test_the_current_weights_are_evaluated(samples):
     classifier.head.bias.assign(bias)
     after = evaluate.evaluate(samples)
     assert before.loss != after.loss
-    # Labels 0 ... 6 twice and 0 ... 5: three are 3, whose chance is 6/12.
+    # The labels are 0..6 twice and 0..5; three of them are 3.
     assert after.accuracy == 3 / TOTAL
     assert after.loss == pytest.approx(
         -(3 * np.log(1 / 2) + 17 * np.log(1 / 12)) / TOTAL, rel=1e-6

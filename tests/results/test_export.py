@@ -1,4 +1,4 @@
-"""An export answers requests row by row."""
+"""Signatures of an export, as TensorFlow Serving calls them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUESTS: dict[str, tuple[str, list[Any]]] = {
     "serving_bytes": ("images", PNGS),
     "class_names": ("indices", [3, 0, 2, 1, 0]),
 }
-# Signatures by name; their type in TensorFlow is private.
+# Signatures by name. TensorFlow's type for them is private.
 Served = dict[str, Any]
 
 
@@ -50,12 +50,12 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
 def test_pixels_of_any_size_are_resized_like_training_images(
     served: Served, classifier: Classifier
 ) -> None:
-    """Bilinear and rounded: other resizing gives other probabilities."""
+    """Resizing is bilinear and rounded; other methods change probabilities."""
 
     def by(images: tf.Tensor) -> np.ndarray:
         return classifier.probabilities(images).numpy()
 
-    # Whole numbers, as pixels are.
+    # Pixels are integers.
     images = np.rint(IMAGES)
     expected = by(tf.stack([resize(image, PX) for image in images]))
     answer = call(served, "serving_default", list(images))
@@ -103,8 +103,8 @@ def test_a_request_is_answered_row_by_row(
 def test_requests_may_be_batched(served: Served, name: str, size: int) -> None:
     """Serving joins the rows of two requests and splits the answer.
 
-    With as many rows as classes, an output without a batch dimension would
-    go unnoticed.
+    If there were as many rows as classes, the test would miss an output without
+    a batch dimension.
     """
     rows = REQUESTS[name][1]
     first, second = rows[:size], rows[size:]

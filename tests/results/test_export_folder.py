@@ -21,19 +21,19 @@ from trainer.storage import files
 
 @pytest.fixture
 def folder(exported: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """A copy of an export, in a folder of its own."""
+    """A copy of an export, in its own folder."""
     return shutil.copytree(exported, tmp_path / "runs/export")
 
 
 def content(folder: pathlib.Path) -> dict[str, bytes]:
-    """The content of an export's folder and of the folder above."""
+    """Returns all files of an export and of its parent folder."""
     above = folder.parent
     found = [path for path in above.rglob("*") if path.is_file()]
     return {p.relative_to(above).as_posix(): p.read_bytes() for p in found}
 
 
 def renew(folder: pathlib.Path, classifier: Classifier) -> None:
-    """Exports again; the record differs."""
+    """Exports again, with another record."""
     write_export(str(folder), classifier, NAMES, PNGS[:1], {"step": 7})
     record = json.loads((folder / "export.json").read_text("utf-8"))
     assert record["step"] == 7
@@ -74,7 +74,7 @@ def test_an_added_file_is_kept(
         f" {said or name!r}; move them elsewhere, or give a new folder"
     )
     assert content(folder) == before
-    # The advice can be followed.
+    # Following the message's advice works.
     path.rename(folder.parent / "moved")
     if path.parent.name in ("assets.extra", "tflite"):
         path.parent.rmdir()
@@ -82,7 +82,7 @@ def test_an_added_file_is_kept(
 
 
 def _make_old(folder: pathlib.Path) -> None:
-    """Makes an export of an earlier version: no list of files, no asset."""
+    """Turns an export into one of an earlier version: no list, no asset."""
     record = json.loads((folder / "export.json").read_text("utf-8"))
     del record["files"]
     (folder / "export.json").write_text(json.dumps(record))

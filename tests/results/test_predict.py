@@ -27,14 +27,14 @@ CLASSES = ("=cmd()", "x\r", "sushi")
 
 
 def predictions() -> Iterator[Prediction]:
-    """One of each class, and a bad file."""
+    """Yields predictions with odd paths, and a bad file."""
     for label, path in enumerate(("-x.jpg", "a\rb.jpg", "\x1b[31m.jpg")):
         yield Prediction(path, np.eye(3, dtype=np.float32)[label], "")
     yield Prediction("bad.jpg", None, "an empty file")
 
 
 class Terminal(io.StringIO):
-    """A stream that a person reads."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -54,7 +54,7 @@ def test_the_csv_holds_the_names_as_documented() -> None:
 
 
 def test_top_k_of_hand_worked_logits(tmp_path: pathlib.Path) -> None:
-    """Softmax of ln 2, ln 4, ln 1, ln 2, ln 1: 0.2, 0.4, 0.1, 0.2, 0.1."""
+    """The logits are logarithms of 10 times the probabilities."""
     classifier = tiny_classifier(5)
     classifier.head.kernel.assign(np.zeros_like(classifier.head.kernel))
     classifier.head.bias.assign(np.log([2, 4, 1, 2, 1]))
@@ -72,7 +72,7 @@ def test_top_k_of_hand_worked_logits(tmp_path: pathlib.Path) -> None:
         *("class_3", "probability_3"),
         "error",
     ]
-    # Equal probabilities are in the order of the classes.
+    # Ties are in the order of the classes.
     best = ["b", "0.400000", "a", "0.200000", "d", "0.200000"]
     assert first == last == [paths[0], *best, ""]
     assert bad[:-1] == [paths[1], *[""] * 6]
@@ -92,7 +92,7 @@ def test_an_error_is_not_a_formula() -> None:
 
 
 def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
-    """Links, circles, hidden names, case, and folders named like images."""
+    """Tests links, cycles, hidden names, case, folders named like images."""
     root = tmp_path / "photos"
     for name in ("a.jpg", "b.PNG", "sub/c.jpg", "notes.txt"):
         write_image(root / name, format="JPEG")
@@ -115,7 +115,7 @@ def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
     assert below == expected
     found = find_inputs(str(root))
     assert [path.removeprefix(f"{root}/") for path in found] == expected
-    # The same files as a class of a data set.
+    # A data set finds the same files.
     write_image(tmp_path / "data" / "other" / "1.jpg")
     write_image(tmp_path / "data" / "other" / "2.jpg")
     (tmp_path / "data" / "class").symlink_to(root)
@@ -133,7 +133,7 @@ def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:
         ("a.jpg\r\nb.jpg\r\n", ["a.jpg", "b.jpg"]),
         ("a.jpg\n\n \r\n\nb.jpg", ["a.jpg", "b.jpg"]),
         ("no such.jpg\r\n", ["no such.jpg"]),
-        # Both are there: the list is from Windows.
+        # Files with and without the carriage return exist: strip it.
         ("both.jpg\r\n", ["both.jpg"]),
         ("only return.jpg\r\n", ["only return.jpg\r"]),
         (" spaces .jpg \n", [" spaces .jpg "]),

@@ -31,7 +31,7 @@ class Stream(io.StringIO):
 
 
 def show(monkeypatch, terminal: bool, done: int = 0) -> str:
-    """Two epochs of 96 images, each of three calls."""
+    """Shows two epochs of 96 images in three calls each; returns the output."""
     stream = Stream(terminal)
     monkeypatch.setattr(sys, "stdout", stream)
     progress = ConsoleProgress(96)
@@ -61,7 +61,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
 
 
 def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
-    """What a real terminal gets: the beginning, and a call each ten seconds."""
+    """Returns a pseudo-terminal's output: the start, and a call per 10 s."""
     ours, theirs = pty.openpty()
     size = struct.pack("HHHH", 24, COLUMNS, 0, 0)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
@@ -76,7 +76,7 @@ def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
     progress.end_epoch("done")
     sys.stdout.close()
     shown = b""
-    # What was written arrives piece by piece; then the closed end is an error.
+    # The output arrives in pieces. After the last one, reading raises OSError.
     with contextlib.suppress(OSError):
         while piece := os.read(ours, 2**16):
             shown += piece
@@ -87,7 +87,7 @@ def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("stage", ["finetune", "feature_extract"])
 def test_the_bar_shows_metrics_rate_and_time_left(monkeypatch, stage):
-    """1024 images in ten seconds; 3072 more take another thirty."""
+    """1024 images take ten seconds, so 3072 more take thirty."""
     begin, first, second, *_ = bars(monkeypatch, stage)
     assert begin.startswith(f"{stage} 2/5   0%, ?img/s, ? left |")
     assert first.startswith(
@@ -102,7 +102,7 @@ def test_the_bar_shows_metrics_rate_and_time_left(monkeypatch, stage):
 
 
 def test_the_bar_of_a_resumed_epoch_begins_where_it_was(monkeypatch):
-    """What was done before does not count as speed."""
+    """Images of the earlier run do not count for the rate."""
     begin, first = bars(monkeypatch, "finetune", done=3072)
     assert begin.startswith("finetune 2/5  75%,")
     assert first.startswith(
@@ -112,7 +112,7 @@ def test_the_bar_of_a_resumed_epoch_begins_where_it_was(monkeypatch):
 
 
 def test_nothing_of_a_bar_reaches_the_next_epoch(monkeypatch):
-    """An epoch may be finished already when a run is started again."""
+    """A resumed run may begin with a finished epoch."""
     stream = Stream(terminal=True)
     monkeypatch.setattr(sys, "stdout", stream)
     progress = ConsoleProgress(96)

@@ -1,4 +1,4 @@
-"""The texts of a plan and a result, word for word."""
+"""The exact text of a plan and of a result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("apple pie", "борщ")
 
 
 def samples(*counts: int) -> Samples:
-    """Samples with these counts by class; the files do not exist."""
+    """Returns samples with these counts by class; the files do not exist."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     n = len(labels)
     return Samples(
@@ -30,7 +30,7 @@ def samples(*counts: int) -> Samples:
 
 
 def manifest(final_split: str = "test") -> Manifest:
-    """Nine training, three validation and seven test samples."""
+    """Returns a manifest of 9 training, 3 validation and 7 test samples."""
     validation, test = samples(1, 2), samples(3, 4)
     return Manifest(
         name="food",
@@ -50,7 +50,7 @@ def manifest(final_split: str = "test") -> Manifest:
 
 
 def plan(unfreeze: str, unfrozen: tuple[str, ...], *trained: int) -> FreezePlan:
-    """A plan of three layers with these numbers of trained parameters."""
+    """Returns a plan of three layers with these trained parameters."""
     layers = (("conv1", 108), ("bn", 16), ("head", 12810))
     return FreezePlan(
         unfreeze=unfreeze,
@@ -69,7 +69,7 @@ LAST_TWO = plan("last:2", ("bn", "act"), 0, 8, 12810)
 
 
 def lines(config: Config, *plans: FreezePlan, **options) -> list[str]:
-    """The lines that --dry_run prints, without trailing blanks."""
+    """Returns the lines that --dry_run prints, without trailing blanks."""
     config = resolve(config, 224)
     found = plan_lines(
         config,

@@ -13,7 +13,7 @@ from trainer.results.summaries import TensorBoardWriter, confusion_image
 
 
 def evaluation(confusion) -> Evaluation:
-    """An evaluation with this confusion matrix; classes are c0, c1, ..."""
+    """Returns an evaluation with this confusion matrix, of classes c0, ..."""
     confusion = np.asarray(confusion)
     return Evaluation(
         loss=0.5,
@@ -25,7 +25,7 @@ def evaluation(confusion) -> Evaluation:
 
 
 def events(folder: pathlib.Path, split: str) -> dict[str, list]:
-    """(step, value) by tag, in a split's one event file."""
+    """Returns (step, value) by tag, from the event file of a split."""
     (path,) = (folder / split).iterdir()
     found: dict[str, list] = {}
     for event in tf.compat.v1.train.summary_iterator(str(path)):
@@ -35,15 +35,14 @@ def events(folder: pathlib.Path, split: str) -> dict[str, list]:
 
 
 def decoded(value) -> np.ndarray:
-    """The image in an event: width, height, then the PNGs."""
+    """Returns the image of an event, which holds width, height and PNGs."""
     return tf.io.decode_png(value.tensor.string_val[2]).numpy()
 
 
 def cells(image: np.ndarray, classes: int) -> np.ndarray:
-    """Mean brightness of each cell of a confusion image.
+    """Returns the mean brightness of each cell of a confusion image.
 
-    The axes are the largest rectangle that a dark frame surrounds, found by
-    the longest dark row and column.
+    The longest dark row and column are the frame of the axes.
     """
     dark = image.max(axis=2) < 60
     rows = np.flatnonzero(dark.mean(axis=1) > 0.4)
@@ -87,7 +86,7 @@ def test_a_perfect_classifier_has_a_dark_diagonal():
 
 
 def test_rows_are_true_and_columns_predicted():
-    """All of class 0 are predicted as class 2, whatever their number."""
+    """All images of class 0 are predicted as class 2."""
     brightness = cells(
         confusion_image(evaluation([[0, 0, 100], [0, 1, 0], [0, 0, 1]])), 3
     )
@@ -118,7 +117,7 @@ def test_the_confusion_image_is_written_unchanged(tmp_path):
 
 def test_augmented_images_are_below_the_plain_ones(tmp_path):
     before = np.stack([np.full((2, 2, 3), v, np.float32) for v in (10, 20)])
-    # A warp may leave the range by a rounding error.
+    # Rounding in a warp may leave the range 0..255.
     after = np.stack([np.full((2, 2, 3), v, np.float32) for v in (-1, 256)])
     writer = TensorBoardWriter(str(tmp_path))
     writer.augmented(0, before, after)

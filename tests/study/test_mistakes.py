@@ -27,7 +27,7 @@ ROWS = (
 
 @pytest.fixture
 def samples(tmp_path) -> Samples:
-    """Five images of one brightness each: 10, 20, 30, 40, 50."""
+    """Five plain images, with brightness 10, 20, 30, 40 and 50."""
     paths = [tmp_path / f"{number}.png" for number in range(len(ROWS))]
     for number, path in enumerate(paths):
         Image.new("RGB", (8, 8), (10 * (number + 1),) * 3).save(path)
@@ -42,7 +42,7 @@ def samples(tmp_path) -> Samples:
 
 @pytest.fixture(autouse=True)
 def trained(samples, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose classifier gives the probabilities above."""
+    """Patches a run so that it predicts the probabilities above."""
     run = types.SimpleNamespace(
         run=None,
         workdir=types.SimpleNamespace(read_json=lambda name: None),
@@ -61,7 +61,7 @@ def _find(count: int) -> list[mistakes.Mistake]:
 
 
 def test_mistakes_are_in_descending_order_of_confidence() -> None:
-    """Equally confident ones are ordered by id."""
+    """Ties are in the order of ids."""
     found = _find(12)
     assert [(m.sample_id, m.true, m.predicted) for m in found] == [
         ("r", "b", "a"),

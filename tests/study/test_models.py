@@ -1,4 +1,4 @@
-"""The settings of the five models, and the weights each starts from."""
+"""The settings and initial weights of the five models."""
 
 import pytest
 

@@ -23,7 +23,7 @@ CLASSES = ("<b>&", 'x"y')
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures of the charts that a test draws."""
+    """Collects the Matplotlib figures that a test draws."""
     drawn: list[Figure] = []
 
     def keep(figure: Figure, title: str) -> str:
@@ -37,7 +37,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def _epochs(
     stage: str, *values: tuple[float, float, float, float]
 ) -> Iterator[dict[str, Any]]:
-    """Lines of metrics.jsonl from training and validation loss, accuracy."""
+    """Yields lines of metrics.jsonl; values are loss and accuracy by split."""
     for loss, accuracy, val_loss, val_accuracy in values:
         for split, x, y in (
             ("train", loss, accuracy),
@@ -55,7 +55,7 @@ CURVES = {
 
 
 def test_curves_are_in_the_right_panels(figures: list[Figure]) -> None:
-    """Dashed is training, solid validation; model 3 begins at model 2's end."""
+    """Training is dashed, validation solid; model 3 begins at model 2's end."""
     learning_curves(CURVES, boundary=2)
     expected = {
         "accuracy": {
@@ -98,7 +98,7 @@ def test_curves_are_in_the_right_panels(figures: list[Figure]) -> None:
 
 
 def test_confusion_rows_are_true_classes(figures: list[Figure]) -> None:
-    """Seven of class a are predicted as class c."""
+    """Seven images of class a are predicted as class c."""
     row = {"model": 3, "confusion": [[1, 0, 7], [0, 2, 0], [0, 0, 3]]}
     confusion_matrix(row, ("a", "b", "c"))
     (axes,) = figures[0].axes

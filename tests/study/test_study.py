@@ -1,4 +1,4 @@
-"""A small study: the runs it trains and reuses, and the files it writes."""
+"""A small study: its runs, the runs it reuses, and its files."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_fine_tuned_models_start_from_model_2(finished):
     record = json.loads((finished / "study.json").read_text())
     rows = record["models"]
     assert [row["model"] for row in rows] == [0, 2, 3]
-    # 10 % of 20 images in each of three classes.
+    # 10 % of 20 images in three classes.
     assert [row["train_examples"] for row in rows] == [6, 6, 6]
     assert [row["test_examples"] for row in rows] == [15, 15, 15]
     head = 1280 * 3 + 3
     assert [row["trainable_params"] for row in rows[:2]] == [head, head]
     assert rows[2]["trainable_params"] > head
-    # The first layers were frozen throughout: model 3 has model 2's.
+    # The first layers were always frozen, so model 3 has those of model 2.
     base = weights(finished / "seed0" / "model2", "feature_extract")
     last = weights(finished / "seed0" / "model3", "finetune")
     name = "model/Conv1.Skernel/.ATTRIBUTES/VARIABLE_VALUE"

@@ -1,5 +1,5 @@
 """The demo data set, drawn by a program.
 
-Only `builder` imports TensorFlow, so that the processes that draw start fast.
-The rest of the project imports this package only if the demo is asked for.
+Only `builder` imports TensorFlow, so worker processes start fast. Other
+packages import this one only for `--dataset=demo`.
 """

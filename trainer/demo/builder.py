@@ -1,6 +1,7 @@
-"""The demo data set as a TFDS builder; importing this registers its name.
+"""The demo data set as a TFDS builder; the import registers its name.
 
-The trainer reads it like every TFDS data set. It is drawn, not downloaded.
+The trainer reads it like any TFDS data set, but draws it instead of downloading
+it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Demo(tfds.core.GeneratorBasedBuilder):
 
     @property
     def making(self) -> str:
-        """What preparing the data set does, for a message before it starts."""
+        """The action of `download_and_prepare`, for a message before it."""
         count = len(CLASSES) * sum(self.per_class.values())
         return f"drawing {count:,} images"
 
@@ -64,7 +65,7 @@ class Demo(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields the images of a split by class; TFDS shuffles by the key."""
         rows = rows_of(split, count)
-        # The bar is shown on a terminal only.
+        # Shows the bar on a terminal only.
         with tqdm(
             zip(rows, draw_all(split, count), strict=True),
             total=len(rows),
@@ -87,7 +88,7 @@ class Demo(tfds.core.GeneratorBasedBuilder):
         finally:
             tfds.enable_progress_bar()
 
-    # TFDS would print messages about a download.
+    # Suppress the messages of TFDS about a download.
     def _log_download_bytes(self) -> None:
         pass
 

@@ -8,7 +8,7 @@ RGB = tuple[int, int, int]
 
 
 class Colour(NamedTuple):
-    """A colour; each channel is in 0..255."""
+    """An RGB colour, each channel in 0..255."""
 
     red: int
     green: int
@@ -19,7 +19,7 @@ class Colour(NamedTuple):
         return clipped(*(factor * c for c in self))
 
     def mixed(self, other: RGB, share: float) -> Colour:
-        """Returns a mixture in which `other` has the share 0..1."""
+        """Returns a mixture with a `share` of `other`, in 0..1."""
         own = 1 - share
         pairs = zip(self, other, strict=True)
         return clipped(*(own * a + share * b for a, b in pairs))

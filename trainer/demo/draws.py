@@ -1,4 +1,4 @@
-"""Random numbers, the same on every machine and in every release."""
+"""Random numbers that are equal on every machine and release."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 class Draws:
     """A stream of random choices, determined by its key alone.
 
-    Only `random.Random.random` and the raw bits of Philox are used: Python
-    and NumPy promise never to change these, while their other distributions
-    may change from release to release.
+    It uses only `random.Random.random` and the raw bits of Philox. Python and
+    NumPy promise not to change these; their other distributions may change
+    between releases.
     """
 
     def __init__(self, key: str) -> None:
@@ -39,7 +39,7 @@ class Draws:
         return low + int((high - low + 1) * self._next())
 
     def chance(self, probability: float) -> bool:
-        """Returns True with that probability."""
+        """Returns True with the given probability."""
         return self._next() < probability
 
     def sign(self) -> int:
@@ -68,8 +68,9 @@ class Draws:
     def noise(self, *shape: int) -> np.ndarray:
         """Returns nearly normal noise, mean 0 and standard deviation 148.
 
-        Each value is the sum of four random bytes, less its mean: floats would
-        differ in their last bits. Earlier draws do not affect it.
+        Each value is the sum of four random bytes minus the mean of such a sum.
+        Floats would differ between machines in their last bits. Earlier draws
+        do not affect the noise.
 
         Returns:
           int16, of the given shape, in [-510, 510].

@@ -19,7 +19,7 @@ from trainer.demo.shapes import (
 
 
 def leaf(art: Painter, x: float, y: float, size: float) -> None:
-    """A leaf with a rib."""
+    """Paints a leaf with a rib."""
     colour = art.one_of(GREENS)
     angle = art.angle()
     outline = [(-1.0, 0.0), (-0.4, -0.4), (0.4, -0.35), (1.0, 0.0)]
@@ -32,7 +32,7 @@ def leaf(art: Painter, x: float, y: float, size: float) -> None:
 
 
 def herbs(art: Painter, count: int, radius: float) -> None:
-    """Chopped green, scattered."""
+    """Scatters chopped herbs."""
     for x, y in art.scatter(count, radius):
         size = art.uniform(0.03, 0.07)
         bit = ellipse(x, y, size, size * 0.6, art.angle(), 6)
@@ -40,7 +40,7 @@ def herbs(art: Painter, count: int, radius: float) -> None:
 
 
 def sprig(art: Painter, x: float, y: float) -> None:
-    """A twig with needles or small leaves."""
+    """Paints a twig with needles or small leaves."""
     colour = art.one_of(GREENS)
     angle = art.angle()
     art.fill(capsule(x, y, 0.9, 0.03, angle), colour.scaled(0.7))
@@ -54,13 +54,13 @@ def sprig(art: Painter, x: float, y: float) -> None:
 def ring(
     art: Painter, x: float, y: float, radius: float, colour: RGB, hole: RGB
 ) -> None:
-    """A slice of something hollow."""
+    """Paints a ring, such as a slice of onion or olive."""
     art.fill(disc(x, y, radius, 10), colour)
     art.fill(disc(x, y, radius * 0.5, 8), hole)
 
 
 def lemon(art: Painter, x: float, y: float) -> None:
-    """A slice or a wedge of lemon or lime."""
+    """Paints a slice or a wedge of lemon or lime."""
     peel = art.varied(art.pick(((236, 204, 60), (140, 180, 60))))
     flesh = peel.mixed((255, 255, 230), 0.5)
     r = art.uniform(0.25, 0.38)
@@ -77,7 +77,7 @@ def lemon(art: Painter, x: float, y: float) -> None:
 
 
 def tomato(art: Painter, x: float, y: float) -> None:
-    """A cherry tomato, whole or halved."""
+    """Paints a cherry tomato, whole or halved."""
     colour = art.one_of(REDS)
     r = art.uniform(0.14, 0.22)
     art.solid(disc(x, y, r), colour, 0.12)
@@ -86,7 +86,7 @@ def tomato(art: Painter, x: float, y: float) -> None:
 
 
 def fries(art: Painter, x: float, y: float) -> None:
-    """A heap of sticks."""
+    """Paints a heap of fries."""
     colour = art.varied((230, 186, 90))
     for u, v in art.scatter(art.whole(8, 14), 0.4):
         stick = box(x + u, y + v, art.uniform(0.4, 0.7), 0.09, art.angle())
@@ -94,7 +94,7 @@ def fries(art: Painter, x: float, y: float) -> None:
 
 
 def salad(art: Painter, x: float, y: float) -> None:
-    """A few leaves and perhaps a tomato."""
+    """Paints a few leaves and perhaps a tomato."""
     for u, v in art.scatter(art.whole(4, 8), 0.3):
         leaf(art, x + u, y + v, art.uniform(0.15, 0.35))
     if art.chance(0.4):
@@ -102,7 +102,7 @@ def salad(art: Painter, x: float, y: float) -> None:
 
 
 def stalks(art: Painter, x: float, y: float) -> None:
-    """Asparagus, beans or celery, side by side."""
+    """Paints asparagus, beans or celery, side by side."""
     colour = art.one_of(GREENS)
     angle = art.angle()
     for i in range(art.whole(3, 6)):
@@ -113,7 +113,7 @@ def stalks(art: Painter, x: float, y: float) -> None:
 
 
 def dip(art: Painter, x: float, y: float) -> None:
-    """A small cup of sauce."""
+    """Paints a small cup of sauce."""
     r = art.uniform(0.25, 0.38)
     art.solid(disc(x, y, r), art.one_of(PALE), 0.15, gloss=0)
     art.fill(disc(x, y, r * 0.82), art.one_of(PALE + REDS), height=0.12)
@@ -122,7 +122,7 @@ def dip(art: Painter, x: float, y: float) -> None:
 def grains(
     art: Painter, centre: Point, radii: Point, count: int, colour: Colour
 ) -> None:
-    """Grains of rice of nearly one colour, all over an elliptic heap."""
+    """Covers an elliptic heap with grains of rice of similar colour."""
     (x, y), (rx, ry) = centre, radii
     shades = [art.varied(colour, 0.18) for _ in range(8)]
     for u, v in art.scatter(count, 1):
@@ -131,14 +131,14 @@ def grains(
 
 
 def crumbs(art: Painter) -> None:
-    """Specks on the table."""
+    """Paints crumbs on the table."""
     colour = art.one_of(PALE + GREENS + REDS)
     for x, y in art.scatter(art.whole(5, 20), 1.9):
         art.fill(disc(x, y, art.uniform(0.01, 0.05), 5), colour)
 
 
 def sides(art: Painter) -> None:
-    """Up to two side dishes of meat or fish."""
+    """Paints up to two side dishes of meat or fish."""
     for _ in range(art.whole(0, 2)):
         turn = art.angle()
         x, y = polar(0, 0, art.uniform(0.65, 0.95), turn)

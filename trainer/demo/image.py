@@ -18,7 +18,7 @@ TRAIN_PER_CLASS, TEST_PER_CLASS = 750, 250
 
 
 def draw_image(name: str, split: str, index: int) -> np.ndarray:
-    """Draws an image, the same on every machine.
+    """Draws an image, identical on every machine.
 
     Args:
       name: one of `CLASSES`.
@@ -34,7 +34,7 @@ def draw_image(name: str, split: str, index: int) -> np.ndarray:
 
 
 def draw_jpeg(name: str, split: str, index: int) -> bytes:
-    """Returns the image as a JPEG file of a quality that its key decides.
+    """Returns the image as a JPEG file; its key decides the quality.
 
     The decoded pixels may depend on the JPEG library.
     """

@@ -1,7 +1,7 @@
 """The effects of light and a camera on an image.
 
-All arithmetic on pixels is in integers: the last bits of floats differ between
-machines.
+All arithmetic on pixels uses integers, because the last bits of floats differ
+between machines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from trainer.demo.draws import Draws
 
 
 def photographed(draws: Draws, pixels: np.ndarray) -> np.ndarray:
-    """Returns uint8 (n, n, 3): an image as some camera would take it."""
+    """Returns an image with camera effects, uint8 (n, n, 3)."""
     if draws.chance(0.5):
         pixels = pixels[:, ::-1]
     values = pixels.astype(np.int32)
@@ -26,7 +26,7 @@ def photographed(draws: Draws, pixels: np.ndarray) -> np.ndarray:
 
 
 def _blurred(draws: Draws, values: np.ndarray) -> np.ndarray:
-    """Blurs: out of focus in up to three passes, or motion along one axis."""
+    """Applies defocus in up to three passes, or motion blur on one axis."""
     axes: tuple[int, ...] = (0, 1)
     passes = draws.pick((0, 0, 0, 0, 1, 1, 2, 3))
     if draws.chance(0.08):

@@ -1,4 +1,4 @@
-"""The painter of one image, and the view in which it sees a dish."""
+"""The painter of one image, and the view of its dish."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from trainer.demo.draws import Draws
 from trainer.demo.shapes import Outline, Point, shrunk, turned
 
 SIDE_PX = 96
-# The image is drawn this many times larger, then averaged: smooth edges.
+# The image is drawn this many times larger and averaged, for smooth edges.
 OVERSAMPLING = 3
 
 
 class View(NamedTuple):
     """The place, size and tilt of a dish in the image.
 
-    A dish has a radius of about 1 around (0, 0) of its own plane.
+    A dish lies in a plane, in which it has a radius of about 1 around (0, 0).
 
     Attributes:
       x, y: centre of the dish, as fractions of the image's side.
       scale: length of the dish's unit, as a fraction of the side.
       angle: radians by which the dish is turned in its plane.
-      tilt: height of a level circle as a fraction of its width; 1 for a dish
-        seen from straight above, and for one that stands upright.
+      tilt: height of a level circle in the image as a fraction of its width; 1
+        for a dish seen from straight above, or for one that stands upright.
     """
 
     x: float
@@ -41,7 +41,8 @@ class View(NamedTuple):
     ) -> list[int]:
         """Returns pixel coordinates x, y, x, y, ... of points of the plane.
 
-        They are whole numbers: rasterisers may treat fractions differently.
+        The coordinates are integers, because rasterisers may round fractions
+        differently.
 
         Args:
           points: in the dish's units.
@@ -82,7 +83,7 @@ class Painter(Draws):
         self.light = math.cos(light_angle), math.sin(light_angle)
 
     def scatter(self, count: int, radius: float) -> Iterator[Point]:
-        """Yields random points of a disc, each drawn when it is needed."""
+        """Yields random points of a disc, drawn on demand."""
         for _ in range(count):
             yield self.in_disc(radius)
 
@@ -108,7 +109,7 @@ class Painter(Draws):
         angle: float = 0.0,
         corners: int = 16,
     ) -> Outline:
-        """An ellipse whose radius varies by up to the fraction `wobble`."""
+        """Returns an ellipse whose radius varies by up to `wobble`."""
         waves = [
             (k, self.angle(), wobble * self.uniform(0.3, 1.0) / math.sqrt(k))
             for k in (2, 3, 5)
@@ -132,8 +133,8 @@ class Painter(Draws):
     ) -> None:
         """Paints the inside of an outline of three or more points.
 
-        All lengths are in the dish's units. An opacity of 1 hides what lies
-        below; `down` and `to_light` move the outline in the image.
+        All lengths are in the dish's units. An opacity of 1 hides the
+        background; `down` and `to_light` move the outline in the image.
         """
         lx, ly = self.light
         flat = self.view.place(
@@ -161,8 +162,8 @@ class Painter(Draws):
     ) -> None:
         """Paints a piece that has a shadow, a side and a lighter top.
 
-        `height` is that of its foot; `gloss`, up to 1, lightens the part of
-        the top that faces the light.
+        `height` is the height of its base. `gloss`, in [0, 1], lightens the
+        part of the top that faces the light.
         """
         self.shadow(points, 0.7 * thickness + 0.02)
         top_colour = Colour(*colour)

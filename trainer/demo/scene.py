@@ -1,4 +1,4 @@
-"""The scene: a dish on a table, with other things around and in front."""
+"""The scene: a dish on a table, with objects around it and in front."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.demo.tableware import cutlery, glass, napkin, table
 
 
 def paint_scene(art: Painter, name: str) -> None:
-    """Paints the whole image of a dish of that name."""
+    """Paints the whole image of the dish with this name."""
     art.view = View(0.5, 0.5, 0.5, art.angle())
     table(art)
     upright = name in UPRIGHT
@@ -33,7 +33,7 @@ def paint_scene(art: Painter, name: str) -> None:
 
 
 def _neighbour(art: Painter, tilt: float) -> None:
-    """Another dish, for the most part outside the image."""
+    """Paints a second dish, mostly outside the image."""
     names = [name for name in DISHES if name not in UPRIGHT]
     turn = art.angle()
     x, y = polar(0.5, 0.5, art.uniform(0.62, 0.8), turn)
@@ -42,7 +42,7 @@ def _neighbour(art: Painter, tilt: float) -> None:
 
 
 def _before(art: Painter) -> None:
-    """Things between the dish and the camera."""
+    """Paints objects between the dish and the camera."""
     art.view = View(0.5, 0.5, 0.5)
     if art.chance(0.12):
         for x, y in art.scatter(art.whole(2, 5), 0.7):

@@ -24,7 +24,7 @@ def turned(
 
 
 def shrunk(points: Sequence[Point], factor: float) -> Outline:
-    """Returns points drawn in towards their mean."""
+    """Returns points moved towards their mean."""
     x = sum(p[0] for p in points) / len(points)
     y = sum(p[1] for p in points) / len(points)
     return [(x + factor * (u - x), y + factor * (v - y)) for u, v in points]
@@ -33,21 +33,21 @@ def shrunk(points: Sequence[Point], factor: float) -> Outline:
 def ellipse(
     x: float, y: float, rx: float, ry: float, angle: float = 0, sides: int = 18
 ) -> Outline:
-    """A regular polygon, stretched and turned."""
+    """Returns a regular polygon, stretched and turned."""
     steps = [2 * math.pi * i / sides for i in range(sides)]
     points = [(rx * math.cos(t), ry * math.sin(t)) for t in steps]
     return turned(points, x, y, angle)
 
 
 def disc(x: float, y: float, radius: float, sides: int = 18) -> Outline:
-    """A regular polygon of that many sides."""
+    """Returns a regular polygon with this number of sides."""
     return ellipse(x, y, radius, radius, 0, sides)
 
 
 def wedge(
     x: float, y: float, radius: float, start: float, stop: float
 ) -> Outline:
-    """A piece of a disc with its point at (x, y)."""
+    """Returns a sector of a disc around (x, y)."""
     n = max(3, int((stop - start) / 0.25))
     arc = [start + (stop - start) * i / n for i in range(n + 1)]
     return [(x, y), *(polar(x, y, radius, t) for t in arc)]
@@ -56,7 +56,7 @@ def wedge(
 def box(
     x: float, y: float, width: float, height: float, angle: float = 0.0
 ) -> Outline:
-    """A rectangle around (x, y)."""
+    """Returns a rectangle centred on (x, y)."""
     u, v = width / 2, height / 2
     return turned([(-u, -v), (u, -v), (u, v), (-u, v)], x, y, angle)
 
@@ -64,7 +64,7 @@ def box(
 def capsule(
     x: float, y: float, length: float, width: float, angle: float = 0.0
 ) -> Outline:
-    """A rectangle with round ends; `length` includes these."""
+    """Returns a rectangle with round ends, which `length` includes."""
     r = width / 2
     u = max(0.0, length / 2 - r)
     k = 0.7071 * r
@@ -75,7 +75,7 @@ def capsule(
 def rounded(
     x: float, y: float, width: float, height: float, radius: float
 ) -> Outline:
-    """A rectangle with round corners."""
+    """Returns a rectangle with round corners."""
     u, v = width / 2 - radius, height / 2 - radius
     points = []
     for quarter, (cx, cy) in enumerate([(u, v), (-u, v), (-u, -v), (u, -v)]):
@@ -88,7 +88,7 @@ def rounded(
 def wave(
     start: Point, stop: Point, height: float, periods: float, phase: float = 0
 ) -> Outline:
-    """An open sine from one point to another."""
+    """Returns an open sine curve from one point to another."""
     length = math.hypot(stop[0] - start[0], stop[1] - start[1])
     turn = math.atan2(stop[1] - start[1], stop[0] - start[0])
     n = max(4, round(periods * 8))
@@ -100,7 +100,7 @@ def wave(
 
 
 def ribbon(path: Sequence[Point], width: float) -> Outline:
-    """A band of that width along an open path."""
+    """Returns a band of this width along an open path."""
     left, right = [], []
     last = len(path) - 1
     for i, (x, y) in enumerate(path):

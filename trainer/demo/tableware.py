@@ -21,7 +21,7 @@ from trainer.demo.shapes import (
 
 
 def table(art: Painter) -> None:
-    """Covers the whole image: one colour, planks, checks or stone."""
+    """Paints a table over the image: plain, planks, checks or stone."""
     colour = art.one_of(TABLES)
     art.fill(box(0, 0, 8, 8), colour)
     kind = art.whole(0, 4)
@@ -58,7 +58,7 @@ def _planks(art: Painter, colour: Colour) -> None:
 
 
 def plate(art: Painter, radius: float = 1.3, square: bool = False) -> None:
-    """A plate with a rim around the dish's middle."""
+    """Paints a plate with a rim, centred under the dish."""
     colour = art.one_of(CHINA)
 
     def outline(r: float) -> Outline:
@@ -77,7 +77,7 @@ def plate(art: Painter, radius: float = 1.3, square: bool = False) -> None:
 
 
 def board(art: Painter, length: float = 2.9) -> None:
-    """A board of wood or slate."""
+    """Paints a board of wood or slate."""
     colour = art.one_of(TABLES[:5], 0.2)
     height = length * art.uniform(0.55, 0.9)
     outline = rounded(0, 0, length, height, 0.12)
@@ -92,7 +92,7 @@ def board(art: Painter, length: float = 2.9) -> None:
 
 
 def paper(art: Painter) -> None:
-    """A sheet of greaseproof paper, plain or checked."""
+    """Paints a sheet of greaseproof paper, plain or checked."""
     colour = art.one_of(CHINA[:2])
     angle = art.angle()
     sheet = box(0, 0, 2.5, 2.2, angle)
@@ -106,7 +106,7 @@ def paper(art: Painter) -> None:
 
 
 def dish(art: Painter) -> None:
-    """A plate, a board or a sheet of paper."""
+    """Paints a plate, a board or a sheet of paper."""
     kind = art.whole(0, 5)
     if kind <= 3:
         plate(art, art.uniform(1.15 if kind < 3 else 1.2, 1.5), kind == 3)
@@ -117,7 +117,7 @@ def dish(art: Painter) -> None:
 
 
 def bowl(art: Painter, radius: float = 1.1) -> None:
-    """An empty bowl; its content has a radius of about 1."""
+    """Paints an empty bowl; its content has a radius of about 1."""
     outside, inside = art.one_of(CHINA), art.one_of(CHINA)
     rim, opening = disc(0, 0, radius, 32), disc(0, 0, radius * 0.94, 32)
     art.shadow(rim, 0.3)
@@ -132,7 +132,7 @@ def bowl(art: Painter, radius: float = 1.1) -> None:
 
 
 def chopsticks(art: Painter) -> None:
-    """A pair, side by side."""
+    """Paints a pair of chopsticks."""
     colour = art.one_of(TABLES, 0.2)
     x, y = art.in_disc(0.9)
     angle = art.angle()
@@ -144,7 +144,7 @@ def chopsticks(art: Painter) -> None:
 
 
 def cutlery(art: Painter) -> None:
-    """A fork, a knife or a spoon beside the dish."""
+    """Paints a fork, a knife or a spoon beside the dish."""
     steel = art.varied((190, 194, 200), 0.25)
     side = art.sign() * art.uniform(1.4, 1.7)
     art.solid(capsule(side, 0.3, 1.5, 0.09, 1.5708), steel, 0.03)
@@ -160,7 +160,7 @@ def cutlery(art: Painter) -> None:
 
 
 def glass(art: Painter) -> None:
-    """A glass or cup seen from above, at the edge of the dish."""
+    """Paints a glass or cup seen from above, at the edge of the dish."""
     turn = art.angle()
     x, y = polar(0, 0, art.uniform(1.5, 1.9), turn)
     r = art.uniform(0.35, 0.55)
@@ -173,7 +173,7 @@ def glass(art: Painter) -> None:
 
 
 def napkin(art: Painter) -> None:
-    """A folded cloth under or beside the dish."""
+    """Paints a folded napkin under or beside the dish."""
     colour = art.one_of(TABLES)
     x, y = art.in_disc(1.6)
     angle = art.angle()
@@ -184,7 +184,7 @@ def napkin(art: Painter) -> None:
 
 
 def saucer(art: Painter) -> None:
-    """A plate seen from the side, under what stands on it."""
+    """Paints a plate under the dish, seen from the side."""
     colour = art.one_of(CHINA)
     shape = ellipse(0, 0.82, art.uniform(1.3, 1.8), 0.2, 0, 30)
     art.shadow(shape, 0.1)

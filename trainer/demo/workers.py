@@ -1,8 +1,8 @@
 """Draws images on all cores.
 
-Plain processes rather than `multiprocessing`: forked ones would inherit
-TensorFlow's threads, and spawned ones would import the caller's main module
-again, which a notebook or a script from standard input does not have.
+It starts plain processes and does not use `multiprocessing`. Forked processes
+would inherit TensorFlow's threads. Spawned ones would import the caller's main
+module again, which does not exist for a notebook or a script on standard input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from trainer.demo.image import CLASSES, draw_jpeg
 
 _MAX_WORKERS = 16
-# Fewer images than this are drawn before another process has started.
+# Fewer images than this are drawn faster than a process starts.
 _IMAGES_PER_WORKER = 60
 _LENGTH_BYTES = 4
 
@@ -74,7 +74,7 @@ def _next(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def _draw(arguments: Sequence[str]) -> None:
-    """Writes every n-th image to standard output, as a worker process."""
+    """Writes every n-th image to standard output; the worker's main."""
     split = arguments[0]
     count, worker, workers = (int(n) for n in arguments[1:])
     # The caller handles Ctrl-C; when the caller exits, the pipe closes.

@@ -21,8 +21,8 @@ FORM_IMAGENET = "imagenet"
 FORM_KERAS_NONE = "keras_none"
 FORM_NA = "n/a"
 
-# Arguments that the trainer sets itself, and include_preprocessing, which would
-# change the pixel contract.
+# Constructor arguments that the trainer sets itself; include_preprocessing
+# among them, because it would change the pixel contract.
 _OWN_ARGS = (
     "include_top",
     "weights",
@@ -131,7 +131,7 @@ _BACKBONES = {
 
 
 def backbone_names() -> tuple[str, ...]:
-    """Returns the legal values of `--backbone` with this Keras, sorted."""
+    """Returns the legal values of `--backbone` for this Keras, sorted."""
     return tuple(
         sorted(
             name
@@ -142,10 +142,11 @@ def backbone_names() -> tuple[str, ...]:
 
 
 def find_backbone(name: str) -> Backbone:
-    """Returns the backbone of a name.
+    """Returns the backbone with this name.
 
     Raises:
-      UsageError: there is none; names similar names and all legal names.
+      UsageError: there is no such backbone; the message lists similar names and
+        all legal names.
     """
     names = backbone_names()
     if name in names:
@@ -164,7 +165,7 @@ def parse_backbone_args(text: str) -> dict[str, Any]:
     """Parses `alpha=0.35,dropout=0.1`; values are Python literals.
 
     Raises:
-      UsageError: the text is not of that form.
+      UsageError: the text does not have this form.
     """
     error = UsageError(
         f"--backbone_args={text!r}: not of the form NAME=VALUE,NAME=VALUE with"
@@ -172,8 +173,8 @@ def parse_backbone_args(text: str) -> dict[str, Any]:
         " write for example alpha=0.35"
     )
     try:
-        # Parsed as a Python call, which gets commas inside tuples and strings
-        # right, and rejects repeated names.
+        # Python's call syntax handles commas inside tuples and strings, and
+        # rejects repeated names.
         call = ast.parse(f"f({text})", mode="eval").body
         # "a=1)+g(b=2" parses too, but is not one call.
         if not isinstance(call, ast.Call) or call.args:

@@ -1,4 +1,4 @@
-"""The classifier: backbone without top -> global average pooling -> Dense."""
+"""The classifier: backbone without top, global average pooling, Dense head."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Classifier:
       image_px: side of the images.
       variables: every variable of the model by a unique key, which is the same
         in every process.
-      can_train: keys of the variables that Keras trains if no layer is
-        frozen: all but moving statistics, seeds and the like.
+      can_train: keys of the variables that Keras trains if no layer is frozen.
+        Moving statistics and seeds are not among them.
     """
 
     model: keras.Model
@@ -78,7 +78,7 @@ class Classifier:
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Computes the logits, and the variables' updates by the pass itself.
+        """Computes the logits and the variable updates of the forward pass.
 
         Args:
           variables: see `logits`.
@@ -87,12 +87,12 @@ class Classifier:
 
         Returns:
           The logits, and the new value of each variable that the forward pass
-          updates (moving statistics, seeds), by key. There is none, unless a
+          updates (moving statistics, seeds), by key. The dict is empty unless a
           layer ignores inference mode.
         """
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
-        # In this scope Keras reads the given values instead of variables: a
+        # In this scope Keras reads the given values instead of the variables. A
         # function that XLA compiles must not read mirrored variables.
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = self._values_in(scope)
@@ -129,7 +129,7 @@ def make_classifier(
         kernel_initializer=keras.initializers.GlorotUniform(
             seed=derived_seed(seed, HEAD)
         ),
-        # Softmax and loss need float32, also if the backbone uses bfloat16.
+        # Softmax and loss need float32 even if the backbone uses bfloat16.
         dtype="float32",
         name=HEAD,
     )
@@ -137,8 +137,8 @@ def make_classifier(
         backbone(inputs, training=False)
     )
     model = keras.Model(inputs, head(features), name="classifier")
-    # A stored architecture may say which layers were frozen. First False:
-    # an attribute that is True ignores True, and does not pass it on.
+    # A stored architecture may contain frozen layers. Set False first: if
+    # `trainable` is True already, Keras does not pass True on to the layers.
     backbone.trainable = False
     backbone.trainable = True
     variables = variable_keys(model)
@@ -156,7 +156,7 @@ def make_classifier(
 def variable_keys(
     owner: keras.Model | keras.Optimizer,
 ) -> dict[str, keras.Variable]:
-    """Returns the owner's variables by path; repeated paths get a number."""
+    """Returns the owner's variables by path; numbers repeated paths."""
     keys: dict[str, keras.Variable] = {}
     for variable in owner.variables:
         key, number = variable.path, 1

@@ -1,16 +1,17 @@
 """Layers with gradients that are faster on a CPU than TensorFlow's own.
 
-The gradients are the same sums, rounded in another order. Forward passes are
-unchanged. Measured with the kernels of TensorFlow 2.21 (oneDNN on x86):
+The gradients are the same sums in another order, so only rounding differs.
+Forward passes are unchanged. Measured with TensorFlow 2.21 (oneDNN on x86):
 
 - The gradient of swish, GELU and hard swish is a chain of five to ten
   operations, each of which reads and writes whole tensors. XLA compiles the
   chain to one loop, which takes a third of the time.
-- The gradient of a depthwise kernel more than three columns wide takes eight
-  times as long as that of one with three. It is computed three columns at a
-  time instead.
-- The gradient of a bias takes longer than a mean over all positions, which is
-  the same up to a factor, especially where it is fused with the kernel's.
+- The gradient of a depthwise kernel wider than three columns takes eight times
+  as long as that of a kernel with three columns. So it is computed three
+  columns at a time.
+- TensorFlow's gradient of a bias takes longer than a mean over all positions,
+  most of all if it is fused with the kernel's gradient. So it is computed as a
+  mean, times the number of positions.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import tensorflow as tf
 
 # Depthwise kernels up to this width have a fast gradient.
 _COLUMNS = 3
-# Each shape is compiled separately, which takes 50 ms. For tensors with fewer
-# values than these, that does not pay.
+# XLA compiles each shape separately, which takes 50 ms. That does not pay for
+# tensors with fewer values than this.
 _LOOP_VALUES = 2**20
 _CHAINS = {
     keras.activations.silu,
@@ -37,7 +38,7 @@ Gradients = tuple[tf.Tensor, ...]
 
 
 def quick_class(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
-    """Returns the class with quick gradients for a layer, else its own."""
+    """Returns the class with quick gradients for a layer, or its own class."""
     if layer.compute_dtype != "float32":
         return type(layer)
     # Exact types only: a subclass may compute something else.
@@ -52,7 +53,7 @@ def quick_class(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    """Returns whether the functions below compute what a convolution does."""
+    """Returns whether this module supports a convolution's options."""
     return (
         layer.data_format == "channels_last"
         and set(layer.dilation_rate) == {1}
@@ -80,7 +81,7 @@ class QuickConv2D(keras.layers.Conv2D):
 
 
 class QuickDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution whose kernel gradient goes by columns."""
+    """A depthwise convolution that computes its kernel gradient by columns."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Computes what `keras.layers.DepthwiseConv2D` computes."""
@@ -107,11 +108,10 @@ def _as_configured(
 def activate(
     x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """Applies an activation; for large tensors its gradient is compiled.
+    """Applies an activation; XLA compiles its gradient for large tensors.
 
     Args:
-      x: float32 of any shape; if the shape is not known statically, nothing is
-        compiled.
+      x: float32 of any shape. Without a static shape nothing is compiled.
       activation: an elementwise function.
 
     Returns:
@@ -133,8 +133,8 @@ def _loop(
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a compiled function (x, upstream gradient) -> gradient.
 
-    It is cached for the life of the process, so that stages share what XLA
-    compiled.
+    The function is cached for the life of the process, so stages share the
+    compiled code.
     """
 
     def gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
@@ -243,7 +243,8 @@ def _convolved(
         y = tf.nn.bias_add(convolution(x, kernel), bias)
 
         def gradients(upstream: tf.Tensor) -> Gradients:
-            # With an unknown batch size it may have lost its height and width.
+            # If the batch size is unknown, the gradient may lack height and
+            # width.
             upstream = tf.ensure_shape(upstream, y.shape)
             return (
                 input_gradient(
@@ -277,8 +278,9 @@ def _depthwise_gradient(
 ) -> tf.Tensor:
     """Computes the kernel's gradient, a few columns at a time.
 
-    Columns j to j + n of the kernel see the input from its column j on: their
-    gradient is that of a kernel n columns wide on the rest of the input.
+    Kernel columns j to j + n read the input from column j on. So their gradient
+    equals that of a kernel n columns wide on the input without its first j
+    columns.
     """
     rows, columns, channels, multiplier = kernel_shape
     top, bottom = _paddings(

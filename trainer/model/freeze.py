@@ -29,13 +29,13 @@ class LayerRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreezePlan:
-    """The variables that one stage trains, and those that it does not.
+    """The trainable and the frozen variables of one stage.
 
     Attributes:
       unfreeze: the rule that the plan was made from; "none" trains the head
         only.
-      unfrozen_layers: names of the backbone layers that the rule chose, also
-        of those without weights.
+      unfrozen_layers: names of the backbone layers that the rule chose, layers
+        without weights included.
       trainable: keys of the trainable variables, in the model's order.
       frozen: keys of all other variables, in the model's order.
       rows: one row for every layer that has weights, in order.
@@ -59,7 +59,7 @@ class FreezePlan:
 
 
 def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
-    """Returns what a stage trains; changes nothing.
+    """Returns the freeze plan of a stage; changes nothing.
 
     The trainable variables are those that Keras lists in
     `classifier.model.trainable_variables` after `set_trainable`.
@@ -108,12 +108,12 @@ def set_trainable(classifier: Classifier, plan: FreezePlan) -> None:
     in `trainable_variables`, and when it saves a model.
 
     Args:
-      classifier: the classifier that `plan` was made of; changed in place.
+      classifier: the classifier that `plan` was made for; changed in place.
       plan: which layers to unfreeze.
     """
     backbone = classifier.backbone
-    # Both steps are needed: single layers enabled in a frozen base leave
-    # `backbone.trainable_variables` empty.
+    # Both steps are needed: while the backbone itself is frozen, its
+    # `trainable_variables` is empty, whatever its layers say.
     backbone.trainable = bool(plan.unfrozen_layers)
     unfrozen = set(plan.unfrozen_layers)
     for layer in backbone.layers:

@@ -96,7 +96,7 @@ def _build(
 
 
 def _rounded(filters: float) -> int:
-    """Rounds to a multiple of 8 that is at least 90 % of `filters`."""
+    """Rounds to the nearest multiple of 8, to at least 90 % of `filters`."""
     found = max(8, int(filters + 4) // 8 * 8)
     return found + 8 if found < 0.9 * filters else found
 

@@ -44,7 +44,7 @@ def preprocess(images: tf.Tensor, pixels: str) -> tf.Tensor:
 
 
 def preprocessing_layers(pixels: str) -> list[Callable[[Any], Any]]:
-    """Returns `preprocess` as Keras operations, to be called in order."""
+    """Returns `preprocess` as a list of Keras operations to call in order."""
     if pixels == TF:
         return [keras.layers.Rescaling(1 / 127.5, offset=-1.0)]
     if pixels == TORCH:

@@ -22,9 +22,9 @@ def draw_confusion(
     """Shades each cell by its share of the row, and writes the counts.
 
     Args:
-      axes: to draw on, created inside `escaping.plot_style`.
+      axes: the axes to draw on, created inside `escaping.plot_style`.
       counts: (classes, classes) integers, rows true, columns predicted.
-      names: of the classes; more than 40 get no labels and no counts.
+      names: class names; more than 40 get no labels and no counts.
       zeros: whether empty cells show a 0.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,10 +1,10 @@
 """Escapes names for each place where they are shown.
 
-The names of classes, files and folders come from other people. What is plain
-text in a folder's name is markup elsewhere: `$` begins TeX in matplotlib, `<`
-begins a tag in HTML, `|` ends a cell in Markdown, `=` begins a formula in a
-spreadsheet, and an escape character moves the cursor of a terminal. Each
-place that shows a name calls the function for that place, once.
+The names of classes, files and folders are untrusted. A character of a name may
+be markup where it is shown: `$` begins TeX in matplotlib, `<` begins a tag in
+HTML, `|` ends a cell in Markdown, `=` begins a formula in a spreadsheet, and an
+escape character moves the cursor of a terminal. Code that shows a name calls
+the function for its output format, once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from trainer.errors import one_line, shortened
 # Longer names leave no room for the axes.
 _PLOT_CHARS = 40
 # A spreadsheet runs a cell that begins with one of these, or drops the
-# character and runs the rest. The last four are what an input method for
-# Chinese or Japanese types in their place.
+# character and runs the rest. The last four are the full-width forms, which an
+# input method for Chinese or Japanese types.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
-# Besides the comma: a spreadsheet of another country separates cells by these.
+# Besides the comma: separators of cells in spreadsheets of other locales.
 _QUOTED = re.compile(r'[",;\t\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]')
 _MARKUP = re.compile(
     r"[\\`*\[\]<>&$~|]"
@@ -33,7 +33,7 @@ _MARKUP = re.compile(
 
 
 def for_terminal(text: str) -> str:
-    """Returns the text with every character that is not visible escaped."""
+    """Returns the text with all invisible characters escaped."""
     return one_line(text)
 
 
@@ -45,15 +45,15 @@ def for_html(text: str) -> str:
 def for_markdown(text: str) -> str:
     """Returns the text for a paragraph or a table cell of Markdown.
 
-    Characters with a meaning become numeric entities. GitHub, which reads
-    study.md, and TensorBoard, which reads the configuration, differ in what a
-    backslash escapes; entities are text in both.
+    Markup characters become numeric entities. GitHub, which renders study.md,
+    and TensorBoard, which renders the configuration, treat backslashes
+    differently, but entities alike.
     """
     return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", one_line(text))
 
 
 def for_plot(text: str) -> str:
-    """Returns the text for a label of a chart, in at most 40 characters.
+    """Returns the text for a label of a chart, at most 40 characters.
 
     Draw it in a `plot_style` block, which turns TeX off.
     """
@@ -64,17 +64,19 @@ def for_plot(text: str) -> str:
 def plot_style(**parameters: object) -> Iterator[None]:
     """Returns a context for charts in which names are plain text.
 
-    Matplotlib's warnings stay inside: a script that its font lacks, Chinese
-    for one, is drawn as boxes, and very long labels squeeze the axes.
+    Hides matplotlib's warnings. It warns of glyphs that its font lacks, such as
+    Chinese ones, which it draws as boxes, and of long labels that squeeze the
+    axes.
 
     Args:
-      **parameters: further settings of matplotlib, dots as two underscores.
+      **parameters: more settings of matplotlib, with two underscores for each
+        dot.
     """
     import matplotlib
 
     settings = {
         "text.parse_math": False,
-        # A matplotlibrc may set both.
+        # A matplotlibrc file may set both.
         "text.usetex": False,
         "font.family": ["DejaVu Sans"],
         **{name.replace("__", "."): x for name, x in parameters.items()},
@@ -88,20 +90,20 @@ def plot_style(**parameters: object) -> Iterator[None]:
 
 
 def for_csv(text: str) -> str:
-    """Returns a text cell that no spreadsheet takes for a formula.
+    """Returns text that no spreadsheet reads as a formula.
 
-    A text that begins with `=`, `+`, `-`, `@`, a tab or a line break gets a
-    single quote in front; so does one that begins with a single quote, and
-    dropping one leading quote gives every text back.
+    Adds a single quote in front of a text that begins with `=`, `+`, `-`, `@`,
+    a tab, a line break or a single quote. Removing one leading quote restores
+    any text.
     """
     return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
 
 
 def path_for_csv(path: str) -> str:
-    """Returns a path that no spreadsheet takes for a formula.
+    """Returns a path that no spreadsheet reads as a formula.
 
-    A path that begins like a formula is relative; `./` in front leaves it the
-    path of the same file.
+    A path that begins like a formula is relative, so it gets `./` in front and
+    still names the same file.
     """
     return f"./{path}" if path.startswith(_FORMULA) else path
 
@@ -109,9 +111,9 @@ def path_for_csv(path: str) -> str:
 def csv_line(cells: list[str]) -> str:
     """Returns cells as a line of CSV by RFC 4180, with its line feed.
 
-    A cell is quoted if it holds a quote, a separator or a line break; Python's
-    writer leaves a bare carriage return unquoted in some versions, which its
-    reader then refuses.
+    A cell is quoted if it contains a quote, a separator or a line break. Some
+    versions of Python's `csv.writer` do not quote a bare carriage return, which
+    `csv.reader` then rejects.
     """
     return ",".join(map(_csv_cell, cells)) + "\n"
 

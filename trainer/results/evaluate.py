@@ -89,17 +89,17 @@ class Evaluator:
           strategy: the strategy under which the classifier was created.
           classifier: its weights may change between evaluations.
           class_names: in the order of the logits.
-          batch_size: global batch; the metrics do not depend on it.
+          batch_size: global batch; metrics do not depend on it.
           xla: whether to compile the pure step.
           partition: see `make_evaluation_function`.
-          inputs: how samples are read; None decodes them each time.
+          inputs: reads the samples; None decodes them in every evaluation.
         """
         self._strategy = strategy
         self._classifier = classifier
         self._class_names = class_names
         self._batch_size = batch_size
         self._inputs = inputs
-        # Making a data set can take longer than evaluating on it.
+        # Building a data set can take longer than evaluating on it.
         self._cached: (
             tuple[Samples, tf.distribute.DistributedDataset] | None
         ) = None
@@ -108,11 +108,11 @@ class Evaluator:
         )
 
     def evaluate(self, samples: Samples, *, again: bool = False) -> Evaluation:
-        """Returns the metrics over `samples`, of which there is at least one.
+        """Returns the metrics over all samples.
 
         Args:
-          samples: the samples to evaluate on.
-          again: whether they will be evaluated on more than once.
+          samples: at least one sample.
+          again: whether the caller will evaluate on these samples again.
         """
         iterator = iter(self._batches(samples, again))
         steps = steps_per_epoch(len(samples), self._batch_size)

@@ -1,4 +1,4 @@
-"""Writes a trained classifier as files that need no trainer to serve.
+"""Exports a trained classifier as files that serve without the trainer.
 
 OUTPUT/saved_model  signatures serving_default (pixels), serving_bytes and
                     class_names; the names are in assets/class_names.json too
@@ -33,7 +33,7 @@ from trainer.storage import files, folders
 
 SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
 NAMES_FILE = "class_names.json"
-# The files of exports that have no list of their files.
+# The files of an export whose export.json has no list of files.
 _FILES = (
     f"{SAVED_MODEL}/saved_model.pb",
     f"{SAVED_MODEL}/fingerprint.pb",
@@ -47,7 +47,7 @@ _FOLDERS = (
     f"{SAVED_MODEL}/assets/",
     f"{SAVED_MODEL}/variables/",
 )
-# Largest difference of a probability: float32 sums in another order.
+# Largest accepted difference of a probability; float32 sums differ by rounding.
 MAX_DIFFERENCE = 1e-4
 
 
@@ -114,10 +114,10 @@ class _Servable(tf.Module):
 def keras_model(
     classifier: Classifier, class_names: Sequence[str]
 ) -> keras.Model:
-    """Builds pixels (n, px, px, 3) in 0..255 -> `probabilities` and `label`.
+    """Builds the model (n, px, px, 3) in 0..255 -> `probabilities`, `label`.
 
-    It contains no code of this project, so that Keras alone can load it. The
-    class names are `get_layer("label").get_vocabulary()`.
+    It contains no code of this project, so Keras alone can load it. The class
+    names are `get_layer("label").get_vocabulary()`.
     """
     side = classifier.image_px
     inputs = keras.Input((side, side, 3), name="images")
@@ -147,19 +147,20 @@ def write_export(
     """Writes the files, loads them again and compares their predictions.
 
     Args:
-      folder: replaced if it holds an earlier export and nothing else.
+      folder: the output folder; replaced if it contains only an earlier export.
       classifier: in float32.
       class_names: in the order of the logits.
       encoded: whole image files to compare on; at least one.
-      record: further content of export.json.
+      record: more content of export.json.
 
     Returns:
-      Signature or file -> largest difference of a probability from this
-      trainer's.
+      The largest difference of a probability from this trainer's, by signature
+      or file.
 
     Raises:
-      TrainerError: the folder holds other files, or cannot be written to, or
-        the loaded models give other probabilities. The folder is unchanged.
+      TrainerError: the folder contains other files or cannot be written to, or
+        the loaded models give other probabilities. The folder is unchanged
+        then.
     """
     with (
         _one_line_errors(folder),
@@ -168,7 +169,8 @@ def write_export(
         try:
             _write(partial, classifier, class_names)
         except tf.errors.OpError as error:
-            # "PATH; REASON [Op:NAME]"; the path is in the hidden folder.
+            # The text is "PATH; REASON [Op:NAME]", and PATH is in the hidden
+            # folder.
             said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
             raise _not_written(folder, said) from error
         differences = _compare(
@@ -214,10 +216,10 @@ def _not_written(folder: str, reason: str) -> TrainerError:
 
 
 def _own(folder: str) -> folders.Own:
-    """Returns a test for the names of files that an export wrote.
+    """Returns a predicate that is true for names of files of an export.
 
-    Without an export.json, or the mark of an interrupted upload, no name
-    passes it.
+    It is false for every name if the folder has neither an export.json nor the
+    marker of an interrupted upload.
     """
     record = _read_record(folder)
     if record is not None:
@@ -266,7 +268,7 @@ def _write(
             "class_names": servable.names,
         },
     )
-    # The SavedModel has a copy of it.
+    # The SavedModel contains a copy.
     files.remove(names_file)
     keras_model(classifier, class_names).save(f"{folder}/{KERAS_FILE}")
 

@@ -43,7 +43,7 @@ class Prediction(NamedTuple):
       path: as given.
       probabilities: float32 (classes,) with sum 1; None if the file cannot be
         read.
-      error: why it cannot be read; empty if it can.
+      error: the reason why the file cannot be read; empty if it can.
       orientation: from its EXIF data, 1 to 8; 1 is upright.
     """
 
@@ -72,14 +72,14 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
     """Finds the files that `--inputs` names.
 
     Args:
-      inputs: a file; a folder, searched recursively like a data set; a glob,
-        in which `**` stands for any depth; or `-`, one path per line on
-        standard input (a name with a line feed cannot be given there).
-      stdin: the stream that holds this list.
+      inputs: a file; a folder, which is searched recursively; a glob, where
+        `**` matches any depth; or `-` for a list on standard input, one path
+        per line, so without names that contain a line feed.
+      stdin: the stream to read this list from.
 
     Returns:
-      Paths, sorted; a list keeps its order. A folder gives the files with an
-      image suffix that are not hidden.
+      The paths, sorted; those of a list in the list's order. From a folder, all
+      files that have an image suffix and are not hidden.
 
     Raises:
       UsageError: no file was found.
@@ -105,7 +105,7 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
 
 
 def _listed(stdin: TextIO) -> list[str]:
-    """Returns the paths on standard input without LF or CR LF line ends."""
+    """Returns the paths on standard input without their LF or CR LF."""
     if isinstance(stdin, io.TextIOWrapper):
         # A file name can be any bytes; see `printable`.
         stdin.reconfigure(
@@ -119,7 +119,8 @@ def _listed(stdin: TextIO) -> list[str]:
 def _without_return(name: str) -> str:
     """Returns the name without the carriage return of a Windows line end.
 
-    On Linux a name may end in one: it stays if only that file exists.
+    On Linux a name may end in a carriage return. It is kept if only the file
+    with it exists.
     """
     stripped = name.removesuffix("\r")
     if stripped == name or files.is_remote(name):
@@ -162,8 +163,8 @@ class Predictor:
           batch_size: files per forward pass; predictions do not depend on it.
           xla: whether to compile the forward pass.
           partition: of the classifier; None runs it whole.
-          trunk: the trunk of the partition, to run on each file by itself;
-            None runs it in the forward pass.
+          trunk: the trunk of the partition, to run on one file at a time; None
+            runs it in the forward pass.
         """
         self._batch_size = batch_size
         self._image_px = classifier.image_px
@@ -178,7 +179,7 @@ class Predictor:
         self._forward = make_prediction_function(classifier, partition, xla=xla)
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
-        """Yields one prediction per path, in order; bad files are reported."""
+        """Yields one prediction per path, in order, bad files included."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             pending: deque[list[Future[_Read]]] = deque()
             starts = range(0, len(paths), self._batch_size)
@@ -200,7 +201,7 @@ class Predictor:
             if unfit:
                 return _Read(None, unfit)
             encoded = files.read(path)
-        # A NUL byte is a ValueError, an unsupported URL a UsageError.
+        # A NUL byte raises ValueError, an unsupported URL UsageError.
         except (OSError, ValueError, UsageError) as error:
             return _Read(None, f"cannot be read ({reason_of(error)})")
         wrong = what_is_wrong(encoded)
@@ -209,7 +210,7 @@ class Predictor:
         try:
             image = resize(decode_image(tf.constant(encoded)), self._image_px)
         except tf.errors.OpError as error:
-            # The check above decodes only a part of a JPEG.
+            # The check above decodes only part of a JPEG.
             return _Read(None, f"cannot be decoded ({first_line(error)})")
         arrays = [image.numpy()]
         if self._trunk is not None:
@@ -224,7 +225,7 @@ class Predictor:
     ) -> Iterator[Prediction]:
         read = [future.result() for future in futures]
         good = [file.arrays for file in read if file.arrays is not None]
-        # All batches have one shape, so that one graph is traced.
+        # All batches have the same shape, so the graph is traced once.
         inputs = [
             np.zeros((self._batch_size, *shape), np.float32)
             for shape in self._shapes
@@ -250,7 +251,7 @@ class Predictor:
 
 
 def csv_header(top_k: int) -> list[str]:
-    """Returns file, class_1, probability_1 ... probability_k, error."""
+    """Returns the columns: file, class_1, probability_1, ..., error."""
     pairs = ((f"class_{k}", f"probability_{k}") for k in range(1, top_k + 1))
     return ["file", *(name for pair in pairs for name in pair), "error"]
 
@@ -260,7 +261,7 @@ def csv_row(
 ) -> list[str]:
     """Returns the CSV row of one file, the most probable class first.
 
-    No spreadsheet takes a cell for a formula; see `escaping`.
+    No spreadsheet reads a cell as a formula; see `escaping`.
     """
     cells: list[str] = []
     if prediction.probabilities is not None:
@@ -284,7 +285,7 @@ def write_csv(
 ) -> int:
     """Writes a header and one row per file.
 
-    On a terminal, characters that are not visible are escaped.
+    On a terminal, invisible characters are escaped.
 
     Returns:
       The number of files that could not be read.

@@ -21,7 +21,7 @@ class ConsoleProgress:
         self._rows: tqdm | None = None
 
     def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
-        """Starts the bar of an epoch; `done` of its examples are done."""
+        """Starts the bar of an epoch at `done` examples."""
         if sys.stdout.isatty():
             self._bar = tqdm(
                 total=self._examples,
@@ -35,7 +35,7 @@ class ConsoleProgress:
             )
 
     def steps(self, examples: int, loss: float, accuracy: float) -> None:
-        """Advances the bar; loss and accuracy are the epoch's so far."""
+        """Advances the bar; shows loss and accuracy of the epoch so far."""
         if self._bar is not None:
             self._bar.set_postfix_str(
                 f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False

@@ -1,4 +1,4 @@
-"""Texts for people: the plan before a run, the table after it."""
+"""Text output: the plan before a run and the table after it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
 
     Args:
       result: the content of result.json.
-      workdir: shown, with the command that opens TensorBoard on it.
+      workdir: the workdir to show, with the command that opens TensorBoard on
+        it.
     """
     shown = f"{result['final_split']} loss"
     yield ""
@@ -125,7 +126,7 @@ def tensorboard_command(workdir: str) -> str:
 
 
 def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """Yields lines of accuracy by class from `Evaluation.to_json`."""
+    """Yields one line per class; `metrics` is from `Evaluation.to_json`."""
     if "test_top5_accuracy" in metrics:
         yield f"top-5 accuracy {metrics['test_top5_accuracy']:.4f}"
     per_class = metrics["test_per_class_accuracy"]

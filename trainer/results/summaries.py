@@ -14,18 +14,18 @@ from trainer.results.escaping import for_markdown, for_terminal, plot_style
 from trainer.results.evaluate import Evaluation
 
 FOLDER = "tensorboard"
-# The writer of metrics at the end of a stage, whichever their split.
+# The writer of the metrics at the end of a stage, for any split.
 FINAL = "test"
 
 
 class TensorBoardWriter:
-    """Writes one event file per split, so that splits share their charts."""
+    """Writes one event file per split, so all splits appear in one chart."""
 
     def __init__(self, folder: str, *, writes: bool = True) -> None:
         """Creates a writer.
 
         Args:
-          folder: of the event files.
+          folder: the folder of the event files.
           writes: whether this process writes event files.
         """
         self._folder = folder
@@ -42,7 +42,7 @@ class TensorBoardWriter:
         return self._writers[split]
 
     def open(self) -> None:
-        """Opens an event file, so that an unwritable folder fails early."""
+        """Opens an event file now, so that an unwritable folder fails early."""
         self._writer("train")
 
     def scalars(self, split: str, step: int, values: dict[str, float]) -> None:
@@ -54,7 +54,7 @@ class TensorBoardWriter:
     def augmented(
         self, step: int, before: np.ndarray, after: np.ndarray
     ) -> None:
-        """Writes a batch (n, px, px, 3) in 0..255, plain above augmented."""
+        """Writes images (n, px, px, 3) in 0..255, plain above augmented."""
         rows = np.concatenate([before, after], axis=1)
         strip = np.concatenate(list(np.clip(rows, 0, 255)), axis=1)
         with self._writer("train").as_default():
@@ -90,7 +90,7 @@ class TensorBoardWriter:
         from tensorboard.plugins.hparams import api
 
         with self._writer(FINAL).as_default():
-            # The page refuses values that are not a number, text or bool.
+            # The page supports only numbers, text and bools.
             api.hparams({k: _hparam(v) for k, v in values.items()})
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class TensorBoardWriter:
 def _hparam(value: Any) -> Any:
     if value is None:
         return "unset"
-    # The page shows text; undecodable bytes of a path are escaped.
+    # A path may contain undecodable bytes, which the page cannot show.
     return for_terminal(value) if isinstance(value, str) else value
 
 

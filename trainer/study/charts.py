@@ -17,7 +17,7 @@ from trainer.results.confusion import draw_confusion
 from trainer.results.escaping import for_html, for_plot, plot_style
 from trainer.study.models import BASE_MODEL
 
-# Okabe and Ito's palette, which people with colour blindness can tell apart.
+# Okabe and Ito's palette, for readers with colour blindness.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
 _GREY = "#666666"
 
@@ -29,7 +29,7 @@ def learning_curves(
     """Draws accuracy and loss by epoch, fine-tuning after feature extraction.
 
     Args:
-      curves: model number -> the lines of metrics.jsonl that end an epoch.
+      curves: the lines of metrics.jsonl that end an epoch, by model number.
       boundary: number of epochs of feature extraction, after which models 3
         and 4 begin; None if neither is in the study.
 
@@ -77,8 +77,8 @@ def _curve(
 ) -> None:
     """Draws the curves of one model in one panel.
 
-    The first `before` epochs of `lines` are the base model's. Only the last of
-    them is drawn, so that the curve begins where the base model's ends.
+    The first `before` epochs of `lines` are the base model's. Of these only the
+    last one is drawn, so the curve begins where the base model's curve ends.
     """
     for split, style in (("train", "--"), ("validation", "-")):
         values = [line[key] for line in lines if line["split"] == split]
@@ -130,7 +130,7 @@ def class_bars(record: Mapping[str, Any]) -> str:
 
 
 def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Draws counts, rows true and columns predicted, shaded by row share."""
+    """Draws the counts, rows true, columns predicted, shaded by row share."""
     counts = np.array(row["confusion"])
     side = min(2.5 + 0.45 * len(names), 12)
     with _style():
@@ -141,7 +141,7 @@ def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _style() -> AbstractContextManager[None]:
-    """Returns the context in which a chart is made and drawn."""
+    """Returns the context in which to build and draw a chart."""
     return plot_style(
         font__size=10, svg__fonttype="path", svg__hashsalt="study"
     )

@@ -31,7 +31,7 @@ class Mistake:
       sample_id: id of the sample.
       true: its class.
       predicted: the class with the highest probability.
-      probability: of the predicted class, in [0, 1].
+      probability: the probability of the predicted class, in [0, 1].
       png: the image as the model saw it.
     """
 
@@ -46,17 +46,17 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
     """Finds the most confident wrong predictions on the final split.
 
     Args:
-      config: of a finished training run; its workdir is set.
+      config: the configuration of a finished training run, with its workdir.
       count: the largest number of mistakes to return.
 
     Returns:
-      Mistakes by descending probability; equal ones by sample id.
+      Mistakes by descending probability, then by sample id.
     """
     config = dataclasses.replace(
         config,
         stage=EVALUATE,
         checkpoint="last",
-        # Prediction runs on one device, which is not a TPU.
+        # Prediction runs on one device and not on a TPU.
         strategy=ONE_DEVICE,
         gpus=None,
         tpu=None,

@@ -8,7 +8,7 @@ import os
 from trainer.config import ResolvedConfig
 from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
 
-# The fine-tuned models start from the weights of this one.
+# The fine-tuned models start from the weights of this model.
 BASE_MODEL = 2
 
 
@@ -79,7 +79,7 @@ MODELS = (
 
 
 def models_to_train(numbers: tuple[int, ...]) -> tuple[StudyModel, ...]:
-    """Returns the requested models and those they start from, in order."""
+    """Returns the requested models and their base models, in order."""
     wanted = set(numbers)
     if any(MODELS[number].stage == FINETUNE for number in numbers):
         wanted.add(BASE_MODEL)
@@ -97,9 +97,9 @@ def model_config(
     """Returns the configuration of the run that trains one model.
 
     Args:
-      config: of the study.
+      config: the configuration of the study.
       model: the model to train.
-      seed: of the run.
+      seed: the seed of the run.
     """
     finetune = model.stage == FINETUNE
     return dataclasses.replace(

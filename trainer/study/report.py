@@ -54,10 +54,10 @@ def write_html(
     A chart that cannot be drawn is replaced by a note, with a warning.
 
     Args:
-      path: of the page.
+      path: the path of the page.
       record: the content of study.json.
       curves: see `charts.learning_curves`.
-      mistakes: of the last model; None if they could not be found.
+      mistakes: mistakes of the last model; None if the search for them failed.
       boundary: see `charts.learning_curves`.
       warn: called with the text of each warning.
     """

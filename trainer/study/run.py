@@ -1,4 +1,4 @@
-"""Runs the study, model after model, and writes its results."""
+"""Runs the study, one model after another, and writes its results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def train(config: Config) -> None:
     workdir = Workdir(config.workdir)
     new = workdir.create()
     try:
-        # Each model's workdir has its own lock, too.
+        # Each model's workdir is locked too.
         with locked(workdir):
             workdir.remove_partial()
             for seed in seeds:
@@ -138,7 +138,7 @@ def _write_report(
     *,
     boundary: int | None,
 ) -> bool:
-    """Writes the page, or warns: study.json holds all its numbers.
+    """Writes the page, or warns; study.json has all its numbers.
 
     Returns:
       Whether the page was written.

@@ -21,10 +21,10 @@ def study_record(
     """Returns the content of study.json.
 
     Args:
-      config: of the study.
+      config: the configuration of the study.
       models: the models that were trained.
       seeds: the seeds of each model.
-      results: model number -> the result.json of each seed.
+      results: the result.json of each seed, by model number.
     """
     first = results[models[0].number][0]
     food101 = first["classes"] == list(FOOD10_CLASSES) and (
@@ -88,12 +88,12 @@ def accuracy_text(row: Mapping[str, Any]) -> str:
 
 
 def table_columns(record: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns header -> one cell per model; published ones for Food-101."""
+    """Returns the cells of each column by header; one cell per model."""
     rows = record["models"]
     columns = {
         "model": [str(row["model"]) for row in rows],
         "what": [row["title"] for row in rows],
-        # Early, since a narrow screen shows few columns.
+        # Among the first columns, since a narrow screen shows few.
         f"{record['final_split']} accuracy": [accuracy_text(r) for r in rows],
         "training examples": [f"{row['train_examples']:,}" for row in rows],
         "trained parameters": [f"{row['trainable_params']:,}" for row in rows],

@@ -90,7 +90,7 @@ def test_ambiguous_graphs_are_not_read(
     make: Callable[[], keras.Model],
 ) -> None:
     if make is _second_output:
-        # The output is no layer's parent; a layer behind it is.
+        # The unreadable output is not a parent itself, so add a layer after it.
         model = make()
         x = keras.layers.ReLU()(model.outputs[0])
         model = keras.Model(model.inputs, x)

@@ -1,4 +1,4 @@
-"""Fixtures for tests of files that were made to do harm."""
+"""Fixtures for tests of malicious files."""
 
 from __future__ import annotations
 

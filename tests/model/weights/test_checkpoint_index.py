@@ -1,4 +1,4 @@
-"""Checkpoint indexes that declare what the data files do not hold."""
+"""Checkpoint indexes that declare data which the data files lack."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_index_at_odds_with_its_data_is_rejected(
 def test_an_index_written_by_tensorflow_is_accepted(
     tmp_path: pathlib.Path,
 ) -> None:
-    """An index with several blocks, strings and variables of every kind."""
+    """Tests several blocks, strings and all dtypes of variables."""
     values = {f"v{i}": tf.Variable(np.ones(i % 5)) for i in range(500)}
     values["text"] = tf.Variable(["a", "b" * 300])
     values["flag"] = tf.Variable(True)

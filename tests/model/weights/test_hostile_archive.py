@@ -1,4 +1,4 @@
-"""`.keras` archives that cannot be unpacked, or unpack to far more."""
+"""`.keras` archives that cannot be unpacked, or unpack to gigabytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def repack(
     compression: int = zipfile.ZIP_DEFLATED,
     **contents: bytes,
 ) -> None:
-    """Rewrites an archive, with other contents for some of its files."""
+    """Rewrites an archive with other contents for some members."""
     with zipfile.ZipFile(path) as archive:
         old = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", compression) as archive:

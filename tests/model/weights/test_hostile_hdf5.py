@@ -1,4 +1,4 @@
-"""HDF5 files made to hang, fill memory or read other files."""
+"""HDF5 files that try to hang, fill memory or read other files."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_too_many_models_are_rejected(
 def test_strings_that_hang_hdf5_are_rejected(
     tiny: keras.Model, tmp_path: pathlib.Path
 ) -> None:
-    """HDF5 1.14.6 loops forever over an object of no size."""
+    """HDF5 1.14.6 loops forever over an object of size 0."""
     path = tmp_path / "a.weights.h5"
     tiny.save_weights(path)
     content = bytearray(path.read_bytes())
@@ -177,7 +177,7 @@ def test_strings_that_hang_hdf5_are_rejected(
 def test_a_string_that_declares_gigabytes_is_rejected(
     tiny: keras.Model, tmp_path: pathlib.Path
 ) -> None:
-    """HDF5 1.14.6 allocates them before it looks at the string."""
+    """HDF5 1.14.6 allocates them before it reads the string."""
     path = tmp_path / "a.weights.h5"
     tiny.save_weights(path)
     content = bytearray(path.read_bytes())
@@ -192,7 +192,7 @@ def test_a_string_that_declares_gigabytes_is_rejected(
 def test_strings_of_every_layout_are_read(
     userblock: int, tmp_path: pathlib.Path
 ) -> None:
-    """Enough attributes to need a second header block, not only in ASCII."""
+    """Tests enough attributes for a second header block, and non-ASCII text."""
     path = tmp_path / "a.h5"
     values = {f"n\u00e4me{i}": "\u00e9" * i for i in range(40)}
     with h5py.File(path, "w", userblock_size=userblock) as file:

@@ -29,7 +29,7 @@ def some_tensors() -> dict[str, np.ndarray]:
     kernel = rng.normal(size=(3, 3, 2, 4)).astype(np.float32)
     return {
         "conv.weight": rng.normal(size=(4, 2, 3, 3)).astype(np.float32),
-        # Transposed, like kernels that were converted from TensorFlow.
+        # Transposed, like kernels converted from TensorFlow.
         "other.weight": kernel.transpose(3, 2, 0, 1),
         "bn.running_var": np.ones(4, np.float32),
         "bn.num_batches_tracked": np.array(7, np.int64),
@@ -48,7 +48,7 @@ def test_tensors_come_back(tmp_path: pathlib.Path) -> None:
 
 
 class _Runs:
-    """Pickles as a call of `os.mkdir`."""
+    """An object that pickles as a call of `os.mkdir`."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
@@ -115,7 +115,7 @@ def test_a_tensor_outside_its_storage_is_rejected(
 ) -> None:
     path = tmp_path / "a.pth"
     value = np.ones((4, 4), np.float32)
-    # A view of more values than are stored.
+    # A view of more values than the storage has.
     wide = np.lib.stride_tricks.as_strided(value, (4, 4), (64, 4))
     data = write({"a": value})
     path.write_bytes(data)

@@ -13,7 +13,7 @@ from trainer.demo.dishes.ramen import ramen
 from trainer.demo.dishes.steak import steak
 from trainer.demo.dishes.sushi import sushi
 
-# In the order of the labels.
+# One per class, in the order of the labels.
 _PAINTERS = (
     chicken_curry,
     chicken_wings,
@@ -27,5 +27,5 @@ _PAINTERS = (
     sushi,
 )
 DISHES = {paint.__name__: paint for paint in _PAINTERS}
-# Seen from the side; the others from above.
+# The dishes seen from the side; all others are seen from above.
 UPRIGHT = frozenset({"hamburger", "ice_cream"})

@@ -10,7 +10,7 @@ from trainer.demo.tableware import bowl, plate
 
 
 def chicken_curry(art: Painter) -> None:
-    """Chunks in thick sauce, often with rice beside."""
+    """Paints chunks in thick sauce, often with rice."""
     sauce = art.one_of(SAUCES)
     if art.chance(0.6):
         bowl(art)
@@ -48,7 +48,7 @@ def chicken_curry(art: Painter) -> None:
 
 
 def _chunks(art: Painter, sauce: Colour, middle: float) -> None:
-    """Pieces of meat, coated with the sauce, and bits of vegetable."""
+    """Paints meat coated with sauce, and bits of vegetables."""
     meat = sauce.mixed(art.one_of(GLAZES + PALE), art.uniform(0.3, 0.7))
     for x, y in art.scatter(art.whole(5, 10), 0.62):
         x = middle + x * (1 - middle)

@@ -12,7 +12,7 @@ from trainer.demo.tableware import dish
 
 
 def chicken_wings(art: Painter) -> None:
-    """A heap of glazed drumettes and flats."""
+    """Paints a heap of glazed drumettes and flats."""
     dish(art)
     if art.chance(0.35):
         garnish.stalks(art, 0.8 * art.sign(), art.near(0, 0.4))
@@ -41,7 +41,7 @@ def chicken_wings(art: Painter) -> None:
 def _drumette(
     art: Painter, x: float, y: float, lift: float, skin: Colour
 ) -> None:
-    """Thick at one end, a bone at the other."""
+    """Paints a drumette: thick at one end, a bone at the other."""
     angle = art.angle()
     k = art.uniform(0.85, 1.15)
     meat = [(-0.42, 0.03), (-0.4, -0.15), (-0.22, -0.25), (0.0, -0.2)]
@@ -53,7 +53,7 @@ def _drumette(
 
 
 def _flat(art: Painter, x: float, y: float, lift: float, skin: Colour) -> None:
-    """Bent, as thick all along, with a groove between two bones."""
+    """Paints a flat: bent, even, with a groove between its two bones."""
     angle = art.angle()
     k = art.uniform(0.8, 1.1)
     bend = art.uniform(0.1, 0.22) * art.sign()
@@ -65,7 +65,7 @@ def _flat(art: Painter, x: float, y: float, lift: float, skin: Colour) -> None:
 
 
 def _crisp(art: Painter, outline: Outline, lift: float, skin: Colour) -> None:
-    """Skin: browner in spots, with small bright reflections."""
+    """Paints crisp skin: brown spots and small bright reflections."""
     art.solid(outline, skin, 0.15, height=lift, gloss=0.3)
     x = sum(u for u, _ in outline) / len(outline)
     y = sum(v for _, v in outline) / len(outline)

@@ -10,7 +10,7 @@ from trainer.demo.tableware import bowl, chopsticks, dish
 
 
 def fried_rice(art: Painter) -> None:
-    """A heap of grains with bits of egg, carrot, peas and spring onion."""
+    """Paints a heap of grains with egg, carrot, peas and spring onion."""
     if art.chance(0.4):
         bowl(art)
         rx = ry = art.uniform(0.85, 0.95)

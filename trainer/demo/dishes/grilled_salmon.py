@@ -12,7 +12,7 @@ from trainer.demo.tableware import dish
 
 
 def grilled_salmon(art: Painter) -> None:
-    """One or two fillets whose muscle shows as pale curved lines."""
+    """Paints one or two fillets with pale curved lines of muscle."""
     dish(art)
     garnish.sides(art)
     flesh = art.one_of(FISH)
@@ -36,7 +36,7 @@ def grilled_salmon(art: Painter) -> None:
 def _fillet(
     art: Painter, x: float, y: float, angle: float, size: float, flesh: Colour
 ) -> None:
-    """Long, thinner at one end; lines bent like chevrons across it."""
+    """Paints a fillet: thinner at one end, with chevrons across it."""
     blunt, tail = art.uniform(0.3, 0.38), art.uniform(0.12, 0.28)
 
     def half(u: float) -> float:

@@ -11,7 +11,7 @@ from trainer.demo.shapes import box, capsule, ellipse, ribbon, rounded, wave
 
 
 def hamburger(art: Painter) -> None:
-    """A stack seen from the side, bun to bun."""
+    """Paints a stack between two buns, seen from the side."""
     bun = art.one_of(CRUSTS)
     width = art.uniform(1.5, 1.9)
     tableware.saucer(art)

@@ -19,7 +19,7 @@ from trainer.demo.shapes import (
 
 
 def ice_cream(art: Painter) -> None:
-    """Scoops in a cone or a cup, or a bar on a stick."""
+    """Paints scoops in a cone or a cup, or a bar on a stick."""
     kind = art.whole(0, 7)
     flavours = [art.one_of(colours.CREAMS) for _ in range(3)]
     count = art.whole(1, 3)
@@ -45,7 +45,7 @@ def ice_cream(art: Painter) -> None:
 
 
 def _bar(art: Painter, flavours: list[Colour]) -> None:
-    """On a stick, perhaps with a bite gone."""
+    """Paints a bar on a stick, sometimes with a bite missing."""
     art.solid(capsule(0, 0.9, 0.7, 0.16, math.tau / 4), colours.PALE[1], 0.04)
     art.solid(rounded(0, -0.15, 0.9, 1.6, 0.4), flavours[0], 0.1, gloss=0.2)
     if art.chance(0.5):
@@ -79,7 +79,7 @@ def _cone(art: Painter) -> None:
 
 
 def _cup(art: Painter) -> None:
-    """The front of a bowl, paper cup or glass, with or without a foot."""
+    """Paints a bowl, paper cup or glass, with or without a foot."""
     colour = art.one_of(colours.CHINA)
     deep = art.uniform(0.55, 0.9)
     foot = art.uniform(0.3, 0.75)
@@ -99,7 +99,7 @@ def _cup(art: Painter) -> None:
 
 
 def _scoop(art: Painter, x: float, y: float, r: float, colour: Colour) -> None:
-    """A ball with a ragged skirt."""
+    """Paints a scoop: a ball with a ragged edge at its base."""
     for i in range(7):
         u = x + r * (-0.9 + 0.3 * i)
         skirt = disc(u, y + r * 0.55 + art.near(0, 0.04), r * 0.26, 10)

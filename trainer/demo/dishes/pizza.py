@@ -22,7 +22,7 @@ from trainer.demo.tableware import dish
 
 
 class Sector(NamedTuple):
-    """A piece of a round pizza, or all of it; angles in radians."""
+    """A piece of a round pizza, or a whole one; angles in radians."""
 
     start: float
     stop: float
@@ -53,7 +53,7 @@ class Sector(NamedTuple):
 
 
 def pizza(art: Painter) -> None:
-    """Round, cut or a single slice: crust, sauce, cheese and toppings."""
+    """Paints a whole pizza, a cut one or a slice, with toppings."""
     kind = art.whole(0, 3)
     start = art.angle()
     crust = art.one_of(CRUSTS)

@@ -12,7 +12,7 @@ from trainer.demo.tableware import bowl, chopsticks
 
 
 def ramen(art: Painter) -> None:
-    """Wavy noodles in broth, with egg, seaweed, meat and spring onion."""
+    """Paints noodles in broth, with egg, seaweed, meat and spring onion."""
     bowl(art, art.uniform(1.05, 1.2))
     broth = art.one_of(BROTHS)
     art.fill(disc(0, 0, 0.95, 30), broth)
@@ -34,7 +34,7 @@ def ramen(art: Painter) -> None:
 
 
 def _noodles(art: Painter, colour: Colour) -> None:
-    """A skein of noodles."""
+    """Paints a bundle of noodles."""
     angle = art.angle()
     periods = art.uniform(1.5, 3.5)
     phase = art.angle()

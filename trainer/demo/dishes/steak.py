@@ -12,7 +12,7 @@ from trainer.demo.tableware import dish
 
 
 def steak(art: Painter) -> None:
-    """A slab with grill marks and a rim of fat, whole or sliced."""
+    """Paints a slab with grill marks and a rim of fat, whole or sliced."""
     dish(art)
     garnish.sides(art)
     crust = art.one_of(BROWNS + GLAZES[2:4])
@@ -58,7 +58,7 @@ def _slab(art: Painter, crust: Colour) -> None:
 
 
 def _bars(art: Painter, outline: Outline, colour: Colour, angle: float) -> None:
-    """Parallel grill marks, as far as the outline reaches."""
+    """Paints parallel grill marks within the outline."""
     flat = turned(outline, 0, 0, -angle)
     top = min(v for _, v in flat)
     bottom = max(v for _, v in flat)
@@ -76,7 +76,7 @@ def _bars(art: Painter, outline: Outline, colour: Colour, angle: float) -> None:
 
 
 def _slices(art: Painter, crust: Colour) -> None:
-    """A fan of slices, pink inside and brown around."""
+    """Paints a fan of slices, pink with a brown edge."""
     pink = art.one_of(REDS).mixed(PALE[1], art.uniform(0.15, 0.45))
     pink = pink.mixed(crust, art.uniform(0, 0.3))
     crust = crust.scaled(0.85)

@@ -11,7 +11,7 @@ from trainer.demo.tableware import board, chopsticks, plate
 
 
 def sushi(art: Painter) -> None:
-    """Rolls and slices on rice, in rows."""
+    """Paints rows of rolls, and of slices on rice."""
     if art.chance(0.5):
         board(art, art.uniform(2.6, 3.2))
     else:
@@ -40,7 +40,7 @@ def sushi(art: Painter) -> None:
 def _roll(
     art: Painter, x: float, y: float, turn: float, filling: Colour
 ) -> None:
-    """Standing on end: seaweed, rice and a filling, or rice outside."""
+    """Paints an upright roll, with seaweed or rice outside."""
     r = 0.24
     weed = art.varied((34, 46, 38), 0.2)
     rice = art.one_of(PALE[:3], 0.06)
@@ -59,7 +59,7 @@ def _roll(
 def _nigiri(
     art: Painter, x: float, y: float, turn: float, filling: Colour
 ) -> None:
-    """A slice of fish or egg with pale stripes on a pad of rice."""
+    """Paints a slice of fish or egg with pale stripes on a pad of rice."""
     angle = math.tau / 4 + turn
     rice = art.one_of(PALE[:3], 0.06)
     art.solid(capsule(x, y, 0.62, 0.3, angle), rice, 0.16, gloss=0)

@@ -1,7 +1,7 @@
 """Copies of a classifier's layers, from which trunk and tail are built.
 
-A copy has the configuration of its original and placeholders for weights: a
-forward pass gets the values of the original's variables from outside.
+A copy has the configuration of its original, but placeholders for weights. The
+caller passes the values of the original's variables to each forward pass.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LayerCopies:
     def values(
         self, part: keras.Model, read: Read
     ) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Returns each variable of a part's copies, and its value.
+        """Returns each variable of a part's copies with its value.
 
         Args:
           part: a model of copies.
@@ -66,13 +66,13 @@ class LayerCopies:
     def unfolded(
         self, part: keras.Model
     ) -> Iterator[tuple[keras.Variable, keras.Variable]]:
-        """Yields (original, copy) of each variable that no fold changes."""
+        """Yields (original, copy) of each variable unchanged by folding."""
         for original, copy in self._pairs(part):
             if original.name not in self.norm_of:
                 yield from zip(original.variables, copy.variables, strict=True)
 
     def originals(self, part: keras.Model) -> Iterator[keras.Variable]:
-        """Yields the classifier's variables that a part computes with."""
+        """Yields the classifier's variables that a part reads."""
         for original, _ in self._pairs(part):
             yield from original.variables
             if original.name in self.norm_of:
@@ -100,7 +100,8 @@ def copy_layers(
     Args:
       classifier: the originals.
       folds: each BatchNorm layer to fold, with its convolution.
-      quick: names of the layers to give quick gradients, where there are any.
+      quick: names of the layers to give quick gradients, if such a class
+        exists.
     """
     convolutions = set(folds.values())
     layers: dict[str, tuple[keras.layers.Layer, keras.layers.Layer]] = {}
@@ -133,7 +134,7 @@ def copy_layers(
     tensors[HEAD] = copy_layer(classifier.head)(tensors[POOL])
     for original, copy in layers.values():
         if hasattr(copy, "finalize_state"):
-            # It normalizes with constants, which `values` does not reach.
+            # Normalization computes with constants, which `values` lacks.
             copy.set_weights(original.get_weights())
     finalize_layers(model)
     return LayerCopies(

@@ -1,4 +1,4 @@
-"""The cut between trunk and tail, and what each of the two costs."""
+"""The cut between trunk and tail, and the cost of each part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POOL = "pool"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Cut:
-    """Which layers of a classifier are trunk, and which are tail.
+    """The assignment of a classifier's layers to trunk and tail.
 
     Attributes:
       graph: the graph of the whole classifier, pooling and head included.
@@ -38,9 +38,9 @@ class Cut:
         return [name for name in self.graph.parents if name not in self.tail]
 
     def costs(self) -> tuple[int, int]:
-        """Returns multiplications per sample, in the trunk and in the tail.
+        """Returns multiplications per sample, for the trunk and for the tail.
 
-        Counts those of kernels only, which are nearly all; without the head.
+        Counts kernels only, which are nearly all of them. The head is excluded.
         """
         costs = {name: _cost(layer) for name, layer in self.layers.items()}
         tail = sum(costs.get(name, 0) for name in self.tail)
@@ -63,16 +63,17 @@ def find_cut(
     *,
     cut_trunk: bool = True,
 ) -> Cut | None:
-    """Cuts a classifier as late as one or more freeze plans allow.
+    """Cuts a classifier at the last place that the freeze plans allow.
 
     Args:
       classifier: the classifier to cut.
-      plans: the trunk contains nothing that any of these plans trains.
+      plans: the freeze plans; the trunk excludes all variables that any of them
+        trains.
       cut_trunk: False makes the whole classifier the tail.
 
     Returns:
-      None if the backbone's graph cannot be read: a layer is called twice, or
-      has several outputs.
+      The cut, or None if the backbone's graph cannot be read because a layer is
+      called twice or has several outputs.
     """
     backbone = classifier.backbone
     graph = graph_of(backbone)
@@ -103,7 +104,7 @@ def find_cut(
     if not cut_trunk or not any(
         hasattr(layers.get(name), "kernel") for name in cut.frozen
     ):
-        # Keep one part: without a kernel there is nothing to save, and a
-        # BatchNorm cannot be folded across a cut.
+        # Do not cut: a trunk without a kernel saves nothing, and a BatchNorm
+        # cannot be folded across a cut.
         return dataclasses.replace(cut, tail=frozenset(parents), names=())
     return cut

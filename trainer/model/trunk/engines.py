@@ -1,8 +1,8 @@
 """Engines that run the trunk of a partitioned classifier on the CPU.
 
-Every engine works in blocks of a fixed shape, so that a sample's features do
-not depend on the other samples of its batch: a cached feature and a fresh one
-are the same bits.
+Every engine runs blocks of a fixed shape, so a sample's features do not depend
+on the other samples of its batch. So a cached feature is bit-identical to a
+fresh one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from trainer.model.trunk.partition import Partition
 from trainer.native_logs import native_notes_hidden
 
 GRAPH, LITERT = "graph", "litert"
-# Bytes that the largest activation of a block may take: about one core's share
-# of the last-level cache on the machines where this was measured.
+# Limit of the largest activation in a block, in bytes: about one core's share
+# of the last-level cache on the machines where it was measured.
 _BLOCK_BYTES = 32 * 2**20
 _MAX_BLOCK = 32
 # Largest accepted difference of a LiteRT feature from the graph's, relative
@@ -92,7 +92,7 @@ class LiteTrunk:
                 self._free.put(interpreter)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """Computes features; several threads may call this at once.
+        """Computes features; safe to call from several threads.
 
         Args:
           images: float32 (n, px, px, 3) in 0..255.
@@ -147,13 +147,15 @@ def lite_trunk(
     """Returns the trunk in LiteRT, converted once and cached.
 
     Its features are compared with the graph's every time, even if the model
-    comes from the cache: a wrong trunk would silently spoil all features.
+    comes from the cache, because a wrong trunk would silently spoil all
+    features.
 
     Args:
       partition: has a trunk, and its classifier's weights are loaded.
       cores: number of interpreters.
-      cache: may hold the converted model.
-      machine: everything about this machine that may change the conversion.
+      cache: may contain the converted model.
+      machine: describes everything of this machine that may change the
+        conversion.
 
     Raises:
       ValueError: LiteRT cannot convert the trunk, or computes other features.
@@ -163,7 +165,7 @@ def lite_trunk(
     function = _concrete(partition, partition.trunk_constants(), 1)
     content = cache.read(key_fields)
     if content is not None:
-        # Whatever is wrong with the cached model, convert again.
+        # If the cached model fails in any way, convert again.
         with contextlib.suppress(Exception):
             trunk = LiteTrunk(content, cores=cores)
             _compare(trunk, function, side)
@@ -196,8 +198,8 @@ def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
       ValueError: a feature differs by more than MAX_DIFFERENCE.
     """
     rng = np.random.default_rng(0)
-    # A smooth image, like a photo. White noise can make activations so large
-    # that two runs of TensorFlow itself differ by more.
+    # A smooth image, like a photo. White noise can cause such large activations
+    # that even two runs of TensorFlow differ by more.
     coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
     image = tf.image.resize(coarse, (side, side)).numpy()
     for mine, theirs in zip(
@@ -212,10 +214,10 @@ def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
 
 
 def block_of(partition: Partition) -> int:
-    """Returns how many images a graph takes in one pass: a power of two.
+    """Returns the number of images in one pass of the graph: a power of two.
 
-    The rule is fixed and measures nothing, so that the result is the same on
-    every run. Blocks of all sizes were seen to give the same bits.
+    The rule measures nothing, so every run gets the same result. In tests,
+    blocks of all sizes gave the same bits.
     """
     largest = 4 * partition.largest_activation
     block = 1
@@ -225,7 +227,7 @@ def block_of(partition: Partition) -> int:
 
 
 def trunk_key(partition: Partition) -> dict[str, str]:
-    """Returns what decides the features, besides the image and the engine."""
+    """Returns the fields of a cache key that describe the trunk."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(partition.description.encode())
     for array in partition.trunk_constants():
@@ -241,7 +243,7 @@ def _concrete(
 
     @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:
-        # Created inside the function, so that the graph holds constants.
+        # Convert inside the function, so the graph contains constants.
         return partition.trunk(
             [tf.constant(array) for array in constants], images
         )
@@ -252,7 +254,7 @@ def _concrete(
 
 
 def _padded(images: np.ndarray, block: int) -> np.ndarray:
-    """Returns the images, filled up with zeros to a whole block."""
+    """Returns the images, padded with zeros to a whole block."""
     missing = block - len(images)
     if not missing:
         return images

@@ -1,14 +1,14 @@
 """BatchNorm in inference mode, folded into the convolution before it.
 
-With moving mean m and variance v, BatchNorm computes s * (x - m) + beta with
-s = gamma / sqrt(v + epsilon), which is affine. So convolution and BatchNorm
-together are one convolution with
+With moving mean m and variance v, BatchNorm computes s * (x - m) + beta, where
+s = gamma / sqrt(v + epsilon). This is affine, so a convolution followed by
+BatchNorm equals one convolution with
 
     kernel' = kernel * s        (by output channel)
     bias'   = beta + (bias - m) * s
 
-The formulas are tensor arithmetic, so that gradients reach kernel, bias,
-gamma and beta through them.
+The formulas are differentiable, so gradients reach kernel, bias, gamma and
+beta.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from trainer.model.trunk.graph import Graph
 
-# SeparableConv2D is not among them: it consists of two convolutions, and its
-# bias comes after the second.
+# Excludes SeparableConv2D, which consists of two convolutions with one bias
+# after the second.
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 Read = Callable[[keras.Variable], tf.Tensor]
 
@@ -34,12 +34,12 @@ def foldable(
     Args:
       graph: the model's graph.
       layers: the model's layers by name.
-      tail: names of the layers in the tail. A fold does not reach across the
-        cut between trunk and tail.
+      tail: names of the layers in the tail. Both layers of a fold are on the
+        same side of the cut between trunk and tail.
 
     Returns:
-      For each such BatchNorm layer the name of the convolution whose only
-      consumer it is.
+      The name of the convolution by the name of the BatchNorm layer, which is
+      the convolution's only consumer.
     """
     consumers = graph.consumers()
     found = {}
@@ -61,7 +61,7 @@ def _normalizes_channels(layer: keras.layers.Layer | None) -> bool:
     """Returns whether a layer is a BatchNorm over the last axis."""
     if not isinstance(layer, keras.layers.BatchNormalization):
         return False
-    # The channels of (batch, h, w, channels).
+    # The channel axis of (batch, h, w, channels).
     return layer.axis in (-1, 3)
 
 
@@ -79,7 +79,7 @@ def fold(
     normalization: keras.layers.BatchNormalization,
     read: Read,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns kernel and bias of one convolution that replaces two layers.
+    """Returns kernel and bias of the convolution that replaces both layers.
 
     Args:
       convolution: a Conv2D or DepthwiseConv2D.

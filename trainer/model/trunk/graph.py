@@ -1,4 +1,4 @@
-"""The graph of a functional model: which layer feeds which."""
+"""The graph of a functional model: the connections between its layers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Graph:
 
     Attributes:
       parents: for every layer, in the model's order, the names of the layers
-        whose outputs it takes, in order; inputs have none.
-      output: name of the layer whose output is the model's output.
+        whose outputs it takes, in order; empty for inputs.
+      output: name of the layer that computes the model's output.
     """
 
     parents: Mapping[str, tuple[str, ...]]
@@ -50,8 +50,8 @@ def graph_of(model: keras.Model) -> Graph | None:
       model: functional, with one input and one output.
 
     Returns:
-      None if a layer is called more than once or has several outputs: then a
-      layer's name does not identify one tensor.
+      The graph, or None if a layer is called more than once or has several
+      outputs: then a layer's name does not identify one tensor.
     """
     config = model.get_config()
     parents: dict[str, tuple[str, ...]] = {}
@@ -70,7 +70,7 @@ def graph_of(model: keras.Model) -> Graph | None:
 
 
 def _histories(value: Any) -> Iterable[list[Any]]:
-    """Yields [layer, call, output] of every tensor in a serialized call."""
+    """Yields the [layer, call, output] of every tensor in a serialized call."""
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
             yield list(value["config"]["keras_history"])

@@ -1,9 +1,9 @@
 """A classifier in two parts, cut where a stage's freeze plan allows.
 
-The trunk is what no trainable variable can influence. It is the same function
-throughout a stage, so its outputs, the features, need no gradient and can be
-cached. The tail is the rest, head included. Tail after trunk computes what
-the classifier computes.
+The trunk is the part that no trainable variable can influence. It is the same
+function throughout a stage, so its outputs, the features, need no gradient and
+can be cached. The tail is the rest, head included. The tail applied to the
+trunk's features gives the classifier's logits.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ from trainer.model.trunk.folding import Read, foldable
 class Partition:
     """The two parts of a classifier.
 
-    Both are pure functions: the values of the classifier's variables are
-    their arguments.
+    Both are pure functions that take the values of the classifier's variables
+    as arguments.
 
     Attributes:
       classifier: the classifier whose variables the parts compute with.
-      cut: names of the layers whose outputs are the features, in order; empty
-        if nothing that contains a kernel is frozen, and then there is no
-        trunk.
+      cut: names of the layers whose outputs are the features, in order. It is
+        empty if there is no trunk, because no frozen layer has a kernel.
       folded: names of the BatchNorm layers folded into convolutions.
       feature_shapes: the shape of each feature of one sample.
       largest_activation: number of values of one sample in the trunk's
         largest layer.
-      description: the trunk's layers and their order as JSON, without weights.
+      description: JSON of the trunk's layers in order, without weights.
     """
 
     classifier: Classifier
@@ -67,8 +66,8 @@ class Partition:
     def trunk_constants(self) -> list[np.ndarray]:
         """Returns the trunk's current weights, with BatchNorm folded.
 
-        They are the `constants` of `trunk`. Call this after the classifier's
-        weights are loaded.
+        These are the `constants` that `trunk` takes. Call this after the
+        classifier's weights are loaded.
         """
         assert self._trunk is not None
         with tf.device("CPU:0"):
@@ -85,7 +84,7 @@ class Partition:
           images: float32 (batch, px, px, 3) in 0..255.
 
         Returns:
-          For each name in `cut` a tensor (batch, *its feature shape).
+          One tensor (batch, *feature shape) for each name in `cut`.
         """
         assert self._trunk is not None
         variables = self._copies.variables(self._trunk)
@@ -113,16 +112,16 @@ class Partition:
         """Computes the tail as a pure function of the variables' values.
 
         Args:
-          variables: variables of the classifier, in any order; those of
-            `tail_variables` are enough.
+          variables: variables of the classifier, in any order; at least those
+            of `tail_variables`.
           values: a value for each variable.
           inputs: the features. Without a trunk: the images alone, float32
             (batch, px, px, 3) in 0..255.
 
         Returns:
-          float32 (batch, classes), and the new value of each variable that the
-          pass itself updates, by key. There is none, unless a layer ignores
-          inference mode.
+          The logits, float32 (batch, classes), and the new value of each
+          variable that the forward pass updates, by key. The dict is empty
+          unless a layer ignores inference mode.
         """
         given = {id(v): t for v, t in zip(variables, values, strict=True)}
         mapping = self._copies.values(self._tail, _reader(given))
@@ -141,7 +140,7 @@ class Partition:
 
 
 def _reader(given: Mapping[int, tf.Tensor]) -> Read:
-    """Returns a function that reads given values, else current ones.
+    """Returns a function that reads given values, or else current values.
 
     Args:
       given: values by the `id` of their variable.
@@ -162,7 +161,7 @@ def partition_classifier(
     cut_trunk: bool = True,
     quick_gradients: bool = False,
 ) -> Partition | None:
-    """Partitions the classifier as late as a freeze plan allows.
+    """Partitions the classifier at the last place that a plan allows.
 
     Args:
       classifier: the classifier to partition.
@@ -172,7 +171,8 @@ def partition_classifier(
       quick_gradients: see `partition_at`.
 
     Returns:
-      None if the backbone's graph cannot be read; see `find_cut`.
+      The partition, or None if the backbone's graph cannot be read; see
+      `find_cut`.
     """
     cut = find_cut(classifier, [plan], cut_trunk=cut_trunk)
     if cut is None:
@@ -195,11 +195,12 @@ def partition_at(
     """Partitions the classifier at a given cut.
 
     Args:
-      classifier: the classifier that was cut.
+      classifier: the classifier that `cut` was made for.
       cut: from `find_cut`.
       fold_batch_norm: whether to fold BatchNorm into convolutions.
       quick_gradients: whether the tail's layers get the gradients of
-        `cpu_gradients`, for steps on a CPU that XLA does not compile.
+        `cpu_gradients`. Set it only for steps on a CPU that XLA does not
+        compile.
     """
     parents, frozen = cut.graph.parents, cut.frozen
     folds = foldable(cut.graph, cut.layers, cut.tail) if fold_batch_norm else {}
@@ -211,7 +212,7 @@ def partition_at(
     trunk = None
     if features:
         trunk = keras.Model(copies.source, features, name="trunk")
-    # Read before the tail is made, which calls some of the layers again.
+    # Read these first: building the tail calls some of the layers again.
     sizes = [
         math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
     ]
@@ -231,9 +232,9 @@ def partition_at(
 
 
 def _describe(cut: Cut, classifier: Classifier) -> str:
-    """Returns a `Partition.description`; part of cache keys."""
+    """Returns a `Partition.description`, which is part of cache keys."""
     parents = cut.graph.parents
-    # Without inputs, whose names a process numbers as it goes.
+    # Leave out inputs: Keras numbers their names anew in each process.
     rows = [
         (
             name,
@@ -251,7 +252,7 @@ def _describe(cut: Cut, classifier: Classifier) -> str:
 def _config(layer: keras.layers.Layer) -> dict[str, Any]:
     """Returns a layer's configuration without `trainable`.
 
-    What a stage trains does not change the output of a frozen layer.
+    It does not change the output of a frozen layer.
     """
     config = layer.get_config()
     return {key: value for key, value in config.items() if key != "trainable"}

@@ -1,1 +1,1 @@
-"""Pretrained weights: file formats in, a loaded backbone out."""
+"""Pretrained weights: reads file formats and loads backbones."""

@@ -51,7 +51,7 @@ def load_weights(
       One line for the log.
 
     Raises:
-      UsageError: there are no ImageNet weights for these arguments.
+      UsageError: no ImageNet weights exist for these arguments.
       TrainerError: the file is damaged or of another architecture, or the
         download failed.
     """
@@ -106,8 +106,8 @@ def _imagenet_model(
     constructor = getattr(keras.applications, backbone.name)
     try:
         with warnings.catch_warnings():
-            # "Weights for input shape (224, 224) will be loaded" is harmless:
-            # without top, weights do not depend on the image size.
+            # Hide "Weights for input shape (224, 224) will be loaded": without
+            # top, weights do not depend on the image size.
             warnings.simplefilter("ignore")
             return constructor(
                 weights=IMAGENET,

