@@ -181,7 +181,7 @@ def test_json_of_a_huge_model_is_refused(
 
 
 def test_a_long_architecture_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 16,777,216 of them"):
+    with pytest.raises(ValueError, match=r"more than 16,777,216$"):
         model_from_architecture(" " * (16 << 20) + "{}")
 
 

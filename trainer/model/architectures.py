@@ -100,9 +100,7 @@ def model_from_architecture(text: str) -> keras.Model:
 def _check_classes(text: str) -> None:
     """Checks that an architecture names only classes of `_CLASSES`."""
     if len(text) > _MAX_TEXT:
-        raise ValueError(
-            f"{len(text):,} characters, more than {_MAX_TEXT:,} of them"
-        )
+        raise ValueError(f"{len(text):,} characters, more than {_MAX_TEXT:,}")
     nodes = [json.loads(text)]
     for _ in range(_MAX_DEPTH):
         for node in nodes:
@@ -130,8 +128,8 @@ def _check_class(node: dict[str, Any]) -> None:
     if not legal or registered not in (None, name):
         shown = f"{module}.{name}" if registered is None else registered
         raise ValueError(
-            f"{shown} is not among the layers that backbones are made of; some"
-            " others run code or read files, so none is built"
+            f"{shown} is not among the layers of backbones; other layers could"
+            " run code or read files"
         )
 
 

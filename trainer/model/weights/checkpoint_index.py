@@ -147,7 +147,7 @@ def _block(table: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
     # TensorFlow may start at any restart point, so each must be the start of a
     # record that was checked.
     if restarts:
-        raise ValueError("its index leads to what is not a record")
+        raise ValueError("its index has a restart that is not a record")
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise ValueError("its index has a number that does not end")
+    raise ValueError("its index has an incomplete number")
 
 
 def _name(key: bytes) -> str:

@@ -96,9 +96,9 @@ def keras_config(label: str, path: str) -> Any:
             )
         if any(d.get("class_name") == "__lambda__" for d in _dicts(config)):
             raise TrainerError(
-                f"{label}: holds a Lambda layer, which is Python code of"
-                " whoever saved it; such files are refused: save the"
-                " backbone's weights alone, with"
+                f"{label}: holds a Lambda layer, which is Python code;"
+                " such files are refused: save the backbone's weights alone,"
+                " with"
                 " model.save_weights('NAME.weights.h5')"
             )
     return config
