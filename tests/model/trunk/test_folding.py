@@ -191,14 +191,9 @@ def test_gradients_are_those_of_the_formula(multiplier: int) -> None:
     """Checks gradients of sum(g * (s * conv(x, K) + b)) by formulas.
 
     With y = conv(x, K) before bias, s = gamma / sqrt(variance + epsilon) and m
-    the mean, the gradients of the sum are
-
-        beta   sum g
-        bias   s sum g
-        gamma  sum g (y + bias - m) / sqrt(variance + epsilon)
-
-    The gradient of K is a difference quotient, which is exact because the sum
-    is linear in K.
+    the mean, the gradients are: sum g (beta), s sum g (bias), and
+    sum g (y + bias - m) / sqrt(variance + epsilon) (gamma). The gradient of K is
+    a difference quotient, exact because the sum is linear in K.
     """
     keras.utils.clear_session()
     rng = np.random.default_rng(1)
