@@ -192,7 +192,7 @@ def test_gradients_are_those_of_the_formula(multiplier: int) -> None:
 
     With y = conv(x, K) before bias, s = gamma / sqrt(variance + epsilon) and m
     the mean, the gradients are: sum g (beta), s sum g (bias), and
-    sum g (y + bias - m) / sqrt(variance + epsilon) (gamma). The gradient of K is
+    sum g (y + bias - m) / sqrt(variance + epsilon) (gamma). That of K is
     a difference quotient, exact because the sum is linear in K.
     """
     keras.utils.clear_session()
