@@ -58,7 +58,7 @@ def read_list(file: Path, train: Path) -> list[str]:
     for line in lines:
         if not (train / line).is_file():
             raise TrainerError(
-                f"{str(file)!r}: {line!r} is no file below {str(train)!r};"
+                f"{str(file)!r}: {line!r} is not a file below {str(train)!r};"
                 " give lines such as CLASS/NAME.jpg"
             )
     missing = set(class_names(train)) - {line.split("/")[0] for line in lines}

@@ -153,14 +153,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--dataset", type=Path, required=True, help="train/CLASS, test/CLASS")
     add("--weights", type=Path, required=True, help="imagenet, or a file")
-    add("--workdir", type=Path, required=True, help="folder for what is run")
+    add("--workdir", type=Path, required=True, help="folder for all runs")
     add("--backbone", default="EfficientNetB0")
     add("--backbone_args", default="", help="NAME=VALUE")
     add("--image_size", type=int, default=224, help="pixels")
     add("--batch_size", type=int, default=32)
     add("--recipes", default="10+10,100+100", help="separated by commas")
     add("--seeds", type=int, default=3, help="number of seeds")
-    add("--sides", default=",".join(_MODES.values()), help="of Keras fit")
+    add("--sides", default=",".join(_MODES.values()), help="forms of Keras fit")
     return parser.parse_args(argv)
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=40, help="in a round")
+    parser.add_argument("--steps", type=int, default=40, help="per round")
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     # Set this before TensorFlow sizes its thread pools.

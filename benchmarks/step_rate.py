@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=101)
-    parser.add_argument("--steps", type=int, default=2, help="in a round")
+    parser.add_argument("--steps", type=int, default=2, help="per round")
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     gpus = tf.config.list_physical_devices("GPU")

@@ -176,7 +176,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--image_size", type=int, default=224, help="pixels")
     add("--unfreeze", default="none", help="layers outside the trunk")
     add("--images", type=int, default=32, help="images per pass")
-    add("--block", type=int, default=0, help="of the graph; 0: automatic")
+    add("--block", type=int, default=0, help="images per block; 0: automatic")
     add("--rounds", type=int, default=5)
     add("--json", help="file for the measurements")
     return parser.parse_args(argv)

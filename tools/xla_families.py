@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"TensorFlow {tf.__version__}, batch {BATCH}, --unfreeze="
         f"{args.unfreeze}: seconds to compile the training step and evaluation,"
-        " and how far they are from those that are not compiled (relative)"
+        " and relative differences from the results without XLA"
     )
     for name in args.only.split(","):
         try:
