@@ -27,6 +27,7 @@ from trainer.run import training, use
 from trainer.run.trained import open_trained
 from trainer.train import head_features, solved_stage
 from trainer.train.checkpoints import StageCheckpoints
+from trainer.train.principal_axes import rotated, standardisation
 
 HEAD, FINETUNE = "feature_extract", "finetune"
 SOLVED = {
@@ -226,12 +227,14 @@ def test_classifier_gives_the_logits_of_the_solved_head(
 
     def solving(self: Any, features: np.ndarray) -> Any:
         found = real(self, features)
-        kept[:] = [features, *found]
+        kept[:] = [features, found.solution]
         return found
 
     monkeypatch.setattr(solved_stage.SolvedStage, "_solve", solving)
     solve(photos, tmp_path / "run")
-    features, solution, by, axes, _ = kept
+    features, solution = kept
+    by = standardisation(features)
+    axes = rotated(features, by).axes
     kernel, bias = head_of(weights(tmp_path / "run", HEAD))
     expected = by.apply(features) @ (axes @ solution.kernel) + solution.bias
     np.testing.assert_allclose(

@@ -31,13 +31,29 @@ from trainer.train.loop import StageLoop
 from trainer.train.nonfinite import NonFiniteError
 from trainer.train.principal_axes import (
     Rotated,
-    Standardisation,
     rotated,
     standardisation,
 )
 from trainer.train.stage import StageJob
 from trainer.train.steps import UNCONNECTED
 from trainer.workdir import HEAD_PATH
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SolvedHead:
+    """A solved head, ready for the classifier.
+
+    Attributes:
+      kernel: float32 (channels, classes), of the Dense layer.
+      bias: float32 (classes,).
+      solution: that they were made of, in the axes of the features.
+      chosen: the L2 strength and where it comes from, for the log.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    solution: Solution
+    chosen: str
 
 
 class SolvedStage(StageLoop):
@@ -72,9 +88,9 @@ class SolvedStage(StageLoop):
         # number of cores.
         with threadpool_limits(1, user_api="blas"):
             self._note_gradient(features)
-            solution, by, axes, how = self._solve(features)
-            kernel, bias = fold(axes @ solution.kernel, solution.bias, by)
-        self._assign(kernel, bias)
+            head = self._solve(features)
+        self._assign(head.kernel, head.bias)
+        solution = head.solution
         count = len(self._job.train)
         state.seconds = time.perf_counter() - began
         state.step = end
@@ -84,7 +100,11 @@ class SolvedStage(StageLoop):
             "count": float(count),
         }
         self._solution = solution
-        print(f"head: {how}, gradient {solution.gradient:.0e} of the start")
+        print(
+            f"head: {head.chosen}, gradient {solution.gradient:.0e} of the"
+            " start",
+            flush=True,
+        )
         problem = solution.problem(count)
         if problem:
             self._workdir.warn(problem)
@@ -96,12 +116,11 @@ class SolvedStage(StageLoop):
                 " --head_l2, or --head_solver=adam"
             ) from error
 
-    def _solve(
-        self, features: np.ndarray
-    ) -> tuple[Solution, Standardisation, np.ndarray, str]:
-        """Returns the solution, what maps features to it, and how it was found.
+    def _solve(self, features: np.ndarray) -> SolvedHead:
+        """Solves the head on the features of the training subset.
 
-        The gradient of the solution is checked on the standardised features.
+        The gradient is computed again on the standardised features, so that it
+        does not rest on their axes.
         """
         job = self._job
         labels = job.train.labels
@@ -110,20 +129,29 @@ class SolvedStage(StageLoop):
         interrupt.check()
         axes = rotated(features, by)
         interrupt.check()
-        l2, how = self._l2(axes)
+        l2, chosen = self._l2(axes)
         found = solve(
             axes.coordinates, labels, classes, l2=l2, variances=axes.variances
         )
-        weights = np.vstack([axes.axes @ found.kernel, found.bias])
-        norms = [
-            np.linalg.norm(
-                loss_and_gradient(at, features, labels, l2=l2, by=by)[1]
+        kernel = axes.axes @ found.kernel
+        weights = np.vstack([kernel, found.bias])
+        end, start = (
+            float(
+                np.linalg.norm(
+                    loss_and_gradient(at, features, labels, l2=l2, by=by)[1]
+                )
             )
             for at in (weights, np.zeros_like(weights))
-        ]
-        gradient = float(norms[0] / norms[1])
-        found = dataclasses.replace(found, gradient=gradient)
-        return found, by, axes.axes, how
+        )
+        dense_kernel, dense_bias = fold(kernel, found.bias, by)
+        return SolvedHead(
+            kernel=dense_kernel,
+            bias=dense_bias,
+            solution=dataclasses.replace(
+                found, gradient=end / start if start else 0.0
+            ),
+            chosen=chosen,
+        )
 
     def _l2(self, axes: Rotated) -> tuple[float, str]:
         """Returns the L2 strength, and a text that says where it comes from."""
