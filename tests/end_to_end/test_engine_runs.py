@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.cached_runs import (
+    STAGES,
+    TINY,
+    forget,
+    tiny_runs_without_rows,
+)
 from tests.support.photos import make_photos
 from tests.support.replicas import counted_calls
 from tests.support.runs import (
@@ -19,26 +25,13 @@ from tests.support.runs import (
     train,
     weights,
 )
-from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
-from trainer.run import caches
 from trainer.run.use import evaluate
 from trainer.train import inputs
 from trainer.workdir import Workdir
 
 pytestmark = pytest.mark.slow
-
-STAGES = ("feature_extract", "finetune")
-# Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
-TINY: Mapping[str, Any] = {
-    "stage": "finetune",
-    "backbone_args": "",
-    "weights": "none",
-    "unfreeze": "last:3",
-    "epochs": 2,
-    "learning_rate": 0.003,
-}
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +40,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_tiny_backbone(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def fresh_process() -> Iterator[None]:
-    """No rows of an earlier test in memory."""
-    forget()
-    yield
-    forget()
-
-
-def forget() -> None:
-    """What a new process knows of the cache: its files."""
-    caches._row_cache.cache_clear()
+def tiny_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with tiny_runs_without_rows(monkeypatch):
+        yield
 
 
 def distance(one: dict, two: dict) -> float:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.cached_runs import (
+    STAGES,
+    TINY,
+    forget,
+    tiny_runs_without_rows,
+)
 from tests.support.photos import make_photos
 from tests.support.replicas import counted_calls
 from tests.support.runs import (
@@ -19,24 +25,11 @@ from tests.support.runs import (
     train,
     weights,
 )
-from tests.support.tiny import use_tiny_backbone
 from trainer.model.trunk.partition import Partition
-from trainer.run import caches
 from trainer.run.fast_paths import StageWork
 from trainer.train.inputs import Inputs
 
 pytestmark = pytest.mark.slow
-
-STAGES = ("feature_extract", "finetune")
-# Of the ten layers, conv3 -> bn3 -> relu3 train, and relu2 is the cut.
-TINY: Mapping[str, Any] = {
-    "stage": "finetune",
-    "backbone_args": "",
-    "weights": "none",
-    "unfreeze": "last:3",
-    "epochs": 2,
-    "learning_rate": 0.003,
-}
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +38,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_tiny_backbone(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def fresh_process() -> Iterator[None]:
-    """No rows of an earlier test in memory."""
-    forget()
-    yield
-    forget()
-
-
-def forget() -> None:
-    """What a new process knows of the cache: its files."""
-    caches._row_cache.cache_clear()
+def tiny_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with tiny_runs_without_rows(monkeypatch):
+        yield
 
 
 @pytest.mark.parametrize(

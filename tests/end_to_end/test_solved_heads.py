@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
 from tests.support.command import arguments, command
@@ -40,33 +39,14 @@ def said(tmp_path, monkeypatch):
     return made
 
 
-def test_two_processes_find_the_same_head_as_one(said, tmp_path):
-    alone = command(*said(tmp_path / "one", head_l2="0.1"))
-    assert alone.status == 0, alone.err
+def test_several_processes_are_refused_in_one_line(said, tmp_path):
     left = Job(
-        2, tmp_path / "job", run_command, said(tmp_path / "two", head_l2="0.1")
+        2, tmp_path / "job", run_command, said(tmp_path / "run", head_l2="0.1")
     ).wait()
-    assert [p.status for p in left] == [0, 0], left
-    assert "feature_extract solved" in left[0].out
-    assert left[1].out == ""
-    one, two = (weights(tmp_path / name, HEAD) for name in ("one", "two"))
-    for key in one:
-        if "head" in key:
-            np.testing.assert_allclose(
-                two[key], one[key], rtol=1e-3, atol=1e-4, err_msg=key
-            )
-
-
-def test_two_processes_choose_a_strength_and_finetune(said, tmp_path):
-    left = Job(
-        2,
-        tmp_path / "job",
-        run_command,
-        said(tmp_path / "run", stage="finetune", epochs=1),
-    ).wait()
-    assert [p.status for p in left] == [0, 0], left
-    assert json.loads((tmp_path / "run/head_path.json").read_text())["l2"]
-    assert json.loads((tmp_path / "run/result.json").read_text())["steps"] == 4
+    assert [p.status for p in left] == [2, 2], left
+    assert left[0].err.startswith("error: --head_solver=lbfgs: for one process")
+    assert left[0].err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_study_solves_its_heads(said, tmp_path):

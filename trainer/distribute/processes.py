@@ -62,12 +62,6 @@ class Processes:
         """Returns the chief's value."""
         return self.gather(value)[0]
 
-    def chief_array(self, values: np.ndarray) -> np.ndarray:
-        """Returns the chief's values, float32 (n,)."""
-        if self.count == 1:
-            return values
-        return self._total(values if self.is_chief else np.zeros_like(values))
-
     def by_chief(self, work: Callable[[], _T]) -> _T | None:
         """Runs `work` on the chief while the other processes wait.
 

@@ -21,8 +21,7 @@ def head_features(job: StageJob) -> np.ndarray:
     """Computes the head's inputs of all training samples, not augmented.
 
     They come from the cache or from the trunk, if the stage has either, and
-    from backbone and pooling on one device otherwise. With several processes
-    each reads all samples.
+    from backbone and pooling on one device otherwise.
 
     Args:
       job: of a stage that trains the head only.

@@ -196,16 +196,9 @@ class SolvedStage(StageLoop):
                 state.gradient_max[key] = float(np.abs(part).max())
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
-        """Sets the head, to the chief's solution in every process.
-
-        Processors may round differently.
-        """
-        flat = np.concatenate([kernel.ravel(), bias])
-        flat = self._workdir.processes.chief_array(flat)
+        """Sets the head on every replica."""
         variables = self._job.classifier.variables
-        parts = self._of_head(
-            flat[: kernel.size].reshape(kernel.shape), flat[kernel.size :]
-        )
+        parts = self._of_head(kernel, bias)
         with self._job.runtime.strategy.scope():
             for key, value in parts.items():
                 variables[key].assign(value)
