@@ -129,7 +129,7 @@ def test_a_read_only_workdir_can_be_used(root, finished):
         assert "9 examples: loss" in said.out
         assert (
             f"warning: --workdir={str(finished)!r}: cannot be written to"
-            " (Permission denied), so evaluation.json is not kept;" in said.out
+            " (Permission denied), so evaluation.json is not saved;" in said.out
         )
         said = use("predict", finished, inputs=root / "photos/test")
         assert said.status == 0, said.err
