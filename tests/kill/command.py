@@ -14,7 +14,6 @@ import main
 from tests.support.tiny import tiny_backbone
 from trainer.config.fields import FEATURE_EXTRACT
 from trainer.run import training  # noqa: F401, so that no fork has to import it
-from trainer.run.stages import TrainingRun
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop
@@ -81,19 +80,17 @@ def _name_phases(name: Callable[[str], None]) -> None:
         return around
 
     def train(real: Callable[..., Any], self: StageLoop, end: int) -> None:
-        head = self._spec.stage == FEATURE_EXTRACT
+        head = self._job.spec.stage == FEATURE_EXTRACT
         begin(HEAD if head else FINETUNE)
         real(self, end)
 
-    def stage(
-        real: Callable[..., Any], self: TrainingRun, loop: Any, *args: Any
-    ) -> Any:
-        outcome = real(self, loop, *args)
-        last = loop._spec.stage == self._config.stage
+    def run(real: Callable[..., Any], self: StageLoop) -> Any:
+        outcome = real(self)
+        last = self._job.spec.stage == self._job.config.stage
         begin(FINAL if last else BETWEEN)
         return outcome
 
     wrap(StageLoop, "_train", train)
-    wrap(TrainingRun, "_train_stage", stage)
+    wrap(StageLoop, "run", run)
     wrap(StageLoop, "_validated", inside(VALIDATION))
     wrap(StageCheckpoints, "save", inside(CHECKPOINT))
