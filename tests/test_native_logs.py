@@ -66,7 +66,7 @@ def test_hidden_lines_are_shown_if_the_block_raises(raised):
 
 
 def test_hidden_lines_are_shown_without_a_usable_sys_stderr():
-    """In a notebook it has no buffer; in a windowed process it is None."""
+    """Standard error has no buffer in a notebook, and may be None elsewhere."""
     for stderr in ("sys.stderr = io.StringIO()", "sys.stderr = None"):
         done = run(
             """

@@ -155,7 +155,7 @@ def test_a_version_may_be_given(data_dir: str) -> None:
 def test_food10_is_ten_relabelled_classes_of_food101(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In food101 the ten classes are in another order."""
+    """The ten classes have another order in food101."""
     names = ("apple_pie", *reversed(FOOD10_CLASSES), "waffles")
 
     class TrainerFood(Images, tfds.core.GeneratorBasedBuilder):

@@ -122,7 +122,7 @@ def test_evaluate_names_a_damaged_checkpoint(root, finished, tmp_path, damage):
 
 @pytest.fixture(scope="module")
 def longer(root, finished):
-    """What one more epoch comes to where nothing is damaged."""
+    """Returns the result of one more epoch without any damage."""
     workdir = root / "longer"
     shutil.copytree(finished, workdir)
     values = {**BASE, "epochs": 3, "workdir": workdir}

@@ -131,7 +131,7 @@ class Trainer:
         ]
 
     def moves(self, batches) -> dict[str, np.ndarray]:
-        """What the batches change, by key of the trainable variables."""
+        """Returns the change of each trainable variable, by key."""
         before = values_of(self.classifier)
         self.train(batches)
         after = values_of(self.classifier)

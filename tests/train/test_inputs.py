@@ -1,4 +1,4 @@
-"""What a stage reads: cached features, cached images, or trunk output."""
+"""The inputs of a stage: cached features, cached images, trunk output."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ _FAMILIES: tuple[tuple[str, int, dict[str, int]], ...] = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """What the trainer knows about a backbone before it is built.
+    """The facts about a backbone that are known before it is built.
 
     Attributes:
       name: its name in `keras.applications`, or one of `lite.SCALES`.

@@ -46,8 +46,8 @@ class SolvedHead:
     Attributes:
       kernel: float32 (channels, classes), of the Dense layer.
       bias: float32 (classes,).
-      solution: that they were made of, in the axes of the features.
-      chosen: the L2 strength and where it comes from, for the log.
+      solution: the unfolded solution, in the principal axes of the features.
+      chosen: the L2 strength and how it was chosen, for the log.
     """
 
     kernel: np.ndarray
@@ -119,8 +119,8 @@ class SolvedStage(StageLoop):
     def _solve(self, features: np.ndarray) -> SolvedHead:
         """Solves the head on the features of the training subset.
 
-        The gradient is computed again on the standardised features, so that it
-        does not rest on their axes.
+        The gradient is computed again on the standardised features, to check
+        the solution without the principal axes.
         """
         job = self._job
         labels = job.train.labels

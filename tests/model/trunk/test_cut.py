@@ -1,4 +1,4 @@
-"""Where freeze plans cut a classifier, and what the two parts cost."""
+"""The cut of a classifier by its freeze plans, and the cost of both parts."""
 
 from __future__ import annotations
 
