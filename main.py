@@ -10,7 +10,14 @@ import sys
 import flags
 from trainer import interrupt, streams
 from trainer.config import Config
-from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
+from trainer.config.fields import (
+    COMPARE,
+    EVALUATE,
+    EXPORT,
+    PREDICT,
+    STUDY,
+    USING_STAGES,
+)
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
@@ -64,6 +71,12 @@ def _dispatch(config: Config, given: frozenset[str]) -> None:
 
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
+    if config.stage == COMPARE:
+        # Reads files only, so TensorFlow is not imported.
+        from trainer.run.compare import compare
+
+        compare(config)
+        return
     if config.stage not in USING_STAGES:
         for line in introduction(config):
             print(line, flush=True)
@@ -87,7 +100,7 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
 
 def _remedy(config: Config) -> str:
-    if config.stage in USING_STAGES or config.dry_run:
+    if config.stage in (*USING_STAGES, COMPARE) or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"
 

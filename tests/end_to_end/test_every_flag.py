@@ -7,6 +7,7 @@ thing both times: a number, a file, an error.
 from __future__ import annotations
 
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import ANY
@@ -58,6 +59,7 @@ def make_source(folder: pathlib.Path) -> None:
     values = {**BASE, "epochs": 2, "seed": 5, "learning_rate": 0.01}
     said = command(*filled(folder, values | {"workdir": workdir}))
     assert said.status == 0, said.err
+    shutil.copytree(workdir, folder / "twin")
     checkpoints = workdir / "checkpoints/feature_extract"
     for path in (checkpoints / "best").iterdir():
         path.unlink()

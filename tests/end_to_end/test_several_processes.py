@@ -5,6 +5,7 @@ The runs are compared with one in a single process, and with each other.
 
 from __future__ import annotations
 
+import csv
 import json
 import pathlib
 import shutil
@@ -114,6 +115,7 @@ def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
     assert results[0]["test_loss"] == pytest.approx(
         results[1]["test_loss"], rel=1e-4
     )
+    assert_same_predictions(one, other)
     for stage in ("feature_extract", "finetune"):
         if not (one / "checkpoints" / stage).exists():
             continue
@@ -135,6 +137,21 @@ def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
             fixed = set(mine) - set(moved) - set(slots)
             for key in fixed:
                 np.testing.assert_array_equal(mine[key], theirs[key])
+
+
+def assert_same_predictions(one: pathlib.Path, other: pathlib.Path) -> None:
+    rows = []
+    for workdir in (one, other):
+        path = workdir / "predictions.csv"
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows.append(list(csv.DictReader(stream)))
+    for mine, theirs in zip(*rows, strict=True):
+        for name in ("id", "true", "predicted"):
+            assert mine[name] == theirs[name]
+        for name in ("probability", "true_probability"):
+            assert float(mine[name]) == pytest.approx(
+                float(theirs[name]), abs=1e-3
+            )
 
 
 def apart(one: dict, two: dict, keys) -> float:

@@ -133,12 +133,14 @@ def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
     )
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["test_confusion"] == result["test_confusion"]
-    # Training and evaluation of each stage, and the evaluation by itself.
+    # Training and validation of each stage, the final evaluation, whose
+    # logits are kept too, and the evaluation by itself.
     names = [ran.function.__qualname__.split(".")[0] for ran in tpu.ran]
     assert names == [
         "ReplicaStep",
         "make_evaluation_function",
         "ReplicaStep",
+        "make_evaluation_function",
         "make_evaluation_function",
         "make_evaluation_function",
     ]

@@ -201,6 +201,8 @@ def test_the_same_photos_elsewhere_are_the_same_run(finished, tmp_path, capsys):
 
 def test_evaluate_gives_the_metrics_of_the_result(finished, capsys):
     workdir, result = finished
+    written = (workdir / "predictions.csv").read_bytes()
+    (workdir / "predictions.csv").write_text("damaged")
     config = Config(stage="evaluate", workdir=str(workdir), batch_size=4)
     evaluate(config, frozenset({"stage", "workdir", "batch_size"}))
     metrics = json.loads((workdir / "evaluation.json").read_text())
@@ -209,6 +211,8 @@ def test_evaluate_gives_the_metrics_of_the_result(finished, capsys):
     assert metrics["test_confusion"] == result["test_confusion"]
     assert metrics["test_loss"] == pytest.approx(result["test_loss"], rel=1e-5)
     assert "finetune at step 12 (last), test split" in capsys.readouterr().out
+    # Written again, as the samples are the run's own.
+    assert (workdir / "predictions.csv").read_bytes() == written
 
 
 def test_evaluate_without_a_checkpoint_is_an_error(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,13 @@ from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.model.freeze import FreezePlan, LayerRow
-from trainer.results.report import per_class_lines, plan_lines, result_lines
+from trainer.results.report import (
+    evaluation_line,
+    per_class_lines,
+    plan_lines,
+    result_lines,
+    unbalanced_lines,
+)
 from trainer.run.resolve import resolve
 
 NAMES = ("apple pie", "борщ")
@@ -209,6 +217,89 @@ def test_a_line_of_the_table(changes, line):
     assert line not in list(result_lines(RESULT, "runs/x"))
     found = list(result_lines({**RESULT, **changes}, "runs/x"))
     assert line in found
+
+
+WHOLE = {
+    **RESULT,
+    "test_examples": 2500,
+    "test_balanced_accuracy": 0.8444,
+    "test_macro_f1": 0.83333,
+    "test_per_class_accuracy": {"apple pie": 2 / 3, "борщ": None, "c": 0.9},
+    "test_per_class_support": {"apple pie": 3, "борщ": 0, "c": 2497},
+    "test_per_class_precision": {"apple pie": None, "борщ": None, "c": 0.5},
+    "test_per_class_f1": {"apple pie": 0.0, "борщ": None, "c": 2 / 3},
+    "validation_examples": 16,
+    "earlier_stages": [
+        {
+            "stage": "feature_extract",
+            "steps": 6,
+            "test_loss": 1.25,
+            "test_accuracy": 0.5,
+            "test_examples": 2500,
+        }
+    ],
+}
+
+
+def test_the_table_with_intervals():
+    found = list(result_lines(WHOLE, "runs/x"))
+    assert found[1:11] == [
+        "stage                steps         test loss    accuracy"
+        "     95 % interval    examples",
+        "feature_extract          6            1.2500      0.5000"
+        "    [0.480, 0.520]       2,500",
+        "finetune                12            0.6124      0.8500"
+        "    [0.835, 0.863]       2,500",
+        "",
+        "balanced accuracy 0.8444, macro F1 0.8333",
+        "  class      accuracy   95 % interval  examples  precision      F1",
+        "  apple pie    0.6667  [0.208, 0.939]         3          -  0.0000",
+        "  борщ       no examples",
+        "  c            0.9000  [0.888, 0.911]     2,497     0.5000  0.6667",
+        "best validation accuracy 0.9000 [0.670, 0.976] of 16 examples at step"
+        " 9 (on photos of the test split); the table is of the last step",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"test_accuracy": 7.5}, {"test_examples": -3}]
+)
+def test_a_result_that_is_no_accuracy_has_no_interval(changes):
+    """A workdir may come from another person."""
+    found = list(result_lines({**WHOLE, **changes}, "runs/x"))
+    assert "[" not in found[3]
+    assert found[3].startswith("finetune                12            0.6124")
+
+
+def test_the_line_of_an_evaluation():
+    metrics = {"test_examples": 4, "test_loss": 0.5, "test_accuracy": 0.75}
+    assert evaluation_line(metrics) == (
+        "4 examples: loss 0.5000, accuracy 0.7500 [0.301, 0.954]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ((5, 4), None),
+        ((300, 101), None),
+        (
+            (300, 100),
+            "data: unbalanced, 100 images of борщ to 300 of apple pie;"
+            " accuracy favours large classes, see balanced accuracy and macro"
+            " F1",
+        ),
+        (
+            (1, 1200),
+            "data: unbalanced, 1 images of apple pie to 1,200 of борщ;"
+            " accuracy favours large classes, see balanced accuracy and macro"
+            " F1",
+        ),
+    ],
+)
+def test_unbalanced_data_are_named(counts, line):
+    data = dataclasses.replace(manifest(), train=samples(*counts))
+    assert list(unbalanced_lines(data)) == ([line] if line else [])
 
 
 def test_the_stages_are_in_order():

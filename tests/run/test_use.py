@@ -76,7 +76,7 @@ def test_an_error_during_evaluation_is_one_line(
     """Another process that is gone is named first."""
     workdir, _ = trained
 
-    def fail(self, samples):
+    def fail(self, samples, **options):
         raise tf.errors.InvalidArgumentError(
             None, None, "no such JPEG [[node Decode]]\nand a page more"
         )

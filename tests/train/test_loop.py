@@ -39,9 +39,13 @@ def script_validation(
     real = Evaluator.evaluate
 
     def evaluate(
-        self: Evaluator, samples: object, *, again: bool = False
+        self: Evaluator,
+        samples: object,
+        *,
+        again: bool = False,
+        outputs: bool = False,
     ) -> Evaluation:
-        found = real(self, samples, again=again)
+        found = real(self, samples, again=again, outputs=outputs)
         if not again:
             return found
         return dataclasses.replace(found, accuracy=left.pop(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.config.fields import (
     AUTO,
+    COMPARE,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
@@ -21,6 +22,7 @@ from trainer.config.ranges import (
     parse_gpus,
     parse_l2,
     parse_models,
+    parse_workdirs,
 )
 from trainer.config.unfreeze import parse_unfreeze
 from trainer.errors import UsageError
@@ -55,6 +57,8 @@ def check_fields(fields: Fields) -> None:
         check_range(name, value, field.default)
     parse_unfreeze(fields.unfreeze)
     parse_models(fields.models)
+    if fields.stage == COMPARE:
+        parse_workdirs(fields.workdirs or "")
     _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)

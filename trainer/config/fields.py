@@ -14,6 +14,7 @@ EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
+COMPARE = "compare"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
 DEMO = "demo"
@@ -26,7 +27,9 @@ ADAM, LBFGS = "adam", "lbfgs"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
-STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
+# Compare reads several workdirs, the other stages one.
+_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
+STAGES = (*_WORKDIR_STAGES, COMPARE)
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
@@ -72,7 +75,7 @@ class Fields:
         FINETUNE,
         RESULT,
         "What to do: train the head only, fine-tune, run the five-model"
-        " study, or use the model of a workdir.",
+        " study, use the model of a workdir, or compare finished runs.",
         choices=STAGES,
     )
     dataset: str = _flag(
@@ -242,13 +245,22 @@ class Fields:
     seed: int = _flag(
         0,
         RESULT,
-        "Seed of the subset, the order, the augmentation and new weights.",
-        stages=FIT_STAGES,
+        "Seed of the subset, the order, the augmentation and new weights; of"
+        " the resamples of compare.",
+        stages=(*FIT_STAGES, COMPARE),
     )
     workdir: str | None = _flag(
         None,
         FREE,
         "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset.",
+        stages=_WORKDIR_STAGES,
+    )
+    workdirs: str | None = _flag(
+        None,
+        FREE,
+        "Workdirs of finished runs to compare, separated by commas; all are"
+        " compared with the first.",
+        stages=(COMPARE,),
     )
     init_from: str | None = _flag(
         None,
@@ -281,9 +293,9 @@ class Fields:
     output: str | None = _flag(
         None,
         FREE,
-        "CSV file for predictions (standard output if unset), or folder for"
-        " the export (WORKDIR/export if unset).",
-        stages=(PREDICT, EXPORT),
+        "CSV file for predictions (standard output if unset), folder for the"
+        " export (WORKDIR/export if unset), or JSON file for compare.",
+        stages=(PREDICT, EXPORT, COMPARE),
     )
     top_k: int | None = _flag(
         None,

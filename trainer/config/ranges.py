@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.config.fields import AUTO
 from trainer.errors import UsageError
+from trainer.storage import files
 
 _MAX_L2 = 1e6
 
@@ -154,3 +156,27 @@ def check_range(name: str, value: Any, default: Any) -> None:
         raise UsageError(
             f"--{name}={given[:40]}: must be {legal}; the default is {shown}"
         )
+
+
+def parse_workdirs(text: str) -> tuple[str, ...]:
+    """Returns the folders in a value of `--workdirs`, in the given order.
+
+    Raises:
+      UsageError: there are fewer than two, one is empty, or one is given
+        twice.
+    """
+    paths = tuple(os.path.expanduser(path.strip()) for path in text.split(","))
+    if len(paths) < 2 or not all(paths):
+        raise UsageError(
+            f"--workdirs={text!r}: must be two or more workdirs, separated by"
+            " commas; give --workdirs=FIRST,SECOND"
+        )
+    places = [files.absolute(path) for path in paths]
+    twice = [
+        p for p, q in zip(paths, places, strict=True) if places.count(q) > 1
+    ]
+    if twice:
+        raise UsageError(
+            f"--workdirs={text!r}: names {twice[0]!r} twice; give each once"
+        )
+    return paths

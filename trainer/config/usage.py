@@ -64,7 +64,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "steps_per_loop",
         "dry_run",
     ),
-    "Using a trained model": ("checkpoint", "inputs", "output", "top_k"),
+    "Using a trained model": (
+        "checkpoint",
+        "inputs",
+        "output",
+        "top_k",
+        "workdirs",
+    ),
     "Study": ("models", "seeds"),
     "Devices": (
         "strategy",

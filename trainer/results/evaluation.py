@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.results.statistics import wilson_interval
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
@@ -90,17 +92,44 @@ class Evaluation:
         return self._by_class(self.recall)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the metrics under the keys of result.json."""
+        """Returns the metrics under the keys of result.json.
+
+        Every accuracy has its `wilson_interval`. A value that is not defined
+        is None: all of a class without examples except the precision, and the
+        precision of a class that is never predicted.
+        """
         values: dict[str, Any] = {
             "test_examples": self.examples,
             "test_loss": self.loss,
             "test_accuracy": self.accuracy,
+            "test_accuracy_interval": self._interval(self.accuracy),
+            "test_balanced_accuracy": self.balanced_accuracy,
+            "test_macro_f1": self.macro_f1,
             "test_per_class_accuracy": self.per_class(),
+            "test_per_class_interval": {
+                name: None
+                if share is None
+                else list(wilson_interval(share, int(total)))
+                for (name, share), total in zip(
+                    self.per_class().items(), self.support, strict=True
+                )
+            },
+            "test_per_class_support": dict(
+                zip(self.class_names, self.support.tolist(), strict=True)
+            ),
+            "test_per_class_precision": self._by_class(self.precision),
+            "test_per_class_f1": self._by_class(self.f1),
             "test_confusion": self.confusion.tolist(),
         }
         if self.top5_accuracy is not None:
             values["test_top5_accuracy"] = self.top5_accuracy
+            values["test_top5_accuracy_interval"] = self._interval(
+                self.top5_accuracy
+            )
         return values
+
+    def _interval(self, share: float) -> list[float]:
+        return list(wilson_interval(share, self.examples))
 
     def _by_class(self, values: np.ndarray) -> dict[str, float | None]:
         """Returns the values by class name, None for NaN."""

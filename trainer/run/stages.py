@@ -22,8 +22,10 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
+from trainer.results.predictions_file import write_predictions
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
+from trainer.results.statistics import wilson_interval
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.prepare import RunSetup
@@ -33,7 +35,7 @@ from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.workdir import CONFIG, RESULT, Workdir
+from trainer.workdir import CONFIG, PREDICTIONS, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
 # The fields of the previous stage that result.json repeats.
@@ -42,7 +44,9 @@ _EARLIER = (
     "epochs",
     "steps",
     "test_loss",
+    "test_examples",
     "test_accuracy",
+    "test_accuracy_interval",
     "train_seconds",
 )
 
@@ -92,6 +96,7 @@ class TrainingRun:
         if self._start.metrics_position is not None:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
+        workdir.remove(PREDICTIONS)
         step = self._start.start_step
         stages = self._start.stages
         with contextlib.closing(self._metrics):
@@ -181,7 +186,9 @@ class TrainingRun:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
         outcome = _stage_loop(job).run()
-        evaluation = evaluator.evaluate(manifest.final)
+        evaluation = evaluator.evaluate(
+            manifest.final, outputs=spec.stage == self._config.stage
+        )
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
         return self._finish_stage(spec, plan, outcome, evaluation)
@@ -250,7 +257,10 @@ class TrainingRun:
         outcome: StageOutcome,
         evaluation: Evaluation,
     ) -> dict[str, Any]:
-        """Writes the metrics of the last weights, and the stage's marker."""
+        """Writes metrics and predictions of the last weights, and the marker.
+
+        The marker is last: without it, a resumed run comes here again.
+        """
         StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
             outcome.step,
@@ -264,6 +274,7 @@ class TrainingRun:
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.step, evaluation)
+        write_predictions(self._workdir, self._manifest.final, evaluation)
         result = self._result(spec, plan, outcome, evaluation)
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
@@ -293,6 +304,11 @@ class TrainingRun:
             "validation_from_test": manifest.validation_from_test,
             "best_step": outcome.best["step"],
             "best_validation_accuracy": outcome.best["accuracy"],
+            "best_validation_accuracy_interval": list(
+                wilson_interval(
+                    outcome.best["accuracy"], len(manifest.validation)
+                )
+            ),
             "total_params": plan.total_params,
             "trainable_params": plan.trainable_params,
             "train_seconds": round(outcome.seconds, 3),
@@ -312,7 +328,8 @@ class TrainingRun:
         marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
         if stage == FEATURE_EXTRACT or marker is None:
             return None
-        return {key: marker[key] for key in _EARLIER}
+        # The marker of an earlier version lacks some.
+        return {key: marker[key] for key in _EARLIER if key in marker}
 
 
 def _stage_loop(job: StageJob) -> StageLoop:

@@ -21,7 +21,7 @@ from trainer.errors import (
     shortened,
 )
 from trainer.model.freeze import freeze_plan
-from trainer.results.report import plan_lines, result_lines
+from trainer.results.report import plan_lines, result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
@@ -125,6 +125,8 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     record, manifest = same_run(setup, workdir)
     if _is_complete(workdir, config):
         return
+    for line in unbalanced_lines(manifest):
+        print(line, flush=True)
     start = find_start(workdir, config)
     processes.check_same(
         start.why,

@@ -30,7 +30,9 @@ from trainer.results.predict import (
     find_inputs,
     write_csv,
 )
-from trainer.results.report import per_class_lines
+from trainer.results.predictions_file import write_predictions
+from trainer.results.report import evaluation_line, per_class_lines
+from trainer.run.own_test import is_own_test
 from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
     Trained,
@@ -84,26 +86,27 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         partition=partition,
         inputs=inputs,
     )
+    own_test = is_own_test(trained, manifest, stored)
+    evaluation = evaluator.evaluate(manifest.final, outputs=own_test)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
-        **evaluator.evaluate(manifest.final).to_json(),
+        **evaluation.to_json(),
     }
     changed = changed_files(manifest)
     if changed:
         workdir.warn(changes_warning(changed))
     print(
         f"{trained.stage} at step {trained.step} ({trained.which}),"
-        f" {manifest.final_split} split, {metrics['test_examples']} examples:"
-        f" loss {metrics['test_loss']:.4f},"
-        f" accuracy {metrics['test_accuracy']:.4f}"
+        f" {manifest.final_split} split, {evaluation_line(metrics)}"
     )
     print("\n".join(per_class_lines(metrics)))
     try:
         workdir.write_json(EVALUATION, metrics)
+        write_predictions(workdir, manifest.final, evaluation)
     except OSError as error:
         # A run of another person may be in a read-only folder.
         workdir.warn(

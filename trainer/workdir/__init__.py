@@ -11,6 +11,7 @@ from trainer.workdir.workdir import (
     MANIFEST,
     MARKER,
     METRICS,
+    PREDICTIONS,
     RESULT,
     Workdir,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "MANIFEST",
     "MARKER",
     "METRICS",
+    "PREDICTIONS",
     "RESULT",
     "MetricsFile",
     "Workdir",

@@ -9,6 +9,7 @@ head_path.json   the cross-validation of a head that was solved exactly
 events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
+predictions.csv  the prediction for each test sample of the finished run
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """
@@ -45,6 +46,7 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 HEAD_PATH = "head_path.json"
+PREDICTIONS = "predictions.csv"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"

@@ -54,6 +54,6 @@ class Case:
     @property
     def slow(self) -> bool:
         """Whether its commands take seconds: they train, or plan a study."""
-        if self.also.get("stage") in ("evaluate", "predict"):
+        if self.also.get("stage") in ("evaluate", "predict", "compare"):
             return False
         return not self.also.get("dry_run", False) or self.flag == "models"

@@ -98,6 +98,15 @@ RUNNING = (
         given=4,
     ),
     Case(
+        flag="workdirs",
+        value="{root}/source,{root}/twin",
+        also={"stage": "compare"},
+        alone=True,
+        see=lambda ran: (ran.said.status, "McNemar" in ran.said.out),
+        without=(2, False),
+        given=(0, True),
+    ),
+    Case(
         flag="models",
         value="0",
         also={**STUDY, "seeds": 1},
