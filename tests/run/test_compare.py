@@ -143,9 +143,7 @@ def test_bad_lists_of_workdirs(a, b, value, words):
 def test_flags_of_other_stages_are_refused(a, b):
     said = command("--stage=compare", f"--workdirs={a},{b}", f"--workdir={a}")
     refused(said, 2, "--workdir: not read by --stage=compare")
-    said = command(
-        "--stage=evaluate", f"--workdir={a}", f"--workdirs={a},{b}"
-    )
+    said = command("--stage=evaluate", f"--workdir={a}", f"--workdirs={a},{b}")
     refused(said, 2, "--workdirs: not read by --stage=evaluate", "only by comp")
 
 

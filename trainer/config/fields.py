@@ -74,8 +74,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train the head only, fine-tune, run the five-model"
-        " study, use the model of a workdir, or compare finished runs.",
+        "What to do: train the head, fine-tune, run the five-model study, use"
+        " a trained model, or compare finished runs.",
         choices=STAGES,
     )
     dataset: str = _flag(

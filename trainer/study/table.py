@@ -33,45 +33,7 @@ def study_record(
     )
     rows = []
     for model in models:
-        runs = results[model.number]
-        accuracies = [run["test_accuracy"] for run in runs]
-        row = {
-            "model": model.number,
-            "stage": model.stage,
-            "data_pct": model.data_pct,
-            "augment": model.augment,
-            "title": model.title,
-            "train_examples": runs[0]["train_examples"],
-            "epochs": runs[0]["epochs"],
-            "test_examples": runs[0]["test_examples"],
-            "test_accuracy": accuracies,
-            "test_accuracy_interval": [
-                list(
-                    wilson_interval(run["test_accuracy"], run["test_examples"])
-                )
-                for run in runs
-            ],
-            "test_accuracy_mean": statistics.mean(accuracies),
-            "test_accuracy_sd": (
-                statistics.stdev(accuracies) if len(accuracies) > 1 else None
-            ),
-            "test_loss": [run["test_loss"] for run in runs],
-            "trainable_params": runs[0]["trainable_params"],
-            "total_params": runs[0]["total_params"],
-            "times": {
-                "train_seconds": [run["train_seconds"] for run in runs],
-                "images_per_second": [_rate(run) for run in runs],
-            },
-            "per_class_accuracy": runs[0]["test_per_class_accuracy"],
-            # A run of an earlier version has no more than the accuracies.
-            "per_class_interval": runs[0].get("test_per_class_interval"),
-            "per_class_support": runs[0].get("test_per_class_support"),
-            "balanced_accuracy": [
-                run.get("test_balanced_accuracy") for run in runs
-            ],
-            "macro_f1": [run.get("test_macro_f1") for run in runs],
-            "confusion": runs[0]["test_confusion"],
-        }
+        row = _model_row(model, results[model.number])
         if food101:
             row["published_accuracy"] = model.published
         rows.append(row)
@@ -85,6 +47,50 @@ def study_record(
         "classes": first["classes"],
         "seeds": list(seeds),
         "models": rows,
+    }
+
+
+def _model_row(
+    model: StudyModel, runs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns what study.json has of one model, given its result.json files.
+
+    A run of an earlier version has fewer metrics; the others are None.
+    """
+    accuracies = [run["test_accuracy"] for run in runs]
+    return {
+        "model": model.number,
+        "stage": model.stage,
+        "data_pct": model.data_pct,
+        "augment": model.augment,
+        "title": model.title,
+        "train_examples": runs[0]["train_examples"],
+        "epochs": runs[0]["epochs"],
+        "test_examples": runs[0]["test_examples"],
+        "test_accuracy": accuracies,
+        "test_accuracy_interval": [
+            list(wilson_interval(run["test_accuracy"], run["test_examples"]))
+            for run in runs
+        ],
+        "test_accuracy_mean": statistics.mean(accuracies),
+        "test_accuracy_sd": (
+            statistics.stdev(accuracies) if len(accuracies) > 1 else None
+        ),
+        "test_loss": [run["test_loss"] for run in runs],
+        "trainable_params": runs[0]["trainable_params"],
+        "total_params": runs[0]["total_params"],
+        "times": {
+            "train_seconds": [run["train_seconds"] for run in runs],
+            "images_per_second": [_rate(run) for run in runs],
+        },
+        "per_class_accuracy": runs[0]["test_per_class_accuracy"],
+        "per_class_interval": runs[0].get("test_per_class_interval"),
+        "per_class_support": runs[0].get("test_per_class_support"),
+        "balanced_accuracy": [
+            run.get("test_balanced_accuracy") for run in runs
+        ],
+        "macro_f1": [run.get("test_macro_f1") for run in runs],
+        "confusion": runs[0]["test_confusion"],
     }
 
 

@@ -221,6 +221,31 @@ def make_evaluation_function(
     def replica_sums(batch: Batch) -> dict[str, tf.Tensor]:
         return replica_step(batch)[0]
 
+    # A function is traced only if it is called.
+    sums_only = _evaluation_sums(strategy, replica_sums, num_classes)
+    with_logits = _evaluation_logits(strategy, replica_step, num_classes)
+
+    def call(
+        iterator: Iterator[Batch], steps: int, *, outputs: bool = False
+    ) -> dict[str, np.ndarray]:
+        function = with_logits if outputs else sums_only
+        values = function(iterator, tf.constant(steps, tf.int32))
+        return {key: value.numpy() for key, value in values.items()}
+
+    return call
+
+
+# (iterator, steps) -> the values of an evaluation by name.
+_EvaluationLoop = Callable[[Iterator[Batch], tf.Tensor], dict[str, tf.Tensor]]
+
+
+def _evaluation_sums(
+    strategy: tf.distribute.Strategy,
+    replica_sums: Callable[[Batch], dict[str, tf.Tensor]],
+    num_classes: int,
+) -> _EvaluationLoop:
+    """Returns the graph loop that adds up the sums of evaluation steps."""
+
     @tf.function(reduce_retracing=True)
     def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
@@ -231,8 +256,18 @@ def make_evaluation_function(
             totals = _added(strategy, totals, sums)
         return totals
 
+    return evaluation_steps
+
+
+def _evaluation_logits(
+    strategy: tf.distribute.Strategy,
+    replica_step: Callable[[Batch], tuple[dict[str, tf.Tensor], tf.Tensor]],
+    num_classes: int,
+) -> _EvaluationLoop:
+    """Returns the graph loop that keeps the logits of all steps too."""
+
     @tf.function(reduce_retracing=True)
-    def evaluation_steps_with_logits(
+    def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         totals = _no_sums(num_classes)
@@ -246,15 +281,7 @@ def make_evaluation_function(
             rows = rows.write(i, strategy.gather(logits, axis=0))
         return {**totals, "logits": rows.concat()}
 
-    def call(
-        iterator: Iterator[Batch], steps: int, *, outputs: bool = False
-    ) -> dict[str, np.ndarray]:
-        # The second function is traced only if it is called.
-        function = evaluation_steps_with_logits if outputs else evaluation_steps
-        values = function(iterator, tf.constant(steps, tf.int32))
-        return {key: value.numpy() for key, value in values.items()}
-
-    return call
+    return evaluation_steps
 
 
 def _no_sums(num_classes: int) -> dict[str, tf.Tensor]:
