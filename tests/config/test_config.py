@@ -18,7 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, evaluate, predict, export, compare; did you mean finetune?",
+            " study, evaluate, predict, export, compare; did you mean"
+            " finetune?",
         ),
         (
             "data_pct",

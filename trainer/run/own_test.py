@@ -1,4 +1,4 @@
-"""Decides whether an evaluation is the final one of a run, done again."""
+"""Writes predictions.csv again when a finished run is evaluated again."""
 
 from __future__ import annotations
 
@@ -7,45 +7,73 @@ from typing import Any
 
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
+from trainer.results.escaping import for_terminal
+from trainer.results.evaluation import Evaluation
+from trainer.results.predictions_file import write_predictions
 from trainer.run.trained import Trained
-from trainer.workdir import MANIFEST, RESULT
+from trainer.workdir import MANIFEST, PREDICTIONS, RESULT
 from trainer.workdir.stored import TestedSample, tested_samples
 
 
-def is_own_test(
+def why_not_own_test(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
-) -> bool:
-    """Returns whether predictions of the manifest are those of predictions.csv.
+) -> str:
+    """Returns why an evaluation is not the final one of the run; "" if it is.
 
-    They are if the run is finished, the checkpoint is its last, and the test
-    samples are the run's own, unchanged.
+    It is if the run is finished, the checkpoint is its last, and the test
+    samples are the run's own, unchanged. Only then its predictions are those
+    of predictions.csv.
 
     Args:
       trained: the trained classifier.
       manifest: the manifest of the data to evaluate on.
       stored: the JSON of the run's manifest, or {}.
     """
+    why = _why_not(trained, manifest, stored)
     # All processes must agree, because they evaluate together.
-    own = _is_own_test(trained, manifest, stored)
-    return bool(trained.runtime.processes.chief_value(float(own)))
+    own = bool(trained.runtime.processes.chief_value(float(not why)))
+    return "" if own else why or "the processes see different files"
 
 
-def _is_own_test(
+def _why_not(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
-) -> bool:
+) -> str:
     workdir, final = trained.workdir, manifest.final
+    if trained.which != "last":
+        return f"--checkpoint={trained.which} is not the end of the run"
     try:
         result = workdir.read_json(RESULT) or {}
         earlier = tested_samples(
             workdir.file(MANIFEST), stored, manifest.final_split
         )
-    except TrainerError:
-        return False
-    if (result.get("stage"), result.get("steps"), trained.which) != (
-        trained.stage,
-        trained.step,
-        "last",
-    ):
-        return False
+    except TrainerError as error:
+        return str(error)
+    end = result.get("stage"), result.get("steps")
+    if end != (trained.stage, trained.step):
+        return "the run is not finished"
     samples = map(TestedSample, final.labels.tolist(), final.digests)
-    return earlier == dict(zip(final.ids, samples, strict=True))
+    if earlier != dict(zip(final.ids, samples, strict=True)):
+        return "these are not the images that the run was tested on"
+    return ""
+
+
+def refresh_predictions(
+    trained: Trained, manifest: Manifest, evaluation: Evaluation, why_not: str
+) -> None:
+    """Writes predictions.csv, or prints why not.
+
+    Args:
+      trained: the trained classifier.
+      manifest: the manifest of the data.
+      evaluation: with outputs, if `why_not` is empty.
+      why_not: from `why_not_own_test`.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    if why_not:
+        print(f"{PREDICTIONS}: not written, because {for_terminal(why_not)}")
+        return
+    workdir = trained.workdir
+    write_predictions(workdir, manifest.final, evaluation)
+    print(f"predictions: {for_terminal(workdir.file(PREDICTIONS))}")

@@ -30,9 +30,8 @@ from trainer.results.predict import (
     find_inputs,
     write_csv,
 )
-from trainer.results.predictions_file import write_predictions
 from trainer.results.report import evaluation_line, per_class_lines
-from trainer.run.own_test import is_own_test
+from trainer.run.own_test import refresh_predictions, why_not_own_test
 from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
     Trained,
@@ -86,8 +85,8 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         partition=partition,
         inputs=inputs,
     )
-    own_test = is_own_test(trained, manifest, stored)
-    evaluation = evaluator.evaluate(manifest.final, outputs=own_test)
+    why_not = why_not_own_test(trained, manifest, stored)
+    evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
@@ -106,7 +105,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
     print("\n".join(per_class_lines(metrics)))
     try:
         workdir.write_json(EVALUATION, metrics)
-        write_predictions(workdir, manifest.final, evaluation)
+        refresh_predictions(trained, manifest, evaluation, why_not)
     except OSError as error:
         # A run of another person may be in a read-only folder.
         workdir.warn(

@@ -171,7 +171,8 @@ def tested_samples(
         ids = set(columns["ids"])
         if not ids or lengths != {len(ids)}:
             raise ValueError(
-                f"splits.{final_split} is empty, or has unequal columns or an id twice"
+                f"splits.{final_split} is empty, has an id twice, or has"
+                " columns of unequal length"
             )
         samples = map(TestedSample, columns["labels"], columns["digests"])
         return dict(zip(columns["ids"], samples, strict=True))
