@@ -84,3 +84,28 @@ def test_only_the_final_evaluation_writes_predictions(two, tmp_path):
     (workdir / "result.json").unlink()
     assert "because the run is not finished" in evaluate(workdir)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "dry", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
+def test_unbalanced_data_are_named_before_training(tmp_path, dry):
+    photos = pathlib.Path(make_photos(tmp_path / "photos", train=6, test=1))
+    for path in sorted((photos / "train/sushi").iterdir())[2:]:
+        path.unlink()
+    said = command(
+        "--stage=feature_extract",
+        f"--dataset={photos}",
+        f"--workdir={tmp_path}/run",
+        "--backbone=MobileNetV2",
+        "--weights=none",
+        "--image_size=32",
+        "--epochs=1",
+        f"--dry_run={dry}",
+    )
+    assert said.status == 0, said.err
+    line = "data: unbalanced, 2 images of sushi to 6 of apple pie; accuracy"
+    before, found, after = said.out.partition(line)
+    assert found
+    assert "epoch 1/1" not in before
+    assert ("epoch 1/1" in after) is not dry

@@ -39,9 +39,8 @@ def ending(
     found["config.json runs"] = runs.replace(str(root or workdir), "ROOT")
     for name in ("manifest.json", "backbone.json"):
         found[name] = _digest((workdir / name).read_bytes())
-    rows = (workdir / "predictions.csv").read_text(encoding="utf-8")
-    for number, row in enumerate(rows.splitlines(), 1):
-        found[f"predictions.csv line {number}"] = row
+    for path in workdir.glob("predictions.csv"):
+        found[path.name] = _digest(path.read_bytes())
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines, 1):
         found[f"metrics.jsonl line {number}"] = _text(json.loads(line))
