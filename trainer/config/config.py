@@ -12,9 +12,11 @@ from typing import Any
 from trainer.config.checks import check_fields
 from trainer.config.fields import (
     ADAM,
+    BEST,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    LAST,
     LBFGS,
     RESULT,
     Fields,
@@ -44,13 +46,23 @@ class Config(Fields):
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
 
     def result_fields(self) -> dict[str, Any]:
-        """Returns the fields that change the metrics of the run."""
-        return {
+        """Returns the fields that change the metrics of the run.
+
+        If `init_from_checkpoint` is unset, it has the checkpoint that a later
+        stage of this run starts from.
+        """
+        fields = {
             name: getattr(self, name)
             for name, field in FIELDS.items()
             if field.metadata["effect"] == RESULT
             and self.stage in field.metadata["stages"]
         }
+        if "init_from_checkpoint" in fields:
+            of_result = BEST if self.honest_validation else LAST
+            fields["init_from_checkpoint"] = (
+                self.init_from_checkpoint or of_result
+            )
+        return fields
 
     def to_json(self) -> dict[str, Any]:
         """Returns all fields as JSON-serializable values."""

@@ -32,6 +32,7 @@ from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
+from trainer.train.stopping import Stopwatch
 from trainer.workdir import CONFIG, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
@@ -43,6 +44,9 @@ _EARLIER = (
     "test_loss",
     "test_accuracy",
     "train_seconds",
+    "result_checkpoint",
+    "result_step",
+    "stopped_early",
 )
 
 
@@ -81,6 +85,7 @@ class TrainingRun:
         )
         self._paths: StagePaths | None = None
         self._progress = ConsoleProgress(len(manifest.train))
+        self._stopwatch = Stopwatch()
 
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
@@ -98,7 +103,7 @@ class TrainingRun:
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if spec.stage != config.stage:
-                    self._restore_best(spec.stage)
+                    self._restore_start(spec.stage, result)
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
@@ -174,6 +179,8 @@ class TrainingRun:
             ),
             writer=self._writer,
             progress=self._progress,
+            stopwatch=self._stopwatch,
+            restore_best=self._config.honest_validation,
         )
         augments = self._config.augment and not spec.solved
         if augments and self._workdir.writes:
@@ -235,10 +242,16 @@ class TrainingRun:
         after = warp(batch["images"], batch["matrices"], kernel="gather")
         self._writer.augmented(step, batch["images"].numpy(), after.numpy())
 
-    def _restore_best(self, stage: str) -> None:
-        """Restores the best weights if the next stage starts from them."""
-        if self._config.init_from_checkpoint == "best":
-            path = find_checkpoint(self._workdir, stage, "best")
+    def _restore_start(self, stage: str, result: Mapping[str, Any]) -> None:
+        """Restores the weights that the next stage starts from.
+
+        Args:
+          stage: the stage that has ended.
+          result: its result, of the weights that the classifier has.
+        """
+        which = self._config.init_from_checkpoint
+        if which and which != result["result_checkpoint"]:
+            path = find_checkpoint(self._workdir, stage, which)
             assert path is not None
             restore_variables(path, self._classifier.variables)
 
@@ -249,10 +262,10 @@ class TrainingRun:
         outcome: StageOutcome,
         evaluation: Evaluation,
     ) -> dict[str, Any]:
-        """Writes the metrics of the last weights, and the stage's marker."""
+        """Writes the metrics of the result, and the stage's marker."""
         StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
-            outcome.step,
+            outcome.result_step,
             None,
             {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
             span="final",
@@ -262,7 +275,7 @@ class TrainingRun:
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
-            self._writer.confusion(outcome.step, evaluation)
+            self._writer.confusion(outcome.result_step, evaluation)
         result = self._result(spec, plan, outcome, evaluation)
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
@@ -290,8 +303,7 @@ class TrainingRun:
             **evaluation.to_json(),
             "validation_examples": len(manifest.validation),
             "validation_from_test": manifest.validation_from_test,
-            "best_step": outcome.best["step"],
-            "best_validation_accuracy": outcome.best["accuracy"],
+            **outcome.to_json(),
             "total_params": plan.total_params,
             "trainable_params": plan.trainable_params,
             "train_seconds": round(outcome.seconds, 3),
@@ -311,7 +323,7 @@ class TrainingRun:
         marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
         if stage == FEATURE_EXTRACT or marker is None:
             return None
-        return {key: marker[key] for key in _EARLIER}
+        return {key: marker[key] for key in _EARLIER if key in marker}
 
 
 def _stage_loop(job: StageJob) -> StageLoop:

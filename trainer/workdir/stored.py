@@ -20,6 +20,13 @@ from trainer.errors import TrainerError, UsageError, untrusted
 Shape = Any
 _NUMBER = (int, float)
 _ANY = (str, int, float, bool, list, dict, type(None))
+_EARLY_STOP: Shape = {
+    "reason": str,
+    "epoch": int,
+    "mid_epoch": bool,
+    "epochs": int,
+    "limit": _NUMBER,
+}
 _STAGE_RESULT: Shape = {
     "stage": str,
     "epochs": int,
@@ -33,6 +40,11 @@ _STAGE_RESULT: Shape = {
     "test_per_class_accuracy": {str: (int, float, type(None))},
     "validation_from_test": bool,
     "best_step": int,
+    "monitor?": str,
+    "best_monitor_value?": _NUMBER,
+    "result_checkpoint?": str,
+    "result_step?": int,
+    "stopped_early?": _EARLY_STOP,
     "best_validation_accuracy": _NUMBER,
     "total_params": int,
     "trainable_params": int,
@@ -43,6 +55,7 @@ _STAGE_RESULT: Shape = {
             "steps": int,
             "test_loss": _NUMBER,
             "test_accuracy": _NUMBER,
+            "stopped_early?": _EARLY_STOP,
         }
     ],
     "metrics_position?": int,
