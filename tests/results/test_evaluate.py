@@ -11,7 +11,8 @@ from PIL import Image
 from tests.support.classifiers import TINY_PX, copy_of, tiny_classifier
 from tests.support.replicas import strategy_of
 from trainer.data.samples import WHOLE_FILE, Samples
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 
 CLASSES = 7
 TOTAL = 20
@@ -43,13 +44,15 @@ def samples(tmp_path_factory, pixels) -> Samples:
     )
 
 
-def evaluator(replicas: int, batch: int, num_classes: int = CLASSES):
+def evaluator(
+    replicas: int, batch: int, num_classes: int = CLASSES, *, xla: bool = False
+):
     """Returns an evaluator of a tiny classifier, and the classifier."""
     strategy = strategy_of(replicas)
     classifier = copy_of(tiny_classifier(num_classes), strategy)
     names = tuple(f"class {i}" for i in range(num_classes))
     return (
-        Evaluator(strategy, classifier, names, batch_size=batch, xla=False),
+        Evaluator(strategy, classifier, names, batch_size=batch, xla=xla),
         classifier,
     )
 
@@ -153,3 +156,32 @@ def test_json_holds_metrics_and_confusion():
         "test_per_class_accuracy": {"a": 2 / 3, "b": 1.0, "c": None},
         "test_confusion": [[2, 1, 0], [0, 1, 0], [0, 0, 0]],
     }
+
+
+@pytest.mark.parametrize(
+    ("replicas", "batch", "xla"),
+    [
+        # Twenty batches of one take several calls.
+        (1, 1, False),
+        (4, 8, False),
+        pytest.param(2, 8, False, marks=pytest.mark.slow),
+        pytest.param(1, 8, True, marks=pytest.mark.slow),
+        pytest.param(2, 8, True, marks=pytest.mark.slow),
+    ],
+)
+def test_outputs_are_keras_logits_in_order(
+    samples, logits, replicas, batch, xla
+):
+    """The rows of the padding are dropped."""
+    evaluate, _ = evaluator(replicas, batch, xla=xla)
+    for count in (batch, batch + 1, TOTAL):
+        part = samples.take(range(count))
+        found = evaluate.evaluate(part, outputs=True)
+        assert found.outputs.dtype == np.float32
+        np.testing.assert_allclose(
+            found.outputs, logits[:count], rtol=1e-4, atol=1e-5
+        )
+        plain = evaluate.evaluate(part)
+        assert plain.outputs is None
+        # Bit for bit the metrics without outputs.
+        assert plain.to_json() == found.to_json()

@@ -13,7 +13,8 @@ from tests.support.photos import make_photos
 from tests.support.runs import StopError, lines, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 from trainer.run import training
 from trainer.train import loop
 from trainer.train.checkpoints import StageCheckpoints

@@ -196,7 +196,9 @@ def evaluate_by_hand(logits, labels, mask) -> dict[str, np.ndarray]:
         "labels": tf.constant(labels, tf.int32),
         "mask": tf.constant(mask, tf.float32),
     }
-    return {name: value.numpy() for name, value in step([], batch).items()}
+    sums, outputs = step([], batch)
+    np.testing.assert_array_equal(outputs, np.float32(logits))
+    return {name: value.numpy() for name, value in sums.items()}
 
 
 def test_evaluation_sums_by_hand():

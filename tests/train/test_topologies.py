@@ -108,3 +108,18 @@ def test_evaluation_counts_are_those_of_one_replica(measured, topology):
     assert one["evaluation count"] == sum(ROWS)
     key = "evaluation loss"
     np.testing.assert_allclose(one[key], other[key], rtol=1e-5)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_logits_are_in_the_order_of_the_batch(measured, topology):
+    """Their rows differ from each other more than the topologies do."""
+    key = "evaluation logits"
+    one, other = measured["1x1"][key], measured[topology][key]
+    assert one.shape == (3 * 8, 3)
+    assert one.dtype == np.float32
+    bound = 1e-3 * np.ptp(one)
+    np.testing.assert_allclose(one, other, rtol=0, atol=bound)
+    real = np.arange(8)[None] < np.array(ROWS)[:, None]
+    rows = one[real.ravel()]
+    apart_by = np.abs(rows[:, None] - rows[None]).max(axis=2)
+    assert apart_by[~np.eye(len(rows), dtype=bool)].min() > bound

@@ -20,7 +20,8 @@ from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter

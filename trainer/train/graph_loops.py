@@ -7,7 +7,7 @@ code that runs it on a replica and applies the gradients.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -168,6 +168,27 @@ def _train_steps(
     return train_steps
 
 
+class EvaluationFunction(Protocol):
+    """Evaluates a number of batches in one call."""
+
+    def __call__(
+        self, iterator: Iterator[Batch], steps: int, *, outputs: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Evaluates the next batches of an iterator.
+
+        Args:
+          iterator: yields the batches.
+          steps: number of batches.
+          outputs: whether to return the logits too.
+
+        Returns:
+          The sums of `make_evaluation_step` over these batches, as float64
+          arrays. If `outputs`, also `logits`, float32 (steps * global batch,
+          classes): one row per example, padding included, in the order of the
+          global batches, on every process.
+        """
+
+
 def make_evaluation_function(
     strategy: tf.distribute.Strategy,
     classifier: Classifier,
@@ -175,11 +196,8 @@ def make_evaluation_function(
     *,
     xla: bool,
     partition: Partition | None = None,
-) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
+) -> EvaluationFunction:
     """Returns a function that evaluates a number of batches in one call.
-
-    The function takes a batch iterator and a number of batches. It returns the
-    sums of `make_evaluation_step` over these batches, as float64 arrays.
 
     Args:
       strategy: the classifier was created under it.
@@ -194,36 +212,73 @@ def make_evaluation_function(
         autograph=False,
     )
     variables = list(used_variables(classifier, partition).values())
-    shapes = {"loss": (), "count": (), "top5": ()}
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch: Batch) -> dict[str, tf.Tensor]:
+    def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return step(values_of(variables), batch)
+
+    @tf.autograph.experimental.do_not_convert
+    def replica_sums(batch: Batch) -> dict[str, tf.Tensor]:
+        return replica_step(batch)[0]
 
     @tf.function(reduce_retracing=True)
     def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        totals = {k: tf.zeros(s, tf.float64) for k, s in shapes.items()}
-        totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
+        totals = _no_sums(num_classes)
         for _ in tf.range(steps):
-            sums = strategy.run(replica_step, (next(iterator),))
-            # A new dict, because AutoGraph does not carry an assignment to a
-            # dict item through the loop.
-            totals = {
-                key: total
-                + tf.cast(
-                    strategy.reduce("SUM", sums[key], axis=None), tf.float64
-                )
-                for key, total in totals.items()
-            }
+            sums = strategy.run(replica_sums, (next(iterator),))
+            totals = _added(strategy, totals, sums)
         return totals
 
-    def call(iterator: Iterator[Batch], steps: int) -> dict[str, np.ndarray]:
-        totals = evaluation_steps(iterator, tf.constant(steps, tf.int32))
-        return {key: value.numpy() for key, value in totals.items()}
+    @tf.function(reduce_retracing=True)
+    def evaluation_steps_with_logits(
+        iterator: Iterator[Batch], steps: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        totals = _no_sums(num_classes)
+        rows = tf.TensorArray(
+            tf.float32, size=steps, element_shape=(None, num_classes)
+        )
+        for i in tf.range(steps):
+            sums, logits = strategy.run(replica_step, (next(iterator),))
+            totals = _added(strategy, totals, sums)
+            # In the order of the replicas, which is that of the global batch.
+            rows = rows.write(i, strategy.gather(logits, axis=0))
+        return {**totals, "logits": rows.concat()}
+
+    def call(
+        iterator: Iterator[Batch], steps: int, *, outputs: bool = False
+    ) -> dict[str, np.ndarray]:
+        # The second function is traced only if it is called.
+        function = evaluation_steps_with_logits if outputs else evaluation_steps
+        values = function(iterator, tf.constant(steps, tf.int32))
+        return {key: value.numpy() for key, value in values.items()}
 
     return call
+
+
+def _no_sums(num_classes: int) -> dict[str, tf.Tensor]:
+    """Returns float64 zeros in the shapes of the sums of an evaluation."""
+    totals = {k: tf.zeros((), tf.float64) for k in ("loss", "count", "top5")}
+    totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
+    return totals
+
+
+def _added(
+    strategy: tf.distribute.Strategy,
+    totals: dict[str, tf.Tensor],
+    sums: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Returns the totals plus the sums of all replicas.
+
+    A new dict, because AutoGraph does not carry an assignment to a dict item
+    through a loop.
+    """
+    return {
+        key: total
+        + tf.cast(strategy.reduce("SUM", sums[key], axis=None), tf.float64)
+        for key, total in totals.items()
+    }
 
 
 def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:

@@ -30,6 +30,14 @@ class Evaluated(Protocol):
     def accuracy(self) -> float:
         """The accuracy over all examples, 0 to 1."""
 
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 score of the classes, 0 to 1."""
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean accuracy of the classes that have examples, 0 to 1."""
+
 
     @property
     def macro_f1(self) -> float:

@@ -193,7 +193,7 @@ def make_evaluation_step(
     num_classes: int,
     *,
     partition: Partition | None = None,
-) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
+) -> Callable[[Values, Batch], tuple[dict[str, tf.Tensor], tf.Tensor]]:
     """Returns the evaluation step.
 
     Args:
@@ -203,14 +203,16 @@ def make_evaluation_step(
 
     Returns:
       A function of the values of `used_variables`, in their order, and a batch.
-      It returns float32 sums: the scalars `loss`, `count` and `top5`, and
-      `confusion` (classes, classes) with rows true and columns predicted.
+      It returns two results. The first are float32 sums: the scalars `loss`,
+      `count` and `top5`, and `confusion` (classes, classes) with rows true and
+      columns predicted. The second are the logits, float32 (batch, classes),
+      padding included.
     """
     variables = list(used_variables(classifier, partition).values())
 
     def evaluation_step(
-        values: list[tf.Tensor], batch: Batch
-    ) -> dict[str, tf.Tensor]:
+        values: Values, batch: Batch
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         labels, mask = batch["labels"], batch["mask"]
         inputs = _inputs(batch, "")
         logits = _logits(classifier, partition, variables, values, inputs)
@@ -220,12 +222,13 @@ def make_evaluation_step(
         rank = tf.reduce_sum(tf.cast(logits > own[:, None], tf.int32), axis=1)
         # A comparison with NaN is false, which would rank NaN first.
         top = tf.logical_and(rank < TOP_K, tf.math.is_finite(own))
-        return {
+        sums = {
             "loss": tf.reduce_sum(_losses(logits, labels) * mask),
             "count": tf.reduce_sum(mask),
             "top5": tf.reduce_sum(tf.cast(top, tf.float32) * mask),
             "confusion": tf.matmul(true, predicted, transpose_a=True),
         }
+        return sums, logits
 
     return evaluation_step
 
