@@ -62,6 +62,9 @@ def test_restore_brings_back_the_state(tmp_path):
         "seconds": 1.25,
         "pending_validation": True,
         "rollbacks": 2,
+        "monitor": "macro_f1",
+        "stopped": "time_limit",
+        "run_seconds": 0.1,
     }
     for name, value in values.items():
         setattr(stage.state, name, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -11,10 +10,9 @@ import pytest
 
 from tests.support.photos import make_photos
 from tests.support.runs import StopError, lines, small, train, weights
+from tests.support.scripted import script_validation
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.results.evaluate import Evaluator
-from trainer.results.evaluation import Evaluation
 from trainer.run import training
 from trainer.train import loop
 from trainer.train.checkpoints import StageCheckpoints
@@ -31,24 +29,6 @@ def photos(
     return make_photos(tmp_path / "photos")
 
 
-def script_validation(
-    monkeypatch: pytest.MonkeyPatch, accuracies: list[float]
-) -> None:
-    """Makes each validation report the next of these accuracies."""
-    left = list(accuracies)
-    real = Evaluator.evaluate
-
-    def evaluate(
-        self: Evaluator, samples: object, *, again: bool = False
-    ) -> Evaluation:
-        found = real(self, samples, again=again)
-        if not again:
-            return found
-        return dataclasses.replace(found, accuracy=left.pop(0))
-
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
-
-
 def fields(**values: object) -> dict[str, object]:
     return {"backbone_args": "", "weights": "none", "batch_size": 4, **values}
 
@@ -56,7 +36,7 @@ def fields(**values: object) -> dict[str, object]:
 def test_the_first_of_two_best_validations_is_kept(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ):
-    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.8])
+    script_validation(monkeypatch, accuracy=[0.2, 0.8, 0.5, 0.8])
     path = tmp_path / "run"
     result = train(
         str(photos), path, **fields(stage=HEAD, epochs=4, data_pct=100)
@@ -74,7 +54,7 @@ def test_the_first_of_two_best_validations_is_kept(
 def test_finetune_starts_from_the_checkpoint_asked_for(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, which: str
 ):
-    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.5])
+    script_validation(monkeypatch, accuracy=[0.2, 0.8, 0.5, 0.5])
     path = tmp_path / "run"
     # Such a learning rate moves no weight by more than 1e-29.
     train(

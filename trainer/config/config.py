@@ -41,6 +41,11 @@ class Config(Fields):
         check_fields(self)
 
     @property
+    def honest_validation(self) -> bool:
+        """Whether validation uses no image of the test split."""
+        return False
+
+    @property
     def rate_factor(self) -> float:
         """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0

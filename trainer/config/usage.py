@@ -48,11 +48,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "scale_lr",
         "accumulate_steps",
         "clip_global_norm",
+        "on_nonfinite",
+        "precision",
+    ),
+    "The best weights, and when to stop": (
         "monitor",
         "patience",
         "time_limit",
-        "on_nonfinite",
-        "precision",
     ),
     "The head, which trains first": (
         "head_epochs",

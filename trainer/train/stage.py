@@ -39,15 +39,6 @@ class Evaluated(Protocol):
         """The mean accuracy of the classes that have examples, 0 to 1."""
 
 
-    @property
-    def macro_f1(self) -> float:
-        """The mean of the classes' F1 scores, 0 to 1."""
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """The mean of the classes' accuracies, 0 to 1."""
-
-
 class Progress(Protocol):
     """Shows the progress of the loop on the terminal."""
 

@@ -137,9 +137,7 @@ def early_stop(
       epoch_steps: the steps of an epoch.
     """
     done, rest = divmod(state.step - state.start_step, epoch_steps)
-    limit = (
-        config.patience if state.stopped == PATIENCE else config.time_limit
-    )
+    limit = config.patience if state.stopped == PATIENCE else config.time_limit
     if not state.stopped or limit is None or done >= epochs:
         return None
     return EarlyStop(
