@@ -70,7 +70,7 @@ def make(**values):
         (
             "monitor",
             "f1",
-            "--monitor='f1': not one of accuracy, loss, macro_f1",
+            "--monitor='f1': not one of accuracy, loss, macro",
         ),
         ("monitor", "acuracy", "did you mean accuracy?"),
         (

@@ -160,7 +160,7 @@ SCRIPTS = [
     pytest.param(
         {"monitor": "accuracy"},
         {"accuracy": [0.2, 0.8, 0.8, 0.8], "loss": [4.0, 3.0, 2.0, 2.0]},
-        4, 3, 0.8, id="tie, lower loss",
+        4, 3, 0.8, id="tie, lower loss", marks=pytest.mark.slow,
     ),
     pytest.param(
         {"monitor": "loss", "patience": 2},
@@ -169,8 +169,8 @@ SCRIPTS = [
     ),
     pytest.param(
         {"monitor": "macro_f1", "patience": 2},
-        {"accuracy": [0.9, 0.8, 0.7], "macro_f1": [0.1, 0.3, 0.2]},
-        3, 2, 0.3, id="macro F1",
+        {"accuracy": [0.9, 0.8, 0.7, 0.6], "macro_f1": [0.1, 0.3, 0.2, 0.1]},
+        4, 2, 0.3, id="macro F1", marks=pytest.mark.slow,
     ),
     pytest.param(
         {"monitor": "balanced_accuracy", "patience": 1},
@@ -181,7 +181,7 @@ SCRIPTS = [
     pytest.param(
         {"patience": 2},
         {"accuracy": [0.5, 0.4, 0.6, 0.6, 0.6]},
-        5, 3, 0.6, id="patience begins again",
+        5, 3, 0.6, id="patience begins again", marks=pytest.mark.slow,
     ),
 ]  # fmt: skip
 
@@ -232,6 +232,7 @@ def test_an_early_stop_is_complete_also_with_more_epochs(
     assert "stopped after epoch 2 of 5: no better validation for 1 epoch" in out
 
 
+@pytest.mark.slow
 def test_patience_over_in_the_last_epoch_ends_longer_runs(
     photos, tmp_path, monkeypatch
 ):
@@ -302,7 +303,7 @@ def test_a_time_limit_ends_a_run_within_an_epoch(
     ("saves", "minutes"),
     [
         # Stopped at step 2; the two minutes count.
-        (2, 1.0),
+        pytest.param(2, 1.0, marks=pytest.mark.slow),
         # Stopped when the end is saved, not validated; a fast machine follows.
         (5, 0.0),
         pytest.param(6, 0.0, marks=pytest.mark.slow),
@@ -328,7 +329,7 @@ def test_a_resume_ends_at_the_same_time_limit(
     ("minutes", "head", "steps"),
     [
         # One epoch of the head, two steps of finetune.
-        pytest.param(5, 3, 5, id="both"),
+        pytest.param(5, 3, 5, id="both", marks=pytest.mark.slow),
         # The head ends early, and finetune has its first call.
         pytest.param(2, 2, 3, id="head"),
     ],
