@@ -1,10 +1,6 @@
-"""When a stage ends early, and which weights its result is of."""
+"""When a stage ends before its last epoch."""
 
 from __future__ import annotations
-
-import json
-import pathlib
-from typing import Any
 
 import pytest
 
@@ -46,11 +42,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     use_tiny_backbone(monkeypatch)
-
-
-def honest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every run restore its best weights."""
-    monkeypatch.setattr(Config, "honest_validation", True)
 
 
 def state_at(step: int, best: int, stopped: str = "") -> StageState:
@@ -344,71 +335,3 @@ def test_the_stages_share_one_time_limit(
     assert (before["steps"], result["steps"]) == (head, steps)
     assert ("stopped_early" in before) is (head < 3)
     assert result["stopped_early"]["epoch"] == 1
-
-
-def test_the_result_is_of_the_best_validation(
-    photos, tmp_path, monkeypatch, capsys
-):
-    honest(monkeypatch)
-    script_validation(
-        monkeypatch, accuracy=[0.2, 0.8, 0.5, 0.9, 0.1], loss=[1.0] * 5
-    )
-    values = {
-        **TINY,
-        "stage": FINETUNE,
-        "head_epochs": 3,
-        "epochs": 2,
-        # Moves no weight, so finetune ends with the weights it begins with.
-        "learning_rate": 1e-30,
-    }
-    path = tmp_path / "run"
-    result = train(photos, path, **values)
-    (head,) = result["earlier_stages"]
-    assert (head["result_checkpoint"], head["result_step"]) == ("best", 6)
-    assert (result["result_checkpoint"], result["result_step"]) == ("best", 12)
-    assert result["audit"]["frozen_unchanged"] is True
-    assert "the table is of the best validation, step 12" in (
-        capsys.readouterr().out
-    )
-    final = [
-        line["step"]
-        for line in lines(path, "metrics.jsonl")
-        if line["span"] == "final"
-    ]
-    assert final == [6, 12]
-    best, after = weights(path, HEAD, "best"), weights(path, FINETUNE)
-    last = weights(path, HEAD, "last")
-    kernel = next(k for k in best if k.startswith("model/head.Skernel"))
-    assert abs(best[kernel] - after[kernel]).max() < 1e-20
-    assert abs(last[kernel] - after[kernel]).max() > 1e-6
-    marker = path / "checkpoints" / HEAD / "result.json"
-    assert json.loads(marker.read_text())["result_step"] == 6
-
-
-def results_of(path: pathlib.Path) -> dict[str, Any]:
-    """Returns result.json without what depends on the clock."""
-    found = json.loads((path / "result.json").read_text())
-    return {k: v for k, v in found.items() if k != "train_seconds"}
-
-
-def test_a_resume_after_the_restore_has_the_same_result(
-    photos, tmp_path, monkeypatch
-):
-    honest(monkeypatch)
-    accuracies = [0.2, 0.8, 0.5]
-    values = {**RUN, "epochs": 3, "learning_rate": 0.05}
-    script_validation(monkeypatch, accuracy=accuracies)
-    train(photos, tmp_path / "one", **values)
-    with monkeypatch.context() as patch:
-        script_validation(patch, accuracy=accuracies)
-        # After the last save come the restore and the final evaluation.
-        with stopped_after(3):
-            train(photos, tmp_path / "two", **values)
-    train(photos, tmp_path / "two", **values)
-    assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
-    # The last weights have another result.
-    monkeypatch.setattr(Config, "honest_validation", False)
-    script_validation(monkeypatch, accuracy=accuracies)
-    train(photos, tmp_path / "last", **values)
-    loss = results_of(tmp_path / "last")["test_loss"]
-    assert loss != results_of(tmp_path / "one")["test_loss"]
