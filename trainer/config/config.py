@@ -22,6 +22,12 @@ from trainer.config.fields import (
     Fields,
 )
 from trainer.config.ranges import parse_models
+from trainer.config.validation import (
+    KFOLD,
+    TEST,
+    ValidationRule,
+    parse_validation,
+)
 
 _PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
@@ -41,14 +47,30 @@ class Config(Fields):
         check_fields(self)
 
     @property
-    def honest_validation(self) -> bool:
-        """Whether validation uses no image of the test split."""
-        return False
-
-    @property
     def rate_factor(self) -> float:
         """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
+
+    @property
+    def validation_rule(self) -> ValidationRule | None:
+        """The parsed --validation; None if it is unset."""
+        if self.validation is None:
+            return None
+        return parse_validation(self.validation)
+
+    @property
+    def honest_validation(self) -> bool:
+        """Whether no test image is used for a choice during training.
+
+        True if --validation is given and is not test.
+        """
+        return self.validation not in (None, TEST)
+
+    @property
+    def runs_folds(self) -> bool:
+        """Whether --validation=kfold:K asks for several runs."""
+        rule = self.validation_rule
+        return rule is not None and rule.mode == KFOLD
 
     def result_fields(self) -> dict[str, Any]:
         """Returns the fields that change the metrics of the run.

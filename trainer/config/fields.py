@@ -268,8 +268,18 @@ class Fields:
         0.25,
         RESULT,
         "Fraction of the test batches to validate on after each epoch if the"
-        " data has no validation split.",
+        " data has no validation split, or with --validation=test.",
         stages=FIT_STAGES,
+    )
+    validation: str | None = _flag(
+        None,
+        RESULT,
+        "What each epoch is validated on: split (the data's validation split),"
+        " train:FRACTION (that part of the training subset, held out), auto"
+        " (split, or train:0.1 without one), kfold:K (K runs, each validated"
+        " on one fold of the subset), fold:N/K (one of them), or test (part of"
+        " the test split). If unset, the validation split, else test.",
+        stages=TRAINING_STAGES,
     )
     seed: int = _flag(
         0,

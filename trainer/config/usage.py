@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "tfds_data_dir",
         "test_fraction",
+        "validation",
         "validation_fraction",
         "on_bad_image",
         "image_size",
@@ -125,6 +126,7 @@ ALIASES: Mapping[str, str] = {
     "grad_accum_steps": "accumulate_steps",
     "gradient_accumulation_steps": "accumulate_steps",
     "images": "inputs",
+    "folds": "validation",
     "img": "image_size",
     "img_size": "image_size",
     "imgsz": "image_size",
@@ -132,6 +134,8 @@ ALIASES: Mapping[str, str] = {
     "input": "inputs",
     "input_size": "image_size",
     "logdir": "workdir",
+    "k_fold": "validation",
+    "kfold": "validation",
     "lr": "learning_rate",
     "lr0": "learning_rate",
     "max_epochs": "epochs",
@@ -153,8 +157,9 @@ ALIASES: Mapping[str, str] = {
     "save_dir": "workdir",
     "source": "inputs",
     "task": "stage",
-    "valid_pct": "validation_fraction",
-    "validation_split": "validation_fraction",
+    "val_split": "validation",
+    "valid_pct": "validation",
+    "validation_split": "validation",
 }
 _HINTS: Mapping[str, str] = {
     # Flags of absl.

@@ -39,6 +39,7 @@ _LATER_FLAGS = {
     "monitor": ACCURACY,
     "patience": None,
     "time_limit": None,
+    "validation": None,
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
