@@ -299,6 +299,7 @@ def test_restore_works_in_a_new_process(tmp_path):
         ({"epoch_sums": []}, "epoch_sums is a list"),
         ({"digests": {"a": 1}}, "digests.a is a int"),
         ({"best": 3}, "best is a int"),
+        ({"monitor": "luck"}, "monitor is not a metric"),
     ],
 )
 def test_a_stored_state_has_the_right_types(change, reason):

@@ -141,9 +141,9 @@ def _best_shown(result: dict[str, Any]) -> str:
     """Returns the monitored metric of the best validation, and its accuracy."""
     accuracy = f"accuracy {result['best_validation_accuracy']:.4f}"
     monitor = result.get("monitor", ACCURACY)
-    if monitor == ACCURACY:
-        return accuracy
     # A workdir may come from another person.
+    if monitor == ACCURACY or "best_monitor_value" not in result:
+        return accuracy
     name = MONITOR_NAMES.get(monitor, for_terminal(monitor))
     return f"{name} {result['best_monitor_value']:.4f} ({accuracy})"
 
@@ -152,7 +152,7 @@ def _table_is_of(result: dict[str, Any]) -> str:
     """Returns which weights the final evaluation is of."""
     if result.get("result_checkpoint") != BEST:
         return "last step"
-    return f"best validation, step {result['result_step']}"
+    return f"best validation, step {result['best_step']}"
 
 
 def tensorboard_command(workdir: str) -> str:

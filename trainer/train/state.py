@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from trainer.config.fields import ACCURACY, LOSS
+from trainer.config.fields import ACCURACY, LOSS, MONITOR_NAMES
 from trainer.model.freeze import FreezePlan
 from trainer.train.audit import digests
 from trainer.train.steps import UNCONNECTED
@@ -151,6 +151,8 @@ class StateInCheckpoint(tf.train.experimental.PythonState):
         """
         values = json.loads(string_value)
         check_shape(values, _STATE_SHAPE)
+        if values.get("monitor", ACCURACY) not in MONITOR_NAMES:
+            raise ValueError("monitor is not a metric")
         for field in dataclasses.fields(self.state):
             # A field that an earlier version did not have keeps its default.
             if field.name in values:
