@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.photos import make_photos
 from tests.support.runs import StopError, lines, small, train, weights
-from tests.support.scripted import script_validation
+from tests.support.scripted import one_minute_per_call, script_validation
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.run import training
@@ -111,6 +111,33 @@ def test_a_rollback_removes_the_lines_after_the_boundary(
         if line["span"] == "steps"
     ]
     assert steps == list(range(1, steps[-1] + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        # The second epoch of six steps is trained again, and is no better.
+        pytest.param({"patience": 1}, 12, id="patience"),
+        # Ends at step 8, goes back to step 6, and ends after the next call.
+        pytest.param({"time_limit": 8}, 7, id="time limit"),
+    ],
+)
+def test_a_rollback_from_the_last_validation(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, flags, steps
+):
+    one_minute_per_call(monkeypatch)
+    script_validation(
+        monkeypatch, accuracy=[0.5, 0.4, 0.4], loss=[1.0, float("nan"), 1.0]
+    )
+    values = fields(stage=HEAD, epochs=5, on_nonfinite="rollback", **flags)
+    path = tmp_path / "run"
+    result = train(str(photos), path, **values, steps_per_loop=1)
+    assert result["steps"] == steps
+    assert result["best_step"] == 6
+    assert result["stopped_early"]["reason"] == next(iter(flags))
+    events = [line["event"] for line in lines(path, "events.jsonl")]
+    assert events.count("nonfinite") == 1
 
 
 @pytest.mark.slow

@@ -166,7 +166,7 @@ SCRIPTS = [
     pytest.param(
         {"monitor": "balanced_accuracy", "patience": 1},
         {"accuracy": [0.9, 0.8], "balanced_accuracy": [0.5, 0.5]},
-        2, 1, 0.5, id="balanced accuracy, tie",
+        2, 1, 0.5, id="balanced accuracy, tie", marks=pytest.mark.slow,
     ),
     # The loss is 0.5 each time, so an equal accuracy is no better.
     pytest.param(
@@ -237,7 +237,8 @@ def test_patience_over_in_the_last_epoch_ends_longer_runs(
     assert result["stopped_early"]["epoch"] == 2
 
 
-@pytest.mark.parametrize("saves", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [2, 4])
 def test_a_resume_keeps_the_count_of_patience(
     photos, tmp_path, monkeypatch, saves
 ):
@@ -322,7 +323,7 @@ def test_a_resume_ends_at_the_same_time_limit(
         # One epoch of the head, two steps of finetune.
         pytest.param(5, 3, 5, id="both", marks=pytest.mark.slow),
         # The head ends early, and finetune has its first call.
-        pytest.param(2, 2, 3, id="head"),
+        pytest.param(2, 2, 3, id="head", marks=pytest.mark.slow),
     ],
 )
 def test_the_stages_share_one_time_limit(
