@@ -48,6 +48,26 @@ def test_two_replicas_train_like_one(photos, finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_replicas_end_early_where_one_does(photos, tmp_path):
+    values = {
+        **FINISHED,
+        "monitor": "loss",
+        "patience": 1,
+        "epochs": 6,
+        # The loss rises at some epoch.
+        "learning_rate": 0.3,
+        "head_learning_rate": 0.3,
+    }
+    one, two = (
+        train(photos, tmp_path / name, **values, **replicas)
+        for name, replicas in (("one", ONE_REPLICA), ("two", TWO_REPLICAS))
+    )
+    assert one["stopped_early"] == two["stopped_early"]
+    for name in ("steps", "best_step", "test_confusion"):
+        assert one[name] == two[name]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
     [(TWO_REPLICAS, ONE_REPLICA), (ONE_REPLICA, TWO_REPLICAS)],

@@ -72,10 +72,15 @@ REFUSED = {
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
     "clip_global_norm": Change(to=1.0),
+    "monitor": Change(to="loss"),
+    "patience": Change(to=3),
+    "time_limit": Change(to=0.5),
     "validation_fraction": Change(to=1.0),
     "seed": Change(to=3),
     "init_from": Change(to="{root}/elsewhere"),
-    "init_from_checkpoint": Change(to="best"),
+    "init_from_checkpoint": Change(
+        to="best", both={"init_from_checkpoint": "last"}
+    ),
     "precision": Change(to="bfloat16"),
     "feature_dtype": Change(to="float16"),
 }

@@ -248,6 +248,26 @@ def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
     assert "replicas was 2, is 1" in texts
 
 
+def test_two_processes_end_early_together(say, tmp_path):
+    workdir = tmp_path / "patient"
+    # Such a rate moves no weight, so no epoch is better than the first.
+    rates = {"learning_rate": 1e-30, "head_learning_rate": 1e-30}
+    left = ran(2, say(workdir, **rates, patience=2, epochs=9), tmp_path / "p")
+    assert [p.err for p in left] == ["", ""]
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["stopped_early"]["epoch"] == 3
+    assert result["steps"] == 3 + 9
+    workdir = tmp_path / "limited"
+    # Over in the first call, on any clock: one step for each stage.
+    limit = {"time_limit": 1e-6, "steps_per_loop": 1}
+    left = ran(2, say(workdir, **limit), tmp_path / "l")
+    assert [p.err for p in left] == ["", ""]
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["steps"] == 2
+    assert left[0].out.count("the time limit of 1e-06 minutes") == 4
+    assert left[1].out == ""
+
+
 def test_a_run_begun_by_one_process_resumes_on_two(say, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "grown"
     single(say(whole, **HEAD, epochs=3), whole)

@@ -33,7 +33,9 @@ def test_result_json_has_the_promised_fields(finished):
     assert result["train_examples"] == 24
     assert result["test_examples"] == 15
     assert result["steps"] == 12
-    assert result["best_step"] == 9
+    # Both epochs have the same accuracy, and the second the lower loss.
+    assert result["best_step"] == 12
+    assert (result["result_checkpoint"], result["result_step"]) == ("last", 12)
     # 216 + 1152 + 2304 in convolutions, 4 * 40 in BatchNorms, and the head.
     assert result["total_params"] == 3832 + 16 * 3 + 3
     # conv3, gamma and beta of bn3, and the head.
@@ -51,12 +53,12 @@ def test_result_json_has_the_promised_fields(finished):
 def test_the_best_step_is_that_of_the_best_validation(finished):
     workdir, result = finished
     validated = {
-        line["step"]: line["accuracy"]
+        line["step"]: (line["accuracy"], -line["loss"])
         for line in lines(workdir, "metrics.jsonl")
         if (line["stage"], line["split"]) == ("finetune", "validation")
     }
     assert list(validated) == [9, 12]
-    # Of equal ones the first.
+    # Of equal ones the first with the lowest loss.
     assert result["best_step"] == max(validated, key=validated.__getitem__)
 
 

@@ -33,7 +33,22 @@ WHOLE: dict[str, str] = {
         {"class_names": ["a", "b"], "location": "/photos", "splits": {}}
     ),
     "backbone.json": json.dumps({"architecture": "{}", "pixels": "raw"}),
-    "result.json": json.dumps({**METRICS, "earlier_stages": []}),
+    "result.json": json.dumps(
+        {
+            **METRICS,
+            "earlier_stages": [],
+            "monitor": "loss",
+            "best_monitor_value": 0.5,
+            "result_checkpoint": "best",
+            "stopped_early": {
+                "reason": "patience",
+                "epoch": 2,
+                "mid_epoch": False,
+                "epochs": 9,
+                "limit": 1,
+            },
+        }
+    ),
     MARKER: json.dumps({"program": "transfer-trainer"}),
     "metrics.jsonl": '{"step": 1, "loss": 2.5}\n' * 5,
     "lock": this_process().to_text(),

@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 # What depends on the clock; metrics_position on how long its figures print.
-_TIMES = {"times", "train_seconds", "seconds", "metrics_position"}
+_TIMES = {
+    "times",
+    "train_seconds",
+    "seconds",
+    "run_seconds",
+    "metrics_position",
+}
 
 
 def ending(

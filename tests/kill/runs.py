@@ -32,13 +32,21 @@ _VALUES = {
     "checkpoint_every_steps": 2,
 }
 # Several of the latest are kept; or one, epoch boundaries, and the best, which
-# finetune starts from.
+# finetune starts from; or stages end early, with their best weights.
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
     {
         "keep_checkpoints": 1,
         "on_nonfinite": "rollback",
         "init_from_checkpoint": "best",
+    },
+    {
+        "epochs": 4,
+        "head_epochs": 4,
+        "monitor": "loss",
+        "patience": 1,
+        "validation": "train:0.25",
+        "validation_fraction": None,
     },
 )
 
@@ -59,7 +67,8 @@ class Bench:
     def values(self, workdir: pathlib.Path, variant: int) -> dict[str, Any]:
         """The flags of a run."""
         values = {"dataset": self.photos, "workdir": workdir, **_VALUES}
-        return values | VARIANTS[variant]
+        values |= VARIANTS[variant]
+        return {name: v for name, v in values.items() if v is not None}
 
     def reference(self, variant: int) -> tuple[Ended, dict[str, str]]:
         """How an uninterrupted run went, and what it ended with."""

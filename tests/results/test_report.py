@@ -168,6 +168,28 @@ RESULT = {
 }
 
 
+def test_the_plan_says_when_a_run_may_end_early():
+    config = Config(
+        dataset="food", head_epochs=0, monitor="macro_f1", patience=3,
+        time_limit=1.5,
+    )  # fmt: skip
+    found = lines(config, LAST_TWO)
+    assert (
+        "a stage ends after 3 epochs without a better validation macro F1"
+        in found
+    )
+    assert "the run ends after 1.5 minutes of training" in found
+
+
+STOPPED = {
+    "reason": "patience",
+    "epoch": 7,
+    "mid_epoch": False,
+    "epochs": 20,
+    "limit": 3,
+}
+
+
 def test_the_table_of_a_result():
     assert list(result_lines(RESULT, "runs/x")) == [
         "",
@@ -211,6 +233,37 @@ def test_the_table_of_a_result():
             " the table is of the last step",
         ),
         ({"test_top5_accuracy": 0.98765}, "top-5 accuracy 0.9877"),
+        (
+            {"monitor": "macro_f1", "best_monitor_value": 0.75},
+            "best validation macro F1 0.7500 (accuracy 0.9000) at step 9 (on"
+            " photos of the test split); the table is of the last step",
+        ),
+        (
+            {"result_checkpoint": "best", "result_step": 9},
+            "best validation accuracy 0.9000 at step 9 (on photos of the test"
+            " split); the table is of the best validation, step 9",
+        ),
+        (
+            {"stopped_early": STOPPED},
+            "finetune: stopped after epoch 7 of 20: no better validation for"
+            " 3 epochs",
+        ),
+        (
+            {
+                "earlier_stages": [
+                    {
+                        "stage": "feature_extract",
+                        "steps": 6,
+                        "test_loss": 1.25,
+                        "test_accuracy": 0.5,
+                        "stopped_early": STOPPED
+                        | {"reason": "time_limit", "mid_epoch": True},
+                    }
+                ]
+            },
+            "feature_extract: stopped in epoch 7 of 20: the time limit of 3"
+            " minutes",
+        ),
     ],
 )
 def test_a_line_of_the_table(changes, line):

@@ -224,13 +224,15 @@ def test_finetune_after_feature_extract(tmp_path, values, fingerprint, found):
 
 def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
     stored = record(config())
-    del stored["augment"], stored["clip_global_norm"]
+    del stored["augment"], stored["patience"], stored["learning_rate"]
     add_runs(tmp_path, finetune=stored)
     check(tmp_path, config())
     with pytest.raises(TrainerError, match="--augment was True, is False"):
         check(tmp_path, config(augment=False))
+    with pytest.raises(TrainerError, match="--patience was None, is 3"):
+        check(tmp_path, config(patience=3))
     # What it was at cannot be told where a default is only found out.
-    check(tmp_path, config(clip_global_norm=1.0))
+    check(tmp_path, config(learning_rate=1.0))
 
 
 def test_the_backbone_in_the_workdir_is_the_one_begun_with(tmp_path):

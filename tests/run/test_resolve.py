@@ -144,6 +144,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "scale_lr": True,
         "head_solver": "adam",
         "head_l2": "0.5",
+        "monitor": "loss",
+        "patience": 3,
+        "time_limit": 0.5,
     }
     names = set()
     fields = base.result_fields()

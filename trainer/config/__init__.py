@@ -1,6 +1,10 @@
 """The flags of a run: their table, their legal values, and `Config`."""
 
-from trainer.config.checks import check_given, check_solved_head
+from trainer.config.checks import (
+    check_given,
+    check_solved_head,
+    check_validation,
+)
 from trainer.config.config import Config, ResolvedConfig, StageSpec
 
 __all__ = [
@@ -9,4 +13,5 @@ __all__ = [
     "StageSpec",
     "check_given",
     "check_solved_head",
+    "check_validation",
 ]

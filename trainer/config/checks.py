@@ -25,6 +25,7 @@ from trainer.config.ranges import (
     parse_workdirs,
 )
 from trainer.config.unfreeze import parse_unfreeze
+from trainer.config.validation import TEST, parse_validation
 from trainer.errors import UsageError
 from trainer.storage import files
 
@@ -38,7 +39,10 @@ _UNREAD_BY_SOLVER = {
         "clip_global_norm",
         "epochs",
         "learning_rate",
+        "monitor",
+        "patience",
         "scale_lr",
+        "time_limit",
     ),
     FINETUNE: ("head_epochs", "head_learning_rate"),
     STUDY: ("head_epochs", "head_learning_rate"),
@@ -59,6 +63,8 @@ def check_fields(fields: Fields) -> None:
     parse_models(fields.models)
     if fields.stage == COMPARE:
         parse_workdirs(fields.workdirs or "")
+    if fields.validation is not None:
+        parse_validation(fields.validation)
     _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)
@@ -108,6 +114,24 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
         raise UsageError(
             f"--head_solver={LBFGS}: not read with --init_from, whose head"
             " finetune starts from; leave one of them out"
+        )
+
+
+def check_validation(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects --validation_fraction if --validation does not read it.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: both are given, and exclude each other.
+    """
+    if "validation_fraction" in given and fields.validation not in (None, TEST):
+        raise UsageError(
+            f"--validation_fraction={fields.validation_fraction:g}: not read"
+            f" with --validation={fields.validation}, only with"
+            f" --validation={TEST}; leave it out"
         )
 
 

@@ -12,14 +12,22 @@ from typing import Any
 from trainer.config.checks import check_fields
 from trainer.config.fields import (
     ADAM,
+    BEST,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    LAST,
     LBFGS,
     RESULT,
     Fields,
 )
 from trainer.config.ranges import parse_models
+from trainer.config.validation import (
+    KFOLD,
+    TEST,
+    ValidationRule,
+    parse_validation,
+)
 
 _PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
@@ -43,14 +51,45 @@ class Config(Fields):
         """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
 
+    @property
+    def validation_rule(self) -> ValidationRule | None:
+        """The parsed --validation; None if it is unset."""
+        if self.validation is None:
+            return None
+        return parse_validation(self.validation)
+
+    @property
+    def honest_validation(self) -> bool:
+        """Whether no test image is used for a choice during training.
+
+        True if --validation is given and is not test.
+        """
+        return self.validation not in (None, TEST)
+
+    @property
+    def runs_folds(self) -> bool:
+        """Whether --validation=kfold:K asks for several runs."""
+        rule = self.validation_rule
+        return rule is not None and rule.mode == KFOLD
+
     def result_fields(self) -> dict[str, Any]:
-        """Returns the fields that change the metrics of the run."""
-        return {
+        """Returns the fields that change the metrics of the run.
+
+        If `init_from_checkpoint` is unset, it has the checkpoint that a later
+        stage of this run starts from.
+        """
+        fields = {
             name: getattr(self, name)
             for name, field in FIELDS.items()
             if field.metadata["effect"] == RESULT
             and self.stage in field.metadata["stages"]
         }
+        if "init_from_checkpoint" in fields:
+            of_result = BEST if self.honest_validation else LAST
+            fields["init_from_checkpoint"] = (
+                self.init_from_checkpoint or of_result
+            )
+        return fields
 
     def to_json(self) -> dict[str, Any]:
         """Returns all fields as JSON-serializable values."""

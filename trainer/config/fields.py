@@ -24,6 +24,15 @@ DEFAULT_BACKBONE = "EfficientNetB0"
 IMAGENET = "imagenet"
 AUTO = "auto"
 ADAM, LBFGS = "adam", "lbfgs"
+LAST, BEST = "last", "best"
+LOSS, ACCURACY = "loss", "accuracy"
+# The metrics of --monitor, and how they are printed.
+MONITOR_NAMES = {
+    ACCURACY: "accuracy",
+    LOSS: "loss",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+}
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
@@ -235,12 +244,45 @@ class Fields:
         "Scale gradients down to this global norm; no clipping if unset.",
         stages=FIT_STAGES,
     )
+    monitor: str = _flag(
+        ACCURACY,
+        RESULT,
+        "Metric of the validation that decides which checkpoint is the best;"
+        " of two with the same value, the one with the lower loss.",
+        choices=tuple(MONITOR_NAMES),
+        stages=TRAINING_STAGES,
+    )
+    patience: int | None = _flag(
+        None,
+        RESULT,
+        "Epochs without a better validation, by --monitor, after which a"
+        " stage ends; if unset, all epochs are trained.",
+        stages=TRAINING_STAGES,
+    )
+    time_limit: float | None = _flag(
+        None,
+        RESULT,
+        "Minutes of training, over all stages and starts of the run, after"
+        " which it validates, saves and ends as a complete run; no limit if"
+        " unset.",
+        stages=TRAINING_STAGES,
+    )
     validation_fraction: float = _flag(
         0.25,
         RESULT,
         "Fraction of the test batches to validate on after each epoch if the"
-        " data has no validation split.",
+        " data has no validation split, or with --validation=test.",
         stages=FIT_STAGES,
+    )
+    validation: str | None = _flag(
+        None,
+        RESULT,
+        "What each epoch is validated on: split (the data's validation split),"
+        " train:FRACTION (that part of the training subset, held out), auto"
+        " (split, or train:0.1 without one), kfold:K (K runs, each validated"
+        " on one fold of the subset), fold:N/K (one of them), or test (part of"
+        " the test split). If unset, the validation split, else test.",
+        stages=TRAINING_STAGES,
     )
     seed: int = _flag(
         0,
@@ -268,19 +310,20 @@ class Fields:
         "Workdir of another run whose weights this run starts from.",
         stages=TRAINING_STAGES,
     )
-    init_from_checkpoint: str = _flag(
-        "last",
+    init_from_checkpoint: str | None = _flag(
+        None,
         RESULT,
         "Checkpoint that a stage starts from, of the previous stage or of"
-        " --init_from.",
-        choices=("last", "best"),
+        " --init_from; if unset, the one that its result is of.",
+        choices=(LAST, BEST),
         stages=TRAINING_STAGES,
     )
-    checkpoint: str = _flag(
-        "last",
+    checkpoint: str | None = _flag(
+        None,
         FREE,
-        "Checkpoint of the workdir to use.",
-        choices=("last", "best"),
+        "Checkpoint of the workdir to use; if unset, the one that the run's"
+        " result is of.",
+        choices=(LAST, BEST),
         stages=USING_STAGES,
     )
     inputs: str | None = _flag(

@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "tfds_data_dir",
         "test_fraction",
+        "validation",
         "validation_fraction",
         "on_bad_image",
         "image_size",
@@ -50,6 +51,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "clip_global_norm",
         "on_nonfinite",
         "precision",
+    ),
+    "The best weights, and when to stop": (
+        "monitor",
+        "patience",
+        "time_limit",
     ),
     "The head, which trains first": (
         "head_epochs",
@@ -116,6 +122,9 @@ ALIASES: Mapping[str, str] = {
     "device": "gpus",
     "devices": "gpus",
     "directory": "dataset",
+    "early_stop": "patience",
+    "early_stopping": "patience",
+    "early_stopping_patience": "patience",
     "fp16": "precision",
     "freeze": "unfreeze",
     "global_clipnorm": "clip_global_norm",
@@ -123,6 +132,7 @@ ALIASES: Mapping[str, str] = {
     "grad_accum_steps": "accumulate_steps",
     "gradient_accumulation_steps": "accumulate_steps",
     "images": "inputs",
+    "folds": "validation",
     "img": "image_size",
     "img_size": "image_size",
     "imgsz": "image_size",
@@ -130,9 +140,13 @@ ALIASES: Mapping[str, str] = {
     "input": "inputs",
     "input_size": "image_size",
     "logdir": "workdir",
+    "k_fold": "validation",
+    "kfold": "validation",
     "lr": "learning_rate",
     "lr0": "learning_rate",
     "max_epochs": "epochs",
+    "max_time": "time_limit",
+    "metric_for_best_model": "monitor",
     "mixed_precision": "precision",
     "mode": "stage",
     "model": "backbone",
@@ -149,8 +163,9 @@ ALIASES: Mapping[str, str] = {
     "save_dir": "workdir",
     "source": "inputs",
     "task": "stage",
-    "valid_pct": "validation_fraction",
-    "validation_split": "validation_fraction",
+    "val_split": "validation",
+    "valid_pct": "validation",
+    "validation_split": "validation",
 }
 _HINTS: Mapping[str, str] = {
     # Flags of absl.

@@ -9,11 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config, StageSpec
+from trainer.config.fields import ACCURACY, BEST, MONITOR_NAMES
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
 from trainer.results.statistics import wilson_interval
+from trainer.train.stopping import stop_text
 
 # How many times the samples of the smallest class the largest may have.
 _UNBALANCED = 3
@@ -53,6 +55,7 @@ def plan_lines(
             f" {config.batch_size} = {spec.epochs * steps} steps,"
             f" Adam at a constant {spec.learning_rate:g}{scaled}"
         )
+    yield from _stop_lines(config)
     yield ""
     yield from _sample_lines(manifest)
     yield from unbalanced_lines(manifest)
@@ -63,6 +66,17 @@ def plan_lines(
         f" replicas), {config.precision}, XLA {'on' if xla else 'off'},"
         f" determinism {'on' if deterministic else 'off'}"
     )
+
+
+def _stop_lines(config: Config) -> Iterator[str]:
+    """Yields when a stage may end early."""
+    if config.patience is not None:
+        yield (
+            f"a stage ends after {config.patience} epochs without a better"
+            f" validation {MONITOR_NAMES[config.monitor]}"
+        )
+    if config.time_limit is not None:
+        yield f"the run ends after {config.time_limit:g} minutes of training"
 
 
 def _layer_lines(plan: FreezePlan) -> Iterator[str]:
@@ -115,12 +129,11 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         it.
     """
     shown = f"{result['final_split']} loss"
-    intervals = "test_examples" in result
     yield ""
-    yield (
-        f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
-        + f"{'95 % interval':>18}{'examples':>12}" * intervals
-    )
+    head = f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
+    if "test_examples" in result:
+        head += f"{'95 % interval':>18}{'examples':>12}"
+    yield head
     for row in (*result.get("earlier_stages", ()), result):
         examples = row.get("test_examples")
         interval = interval_text(row["test_accuracy"], examples)
@@ -133,14 +146,14 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     yield from per_class_lines(result)
     from_test = result["validation_from_test"]
     source = "photos of the test split" if from_test else "its own split"
-    best = _with_interval(
-        result["best_validation_accuracy"], result.get("validation_examples")
-    )
     yield (
-        f"best validation accuracy {best}"
-        f" at step {result['best_step']} (on {source}); the table is of the"
-        " last step"
+        f"best validation {_best_shown(result)} at step"
+        f" {result['best_step']} (on {source}); the table is of the"
+        f" {_table_is_of(result)}"
     )
+    for row in (*result.get("earlier_stages", ()), result):
+        if "stopped_early" in row:
+            yield f"{row['stage']}: {stop_text(row['stopped_early'])}"
     yield (
         f"{result['train_examples']} training examples,"
         f" {result['trainable_params']:,} of {result['total_params']:,}"
@@ -148,6 +161,27 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     )
     yield f"workdir: {for_terminal(workdir)}"
     yield tensorboard_command(workdir)
+
+
+def _best_shown(result: dict[str, Any]) -> str:
+    """Returns the monitored metric of the best validation, and its accuracy."""
+    shown = _with_interval(
+        result["best_validation_accuracy"], result.get("validation_examples")
+    )
+    accuracy = f"accuracy {shown}"
+    monitor = result.get("monitor", ACCURACY)
+    # A workdir may come from another person.
+    if monitor == ACCURACY or "best_monitor_value" not in result:
+        return accuracy
+    name = MONITOR_NAMES.get(monitor, for_terminal(monitor))
+    return f"{name} {result['best_monitor_value']:.4f} ({accuracy})"
+
+
+def _table_is_of(result: dict[str, Any]) -> str:
+    """Returns which weights the final evaluation is of."""
+    if result.get("result_checkpoint") != BEST:
+        return "last step"
+    return f"best validation, step {result['best_step']}"
 
 
 def tensorboard_command(workdir: str) -> str:

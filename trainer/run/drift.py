@@ -64,6 +64,14 @@ _SAME_START = (
     "on_bad_image",
     *_RUN_FACTS,
 )
+# Unset flags that `run.resolve` sets, so that their record is never None.
+_RESOLVED = (
+    "backbone",
+    "weights",
+    "image_size",
+    "learning_rate",
+    "init_from_checkpoint",
+)
 # A path may change if its content is the same.
 _BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
 _SHOWN_CHARS = 120
@@ -140,7 +148,7 @@ def _with_defaults(
     defaults = {
         name: FIELDS[name].default
         for name in asked.keys() & FIELDS.keys()
-        if FIELDS[name].default is not None
+        if name not in _RESOLVED
     }
     return {**defaults, **stored}
 

@@ -20,7 +20,7 @@ def why_not_own_test(
 ) -> str:
     """Returns why an evaluation is not the final one of the run; "" if it is.
 
-    It is if the run is finished, the checkpoint is its last, and the test
+    It is if the run is finished, its result is of the checkpoint, and the test
     samples are the run's own, unchanged. Only then its predictions are those
     of predictions.csv.
 
@@ -39,8 +39,6 @@ def _why_not(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
 ) -> str:
     workdir, final = trained.workdir, manifest.final
-    if trained.which != "last":
-        return f"--checkpoint={trained.which} is not the end of the run"
     try:
         result = workdir.read_json(RESULT) or {}
         earlier = tested_samples(
@@ -48,8 +46,15 @@ def _why_not(
         )
     except TrainerError as error:
         return str(error)
-    end = result.get("stage"), result.get("steps")
-    if end != (trained.stage, trained.step):
+    if result.get("stage") != trained.stage:
+        return "the run is not finished"
+    # An earlier version had no checkpoint but the last as its result.
+    which = result.get("result_checkpoint", "last")
+    if trained.which != which:
+        return (
+            f"--checkpoint={trained.which} is not what the run's result is of"
+        )
+    if trained.step != result.get("result_step", result.get("steps")):
         return "the run is not finished"
     samples = map(TestedSample, final.labels.tolist(), final.digests)
     if earlier != dict(zip(final.ids, samples, strict=True)):

@@ -16,6 +16,7 @@ from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import (
+    ACCURACY,
     ADAM,
     AUTO,
     DEFAULT_BACKBONE,
@@ -32,7 +33,14 @@ from trainer.storage import files
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
-_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO}
+_LATER_FLAGS = {
+    "head_solver": ADAM,
+    "head_l2": AUTO,
+    "monitor": ACCURACY,
+    "patience": None,
+    "time_limit": None,
+    "validation": None,
+}
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
@@ -102,7 +110,7 @@ def default_workdir(config: Config) -> str:
     """
     fields = config.result_fields()
     for name, value in _LATER_FLAGS.items():
-        if fields.get(name) == value:
+        if name in fields and fields[name] == value:
             del fields[name]
     for name in ("dataset", "weights", "init_from"):
         # Two spellings of one path must give the same hash.

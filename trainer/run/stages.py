@@ -35,6 +35,7 @@ from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
+from trainer.train.stopping import Stopwatch
 from trainer.workdir import CONFIG, PREDICTIONS, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
@@ -48,6 +49,9 @@ _EARLIER = (
     "test_accuracy",
     "test_accuracy_interval",
     "train_seconds",
+    "result_checkpoint",
+    "result_step",
+    "stopped_early",
 )
 
 
@@ -86,6 +90,7 @@ class TrainingRun:
         )
         self._paths: StagePaths | None = None
         self._progress = ConsoleProgress(len(manifest.train))
+        self._stopwatch = Stopwatch()
 
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
@@ -104,7 +109,7 @@ class TrainingRun:
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if spec.stage != config.stage:
-                    self._restore_best(spec.stage)
+                    self._restore_start(spec.stage, result)
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
@@ -180,6 +185,8 @@ class TrainingRun:
             ),
             writer=self._writer,
             progress=self._progress,
+            stopwatch=self._stopwatch,
+            restore_best=self._config.honest_validation,
         )
         augments = self._config.augment and not spec.solved
         if augments and self._workdir.writes:
@@ -243,10 +250,16 @@ class TrainingRun:
         after = warp(batch["images"], batch["matrices"], kernel="gather")
         self._writer.augmented(step, batch["images"].numpy(), after.numpy())
 
-    def _restore_best(self, stage: str) -> None:
-        """Restores the best weights if the next stage starts from them."""
-        if self._config.init_from_checkpoint == "best":
-            path = find_checkpoint(self._workdir, stage, "best")
+    def _restore_start(self, stage: str, result: Mapping[str, Any]) -> None:
+        """Restores the weights that the next stage starts from.
+
+        Args:
+          stage: the stage that has ended.
+          result: its result, of the weights that the classifier has.
+        """
+        which = self._config.init_from_checkpoint
+        if which and which != result["result_checkpoint"]:
+            path = find_checkpoint(self._workdir, stage, which)
             assert path is not None
             restore_variables(path, self._classifier.variables)
 
@@ -257,13 +270,13 @@ class TrainingRun:
         outcome: StageOutcome,
         evaluation: Evaluation,
     ) -> dict[str, Any]:
-        """Writes metrics and predictions of the last weights, and the marker.
+        """Writes metrics and predictions of the result, and the marker.
 
         The marker is last: without it, a resumed run comes here again.
         """
         StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
-            outcome.step,
+            outcome.result_step,
             None,
             {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
             span="final",
@@ -273,7 +286,7 @@ class TrainingRun:
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
-            self._writer.confusion(outcome.step, evaluation)
+            self._writer.confusion(outcome.result_step, evaluation)
         write_predictions(self._workdir, self._manifest.final, evaluation)
         result = self._result(spec, plan, outcome, evaluation)
         marker = {**result, "metrics_position": self._metrics.position()}
@@ -302,8 +315,7 @@ class TrainingRun:
             **evaluation.to_json(),
             "validation_examples": len(manifest.validation),
             "validation_from_test": manifest.validation_from_test,
-            "best_step": outcome.best["step"],
-            "best_validation_accuracy": outcome.best["accuracy"],
+            **outcome.to_json(),
             "best_validation_accuracy_interval": list(
                 wilson_interval(
                     outcome.best["accuracy"], len(manifest.validation)

@@ -32,6 +32,7 @@ from trainer.storage import files
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
+from trainer.train.start import result_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import stored_config
 
@@ -86,16 +87,17 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     workdir.require("workdir")
     stored = workdir.read_json(CONFIG)
     found = [
-        (stage, path)
+        (stage, which, path)
         for stage in (FINETUNE, FEATURE_EXTRACT)
-        if (path := find_checkpoint(workdir, stage, config.checkpoint))
+        for which in (config.checkpoint or result_checkpoint(workdir, stage),)
+        if (path := find_checkpoint(workdir, stage, which))
     ]
     if stored is None or "config" not in stored or not found:
         raise TrainerError(
             f"--workdir={config.workdir!r}: holds no checkpoint; train there"
             " first, or give the workdir of a run that has saved one"
         )
-    stage, path = found[0]
+    stage, which, path = found[0]
     run = stored_config(workdir.file(CONFIG), stored["config"])
     run = _run_here(run, config, given)
     runtime = _runtime(run, config, given)
@@ -120,7 +122,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         classifier=classifier,
         class_names=names,
         stage=stage,
-        which=config.checkpoint,
+        which=which,
         step=checkpoint_step(path),
         plan=plan,
         engine=stored.get("environment", {}).get("trunk_engine"),

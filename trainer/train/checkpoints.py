@@ -49,6 +49,7 @@ class StageCheckpoints:
         optimizer: keras.Optimizer,
         state: StageState,
         keep: int,
+        keep_best: int = 1,
     ) -> None:
         """Creates the checkpoint managers; nothing is restored or saved yet.
 
@@ -58,6 +59,9 @@ class StageCheckpoints:
           optimizer: already built, so that its slots exist.
           state: the state of the stage; `restore` changes it in place.
           keep: number of latest checkpoints to keep.
+          keep_best: number of best checkpoints to keep. With 2, the best
+            checkpoint of the state outlives a kill between the save of a
+            better one and that of the state that names it.
 
         Raises:
           TrainerError: TensorFlow's list of checkpoints is not a file.
@@ -69,7 +73,7 @@ class StageCheckpoints:
             slots=_slots(optimizer),
             state=StateInCheckpoint(state),
         )
-        self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
+        self._keep = {LAST: keep, BEST: keep_best, EPOCH: 1}
         self._managers = (
             {kind: self._manager(kind) for kind in self._keep}
             if workdir.writes
@@ -155,7 +159,7 @@ class StageCheckpoints:
         return any(checkpoint_step(p) <= self._state.step for p in found)
 
     def _restore(self, path: str) -> None:
-        with _restoring(path):
+        with _restoring(path, _remedy(path)):
             self._checkpoint.restore(path).assert_consumed()
 
     def roll_back(self) -> None:
@@ -188,8 +192,14 @@ class StageCheckpoints:
         later = [p for p in paths if checkpoint_step(p) > self._state.step]
         for path in later + paths[len(later) + self._keep[LAST] :]:
             remove_checkpoint(path)
-
         self._managers[LAST] = self._manager(LAST)
+        if self._keep[BEST] == 1:
+            # The only one; the steps to it are repeated.
+            return
+        for path in find_checkpoints(self._workdir, self._state.stage, BEST):
+            if checkpoint_step(path) > self._state.step:
+                remove_checkpoint(path)
+        self._managers[BEST] = self._manager(BEST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
         """Writes a checkpoint.
@@ -261,20 +271,26 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 
 
 def restore_variables(
-    path: str, variables: Mapping[str, keras.Variable]
+    path: str,
+    variables: Mapping[str, keras.Variable],
+    *,
+    remedy: str | None = None,
 ) -> None:
     """Restores only the weights of a checkpoint.
 
     Args:
       path: the prefix of the checkpoint.
       variables: assigned in place; all must be in the checkpoint.
+      remedy: the end of an error message; None if an older checkpoint or
+        another workdir helps.
 
     Raises:
       TrainerError: the checkpoint cannot be read, is of another model, or
         contains non-finite values or negative variances.
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
-    with _restoring(path):
+    remedy = remedy or _remedy(path)
+    with _restoring(path, remedy):
         _read_all(path)
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
@@ -286,8 +302,7 @@ def restore_variables(
         if found:
             raise TrainerError(
                 f"{path}: {key} holds {found}: the run has diverged; legal are"
-                " finite numbers, and variances of 0 or more;"
-                f" {_remedy(path)}"
+                f" finite numbers, and variances of 0 or more; {remedy}"
             )
 
 
@@ -301,7 +316,7 @@ def _read_all(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _restoring(path: str) -> Iterator[None]:
+def _restoring(path: str, remedy: str) -> Iterator[None]:
     """Turns any error of a restore into a one-line TrainerError.
 
     Unlike in `errors.untrusted`, the message also fits a readable checkpoint of
@@ -313,7 +328,7 @@ def _restoring(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise TrainerError(
-            f"{path}: cannot be restored ({reason_of(error)}); {_remedy(path)}"
+            f"{path}: cannot be restored ({reason_of(error)}); {remedy}"
         ) from error
 
 

@@ -21,6 +21,13 @@ Shape = Any
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
 _ANY = (str, int, float, bool, list, dict, type(None))
+_EARLY_STOP: Shape = {
+    "reason": str,
+    "epoch": int,
+    "mid_epoch": bool,
+    "epochs": int,
+    "limit": _NUMBER,
+}
 _STAGE_RESULT: Shape = {
     "stage": str,
     "epochs": int,
@@ -41,6 +48,11 @@ _STAGE_RESULT: Shape = {
     "validation_examples?": int,
     "validation_from_test": bool,
     "best_step": int,
+    "monitor?": str,
+    "best_monitor_value?": _NUMBER,
+    "result_checkpoint?": str,
+    "result_step?": int,
+    "stopped_early?": _EARLY_STOP,
     "best_validation_accuracy": _NUMBER,
     "total_params": int,
     "trainable_params": int,
@@ -52,6 +64,7 @@ _STAGE_RESULT: Shape = {
             "test_loss": _NUMBER,
             "test_accuracy": _NUMBER,
             "test_examples?": int,
+            "stopped_early?": _EARLY_STOP,
         }
     ],
     "metrics_position?": int,

@@ -57,6 +57,39 @@ TRAINING = (
         ),
     ),
     Case(
+        name="monitor",
+        flags={"monitor": "f1"},
+        status=USAGE,
+        words=("--monitor", "macro_f1", "balanced_accuracy"),
+    ),
+    Case(
+        name="patience 0",
+        flags={"patience": 0},
+        status=USAGE,
+        words=("--patience=0: must be a whole number >= 1, or left out",),
+    ),
+    *(
+        Case(
+            name=f"time_limit {value}",
+            flags={"time_limit": value},
+            status=USAGE,
+            words=(f"--time_limit={value}: must be a number of minutes",),
+        )
+        for value in ("0", "-1", "nan")
+    ),
+    Case(
+        name="patience of a solved head",
+        flags={"head_solver": "lbfgs", "patience": 2, "epochs": None},
+        status=USAGE,
+        words=("--patience: not read with --head_solver=lbfgs", "leave it out"),
+    ),
+    Case(
+        name="time_limit of an evaluation",
+        flags=evaluating("{root}/empty", time_limit=3),
+        status=USAGE,
+        words=("--time_limit: not read by --stage=evaluate", "leave it out"),
+    ),
+    Case(
         name="steps_per_loop",
         flags={"steps_per_loop": -1},
         status=USAGE,

@@ -16,6 +16,7 @@ from tests.support.flag_cases.views import (
     head_steps,
     looks_below_root,
     momentum_norm,
+    monitored,
     parameters,
     samples,
     seeds_of_head,
@@ -205,6 +206,24 @@ TRAINING = (
         without=ANY,
         given=pytest.approx(1e-4, rel=1e-3),
     ),
+    Case(
+        flag="monitor",
+        value="loss",
+        see=lambda ran: monitored(ran) == ["best_validation_loss"],
+        without=False,
+        given=True,
+    ),
+    # Such a rate moves no weight, so every validation is like the first.
+    Case(
+        flag="patience",
+        value=1,
+        also={"epochs": 4, "learning_rate": 1e-30},
+        see=steps,
+        without=12,
+        given=6,
+    ),
+    # The first call has one step.
+    Case(flag="time_limit", value=1e-9, see=steps, without=3, given=1),
     Case(
         flag="validation_fraction",
         value=1,

@@ -27,6 +27,13 @@ def head_steps(ran: Ran) -> int:
     return ran.json("result.json")["earlier_stages"][0]["steps"]
 
 
+def monitored(ran: Ran) -> list[str]:
+    """Returns the keys of the best validation with the monitored value."""
+    result = ran.json("result.json")
+    names = ("best_validation_accuracy", "best_validation_loss")
+    return [n for n in names if result[n] == result["best_monitor_value"]]
+
+
 def classes(ran: Ran) -> list[str]:
     return ran.json("result.json")["classes"]
 
