@@ -23,10 +23,10 @@ def test_each_flag_is_in_one_group():
 def test_the_first_group_has_the_ten_most_used_flags():
     assert next(iter(GROUPS.values())) == (
         "stage",
+        "recipe",
         "dataset",
         "data_pct",
         "backbone",
-        "weights",
         "unfreeze",
         "epochs",
         "batch_size",

@@ -90,6 +90,18 @@ class StageSpec:
         """Whether the head is solved exactly."""
         return self.solver == LBFGS
 
+    def at_least(self, steps: int, epoch_steps: int) -> StageSpec:
+        """Returns the stage with enough epochs for a number of steps.
+
+        Args:
+          steps: the value of --min_steps; a solved head has no steps.
+          epoch_steps: number of steps per epoch.
+        """
+        if self.solved:
+            return self
+        epochs = max(self.epochs, -(-steps // epoch_steps))
+        return dataclasses.replace(self, epochs=epochs)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(Config):

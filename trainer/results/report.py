@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config, StageSpec
+from trainer.config.fields import CONSTANT, OPTIMIZER_TITLES
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.model.freeze import FreezePlan
@@ -47,7 +48,7 @@ def plan_lines(
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"
-            f" Adam at a constant {spec.learning_rate:g}{scaled}"
+            f" {_updates(config)} {spec.learning_rate:g}{scaled}"
         )
     yield ""
     yield from _sample_lines(manifest)
@@ -58,6 +59,14 @@ def plan_lines(
         f" replicas), {config.precision}, XLA {'on' if xla else 'off'},"
         f" determinism {'on' if deterministic else 'off'}"
     )
+
+
+def _updates(config: Config) -> str:
+    """Returns the optimizer and the schedule, as before a learning rate."""
+    name = OPTIMIZER_TITLES[config.optimizer]
+    if config.schedule == CONSTANT:
+        return f"{name} at a constant"
+    return f"{name}, {config.schedule} schedule from"
 
 
 def _layer_lines(plan: FreezePlan) -> Iterator[str]:

@@ -20,6 +20,7 @@ from trainer.model.classifier import variable_keys
 from trainer.model.weights.checkpoint_index import check_index
 from trainer.model.weights.saved_weights import senseless
 from trainer.storage import files
+from trainer.train.averages import WeightAverages
 from trainer.train.checkpoint_files import (
     BEST,
     EPOCH,
@@ -49,6 +50,7 @@ class StageCheckpoints:
         optimizer: keras.Optimizer,
         state: StageState,
         keep: int,
+        averages: WeightAverages | None = None,
     ) -> None:
         """Creates the checkpoint managers; nothing is restored or saved yet.
 
@@ -58,17 +60,25 @@ class StageCheckpoints:
           optimizer: already built, so that its slots exist.
           state: the state of the stage; `restore` changes it in place.
           keep: number of latest checkpoints to keep.
+          averages: of the trained variables. A checkpoint stores them as the
+            model's weights, which is what every reader of it wants, and the
+            weights beside them.
 
         Raises:
           TrainerError: TensorFlow's list of checkpoints is not a file.
         """
         self._workdir = workdir
         self._state = state
-        self._checkpoint = tf.train.Checkpoint(
-            model=_by_key(variables),
-            slots=_slots(optimizer),
-            state=StateInCheckpoint(state),
-        )
+        self._averages = averages
+        stored = {
+            "model": _by_key(variables),
+            "slots": _slots(optimizer),
+            "state": StateInCheckpoint(state),
+        }
+        if averages is not None:
+            stored["weights"] = averages.values
+            stored["averaged"] = averages.count
+        self._checkpoint = tf.train.Checkpoint(**stored)
         self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
         self._managers = (
             {kind: self._manager(kind) for kind in self._keep}
@@ -157,6 +167,8 @@ class StageCheckpoints:
     def _restore(self, path: str) -> None:
         with _restoring(path):
             self._checkpoint.restore(path).assert_consumed()
+        if self._averages is not None:
+            self._averages.exchange()
 
     def roll_back(self) -> None:
         """Restores the last epoch boundary, and removes later checkpoints.
@@ -217,7 +229,10 @@ class StageCheckpoints:
             if asked
         ]
         processes = self._workdir.processes
-        return processes.by_chief(lambda: self._write(kinds)) or ""
+        with contextlib.ExitStack() as stack:
+            if self._averages is not None:
+                stack.enter_context(self._averages.in_use())
+            return processes.by_chief(lambda: self._write(kinds)) or ""
 
     def _write(self, kinds: list[str]) -> str:
         self._workdir.check_held()

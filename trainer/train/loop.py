@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +28,10 @@ from trainer.train.nonfinite import (
     check_finite,
     inputs_of_step,
 )
-from trainer.train.optimizers import SummedAdam
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.state import StageState, no_sums
 from trainer.train.steps import Batch
+from trainer.train.updates import StageUpdates
 
 _TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 
@@ -58,15 +59,14 @@ class StageLoop:
             self._metrics,
             log_every_steps=config.log_every_steps,
         )
-        with job.runtime.strategy.scope():
-            self._optimizer = SummedAdam(spec.learning_rate)
-            self._optimizer.build([variables[key] for key in plan.trainable])
+        self._updates = StageUpdates(job, self._epoch_steps)
         self._checkpoints = StageCheckpoints(
             job.workdir,
             variables=variables,
-            optimizer=self._optimizer,
+            optimizer=self._updates.optimizer,
             state=self._state,
             keep=config.keep_checkpoints,
+            averages=self._updates.averages,
         )
 
     def run(self) -> StageOutcome:
@@ -87,6 +87,9 @@ class StageLoop:
                 self._train(end)
         outcome = self._outcome()
         check_audit(outcome.audit, stage=state.stage, path=self._workdir.path)
+        if self._updates.averages is not None:
+            # The result of the stage.
+            self._updates.averages.exchange()
         return outcome
 
     def _resume(self) -> None:
@@ -112,12 +115,14 @@ class StageLoop:
             self._job.runtime.strategy,
             self._job.classifier,
             self._job.plan,
-            self._optimizer,
+            self._updates.optimizer,
             clip_global_norm=self._job.config.clip_global_norm,
             xla=self._job.runtime.xla,
             kernel=self._job.inputs.kernel,
             partition=self._job.partition,
             accumulate_steps=self._job.config.accumulate_steps,
+            label_smoothing=self._job.config.label_smoothing,
+            averages=self._updates.averages,
         )
         batches = self._read_to(end)
         while state.pending_validation or state.step < end:
@@ -136,12 +141,17 @@ class StageLoop:
         return self._batches.read(self._state.step - start, end - start)
 
     def _rate(self) -> float:
-        return self._policy.rate(
-            self._job.spec.learning_rate, self._state.rollbacks
-        )
+        """Returns the learning rate of the last step."""
+        state = self._state
+        return self._updates.rate(state.step - state.start_step) * self._factor
+
+    @property
+    def _factor(self) -> float:
+        """The factor of all learning rates after the rollbacks."""
+        return self._policy.rate(1.0, self._state.rollbacks)
 
     def _set_rate(self) -> None:
-        self._optimizer.learning_rate = self._rate()
+        self._updates.scale(self._factor)
 
     def _roll_back(self, error: NonFiniteError) -> None:
         """Restores the last epoch boundary, with half the learning rate.
@@ -282,7 +292,8 @@ class StageLoop:
         state = self._state
         state.pending_validation = True
         try:
-            evaluated = self._job.validate()
+            with self._updates.averaged():
+                evaluated = self._job.validate()
         except interrupt.Stopped:
             # Excludes the epoch's metrics, which the resumed run writes again.
             self._save(position=state.metrics_position)
@@ -326,8 +337,11 @@ class StageLoop:
             state.digests,
             self._job.classifier.variables,
             state.gradient_max,
-            learning_rate=self._rate(),
-            epsilon=self._optimizer.epsilon,
+            move=functools.partial(
+                self._updates.move,
+                done=state.step - state.start_step,
+                factor=self._factor,
+            ),
         )
         for warning in found.warnings:
             self._workdir.warn(f"{state.stage}: {warning}")
