@@ -227,7 +227,9 @@ def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
     del stored["augment"], stored["clip_global_norm"]
     add_runs(tmp_path, finetune=stored)
     check(tmp_path, config())
-    with pytest.raises(TrainerError, match="--augment was True, is False"):
+    with pytest.raises(
+        TrainerError, match="--augment was 'tutorial', is 'off'"
+    ):
         check(tmp_path, config(augment=False))
     # What it was at cannot be told where a default is only found out.
     check(tmp_path, config(clip_global_norm=1.0))

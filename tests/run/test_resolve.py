@@ -127,7 +127,7 @@ def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
 
 
 def test_the_default_workdir_depends_on_each_result_field():
-    base = resolve(make(head_solver="lbfgs"), 224)
+    base = resolve(make(head_solver="lbfgs", optimizer="sgd"), 224)
     other = {str: "other", int: 3, float: 0.5, bool: False}
     legal = {
         "stage": "feature_extract",
@@ -144,6 +144,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "scale_lr": True,
         "head_solver": "adam",
         "head_l2": "0.5",
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "augment": "mild",
     }
     names = set()
     fields = base.result_fields()

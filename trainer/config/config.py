@@ -16,11 +16,14 @@ from trainer.config.fields import (
     FIELDS,
     FINETUNE,
     LBFGS,
+    OFF,
     RESULT,
+    TUTORIAL,
     Fields,
 )
 from trainer.config.ranges import parse_models
 
+_AUGMENT_BEFORE = {"true": TUTORIAL, "false": OFF}
 _PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
@@ -36,7 +39,15 @@ class Config(Fields):
     """
 
     def __post_init__(self) -> None:
+        # Up to 0.1.0 the flag was true or false.
+        policy = _AUGMENT_BEFORE.get(str(self.augment).lower(), self.augment)
+        object.__setattr__(self, "augment", policy)
         check_fields(self)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are augmented."""
+        return self.augment != OFF
 
     @property
     def rate_factor(self) -> float:

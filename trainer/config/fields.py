@@ -29,6 +29,8 @@ OPTIMIZERS = tuple(OPTIMIZER_TITLES)
 CONSTANT, COSINE, LINEAR, STEPWISE = "constant", "cosine", "linear", "step"
 SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
 TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
+OFF, MILD = "off", "mild"
+AUGMENT = (OFF, TUTORIAL, MILD)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
@@ -294,10 +296,12 @@ class Fields:
         " gradients. Must divide --batch_size.",
         stages=FIT_STAGES,
     )
-    augment: bool = _flag(
-        True,
+    augment: str = _flag(
+        TUTORIAL,
         RESULT,
-        "Flip, rotate, zoom and stretch the training images at random.",
+        "Random changes of the training images: off; tutorial, as in the Keras"
+        " guide; or mild, with smaller rotations and shifts.",
+        choices=AUGMENT,
         stages=TRAINING_STAGES,
     )
     unfreeze: str = _flag(

@@ -12,6 +12,7 @@ from trainer.config.fields import (
     FEATURE_EXTRACT,
     FIELDS,
     LBFGS,
+    MILD,
     QUICK,
     TUTORIAL,
     Fields,
@@ -33,6 +34,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "min_steps": 300,
         "label_smoothing": 0.1,
         "ema": 0.99,
+        "augment": MILD,
     },
 }
 # What a solved head does not read.

@@ -172,6 +172,7 @@ ALIASES: Mapping[str, str] = {
 _HINTS: Mapping[str, str] = {
     # Flags of absl.
     "config": "did you mean --flagfile?",
+    "noaugment": "did you mean --augment=off?",
     "verbose": "did you mean --verbosity?",
     "resume": (
         "the same command with the same --workdir resumes from the last"

@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.cache import CachedRows
-from trainer.data.augment import affine, draw_parameters, warp
+from trainer.data.augment import (
+    POLICIES,
+    Policy,
+    affine,
+    draw_parameters,
+    warp,
+)
 from trainer.data.order import PADDING, Shard, epoch_order, steps_per_epoch
 from trainer.data.reading import (
     Reading,
@@ -36,6 +42,7 @@ def training_batches(
     start_step: int,
     total_steps: int,
     augment: bool,
+    policy: Policy = POLICIES["tutorial"],
 ) -> tf.data.Dataset:
     """Returns the batches of a stage, epoch after epoch without a pause.
 
@@ -48,6 +55,7 @@ def training_batches(
         the steps after them are the same as without skipping.
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
+      policy: from which they are drawn.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
@@ -56,7 +64,7 @@ def training_batches(
       last batch of an epoch is padded; and either `features`, a tuple of
       float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
-      with `matrices` float32 (b, 2, 2) for `augment.warp`.
+      with `matrices` for `augment.warp`.
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -80,7 +88,7 @@ def training_batches(
         .skip(steps_into_it * shard.local_batch)
         .take((total_steps - start_step) * shard.local_batch)
     )
-    matrices = _matrices(samples, seed) if augment else None
+    matrices = _matrices(samples, seed, policy) if augment else None
     return _batches(rows, samples, reading, shard, matrices)
 
 
@@ -166,15 +174,14 @@ def _without_images(
     return element
 
 
-def _matrices(samples: Samples, seed: int) -> _Matrices:
-    """Returns a function of row and epoch, int64: matrix, float32 (2, 2)."""
+def _matrices(samples: Samples, seed: int, policy: Policy) -> _Matrices:
+    """Returns a function of row and epoch, int64: matrix for `warp`."""
     hashes = tf.constant(samples.id_hashes(), tf.int64)
 
     def draw(row: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        matrix = affine(
-            draw_parameters(seed, epoch, hashes[tf.maximum(row, 0)])
-        )
-        return tf.where(row != PADDING, matrix, tf.eye(2))
+        drawn = draw_parameters(seed, epoch, hashes[tf.maximum(row, 0)], policy)
+        matrix = affine(drawn)
+        return tf.where(row != PADDING, matrix, tf.eye(*matrix.shape))
 
     return draw
 

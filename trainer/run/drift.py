@@ -19,7 +19,9 @@ from trainer.config.fields import (
     FINETUNE,
     FREE,
     NUMERICS,
+    OFF,
     RESULT,
+    TUTORIAL,
 )
 from trainer.errors import TrainerError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
@@ -143,7 +145,13 @@ def _with_defaults(
         for name in asked.keys() & FIELDS.keys()
         if FIELDS[name].default is not None
     }
-    return {**defaults, **stored}
+    found = {**defaults, **stored}
+    if "augment" in found:
+        # Up to 0.1.0 it was true or false.
+        found["augment"] = {True: TUTORIAL, False: OFF}.get(
+            found["augment"], found["augment"]
+        )
+    return found
 
 
 def differences(

@@ -26,6 +26,7 @@ from trainer.config.fields import (
     FINETUNE,
     IMAGENET,
     LBFGS,
+    OFF,
     STUDY,
     TRAINING_STAGES,
     TUTORIAL,
@@ -125,6 +126,10 @@ def default_workdir(config: Config) -> str:
     for name, value in _LATER_FLAGS.items():
         if fields.get(name) == value:
             del fields[name]
+    # As it was up to 0.1.0.
+    before = {OFF: False, TUTORIAL: True}
+    if fields.get("augment") in before:
+        fields["augment"] = before[fields["augment"]]
     for name in ("dataset", "weights", "init_from"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)

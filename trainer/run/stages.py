@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.config import StageSpec
 from trainer.config.fields import FEATURE_EXTRACT
-from trainer.data.augment import warp
+from trainer.data.augment import POLICIES, warp
 from trainer.data.batches import training_batches
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
@@ -175,7 +175,7 @@ class TrainingRun:
             writer=self._writer,
             progress=self._progress,
         )
-        augments = self._config.augment and not spec.solved
+        augments = self._config.augments and not spec.solved
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
@@ -203,7 +203,7 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augment,
+                    augment=self._config.augments,
                 ),
             )
         self._paths = paths
@@ -230,6 +230,7 @@ class TrainingRun:
             start_step=0,
             total_steps=1,
             augment=True,
+            policy=POLICIES[self._config.augment],
         )
         batch = next(iter(dataset))
         after = warp(batch["images"], batch["matrices"], kernel="gather")

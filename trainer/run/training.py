@@ -201,7 +201,7 @@ def _fast_paths(
     stored = workdir.read_json(CONFIG) or {}
     stages = _with_min_steps(config.stages(), config, manifest)
     epochs = sum(spec.epochs for spec in stages)
-    images = len(manifest.train) * (epochs if config.augment else 1)
+    images = len(manifest.train) * (epochs if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

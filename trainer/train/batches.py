@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
+from trainer.config.fields import TUTORIAL
+from trainer.data.augment import POLICIES
 from trainer.data.batches import training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
@@ -50,7 +52,7 @@ class TrainingBatches:
         samples, config = self._samples, self._config
         if self._reading is None:
             self._reading = self._inputs.training(
-                samples, augment=config.augment
+                samples, augment=config.augments
             )
         reading = self._reading
 
@@ -67,7 +69,8 @@ class TrainingBatches:
                 seed=config.seed,
                 start_step=start,
                 total_steps=end,
-                augment=config.augment,
+                augment=config.augments,
+                policy=POLICIES.get(config.augment, POLICIES[TUTORIAL]),
             )
 
         return iter(self._strategy.distribute_datasets_from_function(dataset))
