@@ -29,8 +29,8 @@ OPTIMIZERS = tuple(OPTIMIZER_TITLES)
 CONSTANT, COSINE, LINEAR, STEPWISE = "constant", "cosine", "linear", "step"
 SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
 TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
-OFF, MILD = "off", "mild"
-AUGMENT = (OFF, TUTORIAL, MILD)
+OFF, MILD, TRIVIAL = "off", "mild", "trivial"
+AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
@@ -299,8 +299,8 @@ class Fields:
     augment: str = _flag(
         TUTORIAL,
         RESULT,
-        "Random changes of the training images: off; tutorial, as in the Keras"
-        " guide; or mild, with smaller rotations and shifts.",
+        "Random changes of the training images: none, those of the Keras"
+        " guide, smaller rotations and shifts, or TrivialAugment.",
         choices=AUGMENT,
         stages=TRAINING_STAGES,
     )

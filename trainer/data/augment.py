@@ -18,6 +18,8 @@ import math
 
 import tensorflow as tf
 
+from trainer.config.fields import MILD, TUTORIAL
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -38,8 +40,8 @@ class Policy:
 
 POLICIES = {
     # 0.2 turns; the layers of the Keras guide.
-    "tutorial": Policy(angle=0.4 * math.pi, zoom=0.2, stretch=0.2),
-    "mild": Policy(angle=math.pi / 12, zoom=0.2, stretch=0.0, shift=0.05),
+    TUTORIAL: Policy(angle=0.4 * math.pi, zoom=0.2, stretch=0.2),
+    MILD: Policy(angle=math.pi / 12, zoom=0.2, stretch=0.0, shift=0.05),
 }
 # Entries of a matrix are multiples of 1 / _GRID. Up to 965 px every term and
 # sum of a source position is then exact in float32 (below 1.5 sqrt(2) 965
@@ -54,7 +56,7 @@ def draw_parameters(
     seed: int,
     epoch: tf.Tensor,
     id_hash: tf.Tensor,
-    policy: Policy = POLICIES["tutorial"],
+    policy: Policy = POLICIES[TUTORIAL],
 ) -> tf.Tensor:
     """Draws the augmentation of one sample in one epoch; a pure function.
 
@@ -110,7 +112,12 @@ def affine(parameters: tf.Tensor) -> tf.Tensor:
         tf.stack([flip * cos * x, -flip * sin * y, *shifts[:1]], axis=-1),
         tf.stack([sin * x, cos * y, *shifts[1:]], axis=-1),
     ]
-    return tf.round(tf.stack(rows, axis=-2) * _GRID) / _GRID
+    return rounded(tf.stack(rows, axis=-2))
+
+
+def rounded(matrices: tf.Tensor) -> tf.Tensor:
+    """Rounds to multiples of 1 / 4096, at which all kernels agree."""
+    return tf.round(matrices * _GRID) / _GRID
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.config import StageSpec
 from trainer.config.fields import FEATURE_EXTRACT
-from trainer.data.augment import POLICIES, warp
+from trainer.data.augment import warp
 from trainer.data.batches import training_batches
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
@@ -230,7 +230,7 @@ class TrainingRun:
             start_step=0,
             total_steps=1,
             augment=True,
-            policy=POLICIES[self._config.augment],
+            policy=self._config.augment,
         )
         batch = next(iter(dataset))
         after = warp(batch["images"], batch["matrices"], kernel="gather")

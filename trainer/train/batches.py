@@ -8,8 +8,6 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.config.fields import TUTORIAL
-from trainer.data.augment import POLICIES
 from trainer.data.batches import training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
@@ -70,7 +68,7 @@ class TrainingBatches:
                 start_step=start,
                 total_steps=end,
                 augment=config.augments,
-                policy=POLICIES.get(config.augment, POLICIES[TUTORIAL]),
+                policy=config.augment,
             )
 
         return iter(self._strategy.distribute_datasets_from_function(dataset))
