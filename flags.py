@@ -22,6 +22,7 @@ from trainer.config import (
     usage,
 )
 from trainer.config.fields import FIELDS, STAGES
+from trainer.config.recipes import expand
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
 
@@ -218,7 +219,7 @@ def config_from_flags(
         if values[name]:
             values[name] = _without_tilde(name, values[name])
     given = frozenset(name for name in FIELDS if flag_values[name].present)
-    config = Config(**values)
+    config = Config(**expand(values, given))
     check_given(config.stage, given)
     check_solved_head(config, given)
     check_validation(config, given)

@@ -68,6 +68,16 @@ REFUSED = {
     "head_learning_rate": Change(to=0.1),
     "head_solver": Change(to="lbfgs"),
     "head_l2": Change(to="0.5", both={"head_solver": "lbfgs"}),
+    "optimizer": Change(to="sgd"),
+    "momentum": Change(to=0.5, both={"optimizer": "sgd"}),
+    "weight_decay": Change(to=0.1, both={"optimizer": "adamw"}),
+    "schedule": Change(to="cosine"),
+    "warmup": Change(to=2.0),
+    "min_steps": Change(to=10),
+    "backbone_lr_scale": Change(to=0.5),
+    "layer_decay": Change(to=0.5),
+    "label_smoothing": Change(to=0.1),
+    "ema": Change(to=0.9),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
@@ -101,6 +111,8 @@ WARNED = {
     ),
 }
 PASSED = {
+    # The flags that it sets are compared.
+    "recipe": Change(to="best"),
     "tfds_data_dir": Change(to="{root}/tfds"),
     # The folder itself was moved.
     "workdir": Change(to="{root}/moved"),

@@ -172,7 +172,7 @@ def test_a_complete_run_started_again_changes_nothing(photos, finished, capsys):
         ({"unfreeze": "all"}, "--unfreeze was 'last:3', is 'all'"),
         (
             {"seed": 3, "augment": False},
-            "--augment was True, is False; --seed was 0, is 3",
+            "--augment was 'tutorial', is 'off'; --seed was 0, is 3",
         ),
         ({"stage": "feature_extract"}, "holds a run of --stage=finetune"),
     ],

@@ -227,7 +227,9 @@ def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
     del stored["augment"], stored["patience"], stored["learning_rate"]
     add_runs(tmp_path, finetune=stored)
     check(tmp_path, config())
-    with pytest.raises(TrainerError, match="--augment was True, is False"):
+    with pytest.raises(
+        TrainerError, match="--augment was 'tutorial', is 'off'"
+    ):
         check(tmp_path, config(augment=False))
     with pytest.raises(TrainerError, match="--patience was None, is 3"):
         check(tmp_path, config(patience=3))

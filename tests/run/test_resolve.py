@@ -127,7 +127,7 @@ def test_a_folder_named_demo_is_not_the_demo(tmp_path, monkeypatch):
 
 
 def test_the_default_workdir_depends_on_each_result_field():
-    base = resolve(make(head_solver="lbfgs"), 224)
+    base = resolve(make(head_solver="lbfgs", optimizer="sgd"), 224)
     other = {str: "other", int: 3, float: 0.5, bool: False}
     legal = {
         "stage": "feature_extract",
@@ -147,6 +147,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "monitor": "loss",
         "patience": 3,
         "time_limit": 0.5,
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "augment": "mild",
     }
     names = set()
     fields = base.result_fields()

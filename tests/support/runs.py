@@ -92,7 +92,7 @@ def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()
-        if name.startswith(("model/", "slots/"))
+        if name.startswith(("model/", "slots/", "weights/", "averaged/"))
     }
 
 

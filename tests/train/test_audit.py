@@ -19,6 +19,12 @@ KEYS = PLAN.trainable + PLAN.frozen
 SEEN = dict.fromkeys(PLAN.trainable, 0.5)
 
 
+def adam_move(key, largest):
+    """Adam at rate 1e-3 with epsilon 1e-7."""
+    del key
+    return 1e-3 * largest / (largest + 1e-7)
+
+
 @pytest.mark.parametrize("key", PLAN.frozen)
 def test_every_frozen_variable_that_moves_is_named(key):
     variables = {
@@ -27,9 +33,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
     before = digests(variables)
     for moved in (*PLAN.trainable, key):
         variables[moved].assign([1, 1, 2])
-    found = audit(
-        PLAN, before, variables, SEEN, learning_rate=1e-3, epsilon=1e-7
-    )
+    found = audit(PLAN, before, variables, SEEN, move=adam_move)
     assert not found.frozen_unchanged
     assert found.problems == (f"{key}: frozen, and has changed",)
 
@@ -140,9 +144,7 @@ def test_audit_names_problems_and_warnings(
     before = digests(variables)
     for key in moved:
         variables[key].assign([1, 1, 2])
-    found = audit(
-        PLAN, before, variables, gradients, learning_rate=1e-3, epsilon=1e-7
-    )
+    found = audit(PLAN, before, variables, gradients, move=adam_move)
     assert found.frozen_unchanged is frozen_ok
     assert found.trainable_changed is trained_ok
     assert found.problems == problems

@@ -17,7 +17,7 @@ from tests.support.runs import assert_same_arrays, lines, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
-from trainer.train import loop
+from trainer.train import loop, optimizers
 from trainer.train.graph_loops import make_train_function
 from trainer.train.optimizers import SummedAdam
 
@@ -141,7 +141,7 @@ class _Forgetful(SummedAdam):
 
 
 def _forgetful_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SummedAdam", _Forgetful)
+    monkeypatch.setattr(optimizers, "SummedAdam", _Forgetful)
 
 
 def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from trainer.config.fields import (
+    ADAM,
+    ADAMW,
     AUTO,
     COMPARE,
     FEATURE_EXTRACT,
@@ -11,6 +13,7 @@ from trainer.config.fields import (
     FIT_STAGES,
     LBFGS,
     PREDICT,
+    SGD,
     STUDY,
     TPU,
     USING_STAGES,
@@ -31,6 +34,7 @@ from trainer.storage import files
 
 # TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
+_MOMENTUM = FIELDS["momentum"].default
 # What a stage does not read if its head is solved: there are no steps, and the
 # images are not augmented.
 _UNREAD_BY_SOLVER = {
@@ -43,6 +47,14 @@ _UNREAD_BY_SOLVER = {
         "patience",
         "scale_lr",
         "time_limit",
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "min_steps",
+        "label_smoothing",
+        "ema",
     ),
     FINETUNE: ("head_epochs", "head_learning_rate"),
     STUDY: ("head_epochs", "head_learning_rate"),
@@ -60,6 +72,7 @@ def check_fields(fields: Fields) -> None:
         check_choice(name, value, field.metadata["choices"])
         check_range(name, value, field.default)
     parse_unfreeze(fields.unfreeze)
+    _check_optimizer(fields)
     parse_models(fields.models)
     if fields.stage == COMPARE:
         parse_workdirs(fields.workdirs or "")
@@ -140,6 +153,20 @@ def _check_l2(fields: Fields) -> None:
         raise UsageError(
             f"--head_l2={fields.head_l2}: read only with"
             f" --head_solver={LBFGS}; give that too, or leave it out"
+        )
+
+
+def _check_optimizer(fields: Fields) -> None:
+    if fields.weight_decay and fields.optimizer == ADAM:
+        raise UsageError(
+            f"--weight_decay={fields.weight_decay:g}: not read with"
+            f" --optimizer={ADAM}; give --optimizer={ADAMW}, which is Adam"
+            " with weight decay"
+        )
+    if fields.optimizer != SGD and fields.momentum != _MOMENTUM:
+        raise UsageError(
+            f"--momentum={fields.momentum:g}: read only with"
+            f" --optimizer={SGD}; give that too, or leave it out"
         )
 
 

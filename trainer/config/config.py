@@ -18,7 +18,9 @@ from trainer.config.fields import (
     FINETUNE,
     LAST,
     LBFGS,
+    OFF,
     RESULT,
+    TUTORIAL,
     Fields,
 )
 from trainer.config.ranges import parse_models
@@ -29,6 +31,7 @@ from trainer.config.validation import (
     parse_validation,
 )
 
+_AUGMENT_BEFORE = {"true": TUTORIAL, "false": OFF}
 _PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
@@ -44,7 +47,15 @@ class Config(Fields):
     """
 
     def __post_init__(self) -> None:
+        # Up to 0.1.0 the flag was true or false.
+        policy = _AUGMENT_BEFORE.get(str(self.augment).lower(), self.augment)
+        object.__setattr__(self, "augment", policy)
         check_fields(self)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are augmented."""
+        return self.augment != OFF
 
     @property
     def rate_factor(self) -> float:
@@ -128,6 +139,18 @@ class StageSpec:
     def solved(self) -> bool:
         """Whether the head is solved exactly."""
         return self.solver == LBFGS
+
+    def at_least(self, steps: int, epoch_steps: int) -> StageSpec:
+        """Returns the stage with enough epochs for a number of steps.
+
+        Args:
+          steps: the value of --min_steps; a solved head has no steps.
+          epoch_steps: number of steps per epoch.
+        """
+        if self.solved:
+            return self
+        epochs = max(self.epochs, -(-steps // epoch_steps))
+        return dataclasses.replace(self, epochs=epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,15 @@ MONITOR_NAMES = {
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
 }
+ADAMW, SGD, LAMB = "adamw", "sgd", "lamb"
+OPTIMIZER_TITLES = {ADAM: "Adam", ADAMW: "AdamW", SGD: "SGD", LAMB: "LAMB"}
+OPTIMIZERS = tuple(OPTIMIZER_TITLES)
+CONSTANT, COSINE, LINEAR, STEPWISE = "constant", "cosine", "linear", "step"
+SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
+TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
+OFF, MILD, TRIVIAL = "off", "mild", "trivial"
+AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
+RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
@@ -86,6 +95,13 @@ class Fields:
         "What to do: train the head, fine-tune, run the five-model study, use"
         " a trained model, or compare finished runs.",
         choices=STAGES,
+    )
+    recipe: str = _flag(
+        TUTORIAL,
+        FREE,
+        "A set of defaults, which given flags override.",
+        choices=RECIPE_NAMES,
+        stages=TRAINING_STAGES,
     )
     dataset: str = _flag(
         DEMO,
@@ -210,6 +226,73 @@ class Fields:
         " more; auto chooses it by cross-validation on the training images.",
         stages=FIT_STAGES,
     )
+    optimizer: str = _flag(
+        ADAM,
+        RESULT,
+        "Keras optimizer that updates the weights.",
+        choices=OPTIMIZERS,
+        stages=TRAINING_STAGES,
+    )
+    momentum: float = _flag(
+        0.9,
+        RESULT,
+        "Momentum of --optimizer=sgd.",
+        stages=TRAINING_STAGES,
+    )
+    weight_decay: float = _flag(
+        0.0,
+        RESULT,
+        "Decay of the weights, times the learning rate; bias, gamma and beta"
+        " do not decay. Not for adam.",
+        stages=TRAINING_STAGES,
+    )
+    schedule: str = _flag(
+        CONSTANT,
+        RESULT,
+        "Learning rate during a stage: constant, down to 0 along a cosine or"
+        " a line, or a tenth after 50 % and 75 % of the steps.",
+        choices=SCHEDULES,
+        stages=TRAINING_STAGES,
+    )
+    warmup: float = _flag(
+        0.0,
+        RESULT,
+        "Steps in which the learning rate rises; below 1, a fraction of the"
+        " stage.",
+        stages=TRAINING_STAGES,
+    )
+    min_steps: int = _flag(
+        0,
+        RESULT,
+        "Least number of steps of a stage; raises its epochs.",
+        stages=TRAINING_STAGES,
+    )
+    backbone_lr_scale: float = _flag(
+        1.0,
+        RESULT,
+        "Factor of the learning rate of all backbone layers.",
+        stages=(FINETUNE,),
+    )
+    layer_decay: float = _flag(
+        1.0,
+        RESULT,
+        "Factor of the learning rate per block of the backbone, from the head"
+        " down.",
+        stages=(FINETUNE,),
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        RESULT,
+        "Part of each training label that is spread over all classes.",
+        stages=TRAINING_STAGES,
+    )
+    ema: float = _flag(
+        0.0,
+        RESULT,
+        "Decay of a moving average of the weights, such as 0.99, which is"
+        " tested and saved in place of the weights; 0 for none.",
+        stages=TRAINING_STAGES,
+    )
     scale_lr: bool = _flag(
         False,
         RESULT,
@@ -225,10 +308,12 @@ class Fields:
         " gradients. Must divide --batch_size.",
         stages=FIT_STAGES,
     )
-    augment: bool = _flag(
-        True,
+    augment: str = _flag(
+        TUTORIAL,
         RESULT,
-        "Flip, rotate, zoom and stretch the training images at random.",
+        "Random changes of the training images: none, those of the Keras"
+        " guide, smaller rotations and shifts, or TrivialAugment.",
+        choices=AUGMENT,
         stages=TRAINING_STAGES,
     )
     unfreeze: str = _flag(

@@ -39,6 +39,20 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     ),
     "learning_rate": ("a number above 0", lambda x: x > 0),
     "head_learning_rate": ("a number above 0", lambda x: x > 0),
+    "momentum": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
+    "weight_decay": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "warmup": (
+        "a fraction from 0 to below 1, or a whole number of steps",
+        lambda x: 0 <= x < 1 or (x <= 10**6 and x == int(x)),
+    ),
+    "min_steps": (
+        "a whole number from 0 to 1000000",
+        lambda x: 0 <= x <= 10**6,
+    ),
+    "backbone_lr_scale": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
+    "layer_decay": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
+    "label_smoothing": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
+    "ema": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
     "clip_global_norm": ("a number above 0", lambda x: x > 0),
     "patience": (
         "a whole number >= 1, or left out to train all epochs",

@@ -18,10 +18,10 @@ list the flags:   python main.py --help (--helpfull: also absl's flags)"""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Most used": (
         "stage",
+        "recipe",
         "dataset",
         "data_pct",
         "backbone",
-        "weights",
         "unfreeze",
         "epochs",
         "batch_size",
@@ -40,10 +40,23 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "seed",
     ),
     "Model and first weights": (
+        "weights",
         "backbone_args",
         "weights_origin",
         "init_from",
         "init_from_checkpoint",
+    ),
+    "Recipe": (
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "min_steps",
+        "backbone_lr_scale",
+        "layer_decay",
+        "label_smoothing",
+        "ema",
     ),
     "Training": (
         "scale_lr",
@@ -149,6 +162,16 @@ ALIASES: Mapping[str, str] = {
     "metric_for_best_model": "monitor",
     "mixed_precision": "precision",
     "mode": "stage",
+    "model_ema": "ema",
+    "model_ema_decay": "ema",
+    "opt": "optimizer",
+    "sched": "schedule",
+    "scheduler": "schedule",
+    "lr_scheduler": "schedule",
+    "smoothing": "label_smoothing",
+    "warmup_epochs": "warmup",
+    "warmup_steps": "warmup",
+    "wd": "weight_decay",
     "model": "backbone",
     "model_dir": "workdir",
     "n_epochs": "epochs",
@@ -170,6 +193,7 @@ ALIASES: Mapping[str, str] = {
 _HINTS: Mapping[str, str] = {
     # Flags of absl.
     "config": "did you mean --flagfile?",
+    "noaugment": "did you mean --augment=off?",
     "verbose": "did you mean --verbosity?",
     "resume": (
         "the same command with the same --workdir resumes from the last"

@@ -9,7 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config, StageSpec
-from trainer.config.fields import ACCURACY, BEST, MONITOR_NAMES
+from trainer.config.fields import (
+    ACCURACY,
+    BEST,
+    CONSTANT,
+    MONITOR_NAMES,
+    OPTIMIZER_TITLES,
+)
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.model.freeze import FreezePlan
@@ -53,7 +59,7 @@ def plan_lines(
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"
-            f" Adam at a constant {spec.learning_rate:g}{scaled}"
+            f" {_updates(config)} {spec.learning_rate:g}{scaled}"
         )
     yield from _stop_lines(config)
     yield ""
@@ -77,6 +83,14 @@ def _stop_lines(config: Config) -> Iterator[str]:
         )
     if config.time_limit is not None:
         yield f"the run ends after {config.time_limit:g} minutes of training"
+
+
+def _updates(config: Config) -> str:
+    """Returns the optimizer and the schedule, as before a learning rate."""
+    name = OPTIMIZER_TITLES[config.optimizer]
+    if config.schedule == CONSTANT:
+        return f"{name} at a constant"
+    return f"{name}, {config.schedule} schedule from"
 
 
 def _layer_lines(plan: FreezePlan) -> Iterator[str]:

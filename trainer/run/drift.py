@@ -13,12 +13,15 @@ from typing import Any
 
 from trainer.config import Config
 from trainer.config.fields import (
+    CONSTANT,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FREE,
     NUMERICS,
+    OFF,
     RESULT,
+    TUTORIAL,
 )
 from trainer.errors import TrainerError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
@@ -150,7 +153,13 @@ def _with_defaults(
         for name in asked.keys() & FIELDS.keys()
         if name not in _RESOLVED
     }
-    return {**defaults, **stored}
+    found = {**defaults, **stored}
+    if "augment" in found:
+        # Up to 0.1.0 it was true or false.
+        found["augment"] = {True: TUTORIAL, False: OFF}.get(
+            found["augment"], found["augment"]
+        )
+    return found
 
 
 def differences(
@@ -173,11 +182,23 @@ def differences(
         if name in _BY_CONTENT and _same_content(name, stored, asked):
             continue
         if name == "epochs" and new > old:
+            if _rate_depends_on_epochs(asked):
+                found.append(
+                    f"--epochs was {old}, is {new}, and the learning rates"
+                    " depend on it: continue in another --workdir with"
+                    " --init_from"
+                )
             continue
         flag = f"--{name}" if name in FIELDS else name
         old, new = _shown(old, new), _shown(new, old)
         found.append(f"{flag} was {old}, is {new}")
     return sorted(found)
+
+
+def _rate_depends_on_epochs(record: Mapping[str, Any]) -> bool:
+    """Returns whether more epochs would change the rates of earlier steps."""
+    schedule = record.get("schedule", CONSTANT)
+    return bool(schedule != CONSTANT or 0 < record.get("warmup", 0.0) < 1)
 
 
 def _shown(value: Any, other: Any) -> str:

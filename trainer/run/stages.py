@@ -188,7 +188,7 @@ class TrainingRun:
             stopwatch=self._stopwatch,
             restore_best=self._config.honest_validation,
         )
-        augments = self._config.augment and not spec.solved
+        augments = self._config.augments and not spec.solved
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
@@ -218,7 +218,7 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augment,
+                    augment=self._config.augments,
                 ),
             )
         self._paths = paths
@@ -245,6 +245,7 @@ class TrainingRun:
             start_step=0,
             total_steps=1,
             augment=True,
+            policy=self._config.augment,
         )
         batch = next(iter(dataset))
         after = warp(batch["images"], batch["matrices"], kernel="gather")

@@ -8,8 +8,9 @@ import dataclasses
 import tensorflow as tf
 
 from trainer.cache import OFF
-from trainer.config import Config
+from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
+from trainer.data.order import steps_per_epoch
 from trainer.data.samples import ARRAY_RECORD
 from trainer.distribute import multi_worker, strategies
 from trainer.distribute.strategies import strategy_line
@@ -62,6 +63,7 @@ def dry_run(config: Config) -> None:
     if config.init_from:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
+    stages = _with_min_steps(stages, config, manifest)
     plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
     print(
         f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
@@ -128,6 +130,8 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     for line in unbalanced_lines(manifest):
         print(line, flush=True)
     start = find_start(workdir, config)
+    stages = _with_min_steps(start.stages, config, manifest)
+    start = dataclasses.replace(start, stages=stages)
     processes.check_same(
         start.why,
         f"--workdir={workdir.path!r}: differs between the processes; give a"
@@ -172,6 +176,14 @@ def _is_complete(workdir: Workdir, config: Config) -> bool:
     return True
 
 
+def _with_min_steps(
+    stages: tuple[StageSpec, ...], config: Config, manifest: Manifest
+) -> tuple[StageSpec, ...]:
+    """Returns the stages with the epochs that --min_steps asks for."""
+    steps = steps_per_epoch(len(manifest.train), config.batch_size)
+    return tuple(spec.at_least(config.min_steps, steps) for spec in stages)
+
+
 def _fast_paths(
     setup: RunSetup, workdir: Workdir, manifest: Manifest
 ) -> FastPaths:
@@ -189,8 +201,9 @@ def _fast_paths(
             " --file_format=tfrecord, or run on the TPU's own host"
         )
     stored = workdir.read_json(CONFIG) or {}
-    epochs = sum(spec.epochs for spec in config.stages())
-    images = len(manifest.train) * (epochs if config.augment else 1)
+    stages = _with_min_steps(config.stages(), config, manifest)
+    epochs = sum(spec.epochs for spec in stages)
+    images = len(manifest.train) * (epochs if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

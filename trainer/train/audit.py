@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -53,8 +53,7 @@ def audit(
     variables: Mapping[str, keras.Variable],
     gradient_max: Mapping[str, float],
     *,
-    learning_rate: float,
-    epsilon: float,
+    move: Callable[[str, float], float],
 ) -> Audit:
     """Compares the variables with their values at the start of the stage.
 
@@ -66,8 +65,8 @@ def audit(
         trainable variable. 0 is expected after a dead ReLU. `UNCONNECTED`
         means that the loss does not depend on the variable, which is an error
         if it applies to a whole layer.
-      learning_rate: the learning rate of Adam.
-      epsilon: the epsilon of Adam.
+      move: a function of a trainable variable's key and of its largest
+        gradient: about how far a step moves its largest entry.
     """
     after = digests(variables)
     changed = {key for key in before if before[key] != after[key]}
@@ -80,10 +79,10 @@ def audit(
             warnings.append(f"{key}: its gradient was 0 in every step")
         if key in changed or largest <= 0:
             continue
-        # Adam changes an entry by about this much, which rounding may remove
-        # if the entry is large.
-        move = learning_rate * largest / (largest + epsilon)
-        if move < np.spacing(np.abs(variables[key].numpy()).max()):
+        # Rounding may remove the change of a large entry.
+        if move(key, largest) < np.spacing(
+            np.abs(variables[key].numpy()).max()
+        ):
             warnings.append(
                 f"{key}: has not moved, its gradients (at most {largest:.1g})"
                 " being too small"

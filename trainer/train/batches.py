@@ -50,7 +50,7 @@ class TrainingBatches:
         samples, config = self._samples, self._config
         if self._reading is None:
             self._reading = self._inputs.training(
-                samples, augment=config.augment
+                samples, augment=config.augments
             )
         reading = self._reading
 
@@ -67,7 +67,8 @@ class TrainingBatches:
                 seed=config.seed,
                 start_step=start,
                 total_steps=end,
-                augment=config.augment,
+                augment=config.augments,
+                policy=config.augment,
             )
 
         return iter(self._strategy.distribute_datasets_from_function(dataset))

@@ -20,6 +20,7 @@ from trainer.model.classifier import variable_keys
 from trainer.model.weights.checkpoint_index import check_index
 from trainer.model.weights.saved_weights import senseless
 from trainer.storage import files
+from trainer.train.averages import WeightAverages
 from trainer.train.checkpoint_files import (
     BEST,
     EPOCH,
@@ -50,6 +51,7 @@ class StageCheckpoints:
         state: StageState,
         keep: int,
         keep_best: int = 1,
+        averages: WeightAverages | None = None,
     ) -> None:
         """Creates the checkpoint managers; nothing is restored or saved yet.
 
@@ -62,17 +64,25 @@ class StageCheckpoints:
           keep_best: number of best checkpoints to keep. With 2, the best
             checkpoint of the state outlives a kill between the save of a
             better one and that of the state that names it.
+          averages: of the trained variables. A checkpoint stores them as the
+            model's weights, which is what every reader of it wants, and the
+            weights beside them.
 
         Raises:
           TrainerError: TensorFlow's list of checkpoints is not a file.
         """
         self._workdir = workdir
         self._state = state
-        self._checkpoint = tf.train.Checkpoint(
-            model=_by_key(variables),
-            slots=_slots(optimizer),
-            state=StateInCheckpoint(state),
-        )
+        self._averages = averages
+        stored = {
+            "model": _by_key(variables),
+            "slots": _slots(optimizer),
+            "state": StateInCheckpoint(state),
+        }
+        if averages is not None:
+            stored["weights"] = averages.values
+            stored["averaged"] = averages.count
+        self._checkpoint = tf.train.Checkpoint(**stored)
         self._keep = {LAST: keep, BEST: keep_best, EPOCH: 1}
         self._managers = (
             {kind: self._manager(kind) for kind in self._keep}
@@ -161,6 +171,8 @@ class StageCheckpoints:
     def _restore(self, path: str) -> None:
         with _restoring(path, _remedy(path)):
             self._checkpoint.restore(path).assert_consumed()
+        if self._averages is not None:
+            self._averages.exchange()
 
     def roll_back(self) -> None:
         """Restores the last epoch boundary, and removes later checkpoints.
@@ -227,7 +239,10 @@ class StageCheckpoints:
             if asked
         ]
         processes = self._workdir.processes
-        return processes.by_chief(lambda: self._write(kinds)) or ""
+        with contextlib.ExitStack() as stack:
+            if self._averages is not None:
+                stack.enter_context(self._averages.in_use())
+            return processes.by_chief(lambda: self._write(kinds)) or ""
 
     def _write(self, kinds: list[str]) -> str:
         self._workdir.check_held()

@@ -18,6 +18,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.apply import STEP_VALUES, ReplicaStep
+from trainer.train.averages import WeightAverages
 from trainer.train.steps import (
     UNCONNECTED,
     Batch,
@@ -84,6 +85,8 @@ def make_train_function(
     kernel: str | None = None,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
+    label_smoothing: float = 0.0,
+    averages: WeightAverages | None = None,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """Returns a function that runs a number of training steps in one call.
 
@@ -98,6 +101,8 @@ def make_train_function(
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
+      label_smoothing: see `make_train_step`.
+      averages: see `ReplicaStep`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
@@ -110,6 +115,7 @@ def make_train_function(
             kernel=kernel or warp_kernel(xla),
             partition=partition,
             accumulate_steps=accumulate_steps,
+            label_smoothing=label_smoothing,
         ),
         jit_compile=xla,
         autograph=False,
@@ -122,6 +128,7 @@ def make_train_function(
         optimizer=optimizer,
         clip_global_norm=clip_global_norm,
         replicas=strategy.num_replicas_in_sync,
+        averages=averages,
     )
 
     train_steps = _train_steps(strategy, replica_step, len(trainable))

@@ -26,12 +26,12 @@ from trainer.train.nonfinite import (
     check_finite,
     inputs_of_step,
 )
-from trainer.train.optimizers import SummedAdam
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.stage_end import end_stage
 from trainer.train.state import StageState, no_sums
 from trainer.train.steps import Batch
 from trainer.train.stopping import StopPolicy
+from trainer.train.updates import StageUpdates
 
 _TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 
@@ -66,16 +66,15 @@ class StageLoop:
             self._metrics,
             log_every_steps=config.log_every_steps,
         )
-        with job.runtime.strategy.scope():
-            self._optimizer = SummedAdam(spec.learning_rate)
-            self._optimizer.build([variables[key] for key in plan.trainable])
+        self._updates = StageUpdates(job, self._epoch_steps)
         self._checkpoints = StageCheckpoints(
             job.workdir,
             variables=variables,
-            optimizer=self._optimizer,
+            optimizer=self._updates.optimizer,
             state=self._state,
             keep=config.keep_checkpoints,
             keep_best=2 if job.restore_best else 1,
+            averages=self._updates.averages,
         )
 
     def run(self) -> StageOutcome:
@@ -96,8 +95,8 @@ class StageLoop:
         return end_stage(
             self._job,
             state,
-            self._optimizer,
-            learning_rate=self._rate(),
+            self._updates,
+            factor=self._factor,
             epoch_steps=self._epoch_steps,
         )
 
@@ -131,12 +130,14 @@ class StageLoop:
             self._job.runtime.strategy,
             self._job.classifier,
             self._job.plan,
-            self._optimizer,
+            self._updates.optimizer,
             clip_global_norm=self._job.config.clip_global_norm,
             xla=self._job.runtime.xla,
             kernel=self._job.inputs.kernel,
             partition=self._job.partition,
             accumulate_steps=self._job.config.accumulate_steps,
+            label_smoothing=self._job.config.label_smoothing,
+            averages=self._updates.averages,
         )
         batches = self._read_to(end)
         while self._goes_on(end):
@@ -155,12 +156,17 @@ class StageLoop:
         return self._batches.read(self._state.step - start, end - start)
 
     def _rate(self) -> float:
-        return self._policy.rate(
-            self._job.spec.learning_rate, self._state.rollbacks
-        )
+        """Returns the learning rate of the last step."""
+        state = self._state
+        return self._updates.rate(state.step - state.start_step) * self._factor
+
+    @property
+    def _factor(self) -> float:
+        """The factor of all learning rates after the rollbacks."""
+        return self._policy.rate(1.0, self._state.rollbacks)
 
     def _set_rate(self) -> None:
-        self._optimizer.learning_rate = self._rate()
+        self._updates.scale(self._factor)
 
     def _roll_back(self, error: NonFiniteError) -> None:
         """Restores the last epoch boundary, with half the learning rate.
@@ -308,7 +314,8 @@ class StageLoop:
         state = self._state
         state.pending_validation = True
         try:
-            evaluated = self._job.validate()
+            with self._updates.averaged():
+                evaluated = self._job.validate()
         except interrupt.Stopped:
             # Excludes the epoch's metrics, which the resumed run writes again.
             self._save(position=state.metrics_position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from trainer.errors import TrainerError
 from trainer.train.audit import audit, check_audit, digest
@@ -13,10 +14,10 @@ from trainer.train.checkpoint_files import (
     find_checkpoints,
 )
 from trainer.train.checkpoints import restore_variables
-from trainer.train.optimizers import SummedAdam
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.state import StageState
 from trainer.train.stopping import early_stop, stop_text
+from trainer.train.updates import StageUpdates
 
 _REMEDY = (
     "restore its files, or start in another --workdir with"
@@ -27,9 +28,9 @@ _REMEDY = (
 def end_stage(
     job: StageJob,
     state: StageState,
-    optimizer: SummedAdam,
+    updates: StageUpdates,
     *,
-    learning_rate: float,
+    factor: float,
     epoch_steps: int,
 ) -> StageOutcome:
     """Audits the last weights, and leaves those of the result.
@@ -37,8 +38,8 @@ def end_stage(
     Args:
       job: the stage; its classifier has the last weights.
       state: the state after the last step.
-      optimizer: the optimizer of the stage.
-      learning_rate: the learning rate of the last step.
+      updates: how its steps updated the variables.
+      factor: of all learning rates, below 1 after rollbacks.
       epoch_steps: the steps of an epoch.
 
     Raises:
@@ -50,12 +51,16 @@ def end_stage(
         state.digests,
         job.classifier.variables,
         state.gradient_max,
-        learning_rate=learning_rate,
-        epsilon=optimizer.epsilon,
+        move=functools.partial(
+            updates.move, done=state.step - state.start_step, factor=factor
+        ),
     )
     for warning in found.warnings:
         job.workdir.warn(f"{state.stage}: {warning}")
     check_audit(found, stage=state.stage, path=job.workdir.path)
+    if updates.averages is not None:
+        # They are the result of the stage.
+        updates.averages.exchange()
     stopped = early_stop(
         state, job.config, epochs=job.spec.epochs, epoch_steps=epoch_steps
     )

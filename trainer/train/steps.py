@@ -78,6 +78,7 @@ def make_train_step(
     kernel: str,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
+    label_smoothing: float = 0.0,
 ) -> TrainStep:
     """Returns the training step.
 
@@ -90,6 +91,7 @@ def make_train_step(
       accumulate_steps: number of equal parts in which the batch is processed
         in sequence, to hold the activations of one part only. Must divide the
         batch. The result differs only by rounding.
+      label_smoothing: part of each label that is spread over all classes.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
@@ -114,7 +116,8 @@ def make_train_step(
                 logits, updates = partition.logits_and_updates(
                     variables, values, inputs
                 )
-            losses = _losses(logits, batch["labels"]) * batch["mask"]
+            losses = _losses(logits, batch["labels"], label_smoothing)
+            losses *= batch["mask"]
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
             mean = loss / examples
@@ -284,8 +287,19 @@ def _logits(
     return classifier.logits(variables, values, inputs[0])
 
 
-def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+def _losses(
+    logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0
+) -> tf.Tensor:
+    """Returns the cross-entropy of each sample, nats.
+
+    With smoothing s and K classes, the target of the own class is 1 - s + s / K
+    and that of the others s / K (Szegedy et al., 2016).
+    """
+    own = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not smoothing:
+        return own
+    even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
+    return (1.0 - smoothing) * own + smoothing * even
 
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:

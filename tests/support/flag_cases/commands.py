@@ -47,6 +47,7 @@ class Did:
       kernels: the kernels by which training images were warped.
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
+      smoothing: the label smoothing of each loss that was traced.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -56,6 +57,7 @@ class Did:
     kernels: set[str] = dataclasses.field(default_factory=set)
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
+    smoothing: set[float] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ def _watched() -> Iterator[Did]:
     fold, blocks, warp = copies.fold, Inputs._blocks, batches.warp
     quick_class = copies.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
+    losses = train_steps._losses
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -193,11 +196,16 @@ def _watched() -> Iterator[Did]:
         did.calls.append(len(call.sums["count"]))
         add(self, call, *args)
 
+    def losing(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+        did.smoothing.add(smoothing)
+        return losses(logits, labels, smoothing)
+
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
+        (train_steps, "_losses", losing),
         (StepAccount, "add", adding),
         (Inputs, "_blocks", computing),
         *(
