@@ -23,6 +23,7 @@ DEFAULT_BACKBONE = "EfficientNetB0"
 IMAGENET = "imagenet"
 AUTO = "auto"
 ADAM, LBFGS = "adam", "lbfgs"
+NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
@@ -225,6 +226,13 @@ class Fields:
         "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
         " or regex:PATTERN.",
         stages=(FINETUNE, STUDY),
+    )
+    class_weights: str = _flag(
+        NONE,
+        RESULT,
+        "Weight of each class in the training loss: none, balanced (all"
+        " classes count the same), or a JSON file of class names and weights.",
+        stages=TRAINING_STAGES,
     )
     clip_global_norm: float | None = _flag(
         None,

@@ -26,13 +26,14 @@ from trainer.config.fields import (
     FINETUNE,
     IMAGENET,
     LBFGS,
+    NONE,
     STUDY,
 )
 from trainer.storage import files
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
-_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO}
+_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO, "class_weights": NONE}
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
@@ -104,7 +105,7 @@ def default_workdir(config: Config) -> str:
     for name, value in _LATER_FLAGS.items():
         if fields.get(name) == value:
             del fields[name]
-    for name in ("dataset", "weights", "init_from"):
+    for name in ("dataset", "weights", "init_from", "class_weights"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)
         if path and (files.is_remote(path) or files.exists(path)):

@@ -6,7 +6,7 @@ code that runs it on a replica and applies the gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -84,6 +84,7 @@ def make_train_function(
     kernel: str | None = None,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
+    class_weights: Sequence[float] = (),
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """Returns a function that runs a number of training steps in one call.
 
@@ -98,6 +99,7 @@ def make_train_function(
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
+      class_weights: see `make_train_step`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
@@ -110,6 +112,7 @@ def make_train_function(
             kernel=kernel or warp_kernel(xla),
             partition=partition,
             accumulate_steps=accumulate_steps,
+            class_weights=class_weights,
         ),
         jit_compile=xla,
         autograph=False,

@@ -118,6 +118,7 @@ class StageLoop:
             kernel=self._job.inputs.kernel,
             partition=self._job.partition,
             accumulate_steps=self._job.config.accumulate_steps,
+            class_weights=self._job.class_weights,
         )
         batches = self._read_to(end)
         while state.pending_validation or state.step < end:

@@ -78,6 +78,7 @@ def make_train_step(
     kernel: str,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
+    class_weights: Sequence[float] = (),
 ) -> TrainStep:
     """Returns the training step.
 
@@ -90,6 +91,7 @@ def make_train_step(
       accumulate_steps: number of equal parts in which the batch is processed
         in sequence, to hold the activations of one part only. Must divide the
         batch. The result differs only by rounding.
+      class_weights: factor of the loss of each class; empty for 1.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
@@ -115,6 +117,9 @@ def make_train_step(
                     variables, values, inputs
                 )
             losses = _losses(logits, batch["labels"]) * batch["mask"]
+            if class_weights:
+                weights = tf.constant(class_weights, tf.float32)
+                losses *= tf.gather(weights, batch["labels"])
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
             mean = loss / examples

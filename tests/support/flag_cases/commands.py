@@ -18,6 +18,7 @@ from tests.support.determinism import is_on, undone
 from trainer.data import batches
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
+from trainer.train import graph_loops
 from trainer.train import steps as train_steps
 from trainer.train.graph_loops import TrainCall
 from trainer.train.inputs import Inputs
@@ -47,6 +48,7 @@ class Did:
       kernels: the kernels by which training images were warped.
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
+      class_weights: the class weights of each step created.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -56,6 +58,9 @@ class Did:
     kernels: set[str] = dataclasses.field(default_factory=set)
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
+    class_weights: set[tuple[float, ...]] = dataclasses.field(
+        default_factory=set
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,11 +198,18 @@ def _watched() -> Iterator[Did]:
         did.calls.append(len(call.sums["count"]))
         add(self, call, *args)
 
+    make_step = graph_loops.make_train_step
+
+    def making(*args: Any, **options: Any) -> Any:
+        did.class_weights.add(tuple(options["class_weights"]))
+        return make_step(*args, **options)
+
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
+        (graph_loops, "make_train_step", making),
         (StepAccount, "add", adding),
         (Inputs, "_blocks", computing),
         *(

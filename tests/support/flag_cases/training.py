@@ -159,6 +159,13 @@ TRAINING = (
         without=True,
         given=False,
     ),
+    Case(
+        flag="class_weights",
+        value="{root}/classes.json",
+        see=lambda ran: ran.did.class_weights,
+        without={()},
+        given={(1.0, 2.0, 0.5)},
+    ),
     # Twelve of 32 in a step.
     Case(
         flag="scale_lr",
