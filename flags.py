@@ -37,6 +37,7 @@ _DEFINE: dict[str, Callable[..., Any]] = {
 }
 _PATHS = (
     "cache_dir",
+    "class_weights",
     "dataset",
     "init_from",
     "inputs",

@@ -6,6 +6,7 @@ thing both times: a number, a file, an error.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
+from tests.support.photos import CLASSES as DISHES
 from tests.support.photos import make_photos
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config.fields import FIELDS
@@ -49,6 +51,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         model = tiny_backbone()
         model.set_weights([np.ones(w.shape) for w in model.weights])
         model.save_weights(folder / "ones.weights.h5")
+        classes = dict(zip(sorted(DISHES), (1, 2, 0.5), strict=True))
+        (folder / "classes.json").write_text(json.dumps(classes))
         make_source(folder)
         yield Commands(folder)
 

@@ -78,6 +78,7 @@ REFUSED = {
     "layer_decay": Change(to=0.5),
     "label_smoothing": Change(to=0.1),
     "ema": Change(to=0.9),
+    "class_weights": Change(to="balanced"),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),

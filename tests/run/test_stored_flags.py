@@ -56,6 +56,7 @@ _OTHER: dict[str, Any] = {
     "layer_decay": 0.75,
     "label_smoothing": 0.2,
     "ema": 0.9,
+    "class_weights": "balanced",
     "scale_lr": True,
     "accumulate_steps": 3,
     "augment": "mild",

@@ -99,6 +99,7 @@ class Trainer:
         clip: float | None = None,
         xla: bool = False,
         make=tiny_classifier,
+        **options,
     ) -> None:
         self.strategy = strategy_of(replicas)
         self.classifier = copy_of(make(), self.strategy)
@@ -118,6 +119,7 @@ class Trainer:
             self.optimizer,
             clip_global_norm=clip,
             xla=xla,
+            **options,
         )
 
     def train(self, batches, steps: int | None = None):

@@ -42,6 +42,7 @@ TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
 OFF, MILD, TRIVIAL = "off", "mild", "trivial"
 AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
+NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
@@ -322,6 +323,13 @@ class Fields:
         "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
         " or regex:PATTERN.",
         stages=(FINETUNE, STUDY),
+    )
+    class_weights: str = _flag(
+        NONE,
+        RESULT,
+        "Weight of each class in the training loss: none, balanced (all"
+        " classes count the same), or a JSON file of class names and weights.",
+        stages=TRAINING_STAGES,
     )
     clip_global_norm: float | None = _flag(
         None,

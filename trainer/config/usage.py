@@ -61,6 +61,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Training": (
         "scale_lr",
         "accumulate_steps",
+        "class_weights",
         "clip_global_norm",
         "on_nonfinite",
         "precision",
@@ -126,6 +127,7 @@ ALIASES: Mapping[str, str] = {
     "batch": "batch_size",
     "bs": "batch_size",
     "classes": "dataset",
+    "class_weight": "class_weights",
     "clip_grad": "clip_global_norm",
     "clipnorm": "clip_global_norm",
     "ckpt": "checkpoint",

@@ -32,6 +32,8 @@ FACTS = {
     "data_fingerprint": RESULT,
     "class_names": RESULT,
     "weights_digest": RESULT,
+    # In the order of the class names.
+    "class_weight_values": RESULT,
     # How pixels are scaled for the backbone.
     "pixels": RESULT,
     "architecture_digest": RESULT,
@@ -76,7 +78,11 @@ _RESOLVED = (
     "init_from_checkpoint",
 )
 # A path may change if its content is the same.
-_BY_CONTENT = {"dataset": "data_fingerprint", "weights": "weights_digest"}
+_BY_CONTENT = {
+    "dataset": "data_fingerprint",
+    "weights": "weights_digest",
+    "class_weights": "class_weight_values",
+}
 _SHOWN_CHARS = 120
 
 

@@ -21,6 +21,7 @@ from trainer.model.weights.plan import WeightsPlan, plan_weights
 from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
 from trainer.run.resolve import backbone_name, resolve
+from trainer.train.class_weights import read_class_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,7 @@ def prepare(config: Config) -> RunSetup:
     check_batch_fits(
         config.batch_size // config.accumulate_steps, resolved.image_size
     )
+    read_class_weights(config.class_weights)
     weights = plan_weights(
         resolved.weights,
         backbone=backbone,

@@ -17,6 +17,7 @@ from trainer.run.drift import (
 )
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup, read_manifest
+from trainer.train.class_weights import class_weights
 from trainer.train.start import Start, check_warm_start
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
@@ -49,6 +50,11 @@ def same_run(
         manifest = read_manifest(config, workdir.read_json(MANIFEST))
         facts["data_fingerprint"] = manifest.fingerprint
         facts["class_names"] = list(manifest.class_names)
+        facts["class_weight_values"] = list(
+            class_weights(
+                config.class_weights, manifest.train, manifest.class_names
+            )
+        )
         record = run_record(config, facts)
         check_same_run(workdir, config, record)
         if config.init_from:

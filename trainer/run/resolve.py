@@ -41,6 +41,7 @@ _LATER_FLAGS = {
     for name in (
         "head_solver",
         "head_l2",
+        "class_weights",
         "monitor",
         "patience",
         "time_limit",
@@ -134,7 +135,7 @@ def default_workdir(config: Config) -> str:
     before = {OFF: False, TUTORIAL: True}
     if fields.get("augment") in before:
         fields["augment"] = before[fields["augment"]]
-    for name in ("dataset", "weights", "init_from"):
+    for name in ("dataset", "weights", "init_from", "class_weights"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)
         if path and (files.is_remote(path) or files.exists(path)):

@@ -31,6 +31,7 @@ from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
+from trainer.train.class_weights import class_weights
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
@@ -178,6 +179,11 @@ class TrainingRun:
             partition=paths.partition,
             inputs=paths.inputs,
             train=manifest.train,
+            class_weights=class_weights(
+                self._config.class_weights,
+                manifest.train,
+                manifest.class_names,
+            ),
             start_step=step,
             workdir=self._workdir,
             validate=functools.partial(

@@ -37,7 +37,8 @@ class Solution:
       kernel: float64 (d, classes), W.
       bias: float64 (classes,), b.
       l2: strength of the regularisation.
-      loss: mean cross-entropy over the samples, without the L2 term.
+      loss: mean cross-entropy over the samples, times their importance,
+        without the L2 term.
       correct: number of samples whose own class has the largest logit.
       gradient: norm of the gradient, relative to the one at zero weights.
       iterations: of L-BFGS.
@@ -122,6 +123,7 @@ def loss_and_gradient(
     labels: np.ndarray,
     *,
     l2: float,
+    importance: np.ndarray | None = None,
     by: Standardisation | None = None,
     dtype: Any = np.float64,
     block: int = BLOCK,
@@ -133,6 +135,8 @@ def loss_and_gradient(
       features: float32 (n, d).
       labels: int (n,), below classes.
       l2: strength of the regularisation.
+      importance: float64 (n,), a factor of each sample's loss; None for 1. The
+        mean divides by n, as that of Keras's `fit` does.
       by: standardises each block; None takes the features as they are.
       dtype: of the matrix products; sums over blocks are float64.
       block: rows per product.
@@ -150,9 +154,14 @@ def loss_and_gradient(
         part = part.astype(dtype, copy=False)
         log_p = _log_softmax((part @ narrow).astype(np.float64) + bias)
         own = np.arange(len(part)), labels[start : start + block]
-        loss -= float(log_p[own].sum())
         residual = np.exp(log_p)
         residual[own] -= 1.0
+        if importance is None:
+            loss -= float(log_p[own].sum())
+        else:
+            factors = importance[start : start + block]
+            loss -= float(log_p[own] @ factors)
+            residual *= factors[:, None]
         gradient[:-1] += part.T @ residual.astype(dtype, copy=False)
         gradient[-1] += residual.sum(0)
     gradient /= len(features)
@@ -168,6 +177,7 @@ def solve(
     *,
     l2: float,
     variances: np.ndarray,
+    importance: np.ndarray | None = None,
     start: Solution | None = None,
     stop: float = _STOP,
     max_iterations: int = MAX_ITERATIONS,
@@ -182,6 +192,7 @@ def solve(
       num_classes: at least 2.
       l2: strength of the regularisation, 0 or more.
       variances: float64 (d,), of the coordinates.
+      importance: see `loss_and_gradient`.
       start: the solution for another l2; None starts from zero weights.
       stop: ends at a gradient of this part of that at zero weights, in norm,
         or where rounding allows no smaller loss.
@@ -194,6 +205,7 @@ def solve(
         labels,
         l2=l2,
         units=_units(variances, num_classes, l2),
+        importance=importance,
         dtype=dtype,
         block=block,
     )
@@ -204,7 +216,7 @@ def solve(
         weights = np.vstack([start.kernel, start.bias]) / objective.units
     found = objective.minimum(weights, stop * start_norm, max_iterations)
     weights = objective.weights(found.x)
-    loss, correct = _totals(coordinates, labels, weights, block)
+    loss, correct = _totals(coordinates, labels, weights, importance, block)
     return Solution(
         kernel=weights[:-1],
         bias=weights[-1],
@@ -282,7 +294,11 @@ class _Objective:
 
 
 def _totals(
-    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, block: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    importance: np.ndarray | None,
+    block: int,
 ) -> tuple[float, int]:
     """Returns the sum of the losses, and the number of correct samples."""
     loss, correct = 0.0, 0
@@ -291,6 +307,8 @@ def _totals(
         losses, hits = losses_of(
             features[rows], labels[rows], weights[:-1], weights[-1]
         )
+        if importance is not None:
+            losses = losses * importance[rows]
         loss += float(losses.sum())
         correct += int(hits.sum())
     return loss, correct

@@ -6,7 +6,7 @@ code that runs it on a replica and applies the gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import keras
@@ -87,6 +87,7 @@ def make_train_function(
     accumulate_steps: int = 1,
     label_smoothing: float = 0.0,
     averages: WeightAverages | None = None,
+    class_weights: Sequence[float] = (),
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """Returns a function that runs a number of training steps in one call.
 
@@ -103,6 +104,7 @@ def make_train_function(
       accumulate_steps: see `make_train_step`; divides each replica's share.
       label_smoothing: see `make_train_step`.
       averages: see `ReplicaStep`.
+      class_weights: see `make_train_step`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
@@ -116,6 +118,7 @@ def make_train_function(
             partition=partition,
             accumulate_steps=accumulate_steps,
             label_smoothing=label_smoothing,
+            class_weights=class_weights,
         ),
         jit_compile=xla,
         autograph=False,

@@ -82,6 +82,7 @@ def cross_validate(
     num_classes: int,
     folds: np.ndarray,
     *,
+    importance: np.ndarray | None = None,
     l2_values: Sequence[float] = L2_VALUES,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[PathPoint, ...]:
@@ -95,6 +96,8 @@ def cross_validate(
       labels: int (n,).
       num_classes: at least 2.
       folds: see `folds_of`; at least one sample is held out.
+      importance: see `exact_head.loss_and_gradient`; the losses of held-out
+        samples have the same factors.
       l2_values: from large to small.
       check: called after every solution; may raise to stop.
     """
@@ -112,6 +115,7 @@ def cross_validate(
                 num_classes,
                 l2=l2,
                 variances=rotated.variances,
+                importance=None if importance is None else importance[train],
                 start=solution,
                 stop=_STOP,
                 max_iterations=_MAX_ITERATIONS,
@@ -120,6 +124,8 @@ def cross_validate(
             losses[i][held], correct[i][held] = exact_head.losses_of(
                 others, labels[held], solution.kernel, solution.bias
             )
+            if importance is not None:
+                losses[i][held] *= importance[held]
             check()
     return tuple(
         _point(l2, losses[i], correct[i], folds)

@@ -138,6 +138,7 @@ class StageLoop:
             accumulate_steps=self._job.config.accumulate_steps,
             label_smoothing=self._job.config.label_smoothing,
             averages=self._updates.averages,
+            class_weights=self._job.class_weights,
         )
         batches = self._read_to(end)
         while self._goes_on(end):

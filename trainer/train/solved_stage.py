@@ -130,15 +130,28 @@ class SolvedStage(StageLoop):
         axes = rotated(features, by)
         interrupt.check()
         l2, chosen = self._l2(axes)
+        importance = self._importance()
         found = solve(
-            axes.coordinates, labels, classes, l2=l2, variances=axes.variances
+            axes.coordinates,
+            labels,
+            classes,
+            l2=l2,
+            variances=axes.variances,
+            importance=importance,
         )
         kernel = axes.axes @ found.kernel
         weights = np.vstack([kernel, found.bias])
         end, start = (
             float(
                 np.linalg.norm(
-                    loss_and_gradient(at, features, labels, l2=l2, by=by)[1]
+                    loss_and_gradient(
+                        at,
+                        features,
+                        labels,
+                        l2=l2,
+                        importance=importance,
+                        by=by,
+                    )[1]
                 )
             )
             for at in (weights, np.zeros_like(weights))
@@ -172,6 +185,7 @@ class SolvedStage(StageLoop):
             samples.labels,
             self._job.classifier.head.units,
             folds,
+            importance=self._importance(),
             check=interrupt.check,
         )
         self._workdir.write_json(HEAD_PATH, path_record(path))
@@ -189,11 +203,21 @@ class SolvedStage(StageLoop):
         state, head = self._state, self._job.classifier.head
         weights = np.vstack([head.kernel.numpy(), head.bias.numpy()])
         _, gradient = loss_and_gradient(
-            weights.astype(np.float64), features, self._job.train.labels, l2=0.0
+            weights.astype(np.float64),
+            features,
+            self._job.train.labels,
+            l2=0.0,
+            importance=self._importance(),
         )
         for key, part in self._of_head(gradient[:-1], gradient[-1]).items():
             if state.gradient_max[key] == UNCONNECTED:
                 state.gradient_max[key] = float(np.abs(part).max())
+
+    def _importance(self) -> np.ndarray | None:
+        """Returns the factor of each sample's loss; None for 1."""
+        if not self._job.class_weights:
+            return None
+        return np.array(self._job.class_weights)[self._job.train.labels]
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the head on every replica."""

@@ -69,6 +69,7 @@ class StageJob:
         whole classifier.
       inputs: reads the samples.
       train: the training subset.
+      class_weights: factor of the loss of each class; empty for 1.
       start_step: the absolute step at which the stage begins.
       workdir: receives checkpoints and metrics.
       validate: evaluates the classifier with its current weights.
@@ -87,6 +88,7 @@ class StageJob:
     partition: Partition | None
     inputs: Inputs
     train: Samples
+    class_weights: tuple[float, ...]
     start_step: int
     workdir: Workdir
     validate: Callable[[], Evaluated]

@@ -79,6 +79,7 @@ def make_train_step(
     partition: Partition | None = None,
     accumulate_steps: int = 1,
     label_smoothing: float = 0.0,
+    class_weights: Sequence[float] = (),
 ) -> TrainStep:
     """Returns the training step.
 
@@ -92,6 +93,7 @@ def make_train_step(
         in sequence, to hold the activations of one part only. Must divide the
         batch. The result differs only by rounding.
       label_smoothing: part of each label that is spread over all classes.
+      class_weights: factor of the loss of each class; empty for 1.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
@@ -118,6 +120,9 @@ def make_train_step(
                 )
             losses = _losses(logits, batch["labels"], label_smoothing)
             losses *= batch["mask"]
+            if class_weights:
+                weights = tf.constant(class_weights, tf.float32)
+                losses *= tf.gather(weights, batch["labels"])
             loss = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
             mean = loss / examples

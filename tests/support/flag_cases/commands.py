@@ -18,6 +18,7 @@ from tests.support.determinism import is_on, undone
 from trainer.data import batches
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
+from trainer.train import graph_loops
 from trainer.train import steps as train_steps
 from trainer.train.graph_loops import TrainCall
 from trainer.train.inputs import Inputs
@@ -48,6 +49,7 @@ class Did:
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
       smoothing: the label smoothing of each loss that was traced.
+      class_weights: the class weights of each step created.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -58,6 +60,9 @@ class Did:
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
     smoothing: set[float] = dataclasses.field(default_factory=set)
+    class_weights: set[tuple[float, ...]] = dataclasses.field(
+        default_factory=set
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,12 +205,19 @@ def _watched() -> Iterator[Did]:
         did.smoothing.add(smoothing)
         return losses(logits, labels, smoothing)
 
+    make_step = graph_loops.make_train_step
+
+    def making(*args: Any, **options: Any) -> Any:
+        did.class_weights.add(tuple(options["class_weights"]))
+        return make_step(*args, **options)
+
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
         (train_steps, "_losses", losing),
+        (graph_loops, "make_train_step", making),
         (StepAccount, "add", adding),
         (Inputs, "_blocks", computing),
         *(

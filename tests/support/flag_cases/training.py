@@ -247,6 +247,13 @@ TRAINING = (
         without=pytest.approx(1e-3, rel=1e-3),
         given=pytest.approx(0.9e-3, rel=1e-3),
     ),
+    Case(
+        flag="class_weights",
+        value="{root}/classes.json",
+        see=lambda ran: ran.did.class_weights,
+        without={()},
+        given={(1.0, 2.0, 0.5)},
+    ),
     # Twelve of 32 in a step.
     Case(
         flag="scale_lr",
