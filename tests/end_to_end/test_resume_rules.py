@@ -121,6 +121,7 @@ PASSED = {
     "inputs": Change(to="{root}/photos"),
     "output": Change(to="{root}/out"),
     "top_k": Change(to=2),
+    "tta": Change(to="flip"),
     "workdirs": Change(to="{root}/one,{root}/two"),
     "checkpoint_every_steps": Change(to=1),
     "keep_checkpoints": Change(to=1),

@@ -285,7 +285,7 @@ def test_an_export_that_computes_otherwise_is_an_error(tmp_path, monkeypatch):
     other.head.bias.assign([3.0, 0.0, 0.0])
     monkeypatch.setattr(
         "trainer.results.export.keras_model",
-        lambda classifier, names: keras_model(other, names),
+        lambda classifier, names, **options: keras_model(other, names),
     )
     folder = tmp_path / "export"
     with pytest.raises(TrainerError, match=r"model.keras does not give"):

@@ -40,6 +40,7 @@ CONSTANT, COSINE, LINEAR, STEPWISE = "constant", "cosine", "linear", "step"
 SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
 TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
 OFF, MILD, TRIVIAL = "off", "mild", "trivial"
+FLIP = "flip"
 AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 NONE, BALANCED = "none", "balanced"
@@ -439,6 +440,14 @@ class Fields:
         "Number of classes per prediction, most probable first; if unset, 5,"
         " or all if there are fewer.",
         stages=(PREDICT,),
+    )
+    tta: str = _flag(
+        OFF,
+        FREE,
+        "Test-time augmentation: flip averages the probabilities of an image"
+        " and its mirror image, in twice the time.",
+        choices=(OFF, FLIP),
+        stages=USING_STAGES,
     )
     checkpoint_every_steps: int = _flag(
         0,

@@ -95,7 +95,11 @@ def training_batches(
 
 
 def evaluation_batches(
-    samples: Samples, *, reading: Reading, shard: Shard
+    samples: Samples,
+    *,
+    reading: Reading,
+    shard: Shard,
+    mirrored: Reading | None = None,
 ) -> tf.data.Dataset:
     """Returns one pass over the samples, in their order.
 
@@ -103,11 +107,14 @@ def evaluation_batches(
       samples: each is yielded once.
       reading: how the samples are read.
       shard: the part of each global batch to yield.
+      mirrored: how the features of the mirror images are read; None if they
+        are not needed.
 
     Returns:
       A dataset of steps * shard.local_replicas elements, as
       `training_batches` yields them, without matrices. In the last global
-      batch an element may be all padding.
+      batch an element may be all padding. With `mirrored`, an element also has
+      `mirrored`, a tuple of the features of its mirror images.
 
     Raises:
       tf.errors.OpError: while iterating, if a file cannot be decoded.
@@ -116,7 +123,14 @@ def evaluation_batches(
     # The epoch only matters to augmentation, which evaluation does not use.
     epochs = tf.zeros_like(rows)
     dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
-    return _batches(dataset, samples, reading, shard, None)
+    batches = _batches(dataset, samples, reading, shard, None)
+    if mirrored is None:
+        return batches
+    others = _batches(dataset, samples, mirrored, shard, None)
+    pairs = tf.data.Dataset.zip((batches, others))
+    return without_autotune(
+        pairs.map(lambda one, two: {**one, "mirrored": two["features"]})
+    )
 
 
 def _batches(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from trainer.model.mirrored import mean_logits, mirror
 from trainer.model.pixels import preprocess
 
 HEAD = "head"
@@ -59,18 +60,25 @@ class Classifier:
         """
         return self.logits_and_updates(variables, values, images)[0]
 
-    def probabilities(self, images: tf.Tensor) -> tf.Tensor:
+    def probabilities(
+        self, images: tf.Tensor, *, flip: bool = False
+    ) -> tf.Tensor:
         """Computes the softmax of `logits` with the variables' current values.
 
         Args:
           images: float32 (batch, image_px, image_px, 3) in 0..255.
+          flip: whether to average with the mirror images.
 
         Returns:
           float32 (batch, classes).
         """
         variables = list(self.variables.values())
         values = [tf.convert_to_tensor(v.value) for v in variables]
-        return tf.nn.softmax(self.logits(variables, values, images))
+        logits = self.logits(variables, values, images)
+        if flip:
+            mirrored = self.logits(variables, values, mirror(images))
+            logits = mean_logits(logits, mirrored)
+        return tf.nn.softmax(logits)
 
     def logits_and_updates(
         self,

@@ -36,6 +36,7 @@ class Evaluator:
         xla: bool,
         partition: Partition | None = None,
         inputs: Inputs | None = None,
+        flip: bool = False,
     ) -> None:
         """Creates an evaluator.
 
@@ -47,7 +48,10 @@ class Evaluator:
           xla: whether to compile the pure step.
           partition: see `make_evaluation_function`.
           inputs: reads the samples; None decodes them in every evaluation.
+          flip: whether to average the probabilities of each image with those
+            of its mirror image.
         """
+        self._flip = flip
         self._strategy = strategy
         self._classifier = classifier
         self._class_names = class_names
@@ -58,7 +62,12 @@ class Evaluator:
             tuple[Samples, tf.distribute.DistributedDataset] | None
         ) = None
         self._function = make_evaluation_function(
-            strategy, classifier, len(class_names), xla=xla, partition=partition
+            strategy,
+            classifier,
+            len(class_names),
+            xla=xla,
+            partition=partition,
+            flip=flip,
         )
 
     def evaluate(
@@ -119,13 +128,17 @@ class Evaluator:
         self, samples: Samples, again: bool
     ) -> tf.distribute.DistributedDataset:
         reading = Reading(image_px=self._classifier.image_px)
+        mirrored = None
         if self._inputs is not None:
             reading = self._inputs.evaluation(samples, again=again)
+            if self._flip:
+                mirrored = self._inputs.mirrored(samples)
 
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return evaluation_batches(
                 samples,
                 reading=reading,
+                mirrored=mirrored,
                 shard=Shard(
                     global_batch=self._batch_size,
                     num_replicas=self._strategy.num_replicas_in_sync,

@@ -59,6 +59,8 @@ class _Servable(tf.Module):
         classifier: Classifier,
         class_names: Sequence[str],
         names_file: str,
+        *,
+        flip: bool,
     ) -> None:
         """Creates the module.
 
@@ -66,8 +68,10 @@ class _Servable(tf.Module):
           classifier: in float32.
           class_names: in the order of the logits.
           names_file: JSON file with the class names; a copy becomes an asset.
+          flip: see `write_export`.
         """
         super().__init__()
+        self._flip = flip
         self._model = classifier
         self._keras_variables = [
             variable.value for variable in classifier.variables.values()
@@ -104,7 +108,7 @@ class _Servable(tf.Module):
         return {"class_names": tf.gather(self._names, indices)}
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self._model.probabilities(images)
+        probabilities = self._model.probabilities(images, flip=self._flip)
         return {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
@@ -112,7 +116,7 @@ class _Servable(tf.Module):
 
 
 def keras_model(
-    classifier: Classifier, class_names: Sequence[str]
+    classifier: Classifier, class_names: Sequence[str], *, flip: bool = False
 ) -> keras.Model:
     """Builds the model (n, px, px, 3) in 0..255 -> `probabilities`, `label`.
 
@@ -124,8 +128,15 @@ def keras_model(
     x = inputs
     for layer in preprocessing_layers(classifier.pixels):
         x = layer(x)
-    logits = classifier.model(x, training=False)
-    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    if flip:
+        of_each = [
+            keras.layers.Softmax()(classifier.model(images, training=False))
+            for images in (x, keras.ops.flip(x, axis=2))
+        ]
+        probabilities = keras.layers.Average(name="probabilities")(of_each)
+    else:
+        logits = classifier.model(x, training=False)
+        probabilities = keras.layers.Softmax(name="probabilities")(logits)
     label = keras.layers.StringLookup(
         vocabulary=list(class_names),
         num_oov_indices=0,
@@ -143,6 +154,8 @@ def write_export(
     class_names: Sequence[str],
     encoded: Sequence[bytes],
     record: dict[str, Any],
+    *,
+    flip: bool = False,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -152,6 +165,8 @@ def write_export(
       class_names: in the order of the logits.
       encoded: whole image files to compare on; at least one.
       record: more content of export.json.
+      flip: whether the models average the probabilities of an image and its
+        mirror image. The comparison does so too.
 
     Returns:
       The largest difference of a probability from this trainer's, by signature
@@ -167,14 +182,14 @@ def write_export(
         folders.replaced_folder(folder, own=_own, last=(RECORD,)) as partial,
     ):
         try:
-            _write(partial, classifier, class_names)
+            _write(partial, classifier, class_names, flip=flip)
         except tf.errors.OpError as error:
             # The text is "PATH; REASON [Op:NAME]", and PATH is in the hidden
             # folder.
             said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
             raise _not_written(folder, said) from error
         differences = _compare(
-            partial, folder, classifier, class_names, encoded
+            partial, folder, classifier, class_names, encoded, flip=flip
         )
         record = {
             **record,
@@ -252,13 +267,17 @@ def _read_record(folder: str) -> dict[str, Any] | None:
 
 
 def _write(
-    folder: str, classifier: Classifier, class_names: Sequence[str]
+    folder: str,
+    classifier: Classifier,
+    class_names: Sequence[str],
+    *,
+    flip: bool,
 ) -> None:
     names_file = f"{folder}/{NAMES_FILE}"
     files.write_text(
         names_file, json.dumps(list(class_names), ensure_ascii=False)
     )
-    servable = _Servable(classifier, class_names, names_file)
+    servable = _Servable(classifier, class_names, names_file, flip=flip)
     tf.saved_model.save(
         servable,
         f"{folder}/{SAVED_MODEL}",
@@ -270,7 +289,8 @@ def _write(
     )
     # The SavedModel contains a copy.
     files.remove(names_file)
-    keras_model(classifier, class_names).save(f"{folder}/{KERAS_FILE}")
+    keras_file = f"{folder}/{KERAS_FILE}"
+    keras_model(classifier, class_names, flip=flip).save(keras_file)
 
 
 def _compare(
@@ -279,12 +299,14 @@ def _compare(
     classifier: Classifier,
     class_names: Sequence[str],
     encoded: Sequence[bytes],
+    *,
+    flip: bool,
 ) -> dict[str, float]:
     side = classifier.image_px
     images = tf.stack(
         [resize(decode_image(tf.constant(e)), side) for e in encoded]
     )
-    own = classifier.probabilities(images).numpy()
+    own = classifier.probabilities(images, flip=flip).numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")

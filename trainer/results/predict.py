@@ -29,7 +29,7 @@ from trainer.results.escaping import (
     path_for_csv,
 )
 from trainer.storage import files
-from trainer.train.steps import make_prediction_function
+from trainer.train.steps import Batch, make_prediction_function
 
 # Number of batches that are read while one is computed.
 _READ_AHEAD = 2
@@ -155,6 +155,7 @@ class Predictor:
         xla: bool,
         partition: Partition | None = None,
         trunk: Trunk | None = None,
+        flip: bool = False,
     ) -> None:
         """Creates a predictor.
 
@@ -165,6 +166,8 @@ class Predictor:
           partition: of the classifier; None runs it whole.
           trunk: the trunk of the partition, to run on one file at a time; None
             runs it in the forward pass.
+          flip: whether to average the probabilities of each image with those
+            of its mirror image.
         """
         self._batch_size = batch_size
         self._image_px = classifier.image_px
@@ -175,8 +178,15 @@ class Predictor:
             if trunk and partition
             else ((side, side, 3),)
         )
-        self._shapes: tuple[tuple[int, ...], ...] = shapes
-        self._forward = make_prediction_function(classifier, partition, xla=xla)
+        self._features = len(shapes)
+        self._mirrors = flip and trunk is not None
+        # The features of the mirror image follow those of the image.
+        self._shapes: tuple[tuple[int, ...], ...] = (
+            (*shapes, *shapes) if self._mirrors else shapes
+        )
+        self._forward = make_prediction_function(
+            classifier, partition, xla=xla, flip=flip
+        )
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """Yields one prediction per path, in order, bad files included."""
@@ -214,7 +224,12 @@ class Predictor:
             return _Read(None, f"cannot be decoded ({first_line(error)})")
         arrays = [image.numpy()]
         if self._trunk is not None:
-            arrays = [rows[0] for rows in self._trunk(arrays[0][None])]
+            found = self._trunk(arrays[0][None])
+            if self._mirrors:
+                found += self._trunk(
+                    np.ascontiguousarray(arrays[0][None, :, ::-1])
+                )
+            arrays = [rows[0] for rows in found]
         return _Read(arrays, orientation=orientation(encoded))
 
     def _batch(
@@ -235,11 +250,7 @@ class Predictor:
                 inputs, zip(*good, strict=True), strict=True
             ):
                 whole[: len(good)] = rows
-            batch = (
-                {"images": tf.constant(inputs[0])}
-                if self._trunk is None
-                else {"features": tuple(tf.constant(x) for x in inputs)}
-            )
+            batch = self._batch_of([tf.constant(x) for x in inputs])
             probabilities = iter(self._forward(batch).numpy())
         for offset, file in enumerate(read):
             yield Prediction(
@@ -248,6 +259,15 @@ class Predictor:
                 file.error,
                 file.orientation,
             )
+
+    def _batch_of(self, inputs: list[tf.Tensor]) -> Batch:
+        """Returns the batch of the forward pass."""
+        if self._trunk is None:
+            return {"images": inputs[0]}
+        batch = {"features": tuple(inputs[: self._features])}
+        if self._mirrors:
+            batch["mirrored"] = tuple(inputs[self._features :])
+        return batch
 
 
 def csv_header(top_k: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config.fields import OFF
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError
 from trainer.results.escaping import for_terminal
@@ -39,6 +40,8 @@ def _why_not(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
 ) -> str:
     workdir, final = trained.workdir, manifest.final
+    if trained.run.tta != OFF:
+        return f"the run was not tested with --tta={trained.run.tta}"
     try:
         result = workdir.read_json(RESULT) or {}
         earlier = tested_samples(

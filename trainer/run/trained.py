@@ -14,7 +14,9 @@ from trainer.config.fields import (
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    FLIP,
     FREE,
+    OFF,
     TPU,
 )
 from trainer.data.tfds_names import TFDS_NAMES
@@ -69,6 +71,17 @@ class Trained:
     step: int
     plan: FreezePlan
     engine: str | None
+
+    @property
+    def flips(self) -> bool:
+        """Whether --tta averages each image with its mirror image."""
+        return self.run.tta == FLIP
+
+    @property
+    def title(self) -> str:
+        """The checkpoint and how it is used, for a line of output."""
+        used = f" with --tta={self.run.tta}" if self.run.tta != OFF else ""
+        return f"{self.stage} at step {self.step} ({self.which}){used}"
 
 
 def open_trained(config: Config, given: frozenset[str]) -> Trained:

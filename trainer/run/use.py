@@ -84,6 +84,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         xla=runtime.xla,
         partition=partition,
         inputs=inputs,
+        flip=trained.flips,
     )
     why_not = why_not_own_test(trained, manifest, stored)
     evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
@@ -93,14 +94,15 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
+        "tta": run.tta,
         **evaluation.to_json(),
     }
     changed = changed_files(manifest)
     if changed:
         workdir.warn(changes_warning(changed))
     print(
-        f"{trained.stage} at step {trained.step} ({trained.which}),"
-        f" {manifest.final_split} split, {evaluation_line(metrics)}"
+        f"{trained.title}, {manifest.final_split} split,"
+        f" {evaluation_line(metrics)}"
     )
     print("\n".join(per_class_lines(metrics)))
     try:
@@ -183,8 +185,8 @@ def predict(config: Config, given: frozenset[str]) -> None:
         )
     written = f"; written to {config.output}" if config.output else ""
     summary = (
-        f"{len(paths)} files with {trained.stage} at step {trained.step}"
-        f" ({trained.which}), {bad} of them could not be read{written}"
+        f"{len(paths)} files with {trained.title}, {bad} of them could not be"
+        f" read{written}"
     )
     # Not standard output, which may be the CSV file.
     print(one_line(summary), file=sys.stderr)
@@ -215,6 +217,7 @@ def _write_predictions(
         xla=trained.runtime.xla,
         partition=partition,
         trunk=inputs.trunk,
+        flip=trained.flips,
     )
     with contextlib.ExitStack() as stack:
         # The bar writes to the terminal while the decoders' logs are hidden.
@@ -298,9 +301,11 @@ def export(config: Config, given: frozenset[str]) -> None:
             "stage": trained.stage,
             "checkpoint": trained.which,
             "step": trained.step,
+            "tta": trained.run.tta,
         },
+        flip=trained.flips,
     )
-    print(f"exported {trained.stage} at step {trained.step} ({trained.which})")
+    print(f"exported {trained.title}")
     for name, difference in differences.items():
         print(
             f"  {name}: largest difference of a probability {difference:.1e}"

@@ -206,6 +206,7 @@ def make_evaluation_function(
     *,
     xla: bool,
     partition: Partition | None = None,
+    flip: bool = False,
 ) -> EvaluationFunction:
     """Returns a function that evaluates a number of batches in one call.
 
@@ -215,9 +216,12 @@ def make_evaluation_function(
       num_classes: number of classes.
       xla: whether to compile the evaluation step.
       partition: see `make_train_step`.
+      flip: see `make_evaluation_step`.
     """
     step = tf.function(
-        make_evaluation_step(classifier, num_classes, partition=partition),
+        make_evaluation_step(
+            classifier, num_classes, partition=partition, flip=flip
+        ),
         jit_compile=xla,
         autograph=False,
     )

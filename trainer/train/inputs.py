@@ -18,6 +18,7 @@ from trainer.model.trunk.engines import (
     LITERT,
     GraphTrunk,
     LiteTrunk,
+    MirroredTrunk,
     RoundedTrunk,
     Trunk,
     block_of,
@@ -86,7 +87,7 @@ class Inputs:
         self._machine = machine
         self._warn = warn
         self._report = report
-        self._made: Trunk | None = None
+        self._made: GraphTrunk | LiteTrunk | RoundedTrunk | None = None
         self._key: dict[str, str] | None = None
 
     @property
@@ -131,7 +132,24 @@ class Inputs:
                 return found
         return self._reading(samples, keep_images=again)
 
-    def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
+    def mirrored(self, samples: Samples) -> Reading | None:
+        """Returns how to read features of the mirror images of a split.
+
+        None if the step gets images, which it can mirror itself. The features
+        are cached like those of the images, under a key of their own.
+
+        Args:
+          samples: the samples of the split.
+        """
+        if self._partition is None:
+            return None
+        return self._features(
+            samples, "mirrored evaluation", mirrored=True
+        ) or self._reading(samples, keep_images=False, mirrored=True)
+
+    def _reading(
+        self, samples: Samples, *, keep_images: bool, mirrored: bool = False
+    ) -> Reading:
         """Returns how to read images, through the trunk if there is one."""
         images = self._images(samples) if keep_images else None
         if self._partition is None:
@@ -139,18 +157,22 @@ class Inputs:
         return Reading(
             image_px=self._image_px,
             images=images,
-            trunk=self._trunk(),
+            trunk=self._trunk(mirrored=mirrored),
             feature_shapes=self._partition.feature_shapes,
             kernel=self.kernel,
         )
 
-    def _trunk(self) -> Trunk:
-        """Returns the trunk's engine, created on first use."""
+    def _trunk(self, *, mirrored: bool = False) -> Trunk:
+        """Returns the trunk's engine, created on first use.
+
+        Args:
+          mirrored: whether it is to compute the features of mirror images.
+        """
         if self._made is None:
             trunk = self._make_engine()
             rounds = self._feature_dtype == "float16"
             self._made = RoundedTrunk(trunk) if rounds else trunk
-        return self._made
+        return MirroredTrunk(self._made) if mirrored else self._made
 
     def _make_engine(self) -> GraphTrunk | LiteTrunk:
         assert self._partition is not None
@@ -189,7 +211,9 @@ class Inputs:
             "machine": self._machine,
         }
 
-    def _features(self, samples: Samples, what: str) -> Reading | None:
+    def _features(
+        self, samples: Samples, what: str, *, mirrored: bool = False
+    ) -> Reading | None:
         """Returns how to read cached features; None without a cache."""
         if not samples.digests:
             return None
@@ -197,7 +221,7 @@ class Inputs:
         engine = self._engine
 
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-            trunk = self._trunk()
+            trunk = self._trunk(mirrored=mirrored)
             if trunk.name != engine:
                 raise _OtherEngineError
             yield from self._blocks(samples, rows, f"features of {what}", trunk)
@@ -205,7 +229,8 @@ class Inputs:
         try:
             cached = self._cache.rows(
                 samples.digests,
-                key_fields=self._key_fields(),
+                key_fields=self._key_fields()
+                | ({"mirrored": "yes"} if mirrored else {}),
                 specs=[
                     RowSpec(shape=shape, dtype=self._feature_dtype)
                     for shape in self._partition.feature_shapes
@@ -214,7 +239,7 @@ class Inputs:
                 warn=self._warn,
             )
         except _OtherEngineError:
-            return self._features(samples, what)
+            return self._features(samples, what, mirrored=mirrored)
         if cached is None:
             return None
         return Reading(image_px=self._image_px, features=cached)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
+from trainer.model.mirrored import mean_logits, mirror
 from trainer.model.trunk.partition import Partition
 
 Batch = dict[str, Any]
@@ -201,6 +202,7 @@ def make_evaluation_step(
     num_classes: int,
     *,
     partition: Partition | None = None,
+    flip: bool = False,
 ) -> Callable[[Values, Batch], tuple[dict[str, tf.Tensor], tf.Tensor]]:
     """Returns the evaluation step.
 
@@ -208,6 +210,8 @@ def make_evaluation_step(
       classifier: the classifier to evaluate.
       num_classes: number of classes.
       partition: see `make_train_step`.
+      flip: whether to average with the mirror images; the logits are then
+        those of `mean_logits`.
 
     Returns:
       A function of the values of `used_variables`, in their order, and a batch.
@@ -222,8 +226,9 @@ def make_evaluation_step(
         values: Values, batch: Batch
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         labels, mask = batch["labels"], batch["mask"]
-        inputs = _inputs(batch, "")
-        logits = _logits(classifier, partition, variables, values, inputs)
+        logits = _logits(
+            classifier, partition, variables, values, batch, flip=flip
+        )
         true = tf.one_hot(labels, num_classes) * mask[:, None]
         predicted = tf.one_hot(tf.argmax(logits, axis=1), num_classes)
         own = tf.gather(logits, labels, axis=1, batch_dims=1)
@@ -242,7 +247,11 @@ def make_evaluation_step(
 
 
 def make_prediction_function(
-    classifier: Classifier, partition: Partition | None, *, xla: bool
+    classifier: Classifier,
+    partition: Partition | None,
+    *,
+    xla: bool,
+    flip: bool = False,
 ) -> Callable[[Batch], tf.Tensor]:
     """Returns a function that maps a batch to probabilities.
 
@@ -253,12 +262,13 @@ def make_prediction_function(
       classifier: the classifier to predict with.
       partition: see `make_train_step`.
       xla: whether to compile the function.
+      flip: whether to average with the mirror images.
     """
     variables = list(used_variables(classifier, partition).values())
 
     def step(values: list[tf.Tensor], batch: Batch) -> tf.Tensor:
         logits = _logits(
-            classifier, partition, variables, values, _inputs(batch, "")
+            classifier, partition, variables, values, batch, flip=flip
         )
         return tf.nn.softmax(logits)
 
@@ -285,11 +295,26 @@ def _logits(
     partition: Partition | None,
     variables: Sequence[keras.Variable],
     values: Sequence[tf.Tensor],
-    inputs: list[tf.Tensor],
+    batch: Batch,
+    *,
+    flip: bool,
 ) -> tf.Tensor:
-    if partition is not None:
-        return partition.logits(variables, values, inputs)
-    return classifier.logits(variables, values, inputs[0])
+    """Returns the logits of a batch that is not augmented.
+
+    With `flip`, a batch of features has those of the mirror images as
+    `mirrored`; the mirror images themselves are made here.
+    """
+
+    def of(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        if partition is not None:
+            return partition.logits(variables, values, list(inputs))
+        return classifier.logits(variables, values, inputs[0])
+
+    inputs = _inputs(batch, "")
+    if not flip:
+        return of(inputs)
+    mirrored = batch.get("mirrored") or [mirror(inputs[0])]
+    return mean_logits(of(inputs), of(mirrored))
 
 
 def _losses(

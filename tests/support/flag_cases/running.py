@@ -98,6 +98,15 @@ RUNNING = (
         given=4,
     ),
     Case(
+        flag="tta",
+        value="flip",
+        also={"stage": "evaluate", "workdir": "{root}/source"},
+        alone=True,
+        see=lambda ran: ran.json("evaluation.json")["tta"],
+        without="off",
+        given="flip",
+    ),
+    Case(
         flag="workdirs",
         value="{root}/source,{root}/twin",
         also={"stage": "compare"},

@@ -138,7 +138,25 @@ class RoundedTrunk:
         ]
 
 
-Trunk = GraphTrunk | LiteTrunk | RoundedTrunk
+class MirroredTrunk:
+    """A trunk that computes the features of mirror images."""
+
+    def __init__(self, trunk: GraphTrunk | LiteTrunk | RoundedTrunk) -> None:
+        """Wraps a trunk.
+
+        Args:
+          trunk: computes the features.
+        """
+        self._trunk = trunk
+        self.name = trunk.name
+        self.block = trunk.block
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """Computes features of the images, left and right exchanged."""
+        return self._trunk(np.ascontiguousarray(images[:, :, ::-1]))
+
+
+Trunk = GraphTrunk | LiteTrunk | RoundedTrunk | MirroredTrunk
 
 
 def lite_trunk(
