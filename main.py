@@ -14,7 +14,9 @@ from trainer.config.fields import (
     COMPARE,
     EVALUATE,
     EXPORT,
+    LR_FIND,
     PREDICT,
+    SOUP,
     STUDY,
     USING_STAGES,
 )
@@ -77,13 +79,13 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
         compare(config)
         return
-    if config.stage not in USING_STAGES:
+    if config.stage not in (*USING_STAGES, SOUP):
         for line in introduction(config):
             print(line, flush=True)
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
-        from trainer.run import training, use
+        from trainer.run import lr_find, soup, training, use
         from trainer.study import run as study
 
         devices.discover()
@@ -91,6 +93,8 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
         EVALUATE: use.evaluate,
         PREDICT: use.predict,
         EXPORT: use.export,
+        SOUP: soup.soup,
+        LR_FIND: lr_find.lr_find,
     }
     if config.stage in users:
         users[config.stage](config, given)
@@ -100,7 +104,8 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
 
 def _remedy(config: Config) -> str:
-    if config.stage in (*USING_STAGES, COMPARE) or config.dry_run:
+    whole = (*USING_STAGES, SOUP, LR_FIND, COMPARE)  # These never resume.
+    if config.stage in whole or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"
 

@@ -45,14 +45,20 @@ def samples(tmp_path_factory, pixels) -> Samples:
 
 
 def evaluator(
-    replicas: int, batch: int, num_classes: int = CLASSES, *, xla: bool = False
+    replicas: int, batch: int, num_classes: int = CLASSES, **options: bool
 ):
     """Returns an evaluator of a tiny classifier, and the classifier."""
     strategy = strategy_of(replicas)
     classifier = copy_of(tiny_classifier(num_classes), strategy)
     names = tuple(f"class {i}" for i in range(num_classes))
     return (
-        Evaluator(strategy, classifier, names, batch_size=batch, xla=xla),
+        Evaluator(
+            strategy,
+            classifier,
+            names,
+            batch_size=batch,
+            **{"xla": False, **options},
+        ),
         classifier,
     )
 
@@ -265,3 +271,31 @@ def test_outputs_are_keras_logits_in_order(
         assert plain.outputs is None
         # Bit for bit the metrics without outputs.
         assert plain.to_json() == found.to_json()
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_flip_gives_the_metrics_of_mean_probabilities(
+    samples, pixels, replicas
+):
+    """Twenty examples in batches of eight, so the last one is padded."""
+    model = tiny_classifier(CLASSES).model
+    scaled = pixels.astype(np.float32) / 127.5 - 1
+    both = [
+        softmax(model(images, training=False).numpy().astype(np.float64))
+        for images in (scaled, scaled[:, :, ::-1])
+    ]
+    expected = by_numpy(np.log((both[0] + both[1]) / 2), samples.labels)
+    found = evaluator(replicas, 8, flip=True)[0].evaluate(samples, outputs=True)
+    assert found.loss == pytest.approx(expected["loss"], rel=1e-6)
+    assert found.confusion.tolist() == expected["confusion"].tolist()
+    assert found.top5_accuracy == pytest.approx(expected["top5"])
+    np.testing.assert_allclose(
+        softmax(found.outputs), (both[0] + both[1]) / 2, atol=1e-6
+    )
+    # The two views do not agree, so the mean is not one of them.
+    assert np.abs(both[0] - both[1]).max() > 1e-3
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -12,8 +12,10 @@ from trainer.config.fields import (
     FINETUNE,
     FIT_STAGES,
     LBFGS,
+    LR_FIND,
     PREDICT,
     SGD,
+    SOUP,
     STUDY,
     TPU,
     USING_STAGES,
@@ -57,6 +59,7 @@ _UNREAD_BY_SOLVER = {
         "ema",
     ),
     FINETUNE: ("head_epochs", "head_learning_rate"),
+    LR_FIND: ("head_epochs", "head_learning_rate"),
     STUDY: ("head_epochs", "head_learning_rate"),
 }
 
@@ -74,7 +77,7 @@ def check_fields(fields: Fields) -> None:
     parse_unfreeze(fields.unfreeze)
     _check_optimizer(fields)
     parse_models(fields.models)
-    if fields.stage == COMPARE:
+    if fields.stage in (COMPARE, SOUP):
         parse_workdirs(fields.workdirs or "")
     if fields.validation is not None:
         parse_validation(fields.validation)
@@ -123,10 +126,11 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
                 " the head exactly, on un-augmented images and without"
                 " training steps; leave it out, or give --head_solver=adam"
             )
-    if fields.stage == FINETUNE and fields.init_from is not None:
+    follows = fields.stage in (FINETUNE, LR_FIND)
+    if follows and fields.init_from is not None:
         raise UsageError(
             f"--head_solver={LBFGS}: not read with --init_from, whose head"
-            " finetune starts from; leave one of them out"
+            f" {fields.stage} starts from; leave one of them out"
         )
 
 
@@ -206,7 +210,7 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    if fields.stage in FIT_STAGES and not fields.dataset:
+    if fields.stage in (*FIT_STAGES, LR_FIND) and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
@@ -216,6 +220,11 @@ def _check_required(fields: Fields) -> None:
         raise UsageError(
             f"--workdir='': --stage={fields.stage} needs the workdir of the"
             f" run to {fields.stage}; give --workdir=FOLDER"
+        )
+    if fields.stage == SOUP and not fields.workdir:
+        raise UsageError(
+            f"--workdir='': --stage={SOUP} needs a folder for the averaged"
+            " weights; give --workdir=FOLDER, a new one"
         )
     if fields.stage == PREDICT and not fields.inputs:
         raise UsageError(

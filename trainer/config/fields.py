@@ -15,6 +15,8 @@ PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
 COMPARE = "compare"
+SOUP = "soup"
+LR_FIND = "lr_find"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
 DEMO = "demo"
@@ -47,9 +49,11 @@ NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
-# Compare reads several workdirs, the other stages one.
-_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
+# Compare reads several workdirs and has none of its own.
+_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES, SOUP, LR_FIND)
 STAGES = (*_WORKDIR_STAGES, COMPARE)
+# Each of these stages reads the flags of another one, with few exceptions.
+_READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
@@ -66,6 +70,7 @@ def _flag(
     *,
     choices: tuple[str, ...] = (),
     stages: tuple[str, ...] = STAGES,
+    but: tuple[str, ...] = (),
 ) -> Any:
     """Returns a dataclass field with the metadata of its flag.
 
@@ -74,8 +79,15 @@ def _flag(
       effect: RESULT, NUMERICS or FREE.
       help_text: one sentence for --help.
       choices: the legal values, if they can be listed.
-      stages: the stages that read the flag; any other stage rejects it.
+      stages: the stages that read the flag; any other stage rejects it. A
+        stage of `_READS_LIKE` follows from the one that it is like.
+      but: stages of `_READS_LIKE` that do not follow.
     """
+    stages += tuple(
+        stage
+        for stage, like in _READS_LIKE.items()
+        if like in stages and stage not in (*stages, *but)
+    )
     return dataclasses.field(
         default=default,
         metadata={
@@ -95,7 +107,8 @@ class Fields:
         FINETUNE,
         RESULT,
         "What to do: train the head, fine-tune, run the five-model study, use"
-        " a trained model, or compare finished runs.",
+        " a trained model, average the weights of finished runs, find a"
+        " learning rate, or compare finished runs.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -204,6 +217,7 @@ class Fields:
         "Adam's learning rate in the stage named by --stage; if unset, 1e-3"
         " for feature_extract and 1e-4 for finetune.",
         stages=FIT_STAGES,
+        but=(LR_FIND,),
     )
     head_learning_rate: float = _flag(
         1e-3,
@@ -388,15 +402,16 @@ class Fields:
     workdir: str | None = _flag(
         None,
         FREE,
-        "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset.",
+        "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset. A"
+        " new folder for soup.",
         stages=_WORKDIR_STAGES,
     )
     workdirs: str | None = _flag(
         None,
         FREE,
-        "Workdirs of finished runs to compare, separated by commas; all are"
-        " compared with the first.",
-        stages=(COMPARE,),
+        "Workdirs of finished runs, separated by commas: compare compares all"
+        " with the first, soup averages their weights.",
+        stages=(COMPARE, SOUP),
     )
     init_from: str | None = _flag(
         None,
@@ -419,6 +434,7 @@ class Fields:
         " result is of.",
         choices=(LAST, BEST),
         stages=USING_STAGES,
+        but=(SOUP,),
     )
     inputs: str | None = _flag(
         None,
@@ -448,6 +464,7 @@ class Fields:
         " and its mirror image, in twice the time.",
         choices=(OFF, FLIP),
         stages=USING_STAGES,
+        but=(SOUP,),
     )
     checkpoint_every_steps: int = _flag(
         0,
@@ -638,6 +655,7 @@ class Fields:
         "Print the plan (layers, parameters, samples, steps, devices) and"
         " stop before training.",
         stages=FIT_STAGES,
+        but=(LR_FIND,),
     )
 
 

@@ -27,7 +27,7 @@ _SEED_FOLDER = re.compile(r"seed\d+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _FinishedRun:
+class FinishedRun:
     """What a workdir says about the test of its run.
 
     Attributes:
@@ -54,9 +54,9 @@ def compare(config: Config) -> None:
         or the runs were not tested on the same samples.
     """
     assert config.workdirs is not None
-    runs = [_finished_run(path) for path in parse_workdirs(config.workdirs)]
+    runs = [finished_run(path) for path in parse_workdirs(config.workdirs)]
     for other in runs[1:]:
-        _check_same_test(runs[0], other)
+        check_same_test(runs[0], other)
     order = sorted(runs[0].samples)
     comparison = compare_runs(
         tuple(
@@ -76,7 +76,13 @@ def compare(config: Config) -> None:
         _write(config.output, comparison.to_json())
 
 
-def _finished_run(path: str) -> _FinishedRun:
+def finished_run(path: str) -> FinishedRun:
+    """Reads what a workdir says about the test of its run.
+
+    Raises:
+      UsageError: the workdir does not exist, or is that of a study.
+      TrainerError: the run is not finished, or a file of it is damaged.
+    """
     workdir = Workdir(path)
     workdir.require("workdirs")
     label = f"--workdirs: {path!r}"
@@ -97,7 +103,7 @@ def _finished_run(path: str) -> _FinishedRun:
             f"{label}: its run is not finished; finish it with the command"
             " that began it, or give another workdir"
         )
-    return _FinishedRun(
+    return FinishedRun(
         workdir=workdir,
         result=result,
         class_names=tuple(manifest["class_names"]),
@@ -118,7 +124,7 @@ def _models_of_study(path: str) -> list[str]:
     ]
 
 
-def _check_same_test(first: _FinishedRun, other: _FinishedRun) -> None:
+def check_same_test(first: FinishedRun, other: FinishedRun) -> None:
     """Checks that both runs were tested on the same samples.
 
     Raises:
@@ -167,7 +173,7 @@ def _listed(names: tuple[str, ...]) -> str:
     return shortened(str(list(names)))
 
 
-def _correct(run: _FinishedRun, order: list[str]) -> np.ndarray:
+def _correct(run: FinishedRun, order: list[str]) -> np.ndarray:
     """Returns whether the run classifies each sample correctly, bool (n,).
 
     Args:
@@ -179,7 +185,7 @@ def _correct(run: _FinishedRun, order: list[str]) -> np.ndarray:
     return np.array([found[sample_id] for sample_id in order], bool)
 
 
-def _predictions(run: _FinishedRun) -> SamplePredictions:
+def _predictions(run: FinishedRun) -> SamplePredictions:
     """Reads predictions.csv.
 
     Raises:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.config.fields import SOUP
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.distribute import devices
+from trainer.errors import TrainerError
 from trainer.model.weights.plan import weights_digest
 from trainer.run.drift import (
     backbone_facts,
@@ -43,6 +45,12 @@ def same_run(
         "weights_digest": weights_digest(setup.weights),
         **backbone_facts(workdir),
     }
+    if SOUP in (workdir.read_json(CONFIG) or {}):
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds averaged weights, which no"
+            " training can resume; to train on from them, give the folder as"
+            " --init_from, and another --workdir"
+        )
     # Checks first what is known without the data, which is slow to read.
     check_same_run(workdir, config, run_record(config, facts))
 

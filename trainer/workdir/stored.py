@@ -75,6 +75,7 @@ SHAPES: Mapping[str, Shape] = {
         "runs?": {str: {str: _ANY}},
         "environment?": {str: _ANY},
         "trunks?": {str: {str: _ANY}},
+        "soup?": {"workdirs": [str]},
     },
     "manifest.json": {
         "class_names": [str],

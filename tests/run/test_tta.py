@@ -1,0 +1,185 @@
+"""--tta=flip in evaluate, predict and export, compared with NumPy."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.support.runs import TINY, train
+from tests.support.tiny import use_tiny_backbone
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.model.classifier import make_classifier
+from trainer.results.export import keras_model, write_export
+from trainer.run.use import evaluate, export, predict
+
+PX = 32
+CLASSES = ("left", "right", "top")
+
+
+def draw(split: str, label: int, number: int) -> np.ndarray:
+    """Returns an image whose class its mirror image does not share."""
+    rng = np.random.default_rng([len(split), label, number])
+    pixels = rng.integers(0, 120, (PX, PX, 3), np.uint8)
+    bright = (np.s_[:, :12], np.s_[:, 20:], np.s_[:12])[label]
+    pixels[bright] += 120
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Lossless images of the model's size, and mirror images of the tests."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 6), ("test", 3)):
+        for label, name in enumerate(CLASSES):
+            folder = root / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = draw(split, label, i)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+                mirrored = root / "mirrored" / split / name
+                mirrored.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels[:, ::-1]).save(mirrored / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def workdir(photos, tmp_path_factory) -> pathlib.Path:
+    """A run whose trunk runs before the step, with cached features."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    values = {**TINY, "stage": "feature_extract", "epochs": 12}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        train(str(photos / "photos"), folder, **values, learning_rate=0.02)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(workdir, photos, tmp_path_factory) -> np.ndarray:
+    """The mean of the probabilities of two plain predictions, (9, 3)."""
+    out = tmp_path_factory.mktemp("csv")
+    both = [
+        probabilities(workdir, photos / name / "test", out / f"{name}.csv")
+        for name in ("photos", "mirrored")
+    ]
+    # Otherwise a flip that does nothing would pass.
+    assert np.abs(both[0] - both[1]).max() > 0.01
+    return (both[0] + both[1]) / 2
+
+
+def probabilities(workdir, inputs, output, **values: str) -> np.ndarray:
+    """Returns what predict writes, by file and class, (files, 3)."""
+    config = Config(
+        stage="predict",
+        workdir=str(workdir),
+        inputs=str(inputs),
+        output=str(output),
+        **values,
+    )
+    given = {"stage", "workdir", "inputs", "output", *values}
+    predict(config, frozenset(given))
+    found = []
+    with open(output, encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            of_class = {
+                row[f"class_{k}"]: float(row[f"probability_{k}"])
+                for k in (1, 2, 3)
+            }
+            found.append([of_class[name] for name in CLASSES])
+    return np.array(found)
+
+
+def evaluated(workdir, **values: object) -> dict:
+    config = Config(stage="evaluate", workdir=str(workdir), **values)
+    evaluate(config, frozenset({"stage", "workdir", *values}))
+    return json.loads((workdir / "evaluation.json").read_text())
+
+
+def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
+    found = probabilities(
+        workdir, photos / "photos/test", tmp_path / "p.csv", tta="flip"
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cache": "ram"},
+        {"cache": "off"},
+        {"trunk_engine": "step"},
+        {"trunk_engine": "litert", "batch_size": 4},
+    ],
+    ids=lambda values: "-".join(map(str, values.values())),
+)
+def test_evaluate_averages_on_every_path(workdir, expected, values):
+    labels = np.repeat(np.arange(3), 3)
+    own = expected[np.arange(9), labels]
+    found = evaluated(workdir, tta="flip", **values)
+    assert found["tta"] == "flip"
+    assert found["test_loss"] == pytest.approx(-np.log(own).mean(), abs=1e-5)
+    assert found["test_accuracy"] == pytest.approx(
+        np.mean(expected.argmax(axis=1) == labels)
+    )
+
+
+def test_a_flipped_evaluation_does_not_change_cached_features(
+    workdir, tmp_path, capsys
+):
+    """The cache holds both; predictions.csv stays that of the run."""
+    where = {"cache": "disk", "cache_dir": str(tmp_path)}
+    predictions = (workdir / "predictions.csv").read_bytes()
+    first = evaluated(workdir, **where)
+    flipped = evaluated(workdir, **where, tta="flip")
+    said = capsys.readouterr().out
+    assert "not written, because the run was not tested with --tta=flip" in said
+    again = evaluated(workdir, **where)
+    assert first == again
+    assert flipped["test_loss"] != first["test_loss"]
+    assert evaluated(workdir, **where, tta="flip") == flipped
+    assert (workdir / "predictions.csv").read_bytes() == predictions
+
+
+def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
+    config = Config(
+        stage="export", workdir=str(workdir), output=str(tmp_path), tta="flip"
+    )
+    export(config, frozenset({"stage", "workdir", "output", "tta"}))
+    record = json.loads((tmp_path / "export.json").read_text())
+    assert record["tta"] == "flip"
+    files = sorted((photos / "photos/test").glob("*/*.png"))
+    images = np.stack([np.array(Image.open(f)) for f in files])
+    images = images.astype(np.float32)
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model")).signatures
+    encoded = tf.constant([f.read_bytes() for f in files])
+    answers = (
+        loaded["serving_default"](tf.constant(images)),
+        loaded["serving_bytes"](encoded),
+        keras.models.load_model(tmp_path / "model.keras")(images),
+    )
+    for answer in answers:
+        np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-6)
+
+
+def test_an_export_that_does_not_flip_is_refused(tmp_path, monkeypatch):
+    """The comparison uses the same option as the exported models."""
+    inputs = keras.Input((8, 8, 3))
+    backbone = keras.Model(inputs, keras.layers.Conv2D(4, 8)(inputs))
+    classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    png = tf.io.encode_png(pixels).numpy()
+    monkeypatch.setattr(
+        "trainer.results.export.keras_model",
+        lambda classifier, names, flip: keras_model(classifier, names),
+    )
+    with pytest.raises(TrainerError, match=r"model.keras does not give"):
+        write_export(
+            str(tmp_path / "out"), classifier, CLASSES, [png], {}, flip=True
+        )

@@ -1,0 +1,213 @@
+"""The ingredients of a soup: finished runs whose weights can be averaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.errors import TrainerError, shortened
+from trainer.run.compare import FinishedRun, check_same_test, finished_run
+from trainer.train.audit import digests
+from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.train.checkpoints import restore_variables
+from trainer.train.start import result_checkpoint
+from trainer.workdir import BACKBONE, CONFIG, MANIFEST, Workdir
+from trainer.workdir.stored import TestedSample, tested_samples
+
+# Weights with the same names mean the same only if these are equal.
+_SAME_FLAGS = ("backbone", "backbone_args", "image_size", "precision")
+_VALIDATION = "validation"
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Ingredient:
+    """A finished run, and the checkpoint that its result is of.
+
+    Attributes:
+      run: the finished run.
+      config: the flags of the run, as config.json has them.
+      architecture: of the backbone, as JSON.
+      validation: the samples that the run was validated on, by id.
+      checkpoint: prefix of the checkpoint.
+    """
+
+    run: FinishedRun
+    config: Mapping[str, Any]
+    architecture: str
+    validation: Mapping[str, TestedSample]
+    checkpoint: str
+
+    @property
+    def workdir(self) -> Workdir:
+        """The workdir of the run."""
+        return self.run.workdir
+
+    @property
+    def step(self) -> int:
+        """The absolute step of the checkpoint."""
+        return checkpoint_step(self.checkpoint)
+
+
+def read_ingredients(paths: Sequence[str]) -> tuple[Ingredient, ...]:
+    """Reads finished runs, and checks that their weights can be averaged.
+
+    Args:
+      paths: their workdirs, at least two.
+
+    Raises:
+      UsageError: a workdir does not exist, or is that of a study.
+      TrainerError: a run is not finished, or differs from the first in
+        backbone, image size, classes, validation samples or test samples.
+    """
+    found = tuple(_read(path) for path in paths)
+    for other in found[1:]:
+        _check_same_model(found[0], other)
+        # Another run may have trained on what this one is tested on.
+        check_same_test(found[0].run, other.run)
+        _check_same_validation(found[0], other)
+    return found
+
+
+def _read(path: str) -> Ingredient:
+    run = finished_run(path)
+    stage = run.result["stage"]
+    which = result_checkpoint(run.workdir, stage)
+    checkpoint = find_checkpoint(run.workdir, stage, which)
+    backbone = run.workdir.read_json(BACKBONE)
+    if checkpoint is None or backbone is None:
+        missing = BACKBONE if backbone is None else f"checkpoint of {stage}"
+        raise TrainerError(
+            f"--workdirs: {path!r} has no {missing}; restore it, or give"
+            " another workdir"
+        )
+    manifest = run.workdir.read_json(MANIFEST) or {}
+    return Ingredient(
+        run=run,
+        config=(run.workdir.read_json(CONFIG) or {}).get("config", {}),
+        architecture=f"{backbone.get('pixels')} {backbone['architecture']}",
+        validation=_validation_samples(run.workdir, manifest),
+        checkpoint=checkpoint,
+    )
+
+
+def _validation_samples(
+    workdir: Workdir, manifest: Mapping[str, Any]
+) -> dict[str, TestedSample]:
+    """Returns the samples that a run was validated on, by id."""
+    splits = manifest.get("splits", {})
+    split = _VALIDATION if _VALIDATION in splits else "train"
+    if manifest.get("validation_from_test"):
+        split = manifest["final_split"]
+    samples = tested_samples(workdir.file(MANIFEST), manifest, split)
+    ids = manifest.get("validation_ids", ())
+    if not ids or not set(ids) <= samples.keys():
+        raise TrainerError(
+            f"{workdir.file(MANIFEST)}: its validation_ids are not in the"
+            f" split {split}; restore the file, or use another workdir"
+        )
+    return {sample_id: samples[sample_id] for sample_id in ids}
+
+
+def _check_same_model(first: Ingredient, other: Ingredient) -> None:
+    label = f"--workdirs: {other.workdir.path!r}"
+    against = repr(first.workdir.path)
+    for name in _SAME_FLAGS:
+        mine, theirs = other.config.get(name), first.config.get(name)
+        if mine != theirs:
+            raise TrainerError(
+                f"{label} has --{name}={shortened(str(mine))}, {against} has"
+                f" {shortened(str(theirs))}; give runs of the same"
+            )
+    if other.architecture != first.architecture:
+        raise TrainerError(
+            f"{label} has another form of the backbone than {against}, which"
+            f" {BACKBONE} shows; give runs of the same weights and versions"
+        )
+
+
+def _check_same_validation(first: Ingredient, other: Ingredient) -> None:
+    if first.validation == other.validation:
+        return
+    both = first.validation.keys() & other.validation.keys()
+    same = sum(first.validation[i] == other.validation[i] for i in both)
+    raise TrainerError(
+        f"--workdirs: {other.workdir.path!r} was validated on"
+        f" {len(other.validation):,} samples, of which {same:,} are among the"
+        f" {len(first.validation):,} of {first.workdir.path!r}; give runs with"
+        " the same --dataset, --validation, --validation_fraction and"
+        " --batch_size"
+    )
+
+
+class WeightSource:
+    """Reads the weights of ingredients, and assigns them to a classifier.
+
+    Only the mean of the soup is in memory besides the classifier's weights.
+    """
+
+    def __init__(
+        self,
+        ingredients: Sequence[Ingredient],
+        variables: Mapping[str, keras.Variable],
+    ) -> None:
+        """Creates the source.
+
+        Args:
+          ingredients: their checkpoints hold the variables.
+          variables: of the classifier, by key; changed in place.
+        """
+        self._ingredients = ingredients
+        self._variables = variables
+
+    def use(self, index: int) -> Weights:
+        """Assigns the weights of an ingredient, and returns them.
+
+        Raises:
+          TrainerError: its checkpoint cannot be read.
+        """
+        restore_variables(self._ingredients[index].checkpoint, self._variables)
+        return {key: v.numpy() for key, v in self._variables.items()}
+
+    def use_mean(self, indices: Sequence[int]) -> None:
+        """Assigns the mean of the weights of some ingredients.
+
+        It is computed in float64. What is no float, such as the state of a
+        random generator, is that of the first ingredient.
+
+        Args:
+          indices: of the ingredients; at least one.
+        """
+        first, *others = indices
+        total = self.use(first)
+        floats = [
+            k for k, value in total.items() if np.issubdtype(value.dtype, np.floating)
+        ]
+        kept = {k: value for k, value in total.items() if k not in floats}
+        sums = {k: total[k].astype(np.float64) for k in floats}
+        for index in others:
+            weights = self.use(index)
+            for key in floats:
+                sums[key] += weights[key]
+        for key, variable in self._variables.items():
+            value = kept.get(key)
+            if value is None:
+                mean = sums[key] / len(indices)
+                value = mean.astype(total[key].dtype)
+            variable.assign(value)
+
+    def differing(self) -> set[str]:
+        """Returns the keys of variables that are not equal in all."""
+        found: set[str] = set()
+        first: dict[str, str] = {}
+        for index in range(len(self._ingredients)):
+            self.use(index)
+            now = digests(self._variables)
+            first = first or now
+            found |= {key for key in now if now[key] != first[key]}
+        return found

@@ -1,0 +1,317 @@
+"""Averages the weights of finished runs into a new workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from trainer.config import Config
+from trainer.config.fields import SOUP
+from trainer.config.ranges import parse_workdirs
+from trainer.data.manifest import Manifest
+from trainer.errors import TrainerError, UsageError, first_line, reason_of
+from trainer.model.freeze import freeze_plan
+from trainer.results.escaping import for_terminal
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
+from trainer.results.greedy_soup import Score, Trial, greedy_soup
+from trainer.results.predictions_file import write_predictions
+from trainer.results.report import result_lines
+from trainer.results.statistics import wilson_interval
+from trainer.run.ingredients import Ingredient, WeightSource, read_ingredients
+from trainer.run.prepare import read_manifest
+from trainer.run.trained import (
+    Trained,
+    open_fast_paths,
+    open_trained,
+    with_data,
+)
+from trainer.storage import files
+from trainer.train.checkpoint_files import LAST, PREFIX
+from trainer.train.start import stage_marker
+from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir.lock import locked
+from trainer.workdir.stored import stored_config
+
+# What describes the training of one ingredient only.
+_OF_ONE_RUN = ("audit", "earlier_stages", "metrics_position", "stopped_early")
+
+
+def soup(config: Config, given: frozenset[str]) -> None:
+    """Writes the greedy soup of `--workdirs` to the new `--workdir`.
+
+    Ingredients are chosen on the validation samples of the runs. The test
+    samples are used once, for the finished soup.
+
+    Args:
+      config: the configuration, with stage soup.
+      given: names of the flags given explicitly.
+
+    Raises:
+      UsageError: a workdir does not exist, or `--workdir` is one of
+        `--workdirs`.
+      TrainerError: the runs cannot be averaged, or `--workdir` holds something
+        else.
+    """
+    assert config.workdir is not None
+    assert config.workdirs is not None
+    paths = [files.absolute(p) for p in parse_workdirs(config.workdirs)]
+    if files.absolute(config.workdir) in paths:
+        raise UsageError(
+            f"--workdir={config.workdir!r}: is also one of --workdirs; give a"
+            " new folder, to which the averaged weights are written"
+        )
+    ingredients = read_ingredients(parse_workdirs(config.workdirs))
+    workdir = Workdir(config.workdir)
+    if _is_complete(workdir, paths):
+        return
+    new = workdir.create()
+    try:
+        with locked(workdir):
+            workdir.remove_partial()
+            _cook(config, given, ingredients, workdir)
+    except tf.errors.OpError as error:
+        raise TrainerError(
+            f"{SOUP}: {first_line(error)}; fix the cause, and start again"
+        ) from error
+    finally:
+        if new:
+            workdir.remove_if_empty()
+
+
+def _is_complete(workdir: Workdir, paths: Sequence[str]) -> bool:
+    """Prints the result and returns True if the soup is already there.
+
+    Raises:
+      TrainerError: the workdir holds a run, or a soup of other runs.
+    """
+    stored = workdir.read_json(CONFIG)
+    if stored is None:
+        return False
+    if SOUP not in stored or stored[SOUP]["workdirs"] != list(paths):
+        what = "averaged weights of other runs" if SOUP in stored else "a run"
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds {what}; give a new folder"
+        )
+    result = workdir.read_json(RESULT)
+    if result is None:
+        return False
+    print("these weights are averaged already; the results:")
+    print("\n".join(result_lines(result, workdir.path)))
+    return True
+
+
+def _cook(
+    config: Config,
+    given: frozenset[str],
+    ingredients: Sequence[Ingredient],
+    workdir: Workdir,
+) -> None:
+    """Chooses the ingredients, and writes the soup to the locked workdir."""
+    trained = _open(config, given, ingredients[0])
+    manifest = _manifest(trained, ingredients[0])
+    if manifest.validation_from_test:
+        workdir.warn(
+            "the runs were validated on part of the test split, so the"
+            " weights are chosen on test images, and the test accuracy is too"
+            " high; give runs with a validation split"
+        )
+    source = WeightSource(ingredients, trained.classifier.variables)
+    evaluator = _evaluator(trained, manifest, source)
+
+    def score() -> Score:
+        found = evaluator.evaluate(manifest.validation, again=True)
+        return Score(accuracy=found.accuracy, loss=found.loss)
+
+    def score_of_mean(indices: Sequence[int]) -> Score:
+        source.use_mean(indices)
+        return score()
+
+    alone = [score_of_mean((index,)) for index in range(len(ingredients))]
+    trials = greedy_soup(alone, score_of_mean)
+    for trial in trials:
+        print(_trial_line(trial, ingredients), flush=True)
+    source.use_mean([trial.index for trial in trials if trial.accepted])
+    evaluation = evaluator.evaluate(manifest.final, outputs=True)
+    result = _result(ingredients, trials, manifest, evaluation)
+    _write(workdir, ingredients, trials[0], result)
+    write_predictions(workdir, manifest.final, evaluation)
+    _write_weights(workdir, trained, result)
+    # Last: without it the same command writes everything again.
+    workdir.write_json(RESULT, result)
+    print("\n".join(result_lines(result, workdir.path)), flush=True)
+
+
+def _open(
+    config: Config, given: frozenset[str], ingredient: Ingredient
+) -> Trained:
+    """Returns the classifier and the devices, as evaluate would open them."""
+    of_one = dataclasses.replace(config, workdir=ingredient.workdir.path)
+    opened = open_trained(of_one, given)
+    return with_data(opened, given)
+
+
+def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
+    """Returns the samples of the runs.
+
+    Raises:
+      TrainerError: the images have changed since.
+    """
+    run = stored_config(trained.workdir.file(CONFIG), ingredient.config)
+    # The validation samples depend on the batch size of the training.
+    asked = dataclasses.replace(trained.run, batch_size=run.batch_size)
+    stored = trained.workdir.read_json(MANIFEST) or {}
+    manifest = read_manifest(asked, stored)
+    same = manifest.fingerprint == stored.get("fingerprint")
+    if not same or list(manifest.validation.ids) != stored["validation_ids"]:
+        raise TrainerError(
+            f"--dataset={trained.run.dataset!r}: its images are not those of"
+            f" the run in {trained.workdir.path}; restore them, or give the"
+            " folder in which they are now"
+        )
+    return manifest
+
+
+def _evaluator(
+    trained: Trained, manifest: Manifest, source: WeightSource
+) -> Evaluator:
+    """Returns an evaluator whose trunk is what all ingredients share."""
+    classifier = trained.classifier
+    tail = source.differing() | set(freeze_plan(classifier, "none").trainable)
+    plan = dataclasses.replace(
+        trained.plan,
+        trainable=tuple(k for k in classifier.variables if k in tail),
+        frozen=tuple(k for k in classifier.variables if k not in tail),
+    )
+    partition, inputs = open_fast_paths(
+        dataclasses.replace(trained, plan=plan),
+        images=len(manifest.validation) + len(manifest.final),
+    )
+    return Evaluator(
+        trained.runtime.strategy,
+        classifier,
+        trained.class_names,
+        batch_size=trained.run.batch_size,
+        xla=trained.runtime.xla,
+        partition=partition,
+        inputs=inputs,
+    )
+
+
+def _trial_line(trial: Trial, ingredients: Sequence[Ingredient]) -> str:
+    verdict = "in" if trial.accepted else "left out"
+    return (
+        f"  {verdict:9} validation accuracy {trial.alone.accuracy:.4f}, loss"
+        f" {trial.alone.loss:.4f}; in the mean {trial.with_it.accuracy:.4f},"
+        f" {trial.with_it.loss:.4f}:"
+        f" {for_terminal(ingredients[trial.index].workdir.path)}"
+    )
+
+
+def _result(
+    ingredients: Sequence[Ingredient],
+    trials: Sequence[Trial],
+    manifest: Manifest,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """Returns result.json: that of the best run, with the soup's metrics."""
+    best = ingredients[trials[0].index]
+    accepted = [trial for trial in trials if trial.accepted]
+    score = accepted[-1].with_it
+    total = len(manifest.validation)
+    of_best = {k: v for k, v in best.run.result.items() if k not in _OF_ONE_RUN}
+    return {
+        **of_best,
+        **evaluation.to_json(),
+        "steps": best.step,
+        "monitor": "accuracy",
+        "best_step": best.step,
+        "best_validation_accuracy": score.accuracy,
+        "best_validation_loss": score.loss,
+        "best_monitor_value": score.accuracy,
+        "best_validation_accuracy_interval": list(
+            wilson_interval(score.accuracy, total)
+        ),
+        "validation_examples": total,
+        "result_checkpoint": LAST,
+        "result_step": best.step,
+        "train_seconds": round(
+            sum(i.run.result["train_seconds"] for i in ingredients), 3
+        ),
+        SOUP: [_trial_json(trial, ingredients) for trial in trials],
+    }
+
+
+def _trial_json(
+    trial: Trial, ingredients: Sequence[Ingredient]
+) -> dict[str, Any]:
+    ingredient = ingredients[trial.index]
+    return {
+        "workdir": files.absolute(ingredient.workdir.path),
+        "stage": ingredient.run.result["stage"],
+        "step": ingredient.step,
+        "validation_accuracy": trial.alone.accuracy,
+        "validation_loss": trial.alone.loss,
+        "validation_accuracy_in_mean": trial.with_it.accuracy,
+        "validation_loss_in_mean": trial.with_it.loss,
+        "accepted": trial.accepted,
+    }
+
+
+def _write(
+    workdir: Workdir,
+    ingredients: Sequence[Ingredient],
+    best: Trial,
+    result: dict[str, Any],
+) -> None:
+    """Writes everything but the weights, which make the workdir usable."""
+    # Of a start that was killed.
+    if files.exists(workdir.file("checkpoints")):
+        files.remove_tree(workdir.file("checkpoints"))
+    source = ingredients[best.index].workdir
+    for name in (BACKBONE, MANIFEST):
+        workdir.write_json(name, source.read_json(name) or {})
+    stored = source.read_json(CONFIG) or {}
+    workdir.write_json(
+        CONFIG,
+        {
+            "config": {**stored["config"], "workdir": workdir.path},
+            "environment": stored.get("environment", {}),
+            SOUP: {
+                "workdirs": [
+                    files.absolute(i.workdir.path) for i in ingredients
+                ]
+            },
+        },
+    )
+    files.make_dirs(workdir.checkpoints(result["stage"], LAST))
+    marker = {**result, "metrics_position": 0}
+    workdir.write_json(stage_marker(result["stage"]), marker)
+
+
+def _write_weights(
+    workdir: Workdir, trained: Trained, result: dict[str, Any]
+) -> None:
+    """Writes the checkpoint.
+
+    Raises:
+      TrainerError: the disk is full or read-only.
+    """
+    variables = trained.classifier.variables
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model={k: v.value for k, v in variables.items()}),
+        workdir.checkpoints(result["stage"], LAST),
+        max_to_keep=1,
+        checkpoint_name=PREFIX,
+    )
+    workdir.check_held()
+    try:
+        manager.save(checkpoint_number=result["steps"])
+    except (tf.errors.OpError, OSError) as error:
+        raise TrainerError(
+            f"{manager.directory}: the weights cannot be saved"
+            f" ({reason_of(error)}); free some space, and start again"
+        ) from error
