@@ -77,7 +77,9 @@ def test_a_network_tpu_refuses_array_records(monkeypatch):
     with pytest.raises(
         UsageError, match=r"^--tpu=node-1: its host cannot read"
     ):
-        training._fast_paths(setup, None, types.SimpleNamespace(train=train))
+        training.choose_fast_paths(
+            setup, None, types.SimpleNamespace(train=train)
+        )
 
 
 def test_a_run_on_array_records_resumes_bit_identically(values, tmp_path):

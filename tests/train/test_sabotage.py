@@ -17,7 +17,7 @@ from tests.support.runs import assert_same_arrays, lines, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
-from trainer.train import loop, optimizers
+from trainer.train import optimizers, updates
 from trainer.train.graph_loops import make_train_function
 from trainer.train.optimizers import SummedAdam
 
@@ -71,7 +71,7 @@ def _training_mode(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return call
 
-    monkeypatch.setattr(loop, "make_train_function", make)
+    monkeypatch.setattr(updates, "make_train_function", make)
 
 
 def _with_plan(
@@ -103,7 +103,7 @@ def _with_plan(
 
         return call
 
-    monkeypatch.setattr(loop, "make_train_function", make)
+    monkeypatch.setattr(updates, "make_train_function", make)
 
 
 def _thawed_layer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ def greedy_soup(
             accepted=True,
         )
     ]
-    chosen, best = (first,), alone[first]
+    chosen: tuple[int, ...] = (first,)
+    best = alone[first]
     for index in order[1:]:
         score = score_of_mean((*chosen, index))
         accepted = score.rank >= best.rank

@@ -224,12 +224,11 @@ class Predictor:
             return _Read(None, f"cannot be decoded ({first_line(error)})")
         arrays = [image.numpy()]
         if self._trunk is not None:
-            found = self._trunk(arrays[0][None])
+            image = arrays[0][None]
+            rows = self._trunk(image)
             if self._mirrors:
-                found += self._trunk(
-                    np.ascontiguousarray(arrays[0][None, :, ::-1])
-                )
-            arrays = [rows[0] for rows in found]
+                rows += self._trunk(np.ascontiguousarray(image[:, :, ::-1]))
+            arrays = [row[0] for row in rows]
         return _Read(arrays, orientation=orientation(encoded))
 
     def _batch(

@@ -186,7 +186,9 @@ class WeightSource:
         first, *others = indices
         total = self.use(first)
         floats = [
-            k for k, value in total.items() if np.issubdtype(value.dtype, np.floating)
+            key
+            for key, value in total.items()
+            if np.issubdtype(value.dtype, np.floating)
         ]
         kept = {k: value for k, value in total.items() if k not in floats}
         sums = {k: total[k].astype(np.float64) for k in floats}

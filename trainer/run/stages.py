@@ -29,10 +29,8 @@ from trainer.results.statistics import wilson_interval
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.prepare import RunSetup
-from trainer.train.checkpoint_files import find_checkpoint
-from trainer.train.checkpoints import restore_variables
+from trainer.run.stage_parts import restore_start, stage_loop
 from trainer.train.class_weights import class_weights
-from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
@@ -110,7 +108,13 @@ class TrainingRun:
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if spec.stage != config.stage:
-                    self._restore_start(spec.stage, result)
+                    restore_start(
+                        workdir,
+                        self._classifier,
+                        spec.stage,
+                        asked=config.init_from_checkpoint,
+                        has=result["result_checkpoint"],
+                    )
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
@@ -198,7 +202,7 @@ class TrainingRun:
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
-        outcome = _stage_loop(job).run()
+        outcome = stage_loop(job).run()
         evaluation = evaluator.evaluate(
             manifest.final, outputs=spec.stage == self._config.stage
         )
@@ -256,19 +260,6 @@ class TrainingRun:
         batch = next(iter(dataset))
         after = warp(batch["images"], batch["matrices"], kernel="gather")
         self._writer.augmented(step, batch["images"].numpy(), after.numpy())
-
-    def _restore_start(self, stage: str, result: Mapping[str, Any]) -> None:
-        """Restores the weights that the next stage starts from.
-
-        Args:
-          stage: the stage that has ended.
-          result: its result, of the weights that the classifier has.
-        """
-        which = self._config.init_from_checkpoint
-        if which and which != result["result_checkpoint"]:
-            path = find_checkpoint(self._workdir, stage, which)
-            assert path is not None
-            restore_variables(path, self._classifier.variables)
 
     def _finish_stage(
         self,
@@ -349,13 +340,3 @@ class TrainingRun:
             return None
         # The marker of an earlier version lacks some.
         return {key: marker[key] for key in _EARLIER if key in marker}
-
-
-def _stage_loop(job: StageJob) -> StageLoop:
-    """Returns what trains a stage, or solves its head."""
-    if not job.spec.solved:
-        return StageLoop(job)
-    # SciPy takes half a second to import, which other runs need not wait for.
-    from trainer.train.solved_stage import SolvedStage
-
-    return SolvedStage(job)

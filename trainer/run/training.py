@@ -63,7 +63,7 @@ def dry_run(config: Config) -> None:
     if config.init_from:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
-    stages = _with_min_steps(stages, config, manifest)
+    stages = with_min_steps(stages, config, manifest)
     plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
     print(
         f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
@@ -130,7 +130,7 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     for line in unbalanced_lines(manifest):
         print(line, flush=True)
     start = find_start(workdir, config)
-    stages = _with_min_steps(start.stages, config, manifest)
+    stages = with_min_steps(start.stages, config, manifest)
     start = dataclasses.replace(start, stages=stages)
     processes.check_same(
         start.why,
@@ -140,7 +140,7 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
-        options = _fast_paths(setup, workdir, manifest)
+        options = choose_fast_paths(setup, workdir, manifest)
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:
@@ -176,7 +176,7 @@ def _is_complete(workdir: Workdir, config: Config) -> bool:
     return True
 
 
-def _with_min_steps(
+def with_min_steps(
     stages: tuple[StageSpec, ...], config: Config, manifest: Manifest
 ) -> tuple[StageSpec, ...]:
     """Returns the stages with the epochs that --min_steps asks for."""
@@ -184,7 +184,7 @@ def _with_min_steps(
     return tuple(spec.at_least(config.min_steps, steps) for spec in stages)
 
 
-def _fast_paths(
+def choose_fast_paths(
     setup: RunSetup, workdir: Workdir, manifest: Manifest
 ) -> FastPaths:
     """Chooses the fast paths; a resumed run keeps its engine.
@@ -201,7 +201,7 @@ def _fast_paths(
             " --file_format=tfrecord, or run on the TPU's own host"
         )
     stored = workdir.read_json(CONFIG) or {}
-    stages = _with_min_steps(config.stages(), config, manifest)
+    stages = with_min_steps(config.stages(), config, manifest)
     epochs = sum(spec.epochs for spec in stages)
     images = len(manifest.train) * (epochs if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)

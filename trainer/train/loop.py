@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from trainer import interrupt
 from trainer.data.order import steps_per_epoch
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
-from trainer.train.graph_loops import (
-    StepsPerCall,
-    TrainCall,
-    make_train_function,
-)
+from trainer.train.graph_loops import StepsPerCall
 from trainer.train.metrics import (
     StepAccount,
     StepMetrics,
@@ -31,9 +27,7 @@ from trainer.train.stage_end import end_stage
 from trainer.train.state import StageState, no_sums
 from trainer.train.steps import Batch
 from trainer.train.stopping import StopPolicy
-from trainer.train.updates import StageUpdates
-
-_TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
+from trainer.train.updates import StageUpdates, TrainFunction
 
 
 class StageLoop:
@@ -126,20 +120,7 @@ class StageLoop:
     def _train(self, end: int) -> None:
         """Trains to the absolute step `end`, and validates the last epoch."""
         state = self._state
-        train = make_train_function(
-            self._job.runtime.strategy,
-            self._job.classifier,
-            self._job.plan,
-            self._updates.optimizer,
-            clip_global_norm=self._job.config.clip_global_norm,
-            xla=self._job.runtime.xla,
-            kernel=self._job.inputs.kernel,
-            partition=self._job.partition,
-            accumulate_steps=self._job.config.accumulate_steps,
-            label_smoothing=self._job.config.label_smoothing,
-            averages=self._updates.averages,
-            class_weights=self._job.class_weights,
-        )
+        train = self._updates.train_function(self._job)
         batches = self._read_to(end)
         while self._goes_on(end):
             try:
@@ -197,7 +178,7 @@ class StageLoop:
         # A kill after this point must not lose the lower learning rate.
         self._save(epoch=True)
 
-    def _epoch(self, train: _TrainFunction, batches: Iterator[Batch]) -> None:
+    def _epoch(self, train: TrainFunction, batches: Iterator[Batch]) -> None:
         """Trains to the end of the current epoch, validates and saves."""
         state, every = self._state, self._job.config.checkpoint_every_steps
         done = (state.step - state.start_step) % self._epoch_steps
@@ -229,7 +210,7 @@ class StageLoop:
         self._end_epoch()
 
     def _call(
-        self, train: _TrainFunction, batches: Iterator[Batch], steps: int,
+        self, train: TrainFunction, batches: Iterator[Batch], steps: int,
         epoch: int,
     ) -> float:  # fmt: skip
         """Trains a number of steps in one call, and adds up their metrics.

@@ -8,6 +8,7 @@ the peak times
     cosine:    (1 + cos(pi (t - W) / (T - W))) / 2   (Loshchilov, Hutter, 2017)
     linear:    1 - (t - W) / (T - W)
     step:      1, 1/10 or 1/100, changing after half and three quarters of T
+    sweep:     10^(-7 (1 - t / (T - 1))), for finding a rate (Smith, 2017)
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import tensorflow as tf
 from trainer.config.fields import CONSTANT, COSINE, LINEAR, STEPWISE
 
 _DROPS = (0.5, 0.75)
+SWEEP = "sweep"
+SWEEP_LOWEST = 1e-7
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Schedule:
     """The learning rates of one stage.
 
     Attributes:
-      kind: constant, cosine, linear or step.
+      kind: constant, cosine, linear, step or sweep.
       peak: the highest rate.
       steps: number of steps of the stage.
       warmup: number of steps in which the rate rises to the peak; below
@@ -67,6 +70,9 @@ class Schedule:
         elif self.kind == STEPWISE:
             drops = [steps / self.steps >= drop for drop in _DROPS]
             factors = 0.1 ** np.sum(drops, axis=0)
+        elif self.kind == SWEEP:
+            done = steps / (self.steps - 1)
+            factors = SWEEP_LOWEST ** (1 - done)
         rising = (steps + 1) / max(self.warmup, 1)
         return self.peak * np.where(steps < self.warmup, rising, factors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from trainer.config.fields import LAMB, SGD
 from trainer.errors import UsageError
 from trainer.model.blocks import block_depths
 from trainer.train.averages import WeightAverages
+from trainer.train.graph_loops import TrainCall, make_train_function
 from trainer.train.optimizers import (
     OptimizerSettings,
     make_optimizer,
@@ -18,7 +20,9 @@ from trainer.train.optimizers import (
 )
 from trainer.train.schedules import Schedule, warmup_steps
 from trainer.train.stage import StageJob
+from trainer.train.steps import Batch
 
+TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 # A table of all rates is part of the graph.
 _MAX_STEPS = 10**7
 
@@ -31,12 +35,19 @@ class StageUpdates:
       averages: averages of these variables; None without --ema.
     """
 
-    def __init__(self, job: StageJob, epoch_steps: int) -> None:
+    def __init__(
+        self,
+        job: StageJob,
+        epoch_steps: int,
+        *,
+        schedule: Schedule | None = None,
+    ) -> None:
         """Creates the optimizer and the averages.
 
         Args:
           job: the stage; a solved one gets Adam, which it never applies.
           epoch_steps: number of steps per epoch.
+          schedule: of the learning rate; None for that of the stage.
 
         Raises:
           UsageError: --warmup takes all steps of the stage, or a changing rate
@@ -59,7 +70,9 @@ class StageUpdates:
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
             )
-            self._schedule = _schedule(job, spec.epochs * epoch_steps)
+            self._schedule = schedule or _schedule(
+                job, spec.epochs * epoch_steps
+            )
             self._scales = _scales(job)
             decay = config.ema
         with job.runtime.strategy.scope():
@@ -76,6 +89,28 @@ class StageUpdates:
                 if decay
                 else None
             )
+
+    def train_function(self, job: StageJob) -> TrainFunction:
+        """Returns a function of batches and a number of steps to train.
+
+        Args:
+          job: the stage that these updates were created for.
+        """
+        config = job.config
+        return make_train_function(
+            job.runtime.strategy,
+            job.classifier,
+            job.plan,
+            self.optimizer,
+            clip_global_norm=config.clip_global_norm,
+            xla=job.runtime.xla,
+            kernel=job.inputs.kernel,
+            partition=job.partition,
+            accumulate_steps=config.accumulate_steps,
+            label_smoothing=config.label_smoothing,
+            averages=self.averages,
+            class_weights=job.class_weights,
+        )
 
     def rate(self, done: int) -> float:
         """Returns the learning rate of the last of `done` steps."""

@@ -1,0 +1,279 @@
+"""Suggests a learning rate for a fine-tuning run, without training one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import shlex
+import tempfile
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from trainer.config import Config, StageSpec
+from trainer.config.fields import FIELDS, FINETUNE, LR_FIND
+from trainer.data.manifest import Manifest
+from trainer.errors import TrainerError, first_line, one_line
+from trainer.model.backbones import find_backbone
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import freeze_plan, set_trainable
+from trainer.results.evaluate import Evaluator
+from trainer.results.progress import ConsoleProgress
+from trainer.results.rate_chart import rate_chart
+from trainer.results.summaries import TensorBoardWriter
+from trainer.run.classifiers import first_classifier
+from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
+from trainer.run.prepare import RunSetup, prepare, read_manifest
+from trainer.run.resolve import backbone_name, resolve
+from trainer.run.stage_parts import restore_start, stage_loop
+from trainer.run.training import choose_fast_paths, with_min_steps
+from trainer.storage import files
+from trainer.train.class_weights import class_weights
+from trainer.train.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
+from trainer.train.stage import StageJob
+from trainer.train.start import check_warm_start, find_start
+from trainer.train.stopping import Stopwatch
+from trainer.workdir import CONFIG, Workdir
+
+RECORD, CHART = "lr_find.json", "lr_find.png"
+
+
+def lr_find(config: Config, given: frozenset[str]) -> None:
+    """Finds a rate for the finetune run of the same flags, and prints it.
+
+    Starts from the weights with which the finetune stage of that run starts:
+    those of `--init_from`, or a head trained first. All training is in memory
+    and in a temporary folder.
+
+    Args:
+      config: the configuration, with stage lr_find.
+      given: names of the flags given explicitly, for the command to print.
+
+    Raises:
+      UsageError: the flags are invalid.
+      TrainerError: the run cannot start; `--workdir` holds a run; or the loss
+        does not fall at any rate.
+      Stopped: a signal was received.
+    """
+    image_px = find_backbone(backbone_name(config)).image_px
+    workdir = Workdir(resolve(config, image_px).workdir)
+    if workdir.read_json(CONFIG) is not None:
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds a run, which {LR_FIND} must"
+            " not change; give another folder, or leave the flag out"
+        )
+    setup = prepare(
+        dataclasses.replace(config, stage=FINETUNE, workdir=workdir.path)
+    )
+    print(f"workdir: {one_line(workdir.path)}", flush=True)
+    new = workdir.create()
+    try:
+        why, sweep = _sweep(setup)
+        _report(workdir, setup, given, why, sweep)
+    except tf.errors.OpError as error:
+        raise TrainerError(
+            f"{LR_FIND}: {first_line(error)}; fix the cause, and start again"
+        ) from error
+    finally:
+        if new:
+            workdir.remove_if_empty()
+
+
+def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
+    """Trains the head if the run would, and then sweeps the rates.
+
+    Returns:
+      Where the weights come from, and the sweep.
+    """
+    config = setup.config
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as end:
+        scratch = Workdir(folder)
+        end.callback(lambda: scratch.metrics().close())
+        manifest = read_manifest(config)
+        if config.init_from:
+            check_warm_start(config, manifest.class_names)
+        start = find_start(scratch, config)
+        print(f"weights: {one_line(start.why)}", flush=True)
+        classifier = first_classifier(setup, scratch, start, manifest)
+        options = choose_fast_paths(setup, scratch, manifest)
+        *head, own = with_min_steps(start.stages, config, manifest)
+        jobs = _Jobs(setup, scratch, manifest, classifier, options)
+        step = 0
+        for spec in head:
+            outcome = stage_loop(jobs.make(spec, own, step)).run()
+            restore_start(
+                scratch,
+                classifier,
+                spec.stage,
+                asked=config.init_from_checkpoint,
+                has=outcome.result_checkpoint,
+            )
+            step = outcome.step
+        print(
+            f"{LR_FIND}: at most {STEPS} steps of --batch_size="
+            f"{config.batch_size} on {len(manifest.train)} training examples",
+            flush=True,
+        )
+        return start.why, sweep_rates(jobs.make(own, None, step))
+
+
+class _Jobs:
+    """Makes the stages of the run, whose files are in a temporary folder."""
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        scratch: Workdir,
+        manifest: Manifest,
+        classifier: Classifier,
+        options: FastPaths,
+    ) -> None:
+        self._setup = setup
+        self._scratch = scratch
+        self._manifest = manifest
+        self._classifier = classifier
+        self._options = options
+        self._paths: StagePaths | None = None
+        self._progress = ConsoleProgress(len(manifest.train))
+        self._stopwatch = Stopwatch()
+
+    def make(
+        self, spec: StageSpec, later: StageSpec | None, step: int
+    ) -> StageJob:
+        """Returns a stage with the fast paths that the run would choose."""
+        config, manifest = self._setup.config, self._manifest
+        classifier, runtime = self._classifier, self._setup.runtime
+        plan = freeze_plan(classifier, spec.unfreeze)
+        set_trainable(classifier, plan)
+        paths = self._stage_paths(spec, later)
+        evaluator = Evaluator(
+            runtime.strategy,
+            classifier,
+            manifest.class_names,
+            batch_size=config.batch_size // config.accumulate_steps,
+            xla=runtime.xla,
+            partition=paths.partition,
+            inputs=paths.inputs,
+        )
+        return StageJob(
+            spec=spec,
+            config=config,
+            runtime=runtime,
+            classifier=classifier,
+            plan=plan,
+            partition=paths.partition,
+            inputs=paths.inputs,
+            train=manifest.train,
+            class_weights=class_weights(
+                config.class_weights, manifest.train, manifest.class_names
+            ),
+            start_step=step,
+            workdir=self._scratch,
+            validate=functools.partial(
+                evaluator.evaluate, manifest.validation, again=True
+            ),
+            writer=TensorBoardWriter(self._scratch.path, writes=False),
+            progress=self._progress,
+            stopwatch=self._stopwatch,
+            restore_best=config.honest_validation,
+        )
+
+    def _stage_paths(
+        self, spec: StageSpec, later: StageSpec | None
+    ) -> StagePaths:
+        if self._paths is None or not self._paths.shared:
+            manifest, classifier = self._manifest, self._classifier
+            # A solved head has its own cut.
+            sharing = later if later and not spec.solved else None
+            plan_later = (
+                freeze_plan(classifier, sharing.unfreeze) if sharing else None
+            )
+            self._paths = self._options.for_stage(
+                classifier,
+                freeze_plan(classifier, spec.unfreeze),
+                warn=self._scratch.warn,
+                report=self._progress.rows,
+                later=plan_later,
+                work=StageWork(
+                    epochs=spec.epochs,
+                    train=len(manifest.train),
+                    validation=len(manifest.validation),
+                    final=len(manifest.final),
+                    augment=self._setup.config.augments,
+                ),
+            )
+        return self._paths
+
+
+def _report(
+    workdir: Workdir,
+    setup: RunSetup,
+    given: frozenset[str],
+    why: str,
+    sweep: Sweep,
+) -> None:
+    """Writes the record and the chart, and prints the suggestion.
+
+    Raises:
+      TrainerError: the loss has not fallen.
+    """
+    config = setup.config
+    suggestion = sweep.suggestion()
+    # --scale_lr multiplies the flag that is suggested.
+    rate = suggestion and float(f"{suggestion.rate / config.rate_factor:.2g}")
+    command = shlex.join(_command(config, given, rate)) if rate else None
+    marks = suggestion.to_json() if suggestion else {}
+    chart = rate_chart(sweep.rates, sweep.losses, sweep.smoothed, marks)
+    files.write_bytes(workdir.file(CHART), chart)
+    workdir.write_json(
+        RECORD,
+        {
+            "weights": why,
+            "optimizer": config.optimizer,
+            "unfreeze": config.unfreeze,
+            "batch_size": config.batch_size,
+            "seed": config.seed,
+            "steps": len(sweep.rates),
+            "rates": sweep.rates.tolist(),
+            "losses": sweep.losses.tolist(),
+            "smoothed": sweep.smoothed.tolist(),
+            "suggestion": suggestion and suggestion.to_json(),
+            "learning_rate": rate,
+            "command": command,
+        },
+    )
+    for line in _lines(suggestion, len(sweep.rates)):
+        print(line)
+    print(f"chart: {one_line(workdir.file(CHART))}")
+    if command is None:
+        raise TrainerError(
+            f"--stage={LR_FIND}: the smoothed loss did not fall at any rate"
+            f" from {sweep.rates[0]:.2g} to {sweep.rates[-1]:.2g}; give a"
+            " larger --batch_size, more data, or start from weights that are"
+            " not trained on these images already"
+        )
+    print(f"train with this rate:\n  {command}", flush=True)
+
+
+def _lines(suggestion: Suggestion | None, steps: int) -> Iterator[str]:
+    yield f"{steps} of {STEPS} steps until the loss diverged or the rates ended"
+    if suggestion is not None:
+        yield f"  steepest descent of the loss at {suggestion.steepest:.2g}"
+        yield f"  a tenth of the best rate: {suggestion.tenth_of_minimum:.2g}"
+
+
+def _command(
+    config: Config, given: frozenset[str], rate: float
+) -> Iterator[str]:
+    """Yields the words of the command that trains with the rate."""
+    yield from ("python", "main.py", f"--stage={FINETUNE}")
+    for name, field in FIELDS.items():
+        if name not in given - {"stage", "workdir"}:
+            continue
+        value = getattr(config, name)
+        if field.type == "bool":
+            yield f"--{name}" if value else f"--no{name}"
+        else:
+            yield f"--{name}={value}"
+    yield f"--learning_rate={rate:.2g}"
