@@ -172,7 +172,7 @@ def test_an_export_that_does_not_flip_is_refused(tmp_path, monkeypatch):
     """The comparison uses the same option as the exported models."""
     inputs = keras.Input((8, 8, 3))
     backbone = keras.Model(inputs, keras.layers.Conv2D(4, 8)(inputs))
-    classifier = make_classifier(backbone, pixels="raw", num_classes=3, seed=0)
+    classifier = make_classifier(backbone, pixels="tf", num_classes=3, seed=0)
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     png = tf.io.encode_png(pixels).numpy()
     monkeypatch.setattr(

@@ -20,7 +20,7 @@ from trainer.data.headers import UPRIGHT, orientation
 from trainer.data.samples import printable
 from trainer.errors import TrainerError, UsageError, first_line, reason_of
 from trainer.model.classifier import Classifier
-from trainer.model.trunk.engines import Trunk
+from trainer.model.trunk.engines import MirroredTrunk, Trunk
 from trainer.model.trunk.partition import Partition
 from trainer.results.escaping import (
     csv_line,
@@ -179,10 +179,10 @@ class Predictor:
             else ((side, side, 3),)
         )
         self._features = len(shapes)
-        self._mirrors = flip and trunk is not None
+        self._mirrored = MirroredTrunk(trunk) if flip and trunk else None
         # The features of the mirror image follow those of the image.
         self._shapes: tuple[tuple[int, ...], ...] = (
-            (*shapes, *shapes) if self._mirrors else shapes
+            (*shapes, *shapes) if self._mirrored else shapes
         )
         self._forward = make_prediction_function(
             classifier, partition, xla=xla, flip=flip
@@ -226,8 +226,8 @@ class Predictor:
         if self._trunk is not None:
             image = arrays[0][None]
             rows = self._trunk(image)
-            if self._mirrors:
-                rows += self._trunk(np.ascontiguousarray(image[:, :, ::-1]))
+            if self._mirrored is not None:
+                rows += self._mirrored(image)
             arrays = [row[0] for row in rows]
         return _Read(arrays, orientation=orientation(encoded))
 
@@ -264,7 +264,7 @@ class Predictor:
         if self._trunk is None:
             return {"images": inputs[0]}
         batch = {"features": tuple(inputs[: self._features])}
-        if self._mirrors:
+        if self._mirrored is not None:
             batch["mirrored"] = tuple(inputs[self._features :])
         return batch
 

@@ -28,6 +28,7 @@ from tests.support.flag_cases.views import (
     trained_models,
     written,
 )
+from trainer.workdir import RESULT
 
 RUNNING = (
     Case(
@@ -112,6 +113,15 @@ RUNNING = (
         also={"stage": "compare"},
         alone=True,
         see=lambda ran: (ran.said.status, "McNemar" in ran.said.out),
+        without=(2, False),
+        given=(0, True),
+    ),
+    Case(
+        flag="workdirs",
+        value="{root}/source,{root}/twin",
+        also={"stage": "soup", "workdir": "{root}/soup"},
+        alone=True,
+        see=lambda ran: (ran.said.status, (ran.workdir / RESULT).exists()),
         without=(2, False),
         given=(0, True),
     ),

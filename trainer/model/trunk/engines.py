@@ -141,7 +141,7 @@ class RoundedTrunk:
 class MirroredTrunk:
     """A trunk that computes the features of mirror images."""
 
-    def __init__(self, trunk: GraphTrunk | LiteTrunk | RoundedTrunk) -> None:
+    def __init__(self, trunk: Trunk) -> None:
         """Wraps a trunk.
 
         Args:

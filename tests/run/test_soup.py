@@ -1,0 +1,285 @@
+"""Soups of heads on one backbone, whose logits NumPy computes."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.photos import CLASSES, make_photos
+from tests.support.runs import TINY, StopError, small, train
+from tests.support.tiny import tiny_backbone, use_tiny_backbone
+from trainer.config import Config
+from trainer.data.decode import decode_image, resize
+from trainer.errors import TrainerError, UsageError
+from trainer.model.pixels import preprocess
+from trainer.results.evaluate import Evaluator
+from trainer.run import soup as soup_module
+from trainer.run import training
+from trainer.run.soup import soup
+from trainer.run.use import evaluate
+
+STAGE = "feature_extract"
+RUN = {
+    **TINY,
+    "stage": STAGE,
+    "epochs": 4,
+    "learning_rate": 0.02,
+    "keep_checkpoints": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Photos with a validation split, so test images choose nothing."""
+    root = tmp_path_factory.mktemp("data")
+    make_photos(root / "photos", train=8, test=5)
+    make_photos(root / "more", train=6, test=0)
+    (root / "more/train").rename(root / "photos/val")
+    return root / "photos"
+
+
+@pytest.fixture(scope="module")
+def runs(photos, tmp_path_factory) -> pathlib.Path:
+    """Four runs with one backbone.
+
+    The errors of `left` and `right` cancel in their mean; `wrong` names the
+    least probable class.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        train(str(photos), folder / "good", **RUN)
+    kernel = weights(folder / "good")["head/kernel"]
+    noise = np.random.default_rng(0).normal(0, 0.1, kernel.shape)
+    heads = {
+        "left": kernel + noise,
+        "right": kernel - noise,
+        "wrong": -3 * kernel,
+    }
+    for name, head in heads.items():
+        shutil.copytree(folder / "good", folder / name)
+        change_head(folder / name, head.astype(np.float32))
+    return folder
+
+
+def checkpoint(workdir: pathlib.Path) -> str:
+    (index,) = (workdir / "checkpoints" / STAGE / "last").glob("*.index")
+    return str(index).removesuffix(".index")
+
+
+def weights(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of the model in the checkpoint, by key."""
+    reader = tf.train.load_checkpoint(checkpoint(workdir))
+    found = {}
+    for name in reader.get_variable_to_shape_map():
+        if name.startswith("model/"):
+            key = name.removeprefix("model/").partition("/.ATTR")[0]
+            found[key.replace(".S", "/")] = reader.get_tensor(name)
+    return found
+
+
+def change_head(workdir: pathlib.Path, kernel: np.ndarray) -> None:
+    values = weights(workdir) | {"head/kernel": kernel}
+    variables = {key: tf.Variable(value) for key, value in values.items()}
+    folder = str(workdir / "checkpoints" / STAGE / "last")
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=variables),
+        folder,
+        max_to_keep=1,
+        checkpoint_name="ckpt",
+    ).save(checkpoint_number=12)
+
+
+def cook(runs: pathlib.Path, out: pathlib.Path, *names: str) -> dict[str, Any]:
+    config = Config(
+        stage="soup",
+        workdirs=",".join(str(runs / name) for name in names),
+        workdir=str(out),
+    )
+    soup(config, frozenset({"stage", "workdir", "workdirs"}))
+    return json.loads((out / "result.json").read_text())
+
+
+def scores(
+    photos: pathlib.Path, split: str, values: dict[str, np.ndarray]
+) -> tuple[float, float]:
+    """Returns accuracy and loss, computed with Keras and NumPy."""
+    keras.utils.clear_session()
+    backbone = tiny_backbone()
+    for variable in backbone.variables:
+        variable.assign(values[variable.path])
+    right, losses = [], []
+    for label, name in enumerate(sorted(CLASSES)):
+        for file in sorted((photos / split / name).iterdir()):
+            image = resize(decode_image(tf.constant(file.read_bytes())), 32)
+            features = backbone(preprocess(image[None], "tf"), training=False)
+            pooled = np.asarray(features).mean(axis=(1, 2))[0]
+            logits = pooled @ values["head/kernel"] + values["head/bias"]
+            shifted = logits.astype(np.float64) - logits.max()
+            right.append(int(np.argmax(logits)) == label)
+            losses.append(np.log(np.exp(shifted).sum()) - shifted[label])
+    return float(np.mean(right)), float(np.mean(losses))
+
+
+def test_a_soup_is_the_mean_of_what_helps(runs, photos, tmp_path, capsys):
+    out = tmp_path / "soup"
+    result = cook(runs, out, "wrong", "left", "right")
+    trials = {
+        pathlib.Path(trial["workdir"]).name: trial for trial in result["soup"]
+    }
+    for name, trial in trials.items():
+        accuracy, loss = scores(photos, "val", weights(runs / name))
+        assert trial["validation_accuracy"] == pytest.approx(accuracy)
+        assert trial["validation_loss"] == pytest.approx(loss, rel=1e-4)
+    assert trials["wrong"]["accepted"] is False
+    assert list(trials)[-1] == "wrong"
+    assert trials["left"]["accepted"] is True
+    assert trials["right"]["accepted"] is True
+    of_soup, left = weights(out), weights(runs / "left")
+    for key, value in left.items():
+        mean = (value.astype(np.float64) + weights(runs / "right")[key]) / 2
+        np.testing.assert_array_equal(of_soup[key], mean.astype(np.float32))
+    accuracy, loss = scores(photos, "test", of_soup)
+    assert result["test_accuracy"] == pytest.approx(accuracy)
+    assert result["test_loss"] == pytest.approx(loss, rel=1e-4)
+    assert result["validation_from_test"] is False
+    said = capsys.readouterr().out
+    assert said.count("left out") == 1
+    assert "test images" not in said
+    # The workdir is one that evaluate accepts, as the run's own test.
+    config = Config(stage="evaluate", workdir=str(out))
+    before = (out / "predictions.csv").read_bytes()
+    evaluate(config, frozenset({"stage", "workdir"}))
+    again = json.loads((out / "evaluation.json").read_text())
+    assert again["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    assert "not written" not in capsys.readouterr().out
+    assert (out / "predictions.csv").read_bytes() == before
+
+
+def test_test_samples_are_used_once_at_the_end(runs, tmp_path, monkeypatch):
+    """18 images are validated on, 15 tested on."""
+    seen = []
+    real = Evaluator.evaluate
+
+    def noting(self, samples, **options):
+        seen.append(len(samples))
+        return real(self, samples, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", noting)
+    cook(runs, tmp_path / "soup", "good", "wrong")
+    assert seen == [18, 18, 18, 15]
+
+
+def test_a_killed_soup_is_no_run_and_starts_again(
+    runs, photos, tmp_path, monkeypatch, capsys
+):
+    whole = cook(runs, tmp_path / "whole", "good", "left")
+    out = tmp_path / "killed"
+
+    def stop(*arguments: Any) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(soup_module, "_write_weights", stop)
+        with pytest.raises(StopError):
+            cook(runs, out, "good", "left")
+    assert not (out / "result.json").exists()
+    with pytest.raises(TrainerError, match="holds no checkpoint"):
+        evaluate(
+            Config(stage="evaluate", workdir=str(out)),
+            frozenset({"stage", "workdir"}),
+        )
+    assert cook(runs, out, "good", "left") == whole
+    capsys.readouterr()
+    assert cook(runs, out, "good", "left") == whole
+    assert "averaged already" in capsys.readouterr().out
+    with pytest.raises(TrainerError, match="averaged weights of other runs"):
+        cook(runs, out, "good", "wrong")
+    with pytest.raises(TrainerError, match="give the folder as --init_from"):
+        training.train(Config(**small(str(photos), out, **RUN)))
+
+
+def edit(workdir: pathlib.Path, name: str, change: Any) -> None:
+    path = workdir / name
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+REFUSED = {
+    "backbone": (
+        "config.json",
+        lambda c: c["config"].update(backbone="ResNet50"),
+        r"'.*bad' has --backbone=ResNet50, '.*good' has MobileNetV2",
+    ),
+    "backbone_args": (
+        "config.json",
+        lambda c: c["config"].update(backbone_args="alpha=0.5"),
+        r"has --backbone_args=alpha=0.5",
+    ),
+    "image size": (
+        "config.json",
+        lambda c: c["config"].update(image_size=48),
+        r"has --image_size=48, '.*good' has 32",
+    ),
+    "form of the backbone": (
+        "backbone.json",
+        lambda b: b.update(architecture=b["architecture"] + " "),
+        r"has another form of the backbone",
+    ),
+    "classes": (
+        "manifest.json",
+        lambda m: m.update(class_names=["a", "b", "c"]),
+        r"has the classes \['a', 'b', 'c'\]",
+    ),
+    "other validation samples": (
+        "manifest.json",
+        lambda m: m["validation_ids"].pop(),
+        r"on 17 samples, of which 17 are among the 18",
+    ),
+    "changed validation image": (
+        "manifest.json",
+        lambda m: m["splits"]["validation"]["digests"].__setitem__(0, "0"),
+        r"on 18 samples, of which 17 are among the 18",
+    ),
+    "changed test image": (
+        "manifest.json",
+        lambda m: m["splits"]["test"]["digests"].__setitem__(0, "0"),
+        r"was not tested on the samples of",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_runs_that_differ_are_refused_by_name(runs, tmp_path, name):
+    file, change, message = REFUSED[name]
+    shutil.copytree(runs / "good", tmp_path / "bad")
+    edit(tmp_path / "bad", file, change)
+    with pytest.raises(TrainerError, match=message):
+        cook(runs, tmp_path / "out", "good", str(tmp_path / "bad"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_run_a_study_and_a_used_folder_are_refused(
+    runs, tmp_path
+):
+    shutil.copytree(runs / "good", tmp_path / "bad")
+    (tmp_path / "bad/result.json").unlink()
+    with pytest.raises(TrainerError, match="its run is not finished"):
+        cook(runs, tmp_path / "out", "good", str(tmp_path / "bad"))
+    (tmp_path / "study/seed0/model0").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is the workdir of a study"):
+        cook(runs, tmp_path / "out", "good", str(tmp_path / "study"))
+    with pytest.raises(UsageError, match="is also one of --workdirs"):
+        cook(runs, runs / "good", "good", "left")
+    with pytest.raises(TrainerError, match="holds a run; give a new folder"):
+        cook(runs, runs / "wrong", "good", "left")
+    with pytest.raises(UsageError, match="two or more workdirs"):
+        cook(runs, tmp_path / "out", "good")
