@@ -18,8 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, evaluate, predict, export, compare; did you mean"
-            " finetune?",
+            " study, evaluate, predict, export, soup, lr_find, compare; did you"
+            " mean finetune?",
         ),
         (
             "data_pct",
@@ -173,6 +173,11 @@ def test_json_round_trip():
         ("feature_extract", "checkpoint"),
         ("evaluate", "epochs"),
         ("evaluate", "data_pct"),
+        ("finetune", "tta"),
+        ("soup", "tta"),
+        ("soup", "checkpoint"),
+        ("lr_find", "learning_rate"),
+        ("lr_find", "dry_run"),
     ],
 )
 def test_a_flag_that_the_stage_does_not_read_is_rejected(stage, flag):

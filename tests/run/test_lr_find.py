@@ -57,6 +57,7 @@ def content(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_suggests_a_rate_and_changes_no_run(
     photos, tmp_path, monkeypatch, capsys
 ):

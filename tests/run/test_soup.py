@@ -177,6 +177,7 @@ def test_test_samples_are_used_once_at_the_end(runs, tmp_path, monkeypatch):
     assert seen == [18, 18, 18, 15]
 
 
+@pytest.mark.slow
 def test_a_killed_soup_is_no_run_and_starts_again(
     runs, photos, tmp_path, monkeypatch, capsys
 ):
@@ -283,3 +284,17 @@ def test_an_unfinished_run_a_study_and_a_used_folder_are_refused(
         cook(runs, runs / "wrong", "good", "left")
     with pytest.raises(UsageError, match="two or more workdirs"):
         cook(runs, tmp_path / "out", "good")
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_soup(runs, photos, tmp_path, monkeypatch):
+    """A rate that moves no weight shows where the head has begun."""
+    cook(runs, tmp_path / "soup", "left", "right")
+    use_tiny_backbone(monkeypatch)
+    values = {**RUN, "epochs": 1, "learning_rate": 1e-7}
+    source = str(tmp_path / "soup")
+    train(str(photos), tmp_path / "next", **values, init_from=source)
+    of_soup, after = weights(tmp_path / "soup"), weights(tmp_path / "next")
+    assert of_soup.keys() == after.keys()
+    for key, value in of_soup.items():
+        np.testing.assert_allclose(after[key], value, atol=1e-6)

@@ -112,12 +112,22 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
 @pytest.mark.parametrize(
     "values",
     [
-        {"cache": "ram"},
-        {"cache": "off"},
-        {"trunk_engine": "step"},
-        {"trunk_engine": "litert", "batch_size": 4},
+        pytest.param({"cache": "ram"}, id="cached"),
+        pytest.param({"cache": "off"}, id="uncached"),
+        pytest.param(
+            {"trunk_engine": "step"}, id="step", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"trunk_engine": "litert", "batch_size": 4},
+            id="litert",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"xla": "on", "trunk_engine": "step"},
+            id="xla",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=lambda values: "-".join(map(str, values.values())),
 )
 def test_evaluate_averages_on_every_path(workdir, expected, values):
     labels = np.repeat(np.arange(3), 3)
@@ -168,6 +178,7 @@ def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
         np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_an_export_that_does_not_flip_is_refused(tmp_path, monkeypatch):
     """The comparison uses the same option as the exported models."""
     inputs = keras.Input((8, 8, 3))
