@@ -28,10 +28,10 @@ from trainer.results.report import result_lines
 from trainer.results.statistics import wilson_interval
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
+from trainer.run.losses import training_loss
 from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
-from trainer.train.class_weights import class_weights
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
@@ -179,11 +179,7 @@ class TrainingRun:
             partition=paths.partition,
             inputs=paths.inputs,
             train=manifest.train,
-            class_weights=class_weights(
-                self._config.class_weights,
-                manifest.train,
-                manifest.class_names,
-            ),
+            loss=training_loss(self._config, manifest),
             start_step=step,
             workdir=self._workdir,
             validate=functools.partial(

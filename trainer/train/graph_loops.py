@@ -6,7 +6,7 @@ code that runs it on a replica and applies the gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import keras
@@ -19,7 +19,9 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.apply import STEP_VALUES, ReplicaStep
 from trainer.train.averages import WeightAverages
+from trainer.train.losses import TrainingLoss
 from trainer.train.steps import (
+    PLAIN,
     UNCONNECTED,
     Batch,
     frozen_variables,
@@ -85,9 +87,8 @@ def make_train_function(
     kernel: str | None = None,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
-    label_smoothing: float = 0.0,
+    loss: TrainingLoss = PLAIN,
     averages: WeightAverages | None = None,
-    class_weights: Sequence[float] = (),
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
     """Returns a function that runs a number of training steps in one call.
 
@@ -102,9 +103,8 @@ def make_train_function(
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
-      label_smoothing: see `make_train_step`.
+      loss: see `make_train_step`.
       averages: see `ReplicaStep`.
-      class_weights: see `make_train_step`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
@@ -117,8 +117,7 @@ def make_train_function(
             kernel=kernel or warp_kernel(xla),
             partition=partition,
             accumulate_steps=accumulate_steps,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
+            loss=loss,
         ),
         jit_compile=xla,
         autograph=False,

@@ -93,11 +93,7 @@ class StageLoop:
             if self._goes_on(end):
                 self._train(end)
         return end_stage(
-            self._job,
-            state,
-            self._updates,
-            factor=self._factor,
-            epoch_steps=self._epoch_steps,
+            self._job, state, self._updates, epoch_steps=self._epoch_steps
         )
 
     def _goes_on(self, end: int) -> bool:
@@ -136,9 +132,8 @@ class StageLoop:
             kernel=self._job.inputs.kernel,
             partition=self._job.partition,
             accumulate_steps=self._job.config.accumulate_steps,
-            label_smoothing=self._job.config.label_smoothing,
+            loss=self._job.loss,
             averages=self._updates.averages,
-            class_weights=self._job.class_weights,
         )
         batches = self._read_to(end)
         while self._goes_on(end):
@@ -158,16 +153,10 @@ class StageLoop:
 
     def _rate(self) -> float:
         """Returns the learning rate of the last step."""
-        state = self._state
-        return self._updates.rate(state.step - state.start_step) * self._factor
-
-    @property
-    def _factor(self) -> float:
-        """The factor of all learning rates after the rollbacks."""
-        return self._policy.rate(1.0, self._state.rollbacks)
+        return self._updates.rate(self._state.step - self._state.start_step)
 
     def _set_rate(self) -> None:
-        self._updates.scale(self._factor)
+        self._updates.scale(self._policy.rate(1.0, self._state.rollbacks))
 
     def _roll_back(self, error: NonFiniteError) -> None:
         """Restores the last epoch boundary, with half the learning rate.

@@ -215,9 +215,8 @@ class SolvedStage(StageLoop):
 
     def _importance(self) -> np.ndarray | None:
         """Returns the factor of each sample's loss; None for 1."""
-        if not self._job.class_weights:
-            return None
-        return np.array(self._job.class_weights)[self._job.train.labels]
+        weights = self._job.loss.class_weights
+        return np.array(weights)[self._job.train.labels] if weights else None
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the head on every replica."""

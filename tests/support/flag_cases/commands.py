@@ -18,10 +18,10 @@ from tests.support.determinism import is_on, undone
 from trainer.data import batches
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
-from trainer.train import graph_loops
 from trainer.train import steps as train_steps
 from trainer.train.graph_loops import TrainCall
 from trainer.train.inputs import Inputs
+from trainer.train.losses import TrainingLoss
 from trainer.train.metrics import StepAccount
 
 # 12 images to train on, in three steps per epoch; 9 to test on.
@@ -48,8 +48,7 @@ class Did:
       kernels: the kernels by which training images were warped.
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
-      smoothing: the label smoothing of each loss that was traced.
-      class_weights: the class weights of each step created.
+      losses: each training loss that was traced.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -59,10 +58,7 @@ class Did:
     kernels: set[str] = dataclasses.field(default_factory=set)
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
-    smoothing: set[float] = dataclasses.field(default_factory=set)
-    class_weights: set[tuple[float, ...]] = dataclasses.field(
-        default_factory=set
-    )
+    losses: set[TrainingLoss] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,7 +170,7 @@ def _watched() -> Iterator[Did]:
     fold, blocks, warp = copies.fold, Inputs._blocks, batches.warp
     quick_class = copies.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
-    losses = train_steps._losses
+    loss_of = TrainingLoss.of
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -201,23 +197,16 @@ def _watched() -> Iterator[Did]:
         did.calls.append(len(call.sums["count"]))
         add(self, call, *args)
 
-    def losing(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
-        did.smoothing.add(smoothing)
-        return losses(logits, labels, smoothing)
-
-    make_step = graph_loops.make_train_step
-
-    def making(*args: Any, **options: Any) -> Any:
-        did.class_weights.add(tuple(options["class_weights"]))
-        return make_step(*args, **options)
+    def losing(self: TrainingLoss, *args: Any) -> Any:
+        did.losses.add(self)
+        return loss_of(self, *args)
 
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
-        (train_steps, "_losses", losing),
-        (graph_loops, "make_train_step", making),
+        (TrainingLoss, "of", losing),
         (StepAccount, "add", adding),
         (Inputs, "_blocks", computing),
         *(

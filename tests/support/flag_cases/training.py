@@ -234,9 +234,9 @@ TRAINING = (
     Case(
         flag="label_smoothing",
         value=0.1,
-        see=lambda ran: ran.did.smoothing,
+        see=lambda ran: {loss.smoothing for loss in ran.did.losses},
         without={0.0},
-        given={0.0, 0.1},
+        given={0.1},
     ),
     # After one step the average has a tenth of the initial weight, 0.
     Case(
@@ -250,7 +250,7 @@ TRAINING = (
     Case(
         flag="class_weights",
         value="{root}/classes.json",
-        see=lambda ran: ran.did.class_weights,
+        see=lambda ran: {loss.class_weights for loss in ran.did.losses},
         without={()},
         given={(1.0, 2.0, 0.5)},
     ),
