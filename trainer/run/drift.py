@@ -60,6 +60,7 @@ _SAME_START = (
     "seed",
     "weights",
     "test_fraction",
+    "validation",
     "precision",
     "on_bad_image",
     *_RUN_FACTS,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.config import Config
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
+from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.model.weights.plan import weights_digest
 from trainer.run.drift import (
@@ -97,6 +99,7 @@ def record_run(
     if warning:
         workdir.warn(warning)
     _warn_about_data(workdir, manifest)
+    _warn_about_validation(workdir, manifest, config)
     # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
     workdir.write_json(MANIFEST, manifest.to_json())
@@ -119,6 +122,34 @@ def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
     if manifest.turned:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
+        )
+
+
+def _warn_about_validation(
+    workdir: Workdir, manifest: Manifest, config: Config
+) -> None:
+    for mine, theirs in manifest.shared_validation[:5]:
+        workdir.warn(
+            f"the same photo is in train and validation: {mine}, {theirs}"
+        )
+    if not config.honest_validation:
+        return
+    if manifest.validates_on_final:
+        workdir.warn(
+            "there is no test split, so the results are of the validation"
+            " split too, on which the best step is chosen; add test images, or"
+            " give --validation=train:0.1"
+        )
+    num_classes = len(manifest.class_names)
+    untested = classes_without_validation(
+        manifest.train.counts(num_classes),
+        manifest.validation.counts(num_classes),
+        manifest.class_names,
+    )
+    if untested:
+        workdir.warn(
+            "a class with one training image has none to validate on:"
+            f" {untested}"
         )
 
 

@@ -103,7 +103,7 @@ def default_workdir(config: Config) -> str:
     fields = config.result_fields()
     for name, value in _LATER_FLAGS.items():
         if fields.get(name) == value:
-            del fields[name]
+            fields.pop(name, None)
     for name in ("dataset", "weights", "init_from"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)

@@ -29,6 +29,7 @@ from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.workdir import CONFIG, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
@@ -46,8 +47,11 @@ def train(config: Config) -> None:
         _train_locked(setup)
 
 
-def dry_run(config: Config) -> None:
+def dry_run(config: Config) -> Manifest:
     """Prints the plan of a training run, and writes nothing.
+
+    Returns:
+      The samples of the run.
 
     Raises:
       UsageError: the flags are invalid.
@@ -76,12 +80,14 @@ def dry_run(config: Config) -> None:
         deterministic=runtime.deterministic,
     )
     print("\n".join(lines))
+    return manifest
 
 
 def _train_locked(setup: RunSetup) -> None:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
+    check_no_folds(workdir, "workdir")
     new = workdir.create()
     try:
         with contextlib.ExitStack() as stack:

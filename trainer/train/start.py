@@ -10,6 +10,7 @@ from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.errors import TrainerError
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir.folds import check_no_folds
 
 
 def stage_marker(stage: str) -> str:
@@ -153,10 +154,11 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
       The name of the stage, and the prefix of its checkpoint.
 
     Raises:
-      UsageError: the workdir does not exist.
+      UsageError: the workdir does not exist, or is of a k-fold run.
       TrainerError: the workdir has no checkpoint.
     """
     source.require("init_from")
+    check_no_folds(source, "init_from")
     for stage in reversed(TRAINING_STAGES):
         path = find_checkpoint(source, stage, config.init_from_checkpoint)
         if path is not None:

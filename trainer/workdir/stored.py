@@ -32,6 +32,7 @@ _STAGE_RESULT: Shape = {
     "test_top5_accuracy?": _NUMBER,
     "test_per_class_accuracy": {str: (int, float, type(None))},
     "validation_from_test": bool,
+    "validation_source?": str,
     "best_step": int,
     "best_validation_accuracy": _NUMBER,
     "total_params": int,
