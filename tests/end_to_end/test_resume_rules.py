@@ -72,6 +72,7 @@ REFUSED = {
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
     "clip_global_norm": Change(to=1.0),
+    "validation": Change(to="train:0.25"),
     "validation_fraction": Change(to=1.0),
     "seed": Change(to=3),
     "init_from": Change(to="{root}/elsewhere"),

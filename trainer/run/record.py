@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.config import Config
+from trainer.config.validation import SPLIT
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.data.validation import classes_without_validation
@@ -141,6 +142,7 @@ def _warn_about_validation(
             " give --validation=train:0.1"
         )
     num_classes = len(manifest.class_names)
+    _warn_about_first_weights(workdir, manifest, config)
     untested = classes_without_validation(
         manifest.train.counts(num_classes),
         manifest.validation.counts(num_classes),
@@ -151,6 +153,28 @@ def _warn_about_validation(
             "a class with one training image has none to validate on:"
             f" {untested}"
         )
+
+
+def _warn_about_first_weights(
+    workdir: Workdir, manifest: Manifest, config: Config
+) -> None:
+    """Warns if the run of --init_from has trained on validation samples."""
+    # Ids are unique within a split only.
+    if not config.init_from or manifest.validation_source == SPLIT:
+        return
+    source = Workdir(config.init_from).read_json(MANIFEST) or {}
+    trained = source.get("train_ids")
+    if source.get("location") != manifest.location:
+        return
+    if isinstance(trained, list):
+        seen = set(manifest.validation.ids) & set(map(str, trained))
+        if seen:
+            workdir.warn(
+                f"the run of --init_from has trained on {len(seen)} of the"
+                f" {len(manifest.validation)} validation images, so the"
+                " validation is too optimistic; train that run with the same"
+                " --validation and --seed"
+            )
 
 
 def _machine_facts(setup: RunSetup, options: FastPaths) -> dict[str, Any]:
