@@ -12,7 +12,7 @@ from tests.kill.command import FINETUNE, run_command
 from tests.kill.ending import differences, folds_ending
 from tests.kill.runs import Bench, KillTestError, check, in_child
 from tests.support.command import arguments
-from trainer.run import folds
+from trainer.workdir import Workdir
 
 _VALUES = {"stage": "finetune", "epochs": 2, "validation": "kfold:3"}
 
@@ -45,7 +45,7 @@ def kill_folds(bench: Bench) -> list[str]:
     # Phases count in the process, whose first fold is the second here.
     kill_at(
         "between folds 1 and 2",
-        Boundary(folds.training, "train", "fold-2", BEFORE),
+        Boundary(Workdir, "create", "/fold-2", BEFORE),
     )
     attempt = start(killed)
     attempt.wait_for(FINETUNE, 2)

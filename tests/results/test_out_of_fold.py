@@ -106,5 +106,7 @@ def test_damage_is_one_line(
 
 
 def test_a_missing_file_is_one_line(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(TrainerError, match=r"No such file.*run this fold again"):
+    with pytest.raises(
+        TrainerError, match=r"No such file.*run this fold again"
+    ):
         read_out_of_fold(Workdir(str(tmp_path)), 1, IDS)

@@ -118,7 +118,7 @@ TRAINING = (
         status=FAILURE,
         words=(
             "--validation=fold:1/20: 20 folds need 20 training samples of each"
-            " class in the subset; 'apple pie' has 4, 'борщ' has 4, 'sushi'"
+            " class in the subset; 'apple pie' has 4, 'sushi' has 4, 'борщ'"
             " has 4;",
             "give fewer folds or a larger --data_pct, or add images",
         ),
