@@ -11,6 +11,7 @@ from trainer.cache import OFF
 from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.samples import ARRAY_RECORD
+from trainer.data.validation import source_phrase
 from trainer.distribute import multi_worker, strategies
 from trainer.distribute.strategies import strategy_line
 from trainer.errors import (
@@ -137,6 +138,9 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
         f"--workdir={workdir.path!r}: differs between the processes; give a"
         " folder that all of them share",
     )
+    if config.validation is not None:
+        phrase = source_phrase(manifest.validation_source)
+        print(f"validation: {phrase} ({len(manifest.validation)})", flush=True)
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)

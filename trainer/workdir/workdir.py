@@ -9,6 +9,7 @@ head_path.json   the cross-validation of a head that was solved exactly
 events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
+out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """
