@@ -83,7 +83,7 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
-        from trainer.run import training, use
+        from trainer.run import folds, training, use
         from trainer.study import run as study
 
         devices.discover()
@@ -95,7 +95,8 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
     if config.stage in users:
         users[config.stage](config, given)
     else:
-        trainer = study if config.stage == STUDY else training
+        one_run = folds if config.runs_folds else training
+        trainer = study if config.stage == STUDY else one_run
         (trainer.dry_run if config.dry_run else trainer.train)(config)
 
 

@@ -21,10 +21,11 @@ import time
 from collections.abc import Sequence
 
 from tests.kill.boundaries import BOUNDARIES
+from tests.kill.folds import kill_folds
 from tests.kill.runs import VARIANTS, Aim, Bench, KillTestError, Run, check
 from tests.kill.study import kill_a_study
 
-PARTS = ("random", "boundaries", "study")
+PARTS = ("random", "boundaries", "study", "folds")
 # Every phase takes at least so many of 200 kills.
 _SHARE = 10 / 200
 
@@ -41,8 +42,10 @@ def main(arguments: Sequence[str]) -> int:
             wrong = _random_kills(bench, asked.kills, asked.seed)
         elif asked.part == "boundaries":
             wrong = _boundary_kills(bench, asked.only)
-        else:
+        elif asked.part == "study":
             wrong = kill_a_study(bench)
+        else:
+            wrong = kill_folds(bench)
     except KillTestError as failure:
         wrong = [str(failure)]
     print(f"{time.monotonic() - began:.0f} s")
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=PARTS,
         default="random",
         help="random instants; the boundaries between two writes, one after"
-        " the other; or a study",
+        " the other; a study; or a run in folds",
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="boundaries named so"

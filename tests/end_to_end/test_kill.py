@@ -48,3 +48,9 @@ def test_killed_between_any_two_writes():
 def test_a_study_killed_five_times_ends_the_same():
     said = kill_fuzz("--part=study")
     assert len(re.findall("^killed: ", said, re.M)) == 5
+
+
+@pytest.mark.slow
+def test_folds_killed_four_times_end_the_same():
+    said = kill_fuzz("--part=folds")
+    assert len(re.findall("^killed: ", said, re.M)) == 4

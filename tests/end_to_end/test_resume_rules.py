@@ -86,6 +86,7 @@ REFUSED = {
     "monitor": Change(to="loss"),
     "patience": Change(to=3),
     "time_limit": Change(to=0.5),
+    "validation": Change(to="train:0.25"),
     "validation_fraction": Change(to=1.0),
     "seed": Change(to=3),
     "init_from": Change(to="{root}/elsewhere"),

@@ -13,7 +13,10 @@ import flags
 import main
 from tests.support.tiny import tiny_backbone
 from trainer.config.fields import FEATURE_EXTRACT
-from trainer.run import training  # noqa: F401, so that no fork has to import it
+from trainer.run import (
+    folds,  # noqa: F401
+    training,  # noqa: F401, so that no fork has to import it
+)
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop

@@ -66,6 +66,20 @@ def study_ending(workdir: pathlib.Path) -> dict[str, str]:
     return found
 
 
+def folds_ending(workdir: pathlib.Path) -> dict[str, str]:
+    """Returns what a run in folds ends with: its summary, and its runs."""
+    found = {
+        name: (workdir / name).read_text(encoding="utf-8")
+        for name in ("folds.json", "out_of_fold.csv")
+    }
+    for folder in sorted(workdir.glob("fold-*")):
+        rows = (folder / "out_of_fold.csv").read_text(encoding="utf-8")
+        found[f"{folder.name} out_of_fold.csv"] = rows
+        for key, value in ending(folder, workdir).items():
+            found[f"{folder.name} {key}"] = value
+    return found
+
+
 def differences(one: Mapping[str, str], two: Mapping[str, str]) -> list[str]:
     """One line for each key whose values are not the same text."""
     return [

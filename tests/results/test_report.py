@@ -46,7 +46,7 @@ def manifest(final_split: str = "test") -> Manifest:
         class_names=NAMES,
         train=samples(5, 4),
         validation=validation,
-        validation_from_test=True,
+        validation_source="test",
         final=test if final_split == "test" else validation,
         final_split=final_split,
         skipped=(),
@@ -111,6 +111,7 @@ def test_the_plan_of_a_finetune():
         "apple pie             5           1           3",
         "борщ                  4           2           4",
         "all classes           9           3           7",
+        "validation: photos of the test split",
         "",
         "devices: /job:localhost/replica:0/task:0/device:CPU:0"
         " (OneDeviceStrategy, 1 replicas), float32, XLA off,"
@@ -143,6 +144,7 @@ def test_the_plan_of_a_feature_extract_without_a_test_split():
         "apple pie             5           1",
         "борщ                  4           2",
         "all classes           9           3",
+        "validation: photos of the test split",
         "",
         "devices: /job:localhost/replica:0/task:0/device:CPU:0,"
         " /job:localhost/replica:0/task:0/device:CPU:1"
@@ -231,6 +233,19 @@ def test_the_table_of_a_result():
             {"validation_from_test": False},
             "best validation accuracy 0.9000 at step 9 (on its own split);"
             " the table is of the last step",
+        ),
+        (
+            {"validation_from_test": False, "validation_source": "train"},
+            "best validation accuracy 0.9000 at step 9 (on photos held out of"
+            " the training subset); the table is of the last step",
+        ),
+        (
+            {
+                "validation_from_test": False,
+                "validation_source": "fold 2 of 5",
+            },
+            "best validation accuracy 0.9000 at step 9 (on fold 2 of 5 of the"
+            " training subset); the table is of the last step",
         ),
         ({"test_top5_accuracy": 0.98765}, "top-5 accuracy 0.9877"),
         (

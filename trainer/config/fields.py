@@ -371,10 +371,10 @@ class Fields:
         None,
         RESULT,
         "What each epoch is validated on: split (the data's validation split),"
-        " train:FRACTION (that part of the training subset, held out), auto"
-        " (split, or train:0.1 without one), kfold:K (K runs, each validated"
-        " on one fold of the subset), fold:N/K (one of them), or test (part of"
-        " the test split). If unset, the validation split, else test.",
+        " train:FRACTION (a part of the training subset, held out), auto"
+        " (split, or else train:0.1), kfold:K (one run per fold of the subset),"
+        " fold:N/K (one of them) or test (a part of the test split). If unset,"
+        " the validation split, or else test.",
         stages=TRAINING_STAGES,
     )
     seed: int = _flag(

@@ -31,14 +31,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "tfds_data_dir",
         "test_fraction",
-        "validation",
-        "validation_fraction",
         "on_bad_image",
         "image_size",
         "augment",
         "augment_kernel",
         "seed",
     ),
+    "Validation": ("validation", "validation_fraction"),
     "Model and first weights": (
         "weights",
         "backbone_args",

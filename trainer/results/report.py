@@ -16,8 +16,10 @@ from trainer.config.fields import (
     MONITOR_NAMES,
     OPTIMIZER_TITLES,
 )
+from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
+from trainer.data.validation import source_phrase
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
 from trainer.results.statistics import wilson_interval
@@ -117,6 +119,7 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
         yield f"{name:{width}}" + cells
     totals = "".join(f"{c.sum():>12}" for c in columns.values())
     yield f"{'all classes':{width}}" + totals
+    yield f"validation: {source_phrase(manifest.validation_source)}"
 
 
 def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
@@ -158,8 +161,11 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         )
     yield ""
     yield from per_class_lines(result)
-    from_test = result["validation_from_test"]
-    source = "photos of the test split" if from_test else "its own split"
+    # Earlier versions did not store the source.
+    earlier = TEST if result["validation_from_test"] else SPLIT
+    source = for_terminal(
+        source_phrase(result.get("validation_source", earlier))
+    )
     yield (
         f"best validation {_best_shown(result)} at step"
         f" {result['best_step']} (on {source}); the table is of the"

@@ -65,6 +65,7 @@ _SAME_START = (
     "seed",
     "weights",
     "test_fraction",
+    "validation",
     "precision",
     "on_bad_image",
     *_RUN_FACTS,

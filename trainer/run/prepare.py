@@ -124,6 +124,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         batch_size=config.batch_size,
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
+        validation=config.validation_rule,
         earlier=earlier,
         cache=file_cache(config),
     )

@@ -22,6 +22,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
+from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
@@ -198,9 +199,18 @@ class TrainingRun:
         evaluation = evaluator.evaluate(
             manifest.final, outputs=spec.stage == self._config.stage
         )
+        self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
         return self._finish_stage(spec, plan, outcome, evaluation)
+
+    def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
+        """Writes the predictions for the fold, if the run validates on one."""
+        rule, held_out = self._config.validation_rule, self._manifest.validation
+        if rule is None or not rule.fold or spec.stage != self._config.stage:
+            return
+        found = evaluator.evaluate(held_out, outputs=True)
+        write_out_of_fold(self._workdir, rule.fold, held_out, found)
 
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
@@ -318,6 +328,7 @@ class TrainingRun:
             **evaluation.to_json(),
             "validation_examples": len(manifest.validation),
             "validation_from_test": manifest.validation_from_test,
+            "validation_source": manifest.validation_source,
             **outcome.to_json(),
             "best_validation_accuracy_interval": list(
                 wilson_interval(

@@ -12,6 +12,7 @@ from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.data.samples import ARRAY_RECORD
+from trainer.data.validation import source_phrase
 from trainer.distribute import multi_worker, strategies
 from trainer.distribute.strategies import strategy_line
 from trainer.errors import (
@@ -30,6 +31,7 @@ from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.workdir import CONFIG, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
@@ -47,8 +49,11 @@ def train(config: Config) -> None:
         _train_locked(setup)
 
 
-def dry_run(config: Config) -> None:
+def dry_run(config: Config) -> Manifest:
     """Prints the plan of a training run, and writes nothing.
+
+    Returns:
+      The samples of the run.
 
     Raises:
       UsageError: the flags are invalid.
@@ -78,12 +83,14 @@ def dry_run(config: Config) -> None:
         deterministic=runtime.deterministic,
     )
     print("\n".join(lines))
+    return manifest
 
 
 def _train_locked(setup: RunSetup) -> None:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
+    check_no_folds(workdir, "workdir")
     new = workdir.create()
     try:
         with contextlib.ExitStack() as stack:
@@ -137,6 +144,9 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
         f"--workdir={workdir.path!r}: differs between the processes; give a"
         " folder that all of them share",
     )
+    if config.validation is not None:
+        phrase = source_phrase(manifest.validation_source)
+        print(f"validation: {phrase} ({len(manifest.validation)})", flush=True)
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)

@@ -47,6 +47,7 @@ _STAGE_RESULT: Shape = {
     "test_per_class_f1?": {str: _OPTIONAL_NUMBER},
     "validation_examples?": int,
     "validation_from_test": bool,
+    "validation_source?": str,
     "best_step": int,
     "monitor?": str,
     "best_monitor_value?": _NUMBER,

@@ -10,6 +10,7 @@ events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
 predictions.csv  the prediction for each test sample of the finished run
+out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """

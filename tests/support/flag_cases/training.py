@@ -300,6 +300,15 @@ TRAINING = (
         without=ANY,
         given=pytest.approx(1e-4, rel=1e-3),
     ),
+    # Four of each class, of which one is held out.
+    Case(
+        flag="validation",
+        value="train:0.25",
+        also=DRY,
+        see=samples,
+        without=[12, 4, 9],
+        given=[9, 3, 9],
+    ),
     Case(
         flag="monitor",
         value="loss",
