@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.config import StageSpec
-from trainer.config.fields import FEATURE_EXTRACT
 from trainer.data.augment import warp
 from trainer.data.batches import training_batches
-from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
@@ -26,11 +23,11 @@ from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
-from trainer.results.statistics import wilson_interval
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.losses import training_loss
 from trainer.run.prepare import RunSetup
+from trainer.run.stage_result import stage_result
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
@@ -41,20 +38,6 @@ from trainer.train.stopping import Stopwatch
 from trainer.workdir import CONFIG, PREDICTIONS, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
-# The fields of the previous stage that result.json repeats.
-_EARLIER = (
-    "stage",
-    "epochs",
-    "steps",
-    "test_loss",
-    "test_examples",
-    "test_accuracy",
-    "test_accuracy_interval",
-    "train_seconds",
-    "result_checkpoint",
-    "result_step",
-    "stopped_early",
-)
 
 
 class TrainingRun:
@@ -301,61 +284,18 @@ class TrainingRun:
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.result_step, evaluation)
         write_predictions(self._workdir, self._manifest.final, evaluation)
-        result = self._result(spec, plan, outcome, evaluation)
+        result = stage_result(
+            self._config,
+            self._workdir,
+            self._manifest,
+            spec,
+            plan,
+            outcome,
+            evaluation,
+        )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
-
-    def _result(
-        self,
-        spec: StageSpec,
-        plan: FreezePlan,
-        outcome: StageOutcome,
-        evaluation: Evaluation,
-    ) -> dict[str, Any]:
-        """Returns the stage's part of result.json."""
-        manifest = self._manifest
-        result = {
-            "stage": spec.stage,
-            "backbone": self._config.backbone,
-            "dataset": manifest.name,
-            "classes": list(manifest.class_names),
-            "train_examples": len(manifest.train),
-            "epochs": spec.epochs,
-            "learning_rate": None if spec.solved else spec.learning_rate,
-            "steps": outcome.step,
-            "final_split": manifest.final_split,
-            **evaluation.to_json(),
-            "validation_examples": len(manifest.validation),
-            "validation_from_test": manifest.validation_from_test,
-            "validation_source": manifest.validation_source,
-            **outcome.to_json(),
-            "best_validation_accuracy_interval": list(
-                wilson_interval(
-                    outcome.best["accuracy"], len(manifest.validation)
-                )
-            ),
-            "total_params": plan.total_params,
-            "trainable_params": plan.trainable_params,
-            "train_seconds": round(outcome.seconds, 3),
-            "audit": dataclasses.asdict(outcome.audit),
-        }
-        changed = changed_files(manifest) if self._workdir.writes else []
-        if changed:
-            self._workdir.warn(changes_warning(changed))
-            result["changed_files"] = changed
-        earlier = self._earlier_stage(spec.stage)
-        if earlier:
-            result["earlier_stages"] = [earlier]
-        return result
-
-    def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
-        """Returns the main results of the feature_extract before a finetune."""
-        marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
-        if stage == FEATURE_EXTRACT or marker is None:
-            return None
-        # The marker of an earlier version lacks some.
-        return {key: marker[key] for key in _EARLIER if key in marker}
 
 
 def _stage_loop(job: StageJob) -> StageLoop:
