@@ -144,6 +144,8 @@ def test_the_default_workdir_depends_on_each_result_field():
         "scale_lr": True,
         "head_solver": "adam",
         "head_l2": "0.5",
+        "validation": "auto",
+        "class_weights": "balanced",
         "monitor": "loss",
         "patience": 3,
         "time_limit": 0.5,

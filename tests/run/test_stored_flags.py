@@ -62,6 +62,7 @@ _OTHER: dict[str, Any] = {
     "augment": "mild",
     "unfreeze": "all",
     "clip_global_norm": 2.0,
+    "validation": "train:0.2",
     "monitor": "loss",
     "patience": 2,
     "time_limit": 1.5,

@@ -132,7 +132,8 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
     yield (
         f"data: unbalanced, {counts[small]:,} images of {names[0]} to"
         f" {counts[large]:,} of {names[1]}; accuracy favours large classes,"
-        " see balanced accuracy and macro F1"
+        " see balanced accuracy and macro F1; --class_weights=balanced weighs"
+        " the loss"
     )
 
 

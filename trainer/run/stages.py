@@ -144,16 +144,7 @@ class TrainingRun:
         )
         set_trainable(classifier, plan)
         paths = self._stage_paths(spec, plan, plan_later)
-        evaluator = Evaluator(
-            self._runtime.strategy,
-            classifier,
-            manifest.class_names,
-            # The batch of one part, to use no more memory than training.
-            batch_size=self._config.batch_size // self._config.accumulate_steps,
-            xla=self._runtime.xla,
-            partition=paths.partition,
-            inputs=paths.inputs,
-        )
+        evaluator = self._evaluator(paths)
         job = StageJob(
             spec=spec,
             config=self._config,
@@ -186,6 +177,18 @@ class TrainingRun:
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
         return self._finish_stage(spec, plan, outcome, evaluation)
+
+    def _evaluator(self, paths: StagePaths) -> Evaluator:
+        return Evaluator(
+            self._runtime.strategy,
+            self._classifier,
+            self._manifest.class_names,
+            # The batch of one part, to use no more memory than training.
+            batch_size=self._config.batch_size // self._config.accumulate_steps,
+            xla=self._runtime.xla,
+            partition=paths.partition,
+            inputs=paths.inputs,
+        )
 
     def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""

@@ -90,14 +90,13 @@ def make_train_function(
     loss: TrainingLoss = PLAIN,
     averages: WeightAverages | None = None,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
-    """Returns a function that runs a number of training steps in one call.
+    """Returns a function that runs several training steps in one call.
 
     Args:
       strategy: the model and the built optimizer were created under it.
       classifier: updated in place.
       plan: the trainable and the frozen variables.
-      optimizer: built on the plan's trainable variables, in that order. If it
-        is not a `SummedOnce`, Keras sums the gradients a second time.
+      optimizer: built on the plan's trainable variables, in that order.
       clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
@@ -110,21 +109,17 @@ def make_train_function(
       A function of a batch iterator and a number of steps. It raises
       TrainerError if `ReplicaStep.check_traced` finds a problem.
     """
-    step = tf.function(
-        make_train_step(
-            classifier,
-            plan,
-            kernel=kernel or warp_kernel(xla),
-            partition=partition,
-            accumulate_steps=accumulate_steps,
-            loss=loss,
-        ),
-        jit_compile=xla,
-        autograph=False,
-    )
     trainable = [classifier.variables[key] for key in plan.trainable]
+    step = make_train_step(
+        classifier,
+        plan,
+        kernel=kernel or warp_kernel(xla),
+        partition=partition,
+        accumulate_steps=accumulate_steps,
+        loss=loss,
+    )
     replica_step = ReplicaStep(
-        step,
+        tf.function(step, jit_compile=xla, autograph=False),
         trainable=trainable,
         frozen=frozen_variables(classifier, plan, partition),
         optimizer=optimizer,
@@ -132,7 +127,6 @@ def make_train_function(
         replicas=strategy.num_replicas_in_sync,
         averages=averages,
     )
-
     train_steps = _train_steps(strategy, replica_step, len(trainable))
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:

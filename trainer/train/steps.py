@@ -110,14 +110,11 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            if partition is None:
-                logits, updates = classifier.logits_and_updates(
-                    variables, values, inputs[0]
-                )
-            else:
-                logits, updates = partition.logits_and_updates(
-                    variables, values, inputs
-                )
+            logits, updates = (
+                classifier.logits_and_updates(variables, values, inputs[0])
+                if partition is None
+                else partition.logits_and_updates(variables, values, inputs)
+            )
             losses = loss.of(logits, batch["labels"]) * batch["mask"]
             total = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
