@@ -14,7 +14,13 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer.config import Config, check_given, check_solved_head, usage
+from trainer.config import (
+    Config,
+    check_embed,
+    check_given,
+    check_solved_head,
+    usage,
+)
 from trainer.config.fields import FIELDS, STAGES
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
@@ -215,6 +221,7 @@ def config_from_flags(
     config = Config(**values)
     check_given(config.stage, given)
     check_solved_head(config, given)
+    check_embed(config, given)
     return config, given
 
 

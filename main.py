@@ -10,7 +10,15 @@ import sys
 import flags
 from trainer import interrupt, streams
 from trainer.config import Config
-from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
+from trainer.config.fields import (
+    EMBED,
+    EVALUATE,
+    EXPORT,
+    FIT_STAGES,
+    PREDICT,
+    PROBE,
+    STUDY,
+)
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
@@ -64,13 +72,14 @@ def _dispatch(config: Config, given: frozenset[str]) -> None:
 
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
-    if config.stage not in USING_STAGES:
+    if config.stage in FIT_STAGES:
         for line in introduction(config):
             print(line, flush=True)
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
-        from trainer.run import training, use
+        from trainer.probe.run import probe
+        from trainer.run import embed, training, use
         from trainer.study import run as study
 
         devices.discover()
@@ -78,16 +87,21 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
         EVALUATE: use.evaluate,
         PREDICT: use.predict,
         EXPORT: use.export,
+        EMBED: embed.embed,
     }
     if config.stage in users:
         users[config.stage](config, given)
+    elif config.stage == PROBE:
+        probe(config)
     else:
         trainer = study if config.stage == STUDY else training
         (trainer.dry_run if config.dry_run else trainer.train)(config)
 
 
 def _remedy(config: Config) -> str:
-    if config.stage in USING_STAGES or config.dry_run:
+    if config.stage == PROBE:
+        return "; the same command continues with the next backbone"
+    if config.stage not in FIT_STAGES or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"
 

@@ -65,7 +65,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "dry_run",
     ),
     "Using a trained model": ("checkpoint", "inputs", "output", "top_k"),
-    "Study": ("models", "seeds"),
+    "Study and probe": ("models", "seeds", "backbones"),
     "Devices": (
         "strategy",
         "gpus",
