@@ -112,6 +112,7 @@ PASSED = {
     "gpus": Change(to="0"),
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),
+    "backbones": Change(to="VGG16"),
     "seeds": Change(to=2),
     "dry_run": Change(to=True),
     "trunk_block": Change(to=4),
