@@ -59,6 +59,7 @@ ALLOWED = {
     ("model/weights/hdf5.py", "h5py.File"): "local, or fetched",
     ("model/weights/hdf5.py", "mmap.mmap"): "local, or fetched",
     ("model/weights/hdf5.py", "zipfile.ZipFile"): "local, or fetched",
+    ("model/weights/keras_files.py", "os.access"): "as Keras does",
     ("native_logs.py", "open"): "standard error",
     ("native_logs.py", "shutil.copyfileobj"): "standard error",
     ("native_logs.py", "tempfile.TemporaryFile"): "standard error",

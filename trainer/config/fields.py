@@ -76,9 +76,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train the head only, fine-tune, run the five-model"
-        " study, compare backbones on your photos (probe), use the model of a"
-        " workdir, or write features of images (embed).",
+        "What to do: train, run the five-model study, compare backbones"
+        " (probe), or use a trained model.",
         choices=STAGES,
     )
     dataset: str = _flag(
