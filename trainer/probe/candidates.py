@@ -32,12 +32,13 @@ class Candidate:
       label: its text in `--backbones`.
       config: the configuration of the command, with this backbone, its
         weights and its image size.
-      weights_file: the file that holds its weights; None for random weights.
+      weights: the source of its weights; its path is the file that holds
+        them, also for ImageNet weights in Keras's cache folder.
     """
 
     label: str
     config: Config
-    weights_file: str | None
+    weights: WeightsPlan
 
 
 def find_candidates(config: Config) -> tuple[Candidate, ...]:
@@ -118,26 +119,26 @@ def _checked(config: Config, spec: BackboneSpec) -> Candidate:
     return Candidate(
         label=spec.label,
         config=own,
-        weights_file=_weights_file(plan, backbone, arguments, own.image_size),
+        weights=_at_hand(plan, backbone, arguments, own.image_size),
     )
 
 
-def _weights_file(
+def _at_hand(
     plan: WeightsPlan,
     backbone: Backbone,
     arguments: Mapping[str, Any],
     image_px: int,
-) -> str | None:
-    """Returns the file of a backbone's weights; None for random weights.
+) -> WeightsPlan:
+    """Returns the plan with the path of the file that holds the weights.
 
     Raises:
       UsageError: they would have to be downloaded.
     """
     if plan.kind != IMAGENET:
-        return plan.path
+        return plan
     path = keras_file(backbone.name, arguments, image_px)
     if path is not None and has_keras_file(backbone.name, arguments, image_px):
-        return path
+        return dataclasses.replace(plan, path=path)
     given = "".join(f"{name}={value!r}, " for name, value in arguments.items())
     raise UsageError(
         f"its ImageNet weights are not on this machine ({path}); download them"

@@ -15,6 +15,7 @@ from trainer import interrupt
 from trainer.cache import FileCache
 from trainer.data.reading import Reading
 from trainer.data.training_split import TrainingSplit
+from trainer.errors import one_line
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.probe.candidates import Candidate
@@ -162,9 +163,13 @@ def _inputs(
 ) -> Inputs:
     """Returns inputs whose features are the pooled ones."""
     paths = options.for_stage(
-        classifier, freeze_plan(classifier, "none"), warn=print, report=report
+        classifier, freeze_plan(classifier, "none"), warn=_warn, report=report
     )
     return paths.inputs
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {one_line(text)}", flush=True)
 
 
 def _is_cached(reading: Reading) -> bool:

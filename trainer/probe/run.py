@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,6 +17,7 @@ from trainer.data.check import BadImagesError
 from trainer.data.sources import check_dataset
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of
+from trainer.model.weights.plan import weights_digest
 from trainer.probe import chart, child
 from trainer.probe.candidates import Candidate, find_candidates
 from trainer.probe.measure import unmeasured
@@ -30,7 +32,6 @@ from trainer.probe.table import (
 )
 from trainer.run.caches import file_cache
 from trainer.run.resolve import default_workdir
-from trainer.storage import files
 from trainer.train.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.workdir import Workdir
 from trainer.workdir.lock import locked
@@ -55,8 +56,9 @@ def probe(config: Config) -> None:
     check_dataset(config.dataset)
     candidates = find_candidates(config)
     # The images are checked on the CPU, and GPUs are left to the processes
-    # that measure.
-    tf.config.set_visible_devices([], "GPU")
+    # that measure, unless this one already uses them, as a notebook may.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
     workdir = Workdir(config.workdir or default_workdir(config))
     print(f"workdir: {one_line(workdir.path)}", flush=True)
     new = workdir.create()
@@ -240,8 +242,8 @@ def _key(candidate: Candidate, split: TrainingSplit) -> str:
         "fingerprint": split.fingerprint,
         "backbone": config.backbone,
         "backbone_args": config.backbone_args,
-        "weights": _digest(candidate.weights_file),
-        "random": config.weights == "none",
+        "weights": weights_digest(candidate.weights),
+        "weights_kind": candidate.weights.kind,
         "weights_origin": config.weights_origin,
         "image_px": config.image_size,
         "seed": config.seed,
@@ -253,18 +255,6 @@ def _key(candidate: Candidate, split: TrainingSplit) -> str:
     }
     text = json.dumps(fields, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _digest(path: str | None) -> str | None:
-    """Returns the digest of a weights file, of any of its parts."""
-    if path is None:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    parts = [path] if files.is_file(path) else sorted(files.glob(f"{path}.*"))
-    for part in parts:
-        for block in files.blocks(part):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _draw(rows: Sequence[Row], workdir: Workdir) -> None:

@@ -12,10 +12,15 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from trainer import interrupt
 from trainer.errors import TrainerError, reason_of, shortened
 from trainer.native_logs import native_notes_hidden
+
+if TYPE_CHECKING:
+    from trainer.probe.row import Row
 
 
 def _serve(result_fd: int) -> None:
@@ -25,17 +30,23 @@ def _serve(result_fd: int) -> None:
         job = pickle.load(sys.stdin.buffer)
         from trainer.probe.measure import measure
     threading.Thread(target=_exit_with_caller, daemon=True).start()
-    values: dict[str, object]
-    try:
-        with native_notes_hidden():
-            values = measure(job.candidate, job.split, job.key).to_json()
-    except TrainerError as error:
-        values = {"error": str(error)}
-    except Exception as error:
-        text = f"{type(error).__name__}: {reason_of(error)}"
-        values = {"error": shortened(text)}
+    # Native notes of a block that fails are shown, so the errors are caught
+    # inside.
+    with native_notes_hidden():
+        values = _values(lambda: measure(job.candidate, job.split, job.key))
     with os.fdopen(result_fd, "w", encoding="utf-8") as stream:
         json.dump(values, stream)
+
+
+def _values(run: Callable[[], Row]) -> dict[str, Any]:
+    """Returns the row that is measured, or the error, as JSON values."""
+    try:
+        return run().to_json()
+    except TrainerError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        text = f"{type(error).__name__}: {reason_of(error)}"
+        return {"error": shortened(text)}
 
 
 def _exit_with_caller() -> None:
