@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from trainer.config import Config
 from trainer.config.fields import FIELDS
+from trainer.errors import shortened
 from trainer.probe.row import Row
 from trainer.probe.scores import NEIGHBOURS
 from trainer.results.escaping import for_terminal
@@ -97,7 +98,7 @@ def _cells(row: Row, equal: bool) -> tuple[str, ...]:
     low, high = row.head_interval
     speed = row.images_per_second
     return (
-        f"{'*' if equal else ' '} {for_terminal(row.label)}",
+        f"{'*' if equal else ' '} {shortened(for_terminal(row.label), 40)}",
         f"{row.accuracy:.3f}",
         f"[{low:.3f}, {high:.3f}]",
         f"{row.neighbours_accuracy:.3f}",

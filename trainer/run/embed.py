@@ -33,11 +33,12 @@ from trainer.results.file_forward import FileForward, FileOutput
 from trainer.results.predict import find_inputs
 from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import new_classifier
-from trainer.run.fast_paths import StagePaths, fast_paths
+from trainer.run.fast_paths import fast_paths
 from trainer.run.prepare import prepare, read_manifest
 from trainer.run.trained import open_trained
 from trainer.storage import files
 from trainer.train.head_features import feature_function, head_features
+from trainer.train.inputs import Inputs
 
 # Maps a row's number to the encoded image.
 _Encoded = Callable[[int], bytes]
@@ -61,8 +62,13 @@ class _Extractor:
     engine: str | None
     title: str
 
-    def paths(self, images: int, block: int) -> StagePaths:
-        """Returns the partition and the inputs that end before the head."""
+    def inputs(self, images: int, block: int) -> Inputs:
+        """Returns inputs whose trunk, if there is one, ends before the head.
+
+        Args:
+          images: number of images that will be read.
+          block: images per pass of the trunk as a graph; 0 chooses it.
+        """
         options = fast_paths(
             dataclasses.replace(self.config, trunk_block=block),
             self.runtime,
@@ -77,7 +83,7 @@ class _Extractor:
             plan,
             warn=_warn,
             report=ConsoleProgress(images).rows,
-        )
+        ).inputs
 
 
 def embed(config: Config, given: frozenset[str]) -> None:
@@ -164,8 +170,7 @@ def _of_files(
     """
     classifier = extractor.classifier
     # block=1: each pass computes one file, on all cores.
-    stage = extractor.paths(len(paths), block=1)
-    trunk = stage.inputs.trunk
+    trunk = extractor.inputs(len(paths), block=1).trunk
     compute = feature_function(classifier, extractor.runtime.xla)
 
     def forward(batch: dict[str, Any]) -> tf.Tensor:
@@ -174,13 +179,13 @@ def _of_files(
             return features
         return compute(batch["images"])
 
-    shapes = stage.partition.feature_shapes if stage.partition else ()
     reader = FileForward(
         forward,
         image_px=classifier.image_px,
         batch_size=extractor.config.batch_size,
         trunk=trunk,
-        shapes=shapes,
+        # The cut is before the head.
+        shapes=((classifier.head.kernel.shape[0],),),
     )
     report = ConsoleProgress(len(paths)).rows
     found: list[FileOutput] = []
@@ -216,7 +221,7 @@ def _of_dataset(
     """Returns the features of all splits of a data set; see `_of_files`."""
     manifest = _manifest(config)
     total = sum(len(part.samples) for part in manifest.splits.values())
-    inputs = extractor.paths(total, block=0).inputs
+    inputs = extractor.inputs(total, block=0)
     parts: list[np.ndarray] = []
     for part in manifest.splits.values():
         parts.append(
