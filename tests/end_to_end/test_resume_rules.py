@@ -61,7 +61,6 @@ REFUSED = {
     ),
     "image_size": Change(to=48),
     "batch_size": Change(to=6),
-    # More would be more of the same run.
     "epochs": Change(to=1),
     "head_epochs": Change(to=2),
     "learning_rate": Change(to=0.1),
@@ -132,6 +131,7 @@ PASSED = {
     "gpus": Change(to="0"),
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),
+    "backbones": Change(to="VGG16"),
     "seeds": Change(to=2),
     "dry_run": Change(to=True),
     "trunk_block": Change(to=4),

@@ -165,3 +165,12 @@ def test_the_default_workdir_depends_on_each_result_field():
     )
     same = dataclasses.replace(base, keep_checkpoints=9, xla="on")
     assert default_workdir(same) == default_workdir(base)
+
+
+def test_probes_of_the_same_data_share_a_default_workdir():
+    first = make(stage="probe", backbones="VGG16")
+    second = make(stage="probe", backbones="VGG16,VGG19")
+    assert default_workdir(first) == default_workdir(second)
+    assert default_workdir(first).startswith("runs/photos-probe-100pct-")
+    other = make(stage="probe", data_pct=10.0)
+    assert default_workdir(other) != default_workdir(first)

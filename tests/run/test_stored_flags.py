@@ -63,6 +63,7 @@ _OTHER: dict[str, Any] = {
     "unfreeze": "all",
     "clip_global_norm": 2.0,
     "validation": "train:0.2",
+    "backbones": "VGG16,VGG19",
     "monitor": "loss",
     "patience": 2,
     "time_limit": 1.5,

@@ -1,6 +1,7 @@
 """The flags of a run: their table, their legal values, and `Config`."""
 
 from trainer.config.checks import (
+    check_embed,
     check_given,
     check_solved_head,
     check_validation,
@@ -11,6 +12,7 @@ __all__ = [
     "Config",
     "ResolvedConfig",
     "StageSpec",
+    "check_embed",
     "check_given",
     "check_solved_head",
     "check_validation",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from trainer.config.backbone_specs import parse_backbones
 from trainer.config.fields import (
     ADAM,
     ADAMW,
     AUTO,
     COMPARE,
+    EMBED,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FIT_STAGES,
     LBFGS,
     PREDICT,
+    PROBE,
     SGD,
     STUDY,
     TPU,
@@ -60,6 +63,13 @@ _UNREAD_BY_SOLVER = {
     STUDY: ("head_epochs", "head_learning_rate"),
 }
 
+# What embed does not read with the flag in front.
+_UNREAD_BY_EMBED = {
+    "inputs": ("tfds_data_dir", "test_fraction"),
+    "workdir": ("backbone_args", "weights", "weights_origin", "image_size"),
+    "backbone": ("checkpoint",),
+}
+
 
 def check_fields(fields: Fields) -> None:
     """Checks each value, and that no two values exclude each other.
@@ -78,6 +88,8 @@ def check_fields(fields: Fields) -> None:
         parse_workdirs(fields.workdirs or "")
     if fields.validation is not None:
         parse_validation(fields.validation)
+    if fields.backbones is not None:
+        parse_backbones(fields.backbones)
     _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)
@@ -148,6 +160,41 @@ def check_validation(fields: Fields, given: frozenset[str]) -> None:
         )
 
 
+def check_embed(fields: Fields, given: frozenset[str]) -> None:
+    """Checks that embed has one source of images and one of weights.
+
+    Args:
+      fields: of the command.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: one is missing, or given twice; or there is no output.
+    """
+    if fields.stage != EMBED:
+        return
+    if ("dataset" in given) == ("inputs" in given):
+        raise UsageError(
+            "--stage=embed: needs --inputs=IMAGES or --dataset=FOLDER, which"
+            " also has labels; give one of them"
+        )
+    if (fields.workdir is None) == (fields.backbone is None):
+        raise UsageError(
+            "--stage=embed: needs the classifier of a run, --workdir=RUN, or a"
+            " plain backbone, --backbone=NAME; give one of them"
+        )
+    if not fields.output:
+        raise UsageError(
+            "--output: not given; give FILE.npz, or a folder for TensorBoard's"
+            " projector"
+        )
+    for other, names in _UNREAD_BY_EMBED.items():
+        for name in names:
+            if name in given and other in given:
+                raise UsageError(
+                    f"--{name}: not read with --{other}; leave it out"
+                )
+
+
 def _check_l2(fields: Fields) -> None:
     if parse_l2(fields.head_l2) is not None and fields.head_solver != LBFGS:
         raise UsageError(
@@ -206,7 +253,7 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    if fields.stage in FIT_STAGES and not fields.dataset:
+    if fields.stage in (*FIT_STAGES, PROBE) and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"

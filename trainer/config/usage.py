@@ -90,7 +90,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "top_k",
         "workdirs",
     ),
-    "Study": ("models", "seeds"),
+    "Study and probe": ("models", "seeds", "backbones"),
     "Devices": (
         "strategy",
         "gpus",

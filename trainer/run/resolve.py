@@ -27,6 +27,7 @@ from trainer.config.fields import (
     IMAGENET,
     LBFGS,
     OFF,
+    PROBE,
     STUDY,
     TRAINING_STAGES,
     TUTORIAL,
@@ -143,7 +144,9 @@ def default_workdir(config: Config) -> str:
     text = json.dumps(fields, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     source = os.path.basename(files.absolute(config.dataset))
-    parts = [source, backbone_name(config), config.stage]
+    parts = [source, config.stage]
+    if config.stage != PROBE:
+        parts.insert(1, backbone_name(config))
     if config.stage != STUDY:
         parts.append(f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))

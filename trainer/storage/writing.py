@@ -33,15 +33,25 @@ def is_partial(name: str) -> bool:
 
 
 def write_text(path: str, text: str) -> None:
-    """Replaces a text file atomically, and creates its folder if missing.
+    """Replaces a text file; see `write_bytes`.
 
-    A link of that name is replaced, not followed. The file is UTF-8; bytes of
-    a path that are not valid text become backslash escapes, as in JSON.
+    The file is UTF-8; bytes of a path that are not valid text become backslash
+    escapes, as in JSON.
 
     Raises:
       OSError: the file cannot be written.
     """
-    data = text.encode("utf-8", "backslashreplace")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Replaces a file atomically, and creates its folder if missing.
+
+    A link of that name is replaced, not followed.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     if is_remote(path):
         remote.write(path, data)
         return

@@ -272,6 +272,13 @@ class Workdir:
         self.check_held()
         files.write_text(self.file(name), text)
 
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replaces a file atomically."""
+        if not self.writes:
+            return
+        self.check_held()
+        files.write_bytes(self.file(name), data)
+
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""
         if self.writes and files.exists(self.file(name)):
