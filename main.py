@@ -21,6 +21,7 @@ from trainer.config.fields import (
     PREDICT,
     PROBE,
     STUDY,
+    USING_STAGES,
 )
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
@@ -114,12 +115,11 @@ def _stage_function(
             EXPORT: use.export,
         }
         return functools.partial(users[config.stage], given=given)
-    if config.stage == STUDY:
-        from trainer.study import run as trainer
-    elif config.runs_folds:
-        from trainer.run import folds as trainer
-    else:
-        from trainer.run import training as trainer
+    from trainer.run import folds, training
+    from trainer.study import run as study
+
+    one_run = folds if config.runs_folds else training
+    trainer = study if config.stage == STUDY else one_run
     return trainer.dry_run if config.dry_run else trainer.train
 
 
