@@ -345,10 +345,11 @@ class Fields:
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen layers: step (inside the training step), or"
-        " graph or litert (before it, on a CPU, with cached results); auto"
-        " uses step on GPUs and TPUs.",
-        choices=("auto", "step", "graph", "litert"),
+        "What runs the frozen layers: step (inside the training step); or,"
+        " before it and with cached results, graph or litert (on a CPU) or"
+        " device (on the devices of the step, compiled like it); auto uses"
+        " device on GPUs, in bfloat16 and with XLA, and step on TPUs.",
+        choices=("auto", "step", "graph", "litert", "device"),
         stages=(*FIT_STAGES, EVALUATE),
     )
     trunk_block: int = _flag(

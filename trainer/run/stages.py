@@ -155,7 +155,7 @@ class TrainingRun:
             # The batch of one part, to use no more memory than training.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=self._runtime.xla,
-            partition=paths.partition,
+            partition=paths.evaluated,
             inputs=paths.inputs,
         )
         job = StageJob(
@@ -203,7 +203,7 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augment,
+                    augment=self._config.augment and not spec.solved,
                 ),
             )
         self._paths = paths

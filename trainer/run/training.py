@@ -23,6 +23,7 @@ from trainer.errors import (
 from trainer.model.freeze import freeze_plan
 from trainer.results.report import plan_lines, result_lines
 from trainer.run.classifiers import first_classifier, new_classifier
+from trainer.run.engine_choice import uncached
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
@@ -135,6 +136,9 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
         options = _fast_paths(setup, workdir, manifest)
+        reason = uncached(options.engine, setup.runtime)
+        if reason:
+            print(f"features: not cached, because {reason}", flush=True)
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:

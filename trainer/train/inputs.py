@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer import interrupt
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.changes import changed_image
 from trainer.data.reading import PARALLEL_CALLS, Reading, checked_blocks
 from trainer.data.samples import Samples
-from trainer.model.trunk.engines import (
-    GRAPH,
-    LITERT,
-    GraphTrunk,
-    LiteTrunk,
-    RoundedTrunk,
-    Trunk,
-    block_of,
-    lite_trunk,
-    trunk_key,
-)
+from trainer.distribute.processes import ALONE, Processes
+from trainer.model.trunk.device import DEVICE, TrunkDevices
+from trainer.model.trunk.engines import GRAPH, LITERT, Trunk
 from trainer.model.trunk.partition import Partition
+from trainer.train.filling import CacheFill
+from trainer.train.stage_trunk import StageTrunk
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
@@ -52,6 +46,8 @@ class Inputs:
         machine: str,
         warn: Callable[[str], None],
         report: Report,
+        devices: TrunkDevices | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Creates the inputs of a stage.
 
@@ -59,7 +55,8 @@ class Inputs:
           partition: its trunk runs here. If it is None or has no trunk, the
             step runs all layers.
           image_px: side of the images, in pixels.
-          engine: the engine that runs the trunk: graph or litert.
+          engine: the engine that runs the trunk: graph, litert or device.
+            With device, the step runs all layers on augmented images.
           block: images per pass of the graph engine; 0 chooses the number.
           feature_dtype: float32 or float16. Features are rounded to it,
             whether they are cached or not.
@@ -71,38 +68,40 @@ class Inputs:
             last bits of a feature.
           warn: called with a message if LiteRT or the cache cannot be used.
           report: called while rows are computed.
+          devices: where the device engine runs; None for other engines.
+          processes: the processes of the job, which fill the cache together.
         """
-        self._partition = (
-            partition if partition is not None and partition.cut else None
-        )
+        self._trunk: StageTrunk | None = None
+        if partition is not None and partition.cut:
+            self._trunk = StageTrunk(
+                partition,
+                engine=engine,
+                block=block,
+                feature_dtype=feature_dtype,
+                files=files,
+                machine=machine,
+                devices=devices,
+                warn=warn,
+            )
         self.kernel = kernel
         self._image_px = image_px
-        self._engine = engine
-        self._block = block
-        self._feature_dtype = feature_dtype
-        self._cache = cache
-        self._files = files
+        self._fill = CacheFill(cache, processes)
+        self._ahead = processes.count > 1
+        # Fixed here, because an engine may fall back to another.
+        self._augmented_in_step = engine == DEVICE
         self._decode_cache = decode_cache
-        self._machine = machine
         self._warn = warn
         self._report = report
-        self._made: Trunk | None = None
-        self._key: dict[str, str] | None = None
+        self._said: set[str] = set()
 
     @property
     def trunk(self) -> Trunk | None:
         """The trunk that runs before the step; None if there is none."""
-        return self._trunk() if self._partition is not None else None
+        return self._trunk.trunk() if self._trunk is not None else None
 
     def facts(self) -> dict[str, Any]:
         """Returns the trunk's engine, cut and block; {} without a trunk."""
-        if self._partition is None:
-            return {}
-        return {
-            "engine": self._engine,
-            "cut": list(self._partition.cut),
-            "block": self._graph_block() if self._engine == GRAPH else 1,
-        }
+        return self._trunk.facts() if self._trunk is not None else {}
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """Returns how to read the training subset.
@@ -112,7 +111,9 @@ class Inputs:
           augment: whether images are augmented, so that features cannot be
             cached.
         """
-        if self._partition is None or augment:
+        if augment and self._augmented_in_step:
+            return self._images_only(samples, keep_images=True)
+        if self._trunk is None or augment:
             return self._reading(samples, keep_images=True)
         return self._features(samples, "train") or self._reading(
             samples, keep_images=True
@@ -125,7 +126,7 @@ class Inputs:
           samples: the samples of the split.
           again: whether they will be read more than once.
         """
-        if self._partition is not None:
+        if self._trunk is not None:
             found = self._features(samples, "evaluation")
             if found is not None:
                 return found
@@ -133,91 +134,66 @@ class Inputs:
 
     def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
         """Returns how to read images, through the trunk if there is one."""
-        images = self._images(samples) if keep_images else None
-        if self._partition is None:
-            return Reading(image_px=self._image_px, images=images)
-        return Reading(
-            image_px=self._image_px,
-            images=images,
-            trunk=self._trunk(),
-            feature_shapes=self._partition.feature_shapes,
+        reading = self._images_only(samples, keep_images=keep_images)
+        if self._trunk is None:
+            return reading
+        return dataclasses.replace(
+            reading,
+            trunk=self._trunk.trunk(),
+            feature_shapes=self._trunk.shapes,
             kernel=self.kernel,
         )
 
-    def _trunk(self) -> Trunk:
-        """Returns the trunk's engine, created on first use."""
-        if self._made is None:
-            trunk = self._make_engine()
-            rounds = self._feature_dtype == "float16"
-            self._made = RoundedTrunk(trunk) if rounds else trunk
-        return self._made
-
-    def _make_engine(self) -> GraphTrunk | LiteTrunk:
-        assert self._partition is not None
-        if self._engine == LITERT:
-            try:
-                return lite_trunk(
-                    self._partition,
-                    cores=PARALLEL_CALLS,
-                    cache=self._files,
-                    machine=self._machine,
-                )
-            except ValueError as error:
-                self._warn(
-                    f"--trunk_engine=litert: the frozen part {error}; falling"
-                    " back to graph, so the last bits may differ"
-                )
-                self._engine = GRAPH
-        return GraphTrunk(self._partition, block=self._graph_block())
-
-    def _graph_block(self) -> int:
-        assert self._partition is not None
-        return self._block or block_of(self._partition)
-
-    def _key_fields(self) -> dict[str, Any]:
-        """Returns the cache key of features, without the image's digest."""
-        assert self._partition is not None
-        if self._key is None:
-            self._key = trunk_key(self._partition)
-        return {
-            **self._key,
-            "kind": "features",
-            "engine": self._engine,
-            "dtype": self._feature_dtype,
-            # The order in which a graph sums depends on the number of threads,
-            # and its kernels depend on the processor.
-            "machine": self._machine,
-        }
+    def _images_only(self, samples: Samples, *, keep_images: bool) -> Reading:
+        """Returns how to read images for a step that runs all layers."""
+        return Reading(
+            image_px=self._image_px,
+            images=self._images(samples) if keep_images else None,
+        )
 
     def _features(self, samples: Samples, what: str) -> Reading | None:
         """Returns how to read cached features; None without a cache."""
         if not samples.digests:
             return None
-        assert self._partition is not None
-        engine = self._engine
+        stage_trunk = self._trunk
+        assert stage_trunk is not None
+        if self._ahead:
+            # Before the cache is filled, so that no process begins again.
+            stage_trunk.trunk()
+        engine = stage_trunk.engine
 
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-            trunk = self._trunk()
+            trunk = stage_trunk.trunk()
             if trunk.name != engine:
                 raise _OtherEngineError
             yield from self._blocks(samples, rows, f"features of {what}", trunk)
 
         try:
-            cached = self._cache.rows(
+            cached = self._fill.rows(
                 samples.digests,
-                key_fields=self._key_fields(),
-                specs=[
-                    RowSpec(shape=shape, dtype=self._feature_dtype)
-                    for shape in self._partition.feature_shapes
-                ],
+                key_fields=stage_trunk.key_fields(),
+                specs=stage_trunk.specs(),
                 compute=compute,
                 warn=self._warn,
             )
         except _OtherEngineError:
             return self._features(samples, what)
         if cached is None:
+            self._say_uncached(what, len(samples), stage_trunk)
             return None
         return Reading(image_px=self._image_px, features=cached)
+
+    def _say_uncached(self, what: str, count: int, trunk: StageTrunk) -> None:
+        """Warns once that features do not fit into the cache."""
+        size = count * sum(spec.nbytes for spec in trunk.specs())
+        why = self._fill.cache.shortage(size, size)
+        if self._fill.cache.is_off or not why or what in self._said:
+            return
+        self._said.add(what)
+        self._warn(
+            f"features of {what}: not cached, as they take"
+            f" {size / 2**20:,.0f} MiB and {why}"
+        )
 
     def _images(self, samples: Samples) -> CachedRows | None:
         if not self._decode_cache or not samples.digests:
@@ -227,7 +203,7 @@ class Inputs:
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
             yield from self._blocks(samples, rows, "images", None)
 
-        return self._cache.rows(
+        return self._fill.rows(
             samples.digests,
             key_fields={
                 "kind": "pictures",
@@ -255,13 +231,14 @@ class Inputs:
           trunk: computes features from images; None yields images.
 
         Raises:
-          Stopped: a signal was received.
           TrainerError: an image has changed since it was checked.
         """
         dataset = checked_blocks(
             samples, rows, image_px=self._image_px, block=_ROWS_PER_BLOCK
         )
         if trunk is not None:
+            assert self._trunk is not None
+            shapes = len(self._trunk.shapes)
             dataset = dataset.map(
                 lambda images, same: (
                     # A tuple, because tf.data packs a list into one tensor.
@@ -269,7 +246,7 @@ class Inputs:
                         tf.numpy_function(
                             trunk,
                             [tf.cast(images, tf.float32)],
-                            [tf.float32] * len(self._shapes()),
+                            [tf.float32] * shapes,
                             stateful=False,
                         )
                     ),
@@ -287,11 +264,6 @@ class Inputs:
             done += len(parts[0])
             self._report(what, done, len(rows))
             yield parts
-            interrupt.check()
-
-    def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        assert self._partition is not None
-        return self._partition.feature_shapes
 
 
 class _OtherEngineError(Exception):
