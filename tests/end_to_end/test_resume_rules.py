@@ -68,6 +68,7 @@ REFUSED = {
     "head_learning_rate": Change(to=0.1),
     "head_solver": Change(to="lbfgs"),
     "head_l2": Change(to="0.5", both={"head_solver": "lbfgs"}),
+    "head_views": Change(to=2),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),

@@ -45,6 +45,7 @@ _OTHER: dict[str, Any] = {
     "head_learning_rate": 0.25,
     "head_solver": "lbfgs",
     "head_l2": "0.25",
+    "head_views": 4,
     "scale_lr": True,
     "accumulate_steps": 3,
     "augment": False,

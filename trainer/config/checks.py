@@ -12,6 +12,7 @@ from trainer.config.fields import (
     PREDICT,
     STUDY,
     TPU,
+    TRAINING_STAGES,
     USING_STAGES,
     Fields,
 )
@@ -82,7 +83,10 @@ def check_given(stage: str, given: frozenset[str]) -> None:
 
 
 def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects flags that a run with `--head_solver=lbfgs` does not read.
+    """Rejects flags that the head's stage cannot read.
+
+    Those are flags of training steps with `--head_solver=lbfgs`, and flags
+    that leave `--head_views` nothing to cache.
 
     Args:
       fields: of the run.
@@ -91,9 +95,13 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
     Raises:
       UsageError: naming the first such flag.
     """
+    if fields.stage in TRAINING_STAGES:
+        check_views(fields)
     if fields.head_solver != LBFGS:
         return
     for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
+        if name == "augment" and fields.head_views:
+            continue
         if name in given:
             raise UsageError(
                 f"--{name}: not read with --head_solver={LBFGS}, which solves"
@@ -113,6 +121,42 @@ def _check_l2(fields: Fields) -> None:
             f"--head_l2={fields.head_l2}: read only with"
             f" --head_solver={LBFGS}; give that too, or leave it out"
         )
+
+
+def check_views(fields: Fields) -> None:
+    """Checks that the views of `--head_views` vary, and can be cached.
+
+    Args:
+      fields: of a training run.
+
+    Raises:
+      UsageError: another flag leaves nothing to vary or to cache.
+    """
+    if not fields.head_views:
+        return
+    problems = {
+        "--augment=false": not fields.augment,
+        "--cache=off": fields.cache == "off",
+        "--trunk_engine=step": fields.trunk_engine == "step",
+    }
+    for flag, given in problems.items():
+        if given:
+            raise UsageError(
+                f"--head_views={fields.head_views}: not possible with {flag},"
+                " because it caches features of augmented images; leave one"
+                " of them out"
+            )
+    if fields.stage == FINETUNE:
+        for flag, given in {
+            "--head_epochs=0": not fields.head_epochs,
+            "--init_from": fields.init_from is not None,
+        }.items():
+            if given:
+                raise UsageError(
+                    f"--head_views={fields.head_views}: read by"
+                    f" feature_extract only, which does not run with {flag};"
+                    " leave one of them out"
+                )
 
 
 def _check_batch(fields: Fields) -> None:

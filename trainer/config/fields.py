@@ -198,6 +198,14 @@ class Fields:
         " more; auto chooses it by cross-validation on the training images.",
         stages=FIT_STAGES,
     )
+    head_views: int = _flag(
+        0,
+        RESULT,
+        "Number of augmented views of each training image whose features are"
+        " cached for feature_extract: L-BFGS solves the head on all of them,"
+        " Adam takes one per epoch, in turn. 0 caches no views.",
+        stages=TRAINING_STAGES,
+    )
     scale_lr: bool = _flag(
         False,
         RESULT,

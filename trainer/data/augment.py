@@ -14,6 +14,7 @@ h and w > 1 stretch it, and t > 0 turns it counter-clockwise.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,6 +27,19 @@ MAX_STRETCH = 0.2
 # noise at 224 px. The rounding turns an image by at most 0.02 degrees.
 _GRID = 2.0**12
 KERNELS = ("projective", "gather")
+
+
+def policy() -> dict[str, Any]:
+    """Returns what the augmentation of a sample depends on, for cache keys.
+
+    Besides seed, epoch, sample and kernel. Values that JSON can represent.
+    """
+    return {
+        "name": "flip rotate zoom stretch",
+        "angle": MAX_ANGLE,
+        "stretch": MAX_STRETCH,
+        "grid": _GRID,
+    }
 
 
 def draw_parameters(

@@ -80,7 +80,7 @@ def training_batches(
         .skip(steps_into_it * shard.local_batch)
         .take((total_steps - start_step) * shard.local_batch)
     )
-    matrices = _matrices(samples, seed) if augment else None
+    matrices = augmentation_matrices(samples, seed) if augment else None
     return _batches(rows, samples, reading, shard, matrices)
 
 
@@ -133,7 +133,12 @@ def _batches(
     else:
 
         def with_row(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-            return {**without_images(row, epoch), "rows": row}
+            element = without_images(row, epoch)
+            if reading.views > 1:
+                # The rows of a view are behind those of the view before.
+                first = epoch % reading.views * len(samples)
+                row = tf.where(row != PADDING, row + first, row)
+            return {**element, "rows": row}
 
         name = "features" if reading.features else "images"
         dataset = parallel_map(
@@ -166,8 +171,13 @@ def _without_images(
     return element
 
 
-def _matrices(samples: Samples, seed: int) -> _Matrices:
-    """Returns a function of row and epoch, int64: matrix, float32 (2, 2)."""
+def augmentation_matrices(samples: Samples, seed: int) -> _Matrices:
+    """Returns a function of row and epoch, int64: matrix, float32 (2, 2).
+
+    Args:
+      samples: the samples that the row numbers refer to.
+      seed: of the run.
+    """
     hashes = tf.constant(samples.id_hashes(), tf.int64)
 
     def draw(row: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:

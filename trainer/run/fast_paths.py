@@ -27,6 +27,7 @@ from trainer.run.engine_choice import (
     choose_engine,
     machine_facts,
     trunk_devices,
+    uncached,
 )
 from trainer.train.inputs import Inputs, Report
 
@@ -37,6 +38,8 @@ class FastPaths:
 
     Attributes:
       engine: the engine that runs the trunk: step, graph, litert or device.
+        With step, and with device on augmented images, the step runs all
+        layers.
       devices: where the device engine runs.
       processes: the processes of the job.
       kernel: how images are warped: projective or gather.
@@ -241,8 +244,8 @@ def fast_paths(
             )
         )
     engine = choose_engine(config, runtime, images, earlier)
-    if training and config.feature_dtype != "float32":
-        _check_rounding(config, engine)
+    if training:
+        _check_features(config, engine, runtime)
     quick = _quick_gradients(config, runtime)
     if training and config.quick_gradients == "on" and not quick:
         raise UsageError(
@@ -269,12 +272,19 @@ def fast_paths(
     )
 
 
-def _check_rounding(config: Config, engine: str) -> None:
-    """Checks that there are features to round to `--feature_dtype`.
+def _check_features(config: Config, engine: str, runtime: Runtime) -> None:
+    """Checks that there are features for the flags that need them.
 
     Raises:
       UsageError: the step computes all layers.
     """
+    if config.head_views and engine == STEP:
+        raise UsageError(
+            f"--head_views={config.head_views}: not possible here:"
+            f" {uncached(engine, runtime)}; leave it out"
+        )
+    if config.feature_dtype == "float32":
+        return
     given = f"--feature_dtype={config.feature_dtype}"
     if engine == STEP:
         raise UsageError(

@@ -32,7 +32,7 @@ from trainer.storage import files
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
-_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO}
+_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO, "head_views": 0}
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 

@@ -141,8 +141,8 @@ class TrainingRun:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        # A head is solved on its own inputs, so the cut is before the head.
-        sharing = later if later and not spec.solved else None
+        # The rows of a solved head, or of cached views, are the head's inputs.
+        sharing = later if not (spec.solved or spec.views) else None
         plan_later = (
             freeze_plan(classifier, sharing.unfreeze) if sharing else None
         )
@@ -175,7 +175,7 @@ class TrainingRun:
             writer=self._writer,
             progress=self._progress,
         )
-        augments = self._config.augment and not spec.solved
+        augments = self._config.augment and (not spec.solved or spec.views > 0)
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
@@ -203,7 +203,8 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augment and not spec.solved,
+                    augment=self._config.augment
+                    and not (spec.solved or spec.views),
                 ),
             )
         self._paths = paths

@@ -191,8 +191,8 @@ def _fast_paths(
             " --file_format=tfrecord, or run on the TPU's own host"
         )
     stored = workdir.read_json(CONFIG) or {}
-    epochs = sum(spec.epochs for spec in config.stages())
-    images = len(manifest.train) * (epochs if config.augment else 1)
+    passes = sum(max(spec.epochs, spec.views_read) for spec in config.stages())
+    images = len(manifest.train) * (passes if config.augment else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

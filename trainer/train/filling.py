@@ -41,6 +41,15 @@ class CacheFill:
         self.cache = cache
         self._processes = processes
 
+    @property
+    def several(self) -> bool:
+        """Whether the job has several processes."""
+        return self._processes.count > 1
+
+    def any_process(self, value: bool) -> bool:
+        """Returns whether the value is true in any process; a collective."""
+        return max(self._processes.gather(float(value))) > 0
+
     def rows(
         self,
         digests: Sequence[str],
@@ -75,7 +84,7 @@ class CacheFill:
                 warn=warn,
             )
 
-        if self._processes.count > 1:
+        if self.several:
             missing = self.cache.missing(
                 digests, key_fields=key_fields, specs=specs, warn=warn
             )
@@ -101,7 +110,7 @@ class CacheFill:
         self, work: Callable[[], CachedRows | None]
     ) -> CachedRows | None:
         """Runs `work`, and waits until all processes have done theirs."""
-        if self._processes.count == 1:
+        if not self.several:
             return work()
         try:
             found = work()
@@ -121,7 +130,7 @@ class CacheFill:
         """Yields the blocks, and meets the other processes after each."""
         for block in blocks:
             yield block
-            if self._processes.count > 1:
+            if self.several:
                 self._meet(_BUSY)
             interrupt.check()
 

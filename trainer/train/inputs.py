@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,14 +12,17 @@ import tensorflow as tf
 
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.changes import changed_image
-from trainer.data.reading import PARALLEL_CALLS, Reading, checked_blocks
+from trainer.data.reading import Reading, checked_blocks
 from trainer.data.samples import Samples
 from trainer.distribute.processes import ALONE, Processes
+from trainer.errors import TrainerError, UsageError
 from trainer.model.trunk.device import DEVICE, TrunkDevices
 from trainer.model.trunk.engines import GRAPH, LITERT, Trunk
 from trainer.model.trunk.partition import Partition
+from trainer.train.feature_cache import FeatureCache, through_trunk
 from trainer.train.filling import CacheFill
 from trainer.train.stage_trunk import StageTrunk
+from trainer.train.views import Views, view_blocks, view_digests
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
@@ -55,8 +59,7 @@ class Inputs:
           partition: its trunk runs here. If it is None or has no trunk, the
             step runs all layers.
           image_px: side of the images, in pixels.
-          engine: the engine that runs the trunk: graph, litert or device.
-            With device, the step runs all layers on augmented images.
+          engine: graph, litert or device; see `FastPaths`.
           block: images per pass of the graph engine; 0 chooses the number.
           feature_dtype: float32 or float16. Features are rounded to it,
             whether they are cached or not.
@@ -64,14 +67,15 @@ class Inputs:
           cache: the cache of features and decoded images.
           files: the cache of the converted trunk.
           decode_cache: whether decoded images are cached.
-          machine: identifies everything on the machine that may change the
-            last bits of a feature.
+          machine: what may change the last bits of a feature here.
           warn: called with a message if LiteRT or the cache cannot be used.
           report: called while rows are computed.
-          devices: where the device engine runs; None for other engines.
+          devices: of the device engine.
           processes: the processes of the job, which fill the cache together.
         """
         self._trunk: StageTrunk | None = None
+        self._fill = CacheFill(cache, processes)
+        self._cached: FeatureCache | None = None
         if partition is not None and partition.cut:
             self._trunk = StageTrunk(
                 partition,
@@ -83,16 +87,14 @@ class Inputs:
                 devices=devices,
                 warn=warn,
             )
+            self._cached = FeatureCache(self._trunk, self._fill, warn)
         self.kernel = kernel
         self._image_px = image_px
-        self._fill = CacheFill(cache, processes)
-        self._ahead = processes.count > 1
         # Fixed here, because an engine may fall back to another.
         self._augmented_in_step = engine == DEVICE
         self._decode_cache = decode_cache
         self._warn = warn
         self._report = report
-        self._said: set[str] = set()
 
     @property
     def trunk(self) -> Trunk | None:
@@ -115,7 +117,7 @@ class Inputs:
             return self._images_only(samples, keep_images=True)
         if self._trunk is None or augment:
             return self._reading(samples, keep_images=True)
-        return self._features(samples, "train") or self._reading(
+        return self._cached_reading(samples, "train") or self._reading(
             samples, keep_images=True
         )
 
@@ -127,7 +129,7 @@ class Inputs:
           again: whether they will be read more than once.
         """
         if self._trunk is not None:
-            found = self._features(samples, "evaluation")
+            found = self._cached_reading(samples, "evaluation")
             if found is not None:
                 return found
         return self._reading(samples, keep_images=again)
@@ -151,49 +153,99 @@ class Inputs:
             images=self._images(samples) if keep_images else None,
         )
 
-    def _features(self, samples: Samples, what: str) -> Reading | None:
-        """Returns how to read cached features; None without a cache."""
+    def views(
+        self, samples: Samples, count: int, *, seed: int, plain: bool = False
+    ) -> CachedRows:
+        """Returns the cached features of augmented views of samples.
+
+        Args:
+          samples: the training subset.
+          count: number of augmented views of each sample.
+          seed: of the run.
+          plain: whether the images as they are come first.
+
+        Returns:
+          The rows of all samples in one view, then in the next.
+
+        Raises:
+          UsageError: there are no features, or they do not fit into the cache;
+            nothing is computed.
+          TrainerError: the disk has become full.
+        """
+        cache, flag = self._cached, f"--head_views={count}"
+        if cache is None or not samples.digests:
+            raise UsageError(
+                f"{flag}: the step computes all layers here, so there are no"
+                " features to cache; leave it out"
+            )
+        views = Views(count=count, seed=seed, kernel=self.kernel)
+        digests = view_digests(samples)
+        cache.check_room(digests, views)
+        found = [self._features(samples, "train")] if plain else []
+        images = None
+        for view in range(count):
+            keys = views.key_fields(view)
+            missing = len(cache.missing(digests, keys)) > 0
+            if self._fill.any_process(missing) and images is None:
+                images = self._images(samples)
+            blocks = functools.partial(
+                self._view_blocks, samples, images, views, view
+            )
+            found.append(cache.rows(digests, blocks, keys))
+        complete = [part for part in found if part is not None]
+        if len(complete) < len(found):
+            raise TrainerError(
+                f"{flag}: the cache has no more room for their features; free"
+                " some, or give fewer views"
+            )
+        return CachedRows.joined(complete)
+
+    def _view_blocks(
+        self,
+        samples: Samples,
+        images: CachedRows | None,
+        views: Views,
+        view: int,
+        rows: np.ndarray,
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields the features of one view of some samples."""
+        return self._computed(
+            view_blocks(
+                samples,
+                rows,
+                views,
+                view,
+                images=images,
+                image_px=self._image_px,
+                block=_ROWS_PER_BLOCK,
+            ),
+            samples,
+            rows,
+            f"features of view {view + 1}/{views.count}",
+            self.trunk,
+        )
+
+    def _features(self, samples: Samples, what: str) -> CachedRows | None:
+        """Returns the cached features of samples; None without a cache."""
         if not samples.digests:
             return None
-        stage_trunk = self._trunk
-        assert stage_trunk is not None
-        if self._ahead:
-            # Before the cache is filled, so that no process begins again.
-            stage_trunk.trunk()
-        engine = stage_trunk.engine
+        assert self._cached is not None
 
-        def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-            trunk = stage_trunk.trunk()
-            if trunk.name != engine:
-                raise _OtherEngineError
-            yield from self._blocks(samples, rows, f"features of {what}", trunk)
+        def blocks(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+            name = f"features of {what}"
+            return self._blocks(samples, rows, name, self.trunk)
 
-        try:
-            cached = self._fill.rows(
-                samples.digests,
-                key_fields=stage_trunk.key_fields(),
-                specs=stage_trunk.specs(),
-                compute=compute,
-                warn=self._warn,
-            )
-        except _OtherEngineError:
-            return self._features(samples, what)
-        if cached is None:
-            self._say_uncached(what, len(samples), stage_trunk)
+        found = self._cached.rows(samples.digests, blocks)
+        if found is None:
+            self._cached.warn_uncached(what, len(samples))
+        return found
+
+    def _cached_reading(self, samples: Samples, what: str) -> Reading | None:
+        """Returns how to read cached features; None without a cache."""
+        found = self._features(samples, what)
+        if found is None:
             return None
-        return Reading(image_px=self._image_px, features=cached)
-
-    def _say_uncached(self, what: str, count: int, trunk: StageTrunk) -> None:
-        """Warns once that features do not fit into the cache."""
-        size = count * sum(spec.nbytes for spec in trunk.specs())
-        why = self._fill.cache.shortage(size, size)
-        if self._fill.cache.is_off or not why or what in self._said:
-            return
-        self._said.add(what)
-        self._warn(
-            f"features of {what}: not cached, as they take"
-            f" {size / 2**20:,.0f} MiB and {why}"
-        )
+        return Reading(image_px=self._image_px, features=found)
 
     def _images(self, samples: Samples) -> CachedRows | None:
         if not self._decode_cache or not samples.digests:
@@ -236,25 +288,20 @@ class Inputs:
         dataset = checked_blocks(
             samples, rows, image_px=self._image_px, block=_ROWS_PER_BLOCK
         )
+        yield from self._computed(dataset, samples, rows, what, trunk)
+
+    def _computed(
+        self,
+        dataset: tf.data.Dataset,
+        samples: Samples,
+        rows: np.ndarray,
+        what: str,
+        trunk: Trunk | None,
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields blocks of images, or their features; see `_blocks`."""
         if trunk is not None:
             assert self._trunk is not None
-            shapes = len(self._trunk.shapes)
-            dataset = dataset.map(
-                lambda images, same: (
-                    # A tuple, because tf.data packs a list into one tensor.
-                    tuple(
-                        tf.numpy_function(
-                            trunk,
-                            [tf.cast(images, tf.float32)],
-                            [tf.float32] * shapes,
-                            stateful=False,
-                        )
-                    ),
-                    same,
-                ),
-                num_parallel_calls=PARALLEL_CALLS,
-                deterministic=True,
-            ).prefetch(1)
+            dataset = through_trunk(dataset, trunk, len(self._trunk.shapes))
         done = 0
         for block, same in dataset.as_numpy_iterator():
             if not same.all():
@@ -264,10 +311,6 @@ class Inputs:
             done += len(parts[0])
             self._report(what, done, len(rows))
             yield parts
-
-
-class _OtherEngineError(Exception):
-    """Raised if LiteRT cannot run the trunk, so the rows need another key."""
 
 
 def auto_engine(images: int, *, graph_only: bool) -> str:

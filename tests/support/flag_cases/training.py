@@ -159,6 +159,16 @@ TRAINING = (
         without=True,
         given=False,
     ),
+    Case(
+        flag="head_views",
+        value=2,
+        see=lambda ran: {what for what in ran.did.computed if what != "images"},
+        without={"features of evaluation"},
+        given={
+            "features of evaluation",
+            "features of view 1/1",
+        },
+    ),
     # Twelve of 32 in a step.
     Case(
         flag="scale_lr",
