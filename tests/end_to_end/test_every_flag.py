@@ -22,6 +22,7 @@ from tests.support import tfds_images
 from tests.support.command import command
 from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
+from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
 from tests.support.photos import CLASSES as DISHES
@@ -32,7 +33,7 @@ from trainer.config.fields import FIELDS
 # Defining the data sets is what makes TFDS know them.
 assert tfds_images
 
-CASES = TRAINING + RUNNING
+CASES = TRAINING + RECIPES + RUNNING
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,7 @@ REFUSED = {
     "label_smoothing": Change(to=0.1),
     "ema": Change(to=0.9),
     "class_weights": Change(to="balanced"),
+    "head_views": Change(to=2),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
@@ -127,7 +128,6 @@ PASSED = {
     "on_nonfinite": Change(to="rollback"),
     "log_every_steps": Change(to=5),
     "steps_per_loop": Change(to=2),
-    # Models and number of what is used are facts, which are compared.
     "gpus": Change(to="0"),
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),

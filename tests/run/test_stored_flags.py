@@ -57,6 +57,7 @@ _OTHER: dict[str, Any] = {
     "label_smoothing": 0.2,
     "ema": 0.9,
     "class_weights": "balanced",
+    "head_views": 4,
     "scale_lr": True,
     "accumulate_steps": 3,
     "augment": "mild",

@@ -8,16 +8,14 @@ from trainer.config.fields import (
     ADAMW,
     AUTO,
     COMPARE,
-    EMBED,
-    FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FIT_STAGES,
     LBFGS,
+    OFF,
     PREDICT,
     PROBE,
     SGD,
-    STUDY,
     TPU,
     USING_STAGES,
     Fields,
@@ -31,44 +29,13 @@ from trainer.config.ranges import (
     parse_workdirs,
 )
 from trainer.config.unfreeze import parse_unfreeze
-from trainer.config.validation import TEST, parse_validation
+from trainer.config.validation import parse_validation
 from trainer.errors import UsageError
 from trainer.storage import files
 
 # TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
 _MOMENTUM = FIELDS["momentum"].default
-# What a stage does not read if its head is solved: there are no steps, and the
-# images are not augmented.
-_UNREAD_BY_SOLVER = {
-    FEATURE_EXTRACT: (
-        "augment",
-        "clip_global_norm",
-        "epochs",
-        "learning_rate",
-        "monitor",
-        "patience",
-        "scale_lr",
-        "time_limit",
-        "optimizer",
-        "momentum",
-        "weight_decay",
-        "schedule",
-        "warmup",
-        "min_steps",
-        "label_smoothing",
-        "ema",
-    ),
-    FINETUNE: ("head_epochs", "head_learning_rate"),
-    STUDY: ("head_epochs", "head_learning_rate"),
-}
-
-# What embed does not read with the flag in front.
-_UNREAD_BY_EMBED = {
-    "inputs": ("tfds_data_dir", "test_fraction"),
-    "workdir": ("backbone_args", "weights", "weights_origin", "image_size"),
-    "backbone": ("checkpoint",),
-}
 
 
 def check_fields(fields: Fields) -> None:
@@ -97,104 +64,6 @@ def check_fields(fields: Fields) -> None:
     _check_paths(fields)
 
 
-def check_given(stage: str, given: frozenset[str]) -> None:
-    """Rejects flags that the stage does not read.
-
-    Args:
-      stage: a legal stage.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: there is such a flag; the message names the first one.
-    """
-    for name in sorted(given & FIELDS.keys()):
-        stages = FIELDS[name].metadata["stages"]
-        if stage not in stages:
-            raise UsageError(
-                f"--{name}: not read by --stage={stage}, only by"
-                f" {', '.join(stages)}; leave it out"
-            )
-
-
-def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects flags that a run with `--head_solver=lbfgs` does not read.
-
-    Args:
-      fields: of the run.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: naming the first such flag.
-    """
-    if fields.head_solver != LBFGS:
-        return
-    for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
-        if name in given:
-            raise UsageError(
-                f"--{name}: not read with --head_solver={LBFGS}, which solves"
-                " the head exactly, on un-augmented images and without"
-                " training steps; leave it out, or give --head_solver=adam"
-            )
-    if fields.stage == FINETUNE and fields.init_from is not None:
-        raise UsageError(
-            f"--head_solver={LBFGS}: not read with --init_from, whose head"
-            " finetune starts from; leave one of them out"
-        )
-
-
-def check_validation(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects --validation_fraction if --validation does not read it.
-
-    Args:
-      fields: of the run.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: both are given, and exclude each other.
-    """
-    if "validation_fraction" in given and fields.validation not in (None, TEST):
-        raise UsageError(
-            f"--validation_fraction={fields.validation_fraction:g}: not read"
-            f" with --validation={fields.validation}, only with"
-            f" --validation={TEST}; leave it out"
-        )
-
-
-def check_embed(fields: Fields, given: frozenset[str]) -> None:
-    """Checks that embed has one source of images and one of weights.
-
-    Args:
-      fields: of the command.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: one is missing, or given twice; or there is no output.
-    """
-    if fields.stage != EMBED:
-        return
-    if ("dataset" in given) == ("inputs" in given):
-        raise UsageError(
-            "--stage=embed: needs --inputs=IMAGES or --dataset=FOLDER, which"
-            " also has labels; give one of them"
-        )
-    if (fields.workdir is None) == (fields.backbone is None):
-        raise UsageError(
-            "--stage=embed: needs the classifier of a run, --workdir=RUN, or a"
-            " plain backbone, --backbone=NAME; give one of them"
-        )
-    if not fields.output:
-        raise UsageError(
-            "--output: not given; give FILE.npz, or a folder for TensorBoard's"
-            " projector"
-        )
-    for other, names in _UNREAD_BY_EMBED.items():
-        for name in names:
-            if name in given and other in given:
-                raise UsageError(
-                    f"--{name}: not read with --{other}; leave it out"
-                )
-
-
 def _check_l2(fields: Fields) -> None:
     if parse_l2(fields.head_l2) is not None and fields.head_solver != LBFGS:
         raise UsageError(
@@ -215,6 +84,42 @@ def _check_optimizer(fields: Fields) -> None:
             f"--momentum={fields.momentum:g}: read only with"
             f" --optimizer={SGD}; give that too, or leave it out"
         )
+
+
+def check_views(fields: Fields) -> None:
+    """Checks that the views of `--head_views` vary, and can be cached.
+
+    Args:
+      fields: of a training run.
+
+    Raises:
+      UsageError: another flag leaves nothing to vary or to cache.
+    """
+    if not fields.head_views:
+        return
+    problems = {
+        "--augment=off": fields.augment == OFF,
+        "--cache=off": fields.cache == OFF,
+        "--trunk_engine=step": fields.trunk_engine == "step",
+    }
+    for flag, given in problems.items():
+        if given:
+            raise UsageError(
+                f"--head_views={fields.head_views}: not possible with {flag},"
+                " because it caches features of augmented images; leave one"
+                " of them out"
+            )
+    if fields.stage == FINETUNE:
+        for flag, given in {
+            "--head_epochs=0": not fields.head_epochs,
+            "--init_from": fields.init_from is not None,
+        }.items():
+            if given:
+                raise UsageError(
+                    f"--head_views={fields.head_views}: read by"
+                    f" feature_extract only, which does not run with {flag};"
+                    " leave one of them out"
+                )
 
 
 def _check_batch(fields: Fields) -> None:

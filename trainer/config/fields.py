@@ -299,6 +299,14 @@ class Fields:
         " tested and saved in place of the weights; 0 for none.",
         stages=TRAINING_STAGES,
     )
+    head_views: int = _flag(
+        0,
+        RESULT,
+        "Number of augmented views of each training image whose features are"
+        " cached for feature_extract: L-BFGS solves the head on all of them,"
+        " Adam takes one per epoch, in turn. 0 caches no views.",
+        stages=TRAINING_STAGES,
+    )
     scale_lr: bool = _flag(
         False,
         RESULT,
@@ -499,10 +507,11 @@ class Fields:
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen layers: step (inside the training step), or"
-        " graph or litert (before it, on a CPU, with cached results); auto"
-        " uses step on GPUs and TPUs.",
-        choices=("auto", "step", "graph", "litert"),
+        "What runs the frozen layers: step (inside the training step); or,"
+        " before it and with cached results, graph or litert (on a CPU) or"
+        " device (on the devices of the step, compiled like it); auto uses"
+        " device on GPUs, in bfloat16 and with XLA, and step on TPUs.",
+        choices=("auto", "step", "graph", "litert", "device"),
         stages=_CACHE_STAGES,
     )
     trunk_block: int = _flag(

@@ -75,6 +75,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "head_learning_rate",
         "head_solver",
         "head_l2",
+        "head_views",
     ),
     "Checkpoints and logs": (
         "checkpoint_every_steps",

@@ -46,6 +46,11 @@ class Processes:
         return self._topology.count
 
     @property
+    def index(self) -> int:
+        """The number of this process, from 0; the chief's is 0."""
+        return self._topology.index
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process writes and prints."""
         return self._topology.is_chief

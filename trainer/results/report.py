@@ -56,8 +56,18 @@ def plan_lines(
             )
         if spec.solved:
             l2 = f"L2 {config.head_l2}"
-            yield f"  head solved by L-BFGS on un-augmented images, {l2}"
+            what = (
+                f"{spec.views} augmented views of the"
+                if spec.views
+                else ("un-augmented")
+            )
+            yield f"  head solved by L-BFGS on {what} images, {l2}"
             continue
+        if spec.views:
+            yield (
+                f"  features of {spec.views_read} augmented views of each"
+                " image, cached before the first step"
+            )
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"

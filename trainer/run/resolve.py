@@ -42,6 +42,7 @@ _LATER_FLAGS = {
     for name in (
         "head_solver",
         "head_l2",
+        "head_views",
         "class_weights",
         "monitor",
         "patience",

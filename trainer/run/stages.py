@@ -137,8 +137,8 @@ class TrainingRun:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        # A head is solved on its own inputs, so the cut is before the head.
-        sharing = later if later and not spec.solved else None
+        # The rows of a solved head, or of cached views, are the head's inputs.
+        sharing = later if not (spec.solved or spec.views) else None
         plan_later = (
             freeze_plan(classifier, sharing.unfreeze) if sharing else None
         )
@@ -165,7 +165,7 @@ class TrainingRun:
             stopwatch=self._stopwatch,
             restore_best=self._config.honest_validation,
         )
-        augments = self._config.augments and not spec.solved
+        augments = self._config.augments and (not spec.solved or spec.views > 0)
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
@@ -186,7 +186,7 @@ class TrainingRun:
             # The batch of one part, to use no more memory than training.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=self._runtime.xla,
-            partition=paths.partition,
+            partition=paths.evaluated,
             inputs=paths.inputs,
         )
 
@@ -216,7 +216,8 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augments,
+                    augment=self._config.augments
+                    and not (spec.solved or spec.views),
                 ),
             )
         self._paths = paths

@@ -267,4 +267,4 @@ def open_fast_paths(
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
-    return paths.partition, paths.inputs
+    return paths.evaluated, paths.inputs

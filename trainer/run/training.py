@@ -25,6 +25,7 @@ from trainer.errors import (
 from trainer.model.freeze import freeze_plan
 from trainer.results.report import plan_lines, result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
+from trainer.run.engine_choice import uncached
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
@@ -151,6 +152,9 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
         options = _fast_paths(setup, workdir, manifest)
+        reason = uncached(options.engine, setup.runtime)
+        if reason:
+            print(f"features: not cached, because {reason}", flush=True)
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:
@@ -212,8 +216,8 @@ def _fast_paths(
         )
     stored = workdir.read_json(CONFIG) or {}
     stages = _with_min_steps(config.stages(), config, manifest)
-    epochs = sum(spec.epochs for spec in stages)
-    images = len(manifest.train) * (epochs if config.augments else 1)
+    passes = sum(max(spec.epochs, spec.views_read) for spec in stages)
+    images = len(manifest.train) * (passes if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -69,14 +69,28 @@ def head_features(
         done += count
         report("features of the head", done, len(samples))
         interrupt.check()
-    finite = np.isfinite(found).all(axis=1)
-    if not finite.all():
-        raise TrainerError(
-            f"{samples.ids[int(np.argmin(finite))]}: its features are not"
-            f" finite, nor are those of {int((~finite).sum()) - 1} other"
-            " images; give other --weights, or --precision=float32"
-        )
+    check_finite_rows(found, samples.ids)
     return found
+
+
+def check_finite_rows(rows: np.ndarray, ids: Sequence[str]) -> None:
+    """Checks that all features are finite.
+
+    Args:
+      rows: (n, channels), of one view of the samples or of several.
+      ids: of the samples; n is a multiple of their number.
+
+    Raises:
+      TrainerError: a feature is not finite.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        finite = finite.reshape(-1, len(ids)).all(axis=0)
+        raise TrainerError(
+            f"{ids[int(np.argmin(finite))]}: its features are not finite, nor"
+            f" are those of {int((~finite).sum()) - 1} other images; give other"
+            " --weights, or --precision=float32"
+        )
 
 
 def feature_function(

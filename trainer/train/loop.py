@@ -52,7 +52,11 @@ class StageLoop:
         self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
         self._batches = TrainingBatches(
-            job.inputs, job.train, config, strategy=job.runtime.strategy
+            job.inputs,
+            job.train,
+            config,
+            views=spec.views_read,
+            strategy=job.runtime.strategy,
         )
         self._state = StageState.begin(
             spec.stage,

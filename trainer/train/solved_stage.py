@@ -18,7 +18,7 @@ from trainer.train.exact_head import (
     loss_and_gradient,
     solve,
 )
-from trainer.train.head_features import head_features
+from trainer.train.head_features import check_finite_rows, head_features
 from trainer.train.head_path import (
     FALLBACK_L2,
     FOLDS,
@@ -37,6 +37,9 @@ from trainer.train.principal_axes import (
 from trainer.train.stage import StageJob
 from trainer.train.steps import UNCONNECTED
 from trainer.workdir import HEAD_PATH
+
+# Whether --head_views also counts the image as it is.
+PLAIN_VIEW = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +94,7 @@ class SolvedStage(StageLoop):
             head = self._solve(features)
         self._assign(head.kernel, head.bias)
         solution = head.solution
-        count = len(self._job.train)
+        count = len(features)
         state.seconds = time.perf_counter() - began
         state.step = end
         state.epoch_sums = {
@@ -124,6 +127,8 @@ class SolvedStage(StageLoop):
           TrainerError: a feature is not finite.
         """
         job, config = self._job, self._job.config
+        if job.spec.views:
+            return self._view_features()
         return head_features(
             job.train,
             job.classifier,
@@ -133,6 +138,34 @@ class SolvedStage(StageLoop):
             report=job.progress.rows,
         )
 
+    def _view_features(self) -> np.ndarray:
+        """Returns the features of all views, those of one after the other."""
+        job = self._job
+        cached = job.inputs.views(
+            job.train,
+            job.spec.views,
+            seed=job.config.seed,
+            policy=job.config.augment,
+            plain=PLAIN_VIEW,
+        )
+        rows = len(job.train) * self._passes
+        # The stage's cut is before the head: one feature.
+        (found,) = cached.read(np.arange(rows))
+        found = found.astype(np.float32, copy=False)
+        check_finite_rows(found, job.train.ids)
+        return found
+
+    @property
+    def _passes(self) -> int:
+        """How many rows of features each sample has."""
+        views = self._job.spec.views
+        return views + PLAIN_VIEW if views else 1
+
+    @property
+    def _labels(self) -> np.ndarray:
+        """The labels of all rows of features."""
+        return np.tile(self._job.train.labels, self._passes)
+
     def _solve(self, features: np.ndarray) -> SolvedHead:
         """Solves the head on the features of the training subset.
 
@@ -140,7 +173,7 @@ class SolvedStage(StageLoop):
         the solution without the principal axes.
         """
         job = self._job
-        labels = job.train.labels
+        labels = self._labels
         classes = job.classifier.head.units
         by = standardisation(features)
         interrupt.check()
@@ -199,9 +232,10 @@ class SolvedStage(StageLoop):
             )
         path = cross_validate(
             axes,
-            samples.labels,
+            self._labels,
             self._job.classifier.head.units,
-            folds,
+            # All views of an image are held out together.
+            np.tile(folds, self._passes),
             importance=self._importance(),
             check=interrupt.check,
         )
@@ -222,7 +256,7 @@ class SolvedStage(StageLoop):
         _, gradient = loss_and_gradient(
             weights.astype(np.float64),
             features,
-            self._job.train.labels,
+            self._labels,
             l2=0.0,
             importance=self._importance(),
         )
@@ -233,7 +267,7 @@ class SolvedStage(StageLoop):
     def _importance(self) -> np.ndarray | None:
         """Returns the factor of each sample's loss; None for 1."""
         weights = self._job.loss.class_weights
-        return np.array(weights)[self._job.train.labels] if weights else None
+        return np.array(weights)[self._labels] if weights else None
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the head on every replica."""

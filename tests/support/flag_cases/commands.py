@@ -167,7 +167,7 @@ def _compilations() -> Iterator[list[str]]:
 def _watched() -> Iterator[Did]:
     """A block whose calls of the fast paths are noted."""
     did = Did()
-    fold, blocks, warp = copies.fold, Inputs._blocks, batches.warp
+    fold, blocks, warp = copies.fold, Inputs._computed, batches.warp
     quick_class = copies.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
     loss_of = TrainingLoss.of
@@ -181,9 +181,9 @@ def _watched() -> Iterator[Did]:
         did.quick |= found is not type(layer)
         return found
 
-    def computing(self: Inputs, samples: Any, rows: Any, what: str, trunk: Any):
-        did.computed.add(what)
-        return blocks(self, samples, rows, what, trunk)
+    def computing(self: Inputs, *args: Any):
+        did.computed.add(args[3])
+        return blocks(self, *args)
 
     def warping(*args: Any, kernel: str) -> Any:
         did.kernels.add(kernel)
@@ -208,7 +208,7 @@ def _watched() -> Iterator[Did]:
         (train_steps, "_accumulated", taking),
         (TrainingLoss, "of", losing),
         (StepAccount, "add", adding),
-        (Inputs, "_blocks", computing),
+        (Inputs, "_computed", computing),
         *(
             (engine, "__init__", _noting(engine.__init__, did.trunks))
             for engine in (GraphTrunk, LiteTrunk)
