@@ -144,6 +144,7 @@ def test_the_default_workdir_depends_on_each_result_field():
         "scale_lr": True,
         "head_solver": "adam",
         "head_l2": "0.5",
+        "validation": "auto",
     }
     names = set()
     fields = base.result_fields()

@@ -50,6 +50,7 @@ _OTHER: dict[str, Any] = {
     "augment": False,
     "unfreeze": "all",
     "clip_global_norm": 2.0,
+    "validation": "auto",
     "validation_fraction": 0.5,
     "seed": 3,
     "workdir": "there",
