@@ -1,4 +1,4 @@
-"""The features that a head is solved on: one row for each training sample."""
+"""The inputs of a head: the pooled features of samples, one row for each."""
 
 from __future__ import annotations
 
@@ -11,20 +11,36 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.data.batches import evaluation_batches
 from trainer.data.order import Shard
+from trainer.data.reading import Reading
+from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocess
-from trainer.train.stage import StageJob
+from trainer.train.inputs import Report
 
 
-def head_features(job: StageJob) -> np.ndarray:
-    """Computes the head's inputs of all training samples, not augmented.
+def head_features(
+    samples: Samples,
+    classifier: Classifier,
+    reading: Reading,
+    *,
+    batch_size: int,
+    xla: bool,
+    report: Report,
+) -> np.ndarray:
+    """Computes the head's inputs of samples, one row for each.
 
-    They come from the cache or from the trunk, if the stage has either, and
+    They come from the cache or from the trunk, if the reading has either, and
     from backbone and pooling on one device otherwise.
 
     Args:
-      job: of a stage that trains the head only.
+      samples: at least one sample.
+      classifier: its backbone and pooling compute the features.
+      reading: how to read the samples, not augmented; a trunk, or cached
+        features, must end before the head.
+      batch_size: samples per pass.
+      xla: whether to compile backbone and pooling.
+      report: called after every pass.
 
     Returns:
       float32 (n, channels), in the order of the samples.
@@ -33,27 +49,25 @@ def head_features(job: StageJob) -> np.ndarray:
       Stopped: a signal arrived.
       TrainerError: a feature is not finite.
     """
-    samples, config = job.train, job.config
-    batch_size = config.batch_size // config.accumulate_steps
     batches = evaluation_batches(
         samples,
-        reading=job.inputs.training(samples, augment=False),
+        reading=reading,
         shard=Shard(global_batch=batch_size, num_replicas=1),
     )
-    compute = feature_function(job.classifier, job.runtime.xla)
-    width = job.classifier.head.kernel.shape[0]
+    compute = feature_function(classifier, xla)
+    width = classifier.head.kernel.shape[0]
     found = np.empty((len(samples), width), np.float32)
     done = 0
     for batch in batches:
         if "features" in batch:
-            # The stage's cut is before the head: one feature.
+            # The cut is before the head: one feature.
             (rows,) = batch["features"]
         else:
             rows = compute(batch["images"])
         count = min(batch_size, len(samples) - done)
         found[done : done + count] = rows.numpy()[:count]
         done += count
-        job.progress.rows("features of the head", done, len(samples))
+        report("features of the head", done, len(samples))
         interrupt.check()
     finite = np.isfinite(found).all(axis=1)
     if not finite.all():

@@ -82,7 +82,7 @@ class SolvedStage(StageLoop):
         state = self._state
         state.step = end - 1
         began = time.perf_counter()
-        features = head_features(self._job)
+        features = self._features()
         # Products with few columns gain nothing from threads. On two busy cores
         # they were twenty times slower, and one thread rounds alike on any
         # number of cores.
@@ -115,6 +115,23 @@ class SolvedStage(StageLoop):
                 f"{state.stage}: {error.what} of a solved head; give another"
                 " --head_l2, or --head_solver=adam"
             ) from error
+
+    def _features(self) -> np.ndarray:
+        """Returns the features of the training subset, float32 (n, channels).
+
+        Raises:
+          Stopped: a signal arrived.
+          TrainerError: a feature is not finite.
+        """
+        job, config = self._job, self._job.config
+        return head_features(
+            job.train,
+            job.classifier,
+            job.inputs.training(job.train, augment=False),
+            batch_size=config.batch_size // config.accumulate_steps,
+            xla=job.runtime.xla,
+            report=job.progress.rows,
+        )
 
     def _solve(self, features: np.ndarray) -> SolvedHead:
         """Solves the head on the features of the training subset.
