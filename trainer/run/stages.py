@@ -21,6 +21,7 @@ from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.head_chart import head_chart
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
@@ -33,7 +34,7 @@ from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.workdir import CONFIG, RESULT, Workdir
+from trainer.workdir import CONFIG, HEAD_CHART, HEAD_PATH, RESULT, Workdir
 
 _SHOWN_IMAGES = 8
 # The fields of the previous stage that result.json repeats.
@@ -269,10 +270,24 @@ class TrainingRun:
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.step, evaluation)
+        if spec.solved and self._workdir.writes:
+            with self._optional(f"chart of {HEAD_PATH}"):
+                self._draw_head_path(outcome.step)
         result = self._result(spec, plan, outcome, evaluation)
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
+
+    def _draw_head_path(self, step: int) -> None:
+        """Draws how the L2 strength was chosen, if it was."""
+        try:
+            record = self._workdir.read_json(HEAD_PATH)
+        except TrainerError as error:
+            raise ValueError(str(error)) from None
+        if record is not None:
+            drawn, image = head_chart(record)
+            self._workdir.write_text(HEAD_CHART, drawn)
+            self._writer.head_chart(step, image)
 
     def _result(
         self,
