@@ -50,6 +50,21 @@ def test_values_of_all_processes_are_gathered():
     assert together(lambda p, i: p.is_chief) == [True, False, False]
 
 
+def test_arrays_are_exchanged_bit_for_bit():
+    # -0, a subnormal number, infinity, and numbers of all sizes.
+    array = np.array(
+        [[-0.0, 1e-45, np.inf], [1 / 3, -3e38, 65536.5]], np.float32
+    )
+    rows = [array, array[::-1] * np.float32(0.1), array * np.float32(-7)]
+    for found in together(lambda p, i: p.stacked(rows[i])):
+        assert found.tobytes() == np.concatenate(rows).tobytes()
+        assert found.shape == (6, 3)
+    for found in together(lambda p, i: p.chief_array(rows[i])):
+        assert found.tobytes() == array.tobytes()
+    assert ALONE.stacked(array) is ALONE.chief_array(array) is array
+    assert together(lambda p, i: p.index) == [0, 1, 2]
+
+
 def test_chief_first_runs_on_the_chief_before_the_others():
     done = []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
+import time
 
+import numpy as np
 import pytest
 
 from tests.support.command import arguments, command
@@ -39,14 +42,58 @@ def said(tmp_path, monkeypatch):
     return made
 
 
-def test_several_processes_are_refused_in_one_line(said, tmp_path):
-    left = Job(
-        2, tmp_path / "job", run_command, said(tmp_path / "run", head_l2="0.1")
-    ).wait()
-    assert [p.status for p in left] == [2, 2], left
-    assert left[0].err.startswith("error: --head_solver=lbfgs: for one process")
-    assert left[0].err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+def ran(count: int, folder: pathlib.Path, words: list[str]) -> None:
+    left = Job(count, folder, run_command, words).wait()
+    assert [p.status for p in left] == [0] * count, left
+    assert [p.err for p in left] == [""] * count
+    assert left[0].out.count("\nhead: l2 ") == 1
+    assert [p.out for p in left[1:]] == [""] * (count - 1)
+
+
+# 27 samples in passes of 12 and 5: the last rounds are part padding, or all.
+@pytest.mark.parametrize(("count", "batch"), [(2, 12), (3, 6)])
+def test_processes_solve_the_head_of_one(said, tmp_path, count, batch):
+    one, many = tmp_path / "one", tmp_path / "many"
+    # What several processes use: the frozen layers are not folded.
+    alone = command(*said(one, batch_size=batch, trunk_engine="step"))
+    assert alone.status == 0, alone.err
+    ran(count, tmp_path / "job", said(many, batch_size=batch))
+    assert_same_arrays(weights(one, HEAD), weights(many, HEAD))
+    for name in ("head_path.json", "head_path.svg"):
+        assert (one / name).read_bytes() == (many / name).read_bytes()
+    results = [json.loads((w / "result.json").read_text()) for w in (one, many)]
+    for name in ("test_confusion", "steps", "audit", "test_examples"):
+        assert results[0][name] == results[1][name]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"])
+
+
+def test_processes_resume_a_head_that_one_began(said, tmp_path):
+    """A signal to a process that does not write stops both; one goes on."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = {"batch_size": 2, "trunk_engine": "step"}
+    assert command(*said(whole, **words)).status == 0
+    job = Job(2, tmp_path / "job", run_command, said(cut, batch_size=2))
+    end = time.monotonic() + 100
+    while not (cut / "config.json").exists():
+        assert time.monotonic() < end, job.wait()
+        time.sleep(0.02)
+    job.kill(1, signal.SIGTERM)
+    left = job.wait()
+    assert [p.status for p in left] == [143, 143], left
+    assert not (cut / "result.json").exists()
+    ran(2, tmp_path / "again", said(cut, batch_size=2))
+    assert_same_arrays(weights(whole, HEAD), weights(cut, HEAD))
+
+
+def test_processes_finetune_from_a_solved_head(said, tmp_path):
+    values = {"stage": "finetune", "head_l2": "0.1", "learning_rate": 1e-30}
+    words = said(tmp_path / "run", epochs=1, **values)
+    ran(2, tmp_path / "job", words)
+    head, tuned = (
+        weights(tmp_path / "run", stage) for stage in (HEAD, "finetune")
+    )
+    for key in (k for k in head if "head" in k and k.startswith("model/")):
+        np.testing.assert_allclose(head[key], tuned[key], rtol=0, atol=1e-20)
 
 
 def test_study_solves_its_heads(said, tmp_path):

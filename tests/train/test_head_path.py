@@ -113,7 +113,13 @@ def test_check_is_called_after_every_solution():
 
 def test_of_equal_losses_the_largest_strength_wins():
     path = [
-        PathPoint(l2=l2, loss=loss, accuracy=0.5, standard_error=0.1)
+        PathPoint(
+            l2=l2,
+            loss=loss,
+            accuracy=0.5,
+            standard_error=0.1,
+            accuracy_standard_error=0.2,
+        )
         for l2, loss in ((1.0, 0.7), (0.1, 0.6), (0.01, 0.6))
     ]
     assert best_point(path).l2 == 0.1
@@ -124,4 +130,5 @@ def test_of_equal_losses_the_largest_strength_wins():
         "loss": 0.7,
         "accuracy": 0.5,
         "standard_error": 0.1,
+        "accuracy_standard_error": 0.2,
     }

@@ -67,6 +67,45 @@ class Processes:
         """Returns the chief's value."""
         return self.gather(value)[0]
 
+    def stacked(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows of every process, one below the other, in order.
+
+        Args:
+          rows: float32 (n, width), with the same shape in every process.
+
+        Returns:
+          float32 (count * n, width), bit for bit.
+        """
+        if self.count == 1:
+            return rows
+        every = np.zeros((self.count, *rows.shape), np.float32)
+        every[self.index] = rows
+        return self._bits_of_one(every).reshape(-1, *rows.shape[1:])
+
+    def chief_array(self, array: np.ndarray) -> np.ndarray:
+        """Returns the chief's float32 array, bit for bit.
+
+        Args:
+          array: of this process, with the same shape in every process.
+        """
+        if self.count == 1:
+            return array
+        own = array if self.is_chief else np.zeros_like(array)
+        return self._bits_of_one(own)
+
+    def _bits_of_one(self, array: np.ndarray) -> np.ndarray:
+        """Returns the bits of the one process whose bits are not all 0.
+
+        A sum of floats would lose the sign of -0. Each half of a float is sent
+        as a number below 2**16, which a float32 represents exactly.
+
+        Args:
+          array: float32. Each element is 0 in all processes but one.
+        """
+        halves = np.ascontiguousarray(array).view(np.uint16).ravel()
+        found = self._total(halves.astype(np.float32))
+        return found.astype(np.uint16).view(np.float32).reshape(array.shape)
+
     def by_chief(self, work: Callable[[], _T]) -> _T | None:
         """Runs `work` on the chief while the other processes wait.
 

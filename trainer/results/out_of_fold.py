@@ -13,6 +13,7 @@ from trainer.data.samples import Samples
 from trainer.errors import untrusted
 from trainer.results.escaping import csv_line, for_csv
 from trainer.results.evaluation import Evaluation
+from trainer.results.predictions_file import softmax
 from trainer.storage import files
 from trainer.workdir import Workdir
 from trainer.workdir.stored import MAX_BYTES
@@ -60,7 +61,7 @@ def write_out_of_fold(
     for sample_id, label, row, logits in zip(
         samples.ids,
         samples.labels.tolist(),
-        _softmax(evaluation.outputs),
+        softmax(evaluation.outputs),
         evaluation.outputs,
         strict=True,
     ):
@@ -108,15 +109,3 @@ def read_out_of_fold(
         if list(found) != [for_csv(sample_id) for sample_id in ids]:
             raise ValueError("its samples are not those of the fold")
     return FoldRows(lines=found, accuracy=correct / len(found))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns float32 probabilities of float32 logits (n, classes).
-
-    Computed in float64. They are NaN if a logit is not finite.
-    """
-    with np.errstate(invalid="ignore"):
-        powers = np.exp(
-            logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        )
-        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -36,6 +36,8 @@ _OF_RESULT = (
     "steps",
     "best_step",
     "best_validation_accuracy",
+    "result_checkpoint",
+    "result_step",
     "test_loss",
     "test_accuracy",
 )

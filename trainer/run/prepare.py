@@ -11,7 +11,7 @@ from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
-from trainer.errors import UsageError, one_line
+from trainer.errors import one_line
 from trainer.model.backbones import (
     Backbone,
     check_backbone,
@@ -56,7 +56,6 @@ def prepare(config: Config) -> RunSetup:
     backbone = find_backbone(backbone_name(config))
     plan = plan_devices(config)
     resolved = resolve(config, backbone.image_px, on_tpu=plan.on_tpu)
-    _check_processes(resolved, plan.topology.count)
     backbone_args = parse_backbone_args(config.backbone_args)
     check_backbone(resolved.backbone, backbone_args, resolved.image_size)
     check_batch_fits(
@@ -75,21 +74,6 @@ def prepare(config: Config) -> RunSetup:
         weights=weights,
         runtime=make_runtime(resolved, plan),
     )
-
-
-def _check_processes(config: ResolvedConfig, count: int) -> None:
-    """Checks that a job of several processes solves no head.
-
-    Raises:
-      UsageError: it does.
-    """
-    if count > 1 and any(spec.solved for spec in config.stages()):
-        raise UsageError(
-            f"--head_solver={config.head_solver}: for one process only, and"
-            f" this job has {count}; give --head_solver=adam, or leave it out"
-            " and give the workdir of a head solved by one process as"
-            " --init_from"
-        )
 
 
 def read_manifest(

@@ -19,6 +19,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
+from trainer.results.head_chart import head_chart
 from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.progress import ConsoleProgress
@@ -35,7 +36,14 @@ from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
 from trainer.train.stopping import Stopwatch
-from trainer.workdir import CONFIG, PREDICTIONS, RESULT, Workdir
+from trainer.workdir import (
+    CONFIG,
+    HEAD_CHART,
+    HEAD_PATH,
+    PREDICTIONS,
+    RESULT,
+    Workdir,
+)
 
 _SHOWN_IMAGES = 8
 
@@ -163,7 +171,10 @@ class TrainingRun:
             writer=self._writer,
             progress=self._progress,
             stopwatch=self._stopwatch,
-            restore_best=self._config.honest_validation,
+            restore_best=(
+                self._config.honest_validation
+                and not manifest.validates_on_final
+            ),
         )
         augments = self._config.augments and (not spec.solved or spec.views > 0)
         if augments and self._workdir.writes:
@@ -287,6 +298,9 @@ class TrainingRun:
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.result_step, evaluation)
+        if spec.solved and self._workdir.writes:
+            with self._optional(f"chart of {HEAD_PATH}"):
+                self._draw_head_path(outcome.result_step)
         write_predictions(self._workdir, self._manifest.final, evaluation)
         result = stage_result(
             self._config,
@@ -300,6 +314,17 @@ class TrainingRun:
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
+
+    def _draw_head_path(self, step: int) -> None:
+        """Draws how the L2 strength was chosen, if it was."""
+        try:
+            record = self._workdir.read_json(HEAD_PATH)
+        except TrainerError as error:
+            raise ValueError(str(error)) from None
+        if record is not None:
+            drawn, image = head_chart(record)
+            self._workdir.write_text(HEAD_CHART, drawn)
+            self._writer.head_chart(step, image)
 
 
 def _stage_loop(job: StageJob) -> StageLoop:

@@ -13,6 +13,7 @@ from trainer.data.batches import evaluation_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
 from trainer.data.samples import Samples
+from trainer.distribute.processes import ALONE, Processes
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocess
@@ -27,11 +28,14 @@ def head_features(
     batch_size: int,
     xla: bool,
     report: Report,
+    processes: Processes = ALONE,
 ) -> np.ndarray:
     """Computes the head's inputs of samples, one row for each.
 
     They come from the cache or from the trunk, if the reading has either, and
-    from backbone and pooling on one device otherwise.
+    from backbone and pooling on one device otherwise. Processes take the
+    batches in turn, and each gets the rows of all. The batches are those of one
+    process, so the rows are too, bit for bit, on equal machines.
 
     Args:
       samples: at least one sample.
@@ -41,6 +45,7 @@ def head_features(
       batch_size: samples per pass.
       xla: whether to compile backbone and pooling.
       report: called after every pass.
+      processes: the processes that share the work; all must call this.
 
     Returns:
       float32 (n, channels), in the order of the samples.
@@ -52,20 +57,23 @@ def head_features(
     batches = evaluation_batches(
         samples,
         reading=reading,
-        shard=Shard(global_batch=batch_size, num_replicas=1),
+        shard=Shard(
+            global_batch=batch_size * processes.count,
+            num_replicas=processes.count,
+            pipeline=processes.index,
+            num_pipelines=processes.count,
+        ),
     )
     compute = feature_function(classifier, xla)
     width = classifier.head.kernel.shape[0]
     found = np.empty((len(samples), width), np.float32)
     done = 0
     for batch in batches:
-        if "features" in batch:
-            # The cut is before the head: one feature.
-            (rows,) = batch["features"]
-        else:
-            rows = compute(batch["images"])
-        count = min(batch_size, len(samples) - done)
-        found[done : done + count] = rows.numpy()[:count]
+        # The cut is before the head: one feature.
+        (rows,) = batch.get("features") or (compute(batch["images"]),)
+        passed = processes.stacked(rows.numpy())
+        count = min(len(passed), len(samples) - done)
+        found[done : done + count] = passed[:count]
         done += count
         report("features of the head", done, len(samples))
         interrupt.check()

@@ -32,12 +32,14 @@ class PathPoint:
       loss: mean cross-entropy over the held-out samples.
       accuracy: over the held-out samples, in [0, 1].
       standard_error: of `loss`, from its means over the folds.
+      accuracy_standard_error: of `accuracy`, likewise.
     """
 
     l2: float
     loss: float
     accuracy: float
     standard_error: float
+    accuracy_standard_error: float
 
 
 def folds_of(
@@ -137,13 +139,23 @@ def _point(
     l2: float, losses: np.ndarray, correct: np.ndarray, folds: np.ndarray
 ) -> PathPoint:
     held = folds >= 0
-    means = [losses[folds == fold].mean() for fold in np.unique(folds[held])]
-    error = np.std(means, ddof=1) / np.sqrt(len(means)) if means[1:] else 0.0
     return PathPoint(
         l2=l2,
         loss=float(losses[held].mean()),
         accuracy=float(correct[held].mean()),
-        standard_error=float(error),
+        standard_error=_standard_error(losses, folds),
+        accuracy_standard_error=_standard_error(correct, folds),
+    )
+
+
+def _standard_error(values: np.ndarray, folds: np.ndarray) -> float:
+    """Returns the standard error of the mean over the folds; 0 for one fold."""
+    used = np.unique(folds[folds >= 0])
+    means = [values[folds == fold].mean() for fold in used]
+    return (
+        float(np.std(means, ddof=1) / np.sqrt(len(means)))
+        if len(means) > 1
+        else 0.0
     )
 
 

@@ -136,6 +136,7 @@ class SolvedStage(StageLoop):
             batch_size=config.batch_size // config.accumulate_steps,
             xla=job.runtime.xla,
             report=job.progress.rows,
+            processes=job.runtime.processes,
         )
 
     def _view_features(self) -> np.ndarray:
@@ -206,7 +207,12 @@ class SolvedStage(StageLoop):
             )
             for at in (weights, np.zeros_like(weights))
         )
-        dense_kernel, dense_bias = fold(kernel, found.bias, by)
+        # Every process solves the head, so that all handle signals alike. Those
+        # on another processor may round differently.
+        dense_kernel, dense_bias = (
+            job.runtime.processes.chief_array(array)
+            for array in fold(kernel, found.bias, by)
+        )
         return SolvedHead(
             kernel=dense_kernel,
             bias=dense_bias,
