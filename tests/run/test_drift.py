@@ -282,6 +282,14 @@ def test_one_warning_names_everything_that_changed():
     assert changed_numerics({}, now) is None
 
 
+def test_of_the_facts_about_a_machine_only_python_is_free():
+    strategy = strategies.make_strategy("one_device", 8, 1)
+    facts = devices.environment(strategy, ALONE)
+    for name in facts:
+        warned = changed_numerics(facts, {**facts, name: "another"})
+        assert (warned is None) is (name == "python"), name
+
+
 def test_the_table_has_every_flag_and_every_fact():
     assert FIELDS.keys() | FACTS.keys() == EFFECTS.keys()
     assert not FIELDS.keys() & FACTS.keys()

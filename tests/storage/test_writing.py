@@ -249,6 +249,7 @@ def test_new_files_respect_the_umask(
         (".0123456789abcdef.partial", True),
         (".probe-0123456789abcdef.partial", True),
         ("config.json.0123456789ab.partial", True),
+        (".0123456789abcdef.partial.jpg", False),
         ("photo.partial", False),
         ("config.json.partial", False),
         (".0123456789abcdef", False),

@@ -20,6 +20,7 @@ from trainer.data.batches import evaluation_batches, training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import Samples
+from trainer.errors import TrainerError
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
@@ -278,6 +279,17 @@ def test_the_cache_key_has_all_that_changes_bits(
         "feature_dtype": "float16",
     }[change]
     assert computed(**{change: other}) == 1
+
+
+def test_a_changed_image_in_a_later_block_is_named(
+    samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs_module, "_ROWS_PER_BLOCK", 4)
+    digests = (*samples.digests[:9], "of another image", *samples.digests[10:])
+    changed = dataclasses.replace(samples, digests=digests)
+    with pytest.raises(TrainerError) as caught:
+        Made(None, "ram").inputs.training(changed, augment=False)
+    assert str(caught.value).startswith(f"{samples.paths[9]}: changed after")
 
 
 def test_features_of_several_shapes_are_computed_ahead(

@@ -123,7 +123,8 @@ def test_a_lock_is_released_whatever_ends_the_block(workdir, error):
     workdir.write_text("x", "without the lock, nothing is checked")
 
 
-def test_a_name_that_is_not_written_yet_is_waited_for(workdir):
+@pytest.mark.parametrize("before", ["", "a dead process"])
+def test_a_name_that_is_not_written_yet_is_waited_for(workdir, before):
     """The holder writes its name just after it has taken the lock."""
     first = FileLock(workdir.file("lock"))
     first.acquire()
@@ -131,8 +132,14 @@ def test_a_name_that_is_not_written_yet_is_waited_for(workdir):
     clock = ManualClock()
     with open(workdir.file("lock"), "r+") as stream:
         stream.truncate()
+        if before:
+            dead = dataclasses.replace(this_process(), pid=2**30)
+            stream.write(dead.to_text())
+            stream.flush()
 
         def write_name() -> None:
+            stream.seek(0)
+            stream.truncate()
             stream.write(name)
             stream.flush()
 

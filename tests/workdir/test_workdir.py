@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 
 import pytest
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tests.support.bucket import Bucket
 from trainer.errors import TrainerError, UsageError
 from trainer.storage import files, remote
-from trainer.workdir import MARKER, MetricsFile, Workdir
+from trainer.workdir import MARKER, MetricsFile, Workdir, stored
 
 
 def test_json_files_are_replaced_atomically(tmp_path):
@@ -223,3 +224,27 @@ def test_events_carry_a_time(tmp_path):
 )
 def test_has_tells_whether_a_path_lies_in_the_folder(path, inside):
     assert Workdir("runs/a").has(path) is inside
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "reason"),
+    [
+        # To Python, a bool is an int.
+        (True, int, "x is a bool"),
+        (True, (int, float), "x is a bool"),
+        (1.0, int, "x is a float"),
+        ([1, "a"], [int], "x[1] is a str"),
+        ({"a": {"b": None}}, {"a": {"b": str}}, "x.a.b is a NoneType"),
+        ({"a": 1}, {str: str}, "x.a is a int"),
+        ({}, {"a": int}, "x.a is missing"),
+    ],
+)
+def test_a_value_of_another_type_is_named(value, shape, reason):
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        stored.check_shape(value, shape, "x")
+
+
+def test_values_of_the_right_type_are_accepted():
+    shape = {"a": (int, float), "b": [bool], "c?": str}
+    for more in ({}, {"c": "x"}, {"unknown": None}):
+        stored.check_shape({"a": 0.5, "b": [True], **more}, shape)
