@@ -31,7 +31,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
         PLAN, before, variables, SEEN, learning_rate=1e-3, epsilon=1e-7
     )
     assert not found.frozen_unchanged
-    assert found.problems == (f"{key}: frozen, and has changed",)
+    assert found.problems == (f"{key}: frozen, but has changed",)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN,
             False,
             True,
-            ("bn/moving_mean: frozen, and has changed",),
+            ("bn/moving_mean: frozen, but has changed",),
             (),
             id="statistics updated",
         ),
@@ -54,7 +54,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN,
             True,
             False,
-            ("conv/bias: had a gradient, and has not moved",),
+            ("conv/bias: had a gradient, but has not changed",),
             (),
             id="optimizer missed a variable",
         ),
@@ -93,7 +93,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN | {"conv/bias": UNCONNECTED, "conv/kernel": UNCONNECTED},
             True,
             False,
-            ("conv: trainable, and the loss does not depend on it",),
+            ("conv: trainable, but the loss does not depend on it",),
             (),
             id="a whole layer apart",
         ),
@@ -113,7 +113,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN | {"conv/bias": 1e-10},
             True,
             False,
-            ("conv/bias: had a gradient, and has not moved",),
+            ("conv/bias: had a gradient, but has not changed",),
             (),
             id="a small gradient that moves",
         ),
@@ -124,8 +124,8 @@ def test_every_frozen_variable_that_moves_is_named(key):
             True,
             (),
             (
-                "conv/bias: has not moved, its gradients (at most 1e-11)"
-                " being too small",
+                "conv/bias: has not changed, because its gradients (at most"
+                " 1e-11) are too small",
             ),
             id="a gradient lost in rounding",
         ),

@@ -88,8 +88,8 @@ def test_no_memory_does_not_skip_a_checkpoint(tmp_path, monkeypatch):
     assert Stage(tmp_path).checkpoints.restore() is True
 
 
-PASSED_OVER = "; going on from the one before it\n"
-REMOVED = ": cannot be read (truncated); going on without it\n"
+PASSED_OVER = "; trying the checkpoint before it\n"
+REMOVED = ": cannot be read (truncated); it is removed\n"
 
 
 @pytest.mark.parametrize(

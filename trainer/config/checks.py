@@ -85,11 +85,11 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
     """Rejects flags that a run with `--head_solver=lbfgs` does not read.
 
     Args:
-      fields: of the run.
+      fields: the fields of the configuration.
       given: the names of the flags that were given explicitly.
 
     Raises:
-      UsageError: naming the first such flag.
+      UsageError: there is such a flag; the message names the first one.
     """
     if fields.head_solver != LBFGS:
         return

@@ -74,10 +74,10 @@ def prepare(config: Config) -> RunSetup:
 
 
 def _check_processes(config: ResolvedConfig, count: int) -> None:
-    """Checks that a job of several processes solves no head.
+    """Checks that a solved head is computed by a single process.
 
     Raises:
-      UsageError: it does.
+      UsageError: the job has several processes.
     """
     if count > 1 and any(spec.solved for spec in config.stages()):
         raise UsageError(
