@@ -26,7 +26,7 @@ from tests.support.photos import make_photos
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config.fields import FIELDS
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
 CASES = TRAINING + RUNNING

@@ -1,4 +1,4 @@
-"""Runs that go on, start from another run, or are refused to."""
+"""Tests of runs that continue, start from another run, or are refused."""
 
 from __future__ import annotations
 

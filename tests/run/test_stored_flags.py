@@ -1,4 +1,4 @@
-"""Which flags of a stored run its evaluation takes, and which it does not."""
+"""Tests of which flags of a stored run an evaluation uses."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _predict(workdir, inputs, output, **values):
 def test_an_error_during_evaluation_is_one_line(
     trained, monkeypatch, lost, said
 ):
-    """Another process that is gone is named first."""
+    """The message begins with the lost process."""
     workdir, _ = trained
 
     def fail(self, samples):

@@ -1,4 +1,4 @@
-"""Files behind a URL: errors, times and requests."""
+"""Tests of files at URLs: errors, times and requests."""
 
 from __future__ import annotations
 

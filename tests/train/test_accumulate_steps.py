@@ -142,7 +142,7 @@ def leading(text: str) -> set[int]:
 
 @pytest.mark.slow
 def test_xla_holds_the_activations_of_one_part() -> None:
-    """In what XLA makes of it, which is what takes memory."""
+    """Measured in the compiled program, because that uses the memory."""
     stepped = Stepped(xla=True)
     arguments = stepped.arguments(BATCH)
     found = {

@@ -47,7 +47,7 @@ def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
         f" finite numbers, and variances of 0 or more; remove {stage.path()}.*"
         " to use the checkpoint before it, or start in another --workdir"
     )
-    # A run that goes on has its own rule for it, --on_nonfinite.
+    # Training has --on_nonfinite for this case.
     other = Stage(tmp_path)
     assert other.checkpoints.restore() is True
     np.testing.assert_array_equal(other.variables[key].numpy(), values)
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     path = stage.checkpoints.save()
     damage(path)
 
-    # Who asks for this very one is told how to get the one before it.
+    # If a command names this checkpoint, the error names the one before it.
     other = Stage(tmp_path)
     with pytest.raises(TrainerError) as error:
         restore_variables(path, other.variables)
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     )
     assert "\n" not in text
 
-    # A run that goes on gets it by itself.
+    # A resumed run uses the checkpoint before it.
     again = Stage(tmp_path)
     assert again.checkpoints.restore() is True
     said = capsys.readouterr().out

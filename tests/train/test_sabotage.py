@@ -1,4 +1,4 @@
-"""Whole runs in which something is wrong behind the audit's back."""
+"""Tests that the audit detects sabotaged runs."""
 
 from __future__ import annotations
 
