@@ -111,7 +111,7 @@ def test_skipped_images_are_recorded(
     assert len(manifest["train_ids"]) == 6 + len(GOOD)
 
 
-def test_the_fingerprint_is_of_what_was_used(
+def test_the_fingerprint_is_of_the_used_images(
     root: pathlib.Path,
     trained: tuple[pathlib.Path, Said],
     tmp_path: pathlib.Path,

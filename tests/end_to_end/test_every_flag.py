@@ -80,7 +80,7 @@ def params_of(cases: tuple[Case, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", params_of(CASES))
-def test_a_flag_changes_what_is_seen(commands: Commands, case: Case) -> None:
+def test_a_flag_changes_its_view(commands: Commands, case: Case) -> None:
     before = case.see(commands.run(case.also, alone=case.alone))
     with_flag = {**case.also, case.flag: case.value}
     after = case.see(commands.run(with_flag, alone=case.alone))

@@ -87,7 +87,7 @@ def test_the_engine_chosen_by_flags_and_devices(
     assert paths(**given).engine == expected
 
 
-def test_an_accelerator_takes_the_step(
+def test_an_accelerator_uses_the_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(devices, "all_cpus", lambda strategy: False)
@@ -96,7 +96,7 @@ def test_an_accelerator_takes_the_step(
         paths(trunk_engine="graph")
 
 
-def test_a_tpu_takes_the_step_and_gather(
+def test_a_tpu_uses_the_step_and_gather(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)

@@ -108,7 +108,7 @@ def norm(arrays: Any) -> float:
         pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
     ],
 )
-def test_gradients_and_sums_are_those_of_the_whole(
+def test_gradients_and_sums_equal_those_of_the_whole_batch(
     features: bool, xla: bool
 ) -> None:
     stepped = Stepped(features=features, xla=xla)

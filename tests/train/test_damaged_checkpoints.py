@@ -34,7 +34,9 @@ from trainer.train.checkpoints import restore_variables
         ("norm/moving_variance", -2.0, "a negative variance, -2"),
     ],
 )
-def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
+def test_restore_variables_refuses_diverged_weights(
+    tmp_path, key, value, found
+):
     stage = Stage(tmp_path)
     values = stage.variables[key].numpy().copy()
     values.flat[0] = value
@@ -149,7 +151,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     assert checkpoint_step(again.path()) == 2
 
 
-def test_no_whole_checkpoint_is_one_line(tmp_path):
+def test_no_complete_checkpoint_is_a_one_line_error(tmp_path):
     stage = Stage(tmp_path)
     for _ in range(2):
         stage.step()

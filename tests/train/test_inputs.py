@@ -234,7 +234,7 @@ def test_cached_features_need_no_trunk(
         again.inputs.training(samples, augment=True)
 
 
-def test_float16_halves_what_is_kept_and_rounds(
+def test_float16_halves_the_cached_features_and_rounds(
     samples: Samples, partition: Partition
 ) -> None:
     found = {}

@@ -64,7 +64,7 @@ def test_gradients_equal_those_of_keras(unfreeze, graph):
 
 
 @pytest.mark.parametrize("padding", [0.0, 77.0, 1e4])
-def test_padded_rows_do_not_count_whatever_they_hold(padding):
+def test_padded_rows_do_not_count_with_any_content(padding):
     classifier = tiny_classifier()
     plan = freeze_plan(classifier, "all")
     full = tiny_batch(5, 8)
