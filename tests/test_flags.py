@@ -147,7 +147,7 @@ def test_a_flag_that_the_stage_does_not_read_is_rejected(parsed):
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h", "--helpshort", "-?"])
-def test_help_is_printed_whatever_else_is_given(parsed, capsys, argument):
+def test_help_is_printed_with_any_other_flags(parsed, capsys, argument):
     with pytest.raises(SystemExit) as exit_:
         parsed("--stage=finetune", argument)
     assert exit_.value.code == 0

@@ -89,7 +89,7 @@ def test_subset_does_not_depend_on_file_order() -> None:
     assert list(mine) == sorted(mine)
 
 
-def test_another_seed_takes_other_samples() -> None:
+def test_another_seed_selects_other_samples() -> None:
     samples = make_samples(200)
     first = set(nested_subset(samples, 1, 10, seed=0))
     second = set(nested_subset(samples, 1, 10, seed=1))
@@ -203,7 +203,7 @@ def test_a_class_too_small_to_split_is_named(n: int, count: str) -> None:
         pytest.param(3200, 32, 0.29, 928, id="decimal_not_binary"),
     ],
 )
-def test_validation_takes_whole_batches(
+def test_validation_uses_whole_batches(
     examples: int, batch: int, fraction: float, expected: int
 ) -> None:
     assert validation_count(examples, batch, fraction) == expected

@@ -100,7 +100,7 @@ def missing(names: str, count: int) -> str:
     )
 
 
-def test_all_processes_are_told_who_is_missing(greeted):
+def test_all_processes_name_the_missing_ones(greeted):
     addresses = addresses_of(4)
     chief, other = (Waiting(addresses, i) for i in (0, 2))
     wait_until(lambda: greeted == [2])

@@ -234,7 +234,7 @@ def test_a_change_of_results_is_refused(start, root, tmp_path, name):
         assert f"--{name} was {old!r}, is {new!r}" in text
     assert "\n" not in text
     assert files(workdir) == kept
-    # And the run that it was goes on.
+    # The original run can still be resumed.
     assert start(workdir, **change.both) == 2
 
 

@@ -1,4 +1,4 @@
-"""The files that `--inputs` names, and the CSV of their predictions."""
+"""Tests of the files that `--inputs` names, and of the CSV output."""
 
 from __future__ import annotations
 

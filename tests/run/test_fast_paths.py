@@ -102,7 +102,7 @@ def test_an_accelerator_runs_the_frozen_layers(
         paths(trunk_engine="graph")
 
 
-def test_a_tpu_takes_the_step_and_gather(
+def test_a_tpu_uses_the_step_and_gather(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
@@ -213,7 +213,7 @@ def test_all_runs_of_a_process_share_rows() -> None:
         # tail (2 (3 * 4 + 20) + 3 * 10) = 94 tail, for 20 trunk.
         (94, 19, True, True),
         (94, 20, True, False),
-        # Nothing behind the later cut: it is the same one.
+        # No layer lies between the two cuts: they are equal.
         (1, 0, False, True),
     ],
 )

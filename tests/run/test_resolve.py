@@ -1,4 +1,4 @@
-"""How flags that were not given are decided."""
+"""Tests of how unset flags are resolved."""
 
 from __future__ import annotations
 

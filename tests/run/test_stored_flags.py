@@ -1,4 +1,4 @@
-"""Which flags of a stored run its evaluation takes, and which it does not."""
+"""Tests of which flags of a stored run an evaluation uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.config.fields import FIELDS, FREE
 from trainer.run.trained import _run_here
 
 
-def test_use_takes_only_flags_of_the_result_from_a_workdir() -> None:
+def test_use_reads_only_result_flags_from_a_workdir() -> None:
     """Checks every flag by its effect, so that a new one is covered."""
     stored = Config(stage="finetune", **_OTHER)
     asked = Config(stage="evaluate", workdir="here")

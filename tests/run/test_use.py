@@ -76,7 +76,7 @@ def _predict(workdir, inputs, output, **values):
 def test_an_error_during_evaluation_is_one_line(
     trained, monkeypatch, lost, said
 ):
-    """Another process that is gone is named first."""
+    """The message begins with the lost process."""
     workdir, _ = trained
 
     def fail(self, samples, **options):
@@ -275,7 +275,7 @@ def test_the_keras_file_holds_the_preprocessing(pixels, tmp_path):
 
 def test_an_export_refuses_a_folder_of_other_files(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(TrainerError, match="holds other things"):
+    with pytest.raises(TrainerError, match="not part of an export"):
         write_export(str(tmp_path), _tiny("raw"), NAMES, [b""], {})
     assert (tmp_path / "mine.txt").read_text() == "mine"
 

@@ -1,4 +1,4 @@
-"""Files behind a URL: errors, times and requests."""
+"""Tests of files at URLs: errors, times and requests."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_without_a_time_no_object_counts_as_unchanged():
     assert 0 < first < second
 
 
-def test_a_cache_folder_behind_a_url_is_refused():
+def test_a_cache_folder_at_a_url_is_refused():
     with pytest.raises(UsageError, match=r"--cache_dir='gs://b/c': a URL"):
         Config(stage="finetune", dataset="demo", cache_dir="gs://b/c")
 

@@ -24,6 +24,7 @@ from trainer.errors import TrainerError
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
+from trainer.train import inputs as inputs_module
 from trainer.train import stage_trunk
 
 
@@ -235,7 +236,7 @@ def test_cached_features_need_no_trunk(
         again.inputs.training(samples, augment=True)
 
 
-def test_float16_halves_what_is_kept_and_rounds(
+def test_float16_halves_the_cached_features_and_rounds(
     samples: Samples, partition: Partition
 ) -> None:
     found = {}

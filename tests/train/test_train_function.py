@@ -149,7 +149,7 @@ def test_a_keras_that_sums_gradients_differently_is_refused():
         pytest.param(2, True, marks=pytest.mark.slow),
     ],
 )
-def test_unconnected_is_told_from_a_gradient_of_zero(
+def test_unconnected_differs_from_a_gradient_of_zero(
     replicas, xla, monkeypatch
 ):
     """An output times 0, and one that is never read."""

@@ -87,7 +87,7 @@ def test_the_holder_rewrites_the_file_until_release(
     assert warnings == []
 
 
-def test_a_second_process_is_told_the_holder(path, make_lock, clock):
+def test_a_second_process_names_the_holder(path, make_lock, clock):
     first_clock = ManualClock()
     first = make_lock(path, first_clock)
     first.acquire()

@@ -108,7 +108,7 @@ def test_a_second_run_in_the_same_process_is_rejected(workdir):
 @pytest.mark.parametrize(
     "error", [TrainerError("x"), KeyboardInterrupt(), SystemExit(1)]
 )
-def test_a_lock_is_released_whatever_ends_the_block(workdir, error):
+def test_a_lock_is_released_however_the_block_ends(workdir, error):
     found = []
 
     def run() -> None:
@@ -203,7 +203,7 @@ def test_a_removed_folder_is_created_again(workdir):
         assert os.listdir(workdir.path) == ["lock"]
 
 
-def test_without_kernel_locks_there_is_a_heartbeat(workdir, monkeypatch):
+def test_without_kernel_locks_a_heartbeat_is_used(workdir, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     taken = []
     monkeypatch.setattr(

@@ -116,7 +116,7 @@ def url(request, monkeypatch) -> str:
     return "gs://bucket/run"
 
 
-def test_behind_a_url_a_folder_is_created_and_removed(url):
+def test_a_folder_at_a_url_is_created_and_removed(url):
     workdir = Workdir(url)
     assert workdir.create() is True
     assert workdir.create() is False
@@ -132,7 +132,7 @@ def test_behind_a_url_a_folder_is_created_and_removed(url):
     assert workdir.read_json("x.json") is None
 
 
-def test_behind_a_url_events_are_written_at_once(url):
+def test_events_at_a_url_are_written_at_once(url):
     workdir = Workdir(url)
     workdir.create()
     for step in (3, 4):
@@ -142,7 +142,7 @@ def test_behind_a_url_events_are_written_at_once(url):
     assert len(found) == 2
 
 
-def test_behind_a_url_metrics_are_written_at_a_checkpoint(url):
+def test_metrics_at_a_url_are_written_at_a_checkpoint(url):
     metrics = Workdir(url).metrics()
     metrics.append({"step": 1})
     metrics.append({"step": 2})
@@ -158,7 +158,7 @@ def test_behind_a_url_metrics_are_written_at_a_checkpoint(url):
     assert steps == [1, 4]
 
 
-def test_behind_a_url_metrics_are_written_after_30_s(url):
+def test_metrics_at_a_url_are_written_after_30_s(url):
     now = [100.0]
     metrics = MetricsFile(f"{url}/metrics.jsonl", clock=lambda: now[0])
     for step, seconds in ((1, 100.0), (2, 129.0), (3, 131.0), (4, 160.0)):
@@ -167,7 +167,7 @@ def test_behind_a_url_metrics_are_written_after_30_s(url):
     assert files.read(metrics.path).count(b"step") == 3
 
 
-def test_behind_a_url_a_lost_workdir_gets_no_metrics(url):
+def test_a_lost_workdir_at_a_url_gets_no_metrics(url):
     workdir = Workdir(url)
 
     def lost() -> None:
@@ -182,7 +182,7 @@ def test_behind_a_url_a_lost_workdir_gets_no_metrics(url):
     assert not files.exists(metrics.path)
 
 
-def test_behind_a_url_all_writers_share_the_buffer(url):
+def test_all_writers_at_a_url_share_the_buffer(url):
     workdir = Workdir(url)
     one, two = workdir.metrics(), workdir.metrics()
     one.append({"step": 1})

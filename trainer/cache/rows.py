@@ -204,7 +204,7 @@ class RowCache:
             # If the path is missing, another process has removed it.
             if os.path.isdir(path):
                 self._warn(
-                    f"{path}: cached rows are broken ({reason_of(error)});"
+                    f"{path}: cached rows are damaged ({reason_of(error)});"
                     " they are removed and computed again"
                 )
                 remove_entry(path)
@@ -223,7 +223,7 @@ class RowCache:
         return dataclasses.replace(segment, arrays=arrays, in_ram=size)
 
     def _ram_takes(self, size: int) -> bool:
-        """Returns whether rows fit in memory, and drops rows of other keys."""
+        """Returns whether rows fit in memory; may drop rows of other keys."""
         others = list(self._known)[:-1]
         held = sum(s.in_ram for key in others for s in self._known[key])
         if size > self._ram_left + held:
@@ -276,7 +276,7 @@ class RowCache:
         assert self._disk is not None
         self._warn(
             f"--cache_dir={self._disk.base!r}: cannot be written to"
-            f" ({reason}); going on without files"
+            f" ({reason}); nothing is cached on disk"
         )
         self._disk = None
 

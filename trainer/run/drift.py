@@ -140,8 +140,8 @@ def check_same_run(
     elif runs:
         raise TrainerError(
             f"--workdir={workdir.path!r}: holds a run of"
-            f" --stage={next(iter(runs))}, which did feature_extract itself,"
-            f" and --stage={config.stage} is asked for; give another --workdir"
+            f" --stage={next(iter(runs))}, which has its own feature_extract;"
+            f" give another --workdir for --stage={config.stage}"
         )
     if found:
         raise TrainerError(

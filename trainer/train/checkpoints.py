@@ -132,7 +132,7 @@ class StageCheckpoints:
         stage = self._state.stage
         for path in remove_unfinished(self._workdir, stage):
             self._workdir.warn(
-                f"{path}: cannot be read (truncated); going on without it"
+                f"{path}: cannot be read (truncated); it is removed"
             )
         paths = find_checkpoints(self._workdir, stage, LAST)
         error: Exception | None = None
@@ -148,8 +148,8 @@ class StageCheckpoints:
             except Exception as damage:
                 error = damage
                 self._workdir.warn(
-                    f"{path}: cannot be read ({reason_of(damage)}); going on"
-                    " from the one before it"
+                    f"{path}: cannot be read ({reason_of(damage)}); trying the"
+                    " checkpoint before it"
                 )
                 continue
             self._restore(path)

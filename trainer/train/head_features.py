@@ -51,7 +51,7 @@ def head_features(
       float32 (n, channels), in the order of the samples.
 
     Raises:
-      Stopped: a signal arrived.
+      Stopped: a signal was received.
       TrainerError: a feature is not finite.
     """
     batches = evaluation_batches(

@@ -1,4 +1,4 @@
-"""Runs of the command line, watched for what their files do not show."""
+"""Runs commands, and records the calls that leave no trace in files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Ran:
       workdir: of the command.
       said: its exit status and output.
       compiled: names of the trainer's functions that XLA was to compile.
-      deterministic: whether TensorFlow was told to be.
+      deterministic: whether op determinism was on.
       cache: its cache folder, empty before.
       did: the calls that leave no trace.
     """
@@ -110,7 +110,7 @@ class Commands:
                 values.setdefault(
                     "workdir", self._root / f"run-{len(self._done)}"
                 )
-            # A cache of its own: no run may find the rows of another.
+            # A separate cache, so that no run finds the rows of another.
             cache = self._root / f"cache-{len(self._done)}"
             self._done[key] = _run(self._root, values, cache)
         return self._done[key]
@@ -165,7 +165,7 @@ def _compilations() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _watched() -> Iterator[Did]:
-    """A block whose calls of the fast paths are noted."""
+    """Records the calls of the fast paths during this block."""
     did = Did()
     fold, blocks, warp = copies.fold, Inputs._computed, batches.warp
     quick_class = copies.quick_class
