@@ -43,7 +43,7 @@ def test_the_table_of_a_result():
         "  apple pie  0.6667",
         "  борщ       no examples",
         "best validation accuracy 0.9000 at step 9 (on photos of the test"
-        " split); the table is of the last step",
+        " split); the table shows the last step",
         "750 training examples, 906,042 of 4,062,381 parameters trained,"
         " 13 s in steps",
         "workdir: runs/x",
@@ -74,12 +74,12 @@ def test_the_table_of_a_result():
         (
             {"validation_from_test": False},
             "best validation accuracy 0.9000 at step 9 (on its own split);"
-            " the table is of the last step",
+            " the table shows the last step",
         ),
         (
             {"validation_from_test": False, "validation_source": "train"},
             "best validation accuracy 0.9000 at step 9 (on photos held out of"
-            " the training subset); the table is of the last step",
+            " the training subset); the table shows the last step",
         ),
         (
             {
@@ -87,18 +87,18 @@ def test_the_table_of_a_result():
                 "validation_source": "fold 2 of 5",
             },
             "best validation accuracy 0.9000 at step 9 (on fold 2 of 5 of the"
-            " training subset); the table is of the last step",
+            " training subset); the table shows the last step",
         ),
         ({"test_top5_accuracy": 0.98765}, "top-5 accuracy 0.9877"),
         (
             {"monitor": "macro_f1", "best_monitor_value": 0.75},
             "best validation macro F1 0.7500 (accuracy 0.9000) at step 9 (on"
-            " photos of the test split); the table is of the last step",
+            " photos of the test split); the table shows the last step",
         ),
         (
             {"result_checkpoint": "best", "result_step": 9},
             "best validation accuracy 0.9000 at step 9 (on photos of the test"
-            " split); the table is of the best validation, step 9",
+            " split); the table shows the best validation, step 9",
         ),
         (
             {"stopped_early": STOPPED},
@@ -167,7 +167,7 @@ def test_the_table_with_intervals():
         "  борщ       no examples",
         "  c            0.9000  [0.888, 0.911]     2,497     0.5000  0.6667",
         "best validation accuracy 0.9000 [0.670, 0.976] of 16 examples at step"
-        " 9 (on photos of the test split); the table is of the last step",
+        " 9 (on photos of the test split); the table shows the last step",
     ]
 
 

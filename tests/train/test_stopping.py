@@ -204,7 +204,7 @@ def test_a_scripted_stage_ends_where_it_should(
         PATIENCE if "patience" in flags else None
     )
     assert f"at step {best * EPOCH_STEPS} (on" in out
-    assert "the table is of the last step" in out
+    assert "the table shows the last step" in out
 
 
 def test_an_early_stop_is_complete_also_with_more_epochs(

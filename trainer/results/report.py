@@ -179,7 +179,7 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     )
     yield (
         f"best validation {_best_shown(result)} at step"
-        f" {result['best_step']} (on {source}); the table is of the"
+        f" {result['best_step']} (on {source}); the table shows the"
         f" {_table_is_of(result)}"
     )
     for row in (*result.get("earlier_stages", ()), result):
