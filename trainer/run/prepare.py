@@ -74,10 +74,10 @@ def prepare(config: Config) -> RunSetup:
 
 
 def _check_processes(config: ResolvedConfig, count: int) -> None:
-    """Checks that a solved head is computed by a single process.
+    """Checks that a job of several processes solves no head.
 
     Raises:
-      UsageError: the job has several processes.
+      UsageError: it does.
     """
     if count > 1 and any(spec.solved for spec in config.stages()):
         raise UsageError(

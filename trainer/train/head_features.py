@@ -24,13 +24,13 @@ def head_features(job: StageJob) -> np.ndarray:
     from backbone and pooling on one device otherwise.
 
     Args:
-      job: the job of a stage that trains the head only.
+      job: of a stage that trains the head only.
 
     Returns:
       float32 (n, channels), in the order of the samples.
 
     Raises:
-      Stopped: a signal was received.
+      Stopped: a signal arrived.
       TrainerError: a feature is not finite.
     """
     samples, config = job.train, job.config

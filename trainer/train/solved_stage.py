@@ -60,7 +60,7 @@ class SolvedStage(StageLoop):
     """Solves the head of one stage, in place of training steps.
 
     Checkpoints, validation, metrics and audit are those of `StageLoop`. The
-    optimizer is built, so that checkpoints have the same form, but never used.
+    optimizer is built, so that checkpoints look alike, and never applied.
     """
 
     def __init__(self, job: StageJob) -> None:
@@ -72,8 +72,8 @@ class SolvedStage(StageLoop):
     def _train(self, end: int) -> None:
         """Solves the head, and validates it.
 
-        If the stage is stopped during its validation, the resumed run solves
-        the head again, with the same bits.
+        A stage that was stopped during its validation is solved again, to the
+        same bits.
 
         Raises:
           Stopped: a signal arrived; nothing is saved.
@@ -83,9 +83,9 @@ class SolvedStage(StageLoop):
         state.step = end - 1
         began = time.perf_counter()
         features = head_features(self._job)
-        # Threads do not speed up products with few columns; on two busy cores
-        # they took twenty times as long. With one thread, rounding does not
-        # depend on the number of cores.
+        # Products with few columns gain nothing from threads. On two busy cores
+        # they were twenty times slower, and one thread rounds alike on any
+        # number of cores.
         with threadpool_limits(1, user_api="blas"):
             self._note_gradient(features)
             head = self._solve(features)
@@ -154,7 +154,7 @@ class SolvedStage(StageLoop):
         )
 
     def _l2(self, axes: Rotated) -> tuple[float, str]:
-        """Returns the L2 strength, and a text that explains the choice."""
+        """Returns the L2 strength, and a text that says where it comes from."""
         given = parse_l2(self._job.config.head_l2)
         if given is not None:
             return given, f"l2 {given:g}"
@@ -164,8 +164,8 @@ class SolvedStage(StageLoop):
         )
         if (folds < 0).all():
             return FALLBACK_L2, (
-                f"l2 {FALLBACK_L2:g}, because one image per class leaves none"
-                " to validate on"
+                f"l2 {FALLBACK_L2:g}, as one image per class leaves none to"
+                " validate on"
             )
         path = cross_validate(
             axes,
@@ -182,9 +182,9 @@ class SolvedStage(StageLoop):
         )
 
     def _note_gradient(self, features: np.ndarray) -> None:
-        """Records the gradient at the initial head, for the audit.
+        """Records the gradient at the head that the stage began with.
 
-        If the head is solved again, the first record stays.
+        A stage that is solved again keeps what is recorded.
         """
         state, head = self._state, self._job.classifier.head
         weights = np.vstack([head.kernel.numpy(), head.bias.numpy()])
@@ -204,13 +204,13 @@ class SolvedStage(StageLoop):
                 variables[key].assign(value)
         for key in parts:
             if digest(variables[key]) == self._state.digests[key]:
-                # The initial head was the solution already.
+                # The stage began with the solution.
                 self._state.gradient_max[key] = 0.0
 
     def _of_head(
         self, kernel: np.ndarray, bias: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Returns the arrays by the keys of kernel and bias."""
+        """Returns two arrays by the keys of the head's variables."""
         head = self._job.classifier.head
         values = {id(head.kernel): kernel, id(head.bias): bias}
         variables = self._job.classifier.variables
