@@ -103,10 +103,13 @@ def run_command(arguments: Sequence[str]) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Returns free ports of the loopback device."""
+    # A run in this process seeds the global generator: then test sessions at
+    # the same time would choose the same ports, and gRPC would share them.
+    draw = random.SystemRandom()
     found: list[int] = []
     while len(found) < count:
         # Below the ports that the system assigns to outgoing connections.
-        port = random.randrange(20_000, 32_000)
+        port = draw.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             found += [port] * (port not in found)
     return found
