@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 
@@ -167,11 +168,20 @@ def test_an_index_that_is_taken_or_unknown_is_turned_away(greeted):
     assert chief.result() == missing(addresses[2], 3)
 
 
-def test_a_port_in_use_is_a_one_line_error():
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_port_in_use_is_a_one_line_error(index):
     addresses = addresses_of(2)
-    with socket.create_server(("", port_of(addresses[0]))):
-        assert Waiting(addresses, 0).result() == (
-            f"{addresses[0]}: the chief cannot listen there (Address already"
-            " in use); end the process that does, or give all processes another"
-            " port for it"
+    with socket.create_server(("", port_of(addresses[index]))):
+        assert Waiting(addresses, index).result() == (
+            f"{addresses[index]}: process {index} cannot listen there (Address"
+            " already in use); end the program that does, or give all processes"
+            " another port for it"
         )
+
+
+def test_ports_do_not_depend_on_a_seed():
+    found = []
+    for _ in range(2):
+        random.seed(0)
+        found.append(free_ports(4))
+    assert found[0] != found[1]

@@ -104,10 +104,13 @@ def run_command(arguments: Sequence[str]) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Returns free ports, different ones in all test processes of a machine."""
+    # A run in this process seeds the global generator, so that test processes
+    # would choose the same ports.
+    draw = random.SystemRandom()
     found: list[int] = []
     while len(found) < count:
         # Below the ports that the system assigns to outgoing connections.
-        port = random.randrange(20_000, 32_000)
+        port = draw.randrange(20_000, 32_000)
         with (
             contextlib.suppress(OSError),
             _reservation(port) as held,

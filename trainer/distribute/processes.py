@@ -120,6 +120,7 @@ class Processes:
         if not self.is_chief:
             text = self._chief_text("")
             if text:
+                self._depart()
                 error_type = UsageError if text[0] == "2" else TrainerError
                 raise error_type(text[1:])
             return None
@@ -127,9 +128,11 @@ class Processes:
             result = work()
         except TrainerError as error:
             self._chief_text(f"{error.exit_status}{error}")
+            self._depart()
             raise
         except Exception as error:
             self._chief_text(f"1process 0: {type(error).__name__}: {error}")
+            self._depart()
             raise
         self._chief_text("")
         return result
@@ -160,6 +163,7 @@ class Processes:
         found = self.gather(float(zlib.crc32(value.encode()) >> 8))
         other = [i for i, v in enumerate(found) if v != found[0]]
         if other:
+            self._depart()
             raise TrainerError(
                 f"{problem} (process {other[0]} of {self.count})"
             )
@@ -169,14 +173,32 @@ class Processes:
         """Wraps a block, and waits at its end for all processes.
 
         In the block, a signal to one process ends all processes when they next
-        call `interrupt.check`. With one process, the block has no effect.
+        call `interrupt.check`. An error of one process ends it at once, and
+        the others lose it. With one process, the block has no effect.
         """
         if self.count == 1:
             yield
             return
         with interrupt.deferred(), interrupt.shared(self._any_signal):
-            yield
+            try:
+                yield
+            except interrupt.Stopped as stopped:
+                if stopped.shared:
+                    self._depart()
+                raise
             # A process that exits early looks dead to the other processes.
+            self.gather(0.0)
+            self._depart()
+
+    def _depart(self) -> None:
+        """Waits until all processes have the result of the last sum.
+
+        A process that exits closes connections on which another may still
+        receive that result. So no process exits before all have begun one more
+        sum, which they do with the result. Nobody needs the result of this
+        one, so it may fail because a process has exited.
+        """
+        with contextlib.suppress(Exception):
             self.gather(0.0)
 
     def _any_signal(self, signum: int) -> int:

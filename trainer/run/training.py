@@ -61,6 +61,11 @@ def dry_run(config: Config) -> Manifest:
       TrainerError: the data cannot be used.
     """
     setup = prepare(dataclasses.replace(config, cache=OFF))
+    with multi_worker.working(setup.runtime.processes):
+        _print_plan(setup)
+
+
+def _print_plan(setup: RunSetup) -> None:
     config, runtime = setup.config, setup.runtime
     # The chief reads first, because it may have to download or draw the data.
     manifest = runtime.processes.chief_first(lambda: read_manifest(config))

@@ -168,11 +168,29 @@ def best_point(path: Sequence[PathPoint]) -> PathPoint:
     return min(path, key=lambda point: (point.loss, -point.l2))
 
 
+def chosen_point(path: Sequence[PathPoint]) -> PathPoint:
+    """Returns the point that `auto` chooses, by the one-standard-error rule.
+
+    It is the largest L2 strength whose loss is at most one standard error
+    above the lowest loss (Breiman et al., 1984). On few photos the lowest loss
+    alone often falls on too small a strength; see
+    docs/recipes-and-freezing.md for the measurement.
+    """
+    best = best_point(path)
+    bound = best.loss + best.standard_error
+    return max(
+        (point for point in path if point.loss <= bound),
+        key=lambda point: point.l2,
+    )
+
+
 def path_record(path: Sequence[PathPoint]) -> dict[str, Any]:
     """Returns the content of head_path.json."""
     return {
-        "rule": "lowest mean validation loss over the held-out samples",
+        "rule": "largest strength whose mean validation loss over the held-out"
+        " samples is within one standard error of the lowest",
         "folds": FOLDS,
-        "l2": best_point(path).l2,
+        "l2": chosen_point(path).l2,
+        "lowest_loss_l2": best_point(path).l2,
         "path": [dataclasses.asdict(point) for point in path],
     }

@@ -22,7 +22,7 @@ from trainer.train.head_features import check_finite_rows, head_features
 from trainer.train.head_path import (
     FALLBACK_L2,
     FOLDS,
-    best_point,
+    chosen_point,
     cross_validate,
     folds_of,
     path_record,
@@ -246,10 +246,10 @@ class SolvedStage(StageLoop):
             check=interrupt.check,
         )
         self._workdir.write_json(HEAD_PATH, path_record(path))
-        best = best_point(path)
-        return best.l2, (
-            f"l2 {best.l2:g} of {len(path)} values by {FOLDS}-fold"
-            f" cross-validation, cross-validated accuracy {best.accuracy:.3f}"
+        point = chosen_point(path)
+        return point.l2, (
+            f"l2 {point.l2:g} of {len(path)} values by {FOLDS}-fold"
+            f" cross-validation, cross-validated accuracy {point.accuracy:.3f}"
         )
 
     def _note_gradient(self, features: np.ndarray) -> None:
