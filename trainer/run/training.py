@@ -62,10 +62,11 @@ def dry_run(config: Config) -> Manifest:
     """
     setup = prepare(dataclasses.replace(config, cache=OFF))
     with multi_worker.working(setup.runtime.processes):
-        _print_plan(setup)
+        return _print_plan(setup)
 
 
-def _print_plan(setup: RunSetup) -> None:
+def _print_plan(setup: RunSetup) -> Manifest:
+    """Prints the plan of a run, and returns its samples."""
     config, runtime = setup.config, setup.runtime
     # The chief reads first, because it may have to download or draw the data.
     manifest = runtime.processes.chief_first(lambda: read_manifest(config))
