@@ -18,13 +18,26 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tests.kill.boundaries import BOUNDARIES
-from tests.kill.runs import VARIANTS, Aim, Bench, KillTestError, Run, check
+from tests.kill.boundaries import (
+    BOUNDARIES,
+    SOLVED_BOUNDARIES,
+    Boundary,
+)
+from tests.kill.runs import (
+    ONE_KEPT,
+    SOLVED,
+    VARIANTS,
+    Aim,
+    Bench,
+    KillTestError,
+    Run,
+    check,
+)
 from tests.kill.study import kill_a_study
 
-PARTS = ("random", "boundaries", "study")
+PARTS = ("random", "boundaries", "solved", "study")
 # Every phase takes at least so many of 200 kills.
 _SHARE = 10 / 200
 
@@ -40,7 +53,12 @@ def main(arguments: Sequence[str]) -> int:
         if asked.part == "random":
             wrong = _random_kills(bench, asked.kills, asked.seed)
         elif asked.part == "boundaries":
-            wrong = _boundary_kills(bench, asked.only)
+            # One checkpoint kept: there is none to fall back on.
+            wrong = _boundary_kills(bench, ONE_KEPT, BOUNDARIES, asked.only)
+        elif asked.part == "solved":
+            wrong = _boundary_kills(
+                bench, SOLVED, SOLVED_BOUNDARIES, asked.only
+            )
         else:
             wrong = kill_a_study(bench)
     except KillTestError as failure:
@@ -65,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=PARTS,
         default="random",
         help="random instants; the boundaries between two writes, one after"
-        " the other; or a study",
+        " the other; those of a run whose head is solved; or a study",
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="boundaries named so"
@@ -112,11 +130,12 @@ def _kill_until_complete(run: Run, aim: Aim) -> list[str]:
     return found
 
 
-def _boundary_kills(bench: Bench, only: str) -> list[str]:
+def _boundary_kills(
+    bench: Bench, variant: int, boundaries: Mapping[str, Boundary], only: str
+) -> list[str]:
     """Kills one run at each boundary in turn."""
-    # One checkpoint kept: there is none to fall back on.
-    run = Run(bench, "boundaries", 1)
-    for name, boundary in BOUNDARIES.items():
+    run = Run(bench, "boundaries", variant)
+    for name, boundary in boundaries.items():
         if only not in name:
             continue
         if not check(run.start(boundary.arm).end(), run.log):

@@ -17,6 +17,7 @@ from trainer.run import training  # noqa: F401, so that no fork has to import it
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop
+from trainer.train.solved_stage import SolvedStage
 
 START_UP, HEAD, BETWEEN = "start_up", "head", "between_stages"
 FINETUNE, VALIDATION = "finetune", "validation"
@@ -91,6 +92,7 @@ def _name_phases(name: Callable[[str], None]) -> None:
         return outcome
 
     wrap(StageLoop, "_train", train)
+    wrap(SolvedStage, "_train", train)
     wrap(StageLoop, "run", run)
     wrap(StageLoop, "_validated", inside(VALIDATION))
     wrap(StageCheckpoints, "save", inside(CHECKPOINT))

@@ -39,6 +39,8 @@ def ending(
     found["config.json runs"] = runs.replace(str(root or workdir), "ROOT")
     for name in ("manifest.json", "backbone.json"):
         found[name] = _digest((workdir / name).read_bytes())
+    for path in sorted(workdir.glob("head_path.*")):
+        found[path.name] = _digest(path.read_bytes())
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines, 1):
         found[f"metrics.jsonl line {number}"] = _text(json.loads(line))

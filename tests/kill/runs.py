@@ -32,13 +32,20 @@ _VALUES = {
     "checkpoint_every_steps": 2,
 }
 # Several of the latest are kept; or one, epoch boundaries, and the best, which
-# finetune starts from.
+# finetune starts from; or the head is solved.
+ONE_KEPT, SOLVED = 1, 2
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
     {
         "keep_checkpoints": 1,
         "on_nonfinite": "rollback",
         "init_from_checkpoint": "best",
+    },
+    {
+        "keep_checkpoints": 1,
+        "head_solver": "lbfgs",
+        "head_epochs": None,
+        "head_learning_rate": None,
     },
 )
 
@@ -59,7 +66,8 @@ class Bench:
     def values(self, workdir: pathlib.Path, variant: int) -> dict[str, Any]:
         """The flags of a run."""
         values = {"dataset": self.photos, "workdir": workdir, **_VALUES}
-        return values | VARIANTS[variant]
+        values |= VARIANTS[variant]
+        return {k: value for k, value in values.items() if value is not None}
 
     def reference(self, variant: int) -> tuple[Ended, dict[str, str]]:
         """How an uninterrupted run went, and what it ended with."""
