@@ -95,8 +95,8 @@ def test_plan_shows_balanced_weights(photos, tmp_path, capsys):
     # 15 photos: 15 / (3 * 6) and 15 / (3 * 3).
     line = "class weights of the training loss: apple pie 0.8333, "
     assert line + "борщ 0.8333, sushi 1.667\n" in capsys.readouterr().out
+    one = tmp_path / "one.json"
+    one.write_text('{"apple pie": 1, "sushi": 1}')
+    asked["class_weights"] = str(one)
     with pytest.raises(UsageError, match="has no weight for class 'борщ'"):
-        one = tmp_path / "one.json"
-        one.write_text('{"apple pie": 1, "sushi": 1}')
-        asked["class_weights"] = str(one)
         dry_run(Config(**small(photos, tmp_path / "run", **asked)))
