@@ -14,8 +14,16 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging  # Defines --verbosity.
 
-from trainer.config import Config, check_given, check_solved_head, usage
+from trainer.config import (
+    Config,
+    check_embed,
+    check_given,
+    check_solved_head,
+    check_validation,
+    usage,
+)
 from trainer.config.fields import FIELDS, STAGES
+from trainer.config.recipes import expand
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
 
@@ -213,9 +221,11 @@ def config_from_flags(
         if values[name]:
             values[name] = _without_tilde(name, values[name])
     given = frozenset(name for name in FIELDS if flag_values[name].present)
-    config = Config(**values)
+    config = Config(**expand(values, given))
     check_given(config.stage, given)
     check_solved_head(config, given)
+    check_validation(config, given)
+    check_embed(config, given)
     return config, given
 
 

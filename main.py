@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 import flags
 from trainer import interrupt, streams
 from trainer.config import Config
-from trainer.config.fields import EVALUATE, EXPORT, PREDICT, STUDY, USING_STAGES
+from trainer.config.fields import (
+    COMPARE,
+    EMBED,
+    EVALUATE,
+    EXPORT,
+    FIT_STAGES,
+    PREDICT,
+    PROBE,
+    STUDY,
+    USING_STAGES,
+)
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
@@ -64,30 +76,57 @@ def _dispatch(config: Config, given: frozenset[str]) -> None:
 
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
-    if config.stage not in USING_STAGES:
+    if config.stage == COMPARE:
+        # Reads files only, so TensorFlow is not imported.
+        from trainer.run.compare import compare
+
+        compare(config)
+        return
+    if config.stage in FIT_STAGES:
         for line in introduction(config):
             print(line, flush=True)
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
-        from trainer.run import training, use
-        from trainer.study import run as study
 
+        run = _stage_function(config, given)
         devices.discover()
-    users = {
-        EVALUATE: use.evaluate,
-        PREDICT: use.predict,
-        EXPORT: use.export,
-    }
-    if config.stage in users:
-        users[config.stage](config, given)
-    else:
-        trainer = study if config.stage == STUDY else training
-        (trainer.dry_run if config.dry_run else trainer.train)(config)
+    run(config)
+
+
+def _stage_function(
+    config: Config, given: frozenset[str]
+) -> Callable[[Config], None]:
+    """Imports and returns what runs the stage."""
+    if config.stage == PROBE:
+        from trainer.probe.run import probe
+
+        return probe
+    if config.stage == EMBED:
+        from trainer.run.embed import embed
+
+        return functools.partial(embed, given=given)
+    if config.stage in USING_STAGES:
+        from trainer.run import use
+
+        users = {
+            EVALUATE: use.evaluate,
+            PREDICT: use.predict,
+            EXPORT: use.export,
+        }
+        return functools.partial(users[config.stage], given=given)
+    from trainer.run import folds, training
+    from trainer.study import run as study
+
+    one_run = folds if config.runs_folds else training
+    trainer = study if config.stage == STUDY else one_run
+    return trainer.dry_run if config.dry_run else trainer.train
 
 
 def _remedy(config: Config) -> str:
-    if config.stage in USING_STAGES or config.dry_run:
+    if config.stage == PROBE:
+        return "; the same command continues with the next backbone"
+    if config.stage not in FIT_STAGES or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"
 

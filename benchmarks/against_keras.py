@@ -8,11 +8,13 @@ evaluation included, is computed per round. FOLDER holds train/CLASS and
 test/CLASS. Without --weights both sides load the same random weights: times are
 valid, accuracies are not.
 
-A row is a name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]:
+A row is a name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:solved][:EPOCHS]:
 `10+100:last10:5` trains a head on 10 % of the photos and then the last ten
-layers on all of them, five epochs each. `:all` unfreezes everything. Named
-rows: model0, last10 (after model 0, without augmentation), model2, model3,
-all, study (the five models), again (model 0 a second time, with its cache).
+layers on all of them, five epochs each. `:all` unfreezes everything. With
+`:solved` this trainer only solves the head exactly. Named rows: model0, last10
+(after model 0, without augmentation), model2, model3, all, study (the five
+models), exact (a solved head against model 3 of `fit`), again and exact_again
+(model0 and exact a second time, with their caches).
 --growth adds a table of how cost grows with data, epochs and layers.
 
 Each side decodes the photos again. The page cache is warm for both after the
@@ -65,17 +67,18 @@ def measure(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
             folder.mkdir(parents=True)
             cache = folder / "cache"
             for side in (*args.sides, OURS):
-                if name == AGAIN and side in this_round.get("model0", {}):
-                    spent = again(side, this_round, folder, args)
+                first = AGAIN.get(name, name)
+                if name in AGAIN and side in this_round.get(first, {}):
+                    spent = again(name, side, this_round, folder, args)
                 elif name == STUDY:
                     spent = study(side, folder, cache, args)
                 elif side != OURS:
-                    row = parse_row("model0" if name == AGAIN else name)
+                    row = parse_row(first)
                     spent = keras_fit(side, row, folder, args)
                 else:
-                    row = parse_row("model0" if name == AGAIN else name)
+                    row = parse_row(first)
                     spent = ours(row, folder, cache, args)
-                    if name == AGAIN:
+                    if name in AGAIN:
                         second = folder / "again"
                         second.mkdir()
                         spent = ours(row, second, cache, args)
@@ -167,7 +170,7 @@ def _random_weights(args: argparse.Namespace) -> None:
 
 def _profile(args: argparse.Namespace, name: str) -> None:
     """Prints a Python profile of a run of this trainer."""
-    row = parse_row("model0" if name in (STUDY, AGAIN) else name)
+    row = parse_row("model0" if name == STUDY else AGAIN.get(name, name))
     folder = args.workdir / "profile"
     folder.mkdir(parents=True, exist_ok=True)
     stage = "feature_extract" if row.finetune_pct is None else "finetune"
@@ -212,7 +215,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         parser.error(f"--sides: {', '.join(unknown)}: no such side")
     for name in args.rows.split(","):
-        if name not in (STUDY, AGAIN):
+        if name != STUDY and name not in AGAIN:
             try:
                 parse_row(name)
             except argparse.ArgumentTypeError as error:

@@ -21,12 +21,16 @@ NAMED = {
     "model2": "10",
     "model3": "10+10:last10",
     "all": "10+10:all:1",
+    "exact": "10+10:last10:solved",
 }
-STUDY, AGAIN = "study", "again"
+STUDY = "study"
+# Rows that this trainer runs a second time, with the cache of the first.
+AGAIN = {"again": "model0", "exact_again": "exact"}
 _STUDY = ("10:noaugment", "1", "10", "10+10:last10", "10+100:last10")
 _ROW = re.compile(
     r"(?P<head>[\d.]+)(?:\+(?P<finetune>[\d.]+))?(?P<plain>:noaugment)?"
-    r"(?::(?P<unfreeze>all|last\d+))?(?::(?P<epochs>\d+))?"
+    r"(?::(?P<unfreeze>all|last\d+))?(?P<solved>:solved)?"
+    r"(?::(?P<epochs>\d+))?"
 )
 
 
@@ -40,6 +44,8 @@ class Row(NamedTuple):
       augment: whether training images are augmented.
       unfreeze: `all` or `last:N`.
       epochs: epochs of each stage.
+      solved: whether this trainer only solves the head exactly, on the last
+        stage's photos, where `fit` trains all stages.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Row(NamedTuple):
     augment: bool
     unfreeze: str
     epochs: int
+    solved: bool = False
 
 
 class Spent(NamedTuple):
@@ -72,12 +79,13 @@ class Spent(NamedTuple):
 
 
 def parse_row(text: str) -> Row:
-    """Reads a row's name or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]."""
+    """Reads a row's name, or its parts as in the module's docstring."""
     match = _ROW.fullmatch(NAMED.get(text, text))
     if match is None:
         raise argparse.ArgumentTypeError(
             f"{text!r}: not a row; give one of {', '.join(NAMED)}, {STUDY},"
-            f" {AGAIN}, or HEAD[+FINETUNE][:noaugment][:UNFREEZE][:EPOCHS]"
+            f" {', '.join(AGAIN)}, or"
+            " HEAD[+FINETUNE][:noaugment][:UNFREEZE][:solved][:EPOCHS]"
         )
     unfreeze = (match["unfreeze"] or "last10").replace("last", "last:")
     return Row(
@@ -87,6 +95,7 @@ def parse_row(text: str) -> Row:
         match["plain"] is None,
         unfreeze,
         int(match["epochs"] or 5),
+        match["solved"] is not None,
     )
 
 
@@ -132,6 +141,8 @@ def ours(
     row: Row, folder: Path, cache: Path, args: argparse.Namespace
 ) -> Spent:
     """Runs this trainer, with a second command to fine-tune on other data."""
+    if row.solved:
+        return _solved(row, folder, cache, args)
     same = row.finetune_pct in (None, row.head_pct)
     commands = []
     first = "feature_extract"
@@ -173,6 +184,27 @@ def ours(
         0,
         _our_step(workdir, result["stage"], args.batch_size),
     )
+
+
+def _solved(
+    row: Row, folder: Path, cache: Path, args: argparse.Namespace
+) -> Spent:
+    """Runs this trainer, which solves the head exactly and does no more."""
+    workdir = folder / "ours0"
+    pct = row.head_pct if row.finetune_pct is None else row.finetune_pct
+    flags = [
+        "--stage=feature_extract",
+        "--head_solver=lbfgs",
+        f"--data_pct={pct:g}",
+        f"--workdir={workdir}",
+        f"--cache_dir={cache}",
+        f"--seed={args.seed}",
+    ]
+    command = [sys.executable, *our_flags(args, *flags)]
+    spent = timed(command, folder / "ours0.log")
+    result = json.loads((workdir / "result.json").read_text())
+    images = result["train_examples"] + result["test_examples"]
+    return Spent(*spent, result["test_accuracy"], images, float("nan"))
 
 
 def _our_step(workdir: Path, stage: str, batch_size: int) -> float:
@@ -273,13 +305,23 @@ def study(
 
 
 def again(
+    name: str,
     side: str,
     this_round: Mapping[str, Mapping[str, Spent]],
     folder: Path,
     args: argparse.Namespace,
 ) -> Spent:
-    """Repeats model 0 with a warm cache; `fit` has none and is not rerun."""
+    """Repeats a row with a warm cache; `fit` has none and is not rerun.
+
+    Args:
+      name: a key of AGAIN.
+      side: the side to repeat.
+      this_round: the rows of the round so far; has the row to repeat.
+      folder: folder of the repetition, beside that of the row.
+      args: the arguments of the benchmark.
+    """
+    first = AGAIN[name]
     if side != OURS:
-        return this_round["model0"][side]
-    cache = folder.parent / "model0" / "cache"
-    return ours(parse_row("model0"), folder, cache, args)
+        return this_round[first][side]
+    cache = folder.parent / first / "cache"
+    return ours(parse_row(first), folder, cache, args)

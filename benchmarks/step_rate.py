@@ -137,7 +137,7 @@ def _evaluation(
     plain = {k: v for k, v in batch.items() if k != "matrices"}
 
     def run() -> None:
-        step(values, plain)["loss"].numpy()
+        step(values, plain)[0]["loss"].numpy()
 
     return run
 

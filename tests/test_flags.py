@@ -62,13 +62,13 @@ def test_values_arrive_with_their_types(parsed):
         "--stage=finetune",
         "--dataset=d",
         "--data_pct=0.5",
-        "--noaugment",
+        "--augment=false",
         "--batch_size=8",
         "--image_size=96",
         "--clip_global_norm=1.5",
     )
     assert config.data_pct == 0.5
-    assert config.augment is False
+    assert config.augment == "off"
     assert config.batch_size == 8
     assert config.image_size == 96
     assert config.clip_global_norm == 1.5
@@ -89,13 +89,13 @@ def test_flagfile(parsed, tmp_path):
         ("--batch_siz=1", "no such flag; did you mean --batch_size?"),
         ("--bachsize=1", "no such flag; did you mean --batch_size?"),
         ("--batch-size=1", "no such flag; did you mean --batch_size?"),
-        ("--noaugmen", "no such flag; did you mean --noaugment?"),
+        ("--noaugment", "no such flag; did you mean --augment=off?"),
         ("--lr=1", "--lr: no such flag; did you mean --learning_rate?"),
         ("--resume", "the same command with the same --workdir resumes"),
         ("--batch_size=ten", "--batch_size='ten': not a whole number"),
         ("--batch_size", "Missing value for flag --batch_size"),
         ("--data_pct=lots", "--data_pct='lots': not a number"),
-        ("--augment=7", "--augment='7': not true or false"),
+        ("--fold_batch_norm=7", "--fold_batch_norm='7': not true or false"),
         ("photos", "'photos': not a flag; every option is written --name="),
         ("finetune", "'finetune': not a flag; did you mean --stage=finetune?"),
         ("--flagfile=/nope", "--flagfile='/nope': cannot be read"),
@@ -136,8 +136,8 @@ def test_without_a_stage_nothing_starts(arguments):
     assert said.out == ""
     assert said.err == (
         "error: --stage: not given; give one of feature_extract, finetune,"
-        " study, evaluate, predict, export, for example --stage=finetune to"
-        " train\n"
+        " study, probe, evaluate, predict, export, embed, compare, for example"
+        " --stage=finetune to train\n"
     )
 
 
@@ -147,7 +147,7 @@ def test_a_flag_that_the_stage_does_not_read_is_rejected(parsed):
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h", "--helpshort", "-?"])
-def test_help_is_printed_whatever_else_is_given(parsed, capsys, argument):
+def test_help_is_printed_with_any_other_flags(parsed, capsys, argument):
     with pytest.raises(SystemExit) as exit_:
         parsed("--stage=finetune", argument)
     assert exit_.value.code == 0

@@ -18,7 +18,11 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
 from trainer.model.trunk.partition import partition_classifier
-from trainer.train.steps import make_evaluation_step, make_train_step
+from trainer.train.steps import (
+    StepOutput,
+    make_evaluation_step,
+    make_train_step,
+)
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)
 # Number of roundings of pixels, and their relative size: half a last bit.
@@ -217,7 +221,8 @@ def gradients(output: Any) -> list[tf.Tensor]:
 
 def loss(output: Any) -> list[tf.Tensor]:
     """Returns the sum of losses of a training or evaluation step."""
-    return [getattr(output, "sums", output)["loss"]]
+    sums = output.sums if isinstance(output, StepOutput) else output[0]
+    return [sums["loss"]]
 
 
 def _images(count: int, image_px: int, seed: int) -> np.ndarray:

@@ -27,6 +27,7 @@ from trainer.model.backbones import parse_backbone_args
         ("1+100:all:3", Row("1+100:all:3", 1, 100, True, "all", 3)),
         ("0.5:20", Row("0.5:20", 0.5, None, True, "last:10", 20)),
         ("10+10:last50", Row("10+10:last50", 10, 10, True, "last:50", 5)),
+        ("exact", Row("exact", 10, 10, True, "last:10", 5, solved=True)),
     ],
 )
 def test_rows_are_parsed(text: str, expected: Row) -> None:

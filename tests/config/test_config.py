@@ -18,7 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, evaluate, predict, export; did you mean finetune?",
+            " study, probe, evaluate, predict, export, embed, compare; did you"
+            " mean finetune?",
         ),
         (
             "data_pct",
@@ -67,11 +68,34 @@ def make(**values):
             "--accumulate_steps=5: does not divide --batch_size=32 into equal"
             " parts; give a divisor of it",
         ),
+        (
+            "monitor",
+            "f1",
+            "--monitor='f1': not one of accuracy, loss, macro",
+        ),
+        ("monitor", "acuracy", "did you mean accuracy?"),
+        (
+            "patience",
+            0,
+            "--patience=0: must be a whole number >= 1, or left out to train"
+            " all epochs; the default is unset",
+        ),
+        ("patience", -3, "--patience=-3: must be a whole number >= 1"),
+        (
+            "time_limit",
+            0.0,
+            "--time_limit=0: must be a number of minutes above 0, or left out"
+            " for no limit; the default is unset",
+        ),
+        ("time_limit", -1.0, "--time_limit=-1: must be a number of minutes"),
+        ("time_limit", float("nan"), "--time_limit=nan: must be a number"),
+        ("time_limit", float("inf"), "--time_limit=inf: must be a number"),
         ("gpus", "", "--gpus='': must be numbers from 0, separated by commas"),
         ("gpus", "0,", "--gpus='0,': must be numbers from 0, separated by"),
         ("gpus", "-1", "--gpus='-1': must be numbers from 0, separated by"),
         ("gpus", "all", "--gpus='all': must be numbers from 0, separated by"),
         ("gpus", "1,0,1", "--gpus='1,0,1': names GPU 1 twice; give each once"),
+        ("gpus", "0,2,2", "--gpus='0,2,2': names GPU 2 twice; give each once"),
         ("tpu", "", "--tpu='': not possible; give local or a TPU's name"),
         ("xla", "yes", "--xla='yes': not one of auto, on, off"),
         ("precision", "fp16", "--precision='fp16': not one of auto, float32"),

@@ -23,10 +23,10 @@ def test_each_flag_is_in_one_group():
 def test_the_first_group_has_the_ten_most_used_flags():
     assert next(iter(GROUPS.values())) == (
         "stage",
+        "recipe",
         "dataset",
         "data_pct",
         "backbone",
-        "weights",
         "unfreeze",
         "epochs",
         "batch_size",
@@ -57,7 +57,7 @@ def test_help_shows_every_flag_with_its_choices():
     [
         ("stage", "Required."),
         ("data_pct", "Default: 100.0."),
-        ("[no]augment", "Default: on."),
+        ("[no]decode_cache", "Default: on."),
         ("[no]dry_run", "Default: off."),
         ("trunk_block", "Default: 0."),
         ("accumulate_steps", "Default: 1."),
@@ -98,7 +98,7 @@ def test_an_alias_names_a_flag_and_is_none(name):
         ("epoch", "epochs"),
         ("learningrate", "learning_rate"),
         ("unfreze", "unfreeze"),
-        ("noaugmentation", "noaugment"),
+        ("nodryrun", "nodry_run"),
     ],
 )
 def test_an_unknown_flag_gets_the_nearest(typed, flag):

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from trainer.data.augment import affine, draw_parameters, warp
+from trainer.data.augment import POLICIES, affine, draw_parameters, warp
 
 RNG = np.random.default_rng(0)
 # For pixels in 0..255; the documented limit is 0.01.
@@ -267,6 +267,41 @@ def test_a_draw_depends_only_on_seed_epoch_and_sample() -> None:
     assert len(seen) == len(values) * 4 * len(values)
     args = tf.constant(2, tf.int64), tf.constant(2**32, tf.int64)
     np.testing.assert_array_equal(draw(1, *args), draw_parameters(1, *args))
-    # Golden, to notice a version of TensorFlow with other draws.
+    # Golden values: detect a TensorFlow version that draws other numbers.
     golden = [-1.0, 0.42499629, 0.96170539, 1.05877781, 1.01424241]
     np.testing.assert_allclose(draw(1, *args), golden, rtol=1e-6)
+
+
+def test_mild_draws_keep_their_ranges() -> None:
+    n = 4000
+    hashes = RNG.integers(-(2**63), 2**63 - 1, n, np.int64)
+    pairs = np.stack([np.arange(n) % 4, hashes], axis=1)
+    dataset = tf.data.Dataset.from_tensor_slices(pairs).map(
+        lambda p: (
+            draw_parameters(5, p[0], p[1], POLICIES["mild"]),
+            draw_parameters(5, p[0], p[1]),
+        )
+    )
+    mild, tutorial = next(iter(dataset.batch(n)))
+    mild, tutorial = mild.numpy(), tutorial.numpy()
+    # The same flips; no stretch.
+    np.testing.assert_array_equal(mild[:, 0], tutorial[:, 0])
+    np.testing.assert_array_equal(mild[:, 3:5], 1)
+    half = np.array([math.pi / 12, 0.2, 0.05, 0.05])
+    drawn = (mild[:, [1, 2, 5, 6]] - [0, 1, 0, 0]) / half
+    assert np.abs(drawn).max() <= 1 + 1e-5
+    assert np.abs(drawn).max(axis=0) == pytest.approx(1, abs=0.01)
+    assert drawn.mean(axis=0) == pytest.approx(0, abs=4 / math.sqrt(3 * n))
+    correlation = np.corrcoef(drawn, rowvar=False) - np.eye(4)
+    assert np.abs(correlation).max() < 5 / math.sqrt(n)
+
+
+def test_a_shift_moves_whole_pixels(run_warp: Warp) -> None:
+    image = noise((32, 64))
+    # Sources are an eighth of the width to the right, a quarter further down.
+    matrix = affine(tf.constant((1.0, 0.0, 1.0, 1.0, 1.0, 0.125, 0.25)))
+    assert matrix.shape == (2, 3)
+    moved = run_warp(image[None], matrix.numpy()[None])[0]
+    np.testing.assert_array_equal(moved[:24, :56], image[8:, 8:])
+    # Beyond the edge the image is mirrored, its edge doubled.
+    np.testing.assert_array_equal(moved[24:, :56], image[:-9:-1, 8:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -119,6 +120,15 @@ def test_check_same_rejects_a_different_value():
     for error in found:
         assert isinstance(error, TrainerError)
         assert str(error) == "differs (process 2 of 3)"
+
+
+@pytest.mark.parametrize("receiver", range(COUNT))
+def test_a_signal_to_any_process_reaches_all(receiver):
+    def received(processes, index):
+        return processes._any_signal(signal.SIGHUP * (index == receiver))
+
+    assert together(received) == [signal.SIGHUP] * 3
+    assert together(lambda p, i: p._any_signal(0)) == [0] * 3
 
 
 def test_a_single_process_agrees_with_itself():

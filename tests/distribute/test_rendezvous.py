@@ -101,7 +101,7 @@ def missing(names: str, count: int) -> str:
     )
 
 
-def test_all_processes_are_told_who_is_missing(greeted):
+def test_all_processes_name_the_missing_ones(greeted):
     addresses = addresses_of(4)
     chief, other = (Waiting(addresses, i) for i in (0, 2))
     wait_until(lambda: greeted == [2])
@@ -148,6 +148,24 @@ def test_strangers_and_processes_that_left_are_missing(greeted):
     chief.expire()
     text = missing(addresses[1], 3)
     assert [chief.result(), other.result()] == [text, text]
+
+
+def test_an_index_that_is_taken_or_unknown_is_turned_away(greeted):
+    addresses = addresses_of(3)
+    greeting = greeting_of(addresses, 1)
+    chief = Waiting(addresses, 0)
+    wait_until(lambda: chief.looks >= 2)
+    place = ("127.0.0.1", port_of(addresses[0]))
+    with socket.create_connection(place) as first:
+        first.sendall(greeting)
+        wait_until(lambda: greeted == [1])
+        for words in (greeting, greeting.replace(b" 1\n", b" 3\n")):
+            with socket.create_connection(place, timeout=10) as second:
+                second.sendall(words)
+                assert second.recv(1) == b""
+        chief.expire()
+        assert first.recv(99) == f"{addresses[2]}\n".encode()
+    assert chief.result() == missing(addresses[2], 3)
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -106,7 +106,7 @@ def test_a_resumed_run_keeps_its_engine(
     then: int,
     engine: type,
 ) -> None:
-    """Whatever auto would take now; and it ends as if never stopped."""
+    """The engine that auto would choose now does not matter."""
     fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
     monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", first)
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import ANY
@@ -21,6 +22,7 @@ from tests.support import tfds_images
 from tests.support.command import command
 from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
+from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
 from tests.support.photos import CLASSES as DISHES
@@ -28,10 +30,10 @@ from tests.support.photos import make_photos
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config.fields import FIELDS
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = TRAINING + RUNNING
+CASES = TRAINING + RECIPES + RUNNING
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,7 @@ def make_source(folder: pathlib.Path) -> None:
     values = {**BASE, "epochs": 2, "seed": 5, "learning_rate": 0.01}
     said = command(*filled(folder, values | {"workdir": workdir}))
     assert said.status == 0, said.err
+    shutil.copytree(workdir, folder / "twin")
     checkpoints = workdir / "checkpoints/feature_extract"
     for path in (checkpoints / "best").iterdir():
         path.unlink()
@@ -84,7 +87,7 @@ def params_of(cases: tuple[Case, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", params_of(CASES))
-def test_a_flag_changes_what_is_seen(commands: Commands, case: Case) -> None:
+def test_a_flag_changes_its_view(commands: Commands, case: Case) -> None:
     before = case.see(commands.run(case.also, alone=case.alone))
     with_flag = {**case.also, case.flag: case.value}
     after = case.see(commands.run(with_flag, alone=case.alone))

@@ -24,7 +24,7 @@ TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
 
 
 def assert_close_to(photos, workdir, result, other, metrics):
-    """Checks equal counts, and weights within 1e-3 of their own way."""
+    """Checks equal counts, and weights within 0.001 of their change."""
     assert metrics["test_confusion"] == result["test_confusion"]
     start = new_classifier(
         prepare(Config(**small(photos, workdir, **FINISHED))),
@@ -45,6 +45,26 @@ def test_two_replicas_train_like_one(photos, finished, tmp_path):
     two = tmp_path / "two"
     metrics = train(photos, two, **FINISHED, **TWO_REPLICAS)
     assert_close_to(photos, workdir, result, two, metrics)
+
+
+@pytest.mark.slow
+def test_two_replicas_end_early_where_one_does(photos, tmp_path):
+    values = {
+        **FINISHED,
+        "monitor": "loss",
+        "patience": 1,
+        "epochs": 6,
+        # The loss rises at some epoch.
+        "learning_rate": 0.3,
+        "head_learning_rate": 0.3,
+    }
+    one, two = (
+        train(photos, tmp_path / name, **values, **replicas)
+        for name, replicas in (("one", ONE_REPLICA), ("two", TWO_REPLICAS))
+    )
+    assert one["stopped_early"] == two["stopped_early"]
+    for name in ("steps", "best_step", "test_confusion"):
+        assert one[name] == two[name]
 
 
 @pytest.mark.slow

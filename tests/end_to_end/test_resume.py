@@ -53,12 +53,12 @@ def test_a_stop_during_validation_saves_the_trained_weights(
 ):
     evaluate_samples, count = Evaluator.evaluate, 0
 
-    def signal_in_the_second(self, samples, *, again=False):
+    def signal_in_the_second(self, samples, **options):
         nonlocal count
         count += 1
         if count == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate_samples(self, samples, again=again)
+        return evaluate_samples(self, samples, **options)
 
     again = tmp_path / "again"
     monkeypatch.setattr(Evaluator, "evaluate", signal_in_the_second)

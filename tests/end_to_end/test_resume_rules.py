@@ -61,22 +61,38 @@ REFUSED = {
     ),
     "image_size": Change(to=48),
     "batch_size": Change(to=6),
-    # More would be more of the same run.
     "epochs": Change(to=1),
     "head_epochs": Change(to=2),
     "learning_rate": Change(to=0.1),
     "head_learning_rate": Change(to=0.1),
     "head_solver": Change(to="lbfgs"),
     "head_l2": Change(to="0.5", both={"head_solver": "lbfgs"}),
+    "optimizer": Change(to="sgd"),
+    "momentum": Change(to=0.5, both={"optimizer": "sgd"}),
+    "weight_decay": Change(to=0.1, both={"optimizer": "adamw"}),
+    "schedule": Change(to="cosine"),
+    "warmup": Change(to=2.0),
+    "min_steps": Change(to=10),
+    "backbone_lr_scale": Change(to=0.5),
+    "layer_decay": Change(to=0.5),
+    "label_smoothing": Change(to=0.1),
+    "ema": Change(to=0.9),
     "class_weights": Change(to="balanced"),
+    "head_views": Change(to=2),
     "scale_lr": Change(to=True),
     "augment": Change(to=False),
     "unfreeze": Change(to="last:3"),
     "clip_global_norm": Change(to=1.0),
+    "monitor": Change(to="loss"),
+    "patience": Change(to=3),
+    "time_limit": Change(to=0.5),
+    "validation": Change(to="train:0.25"),
     "validation_fraction": Change(to=1.0),
     "seed": Change(to=3),
     "init_from": Change(to="{root}/elsewhere"),
-    "init_from_checkpoint": Change(to="best"),
+    "init_from_checkpoint": Change(
+        to="best", both={"init_from_checkpoint": "last"}
+    ),
     "precision": Change(to="bfloat16"),
     "feature_dtype": Change(to="float16"),
 }
@@ -97,6 +113,8 @@ WARNED = {
     ),
 }
 PASSED = {
+    # The flags that it sets are compared.
+    "recipe": Change(to="best"),
     "tfds_data_dir": Change(to="{root}/tfds"),
     # The folder itself was moved.
     "workdir": Change(to="{root}/moved"),
@@ -104,15 +122,16 @@ PASSED = {
     "inputs": Change(to="{root}/photos"),
     "output": Change(to="{root}/out"),
     "top_k": Change(to=2),
+    "workdirs": Change(to="{root}/one,{root}/two"),
     "checkpoint_every_steps": Change(to=1),
     "keep_checkpoints": Change(to=1),
     "on_nonfinite": Change(to="rollback"),
     "log_every_steps": Change(to=5),
     "steps_per_loop": Change(to=2),
-    # Models and number of what is used are facts, which are compared.
     "gpus": Change(to="0"),
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),
+    "backbones": Change(to="VGG16"),
     "seeds": Change(to=2),
     "dry_run": Change(to=True),
     "trunk_block": Change(to=4),
@@ -215,7 +234,7 @@ def test_a_change_of_results_is_refused(start, root, tmp_path, name):
         assert f"--{name} was {old!r}, is {new!r}" in text
     assert "\n" not in text
     assert files(workdir) == kept
-    # And the run that it was goes on.
+    # The original run can still be resumed.
     assert start(workdir, **change.both) == 2
 
 

@@ -100,7 +100,7 @@ def test_stages_that_share_a_cut_compute_features_once(
     monkeypatch: pytest.MonkeyPatch,
     augment: bool,
 ) -> None:
-    """They compute the features once, and end near those that do not."""
+    """The features are computed once, and the results differ by rounding."""
     fields = {**TINY, "trunk_engine": "graph", "cache": "ram"}
     fields["augment"] = augment
     computed: list[tuple[str, int]] = []

@@ -113,7 +113,7 @@ def test_study_solves_its_heads(said, tmp_path):
     assert_same_arrays(zero, two)
 
 
-def test_plan_says_how_the_head_is_found(said, tmp_path):
+def test_the_plan_shows_how_the_head_is_found(said, tmp_path):
     ran = command(*said(tmp_path / "run", dry_run=True, head_l2=0.5))
     assert ran.status == 0, ran.err
     assert "head solved by L-BFGS on un-augmented images, L2 0.5" in ran.out

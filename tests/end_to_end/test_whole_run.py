@@ -33,7 +33,9 @@ def test_result_json_has_the_promised_fields(finished):
     assert result["train_examples"] == 24
     assert result["test_examples"] == 15
     assert result["steps"] == 12
-    assert result["best_step"] == 9
+    # Both epochs have the same accuracy, and the second the lower loss.
+    assert result["best_step"] == 12
+    assert (result["result_checkpoint"], result["result_step"]) == ("last", 12)
     # 216 + 1152 + 2304 in convolutions, 4 * 40 in BatchNorms, and the head.
     assert result["total_params"] == 3832 + 16 * 3 + 3
     # conv3, gamma and beta of bn3, and the head.
@@ -51,12 +53,12 @@ def test_result_json_has_the_promised_fields(finished):
 def test_the_best_step_is_that_of_the_best_validation(finished):
     workdir, result = finished
     validated = {
-        line["step"]: line["accuracy"]
+        line["step"]: (line["accuracy"], -line["loss"])
         for line in lines(workdir, "metrics.jsonl")
         if (line["stage"], line["split"]) == ("finetune", "validation")
     }
     assert list(validated) == [9, 12]
-    # Of equal ones the first.
+    # Of equal ones the first with the lowest loss.
     assert result["best_step"] == max(validated, key=validated.__getitem__)
 
 
@@ -170,7 +172,7 @@ def test_a_complete_run_started_again_changes_nothing(photos, finished, capsys):
         ({"unfreeze": "all"}, "--unfreeze was 'last:3', is 'all'"),
         (
             {"seed": 3, "augment": False},
-            "--augment was True, is False; --seed was 0, is 3",
+            "--augment was 'tutorial', is 'off'; --seed was 0, is 3",
         ),
         ({"stage": "feature_extract"}, "holds a run of --stage=finetune"),
     ],
@@ -201,6 +203,8 @@ def test_the_same_photos_elsewhere_are_the_same_run(finished, tmp_path, capsys):
 
 def test_evaluate_gives_the_metrics_of_the_result(finished, capsys):
     workdir, result = finished
+    written = (workdir / "predictions.csv").read_bytes()
+    (workdir / "predictions.csv").write_text("damaged")
     config = Config(stage="evaluate", workdir=str(workdir), batch_size=4)
     evaluate(config, frozenset({"stage", "workdir", "batch_size"}))
     metrics = json.loads((workdir / "evaluation.json").read_text())
@@ -209,6 +213,8 @@ def test_evaluate_gives_the_metrics_of_the_result(finished, capsys):
     assert metrics["test_confusion"] == result["test_confusion"]
     assert metrics["test_loss"] == pytest.approx(result["test_loss"], rel=1e-5)
     assert "finetune at step 12 (last), test split" in capsys.readouterr().out
+    # Written again, as the samples are the run's own.
+    assert (workdir / "predictions.csv").read_bytes() == written
 
 
 def test_evaluate_without_a_checkpoint_is_an_error(tmp_path):

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.support.classifiers import TINY_PX, copy_of, tiny_classifier
 from tests.support.replicas import strategy_of
 from trainer.data.samples import WHOLE_FILE, Samples
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 
 CLASSES = 7
 TOTAL = 20
@@ -43,13 +44,15 @@ def samples(tmp_path_factory, pixels) -> Samples:
     )
 
 
-def evaluator(replicas: int, batch: int, num_classes: int = CLASSES):
+def evaluator(
+    replicas: int, batch: int, num_classes: int = CLASSES, *, xla: bool = False
+):
     """Returns an evaluator of a tiny classifier, and the classifier."""
     strategy = strategy_of(replicas)
     classifier = copy_of(tiny_classifier(num_classes), strategy)
     names = tuple(f"class {i}" for i in range(num_classes))
     return (
-        Evaluator(strategy, classifier, names, batch_size=batch, xla=False),
+        Evaluator(strategy, classifier, names, batch_size=batch, xla=xla),
         classifier,
     )
 
@@ -113,6 +116,16 @@ def test_every_example_counts_once(samples, logits, replicas, batch):
         assert len(shown) == CLASSES
 
 
+def test_other_samples_are_not_taken_for_those_read_before(samples):
+    evaluate, _ = evaluator(1, 8)
+    first, others = samples.take(range(8)), samples.take(range(8, 15))
+    for part in (first, others, first):
+        found = evaluate.evaluate(part, again=part is first)
+        assert found.confusion.sum(axis=1).tolist() == (
+            part.counts(CLASSES).tolist()
+        )
+
+
 def test_the_current_weights_are_evaluated(samples):
     evaluate, classifier = evaluator(1, 8)
     before = evaluate.evaluate(samples)
@@ -138,18 +151,127 @@ def test_top5_needs_more_than_five_classes(samples, num_classes, there):
     assert ("test_top5_accuracy" in found.to_json()) is there
 
 
-def test_json_holds_metrics_and_confusion():
-    evaluation = Evaluation(
+def evaluation_of(confusion: list[list[int]]) -> Evaluation:
+    counts = np.array(confusion)
+    return Evaluation(
         loss=0.5,
-        accuracy=0.75,
+        accuracy=float(np.trace(counts) / counts.sum()),
         top5_accuracy=None,
-        confusion=np.array([[2, 1, 0], [0, 1, 0], [0, 0, 0]]),
-        class_names=("a", "b", "c"),
+        confusion=counts,
+        class_names=tuple("abcdefg"[: len(counts)]),
     )
-    assert evaluation.to_json() == {
+
+
+def test_json_holds_metrics_and_confusion():
+    evaluation = evaluation_of([[2, 1, 0], [0, 1, 0], [0, 0, 0]])
+    found = evaluation.to_json()
+    # Wilson intervals of 3 of 4, 2 of 3 and 1 of 1.
+    assert found.pop("test_accuracy_interval") == pytest.approx(
+        [0.300642, 0.954413], abs=1e-6
+    )
+    intervals = found.pop("test_per_class_interval")
+    assert intervals["a"] == pytest.approx([0.207660, 0.938508], abs=1e-6)
+    assert intervals["b"] == pytest.approx([0.206549, 1], abs=1e-6)
+    assert intervals["c"] is None
+    assert found == {
         "test_examples": 4,
         "test_loss": 0.5,
         "test_accuracy": 0.75,
+        "test_balanced_accuracy": pytest.approx((2 / 3 + 1) / 2),
+        # F1 of a is 4 / 5, of b 2 / 3.
+        "test_macro_f1": pytest.approx((4 / 5 + 2 / 3) / 2),
         "test_per_class_accuracy": {"a": 2 / 3, "b": 1.0, "c": None},
+        "test_per_class_support": {"a": 3, "b": 1, "c": 0},
+        "test_per_class_precision": {"a": 1.0, "b": 0.5, "c": None},
+        "test_per_class_f1": {"a": 0.8, "b": 2 / 3, "c": None},
         "test_confusion": [[2, 1, 0], [0, 1, 0], [0, 0, 0]],
     }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("confusion", "f1"),
+    [
+        # Class b is never predicted.
+        ([[3, 0], [2, 0]], [0.75, 0]),
+        # Class b has no examples, but a prediction.
+        ([[3, 1], [0, 0]], [6 / 7, 0]),
+        # Class c has neither.
+        ([[3, 1, 0], [1, 5, 0], [0, 0, 0]], [0.75, 10 / 12, None]),
+    ],
+)
+def test_f1_of_missing_classes_by_hand(confusion, f1):
+    found = evaluation_of(confusion)
+    assert list(found.to_json()["test_per_class_f1"].values()) == (
+        pytest.approx(f1)
+    )
+    known = [x for x in f1 if x is not None]
+    assert found.macro_f1 == pytest.approx(sum(known) / len(known))
+
+
+@pytest.mark.parametrize(
+    ("true_classes", "predicted_classes"),
+    [
+        ((0, 1, 2, 3), (0, 1, 2, 3)),
+        ((0, 1, 3), (0, 1, 2, 3)),
+        ((0, 1, 2, 3), (1, 2)),
+        ((0, 1), (0, 1)),
+        ((0, 1), (2, 3)),
+        ((2,), (2,)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_class_metrics_are_those_of_scikit_learn(
+    true_classes, predicted_classes
+):
+    from sklearn import metrics
+
+    rng = np.random.default_rng(len(true_classes))
+    true = rng.choice(true_classes, 50)
+    predicted = rng.choice(predicted_classes, 50)
+    found = evaluation_of(
+        metrics.confusion_matrix(true, predicted, labels=range(4))
+    )
+    assert found.macro_f1 == pytest.approx(
+        metrics.f1_score(true, predicted, average="macro")
+    )
+    assert found.balanced_accuracy == pytest.approx(
+        metrics.balanced_accuracy_score(true, predicted)
+    )
+    per_class = metrics.precision_recall_fscore_support(
+        true, predicted, labels=range(4), zero_division=np.nan
+    )
+    precision, recall, f1, support = per_class
+    np.testing.assert_allclose(found.precision, precision)
+    np.testing.assert_allclose(found.recall, recall)
+    np.testing.assert_allclose(found.f1, f1)
+    np.testing.assert_array_equal(found.support, support)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "batch", "xla"),
+    [
+        # Twenty batches of one take several calls.
+        (1, 1, False),
+        (4, 8, False),
+        pytest.param(2, 8, False, marks=pytest.mark.slow),
+        pytest.param(1, 8, True, marks=pytest.mark.slow),
+        pytest.param(2, 8, True, marks=pytest.mark.slow),
+    ],
+)
+def test_outputs_are_keras_logits_in_order(
+    samples, logits, replicas, batch, xla
+):
+    """The rows of the padding are dropped."""
+    evaluate, _ = evaluator(replicas, batch, xla=xla)
+    for count in (batch, batch + 1, TOTAL):
+        part = samples.take(range(count))
+        found = evaluate.evaluate(part, outputs=True)
+        assert found.outputs.dtype == np.float32
+        np.testing.assert_allclose(
+            found.outputs, logits[:count], rtol=1e-4, atol=1e-5
+        )
+        plain = evaluate.evaluate(part)
+        assert plain.outputs is None
+        # Bit for bit the metrics without outputs.
+        assert plain.to_json() == found.to_json()

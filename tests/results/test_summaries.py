@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.results.evaluate import Evaluation
+from trainer.results.evaluation import Evaluation
 from trainer.results.summaries import TensorBoardWriter, confusion_image
 
 

@@ -1,4 +1,4 @@
-"""Which flags of a stored run its evaluation takes, and which it does not."""
+"""Tests of which flags of a stored run an evaluation uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.config.fields import FIELDS, FREE
 from trainer.run.trained import _run_here
 
 
-def test_use_takes_only_flags_of_the_result_from_a_workdir() -> None:
+def test_use_reads_only_result_flags_from_a_workdir() -> None:
     """Checks every flag by its effect, so that a new one is covered."""
     stored = Config(stage="finetune", **_OTHER)
     asked = Config(stage="evaluate", workdir="here")
@@ -45,12 +45,29 @@ _OTHER: dict[str, Any] = {
     "head_learning_rate": 0.25,
     "head_solver": "lbfgs",
     "head_l2": "0.25",
+    "recipe": "best",
+    "optimizer": "sgd",
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "schedule": "step",
+    "warmup": 3.0,
+    "min_steps": 8,
+    "backbone_lr_scale": 0.5,
+    "layer_decay": 0.75,
+    "label_smoothing": 0.2,
+    "ema": 0.9,
     "class_weights": "balanced",
+    "head_views": 4,
     "scale_lr": True,
     "accumulate_steps": 3,
-    "augment": False,
+    "augment": "mild",
     "unfreeze": "all",
     "clip_global_norm": 2.0,
+    "validation": "train:0.2",
+    "backbones": "VGG16,VGG19",
+    "monitor": "loss",
+    "patience": 2,
+    "time_limit": 1.5,
     "validation_fraction": 0.5,
     "seed": 3,
     "workdir": "there",
@@ -60,6 +77,7 @@ _OTHER: dict[str, Any] = {
     "inputs": "in",
     "output": "out",
     "top_k": 3,
+    "workdirs": "a,b",
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 5,
     "on_nonfinite": "rollback",

@@ -53,7 +53,7 @@ def test_each_model_is_a_run_of_the_reference_experiment(
     run = model_config(config, MODELS[number], 3)
     assert run.stage == stage
     assert run.data_pct == pct
-    assert run.augment is augment
+    assert run.augments is augment
     assert run.epochs == epochs
     assert run.learning_rate == rate
     assert run.init_from == init_from

@@ -92,7 +92,7 @@ def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()
-        if name.startswith(("model/", "slots/"))
+        if name.startswith(("model/", "slots/", "weights/", "averaged/"))
     }
 
 
@@ -128,7 +128,8 @@ def assert_same_runs(
 ) -> None:
     """Checks that two workdirs with their results are bit-identical.
 
-    That is weights and slots of all stages, metrics and result.json.
+    That is weights and slots of all stages, metrics, predictions and
+    result.json.
     """
     stages = sorted(p.name for p in (one[0] / "checkpoints").iterdir())
     assert stages == sorted(p.name for p in (two[0] / "checkpoints").iterdir())
@@ -136,3 +137,5 @@ def assert_same_runs(
         assert_same_arrays(weights(one[0], stage), weights(two[0], stage))
     assert lines(one[0], "metrics.jsonl") == lines(two[0], "metrics.jsonl")
     assert untimed(one[1]) == untimed(two[1])
+    name = "predictions.csv"
+    assert (one[0] / name).read_bytes() == (two[0] / name).read_bytes()

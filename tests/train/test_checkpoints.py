@@ -62,6 +62,9 @@ def test_restore_brings_back_the_state(tmp_path):
         "seconds": 1.25,
         "pending_validation": True,
         "rollbacks": 2,
+        "monitor": "macro_f1",
+        "stopped": "time_limit",
+        "run_seconds": 0.1,
     }
     for name, value in values.items():
         setattr(stage.state, name, value)
@@ -296,6 +299,7 @@ def test_restore_works_in_a_new_process(tmp_path):
         ({"epoch_sums": []}, "epoch_sums is a list"),
         ({"digests": {"a": 1}}, "digests.a is a int"),
         ({"best": 3}, "best is a int"),
+        ({"monitor": "luck"}, "monitor is not a metric"),
     ],
 )
 def test_a_stored_state_has_the_right_types(change, reason):

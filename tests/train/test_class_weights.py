@@ -19,6 +19,7 @@ from trainer.errors import TrainerError, UsageError
 from trainer.train.class_weights import class_weights
 from trainer.train.exact_head import solve
 from trainer.train.head_path import cross_validate, folds_of
+from trainer.train.losses import TrainingLoss
 from trainer.train.principal_axes import rotated, standardisation
 
 NAMES = ("pizza", "ramen", "sushi")
@@ -142,7 +143,8 @@ def fitted(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 def test_a_step_moves_as_that_of_fit(count, options):
     batch = tiny_batch(count, 8, padding=77)
     expected = fitted(batch["images"][:count], batch["labels"][:count])
-    trainer = Trainer(unfreeze="all", class_weights=WEIGHTS, **options)
+    loss = TrainingLoss(class_weights=WEIGHTS)
+    trainer = Trainer(unfreeze="all", loss=loss, **options)
     moves = trainer.moves([batch])
     apart = norm(moves[key] - expected[key] for key in moves)
     assert apart <= 1e-5 * norm(expected.values())

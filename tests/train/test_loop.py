@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -11,9 +10,9 @@ import pytest
 
 from tests.support.photos import make_photos
 from tests.support.runs import StopError, lines, small, train, weights
+from tests.support.scripted import one_minute_per_call, script_validation
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.results.evaluate import Evaluation, Evaluator
 from trainer.run import training
 from trainer.train import loop
 from trainer.train.checkpoints import StageCheckpoints
@@ -30,24 +29,6 @@ def photos(
     return make_photos(tmp_path / "photos")
 
 
-def script_validation(
-    monkeypatch: pytest.MonkeyPatch, accuracies: list[float]
-) -> None:
-    """Makes each validation report the next of these accuracies."""
-    left = list(accuracies)
-    real = Evaluator.evaluate
-
-    def evaluate(
-        self: Evaluator, samples: object, *, again: bool = False
-    ) -> Evaluation:
-        found = real(self, samples, again=again)
-        if not again:
-            return found
-        return dataclasses.replace(found, accuracy=left.pop(0))
-
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
-
-
 def fields(**values: object) -> dict[str, object]:
     return {"backbone_args": "", "weights": "none", "batch_size": 4, **values}
 
@@ -55,7 +36,7 @@ def fields(**values: object) -> dict[str, object]:
 def test_the_first_of_two_best_validations_is_kept(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ):
-    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.8])
+    script_validation(monkeypatch, accuracy=[0.2, 0.8, 0.5, 0.8])
     path = tmp_path / "run"
     result = train(
         str(photos), path, **fields(stage=HEAD, epochs=4, data_pct=100)
@@ -73,7 +54,7 @@ def test_the_first_of_two_best_validations_is_kept(
 def test_finetune_starts_from_the_checkpoint_asked_for(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, which: str
 ):
-    script_validation(monkeypatch, [0.2, 0.8, 0.5, 0.5])
+    script_validation(monkeypatch, accuracy=[0.2, 0.8, 0.5, 0.5])
     path = tmp_path / "run"
     # Such a learning rate moves no weight by more than 1e-29.
     train(
@@ -130,6 +111,33 @@ def test_a_rollback_removes_the_lines_after_the_boundary(
         if line["span"] == "steps"
     ]
     assert steps == list(range(1, steps[-1] + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        # The second epoch of six steps is trained again, and is no better.
+        pytest.param({"patience": 1}, 12, id="patience"),
+        # Ends at step 8, goes back to step 6, and ends after the next call.
+        pytest.param({"time_limit": 8}, 7, id="time limit"),
+    ],
+)
+def test_a_rollback_from_the_last_validation(
+    photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, flags, steps
+):
+    one_minute_per_call(monkeypatch)
+    script_validation(
+        monkeypatch, accuracy=[0.5, 0.4, 0.4], loss=[1.0, float("nan"), 1.0]
+    )
+    values = fields(stage=HEAD, epochs=5, on_nonfinite="rollback", **flags)
+    path = tmp_path / "run"
+    result = train(str(photos), path, **values, steps_per_loop=1)
+    assert result["steps"] == steps
+    assert result["best_step"] == 6
+    assert result["stopped_early"]["reason"] == next(iter(flags))
+    events = [line["event"] for line in lines(path, "events.jsonl")]
+    assert events.count("nonfinite") == 1
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
 import numpy as np
 import pytest
@@ -85,20 +84,36 @@ def test_the_largest_gradient_of_all_calls_is_kept(tmp_path: pathlib.Path):
 
 
 @pytest.mark.parametrize(
-    ("best", "accuracy", "expected"),
+    ("monitor", "best", "now", "expected"),
     [
-        pytest.param(None, 0.0, True, id="the first"),
-        pytest.param(0.5, 0.8, True, id="higher"),
-        pytest.param(0.8, 0.5, False, id="lower"),
-        pytest.param(0.8, 0.8, False, id="a tie"),
+        # (loss, accuracy, macro F1) of the best validation, and of this one.
+        pytest.param("accuracy", None, (9, 0, 0), True, id="the first"),
+        pytest.param("accuracy", (1, 0.5, 0.9), (9, 0.8, 0), True, id="higher"),
+        pytest.param("accuracy", (9, 0.8, 0), (1, 0.5, 1), False, id="lower"),
+        pytest.param("accuracy", (1, 0.8, 0), (1, 0.8, 1), False, id="a tie"),
+        pytest.param(
+            "accuracy", (1, 0.8, 0), (0.9, 0.8, 0), True, id="tie, lower loss"
+        ),
+        pytest.param(
+            "accuracy", (1, 0.8, 0), (1.1, 0.8, 0), False, id="higher loss"
+        ),
+        pytest.param("loss", (1, 0.9, 0), (0.9, 0.1, 0), True, id="loss"),
+        pytest.param("loss", (1, 0.1, 0), (1.1, 0.9, 1), False, id="more loss"),
+        pytest.param("loss", (1, 0.1, 0), (1, 0.9, 1), False, id="loss tie"),
+        pytest.param("macro_f1", (1, 0.9, 0.3), (9, 0, 0.4), True, id="F1"),
+        pytest.param("macro_f1", (1, 0, 0.3), (0, 1, 0.2), False, id="less F1"),
+        pytest.param("macro_f1", (1, 1, 0.3), (0.5, 0, 0.3), True, id="F1 tie"),
     ],
 )
 def test_a_validation_is_best_if_it_beats_all_before(
-    best: float | None, accuracy: float, expected: bool
+    monitor: str,
+    best: tuple[float, ...] | None,
+    now: tuple[float, ...],
+    expected: bool,
 ):
+    names = ("loss", "accuracy", "macro_f1")
     state = begin()
-    found: dict[str, Any] | None = None
-    if best is not None:
-        found = {"step": 1, "loss": 1.0, "accuracy": best}
-    state.best = found
-    assert state.is_best({"loss": 9.0, "accuracy": accuracy}) is expected
+    state.monitor = monitor
+    state.best = best and {"step": 1, **dict(zip(names, best, strict=True))}
+    values = dict(zip(names, now, strict=True))
+    assert state.is_best(values) is expected

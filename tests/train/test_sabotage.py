@@ -1,4 +1,4 @@
-"""Whole runs in which something is wrong behind the audit's back."""
+"""Tests that the audit detects sabotaged runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.runs import assert_same_arrays, lines, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.errors import TrainerError
 from trainer.model.freeze import FreezePlan
-from trainer.train import loop
+from trainer.train import loop, optimizers
 from trainer.train.graph_loops import make_train_function
 from trainer.train.optimizers import SummedAdam
 
@@ -141,7 +141,7 @@ class _Forgetful(SummedAdam):
 
 
 def _forgetful_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "SummedAdam", _Forgetful)
+    monkeypatch.setattr(optimizers, "SummedAdam", _Forgetful)
 
 
 def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,18 +161,18 @@ def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             _training_mode,
-            "bn3/moving_mean: frozen, and has changed; bn3/moving_variance:"
-            " frozen, and has changed",
+            "bn3/moving_mean: frozen, but has changed; bn3/moving_variance:"
+            " frozen, but has changed",
         ),
-        (_thawed_layer, "conv1/kernel: frozen, and has changed"),
+        (_thawed_layer, "conv1/kernel: frozen, but has changed"),
         (
             _forgetful_optimizer,
-            "conv3/kernel: had a gradient, and has not moved",
+            "conv3/kernel: had a gradient, but has not changed",
         ),
         (
             _cut_off,
-            "conv3: trainable, and the loss does not depend on it; bn3:"
-            " trainable, and the loss does not depend on it",
+            "conv3: trainable, but the loss does not depend on it; bn3:"
+            " trainable, but the loss does not depend on it",
         ),
     ],
 )

@@ -290,7 +290,7 @@ def test_separable_photos_without_l2_are_a_warning(photos, tmp_path, capsys):
     assert "warning: --head_l2=0: the classes are" in capsys.readouterr().out
 
 
-def test_one_photo_per_class_takes_the_fixed_strength(photos, tmp_path, capsys):
+def test_one_photo_per_class_uses_the_fixed_strength(photos, tmp_path, capsys):
     solve(photos, tmp_path / "run", data_pct=1)
     out = capsys.readouterr().out
     assert "head: l2 0.1, as one image per class leaves none" in out
@@ -322,7 +322,7 @@ def test_solved_head_is_evaluated_and_exported(photos, tmp_path, capsys):
     assert list((tmp_path / "run/export").iterdir())
 
 
-def test_a_complete_run_says_so(photos, tmp_path, capsys):
+def test_a_complete_run_is_not_repeated(photos, tmp_path, capsys):
     solve(photos, tmp_path / "run")
     capsys.readouterr()
     training.train(

@@ -12,15 +12,26 @@ from typing import Any
 from trainer.config.checks import check_fields
 from trainer.config.fields import (
     ADAM,
+    BEST,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    LAST,
     LBFGS,
+    OFF,
     RESULT,
+    TUTORIAL,
     Fields,
 )
 from trainer.config.ranges import parse_models
+from trainer.config.validation import (
+    KFOLD,
+    TEST,
+    ValidationRule,
+    parse_validation,
+)
 
+_AUGMENT_BEFORE = {"true": TUTORIAL, "false": OFF}
 _PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
@@ -36,21 +47,60 @@ class Config(Fields):
     """
 
     def __post_init__(self) -> None:
+        # Up to 0.1.0 the flag was true or false.
+        policy = _AUGMENT_BEFORE.get(str(self.augment).lower(), self.augment)
+        object.__setattr__(self, "augment", policy)
         check_fields(self)
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images are augmented."""
+        return self.augment != OFF
 
     @property
     def rate_factor(self) -> float:
         """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
 
+    @property
+    def validation_rule(self) -> ValidationRule | None:
+        """The parsed --validation; None if it is unset."""
+        if self.validation is None:
+            return None
+        return parse_validation(self.validation)
+
+    @property
+    def honest_validation(self) -> bool:
+        """Whether no test image is used for a choice during training.
+
+        True if --validation is given and is not test.
+        """
+        return self.validation not in (None, TEST)
+
+    @property
+    def runs_folds(self) -> bool:
+        """Whether --validation=kfold:K asks for several runs."""
+        rule = self.validation_rule
+        return rule is not None and rule.mode == KFOLD
+
     def result_fields(self) -> dict[str, Any]:
-        """Returns the fields that change the metrics of the run."""
-        return {
+        """Returns the fields that change the metrics of the run.
+
+        If `init_from_checkpoint` is unset, it has the checkpoint that a later
+        stage of this run starts from.
+        """
+        fields = {
             name: getattr(self, name)
             for name, field in FIELDS.items()
             if field.metadata["effect"] == RESULT
             and self.stage in field.metadata["stages"]
         }
+        if "init_from_checkpoint" in fields:
+            of_result = BEST if self.honest_validation else LAST
+            fields["init_from_checkpoint"] = (
+                self.init_from_checkpoint or of_result
+            )
+        return fields
 
     def to_json(self) -> dict[str, Any]:
         """Returns all fields as JSON-serializable values."""
@@ -77,6 +127,7 @@ class StageSpec:
       unfreeze: the rule that chooses the trainable layers.
       solver: adam, or lbfgs for a head that is solved exactly, in one epoch
         of one step and without a learning rate.
+      views: number of views of each image to cache; 0 caches none.
     """
 
     stage: str
@@ -84,11 +135,29 @@ class StageSpec:
     learning_rate: float
     unfreeze: str
     solver: str = ADAM
+    views: int = 0
 
     @property
     def solved(self) -> bool:
         """Whether the head is solved exactly."""
         return self.solver == LBFGS
+
+    def at_least(self, steps: int, epoch_steps: int) -> StageSpec:
+        """Returns the stage with enough epochs for a number of steps.
+
+        Args:
+          steps: the value of --min_steps; a solved head has no steps.
+          epoch_steps: number of steps per epoch.
+        """
+        if self.solved:
+            return self
+        epochs = max(self.epochs, -(-steps // epoch_steps))
+        return dataclasses.replace(self, epochs=epochs)
+
+    @property
+    def views_read(self) -> int:
+        """Number of augmented views that the stage reads; 0 without views."""
+        return self.views if self.solved else min(self.views, self.epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,6 +186,7 @@ class ResolvedConfig(Config):
             learning_rate=self.learning_rate * self.rate_factor,
             unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
             solver=self.head_solver if self.stage == FEATURE_EXTRACT else ADAM,
+            views=self.head_views if self.stage == FEATURE_EXTRACT else 0,
         )
         if self.stage == FEATURE_EXTRACT or not self.head_epochs:
             return (own,)
@@ -126,5 +196,6 @@ class ResolvedConfig(Config):
             learning_rate=self.head_learning_rate * self.rate_factor,
             unfreeze="none",
             solver=self.head_solver,
+            views=self.head_views,
         )
         return (head, own)

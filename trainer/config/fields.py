@@ -14,6 +14,9 @@ EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
 STUDY = "study"
+COMPARE = "compare"
+PROBE = "probe"
+EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
 DEMO = "demo"
@@ -23,14 +26,37 @@ DEFAULT_BACKBONE = "EfficientNetB0"
 IMAGENET = "imagenet"
 AUTO = "auto"
 ADAM, LBFGS = "adam", "lbfgs"
+LAST, BEST = "last", "best"
+LOSS, ACCURACY = "loss", "accuracy"
+# The metrics of --monitor, and how they are printed.
+MONITOR_NAMES = {
+    ACCURACY: "accuracy",
+    LOSS: "loss",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+}
+ADAMW, SGD, LAMB = "adamw", "sgd", "lamb"
+OPTIMIZER_TITLES = {ADAM: "Adam", ADAMW: "AdamW", SGD: "SGD", LAMB: "LAMB"}
+OPTIMIZERS = tuple(OPTIMIZER_TITLES)
+CONSTANT, COSINE, LINEAR, STEPWISE = "constant", "cosine", "linear", "step"
+SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
+TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
+OFF, MILD, TRIVIAL = "off", "mild", "trivial"
+AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
+RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
-STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES)
+# Compare reads several workdirs, the other stages one.
+_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, PROBE, *USING_STAGES, EMBED)
+STAGES = (*_WORKDIR_STAGES, COMPARE)
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
-_DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
+_DATA_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EXPORT, EMBED)
+# The stages that build a backbone by name.
+_BACKBONE_STAGES = (*FIT_STAGES, EMBED)
+_CACHE_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EMBED)
 
 # The effect of changing a field: RESULT changes the metrics of a run; NUMERICS
 # changes only their last bits; FREE changes nothing that is saved.
@@ -72,9 +98,16 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train the head only, fine-tune, run the five-model"
-        " study, or use the model of a workdir.",
+        "What to do: train, run the five-model study, compare backbones"
+        " (probe) or runs (compare), or use a trained model.",
         choices=STAGES,
+    )
+    recipe: str = _flag(
+        TUTORIAL,
+        FREE,
+        "A set of defaults, which given flags override.",
+        choices=RECIPE_NAMES,
+        stages=TRAINING_STAGES,
     )
     dataset: str = _flag(
         DEMO,
@@ -95,14 +128,14 @@ class Fields:
         RESULT,
         "Percentage of each class's training samples to train on, above 0 and"
         " up to 100.",
-        stages=TRAINING_STAGES,
+        stages=(*TRAINING_STAGES, PROBE),
     )
     test_fraction: float = _flag(
         0.2,
         RESULT,
         "Fraction of each class held out for testing if the data has no test"
         " split.",
-        stages=FIT_STAGES,
+        stages=(*FIT_STAGES, PROBE, EMBED),
     )
     on_bad_image: str = _flag(
         "fail",
@@ -110,7 +143,7 @@ class Fields:
         "What to do with an unreadable image: stop before training, or leave"
         " it out.",
         choices=("fail", "skip"),
-        stages=_DATA_STAGES,
+        stages=(*FIT_STAGES, PROBE, EVALUATE, EXPORT),
     )
     backbone: str | None = _flag(
         None,
@@ -118,21 +151,21 @@ class Fields:
         "A keras.applications classifier by name, or EfficientNetLite0 to"
         " EfficientNetLite4. If unset, EfficientNetLite0 for the demo, else"
         " EfficientNetB0.",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(
         "",
         RESULT,
         "Arguments of the backbone's constructor, separated by commas, such"
         " as alpha=0.35.",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     weights: str | None = _flag(
         None,
         RESULT,
         "Backbone weights: imagenet (used if unset), none, or a file"
         " (.weights.h5, .h5, .keras, or a TF checkpoint).",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     weights_origin: str | None = _flag(
         None,
@@ -140,20 +173,20 @@ class Fields:
         "Form of EfficientNetB0 to B7 that a weights file was saved from:"
         " built with weights='imagenet' or with weights=None.",
         choices=("imagenet", "keras_none"),
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     image_size: int | None = _flag(
         None,
         RESULT,
         "Side of the square input images, in pixels; if unset, the backbone's"
         " own size, or 128 for the demo.",
-        stages=FIT_STAGES,
+        stages=(*FIT_STAGES, PROBE, EMBED),
     )
     batch_size: int = _flag(
         32,
         RESULT,
         "Examples per step over all replicas.",
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, EVALUATE, PREDICT, EMBED),
     )
     epochs: int = _flag(
         5,
@@ -199,6 +232,81 @@ class Fields:
         " more; auto chooses it by cross-validation on the training images.",
         stages=FIT_STAGES,
     )
+    optimizer: str = _flag(
+        ADAM,
+        RESULT,
+        "Keras optimizer that updates the weights.",
+        choices=OPTIMIZERS,
+        stages=TRAINING_STAGES,
+    )
+    momentum: float = _flag(
+        0.9,
+        RESULT,
+        "Momentum of --optimizer=sgd.",
+        stages=TRAINING_STAGES,
+    )
+    weight_decay: float = _flag(
+        0.0,
+        RESULT,
+        "Decay of the weights, times the learning rate; bias, gamma and beta"
+        " do not decay. Not for adam.",
+        stages=TRAINING_STAGES,
+    )
+    schedule: str = _flag(
+        CONSTANT,
+        RESULT,
+        "Learning rate during a stage: constant, down to 0 along a cosine or"
+        " a line, or a tenth after 50 % and 75 % of the steps.",
+        choices=SCHEDULES,
+        stages=TRAINING_STAGES,
+    )
+    warmup: float = _flag(
+        0.0,
+        RESULT,
+        "Steps in which the learning rate rises; below 1, a fraction of the"
+        " stage.",
+        stages=TRAINING_STAGES,
+    )
+    min_steps: int = _flag(
+        0,
+        RESULT,
+        "Least number of steps of a stage; raises its epochs.",
+        stages=TRAINING_STAGES,
+    )
+    backbone_lr_scale: float = _flag(
+        1.0,
+        RESULT,
+        "Factor of the learning rate of all backbone layers.",
+        stages=(FINETUNE,),
+    )
+    layer_decay: float = _flag(
+        1.0,
+        RESULT,
+        "Factor of the learning rate per block of the backbone, from the head"
+        " down.",
+        stages=(FINETUNE,),
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        RESULT,
+        "Part of each training label that is spread over all classes.",
+        stages=TRAINING_STAGES,
+    )
+    ema: float = _flag(
+        0.0,
+        RESULT,
+        "Decay of a moving average of the weights, such as 0.99, which is"
+        " tested and saved in place of the weights; 0 for none.",
+        stages=TRAINING_STAGES,
+    )
+    head_views: int = _flag(
+        0,
+        RESULT,
+        "Number of augmented views of each training image whose features are"
+        " cached for feature_extract: L-BFGS solves the head on all of them,"
+        " Adam takes one per epoch, in turn. 0 caches no views.",
+        stages=TRAINING_STAGES,
+    )
     scale_lr: bool = _flag(
         False,
         RESULT,
@@ -214,10 +322,12 @@ class Fields:
         " gradients. Must divide --batch_size.",
         stages=FIT_STAGES,
     )
-    augment: bool = _flag(
-        True,
+    augment: str = _flag(
+        TUTORIAL,
         RESULT,
-        "Flip, rotate, zoom and stretch the training images at random.",
+        "Random changes of the training images: none, those of the Keras"
+        " guide, smaller rotations and shifts, or TrivialAugment.",
+        choices=AUGMENT,
         stages=TRAINING_STAGES,
     )
     unfreeze: str = _flag(
@@ -240,23 +350,65 @@ class Fields:
         "Scale gradients down to this global norm; no clipping if unset.",
         stages=FIT_STAGES,
     )
+    monitor: str = _flag(
+        ACCURACY,
+        RESULT,
+        "Metric of the validation that decides which checkpoint is the best;"
+        " of two with the same value, the one with the lower loss.",
+        choices=tuple(MONITOR_NAMES),
+        stages=TRAINING_STAGES,
+    )
+    patience: int | None = _flag(
+        None,
+        RESULT,
+        "Epochs without a better validation, by --monitor, after which a"
+        " stage ends; if unset, all epochs are trained.",
+        stages=TRAINING_STAGES,
+    )
+    time_limit: float | None = _flag(
+        None,
+        RESULT,
+        "Minutes of training, over all stages and starts of the run, after"
+        " which it validates, saves and ends as a complete run; no limit if"
+        " unset.",
+        stages=TRAINING_STAGES,
+    )
     validation_fraction: float = _flag(
         0.25,
         RESULT,
         "Fraction of the test batches to validate on after each epoch if the"
-        " data has no validation split.",
+        " data has no validation split, or with --validation=test.",
         stages=FIT_STAGES,
+    )
+    validation: str | None = _flag(
+        None,
+        RESULT,
+        "What each epoch is validated on: split (the data's validation split),"
+        " train:FRACTION (a part of the training subset, held out), auto"
+        " (split, or else train:0.1), kfold:K (one run per fold of the subset),"
+        " fold:N/K (one of them) or test (a part of the test split). If unset,"
+        " the validation split, or else test.",
+        stages=TRAINING_STAGES,
     )
     seed: int = _flag(
         0,
         RESULT,
-        "Seed of the subset, the order, the augmentation and new weights.",
-        stages=FIT_STAGES,
+        "Seed of the subset, the order, the augmentation and new weights; of"
+        " the resamples of compare.",
+        stages=(*FIT_STAGES, PROBE, COMPARE),
     )
     workdir: str | None = _flag(
         None,
         FREE,
         "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset.",
+        stages=_WORKDIR_STAGES,
+    )
+    workdirs: str | None = _flag(
+        None,
+        FREE,
+        "Workdirs of finished runs to compare, separated by commas; all are"
+        " compared with the first.",
+        stages=(COMPARE,),
     )
     init_from: str | None = _flag(
         None,
@@ -264,34 +416,36 @@ class Fields:
         "Workdir of another run whose weights this run starts from.",
         stages=TRAINING_STAGES,
     )
-    init_from_checkpoint: str = _flag(
-        "last",
+    init_from_checkpoint: str | None = _flag(
+        None,
         RESULT,
         "Checkpoint that a stage starts from, of the previous stage or of"
-        " --init_from.",
-        choices=("last", "best"),
+        " --init_from; if unset, the one that its result is of.",
+        choices=(LAST, BEST),
         stages=TRAINING_STAGES,
     )
-    checkpoint: str = _flag(
-        "last",
+    checkpoint: str | None = _flag(
+        None,
         FREE,
-        "Checkpoint of the workdir to use.",
-        choices=("last", "best"),
-        stages=USING_STAGES,
+        "Checkpoint of the workdir to use; if unset, the one that the run's"
+        " result is of.",
+        choices=(LAST, BEST),
+        stages=(*USING_STAGES, EMBED),
     )
     inputs: str | None = _flag(
         None,
         FREE,
-        "Images to predict: a file, a folder, a glob in quotes, or - for a"
-        " list of paths on standard input.",
-        stages=(PREDICT,),
+        "Images to predict, or to embed: a file, a folder, a glob in quotes,"
+        " or - for a list of paths on standard input.",
+        stages=(PREDICT, EMBED),
     )
     output: str | None = _flag(
         None,
         FREE,
-        "CSV file for predictions (standard output if unset), or folder for"
-        " the export (WORKDIR/export if unset).",
-        stages=(PREDICT, EXPORT),
+        "CSV file for predictions (standard output if unset); folder for the"
+        " export (WORKDIR/export if unset); JSON file for compare; FILE.npz"
+        " for features, or a folder for TensorBoard's projector.",
+        stages=(PREDICT, EXPORT, EMBED, COMPARE),
     )
     top_k: int | None = _flag(
         None,
@@ -348,16 +502,17 @@ class Fields:
         "Compile the step with XLA; auto does so on GPUs. A TPU always"
         " compiles.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, EVALUATE, PREDICT, EMBED),
     )
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen layers: step (inside the training step), or"
-        " graph or litert (before it, on a CPU, with cached results); auto"
-        " uses step on GPUs and TPUs.",
-        choices=("auto", "step", "graph", "litert"),
-        stages=(*FIT_STAGES, EVALUATE),
+        "What runs the frozen layers: step (inside the training step); or,"
+        " before it and with cached results, graph or litert (on a CPU) or"
+        " device (on the devices of the step, compiled like it); auto uses"
+        " device on GPUs, in bfloat16 and with XLA, and step on TPUs.",
+        choices=("auto", "step", "graph", "litert", "device"),
+        stages=_CACHE_STAGES,
     )
     trunk_block: int = _flag(
         0,
@@ -404,28 +559,28 @@ class Fields:
         "Where to cache features of the frozen layers and decoded images;"
         " auto is disk if that works, else ram.",
         choices=("auto", "ram", "disk", "off"),
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_dir: str | None = _flag(
         None,
         FREE,
         "Folder in which the cache folder transfer-trainer-cache is created,"
         " shared by all your runs; ~/.cache if unset.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_ram_mib: int = _flag(
         0,
         FREE,
         "Maximum memory for the cache, in MiB; 0 is a quarter of the free"
         " memory.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_disk_mib: int = _flag(
         16384,
         FREE,
         "Maximum disk space for the cache, in MiB; the least recently used"
         " entries are removed first.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     decode_cache: bool = _flag(
         True,
@@ -447,7 +602,7 @@ class Fields:
         None,
         FREE,
         "Numbers of the GPUs to use, from 0, such as 0,1; all if unset.",
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
     )
     tpu: str | None = _flag(
         None,
@@ -469,7 +624,7 @@ class Fields:
         "Use only TensorFlow operations that repeat bit for bit; auto does so"
         " on CPUs, and not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
     )
     models: str = _flag(
         "0,1,2,3,4",
@@ -482,6 +637,14 @@ class Fields:
         FREE,
         "Number of times to run the study, with --seed, --seed + 1 and so on.",
         stages=(STUDY,),
+    )
+    backbones: str | None = _flag(
+        None,
+        FREE,
+        "Backbones to compare, separated by commas:"
+        " NAME[:ARGUMENT=VALUE]...[:weights=FILE]. If unset, those whose"
+        " ImageNet weights are on this machine.",
+        stages=(PROBE,),
     )
     dry_run: bool = _flag(
         False,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.config.fields import AUTO
 from trainer.errors import UsageError
+from trainer.storage import files
 
 _MAX_L2 = 1e6
 
@@ -31,13 +33,36 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
         "a whole number from 0 to 1000000",
         lambda x: 0 <= x <= 10**6,
     ),
+    "head_views": ("a whole number from 0 to 1000", lambda x: 0 <= x <= 1000),
     "image_size": (
         "a whole number of px from 1 to 8192",
         lambda x: 1 <= x <= 8192,
     ),
     "learning_rate": ("a number above 0", lambda x: x > 0),
     "head_learning_rate": ("a number above 0", lambda x: x > 0),
+    "momentum": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
+    "weight_decay": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "warmup": (
+        "a fraction from 0 to below 1, or a whole number of steps",
+        lambda x: 0 <= x < 1 or (x <= 10**6 and x == int(x)),
+    ),
+    "min_steps": (
+        "a whole number from 0 to 1000000",
+        lambda x: 0 <= x <= 10**6,
+    ),
+    "backbone_lr_scale": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
+    "layer_decay": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
+    "label_smoothing": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
+    "ema": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
     "clip_global_norm": ("a number above 0", lambda x: x > 0),
+    "patience": (
+        "a whole number >= 1, or left out to train all epochs",
+        lambda x: x >= 1,
+    ),
+    "time_limit": (
+        "a number of minutes above 0, or left out for no limit",
+        lambda x: x > 0,
+    ),
     "seed": ("a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
     "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
     "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),
@@ -154,3 +179,27 @@ def check_range(name: str, value: Any, default: Any) -> None:
         raise UsageError(
             f"--{name}={given[:40]}: must be {legal}; the default is {shown}"
         )
+
+
+def parse_workdirs(text: str) -> tuple[str, ...]:
+    """Returns the folders in a value of `--workdirs`, in the given order.
+
+    Raises:
+      UsageError: there are fewer than two, one is empty, or one is given
+        twice.
+    """
+    paths = tuple(os.path.expanduser(path.strip()) for path in text.split(","))
+    if len(paths) < 2 or not all(paths):
+        raise UsageError(
+            f"--workdirs={text!r}: must be two or more workdirs, separated by"
+            " commas; give --workdirs=FIRST,SECOND"
+        )
+    places = [files.absolute(path) for path in paths]
+    twice = [
+        p for p, q in zip(paths, places, strict=True) if places.count(q) > 1
+    ]
+    if twice:
+        raise UsageError(
+            f"--workdirs={text!r}: names {twice[0]!r} twice; give each once"
+        )
+    return paths

@@ -3,7 +3,7 @@
 With target positions (x to the right, y down, in pixels), the centre
 c = ((W - 1) / 2, (H - 1) / 2) and R(t) = [[cos t, -sin t], [sin t, cos t]]:
 
-    source - c = Flip * R(t) * diag(z / w, z / h) * (target - c)
+    source - c = Flip * R(t) * diag(z / w, z / h) * (target - c) + shift
 
 The result at `target` is the image at `source`, interpolated bilinearly.
 Beyond its edges the image continues as its own mirror image with the edge
@@ -13,12 +13,37 @@ h and w > 1 stretch it, and t > 0 turns it counter-clockwise.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import tensorflow as tf
 
-MAX_ANGLE = 0.4 * math.pi  # 0.2 turns
-MAX_STRETCH = 0.2
+from trainer.config.fields import MILD, TUTORIAL
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The ranges from which the augmentation of an image is drawn.
+
+    Attributes:
+      angle: the largest rotation, radians.
+      zoom: the largest change of zoom; 0.2 is a zoom from 0.8 to 1.2.
+      stretch: the largest change of height and of width.
+      shift: the largest shift along each axis, as a fraction of the side.
+    """
+
+    angle: float
+    zoom: float
+    stretch: float
+    shift: float = 0.0
+
+
+POLICIES = {
+    # 0.2 turns; the layers of the Keras guide.
+    TUTORIAL: Policy(angle=0.4 * math.pi, zoom=0.2, stretch=0.2),
+    MILD: Policy(angle=math.pi / 12, zoom=0.2, stretch=0.0, shift=0.05),
+}
 # Entries of a matrix are multiples of 1 / _GRID. Up to 965 px every term and
 # sum of a source position is then exact in float32 (below 1.5 sqrt(2) 965
 # < 2**11, in units of 2**-13: 24 bits), so all kernels, compilers and devices
@@ -28,8 +53,24 @@ _GRID = 2.0**12
 KERNELS = ("projective", "gather")
 
 
+def policy_fields(name: str) -> dict[str, Any]:
+    """Returns what the augmentation of a sample depends on, for cache keys.
+
+    Besides seed, epoch, sample and kernel. Values that JSON can represent.
+
+    Args:
+      name: a value of --augment other than off.
+    """
+    ranges = POLICIES.get(name)
+    known = dataclasses.asdict(ranges) if ranges else {"version": 1}
+    return {"name": name, "grid": _GRID, **known}
+
+
 def draw_parameters(
-    seed: int, epoch: tf.Tensor, id_hash: tf.Tensor
+    seed: int,
+    epoch: tf.Tensor,
+    id_hash: tf.Tensor,
+    policy: Policy = POLICIES[TUTORIAL],
 ) -> tf.Tensor:
     """Draws the augmentation of one sample in one epoch; a pure function.
 
@@ -37,44 +78,60 @@ def draw_parameters(
       seed: in [-2**63, 2**63).
       epoch: int64 scalar.
       id_hash: int64 scalar, 64 bits of the sample id.
+      policy: the ranges.
 
     Returns:
       float32 (5,): flip, -1 (mirrored) or 1, with equal odds; angle in
-      radians, uniform in +-0.4 pi; zoom, height, width, each uniform in
-      1 +- 0.2.
+      radians; zoom, height and width around 1; each uniform in its range. If
+      the policy shifts, (7,): also the shifts in x and y.
     """
     # A seed holds 2 x 64 bits and there are three numbers, so two of them are
     # hashed into one; sums or products of them could collide. 'philox' is
     # named because the default algorithm depends on the device.
     pair = tf.stack([tf.constant(seed, tf.int64), epoch])
-    uniform = tf.random.stateless_uniform(
-        (5,), tf.random.fold_in(pair, id_hash, alg="philox"), alg="philox"
-    )
+    key = tf.random.fold_in(pair, id_hash, alg="philox")
+    uniform = tf.random.stateless_uniform((5,), key, alg="philox")
     flip = tf.where(uniform[:1] < 0.5, -1.0, 1.0)
     signed = 2.0 * uniform[1:] - 1.0
-    return tf.concat(
-        [flip, MAX_ANGLE * signed[:1], 1.0 + MAX_STRETCH * signed[1:]], axis=0
-    )
+    parts = [flip, policy.angle * signed[:1]]
+    if policy.zoom == policy.stretch:
+        parts.append(1.0 + policy.zoom * signed[1:])
+    else:
+        parts.append(1.0 + policy.zoom * signed[1:2])
+        parts.append(1.0 + policy.stretch * signed[2:])
+    if policy.shift:
+        # A key of its own, so that the other draws are those of any policy.
+        key = tf.random.fold_in(key, 1, alg="philox")
+        uniform = tf.random.stateless_uniform((2,), key, alg="philox")
+        parts.append(policy.shift * (2.0 * uniform - 1.0))
+    return tf.concat(parts, axis=0)
 
 
 def affine(parameters: tf.Tensor) -> tf.Tensor:
     """Computes Flip * R(t) * diag(z / w, z / h), rounded to 1 / 4096.
 
     Args:
-      parameters: float32 (..., 5), as `draw_parameters` returns them.
+      parameters: float32 (..., 5) or (..., 7), as `draw_parameters` returns
+        them.
 
     Returns:
       float32 (..., 2, 2), which maps target to source, both relative to the
-      centre; rows and columns are in the order x, y.
+      centre; rows and columns are in the order x, y. With shifts (..., 2, 3):
+      the last column is the shift of the source, as a fraction of the side.
     """
-    flip, angle, zoom, height, width = tf.unstack(parameters, axis=-1)
+    flip, angle, zoom, height, width, *shifts = tf.unstack(parameters, axis=-1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     x, y = zoom / width, zoom / height
     rows = [
-        tf.stack([flip * cos * x, -flip * sin * y], axis=-1),
-        tf.stack([sin * x, cos * y], axis=-1),
+        tf.stack([flip * cos * x, -flip * sin * y, *shifts[:1]], axis=-1),
+        tf.stack([sin * x, cos * y, *shifts[1:]], axis=-1),
     ]
-    return tf.round(tf.stack(rows, axis=-2) * _GRID) / _GRID
+    return rounded(tf.stack(rows, axis=-2))
+
+
+def rounded(matrices: tf.Tensor) -> tf.Tensor:
+    """Rounds to multiples of 1 / 4096, at which all kernels agree."""
+    return tf.round(matrices * _GRID) / _GRID
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
@@ -82,7 +139,7 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, *, kernel: str) -> tf.Tensor:
 
     Args:
       images: float32 (B, H, W, 3), H and W static.
-      matrices: float32 (B, 2, 2), as `affine` returns them.
+      matrices: float32 (B, 2, 2) or (B, 2, 3), as `affine` returns them.
       kernel: 'projective', which is faster on CPU, or 'gather', which XLA can
         compile. For pixels in 0..255 they agree within 0.01.
 
@@ -105,20 +162,25 @@ def warp_kernel(xla: bool) -> str:
 
 
 def _shift(matrices: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Returns c - M c, so that source = M * target + shift.
+    """Returns c - M c + shift of the source, in pixels.
+
+    So source = M * target + the result.
 
     Returns:
       float32 (B, 2), x and y.
     """
     centre = tf.constant([(width - 1) / 2, (height - 1) / 2], tf.float32)
     # Not a matrix product, whose factors accelerators may round.
-    return centre - tf.reduce_sum(matrices * centre, axis=-1)
+    shift = centre - tf.reduce_sum(matrices[..., :2] * centre, axis=-1)
+    if matrices.shape[-1] == 3:
+        shift += matrices[..., 2] * tf.constant([width, height], tf.float32)
+    return shift
 
 
 def _warp_projective(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     height, width = images.shape[1:3]
     shift = _shift(matrices, height, width)
-    rows = tf.concat([matrices, shift[:, :, None]], axis=2)
+    rows = tf.concat([matrices[..., :2], shift[:, :, None]], axis=2)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.pad(tf.reshape(rows, (-1, 6)), ((0, 0), (0, 2))),

@@ -9,7 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.cache import CachedRows
-from trainer.data.augment import affine, draw_parameters, warp
+from trainer.config.fields import TRIVIAL, TUTORIAL
+from trainer.data.augment import (
+    POLICIES,
+    affine,
+    draw_parameters,
+    warp,
+)
+from trainer.data.colours import recolour
 from trainer.data.order import PADDING, Shard, epoch_order, steps_per_epoch
 from trainer.data.reading import (
     Reading,
@@ -18,13 +25,14 @@ from trainer.data.reading import (
     without_autotune,
 )
 from trainer.data.samples import Samples
+from trainer.data.trivial import draw_trivial
 
 # Global steps that are read ahead: about 20 MB per batch of 32 at 224 px.
 _PREFETCH_STEPS = 2
 
 Element = dict[str, Any]
-# (row numbers, epochs) -> matrices.
-_Matrices = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# (row number, epoch) -> the drawn augmentation, by name.
+_Draw = Callable[[tf.Tensor, tf.Tensor], Element]
 
 
 def training_batches(
@@ -36,6 +44,7 @@ def training_batches(
     start_step: int,
     total_steps: int,
     augment: bool,
+    policy: str = TUTORIAL,
 ) -> tf.data.Dataset:
     """Returns the batches of a stage, epoch after epoch without a pause.
 
@@ -48,6 +57,7 @@ def training_batches(
         the steps after them are the same as without skipping.
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
+      policy: a value of --augment other than off.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
@@ -56,7 +66,7 @@ def training_batches(
       last batch of an epoch is padded; and either `features`, a tuple of
       float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
-      with `matrices` float32 (b, 2, 2) for `augment.warp`.
+      with `matrices` for `augment.warp`.
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -80,8 +90,8 @@ def training_batches(
         .skip(steps_into_it * shard.local_batch)
         .take((total_steps - start_step) * shard.local_batch)
     )
-    matrices = _matrices(samples, seed) if augment else None
-    return _batches(rows, samples, reading, shard, matrices)
+    draw = augmentation_draws(samples, seed, policy) if augment else None
+    return _batches(rows, samples, reading, shard, draw)
 
 
 def evaluation_batches(
@@ -114,11 +124,11 @@ def _batches(
     samples: Samples,
     reading: Reading,
     shard: Shard,
-    matrices: _Matrices | None,
+    draw: _Draw | None,
 ) -> tf.data.Dataset:
     """Maps pairs of row number and epoch to the elements of the steps."""
     batch = shard.replica_batch
-    without_images = _without_images(samples, matrices)
+    without_images = _without_images(samples, draw)
     cached = reading.features or reading.images
     if cached is None:
 
@@ -133,13 +143,20 @@ def _batches(
     else:
 
         def with_row(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-            return {**without_images(row, epoch), "rows": row}
+            element = without_images(row, epoch)
+            if reading.views > 1:
+                # The rows of a view are behind those of the view before.
+                first = epoch % reading.views * len(samples)
+                row = tf.where(row != PADDING, row + first, row)
+            return {**element, "rows": row}
 
         name = "features" if reading.features else "images"
         dataset = parallel_map(
             parallel_map(rows, with_row).batch(batch, drop_remainder=True),
             _look_up(cached, name, batch),
         )
+    if "operations" in dataset.element_spec:
+        dataset = parallel_map(dataset, _recoloured)
     if reading.trunk is not None and reading.features is None:
         dataset = parallel_map(dataset, _through_trunk(reading, batch))
     return without_autotune(
@@ -148,9 +165,9 @@ def _batches(
 
 
 def _without_images(
-    samples: Samples, matrices: _Matrices | None
+    samples: Samples, draw: _Draw | None
 ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
-    """Returns a function of row and epoch: labels, mask and matrices."""
+    """Returns a function of row and epoch: labels, mask and augmentation."""
     labels = tf.constant(samples.labels.astype(np.int32))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
@@ -159,24 +176,50 @@ def _without_images(
             "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
             "mask": tf.cast(real, tf.float32),
         }
-        if matrices is not None:
-            found["matrices"] = matrices(row, epoch)
+        if draw is not None:
+            found |= draw(row, epoch)
         return found
 
     return element
 
 
-def _matrices(samples: Samples, seed: int) -> _Matrices:
-    """Returns a function of row and epoch, int64: matrix, float32 (2, 2)."""
+def augmentation_draws(samples: Samples, seed: int, policy: str) -> _Draw:
+    """Returns a function of row and epoch, int64: the augmentation.
+
+    It has `matrices` for `warp`; with the policy trivial also `operations` and
+    `strengths` for `recolour`. A padding row is not changed.
+
+    Args:
+      samples: the samples that the row numbers refer to.
+      seed: of the run.
+      policy: a value of --augment other than off.
+    """
     hashes = tf.constant(samples.id_hashes(), tf.int64)
 
-    def draw(row: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        matrix = affine(
-            draw_parameters(seed, epoch, hashes[tf.maximum(row, 0)])
-        )
-        return tf.where(row != PADDING, matrix, tf.eye(2))
+    def draw(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+        id_hash = hashes[tf.maximum(row, 0)]
+        real = row != PADDING
+        if policy == TRIVIAL:
+            matrix, operation, strength = draw_trivial(seed, epoch, id_hash)
+            found = {
+                "operations": tf.where(real, operation, 0),
+                "strengths": strength,
+            }
+        else:
+            drawn = draw_parameters(seed, epoch, id_hash, POLICIES[policy])
+            matrix, found = affine(drawn), {}
+        matrix = tf.where(real, matrix, tf.eye(*matrix.shape))
+        return {**found, "matrices": matrix}
 
     return draw
+
+
+def _recoloured(element: Element) -> Element:
+    """Returns an element whose images have been through `recolour`."""
+    images = recolour(
+        element["images"], element.pop("operations"), element.pop("strengths")
+    )
+    return {**element, "images": images}
 
 
 def _look_up(

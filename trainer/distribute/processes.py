@@ -47,7 +47,7 @@ class Processes:
 
     @property
     def index(self) -> int:
-        """The index of this process; the chief's is 0."""
+        """The number of this process, from 0; the chief's is 0."""
         return self._topology.index
 
     @property

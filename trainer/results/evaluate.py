@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,58 +14,13 @@ from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.partition import Partition
+from trainer.results.evaluation import Evaluation
 from trainer.train.graph_loops import make_evaluation_function
 from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K
 
 # Steps in one graph call; signals are handled between calls.
 _CALL_STEPS = 8
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
-    """Metrics over all examples of a split.
-
-    Attributes:
-      loss: mean categorical cross-entropy, nats.
-      accuracy: in [0, 1].
-      top5_accuracy: in [0, 1]; None for five classes or fewer.
-      confusion: int64 (classes, classes), rows true, columns predicted.
-      class_names: the names of rows and columns.
-    """
-
-    loss: float
-    accuracy: float
-    top5_accuracy: float | None
-    confusion: np.ndarray
-    class_names: tuple[str, ...]
-
-    @property
-    def examples(self) -> int:
-        """Number of examples evaluated."""
-        return int(self.confusion.sum())
-
-    def per_class(self) -> dict[str, float | None]:
-        """Returns the accuracy of each class; None if it has no examples."""
-        return {
-            name: float(row[i] / row.sum()) if row.sum() else None
-            for i, (name, row) in enumerate(
-                zip(self.class_names, self.confusion, strict=True)
-            )
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the metrics under the keys of result.json."""
-        values: dict[str, Any] = {
-            "test_examples": self.examples,
-            "test_loss": self.loss,
-            "test_accuracy": self.accuracy,
-            "test_per_class_accuracy": self.per_class(),
-            "test_confusion": self.confusion.tolist(),
-        }
-        if self.top5_accuracy is not None:
-            values["test_top5_accuracy"] = self.top5_accuracy
-        return values
 
 
 class Evaluator:
@@ -107,18 +61,33 @@ class Evaluator:
             strategy, classifier, len(class_names), xla=xla, partition=partition
         )
 
-    def evaluate(self, samples: Samples, *, again: bool = False) -> Evaluation:
+    def evaluate(
+        self, samples: Samples, *, again: bool = False, outputs: bool = False
+    ) -> Evaluation:
         """Returns the metrics over all samples.
 
         Args:
           samples: at least one sample.
           again: whether the caller will evaluate on these samples again.
+          outputs: whether to return the logits of every sample too, on every
+            process. The metrics are the same either way.
         """
         iterator = iter(self._batches(samples, again))
         steps = steps_per_epoch(len(samples), self._batch_size)
         totals: dict[str, Any] = {}
+        logits = (
+            np.empty((len(samples), len(self._class_names)), np.float32)
+            if outputs
+            else None
+        )
         for done in range(0, steps, _CALL_STEPS):
-            sums = self._function(iterator, min(_CALL_STEPS, steps - done))
+            sums = self._function(
+                iterator, min(_CALL_STEPS, steps - done), outputs=outputs
+            )
+            if logits is not None:
+                # The slice drops the padding, which ends the last batch.
+                part = logits[done * self._batch_size :][: len(sums["logits"])]
+                part[:] = sums.pop("logits")[: len(part)]
             totals = {k: totals.get(k, 0.0) + v for k, v in sums.items()}
             interrupt.check()
         count = float(totals["count"])
@@ -133,6 +102,7 @@ class Evaluator:
             ),
             confusion=confusion,
             class_names=self._class_names,
+            outputs=logits,
         )
 
     def _batches(

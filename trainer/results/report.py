@@ -9,10 +9,24 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config, StageSpec
+from trainer.config.fields import (
+    ACCURACY,
+    BEST,
+    CONSTANT,
+    MONITOR_NAMES,
+    OPTIMIZER_TITLES,
+)
+from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
+from trainer.data.validation import source_phrase
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
+from trainer.results.statistics import wilson_interval
+from trainer.train.stopping import stop_text
+
+# How many times the samples of the smallest class the largest may have.
+_UNBALANCED = 3
 
 
 def plan_lines(
@@ -42,15 +56,27 @@ def plan_lines(
             )
         if spec.solved:
             l2 = f"L2 {config.head_l2}"
-            yield f"  head solved by L-BFGS on un-augmented images, {l2}"
+            what = (
+                f"{spec.views} augmented views of the"
+                if spec.views
+                else ("un-augmented")
+            )
+            yield f"  head solved by L-BFGS on {what} images, {l2}"
             continue
+        if spec.views:
+            yield (
+                f"  features of {spec.views_read} augmented views of each"
+                " image, cached before the first step"
+            )
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"
-            f" Adam at a constant {spec.learning_rate:g}{scaled}"
+            f" {_updates(config)} {spec.learning_rate:g}{scaled}"
         )
+    yield from _stop_lines(config)
     yield ""
     yield from _sample_lines(manifest)
+    yield from unbalanced_lines(manifest)
     yield ""
     yield (
         f"devices: {', '.join(strategy.extended.worker_devices)}"
@@ -58,6 +84,25 @@ def plan_lines(
         f" replicas), {config.precision}, XLA {'on' if xla else 'off'},"
         f" determinism {'on' if deterministic else 'off'}"
     )
+
+
+def _stop_lines(config: Config) -> Iterator[str]:
+    """Yields when a stage may end early."""
+    if config.patience is not None:
+        yield (
+            f"a stage ends after {config.patience} epochs without a better"
+            f" validation {MONITOR_NAMES[config.monitor]}"
+        )
+    if config.time_limit is not None:
+        yield f"the run ends after {config.time_limit:g} minutes of training"
+
+
+def _updates(config: Config) -> str:
+    """Returns the optimizer and the schedule, as before a learning rate."""
+    name = OPTIMIZER_TITLES[config.optimizer]
+    if config.schedule == CONSTANT:
+        return f"{name} at a constant"
+    return f"{name}, {config.schedule} schedule from"
 
 
 def _layer_lines(plan: FreezePlan) -> Iterator[str]:
@@ -84,33 +129,62 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
         yield f"{name:{width}}" + cells
     totals = "".join(f"{c.sum():>12}" for c in columns.values())
     yield f"{'all classes':{width}}" + totals
+    yield f"validation: {source_phrase(manifest.validation_source)}"
+
+
+def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
+    """Yields a line if a class has far more training samples than another."""
+    counts = manifest.train.counts(len(manifest.class_names))
+    small, large = int(counts.argmin()), int(counts.argmax())
+    if counts[large] < _UNBALANCED * counts[small]:
+        return
+    names = [for_terminal(manifest.class_names[i]) for i in (small, large)]
+    yield (
+        f"data: unbalanced, {counts[small]:,} images of {names[0]} to"
+        f" {counts[large]:,} of {names[1]}; accuracy favours large classes,"
+        " see balanced accuracy and macro F1; --class_weights=balanced weighs"
+        " the loss"
+    )
 
 
 def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     """Yields the table at the end of a run.
 
     Args:
-      result: the content of result.json.
+      result: the content of result.json; that of an earlier version has fewer
+        metrics.
       workdir: the workdir to show, with the command that opens TensorBoard on
         it.
     """
     shown = f"{result['final_split']} loss"
     yield ""
-    yield f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
+    head = f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
+    if "test_examples" in result:
+        head += f"{'95 % interval':>18}{'examples':>12}"
+    yield head
     for row in (*result.get("earlier_stages", ()), result):
+        examples = row.get("test_examples")
+        interval = interval_text(row["test_accuracy"], examples)
         yield (
             f"{row['stage']:18}{row['steps']:>8}"
             f"{row['test_loss']:>18.4f}{row['test_accuracy']:>12.4f}"
+            + (f"{interval:>18}{examples:>12,}" if interval else "")
         )
     yield ""
     yield from per_class_lines(result)
-    from_test = result["validation_from_test"]
-    source = "photos of the test split" if from_test else "its own split"
-    yield (
-        f"best validation accuracy {result['best_validation_accuracy']:.4f}"
-        f" at step {result['best_step']} (on {source}); the table is of the"
-        " last step"
+    # Earlier versions did not store the source.
+    earlier = TEST if result["validation_from_test"] else SPLIT
+    source = for_terminal(
+        source_phrase(result.get("validation_source", earlier))
     )
+    yield (
+        f"best validation {_best_shown(result)} at step"
+        f" {result['best_step']} (on {source}); the table shows the"
+        f" {_table_is_of(result)}"
+    )
+    for row in (*result.get("earlier_stages", ()), result):
+        if "stopped_early" in row:
+            yield f"{row['stage']}: {stop_text(row['stopped_early'])}"
     yield (
         f"{result['train_examples']} training examples,"
         f" {result['trainable_params']:,} of {result['total_params']:,}"
@@ -120,18 +194,108 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     yield tensorboard_command(workdir)
 
 
+def _best_shown(result: dict[str, Any]) -> str:
+    """Returns the monitored metric of the best validation, and its accuracy."""
+    shown = _with_interval(
+        result["best_validation_accuracy"], result.get("validation_examples")
+    )
+    accuracy = f"accuracy {shown}"
+    monitor = result.get("monitor", ACCURACY)
+    # A workdir may come from another person.
+    if monitor == ACCURACY or "best_monitor_value" not in result:
+        return accuracy
+    name = MONITOR_NAMES.get(monitor, for_terminal(monitor))
+    return f"{name} {result['best_monitor_value']:.4f} ({accuracy})"
+
+
+def _table_is_of(result: dict[str, Any]) -> str:
+    """Returns which weights the final evaluation is of."""
+    if result.get("result_checkpoint") != BEST:
+        return "last step"
+    return f"best validation, step {result['best_step']}"
+
+
 def tensorboard_command(workdir: str) -> str:
     """Returns the shell command that opens TensorBoard on a workdir."""
     return f"tensorboard --logdir {for_terminal(shlex.quote(workdir))}"
 
 
+def interval_text(share: float, total: int | None) -> str:
+    """Returns the interval of an accuracy, such as `[0.787, 0.818]`.
+
+    It is "" if the number of examples is unknown, or if the numbers, which may
+    come from a file, are no accuracy.
+    """
+    try:
+        low, high = wilson_interval(share, total or -1)
+    except ValueError:
+        return ""
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def _with_interval(share: float, total: int | None) -> str:
+    """Returns an accuracy with its interval and its number of examples."""
+    interval = interval_text(share, total)
+    known = f" {interval} of {total:,} examples" if interval else ""
+    return f"{share:.4f}{known}"
+
+
+def evaluation_line(metrics: dict[str, Any]) -> str:
+    """Returns loss and accuracy of an evaluation, on one line.
+
+    Args:
+      metrics: from `Evaluation.to_json`.
+    """
+    accuracy, examples = metrics["test_accuracy"], metrics["test_examples"]
+    return (
+        f"{examples} examples: loss {metrics['test_loss']:.4f},"
+        f" accuracy {accuracy:.4f} {interval_text(accuracy, examples)}"
+    )
+
+
 def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """Yields one line per class; `metrics` is from `Evaluation.to_json`."""
+    """Yields the metrics that weigh classes, and one line per class.
+
+    Args:
+      metrics: from `Evaluation.to_json`; those of an earlier version have no
+        more than accuracies.
+    """
     if "test_top5_accuracy" in metrics:
-        yield f"top-5 accuracy {metrics['test_top5_accuracy']:.4f}"
+        share = metrics["test_top5_accuracy"]
+        interval = interval_text(share, metrics.get("test_examples"))
+        yield f"top-5 accuracy {share:.4f} {interval}".rstrip()
+    if "test_balanced_accuracy" in metrics and "test_macro_f1" in metrics:
+        yield (
+            f"balanced accuracy {metrics['test_balanced_accuracy']:.4f},"
+            f" macro F1 {metrics['test_macro_f1']:.4f}"
+        )
     per_class = metrics["test_per_class_accuracy"]
     names = [for_terminal(name) for name in per_class]
     width = max(map(len, names))
-    for name, accuracy in zip(names, per_class.values(), strict=True):
-        shown = "no examples" if accuracy is None else f"{accuracy:.4f}"
-        yield f"  {name:{width}}  {shown}"
+    if "test_per_class_support" in metrics:
+        yield (
+            f"  {'class':{width}}  accuracy   95 % interval  examples"
+            "  precision      F1"
+        )
+    for shown, (name, accuracy) in zip(names, per_class.items(), strict=True):
+        yield f"  {shown:{width}}  {_class_cells(metrics, name, accuracy)}"
+
+
+def _class_cells(
+    metrics: dict[str, Any], name: str, accuracy: float | None
+) -> str:
+    """Returns the metrics of one class, those that are known."""
+    if accuracy is None:
+        return "no examples"
+    support = metrics.get("test_per_class_support", {}).get(name)
+    interval = interval_text(accuracy, support)
+    if not interval:
+        return f"{accuracy:.4f}"
+    shares = (
+        metrics.get(f"test_per_class_{which}", {}).get(name)
+        for which in ("precision", "f1")
+    )
+    precision, f1 = ("-" if x is None else f"{x:.4f}" for x in shares)
+    return (
+        f"{accuracy:>8.4f}  {interval:>14}{support:>10,}{precision:>11}{f1:>8}"
+    )

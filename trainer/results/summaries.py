@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.results.confusion import draw_confusion
 from trainer.results.escaping import for_markdown, for_terminal, plot_style
-from trainer.results.evaluate import Evaluation
+from trainer.results.evaluation import Evaluation
 
 FOLDER = "tensorboard"
 # The writer of the metrics at the end of a stage, for any split.

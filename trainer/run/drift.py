@@ -13,12 +13,15 @@ from typing import Any
 
 from trainer.config import Config
 from trainer.config.fields import (
+    CONSTANT,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FREE,
     NUMERICS,
+    OFF,
     RESULT,
+    TUTORIAL,
 )
 from trainer.errors import TrainerError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
@@ -62,9 +65,18 @@ _SAME_START = (
     "seed",
     "weights",
     "test_fraction",
+    "validation",
     "precision",
     "on_bad_image",
     *_RUN_FACTS,
+)
+# Unset flags that `run.resolve` sets, so that their record is never None.
+_RESOLVED = (
+    "backbone",
+    "weights",
+    "image_size",
+    "learning_rate",
+    "init_from_checkpoint",
 )
 # A path may change if its content is the same.
 _BY_CONTENT = {
@@ -128,8 +140,8 @@ def check_same_run(
     elif runs:
         raise TrainerError(
             f"--workdir={workdir.path!r}: holds a run of"
-            f" --stage={next(iter(runs))}, which did feature_extract itself,"
-            f" and --stage={config.stage} is asked for; give another --workdir"
+            f" --stage={next(iter(runs))}, which has its own feature_extract;"
+            f" give another --workdir for --stage={config.stage}"
         )
     if found:
         raise TrainerError(
@@ -146,9 +158,15 @@ def _with_defaults(
     defaults = {
         name: FIELDS[name].default
         for name in asked.keys() & FIELDS.keys()
-        if FIELDS[name].default is not None
+        if name not in _RESOLVED
     }
-    return {**defaults, **stored}
+    found = {**defaults, **stored}
+    if "augment" in found:
+        # Up to 0.1.0 it was true or false.
+        found["augment"] = {True: TUTORIAL, False: OFF}.get(
+            found["augment"], found["augment"]
+        )
+    return found
 
 
 def differences(
@@ -171,11 +189,23 @@ def differences(
         if name in _BY_CONTENT and _same_content(name, stored, asked):
             continue
         if name == "epochs" and new > old:
+            if _rate_depends_on_epochs(asked):
+                found.append(
+                    f"--epochs was {old}, is {new}, and the learning rates"
+                    " depend on it: continue in another --workdir with"
+                    " --init_from"
+                )
             continue
         flag = f"--{name}" if name in FIELDS else name
         old, new = _shown(old, new), _shown(new, old)
         found.append(f"{flag} was {old}, is {new}")
     return sorted(found)
+
+
+def _rate_depends_on_epochs(record: Mapping[str, Any]) -> bool:
+    """Returns whether more epochs would change the rates of earlier steps."""
+    schedule = record.get("schedule", CONSTANT)
+    return bool(schedule != CONSTANT or 0 < record.get("warmup", 0.0) < 1)
 
 
 def _shown(value: Any, other: Any) -> str:

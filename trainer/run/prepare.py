@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
+from trainer.config.checks import check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
@@ -50,6 +51,7 @@ def prepare(config: Config) -> RunSetup:
       UsageError: the flags are invalid for any data.
       TrainerError: see `make_runtime`.
     """
+    check_views(config)
     check_dataset(config.dataset)
     backbone = find_backbone(backbone_name(config))
     plan = plan_devices(config)
@@ -108,6 +110,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         batch_size=config.batch_size,
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
+        validation=config.validation_rule,
         earlier=earlier,
         cache=file_cache(config),
     )

@@ -16,24 +16,50 @@ from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import (
-    ADAM,
     AUTO,
     DEFAULT_BACKBONE,
     DEMO,
     DEMO_BACKBONE,
     DEMO_IMAGE_PX,
     FEATURE_EXTRACT,
+    FIELDS,
     FINETUNE,
     IMAGENET,
     LBFGS,
-    NONE,
+    OFF,
+    PROBE,
     STUDY,
+    TRAINING_STAGES,
+    TUTORIAL,
 )
+from trainer.config.recipes import summary
 from trainer.storage import files
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
-_LATER_FLAGS = {"head_solver": ADAM, "head_l2": AUTO, "class_weights": NONE}
+_LATER_FLAGS = {
+    name: FIELDS[name].default
+    for name in (
+        "head_solver",
+        "head_l2",
+        "head_views",
+        "class_weights",
+        "monitor",
+        "patience",
+        "time_limit",
+        "validation",
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "min_steps",
+        "backbone_lr_scale",
+        "layer_decay",
+        "label_smoothing",
+        "ema",
+    )
+}
 _PRECISION = {False: "float32", True: "bfloat16"}
 _LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
@@ -87,6 +113,8 @@ def introduction(config: Config) -> Iterator[str]:
                 " weights are installed with this program; for other data it"
                 f" is {DEFAULT_BACKBONE}"
             )
+    if config.stage in TRAINING_STAGES and config.recipe != TUTORIAL:
+        yield f"--recipe={config.recipe}: {summary(config)}"
     if config.weights is None and backbone_name(config) != DEMO_BACKBONE:
         yield (
             "--weights not given: imagenet (downloaded by Keras;"
@@ -103,8 +131,12 @@ def default_workdir(config: Config) -> str:
     """
     fields = config.result_fields()
     for name, value in _LATER_FLAGS.items():
-        if fields.get(name) == value:
+        if name in fields and fields[name] == value:
             del fields[name]
+    # As it was up to 0.1.0.
+    before = {OFF: False, TUTORIAL: True}
+    if fields.get("augment") in before:
+        fields["augment"] = before[fields["augment"]]
     for name in ("dataset", "weights", "init_from", "class_weights"):
         # Two spellings of one path must give the same hash.
         path = fields.get(name)
@@ -113,7 +145,9 @@ def default_workdir(config: Config) -> str:
     text = json.dumps(fields, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     source = os.path.basename(files.absolute(config.dataset))
-    parts = [source, backbone_name(config), config.stage]
+    parts = [source, config.stage]
+    if config.stage != PROBE:
+        parts.insert(1, backbone_name(config))
     if config.stage != STUDY:
         parts.append(f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))

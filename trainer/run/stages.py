@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.config import StageSpec
-from trainer.config.fields import FEATURE_EXTRACT
 from trainer.data.augment import warp
 from trainer.data.batches import training_batches
-from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
-from trainer.results.evaluate import Evaluation, Evaluator
+from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 from trainer.results.head_chart import head_chart
+from trainer.results.out_of_fold import write_out_of_fold
+from trainer.results.predictions_file import write_predictions
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
+from trainer.run.losses import training_loss
 from trainer.run.prepare import RunSetup
+from trainer.run.stage_result import stage_result
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
-from trainer.train.class_weights import class_weights
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.workdir import CONFIG, HEAD_CHART, HEAD_PATH, RESULT, Workdir
+from trainer.train.stopping import Stopwatch
+from trainer.workdir import (
+    CONFIG,
+    HEAD_CHART,
+    HEAD_PATH,
+    PREDICTIONS,
+    RESULT,
+    Workdir,
+)
 
 _SHOWN_IMAGES = 8
-# The fields of the previous stage that result.json repeats.
-_EARLIER = (
-    "stage",
-    "epochs",
-    "steps",
-    "test_loss",
-    "test_accuracy",
-    "train_seconds",
-)
 
 
 class TrainingRun:
@@ -83,6 +83,7 @@ class TrainingRun:
         )
         self._paths: StagePaths | None = None
         self._progress = ConsoleProgress(len(manifest.train))
+        self._stopwatch = Stopwatch()
 
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
@@ -93,6 +94,7 @@ class TrainingRun:
         if self._start.metrics_position is not None:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
+        workdir.remove(PREDICTIONS)
         step = self._start.start_step
         stages = self._start.stages
         with contextlib.closing(self._metrics):
@@ -100,7 +102,7 @@ class TrainingRun:
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if spec.stage != config.stage:
-                    self._restore_best(spec.stage)
+                    self._restore_start(spec.stage, result)
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
@@ -143,23 +145,14 @@ class TrainingRun:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        # A head is solved on its own inputs, so the cut is before the head.
-        sharing = later if later and not spec.solved else None
+        # The rows of a solved head, or of cached views, are the head's inputs.
+        sharing = later if not (spec.solved or spec.views) else None
         plan_later = (
             freeze_plan(classifier, sharing.unfreeze) if sharing else None
         )
         set_trainable(classifier, plan)
         paths = self._stage_paths(spec, plan, plan_later)
-        evaluator = Evaluator(
-            self._runtime.strategy,
-            classifier,
-            manifest.class_names,
-            # The batch of one part, to use no more memory than training.
-            batch_size=self._config.batch_size // self._config.accumulate_steps,
-            xla=self._runtime.xla,
-            partition=paths.partition,
-            inputs=paths.inputs,
-        )
+        evaluator = self._evaluator(paths)
         job = StageJob(
             spec=spec,
             config=self._config,
@@ -169,11 +162,7 @@ class TrainingRun:
             partition=paths.partition,
             inputs=paths.inputs,
             train=manifest.train,
-            class_weights=class_weights(
-                self._config.class_weights,
-                manifest.train,
-                manifest.class_names,
-            ),
+            loss=training_loss(self._config, manifest),
             start_step=step,
             workdir=self._workdir,
             validate=functools.partial(
@@ -181,16 +170,44 @@ class TrainingRun:
             ),
             writer=self._writer,
             progress=self._progress,
+            stopwatch=self._stopwatch,
+            restore_best=(
+                self._config.honest_validation
+                and not manifest.validates_on_final
+            ),
         )
-        augments = self._config.augment and not spec.solved
+        augments = self._config.augments and (not spec.solved or spec.views > 0)
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
         outcome = _stage_loop(job).run()
-        evaluation = evaluator.evaluate(manifest.final)
+        evaluation = evaluator.evaluate(
+            manifest.final, outputs=spec.stage == self._config.stage
+        )
+        self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, paths)
         return self._finish_stage(spec, plan, outcome, evaluation)
+
+    def _evaluator(self, paths: StagePaths) -> Evaluator:
+        return Evaluator(
+            self._runtime.strategy,
+            self._classifier,
+            self._manifest.class_names,
+            # The batch of one part, to use no more memory than training.
+            batch_size=self._config.batch_size // self._config.accumulate_steps,
+            xla=self._runtime.xla,
+            partition=paths.evaluated,
+            inputs=paths.inputs,
+        )
+
+    def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
+        """Writes the predictions for the fold, if the run validates on one."""
+        rule, held_out = self._config.validation_rule, self._manifest.validation
+        if rule is None or not rule.fold or spec.stage != self._config.stage:
+            return
+        found = evaluator.evaluate(held_out, outputs=True)
+        write_out_of_fold(self._workdir, rule.fold, held_out, found)
 
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
@@ -210,7 +227,8 @@ class TrainingRun:
                     train=len(manifest.train),
                     validation=len(manifest.validation),
                     final=len(manifest.final),
-                    augment=self._config.augment,
+                    augment=self._config.augments
+                    and not (spec.solved or spec.views),
                 ),
             )
         self._paths = paths
@@ -237,15 +255,22 @@ class TrainingRun:
             start_step=0,
             total_steps=1,
             augment=True,
+            policy=self._config.augment,
         )
         batch = next(iter(dataset))
         after = warp(batch["images"], batch["matrices"], kernel="gather")
         self._writer.augmented(step, batch["images"].numpy(), after.numpy())
 
-    def _restore_best(self, stage: str) -> None:
-        """Restores the best weights if the next stage starts from them."""
-        if self._config.init_from_checkpoint == "best":
-            path = find_checkpoint(self._workdir, stage, "best")
+    def _restore_start(self, stage: str, result: Mapping[str, Any]) -> None:
+        """Restores the weights that the next stage starts from.
+
+        Args:
+          stage: the stage that has ended.
+          result: its result, of the weights that the classifier has.
+        """
+        which = self._config.init_from_checkpoint
+        if which and which != result["result_checkpoint"]:
+            path = find_checkpoint(self._workdir, stage, which)
             assert path is not None
             restore_variables(path, self._classifier.variables)
 
@@ -256,10 +281,13 @@ class TrainingRun:
         outcome: StageOutcome,
         evaluation: Evaluation,
     ) -> dict[str, Any]:
-        """Writes the metrics of the last weights, and the stage's marker."""
+        """Writes metrics and predictions of the result, and the marker.
+
+        The marker is last: without it, a resumed run comes here again.
+        """
         StepMetrics(self._workdir, self._writer, spec.stage).record(
             FINAL,
-            outcome.step,
+            outcome.result_step,
             None,
             {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
             span="final",
@@ -269,11 +297,20 @@ class TrainingRun:
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
-            self._writer.confusion(outcome.step, evaluation)
+            self._writer.confusion(outcome.result_step, evaluation)
         if spec.solved and self._workdir.writes:
             with self._optional(f"chart of {HEAD_PATH}"):
-                self._draw_head_path(outcome.step)
-        result = self._result(spec, plan, outcome, evaluation)
+                self._draw_head_path(outcome.result_step)
+        write_predictions(self._workdir, self._manifest.final, evaluation)
+        result = stage_result(
+            self._config,
+            self._workdir,
+            self._manifest,
+            spec,
+            plan,
+            outcome,
+            evaluation,
+        )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
@@ -288,51 +325,6 @@ class TrainingRun:
             drawn, image = head_chart(record)
             self._workdir.write_text(HEAD_CHART, drawn)
             self._writer.head_chart(step, image)
-
-    def _result(
-        self,
-        spec: StageSpec,
-        plan: FreezePlan,
-        outcome: StageOutcome,
-        evaluation: Evaluation,
-    ) -> dict[str, Any]:
-        """Returns the stage's part of result.json."""
-        manifest = self._manifest
-        result = {
-            "stage": spec.stage,
-            "backbone": self._config.backbone,
-            "dataset": manifest.name,
-            "classes": list(manifest.class_names),
-            "train_examples": len(manifest.train),
-            "epochs": spec.epochs,
-            "learning_rate": None if spec.solved else spec.learning_rate,
-            "steps": outcome.step,
-            "final_split": manifest.final_split,
-            **evaluation.to_json(),
-            "validation_examples": len(manifest.validation),
-            "validation_from_test": manifest.validation_from_test,
-            "best_step": outcome.best["step"],
-            "best_validation_accuracy": outcome.best["accuracy"],
-            "total_params": plan.total_params,
-            "trainable_params": plan.trainable_params,
-            "train_seconds": round(outcome.seconds, 3),
-            "audit": dataclasses.asdict(outcome.audit),
-        }
-        changed = changed_files(manifest) if self._workdir.writes else []
-        if changed:
-            self._workdir.warn(changes_warning(changed))
-            result["changed_files"] = changed
-        earlier = self._earlier_stage(spec.stage)
-        if earlier:
-            result["earlier_stages"] = [earlier]
-        return result
-
-    def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
-        """Returns the main results of the feature_extract before a finetune."""
-        marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
-        if stage == FEATURE_EXTRACT or marker is None:
-            return None
-        return {key: marker[key] for key in _EARLIER}
 
 
 def _stage_loop(job: StageJob) -> StageLoop:

@@ -32,7 +32,9 @@ from trainer.storage import files
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
+from trainer.train.start import result_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.stored import stored_config
 
 # Paths that only training needs. `with_data` handles the dataset's path.
@@ -84,18 +86,20 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     assert config.workdir is not None
     workdir = Workdir(config.workdir)
     workdir.require("workdir")
+    check_no_folds(workdir, "workdir")
     stored = workdir.read_json(CONFIG)
     found = [
-        (stage, path)
+        (stage, which, path)
         for stage in (FINETUNE, FEATURE_EXTRACT)
-        if (path := find_checkpoint(workdir, stage, config.checkpoint))
+        for which in (config.checkpoint or result_checkpoint(workdir, stage),)
+        if (path := find_checkpoint(workdir, stage, which))
     ]
     if stored is None or "config" not in stored or not found:
         raise TrainerError(
             f"--workdir={config.workdir!r}: holds no checkpoint; train there"
             " first, or give the workdir of a run that has saved one"
         )
-    stage, path = found[0]
+    stage, which, path = found[0]
     run = stored_config(workdir.file(CONFIG), stored["config"])
     run = _run_here(run, config, given)
     runtime = _runtime(run, config, given)
@@ -120,7 +124,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         classifier=classifier,
         class_names=names,
         stage=stage,
-        which=config.checkpoint,
+        which=which,
         step=checkpoint_step(path),
         plan=plan,
         engine=stored.get("environment", {}).get("trunk_engine"),
@@ -196,14 +200,16 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
     Args:
       trained: the trained classifier.
       given: names of the flags given explicitly; if `dataset` is one of them,
-        the run does not change.
+        only the run's rule of validation is dropped, which may not fit other
+        data.
 
     Raises:
       UsageError: the dataset is at a URL, or has been removed.
     """
     run = trained.run
     if "dataset" in given:
-        return trained
+        run = dataclasses.replace(run, validation=None)
+        return dataclasses.replace(trained, run=run)
     manifest = trained.workdir.read_json(MANIFEST) or {}
     location = str(manifest.get("location", run.dataset))
     for place in (run.dataset, location):
@@ -261,4 +267,4 @@ def open_fast_paths(
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
-    return paths.partition, paths.inputs
+    return paths.evaluated, paths.inputs

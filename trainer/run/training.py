@@ -8,9 +8,11 @@ import dataclasses
 import tensorflow as tf
 
 from trainer.cache import OFF
-from trainer.config import Config
+from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
+from trainer.data.order import steps_per_epoch
 from trainer.data.samples import ARRAY_RECORD
+from trainer.data.validation import source_phrase
 from trainer.distribute import multi_worker, strategies
 from trainer.distribute.strategies import strategy_line
 from trainer.errors import (
@@ -21,8 +23,9 @@ from trainer.errors import (
     shortened,
 )
 from trainer.model.freeze import freeze_plan
-from trainer.results.report import plan_lines, result_lines
+from trainer.results.report import plan_lines, result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
+from trainer.run.engine_choice import uncached
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
@@ -30,6 +33,7 @@ from trainer.run.stages import TrainingRun
 from trainer.train.class_weights import class_weights
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.workdir import CONFIG, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
@@ -47,8 +51,11 @@ def train(config: Config) -> None:
         _train_locked(setup)
 
 
-def dry_run(config: Config) -> None:
+def dry_run(config: Config) -> Manifest:
     """Prints the plan of a training run, and writes nothing.
+
+    Returns:
+      The samples of the run.
 
     Raises:
       UsageError: the flags are invalid.
@@ -68,6 +75,7 @@ def _print_plan(setup: RunSetup) -> None:
     if config.init_from:
         check_warm_start(config, manifest.class_names)
         stages = stages[-1:]
+    stages = _with_min_steps(stages, config, manifest)
     plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
     weights = class_weights(
         config.class_weights, manifest.train, manifest.class_names
@@ -89,12 +97,14 @@ def _print_plan(setup: RunSetup) -> None:
         deterministic=runtime.deterministic,
     )
     print("\n".join(lines))
+    return manifest
 
 
 def _train_locked(setup: RunSetup) -> None:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
+    check_no_folds(workdir, "workdir")
     new = workdir.create()
     try:
         with contextlib.ExitStack() as stack:
@@ -138,16 +148,26 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     record, manifest = same_run(setup, workdir)
     if _is_complete(workdir, config):
         return
+    for line in unbalanced_lines(manifest):
+        print(line, flush=True)
     start = find_start(workdir, config)
+    stages = _with_min_steps(start.stages, config, manifest)
+    start = dataclasses.replace(start, stages=stages)
     processes.check_same(
         start.why,
         f"--workdir={workdir.path!r}: differs between the processes; give a"
         " folder that all of them share",
     )
+    if config.validation is not None:
+        phrase = source_phrase(manifest.validation_source)
+        print(f"validation: {phrase} ({len(manifest.validation)})", flush=True)
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
         options = _fast_paths(setup, workdir, manifest)
+        reason = uncached(options.engine, setup.runtime)
+        if reason:
+            print(f"features: not cached, because {reason}", flush=True)
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:
@@ -183,6 +203,14 @@ def _is_complete(workdir: Workdir, config: Config) -> bool:
     return True
 
 
+def _with_min_steps(
+    stages: tuple[StageSpec, ...], config: Config, manifest: Manifest
+) -> tuple[StageSpec, ...]:
+    """Returns the stages with the epochs that --min_steps asks for."""
+    steps = steps_per_epoch(len(manifest.train), config.batch_size)
+    return tuple(spec.at_least(config.min_steps, steps) for spec in stages)
+
+
 def _fast_paths(
     setup: RunSetup, workdir: Workdir, manifest: Manifest
 ) -> FastPaths:
@@ -200,8 +228,9 @@ def _fast_paths(
             " --file_format=tfrecord, or run on the TPU's own host"
         )
     stored = workdir.read_json(CONFIG) or {}
-    epochs = sum(spec.epochs for spec in config.stages())
-    images = len(manifest.train) * (epochs if config.augment else 1)
+    stages = _with_min_steps(config.stages(), config, manifest)
+    passes = sum(max(spec.epochs, spec.views_read) for spec in stages)
+    images = len(manifest.train) * (passes if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

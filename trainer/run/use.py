@@ -30,7 +30,8 @@ from trainer.results.predict import (
     find_inputs,
     write_csv,
 )
-from trainer.results.report import per_class_lines
+from trainer.results.report import evaluation_line, per_class_lines
+from trainer.run.own_test import refresh_predictions, why_not_own_test
 from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
     Trained,
@@ -84,26 +85,27 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         partition=partition,
         inputs=inputs,
     )
+    why_not = why_not_own_test(trained, manifest, stored)
+    evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
         "step": trained.step,
         "dataset": run.dataset,
         "final_split": manifest.final_split,
-        **evaluator.evaluate(manifest.final).to_json(),
+        **evaluation.to_json(),
     }
     changed = changed_files(manifest)
     if changed:
         workdir.warn(changes_warning(changed))
     print(
         f"{trained.stage} at step {trained.step} ({trained.which}),"
-        f" {manifest.final_split} split, {metrics['test_examples']} examples:"
-        f" loss {metrics['test_loss']:.4f},"
-        f" accuracy {metrics['test_accuracy']:.4f}"
+        f" {manifest.final_split} split, {evaluation_line(metrics)}"
     )
     print("\n".join(per_class_lines(metrics)))
     try:
         workdir.write_json(EVALUATION, metrics)
+        refresh_predictions(trained, manifest, evaluation, why_not)
     except OSError as error:
         # A run of another person may be in a read-only folder.
         workdir.warn(
@@ -141,8 +143,8 @@ def _check_data(
         return
     if "dataset" not in given:
         workdir.warn(
-            f"{run.dataset}: the photos have changed since the run; some of"
-            " those tested on may have been trained on"
+            f"{run.dataset}: the photos have changed since the run; some"
+            " test photos may have been trained on"
         )
     if manifest.turned:
         workdir.warn(

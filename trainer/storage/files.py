@@ -32,6 +32,7 @@ from trainer.storage.writing import (
     probe,
     synced_size,
     truncate,
+    write_bytes,
     write_text,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "stat",
     "synced_size",
     "truncate",
+    "write_bytes",
     "write_text",
 ]
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 
 from trainer.config import ResolvedConfig
-from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
+from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, OFF, TUTORIAL
 
 # The fine-tuned models start from the weights of this model.
 BASE_MODEL = 2
@@ -106,7 +106,7 @@ def model_config(
         config,
         stage=model.stage,
         data_pct=model.data_pct,
-        augment=model.augment,
+        augment=TUTORIAL if model.augment else OFF,
         seed=seed,
         epochs=config.epochs if finetune else config.head_epochs,
         learning_rate=(

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from trainer.errors import TrainerError
+from trainer.train.averages import WeightAverages
 from trainer.train.optimizers import SummedOnce
 from trainer.train.steps import (
     SUMS,
@@ -37,6 +38,7 @@ class ReplicaStep:
         optimizer: keras.Optimizer,
         clip_global_norm: float | None,
         replicas: int,
+        averages: WeightAverages | None = None,
     ) -> None:
         """Creates the step.
 
@@ -48,6 +50,8 @@ class ReplicaStep:
           clip_global_norm: maximum norm of the gradient of the mean loss over
             the global batch; None does not clip.
           replicas: number of replicas in sync.
+          averages: of the trainable variables, updated after each step; None
+            for no averages.
         """
         self._step = step
         self._trainable = trainable
@@ -55,6 +59,7 @@ class ReplicaStep:
         self._optimizer = optimizer
         self._clip_global_norm = clip_global_norm
         self._replicas = replicas
+        self._averages = averages
         # Filled while the step is traced, and checked later: TensorFlow would
         # wrap an error raised during tracing in many lines about the graph.
         self._updated_in_inference: set[str] = set()
@@ -108,6 +113,8 @@ class ReplicaStep:
             # Keras sums the gradients over the replicas a second time.
             gradients = [g / self._replicas for g in gradients]
         self._optimizer.apply(gradients, self._trainable)
+        if self._averages is not None:
+            self._averages.update()
 
     def check_traced(self) -> None:
         """Checks what was found while tracing; call after the first step.

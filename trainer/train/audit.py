@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -53,8 +53,7 @@ def audit(
     variables: Mapping[str, keras.Variable],
     gradient_max: Mapping[str, float],
     *,
-    learning_rate: float,
-    epsilon: float,
+    move: Callable[[str, float], float],
 ) -> Audit:
     """Compares the variables with their values at the start of the stage.
 
@@ -66,12 +65,12 @@ def audit(
         trainable variable. 0 is expected after a dead ReLU. `UNCONNECTED`
         means that the loss does not depend on the variable, which is an error
         if it applies to a whole layer.
-      learning_rate: the learning rate of Adam.
-      epsilon: the epsilon of Adam.
+      move: a function of a trainable variable's key and of its largest
+        gradient: about how far a step moves its largest entry.
     """
     after = digests(variables)
     changed = {key for key in before if before[key] != after[key]}
-    thawed = [f"{key}: frozen, and has changed" for key in plan.frozen
+    thawed = [f"{key}: frozen, but has changed" for key in plan.frozen
               if key in changed]  # fmt: skip
     stuck, warnings = [], []
     for key in plan.trainable:
@@ -80,16 +79,16 @@ def audit(
             warnings.append(f"{key}: its gradient was 0 in every step")
         if key in changed or largest <= 0:
             continue
-        # Adam changes an entry by about this much, which rounding may remove
-        # if the entry is large.
-        move = learning_rate * largest / (largest + epsilon)
-        if move < np.spacing(np.abs(variables[key].numpy()).max()):
+        # Rounding may remove the change of a large entry.
+        if move(key, largest) < np.spacing(
+            np.abs(variables[key].numpy()).max()
+        ):
             warnings.append(
-                f"{key}: has not moved, its gradients (at most {largest:.1g})"
-                " being too small"
+                f"{key}: has not changed, because its gradients (at most"
+                f" {largest:.1g}) are too small"
             )
         else:
-            stuck.append(f"{key}: had a gradient, and has not moved")
+            stuck.append(f"{key}: had a gradient, but has not changed")
     silent, unconnected = _unconnected(plan, gradient_max)
     warnings += unconnected
     if not silent and all(gradient_max[key] <= 0 for key in plan.trainable):
@@ -118,7 +117,7 @@ def _unconnected(
         apart = [key for key in keys if gradient_max[key] == UNCONNECTED]
         if len(apart) == len(keys):
             problems.append(
-                f"{layer}: trainable, and the loss does not depend on it"
+                f"{layer}: trainable, but the loss does not depend on it"
             )
         else:
             warnings += [f"{key}: never had a gradient" for key in apart]

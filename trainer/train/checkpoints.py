@@ -20,6 +20,7 @@ from trainer.model.classifier import variable_keys
 from trainer.model.weights.checkpoint_index import check_index
 from trainer.model.weights.saved_weights import senseless
 from trainer.storage import files
+from trainer.train.averages import WeightAverages
 from trainer.train.checkpoint_files import (
     BEST,
     EPOCH,
@@ -49,6 +50,8 @@ class StageCheckpoints:
         optimizer: keras.Optimizer,
         state: StageState,
         keep: int,
+        keep_best: int = 1,
+        averages: WeightAverages | None = None,
     ) -> None:
         """Creates the checkpoint managers; nothing is restored or saved yet.
 
@@ -58,18 +61,29 @@ class StageCheckpoints:
           optimizer: already built, so that its slots exist.
           state: the state of the stage; `restore` changes it in place.
           keep: number of latest checkpoints to keep.
+          keep_best: number of best checkpoints to keep. With 2, the best
+            checkpoint of the state outlives a kill between the save of a
+            better one and that of the state that names it.
+          averages: of the trained variables. A checkpoint stores them as the
+            model's weights, which is what every reader of it wants, and the
+            weights beside them.
 
         Raises:
           TrainerError: TensorFlow's list of checkpoints is not a file.
         """
         self._workdir = workdir
         self._state = state
-        self._checkpoint = tf.train.Checkpoint(
-            model=_by_key(variables),
-            slots=_slots(optimizer),
-            state=StateInCheckpoint(state),
-        )
-        self._keep = {LAST: keep, BEST: 1, EPOCH: 1}
+        self._averages = averages
+        stored = {
+            "model": _by_key(variables),
+            "slots": _slots(optimizer),
+            "state": StateInCheckpoint(state),
+        }
+        if averages is not None:
+            stored["weights"] = averages.values
+            stored["averaged"] = averages.count
+        self._checkpoint = tf.train.Checkpoint(**stored)
+        self._keep = {LAST: keep, BEST: keep_best, EPOCH: 1}
         self._managers = (
             {kind: self._manager(kind) for kind in self._keep}
             if workdir.writes
@@ -118,7 +132,7 @@ class StageCheckpoints:
         stage = self._state.stage
         for path in remove_unfinished(self._workdir, stage):
             self._workdir.warn(
-                f"{path}: cannot be read (truncated); going on without it"
+                f"{path}: cannot be read (truncated); it is removed"
             )
         paths = find_checkpoints(self._workdir, stage, LAST)
         error: Exception | None = None
@@ -134,8 +148,8 @@ class StageCheckpoints:
             except Exception as damage:
                 error = damage
                 self._workdir.warn(
-                    f"{path}: cannot be read ({reason_of(damage)}); going on"
-                    " from the one before it"
+                    f"{path}: cannot be read ({reason_of(damage)}); trying the"
+                    " checkpoint before it"
                 )
                 continue
             self._restore(path)
@@ -151,12 +165,18 @@ class StageCheckpoints:
 
     def has_boundary(self) -> bool:
         """Returns whether `roll_back` has a checkpoint to restore."""
+        return bool(self._boundaries())
+
+    def _boundaries(self) -> list[str]:
+        # A kill during a save may leave two, of which one is of a later step.
         found = find_checkpoints(self._workdir, self._state.stage, EPOCH)
-        return any(checkpoint_step(p) <= self._state.step for p in found)
+        return [p for p in found if checkpoint_step(p) <= self._state.step]
 
     def _restore(self, path: str) -> None:
-        with _restoring(path):
+        with _restoring(path, _remedy(path)):
             self._checkpoint.restore(path).assert_consumed()
+        if self._averages is not None:
+            self._averages.exchange()
 
     def roll_back(self) -> None:
         """Restores the last epoch boundary, and removes later checkpoints.
@@ -164,15 +184,7 @@ class StageCheckpoints:
         Raises:
           TrainerError: that checkpoint cannot be read.
         """
-        # A kill during a save may leave two, of which one is of a later step.
-        path = next(
-            path
-            for path in find_checkpoints(
-                self._workdir, self._state.stage, EPOCH
-            )
-            if checkpoint_step(path) <= self._state.step
-        )
-        self._restore(path)
+        self._restore(self._boundaries()[0])
         self._tidy()
 
     def _tidy(self) -> None:
@@ -188,8 +200,14 @@ class StageCheckpoints:
         later = [p for p in paths if checkpoint_step(p) > self._state.step]
         for path in later + paths[len(later) + self._keep[LAST] :]:
             remove_checkpoint(path)
-
         self._managers[LAST] = self._manager(LAST)
+        if self._keep[BEST] == 1:
+            # The only one; the steps to it are repeated.
+            return
+        for path in find_checkpoints(self._workdir, self._state.stage, BEST):
+            if checkpoint_step(path) > self._state.step:
+                remove_checkpoint(path)
+        self._managers[BEST] = self._manager(BEST)
 
     def save(self, *, best: bool = False, epoch: bool = False) -> str:
         """Writes a checkpoint.
@@ -217,7 +235,10 @@ class StageCheckpoints:
             if asked
         ]
         processes = self._workdir.processes
-        return processes.by_chief(lambda: self._write(kinds)) or ""
+        with contextlib.ExitStack() as stack:
+            if self._averages is not None:
+                stack.enter_context(self._averages.in_use())
+            return processes.by_chief(lambda: self._write(kinds)) or ""
 
     def _write(self, kinds: list[str]) -> str:
         self._workdir.check_held()
@@ -261,20 +282,26 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
 
 
 def restore_variables(
-    path: str, variables: Mapping[str, keras.Variable]
+    path: str,
+    variables: Mapping[str, keras.Variable],
+    *,
+    remedy: str | None = None,
 ) -> None:
     """Restores only the weights of a checkpoint.
 
     Args:
       path: the prefix of the checkpoint.
       variables: assigned in place; all must be in the checkpoint.
+      remedy: the end of an error message; None if an older checkpoint or
+        another workdir helps.
 
     Raises:
       TrainerError: the checkpoint cannot be read, is of another model, or
         contains non-finite values or negative variances.
     """
     checkpoint = tf.train.Checkpoint(model=_by_key(variables))
-    with _restoring(path):
+    remedy = remedy or _remedy(path)
+    with _restoring(path, remedy):
         _read_all(path)
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
@@ -286,8 +313,7 @@ def restore_variables(
         if found:
             raise TrainerError(
                 f"{path}: {key} holds {found}: the run has diverged; legal are"
-                " finite numbers, and variances of 0 or more;"
-                f" {_remedy(path)}"
+                f" finite numbers, and variances of 0 or more; {remedy}"
             )
 
 
@@ -301,7 +327,7 @@ def _read_all(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _restoring(path: str) -> Iterator[None]:
+def _restoring(path: str, remedy: str) -> Iterator[None]:
     """Turns any error of a restore into a one-line TrainerError.
 
     Unlike in `errors.untrusted`, the message also fits a readable checkpoint of
@@ -313,7 +339,7 @@ def _restoring(path: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise TrainerError(
-            f"{path}: cannot be restored ({reason_of(error)}); {_remedy(path)}"
+            f"{path}: cannot be restored ({reason_of(error)}); {remedy}"
         ) from error
 
 

@@ -6,8 +6,8 @@ code that runs it on a replica and applies the gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -18,7 +18,10 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.apply import STEP_VALUES, ReplicaStep
+from trainer.train.averages import WeightAverages
+from trainer.train.losses import TrainingLoss
 from trainer.train.steps import (
+    PLAIN,
     UNCONNECTED,
     Batch,
     frozen_variables,
@@ -84,49 +87,46 @@ def make_train_function(
     kernel: str | None = None,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
-    class_weights: Sequence[float] = (),
+    loss: TrainingLoss = PLAIN,
+    averages: WeightAverages | None = None,
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
-    """Returns a function that runs a number of training steps in one call.
+    """Returns a function that runs several training steps in one call.
 
     Args:
       strategy: the model and the built optimizer were created under it.
       classifier: updated in place.
       plan: the trainable and the frozen variables.
-      optimizer: built on the plan's trainable variables, in that order. If it
-        is not a `SummedOnce`, Keras sums the gradients a second time.
+      optimizer: built on the plan's trainable variables, in that order.
       clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
-      class_weights: see `make_train_step`.
+      loss: see `make_train_step`.
+      averages: see `ReplicaStep`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
       TrainerError if `ReplicaStep.check_traced` finds a problem.
     """
-    step = tf.function(
-        make_train_step(
-            classifier,
-            plan,
-            kernel=kernel or warp_kernel(xla),
-            partition=partition,
-            accumulate_steps=accumulate_steps,
-            class_weights=class_weights,
-        ),
-        jit_compile=xla,
-        autograph=False,
-    )
     trainable = [classifier.variables[key] for key in plan.trainable]
+    step = make_train_step(
+        classifier,
+        plan,
+        kernel=kernel or warp_kernel(xla),
+        partition=partition,
+        accumulate_steps=accumulate_steps,
+        loss=loss,
+    )
     replica_step = ReplicaStep(
-        step,
+        tf.function(step, jit_compile=xla, autograph=False),
         trainable=trainable,
         frozen=frozen_variables(classifier, plan, partition),
         optimizer=optimizer,
         clip_global_norm=clip_global_norm,
         replicas=strategy.num_replicas_in_sync,
+        averages=averages,
     )
-
     train_steps = _train_steps(strategy, replica_step, len(trainable))
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:
@@ -171,6 +171,27 @@ def _train_steps(
     return train_steps
 
 
+class EvaluationFunction(Protocol):
+    """Evaluates a number of batches in one call."""
+
+    def __call__(
+        self, iterator: Iterator[Batch], steps: int, *, outputs: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Evaluates the next batches of an iterator.
+
+        Args:
+          iterator: yields the batches.
+          steps: number of batches.
+          outputs: whether to return the logits too.
+
+        Returns:
+          The sums of `make_evaluation_step` over these batches, as float64
+          arrays. If `outputs`, also `logits`, float32 (steps * global batch,
+          classes): one row per example, padding included, in the order of the
+          global batches, on every process.
+        """
+
+
 def make_evaluation_function(
     strategy: tf.distribute.Strategy,
     classifier: Classifier,
@@ -178,11 +199,8 @@ def make_evaluation_function(
     *,
     xla: bool,
     partition: Partition | None = None,
-) -> Callable[[Iterator[Batch], int], dict[str, np.ndarray]]:
+) -> EvaluationFunction:
     """Returns a function that evaluates a number of batches in one call.
-
-    The function takes a batch iterator and a number of batches. It returns the
-    sums of `make_evaluation_step` over these batches, as float64 arrays.
 
     Args:
       strategy: the classifier was created under it.
@@ -197,36 +215,100 @@ def make_evaluation_function(
         autograph=False,
     )
     variables = list(used_variables(classifier, partition).values())
-    shapes = {"loss": (), "count": (), "top5": ()}
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch: Batch) -> dict[str, tf.Tensor]:
+    def replica_step(batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return step(values_of(variables), batch)
+
+    @tf.autograph.experimental.do_not_convert
+    def replica_sums(batch: Batch) -> dict[str, tf.Tensor]:
+        return replica_step(batch)[0]
+
+    # A function is traced only if it is called.
+    sums_only = _evaluation_sums(strategy, replica_sums, num_classes)
+    with_logits = _evaluation_logits(strategy, replica_step, num_classes)
+
+    def call(
+        iterator: Iterator[Batch], steps: int, *, outputs: bool = False
+    ) -> dict[str, np.ndarray]:
+        function = with_logits if outputs else sums_only
+        values = function(iterator, tf.constant(steps, tf.int32))
+        return {key: value.numpy() for key, value in values.items()}
+
+    return call
+
+
+# (iterator, steps) -> the values of an evaluation by name.
+_EvaluationLoop = Callable[[Iterator[Batch], tf.Tensor], dict[str, tf.Tensor]]
+
+
+def _evaluation_sums(
+    strategy: tf.distribute.Strategy,
+    replica_sums: Callable[[Batch], dict[str, tf.Tensor]],
+    num_classes: int,
+) -> _EvaluationLoop:
+    """Returns the graph loop that adds up the sums of evaluation steps."""
 
     @tf.function(reduce_retracing=True)
     def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        totals = {k: tf.zeros(s, tf.float64) for k, s in shapes.items()}
-        totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
+        totals = _no_sums(num_classes)
         for _ in tf.range(steps):
-            sums = strategy.run(replica_step, (next(iterator),))
-            # A new dict, because AutoGraph does not carry an assignment to a
-            # dict item through the loop.
-            totals = {
-                key: total
-                + tf.cast(
-                    strategy.reduce("SUM", sums[key], axis=None), tf.float64
-                )
-                for key, total in totals.items()
-            }
+            sums = strategy.run(replica_sums, (next(iterator),))
+            totals = _added(strategy, totals, sums)
         return totals
 
-    def call(iterator: Iterator[Batch], steps: int) -> dict[str, np.ndarray]:
-        totals = evaluation_steps(iterator, tf.constant(steps, tf.int32))
-        return {key: value.numpy() for key, value in totals.items()}
+    return evaluation_steps
 
-    return call
+
+def _evaluation_logits(
+    strategy: tf.distribute.Strategy,
+    replica_step: Callable[[Batch], tuple[dict[str, tf.Tensor], tf.Tensor]],
+    num_classes: int,
+) -> _EvaluationLoop:
+    """Returns the graph loop that keeps the logits of all steps too."""
+
+    @tf.function(reduce_retracing=True)
+    def evaluation_steps(
+        iterator: Iterator[Batch], steps: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        totals = _no_sums(num_classes)
+        rows = tf.TensorArray(
+            tf.float32, size=steps, element_shape=(None, num_classes)
+        )
+        for i in tf.range(steps):
+            sums, logits = strategy.run(replica_step, (next(iterator),))
+            totals = _added(strategy, totals, sums)
+            # In the order of the replicas, which is that of the global batch.
+            rows = rows.write(i, strategy.gather(logits, axis=0))
+        return {**totals, "logits": rows.concat()}
+
+    return evaluation_steps
+
+
+def _no_sums(num_classes: int) -> dict[str, tf.Tensor]:
+    """Returns float64 zeros in the shapes of the sums of an evaluation."""
+    totals = {k: tf.zeros((), tf.float64) for k in ("loss", "count", "top5")}
+    totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
+    return totals
+
+
+def _added(
+    strategy: tf.distribute.Strategy,
+    totals: dict[str, tf.Tensor],
+    sums: dict[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Returns the totals plus the sums of all replicas.
+
+    A new dict, because AutoGraph does not carry an assignment to a dict item
+    through a loop.
+    """
+    return {
+        key: total
+        + tf.cast(strategy.reduce("SUM", sums[key], axis=None), tf.float64)
+        for key, total in totals.items()
+    }
 
 
 def _first(strategy: tf.distribute.Strategy, value: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -51,7 +51,7 @@ def head_features(
       float32 (n, channels), in the order of the samples.
 
     Raises:
-      Stopped: a signal arrived.
+      Stopped: a signal was received.
       TrainerError: a feature is not finite.
     """
     batches = evaluation_batches(
@@ -69,25 +69,36 @@ def head_features(
     found = np.empty((len(samples), width), np.float32)
     done = 0
     for batch in batches:
-        if "features" in batch:
-            # The cut is before the head: one feature.
-            (rows,) = batch["features"]
-        else:
-            rows = compute(batch["images"])
+        # The cut is before the head: one feature.
+        (rows,) = batch.get("features") or (compute(batch["images"]),)
         passed = processes.stacked(rows.numpy())
         count = min(len(passed), len(samples) - done)
         found[done : done + count] = passed[:count]
         done += count
         report("features of the head", done, len(samples))
         interrupt.check()
-    finite = np.isfinite(found).all(axis=1)
-    if not finite.all():
-        raise TrainerError(
-            f"{samples.ids[int(np.argmin(finite))]}: its features are not"
-            f" finite, nor are those of {int((~finite).sum()) - 1} other"
-            " images; give other --weights, or --precision=float32"
-        )
+    check_finite_rows(found, samples.ids)
     return found
+
+
+def check_finite_rows(rows: np.ndarray, ids: Sequence[str]) -> None:
+    """Checks that all features are finite.
+
+    Args:
+      rows: (n, channels), of one view of the samples or of several.
+      ids: of the samples; n is a multiple of their number.
+
+    Raises:
+      TrainerError: a feature is not finite.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        finite = finite.reshape(-1, len(ids)).all(axis=0)
+        raise TrainerError(
+            f"{ids[int(np.argmin(finite))]}: its features are not finite, nor"
+            f" are those of {int((~finite).sum()) - 1} other images; give other"
+            " --weights, or --precision=float32"
+        )
 
 
 def feature_function(

@@ -15,10 +15,10 @@ from trainer.train.principal_axes import Rotated
 FOLDS = 5
 # From large to small, so that each solution starts from a smoother one.
 L2_VALUES = tuple(float(f"{x:.3g}") for x in np.logspace(2, -4, 13))
-# For one sample a class, where nothing can be held out. On 10 to 450 photos
-# the best values were 0.02 to 0.3.
+# Used with one sample per class, which leaves none to hold out. On 10 to 450
+# photos the best values were 0.02 to 0.3.
 FALLBACK_L2 = 0.1
-# Validation losses need no more, and float32 products are twice as fast.
+# Enough for validation losses; float32 products are twice as fast.
 _STOP = 1e-4
 _MAX_ITERATIONS = 300
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 from trainer import interrupt
 from trainer.data.order import steps_per_epoch
-from trainer.train.audit import audit, check_audit
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.graph_loops import (
@@ -27,10 +26,12 @@ from trainer.train.nonfinite import (
     check_finite,
     inputs_of_step,
 )
-from trainer.train.optimizers import SummedAdam
 from trainer.train.stage import StageJob, StageOutcome
+from trainer.train.stage_end import end_stage
 from trainer.train.state import StageState, no_sums
 from trainer.train.steps import Batch
+from trainer.train.stopping import StopPolicy
+from trainer.train.updates import StageUpdates
 
 _TrainFunction = Callable[[Iterator[Batch], int], TrainCall]
 
@@ -45,36 +46,46 @@ class StageLoop:
         self._job = job
         self._workdir = job.workdir
         self._policy = RollbackPolicy(config.on_nonfinite)
+        self._stopping = StopPolicy(
+            config, job.stopwatch, job.workdir.processes
+        )
         self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
         self._batches = TrainingBatches(
-            job.inputs, job.train, config, strategy=job.runtime.strategy
+            job.inputs,
+            job.train,
+            config,
+            views=spec.views_read,
+            strategy=job.runtime.strategy,
         )
         self._state = StageState.begin(
-            spec.stage, job.start_step, variables, plan
+            spec.stage,
+            job.start_step,
+            variables,
+            plan,
+            monitor=config.monitor,
         )
         self._account = StepAccount(
             self._state,
             self._metrics,
             log_every_steps=config.log_every_steps,
         )
-        with job.runtime.strategy.scope():
-            self._optimizer = SummedAdam(spec.learning_rate)
-            self._optimizer.build([variables[key] for key in plan.trainable])
+        self._updates = StageUpdates(job, self._epoch_steps)
         self._checkpoints = StageCheckpoints(
             job.workdir,
             variables=variables,
-            optimizer=self._optimizer,
+            optimizer=self._updates.optimizer,
             state=self._state,
             keep=config.keep_checkpoints,
+            keep_best=2 if job.restore_best else 1,
+            averages=self._updates.averages,
         )
 
     def run(self) -> StageOutcome:
-        """Trains the remaining steps of the stage, and audits it.
+        """Trains the remaining steps of the stage, and ends it.
 
         Raises:
-          TrainerError: the audit failed, after everything was saved; or a loss
-            was not finite.
+          TrainerError: a loss was not finite; or see `end_stage`.
           Stopped: a signal was received; a checkpoint is saved first.
         """
         state = self._state
@@ -83,11 +94,17 @@ class StageLoop:
         # During a call, weights and files do not match, so a signal must wait
         # until the call has returned.
         with interrupt.deferred():
-            if state.pending_validation or state.step < end:
+            if self._goes_on(end):
                 self._train(end)
-        outcome = self._outcome()
-        check_audit(outcome.audit, stage=state.stage, path=self._workdir.path)
-        return outcome
+        return end_stage(
+            self._job, state, self._updates, epoch_steps=self._epoch_steps
+        )
+
+    def _goes_on(self, end: int) -> bool:
+        """Returns whether the stage has steps or a validation left."""
+        state = self._state
+        left = state.step < end and not state.stopped
+        return state.pending_validation or left
 
     def _resume(self) -> None:
         """Restores the latest readable checkpoint, if there is one."""
@@ -95,6 +112,7 @@ class StageLoop:
         if self._checkpoints.restore():
             self._metrics.cut(state.metrics_position)
             self._set_rate()
+            self._stopping.resume(state)
             self._workdir.event("resume", stage=state.stage, step=state.step)
         else:
             self._workdir.event("begin", stage=state.stage, step=state.step)
@@ -112,16 +130,17 @@ class StageLoop:
             self._job.runtime.strategy,
             self._job.classifier,
             self._job.plan,
-            self._optimizer,
+            self._updates.optimizer,
             clip_global_norm=self._job.config.clip_global_norm,
             xla=self._job.runtime.xla,
             kernel=self._job.inputs.kernel,
             partition=self._job.partition,
             accumulate_steps=self._job.config.accumulate_steps,
-            class_weights=self._job.class_weights,
+            loss=self._job.loss,
+            averages=self._updates.averages,
         )
         batches = self._read_to(end)
-        while state.pending_validation or state.step < end:
+        while self._goes_on(end):
             try:
                 if state.pending_validation:
                     self._end_epoch()
@@ -137,12 +156,11 @@ class StageLoop:
         return self._batches.read(self._state.step - start, end - start)
 
     def _rate(self) -> float:
-        return self._policy.rate(
-            self._job.spec.learning_rate, self._state.rollbacks
-        )
+        """Returns the learning rate of the last step."""
+        return self._updates.rate(self._state.step - self._state.start_step)
 
     def _set_rate(self) -> None:
-        self._optimizer.learning_rate = self._rate()
+        self._updates.scale(self._policy.rate(1.0, self._state.rollbacks))
 
     def _roll_back(self, error: NonFiniteError) -> None:
         """Restores the last epoch boundary, with half the learning rate.
@@ -191,6 +209,11 @@ class StageLoop:
                 left = min(left, every - state.step % every)
             count = min(steps_per_call.steps, left)
             steps_per_call.update(self._call(train, batches, count, epoch))
+            if self._stopping.after_call(state):
+                # A kill after this point must not move the end.
+                state.pending_validation = True
+                self._save()
+                break
             stop = interrupt.requested()
             due = stop or (every and state.step % every == 0)
             if due and state.step < epoch_end:
@@ -227,7 +250,8 @@ class StageLoop:
     def _end_epoch(self) -> None:
         """Validates at the end of an epoch, and saves."""
         state = self._state
-        epoch = (state.step - state.start_step) // self._epoch_steps
+        # Rounded up, because a time limit may end the stage within an epoch.
+        epoch = -((state.start_step - state.step) // self._epoch_steps)
         state.metrics_position = self._metrics.position()
         means = means_of(state.epoch_sums)
         self._metrics.record_epoch(
@@ -247,6 +271,7 @@ class StageLoop:
         best = state.is_best(values)
         if best:
             state.best = {"step": state.step, **values}
+        self._stopping.after_validation(state, self._epoch_steps)
         self._save(best=best, epoch=self._policy.enabled)
         self._job.progress.end_epoch(
             f"{self._epoch_title(epoch)}"
@@ -273,7 +298,7 @@ class StageLoop:
         return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
-        """Validates, and returns the loss and the accuracy.
+        """Validates, and returns loss, accuracy and the monitored metric.
 
         Raises:
           Stopped: a signal was received. A checkpoint is saved first, and the
@@ -283,7 +308,8 @@ class StageLoop:
         state = self._state
         state.pending_validation = True
         try:
-            evaluated = self._job.validate()
+            with self._updates.averaged():
+                evaluated = self._job.validate()
         except interrupt.Stopped:
             # Excludes the epoch's metrics, which the resumed run writes again.
             self._save(position=state.metrics_position)
@@ -293,7 +319,8 @@ class StageLoop:
             raise NonFiniteError(
                 state.step, f"validation loss {evaluated.loss}"
             )
-        return {"loss": evaluated.loss, "accuracy": evaluated.accuracy}
+        names = dict.fromkeys(("loss", "accuracy", state.monitor))
+        return {name: getattr(evaluated, name) for name in names}
 
     def _save(
         self,
@@ -314,28 +341,8 @@ class StageLoop:
         state.metrics_position = (
             self._metrics.position() if position is None else position
         )
+        self._stopping.note_time(state)
         self._checkpoints.save(best=best, epoch=epoch)
         self._workdir.event(
             "save", stage=state.stage, step=state.step, best=best
-        )
-
-    def _outcome(self) -> StageOutcome:
-        """Audits the stage, and prints the audit's warnings."""
-        state = self._state
-        found = audit(
-            self._job.plan,
-            state.digests,
-            self._job.classifier.variables,
-            state.gradient_max,
-            learning_rate=self._rate(),
-            epsilon=self._optimizer.epsilon,
-        )
-        for warning in found.warnings:
-            self._workdir.warn(f"{state.stage}: {warning}")
-        assert state.best is not None
-        return StageOutcome(
-            step=state.step,
-            best=state.best,
-            audit=found,
-            seconds=state.seconds,
         )

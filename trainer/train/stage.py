@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from trainer.config import Config, StageSpec
 from trainer.data.samples import Samples
@@ -14,7 +14,9 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.audit import Audit
 from trainer.train.inputs import Inputs
+from trainer.train.losses import TrainingLoss
 from trainer.train.metrics import Writer
+from trainer.train.stopping import EarlyStop, Stopwatch
 from trainer.workdir import Workdir
 
 
@@ -28,6 +30,14 @@ class Evaluated(Protocol):
     @property
     def accuracy(self) -> float:
         """The accuracy over all examples, 0 to 1."""
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 score of the classes, 0 to 1."""
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean accuracy of the classes that have examples, 0 to 1."""
 
 
 class Progress(Protocol):
@@ -60,12 +70,15 @@ class StageJob:
         whole classifier.
       inputs: reads the samples.
       train: the training subset.
-      class_weights: factor of the loss of each class; empty for 1.
+      loss: the loss of each training sample.
       start_step: the absolute step at which the stage begins.
       workdir: receives checkpoints and metrics.
       validate: evaluates the classifier with its current weights.
       writer: receives the metrics, besides metrics.jsonl.
       progress: shows the progress on the terminal.
+      stopwatch: measures the training time of the run.
+      restore_best: whether the stage ends with the weights of its best
+        validation; otherwise with the last ones.
     """
 
     spec: StageSpec
@@ -76,12 +89,14 @@ class StageJob:
     partition: Partition | None
     inputs: Inputs
     train: Samples
-    class_weights: tuple[float, ...]
+    loss: TrainingLoss
     start_step: int
     workdir: Workdir
     validate: Callable[[], Evaluated]
     writer: Writer
     progress: Progress
+    stopwatch: Stopwatch
+    restore_best: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,12 +105,36 @@ class StageOutcome:
 
     Attributes:
       step: the absolute step at its end.
-      best: step, loss and accuracy of the best validation.
+      best: step, loss, accuracy and the monitored metric of the best
+        validation.
+      monitor: the metric that decides which validation is the best.
       audit: the audit of the variables.
       seconds: time spent in training steps.
+      stopped: how it ended early; None if it did not.
+      result_checkpoint: the checkpoint whose weights the classifier has, and
+        the result is of: last or best.
+      result_step: the absolute step of that checkpoint.
     """
 
     step: int
     best: dict[str, float]
+    monitor: str
     audit: Audit
     seconds: float
+    stopped: EarlyStop | None
+    result_checkpoint: str
+    result_step: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what result.json says of validation and of the end."""
+        stopped = self.stopped and dataclasses.asdict(self.stopped)
+        return {
+            "monitor": self.monitor,
+            "best_step": self.best["step"],
+            "best_validation_accuracy": self.best["accuracy"],
+            "best_validation_loss": self.best["loss"],
+            "best_monitor_value": self.best[self.monitor],
+            "result_checkpoint": self.result_checkpoint,
+            "result_step": self.result_step,
+            **({"stopped_early": stopped} if stopped else {}),
+        }

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig, StageSpec
 from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
 from trainer.errors import TrainerError
-from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.train.checkpoint_files import (
+    BEST,
+    LAST,
+    checkpoint_step,
+    find_checkpoint,
+)
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir.folds import check_no_folds
 
 
 def stage_marker(stage: str) -> str:
     """Returns the name of the workdir file that marks a stage as finished."""
     return f"checkpoints/{stage}/result.json"
+
+
+def result_checkpoint(workdir: Workdir, stage: str) -> str:
+    """Returns the checkpoint that the result of a stage is of: last or best.
+
+    A stage without a result, and one of an earlier version, has "last".
+    """
+    marker = workdir.read_json(stage_marker(stage)) or {}
+    return BEST if marker.get("result_checkpoint") == BEST else LAST
+
+
+def _is_finished(marker: Mapping[str, Any], epochs: int) -> bool:
+    """Returns whether a stage is finished.
+
+    More epochs would not continue a stage that ended early: from its beginning,
+    with as many, it would have ended there too.
+
+    Args:
+      marker: the result of the stage.
+      epochs: the epochs that are asked for now.
+    """
+    return marker["epochs"] >= epochs or "stopped_early" in marker
 
 
 def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
@@ -31,7 +60,7 @@ def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
     )
     if marker is None:
         return None
-    if marker["epochs"] >= config.epochs:
+    if _is_finished(marker, config.epochs):
         # A kill between the marker and result.json leaves the run unfinished.
         return marker if followed or workdir.read_json(RESULT) else None
     if followed:
@@ -116,10 +145,11 @@ def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
 
 def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
     marker = workdir.read_json(stage_marker(FEATURE_EXTRACT))
-    path = find_checkpoint(
-        workdir, FEATURE_EXTRACT, config.init_from_checkpoint
+    which = config.init_from_checkpoint or result_checkpoint(
+        workdir, FEATURE_EXTRACT
     )
-    last = find_checkpoint(workdir, FEATURE_EXTRACT, "last")
+    path = find_checkpoint(workdir, FEATURE_EXTRACT, which)
+    last = find_checkpoint(workdir, FEATURE_EXTRACT, LAST)
     if (
         marker is None
         or path is None
@@ -137,8 +167,8 @@ def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
         checkpoint=path,
         start_step=marker["steps"],
         metrics_position=marker["metrics_position"],
-        why=f"finetune from {config.init_from_checkpoint} weights of the"
-        " feature_extract in the workdir",
+        why=f"finetune from {which} weights of the feature_extract in the"
+        " workdir",
     )
 
 
@@ -147,18 +177,21 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
 
     Args:
       source: the workdir of `--init_from`.
-      config: its `init_from_checkpoint` is used.
+      config: its `init_from_checkpoint` is used; if unset, the checkpoint that
+        the stage's result is of.
 
     Returns:
       The name of the stage, and the prefix of its checkpoint.
 
     Raises:
-      UsageError: the workdir does not exist.
+      UsageError: the workdir does not exist, or is of a k-fold run.
       TrainerError: the workdir has no checkpoint.
     """
     source.require("init_from")
+    check_no_folds(source, "init_from")
     for stage in reversed(TRAINING_STAGES):
-        path = find_checkpoint(source, stage, config.init_from_checkpoint)
+        which = config.init_from_checkpoint or result_checkpoint(source, stage)
+        path = find_checkpoint(source, stage, which)
         if path is not None:
             return stage, path
     raise TrainerError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from trainer.config.fields import ACCURACY, LOSS, MONITOR_NAMES
 from trainer.model.freeze import FreezePlan
 from trainer.train.audit import digests
 from trainer.train.steps import UNCONNECTED
@@ -25,7 +26,8 @@ class StageState:
       step: the absolute number of steps done.
       epoch_sums: loss, correct and count over the epoch so far.
       window_sums: the same since the last line of training metrics.
-      best: step, accuracy and loss of the best validation; None before one.
+      best: step, accuracy, loss and the monitored metric of the best
+        validation; None before one.
       digests: digests of all variables at the start of the stage, by key.
       gradient_max: the largest absolute entry of any gradient, by key of a
         trainable variable; `steps.UNCONNECTED` before the first gradient.
@@ -35,6 +37,11 @@ class StageState:
       pending_validation: whether the epoch that ends at `step` is not yet
         validated.
       rollbacks: number of rollbacks after a non-finite loss.
+      monitor: the metric that decides which validation is the best.
+      stopped: why the stage ends at `step`, before its last one: patience or
+        time_limit; "" if it does not.
+      run_seconds: training time of the run so far, over its stages and its
+        starts; 0 without a time limit.
     """
 
     stage: str
@@ -49,6 +56,9 @@ class StageState:
     seconds: float
     pending_validation: bool = False
     rollbacks: int = 0
+    monitor: str = ACCURACY
+    stopped: str = ""
+    run_seconds: float = 0.0
 
     @classmethod
     def begin(
@@ -57,6 +67,8 @@ class StageState:
         step: int,
         variables: Mapping[str, keras.Variable],
         plan: FreezePlan,
+        *,
+        monitor: str = ACCURACY,
     ) -> StageState:
         """Returns the state of a stage before its first step.
 
@@ -65,6 +77,7 @@ class StageState:
           step: the absolute step at which it begins.
           variables: the variables of the classifier, by key.
           plan: the trainable and the frozen variables of the stage.
+          monitor: the metric that decides which validation is the best.
         """
         return cls(
             stage=stage,
@@ -77,14 +90,26 @@ class StageState:
             gradient_max=dict.fromkeys(plan.trainable, UNCONNECTED),
             metrics_position=0,
             seconds=0.0,
+            monitor=monitor,
         )
 
     def is_best(self, values: Mapping[str, float]) -> bool:
-        """Returns whether a validation has the highest accuracy so far.
+        """Returns whether a validation is the best so far.
 
-        A tie does not count.
+        Of two with the same monitored value, the one with the lower loss is
+        better. A tie of both does not count.
+
+        Args:
+          values: the loss and the monitored metric.
         """
-        return self.best is None or values["accuracy"] > self.best["accuracy"]
+        return self.best is None or self._rank(values) > self._rank(self.best)
+
+    def _rank(self, values: Mapping[str, float]) -> tuple[float, float]:
+        value = values[self.monitor]
+        return (
+            -value if self.monitor == LOSS else value,
+            -values["loss"],
+        )
 
 
 _SUMS_SHAPE = {str: (int, float)}
@@ -101,6 +126,9 @@ _STATE_SHAPE = {
     "seconds": (int, float),
     "pending_validation?": bool,
     "rollbacks?": int,
+    "monitor?": str,
+    "stopped?": str,
+    "run_seconds?": (int, float),
 }
 
 
@@ -123,6 +151,8 @@ class StateInCheckpoint(tf.train.experimental.PythonState):
         """
         values = json.loads(string_value)
         check_shape(values, _STATE_SHAPE)
+        if values.get("monitor", ACCURACY) not in MONITOR_NAMES:
+            raise ValueError("monitor is not a metric")
         for field in dataclasses.fields(self.state):
             # A field that an earlier version did not have keeps its default.
             if field.name in values:

@@ -17,6 +17,7 @@ from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
+from trainer.train.losses import TrainingLoss, cross_entropy
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
@@ -24,6 +25,7 @@ TOP_K = 5
 SUMS = ("loss", "correct", "count")
 # Marks a variable without a gradient, because the loss does not depend on it.
 UNCONNECTED = -1.0
+PLAIN = TrainingLoss()
 
 
 class StepOutput(NamedTuple):
@@ -78,7 +80,7 @@ def make_train_step(
     kernel: str,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
-    class_weights: Sequence[float] = (),
+    loss: TrainingLoss = PLAIN,
 ) -> TrainStep:
     """Returns the training step.
 
@@ -91,7 +93,7 @@ def make_train_step(
       accumulate_steps: number of equal parts in which the batch is processed
         in sequence, to hold the activations of one part only. Must divide the
         batch. The result differs only by rounding.
-      class_weights: factor of the loss of each class; empty for 1.
+      loss: the loss of each sample.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
@@ -108,25 +110,19 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            if partition is None:
-                logits, updates = classifier.logits_and_updates(
-                    variables, values, inputs[0]
-                )
-            else:
-                logits, updates = partition.logits_and_updates(
-                    variables, values, inputs
-                )
-            losses = _losses(logits, batch["labels"]) * batch["mask"]
-            if class_weights:
-                weights = tf.constant(class_weights, tf.float32)
-                losses *= tf.gather(weights, batch["labels"])
-            loss = tf.reduce_sum(losses)
+            logits, updates = (
+                classifier.logits_and_updates(variables, values, inputs[0])
+                if partition is None
+                else partition.logits_and_updates(variables, values, inputs)
+            )
+            losses = loss.of(logits, batch["labels"]) * batch["mask"]
+            total = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
-            mean = loss / examples
+            mean = total / examples
         return StepOutput(
             tape.gradient(mean, trainable),
             {
-                "loss": loss,
+                "loss": total,
                 "correct": tf.reduce_sum(_correct(logits, batch)),
                 "count": tf.reduce_sum(batch["mask"]),
             },
@@ -198,7 +194,7 @@ def make_evaluation_step(
     num_classes: int,
     *,
     partition: Partition | None = None,
-) -> Callable[[list[tf.Tensor], Batch], dict[str, tf.Tensor]]:
+) -> Callable[[Values, Batch], tuple[dict[str, tf.Tensor], tf.Tensor]]:
     """Returns the evaluation step.
 
     Args:
@@ -208,14 +204,16 @@ def make_evaluation_step(
 
     Returns:
       A function of the values of `used_variables`, in their order, and a batch.
-      It returns float32 sums: the scalars `loss`, `count` and `top5`, and
-      `confusion` (classes, classes) with rows true and columns predicted.
+      It returns two results. The first are float32 sums: the scalars `loss`,
+      `count` and `top5`, and `confusion` (classes, classes) with rows true and
+      columns predicted. The second are the logits, float32 (batch, classes),
+      padding included.
     """
     variables = list(used_variables(classifier, partition).values())
 
     def evaluation_step(
-        values: list[tf.Tensor], batch: Batch
-    ) -> dict[str, tf.Tensor]:
+        values: Values, batch: Batch
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         labels, mask = batch["labels"], batch["mask"]
         inputs = _inputs(batch, "")
         logits = _logits(classifier, partition, variables, values, inputs)
@@ -225,12 +223,13 @@ def make_evaluation_step(
         rank = tf.reduce_sum(tf.cast(logits > own[:, None], tf.int32), axis=1)
         # A comparison with NaN is false, which would rank NaN first.
         top = tf.logical_and(rank < TOP_K, tf.math.is_finite(own))
-        return {
-            "loss": tf.reduce_sum(_losses(logits, labels) * mask),
+        sums = {
+            "loss": tf.reduce_sum(cross_entropy(logits, labels) * mask),
             "count": tf.reduce_sum(mask),
             "top5": tf.reduce_sum(tf.cast(top, tf.float32) * mask),
             "confusion": tf.matmul(true, predicted, transpose_a=True),
         }
+        return sums, logits
 
     return evaluation_step
 
@@ -284,10 +283,6 @@ def _logits(
     if partition is not None:
         return partition.logits(variables, values, inputs)
     return classifier.logits(variables, values, inputs[0])
-
-
-def _losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -12,6 +12,7 @@ from trainer.workdir.workdir import (
     MANIFEST,
     MARKER,
     METRICS,
+    PREDICTIONS,
     RESULT,
     Workdir,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "MANIFEST",
     "MARKER",
     "METRICS",
+    "PREDICTIONS",
     "RESULT",
     "MetricsFile",
     "Workdir",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.config import Config
 from trainer.config.fields import FIELDS
@@ -19,7 +19,15 @@ from trainer.errors import TrainerError, UsageError, untrusted
 # A name that ends in "?" may be missing. Other names are ignored.
 Shape = Any
 _NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, type(None))
 _ANY = (str, int, float, bool, list, dict, type(None))
+_EARLY_STOP: Shape = {
+    "reason": str,
+    "epoch": int,
+    "mid_epoch": bool,
+    "epochs": int,
+    "limit": _NUMBER,
+}
 _STAGE_RESULT: Shape = {
     "stage": str,
     "epochs": int,
@@ -30,9 +38,22 @@ _STAGE_RESULT: Shape = {
     "test_loss": _NUMBER,
     "test_accuracy": _NUMBER,
     "test_top5_accuracy?": _NUMBER,
-    "test_per_class_accuracy": {str: (int, float, type(None))},
+    "test_examples?": int,
+    "test_balanced_accuracy?": _NUMBER,
+    "test_macro_f1?": _NUMBER,
+    "test_per_class_accuracy": {str: _OPTIONAL_NUMBER},
+    "test_per_class_support?": {str: int},
+    "test_per_class_precision?": {str: _OPTIONAL_NUMBER},
+    "test_per_class_f1?": {str: _OPTIONAL_NUMBER},
+    "validation_examples?": int,
     "validation_from_test": bool,
+    "validation_source?": str,
     "best_step": int,
+    "monitor?": str,
+    "best_monitor_value?": _NUMBER,
+    "result_checkpoint?": str,
+    "result_step?": int,
+    "stopped_early?": _EARLY_STOP,
     "best_validation_accuracy": _NUMBER,
     "total_params": int,
     "trainable_params": int,
@@ -43,6 +64,8 @@ _STAGE_RESULT: Shape = {
             "steps": int,
             "test_loss": _NUMBER,
             "test_accuracy": _NUMBER,
+            "test_examples?": int,
+            "stopped_early?": _EARLY_STOP,
         }
     ],
     "metrics_position?": int,
@@ -63,6 +86,8 @@ SHAPES: Mapping[str, Shape] = {
     "result.json": _STAGE_RESULT,
     "workdir.json": {"program": str},
 }
+# The test samples in manifest.json. Training ignores what is malformed there.
+_TESTED_SPLIT: Shape = {"ids": [str], "labels": [int], "digests": [str]}
 # Enough for manifest.json, the largest file, with one or two lines per image.
 MAX_BYTES = 1 << 30
 
@@ -122,6 +147,49 @@ def _check_type(value: Any, types: Any, where: str) -> None:
     wrong = isinstance(value, bool) and types in (int, _NUMBER)
     if wrong or not isinstance(value, types):
         raise ValueError(f"{where} is a {type(value).__name__}".lstrip("."))
+
+
+class TestedSample(NamedTuple):
+    """A test sample of a run.
+
+    Attributes:
+      label: its class.
+      digest: of its encoded image.
+    """
+
+    label: int
+    digest: str
+
+
+def tested_samples(
+    path: str, manifest: Mapping[str, Any], final_split: str
+) -> dict[str, TestedSample]:
+    """Returns the test samples in a manifest, by id.
+
+    Args:
+      path: the path of manifest.json, for the message.
+      manifest: its content.
+      final_split: the split that the run is tested on.
+
+    Raises:
+      TrainerError: they are missing or malformed.
+    """
+    with untrusted(path, "restore the file, or use another workdir"):
+        splits = manifest.get("splits", {})
+        check_shape({"splits": splits}, {"splits": {str: _ANY}})
+        if final_split not in splits:
+            raise ValueError(f"splits.{final_split} is missing")
+        columns = splits[final_split]
+        check_shape(columns, _TESTED_SPLIT, f"splits.{final_split}")
+        lengths = {len(columns[name]) for name in _TESTED_SPLIT}
+        ids = set(columns["ids"])
+        if not ids or lengths != {len(ids)}:
+            raise ValueError(
+                f"splits.{final_split} is empty, has an id twice, or has"
+                " columns of unequal length"
+            )
+        samples = map(TestedSample, columns["labels"], columns["digests"])
+        return dict(zip(columns["ids"], samples, strict=True))
 
 
 _FIELD_TYPES: Mapping[str, Any] = {

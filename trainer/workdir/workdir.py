@@ -9,6 +9,8 @@ head_path.json   the cross-validation of a head that was solved exactly
 events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
+predictions.csv  the prediction for each test sample of the finished run
+out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """
@@ -45,6 +47,7 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 RESULT = "result.json"
 HEAD_PATH = "head_path.json"
+PREDICTIONS = "predictions.csv"
 HEAD_CHART = "head_path.svg"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
@@ -269,6 +272,13 @@ class Workdir:
             return
         self.check_held()
         files.write_text(self.file(name), text)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replaces a file atomically."""
+        if not self.writes:
+            return
+        self.check_held()
+        files.write_bytes(self.file(name), data)
 
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""

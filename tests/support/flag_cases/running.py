@@ -21,6 +21,7 @@ from tests.support.flag_cases.views import (
     planned_models,
     predicted_columns,
     predicted_files,
+    refused_backbone,
     replicas,
     saves,
     status,
@@ -98,6 +99,15 @@ RUNNING = (
         given=4,
     ),
     Case(
+        flag="workdirs",
+        value="{root}/source,{root}/twin",
+        also={"stage": "compare"},
+        alone=True,
+        see=lambda ran: (ran.said.status, "McNemar" in ran.said.out),
+        without=(2, False),
+        given=(0, True),
+    ),
+    Case(
         flag="models",
         value="0",
         also={**STUDY, "seeds": 1},
@@ -105,6 +115,21 @@ RUNNING = (
         see=planned_models,
         without=["0", "1", "2", "3", "4"],
         given=["0"],
+    ),
+    # One image per class is refused, but a wrong name before that.
+    Case(
+        flag="backbones",
+        value="MobileNetV9",
+        also={
+            "stage": "probe",
+            "dataset": "{root}/photos",
+            "workdir": "{root}/probe",
+            "data_pct": 1,
+        },
+        alone=True,
+        see=refused_backbone,
+        without=False,
+        given=True,
     ),
     # The same place, so a second seed finds the first one done.
     Case(

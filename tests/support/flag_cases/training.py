@@ -16,6 +16,7 @@ from tests.support.flag_cases.views import (
     head_steps,
     looks_below_root,
     momentum_norm,
+    monitored,
     parameters,
     samples,
     seeds_of_head,
@@ -162,9 +163,19 @@ TRAINING = (
     Case(
         flag="class_weights",
         value="{root}/classes.json",
-        see=lambda ran: ran.did.class_weights,
+        see=lambda ran: {loss.class_weights for loss in ran.did.losses},
         without={()},
         given={(1.0, 2.0, 0.5)},
+    ),
+    Case(
+        flag="head_views",
+        value=2,
+        see=lambda ran: {what for what in ran.did.computed if what != "images"},
+        without={"features of evaluation"},
+        given={
+            "features of evaluation",
+            "features of view 1/1",
+        },
     ),
     # Twelve of 32 in a step.
     Case(
@@ -212,6 +223,33 @@ TRAINING = (
         without=ANY,
         given=pytest.approx(1e-4, rel=1e-3),
     ),
+    # Four of each class, of which one is held out.
+    Case(
+        flag="validation",
+        value="train:0.25",
+        also=DRY,
+        see=samples,
+        without=[12, 4, 9],
+        given=[9, 3, 9],
+    ),
+    Case(
+        flag="monitor",
+        value="loss",
+        see=lambda ran: monitored(ran) == ["best_validation_loss"],
+        without=False,
+        given=True,
+    ),
+    # Such a rate moves no weight, so every validation is like the first.
+    Case(
+        flag="patience",
+        value=1,
+        also={"epochs": 4, "learning_rate": 1e-30},
+        see=steps,
+        without=12,
+        given=6,
+    ),
+    # The first call has one step.
+    Case(flag="time_limit", value=1e-9, see=steps, without=3, given=1),
     Case(
         flag="validation_fraction",
         value=1,

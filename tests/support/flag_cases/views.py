@@ -27,6 +27,13 @@ def head_steps(ran: Ran) -> int:
     return ran.json("result.json")["earlier_stages"][0]["steps"]
 
 
+def monitored(ran: Ran) -> list[str]:
+    """Returns the keys of the best validation with the monitored value."""
+    result = ran.json("result.json")
+    names = ("best_validation_accuracy", "best_validation_loss")
+    return [n for n in names if result[n] == result["best_monitor_value"]]
+
+
 def classes(ran: Ran) -> list[str]:
     return ran.json("result.json")["classes"]
 
@@ -137,6 +144,50 @@ def momentum_norm(ran: Ran) -> float:
     return float(np.sqrt(sum(np.sum(np.square(s)) for s in slots)))
 
 
+def slot_kinds(ran: Ran) -> set[str]:
+    """Returns what the optimizer stores of each variable."""
+    return {
+        key.split("/")[1].rpartition("_")[2]
+        for key in weights(ran.workdir, "feature_extract")
+        if key.startswith("slots/") and "head" in key
+    }
+
+
+def move_from_nine_tenths(ran: Ran) -> float:
+    """Returns how far the head's kernel is from 0.9 x its initial value."""
+    initial = make_classifier(
+        tiny_backbone(), pixels="tf", num_classes=3, seed=0
+    ).head.kernel.numpy()
+    moved = variable(ran.workdir, "head.Skernel") - 0.9 * initial
+    return float(np.abs(moved).max())
+
+
+def move_of_conv3(ran: Ran) -> float:
+    """Returns how far finetune has moved an entry of conv3."""
+    after, before = (
+        variable(ran.workdir, "conv3.Skernel", stage)
+        for stage in ("finetune", "feature_extract")
+    )
+    return float(np.abs(after - before).max())
+
+
+def first_rate(ran: Ran) -> float:
+    return _rates(ran)[0]
+
+
+def last_rate(ran: Ran) -> float:
+    return _rates(ran)[-1]
+
+
+def _rates(ran: Ran) -> list[float]:
+    """Returns the learning rate of the last step of each epoch."""
+    return [
+        line["learning_rate"]
+        for line in lines(ran.workdir, "metrics.jsonl")
+        if "learning_rate" in line and line["span"] == "epoch"
+    ]
+
+
 def first_backbone_shape(ran: Ran) -> list[int]:
     text = json.dumps(ran.json("backbone.json")["architecture"])
     found = re.search(r"batch_shape\W+null, (\d+), (\d+), 3\]", text)
@@ -208,6 +259,10 @@ def own_workdir(ran: Ran) -> bool:
 
 def looks_below_root(ran: Ran) -> bool:
     return f"not prepared under {ran.root}/tfds/" in ran.said.err
+
+
+def refused_backbone(ran: Ran) -> bool:
+    return "no such backbone" in ran.said.err
 
 
 def predicted_files(ran: Ran) -> int:

@@ -1,0 +1,159 @@
+"""Runs with the optimizers, schedules and averages of a recipe."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.support.command import command
+from tests.support.runs import (
+    FINISHED,
+    assert_same_runs,
+    lines,
+    small,
+    stopped_after,
+    train,
+    weights,
+)
+from trainer.config import Config
+from trainer.errors import TrainerError, UsageError
+from trainer.run import training
+
+pytestmark = pytest.mark.usefixtures("tiny")
+RECIPE = {
+    **FINISHED,
+    "stage": "finetune",
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "min_steps": 7,
+    "layer_decay": 0.8,
+    "backbone_lr_scale": 0.5,
+    "label_smoothing": 0.1,
+    "ema": 0.9,
+}
+
+
+@pytest.fixture(scope="module")
+def straight(photos, tmp_path_factory):
+    """Returns the workdir and the result of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("recipe") / "straight"
+    return workdir, train(photos, workdir, **RECIPE)
+
+
+def test_min_steps_raises_the_epochs_of_both_stages(straight):
+    workdir, result = straight
+    # Three steps an epoch: three epochs for seven steps.
+    assert result["epochs"] == result["earlier_stages"][0]["epochs"] == 3
+    assert result["steps"] == 18
+    rates = [
+        line["learning_rate"]
+        for line in lines(workdir, "metrics.jsonl")
+        if "learning_rate" in line and line["stage"] == "finetune"
+    ]
+    # Steps 3, 6 and 9 of 9, of which 2 are warm-up.
+    expected = [1e-4 * (1 + np.cos(np.pi * part / 7)) / 2 for part in (0, 3, 6)]
+    np.testing.assert_allclose(rates, expected)
+
+
+@pytest.mark.parametrize(
+    "saves",
+    [2, pytest.param(7, marks=pytest.mark.slow), 9],
+)
+def test_a_stopped_recipe_resumes_bit_identically(
+    photos, straight, tmp_path, saves
+):
+    again = tmp_path / "again"
+    values = {**RECIPE, "checkpoint_every_steps": 2}
+    with stopped_after(saves):
+        train(photos, again, **values)
+    resumed = train(photos, again, **values)
+    assert_same_runs((again, resumed), straight)
+    one, two = (weights(path, "finetune") for path in (again, straight[0]))
+    averaged = [key for key in one if key.startswith("weights/")]
+    assert averaged
+    for key in averaged:
+        np.testing.assert_array_equal(one[key], two[key])
+
+
+def test_a_checkpoint_holds_the_averages_as_its_model(straight):
+    workdir, result = straight
+    said = command("--stage=evaluate", f"--workdir={workdir}")
+    assert said.status == 0, said.err
+    assert f"{result['test_accuracy']:.4f}" in said.out
+    stored = weights(workdir, "finetune")
+    name = "head.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert np.any(stored[f"model/{name}"] != stored[f"weights/{name}"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
+def test_two_replicas_train_a_recipe_like_one(photos, tmp_path, optimizer):
+    values = {**RECIPE, "optimizer": optimizer}
+    found = []
+    for count in (1, 2):
+        workdir = tmp_path / str(count)
+        train(
+            photos,
+            workdir,
+            **values,
+            strategy="mirrored" if count > 1 else "one_device",
+            logical_cpus=count,
+        )
+        found.append(weights(workdir, "finetune"))
+    assert found[0].keys() == found[1].keys()
+    for key in found[0]:
+        np.testing.assert_allclose(
+            found[0][key], found[1][key], atol=2e-5, rtol=1e-3, err_msg=key
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"warmup": 12.0, "min_steps": 0}, "--warmup=12: 12 steps, but"),
+        ({"optimizer": "adam"}, "--weight_decay=0.01: not read with"),
+        ({"momentum": 0.5}, "--momentum=0.5: read only with --optimizer=sgd"),
+        ({"layer_decay": 1.5}, "--layer_decay=1.5: must be a number above 0"),
+        ({"recipe": "fast"}, "not one of tutorial, quick, best"),
+    ],
+)
+def test_bad_values_are_refused(photos, tmp_path, values, said):
+    fields = small(photos, tmp_path / "run", **{**RECIPE, **values})
+    with pytest.raises(UsageError) as error:
+        training.train(Config(**fields))
+    assert said in str(error.value)
+
+
+def test_more_epochs_of_a_schedule_are_refused(photos, straight):
+    workdir, _ = straight
+    with pytest.raises(TrainerError) as error:
+        train(photos, workdir, **{**RECIPE, "epochs": 5})
+    assert "continue in another --workdir with --init_from" in str(error.value)
+
+
+def test_a_recipe_is_stored_as_its_flags(photos, tmp_path):
+    workdir = tmp_path / "run"
+    flags = small(photos, workdir, **FINISHED, stage="finetune")
+    flags |= {"recipe": "best", "min_steps": 0, "ema": 0.5}
+    del flags["unfreeze"], flags["head_epochs"]
+    said = command(*[f"--{name}={value}" for name, value in flags.items()])
+    assert said.status == 0, said.err
+    stored = json.loads((workdir / "config.json").read_text())["config"]
+    assert stored["optimizer"] == "adamw"
+    assert stored["head_solver"] == "lbfgs"
+    assert stored["unfreeze"] == "all"
+    # Given flags override the recipe.
+    assert (stored["min_steps"], stored["ema"]) == (0, 0.5)
+    (line,) = [x for x in said.out.splitlines() if x.startswith("--recipe")]
+    assert "--optimizer=adamw" in line
+    assert "--ema" not in line
+
+
+def test_quick_is_for_the_head_only(photos, tmp_path):
+    said = command("--stage=finetune", "--recipe=quick", f"--dataset={photos}")
+    assert said.status == 2
+    assert said.err.startswith("error: --recipe=quick: trains the head only")

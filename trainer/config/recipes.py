@@ -1,0 +1,80 @@
+"""Recipes: named sets of defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.config.fields import (
+    ADAMW,
+    BEST_RECIPE,
+    COSINE,
+    FEATURE_EXTRACT,
+    FIELDS,
+    LBFGS,
+    MILD,
+    QUICK,
+    TUTORIAL,
+    Fields,
+)
+from trainer.errors import UsageError
+
+# What each recipe sets; a stage takes the flags that it reads.
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    TUTORIAL: {},
+    QUICK: {"head_solver": LBFGS},
+    BEST_RECIPE: {
+        "head_solver": LBFGS,
+        "unfreeze": "all",
+        "optimizer": ADAMW,
+        "weight_decay": 0.01,
+        "learning_rate": 3e-4,
+        "schedule": COSINE,
+        "warmup": 0.05,
+        "min_steps": 300,
+        "label_smoothing": 0.1,
+        "ema": 0.99,
+        "augment": MILD,
+    },
+}
+# What a solved head does not read.
+_STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver"}
+
+
+def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
+    """Returns the values of all flags, those of the recipe included.
+
+    Args:
+      values: the value of each flag, by name.
+      given: names of the flags given explicitly, which override the recipe.
+
+    Raises:
+      UsageError: the recipe is not for this stage.
+    """
+    expanded = dict(values)
+    stage, recipe = values["stage"], values["recipe"]
+    if recipe == QUICK and stage != FEATURE_EXTRACT:
+        raise UsageError(
+            f"--recipe={QUICK}: trains the head only, so not for"
+            f" --stage={stage}; give --stage={FEATURE_EXTRACT}, or"
+            f" --recipe={BEST_RECIPE}"
+        )
+    for name, value in RECIPES.get(recipe, {}).items():
+        if name in given or stage not in FIELDS[name].metadata["stages"]:
+            continue
+        expanded[name] = value
+    if stage == FEATURE_EXTRACT and expanded["head_solver"] == LBFGS:
+        # The head is solved, so that there are no steps to set.
+        for name in _STEPS_ONLY & expanded.keys() - given:
+            expanded[name] = values[name]
+    return expanded
+
+
+def summary(config: Fields) -> str:
+    """Returns the flags that the recipe of a run has set, as typed."""
+    values = RECIPES[config.recipe]
+    return " ".join(
+        f"--{name}={value}"
+        for name, value in values.items()
+        if getattr(config, name) == value
+    )
