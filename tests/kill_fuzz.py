@@ -18,14 +18,27 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tests.kill.boundaries import BOUNDARIES
+from tests.kill.boundaries import (
+    BOUNDARIES,
+    SOLVED_BOUNDARIES,
+    Boundary,
+)
 from tests.kill.folds import kill_folds
-from tests.kill.runs import VARIANTS, Aim, Bench, KillTestError, Run, check
+from tests.kill.runs import (
+    ONE_KEPT,
+    SOLVED,
+    VARIANTS,
+    Aim,
+    Bench,
+    KillTestError,
+    Run,
+    check,
+)
 from tests.kill.study import kill_a_study
 
-PARTS = ("random", "boundaries", "study", "folds")
+PARTS = ("random", "boundaries", "solved", "study", "folds")
 # Each phase gets at least this share of the kills.
 _SHARE = 10 / 200
 
@@ -41,7 +54,12 @@ def main(arguments: Sequence[str]) -> int:
         if asked.part == "random":
             wrong = _random_kills(bench, asked.kills, asked.seed)
         elif asked.part == "boundaries":
-            wrong = _boundary_kills(bench, asked.only)
+            # One checkpoint kept: there is none to fall back on.
+            wrong = _boundary_kills(bench, ONE_KEPT, BOUNDARIES, asked.only)
+        elif asked.part == "solved":
+            wrong = _boundary_kills(
+                bench, SOLVED, SOLVED_BOUNDARIES, asked.only
+            )
         elif asked.part == "study":
             wrong = kill_a_study(bench)
         else:
@@ -68,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=PARTS,
         default="random",
         help="random: at random instants; boundaries: at each boundary"
-        " between two writes; study: a study, at five boundaries; folds: a run"
-        " in folds",
+        " between two writes; solved: at those of a run whose head is solved;"
+        " study: a study, at five boundaries; folds: a run in folds",
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="part of a boundary's name"
@@ -116,11 +134,12 @@ def _kill_until_complete(run: Run, aim: Aim) -> list[str]:
     return found
 
 
-def _boundary_kills(bench: Bench, only: str) -> list[str]:
+def _boundary_kills(
+    bench: Bench, variant: int, boundaries: Mapping[str, Boundary], only: str
+) -> list[str]:
     """Kills one run at each boundary; returns the differences."""
-    # Variant 1 keeps one checkpoint, so there is no earlier one to resume from.
-    run = Run(bench, "boundaries", 1)
-    for name, boundary in BOUNDARIES.items():
+    run = Run(bench, "boundaries", variant)
+    for name, boundary in boundaries.items():
         if only not in name:
             continue
         if not check(run.start(boundary.arm).end(), run.log):

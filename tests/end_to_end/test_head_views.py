@@ -192,7 +192,7 @@ def test_a_solved_head_averages_over_all_views(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"augment": False}, "not possible with --augment=false"),
+        ({"augment": "off"}, "not possible with --augment=off"),
         ({"cache": "off"}, "not possible with --cache=off"),
         ({"trunk_engine": "step"}, "not possible with --trunk_engine=step"),
         (

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.kill.boundaries import BOUNDARIES
+from tests.kill.boundaries import BOUNDARIES, SOLVED_BOUNDARIES
 from tests.kill.command import PHASES
 
 
@@ -43,6 +43,12 @@ def test_kills_at_random_instants_of_every_phase():
 def test_kills_between_any_two_writes():
     said = kill_fuzz("--part=boundaries")
     assert re.findall("^killed: (.*)$", said, re.M) == list(BOUNDARIES)
+
+
+@pytest.mark.slow
+def test_a_solved_head_killed_between_any_two_writes():
+    said = kill_fuzz("--part=solved")
+    assert re.findall("^killed: (.*)$", said, re.M) == list(SOLVED_BOUNDARIES)
 
 
 @pytest.mark.slow

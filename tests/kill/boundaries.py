@@ -21,6 +21,7 @@ from tensorflow.python.lib.io import file_io
 from tensorflow.python.ops import gen_io_ops
 
 from tests.kill.command import wrap
+from trainer.train.solved_stage import SolvedStage
 from trainer.workdir import MetricsFile, Workdir
 
 BEFORE, AFTER = "before", "after"
@@ -185,4 +186,27 @@ BOUNDARIES = {
         os, "replace", _RESULT, BEFORE
     ),
     "result.json, no event": Boundary(os, "replace", _RESULT, AFTER),
+}
+
+# Those of a run whose head is solved, up to its first checkpoint of finetune.
+SOLVED_BOUNDARIES = {
+    "features computed, nothing solved": Boundary(
+        SolvedStage, "_solve", "", BEFORE
+    ),
+    "head_path.json written, not moved": _replace(r"head_path\.json", BEFORE),
+    "head_path.json, head not set": _replace(r"head_path\.json", AFTER),
+    "head set, not validated": Boundary(SolvedStage, "_assign", "", AFTER),
+    "figures of the head, not saved": _append('"validation"', AFTER),
+    "best saved, last not": _manage("save", "best", AFTER),
+    "head: data moved, no index": _merge(_FIRST, _index_share(None)),
+    "head: index cut short": _merge(_FIRST, _index_share(0.6)),
+    "head saved, not noted": Boundary(Workdir, "event", " save$", BEFORE),
+    "head_path.svg written, not moved": _replace(r"head_path\.svg", BEFORE),
+    "head_path.svg, no marker": _replace(r"head_path\.svg", AFTER),
+    "marker of the head, no finetune": _replace(
+        r"feature_extract/result\.json", AFTER
+    ),
+    "finetune's first: index cut short": _merge(
+        "/finetune/last/", _index_share(0.6)
+    ),
 }

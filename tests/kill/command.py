@@ -20,6 +20,7 @@ from trainer.run import (
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop
+from trainer.train.solved_stage import SolvedStage
 
 START_UP, HEAD, BETWEEN = "start_up", "head", "between_stages"
 FINETUNE, VALIDATION = "finetune", "validation"
@@ -94,6 +95,7 @@ def _name_phases(name: Callable[[str], None]) -> None:
         return outcome
 
     wrap(StageLoop, "_train", train)
+    wrap(SolvedStage, "_train", train)
     wrap(StageLoop, "run", run)
     wrap(StageLoop, "_validated", inside(VALIDATION))
     wrap(StageCheckpoints, "save", inside(CHECKPOINT))

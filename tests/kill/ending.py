@@ -46,7 +46,9 @@ def ending(
     found["config.json runs"] = runs.replace(str(root or workdir), "ROOT")
     for name in ("manifest.json", "backbone.json"):
         found[name] = _digest((workdir / name).read_bytes())
-    for path in workdir.glob("predictions.csv"):
+    for path in sorted(
+        [*workdir.glob("head_path.*"), *workdir.glob("predictions.csv")]
+    ):
         found[path.name] = _digest(path.read_bytes())
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines, 1):

@@ -33,7 +33,9 @@ _VALUES = {
 }
 # The first keeps two checkpoints. The second keeps one and also saves epoch
 # boundaries, and its finetune starts from the best checkpoint. The stages of
-# the third end early, with their best weights.
+# the third end early, with their best weights. The head of the
+# fourth is solved.
+ONE_KEPT, SOLVED = 1, 3
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
     {
@@ -48,6 +50,12 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
         "patience": 1,
         "validation": "train:0.25",
         "validation_fraction": None,
+    },
+    {
+        "keep_checkpoints": 1,
+        "head_solver": "lbfgs",
+        "head_epochs": None,
+        "head_learning_rate": None,
     },
 )
 

@@ -21,7 +21,11 @@ def test_a_finetune_keeps_the_record_of_the_feature_extract(
     monkeypatch.setattr(record, "_machine_facts", lambda *given: {})
     workdir = Workdir(str(tmp_path))
     manifest: Any = types.SimpleNamespace(
-        shared_content=(), skipped=(), turned=(), to_json=dict
+        shared_content=(),
+        shared_validation=(),
+        skipped=(),
+        turned=(),
+        to_json=dict,
     )
     for stage in ("feature_extract", "finetune"):
         config = resolve(Config(dataset="d", stage=stage, seed=5), 8)

@@ -67,6 +67,7 @@ ALLOWED = {
     ("distribute/tpu.py", "glob.glob"): "/dev of this machine",
     ("distribute/tpu.py", "os.path.exists"): "libtpu of this machine",
     ("probe/chart.py", "figure.savefig"): "into memory",
+    ("results/head_chart.py", "figure.savefig"): "into memory",
     ("probe/child.py", "pathlib.Path.resolve"): "the folder of the package",
     ("results/embedding.py", "np.savez"): "into memory",
     ("study/charts.py", "figure.savefig"): "into memory",

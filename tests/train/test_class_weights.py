@@ -58,7 +58,12 @@ def test_balanced_weights_are_those_of_scikit_learn():
             "names class 'soup', which the data has not; the classes are",
         ),
         ('{"pizza": 0}', "the weight of class 'pizza' is 0; legal are"),
-        ('{"pizza": -1}', "is -1; legal are numbers above 0"),
+        ('{"pizza": -1}', "is -1; legal are numbers from 1e-06 to 1e+06; giv"),
+        # A float32 would round them to 0 and to infinity.
+        ('{"pizza": 1e-50}', "is 1e-50; legal"),
+        ('{"pizza": 1e50}', "is 1e+50; legal"),
+        (f'{{"pizza": {10**400}}}', "is 1000"),
+        ('{"pizza": false}', "is False; legal"),
         ('{"pizza": NaN}', "is nan; legal"),
         ('{"pizza": Infinity}', "is inf; legal"),
         ('{"pizza": true}', "is True; legal"),

@@ -25,8 +25,10 @@ from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.graph_loops import TrainCall
 from trainer.train.loop import StageLoop
+from trainer.train.losses import TrainingLoss
 from trainer.train.nonfinite import NonFiniteError
 from trainer.train.stage import StageJob
+from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir
 
 STAGE = "finetune"
@@ -105,6 +107,9 @@ def loop_in(path: pathlib.Path, **values: Any) -> StageLoop:
         validate=lambda: validated,
         writer=NoWriter(),
         progress=Epochs(),
+        loss=TrainingLoss(),
+        stopwatch=Stopwatch(),
+        restore_best=False,
     )
     return StageLoop(job)
 
@@ -114,7 +119,7 @@ def add_line(loop: StageLoop, step: int) -> None:
 
 
 def rate_of(loop: StageLoop) -> float:
-    return float(loop._optimizer.learning_rate)
+    return float(loop._updates.optimizer.learning_rate)
 
 
 def steps_in(path: pathlib.Path) -> list[int]:

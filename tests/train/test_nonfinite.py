@@ -152,17 +152,11 @@ def test_rollback_repeats_the_epoch_at_half_the_rate(
     # Equal to a run that is set to half the rate from step 6 on.
     monkeypatch.undo()
     use_tiny_backbone(monkeypatch)
-    rate = loop.StageLoop._rate
-    monkeypatch.setattr(
-        loop.StageLoop,
-        "_rate",
-        lambda self: rate(self) if self._state.step < 6 else 0.25,
-    )
     end = loop.StageLoop._end_epoch
 
     def set_after(self):
         end(self)
-        self._set_rate()
+        self._updates.scale(0.5)
 
     monkeypatch.setattr(loop.StageLoop, "_end_epoch", set_after)
     other = tmp_path / "other"

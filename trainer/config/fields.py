@@ -342,7 +342,7 @@ class Fields:
         RESULT,
         "Weight of each class in the training loss: none, balanced (all"
         " classes count the same), or a JSON file of class names and weights.",
-        stages=TRAINING_STAGES,
+        stages=FIT_STAGES,
     )
     clip_global_norm: float | None = _flag(
         None,

@@ -131,11 +131,6 @@ def working(processes: Processes) -> Iterator[None]:
         if lost is None:
             raise
         raise lost from error
-    # All processes have done their work. One that exits before the others have
-    # received the answer to that last call would look dead to them, so all
-    # meet once more, and whatever happens then no longer matters.
-    with contextlib.suppress(*_LOST):
-        processes.gather(0.0)
 
 
 def lost_peer(error: Exception, processes: Processes) -> TrainerError | None:

@@ -73,6 +73,11 @@ def same_run(
         f"--dataset={config.dataset!r}: the processes see different data;"
         " give all of them the same",
     )
+    processes.check_same(
+        str(record["class_weight_values"]),
+        f"--class_weights={config.class_weights!r}: the processes read"
+        " different weights; give all of them the same file",
+    )
     return record, manifest
 
 

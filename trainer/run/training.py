@@ -30,6 +30,7 @@ from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
+from trainer.train.class_weights import class_weights
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.workdir import CONFIG, Workdir
 from trainer.workdir.folds import check_no_folds
@@ -77,10 +78,17 @@ def _print_plan(setup: RunSetup) -> Manifest:
         stages = stages[-1:]
     stages = _with_min_steps(stages, config, manifest)
     plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
+    weights = class_weights(
+        config.class_weights, manifest.train, manifest.class_names
+    )
     print(
         f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
     )
     print(f"weights: {setup.weights.why}")
+    if weights:
+        named = zip(manifest.class_names, weights, strict=True)
+        text = ", ".join(f"{name} {weight:.4g}" for name, weight in named)
+        print(f"class weights of the training loss: {one_line(text)}")
     lines = plan_lines(
         config,
         manifest,

@@ -97,12 +97,13 @@ def rotated(
     variances, axes = np.linalg.eigh(products / count)
     if span is not None:
         axes = span @ axes
-    parts = [
-        (by.apply(part) @ axes).astype(np.float32)
-        for part in _blocks(features, block)
-    ]
+    coordinates = np.empty((count, axes.shape[1]), np.float32)
+    for start, part in zip(
+        range(0, count, block), _blocks(features, block), strict=True
+    ):
+        coordinates[start : start + block] = by.apply(part) @ axes
     return Rotated(
-        coordinates=np.concatenate(parts),
+        coordinates=coordinates,
         variances=np.maximum(variances, 0.0),
         axes=axes,
     )
