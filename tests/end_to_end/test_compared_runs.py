@@ -75,7 +75,10 @@ def test_only_the_final_evaluation_writes_predictions(two, tmp_path):
     path.unlink()
     other = make_photos(tmp_path / "other", train=2, test=2)
     for flags, why in (
-        (["--checkpoint=best"], "--checkpoint=best is not what the run's result is of"),
+        (
+            ["--checkpoint=best"],
+            "--checkpoint=best is not what the run's result is of",
+        ),
         ([f"--dataset={other}"], "these are not the images that the run was"),
     ):
         out = evaluate(workdir, *flags)

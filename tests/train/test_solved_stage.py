@@ -293,7 +293,7 @@ def test_separable_photos_without_l2_are_a_warning(photos, tmp_path, capsys):
 def test_one_photo_per_class_uses_the_fixed_strength(photos, tmp_path, capsys):
     solve(photos, tmp_path / "run", data_pct=1)
     out = capsys.readouterr().out
-    assert "head: l2 0.1, as one image per class leaves none" in out
+    assert "head: l2 0.1, because one image per class leaves none" in out
     assert not (tmp_path / "run/head_path.json").exists()
 
 
