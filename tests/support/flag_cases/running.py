@@ -191,7 +191,7 @@ RUNNING = (
         value="on",
         see=lambda ran: ran.compiled,
         without=[],
-        given=["evaluation_step", "train_step"],
+        given=["evaluation_step", "train_step", "trunk"],
     ),
     Case(
         flag="deterministic",
