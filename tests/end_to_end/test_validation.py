@@ -55,12 +55,8 @@ def results(
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param({"learning_rate": 0.3}, id="adam"),
-        pytest.param(
-            {"head_solver": "lbfgs", "epochs": 1},
-            id="solved",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param({"learning_rate": 0.3}, id="adam", marks=pytest.mark.slow),
+        pytest.param({"head_solver": "lbfgs", "epochs": 1}, id="solved"),
     ],
 )
 def test_labels_of_test_images_choose_nothing(

@@ -57,6 +57,8 @@ def config(photos: str, workdir: pathlib.Path, **values: Any) -> Config:
             "dataset": photos,
             "workdir": str(workdir),
             "image_size": 32,
+            # That of this process may hold features of the same images.
+            "cache_dir": str(workdir.parent / "cache"),
             "backbones": TWO,
             **values,
         }

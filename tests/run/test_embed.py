@@ -20,6 +20,8 @@ from trainer.config import Config
 from trainer.model.pixels import preprocess
 from trainer.run.trained import open_trained
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _tiny() -> Iterator[None]:

@@ -128,7 +128,11 @@ def fitted(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     return {key: after[key] - before[key] for key in before}
 
 
-@pytest.mark.parametrize("count", [8, 5], ids=lambda n: f"{n} of 8 rows real")
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(8, marks=pytest.mark.slow), 5],
+    ids=lambda n: f"{n} of 8 rows real",
+)
 @pytest.mark.parametrize(
     "options",
     [

@@ -131,7 +131,7 @@ def test_finetune_starts_from_the_solved_head(photos, tmp_path, which):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("saves", [1, 2])
+@pytest.mark.parametrize("saves", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_resume_after_a_stop_is_bit_identical(photos, tmp_path, saves):
     """After the head is saved, and after the first epoch of finetune."""
     values = {"stage": FINETUNE, "epochs": 2, "learning_rate": 1e-3}
@@ -176,6 +176,7 @@ def test_stop_in_the_solved_stage_repeats_it(
     )
 
 
+@pytest.mark.slow
 def test_signal_in_the_validation_solves_again(photos, tmp_path, monkeypatch):
     whole = solve(photos, tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -297,7 +297,7 @@ def test_a_time_limit_ends_a_run_within_an_epoch(
         # Stopped at step 2; the two minutes count.
         pytest.param(2, 1.0, marks=pytest.mark.slow),
         # Stopped when the end is saved, not validated; a fast machine follows.
-        (5, 0.0),
+        pytest.param(5, 0.0, marks=pytest.mark.slow),
         pytest.param(6, 0.0, marks=pytest.mark.slow),
     ],
     ids=["before the end", "at the end", "validated"],

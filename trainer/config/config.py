@@ -32,10 +32,8 @@ from trainer.config.validation import (
 )
 
 _AUGMENT_BEFORE = {"true": TUTORIAL, "false": OFF}
-_PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
-_DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
