@@ -94,7 +94,7 @@ def test_plan_shows_balanced_weights(photos, tmp_path, capsys):
     dry_run(Config(**small(photos, tmp_path / "run", **asked)))
     # 15 photos: 15 / (3 * 6) and 15 / (3 * 3).
     line = "class weights of the training loss: apple pie 0.8333, "
-    assert line + "борщ 0.8333, sushi 1.667\n" in capsys.readouterr().out
+    assert line + "sushi 1.667, борщ 0.8333\n" in capsys.readouterr().out
     one = tmp_path / "one.json"
     one.write_text('{"apple pie": 1, "sushi": 1}')
     asked["class_weights"] = str(one)

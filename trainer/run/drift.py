@@ -224,9 +224,10 @@ def _same_content(
 ) -> bool:
     content = _BY_CONTENT[name]
     old, new = stored.get(content), asked.get(content)
-    # Data that is not yet read counts as the same. A weights file is always
-    # read before; weights that Keras downloads have no digest.
-    unread = new is None and name == "dataset"
+    # Data that is not yet read counts as the same, and so do class weights,
+    # which depend on it. A weights file is always read before; weights that
+    # Keras downloads have no digest.
+    unread = new is None and name != "weights"
     return old is not None and (unread or new == old)
 
 
