@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pathlib
 import signal
 import time
@@ -54,10 +55,13 @@ def ran(count: int, folder: pathlib.Path, words: list[str]) -> None:
 @pytest.mark.parametrize(("count", "batch"), [(2, 12), (3, 6)])
 def test_processes_solve_the_head_of_one(said, tmp_path, count, batch):
     one, many = tmp_path / "one", tmp_path / "many"
-    # What several processes use: the frozen layers are not folded.
-    alone = command(*said(one, batch_size=batch, trunk_engine="step"))
+    # What several processes use without a cache: the layers of the step.
+    alone = command(
+        *said(one, batch_size=batch, trunk_engine="step", cache="off")
+    )
     assert alone.status == 0, alone.err
-    ran(count, tmp_path / "job", said(many, batch_size=batch))
+    words = said(many, batch_size=batch, trunk_engine="step", cache="off")
+    ran(count, tmp_path / "job", words)
     assert_same_arrays(weights(one, HEAD), weights(many, HEAD))
     for name in ("head_path.json", "head_path.svg"):
         assert (one / name).read_bytes() == (many / name).read_bytes()
@@ -67,11 +71,20 @@ def test_processes_solve_the_head_of_one(said, tmp_path, count, batch):
     assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"])
 
 
-def test_processes_resume_a_head_that_one_began(said, tmp_path):
-    """A signal to a process that does not write stops both; one goes on."""
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    words = {"batch_size": 2, "trunk_engine": "step"}
-    assert command(*said(whole, **words)).status == 0
+def test_cached_features_of_processes_solve_the_same_head(said, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command(*said(one, head_l2="0.1")).status == 0
+    ran(2, tmp_path / "job", said(two, head_l2="0.1"))
+    for alone, shared in zip(head_of(one), head_of(two), strict=True):
+        apart = np.linalg.norm(alone - shared)
+        assert apart <= 1e-4 * np.linalg.norm(alone)
+
+
+def test_processes_resume_a_head_after_a_signal(said, tmp_path):
+    """A signal to a process that does not write stops both; both resume."""
+    cut = tmp_path / "cut"
+    whole = tmp_path / "whole"
+    ran(2, tmp_path / "first", said(whole, batch_size=2))
     job = Job(2, tmp_path / "job", run_command, said(cut, batch_size=2))
     end = time.monotonic() + 100
     while not (cut / "config.json").exists():
@@ -83,6 +96,30 @@ def test_processes_resume_a_head_that_one_began(said, tmp_path):
     assert not (cut / "result.json").exists()
     ran(2, tmp_path / "again", said(cut, batch_size=2))
     assert_same_arrays(weights(whole, HEAD), weights(cut, HEAD))
+
+
+def test_four_replicas_solve_the_head_of_one(said, tmp_path):
+    four = {"strategy": "mirrored", "logical_cpus": 4, "batch_size": 8}
+    # A process cannot change its number of logical CPUs.
+    context = multiprocessing.get_context("forkserver")
+    for name, values in (("one", {}), ("four", four)):
+        words = said(tmp_path / name, head_l2="0.1", **values)
+        process = context.Process(target=run_command, args=(words,))
+        process.start()
+        process.join(300)
+        assert process.exitcode == 0
+    for one, other in zip(
+        head_of(tmp_path / "one"), head_of(tmp_path / "four"), strict=True
+    ):
+        assert np.linalg.norm(one - other) <= 1e-4 * np.linalg.norm(one)
+
+
+def head_of(workdir: pathlib.Path) -> list[np.ndarray]:
+    """Returns bias and kernel of the solved head."""
+    found = weights(workdir, HEAD)
+    return [
+        found[key] for key in sorted(found) if key.startswith("model/head.S")
+    ]
 
 
 def test_processes_finetune_from_a_solved_head(said, tmp_path):

@@ -240,10 +240,6 @@ def backbone_file(tmp_path: pathlib.Path, photos: str) -> str:
             {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
             marks=pytest.mark.slow,
         ),
-        pytest.param(
-            {"strategy": "mirrored", "logical_cpus": 4, "batch_size": 8},
-            marks=pytest.mark.slow,
-        ),
     ],
     ids=str,
 )
