@@ -89,8 +89,9 @@ def test_later_epochs_trace_nothing(
             )
         traced.append((calls[0], loops[0]))
     # The step of training, and that of validation and test; and the loop
-    # around each.
-    assert traced == [(2, 2), (2, 2)]
+    # around each, with another one for the final evaluation, which keeps the
+    # logits.
+    assert traced == [(2, 3), (2, 3)]
 
 
 @pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
