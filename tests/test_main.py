@@ -1,4 +1,4 @@
-"""What the program says when a signal stops it."""
+"""The message after a signal has stopped the program."""
 
 from __future__ import annotations
 

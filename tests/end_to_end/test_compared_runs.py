@@ -54,7 +54,7 @@ def test_predictions_give_the_confusion_of_the_result(finished):
 
 
 def test_the_command_that_compare_names_writes_the_predictions(two):
-    """As after an upgrade: an earlier version wrote no predictions."""
+    """An earlier version wrote no predictions."""
     one, other = two
     written = (other / "predictions.csv").read_bytes()
     (other / "predictions.csv").unlink()

@@ -130,10 +130,10 @@ def test_command_names_the_data_and_the_backbone() -> None:
     ]
 
 
-def test_picture_shows_rows_that_have_both_numbers() -> None:
-    picture = draw([BEST, FAILED, row("$a$", 0.5, 0.4)])
-    assert picture is not None
-    assert picture.startswith(b"\x89PNG")
+def test_chart_shows_rows_that_have_both_numbers() -> None:
+    image = draw([BEST, FAILED, row("$a$", 0.5, 0.4)])
+    assert image is not None
+    assert image.startswith(b"\x89PNG")
     assert draw([FAILED, row("Cached", 0.5, 0.4, None)]) is None
 
 

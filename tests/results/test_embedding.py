@@ -149,9 +149,9 @@ def test_tensorboard_reads_the_folder(
     np.testing.assert_array_equal(values.reshape(5, 3), given.features)
     rows = get(f"/metadata{asked}").decode().splitlines()
     assert len(rows) == 5 + (given.labels is not None)
-    picture = tf.io.decode_png(get(f"/sprite_image{asked}")).numpy()
-    assert picture.shape == (2 * 64, 3 * 64, 3)
-    assert picture[::64, ::64, 0].tolist() == [[0, 1, 2], [3, 4, 255]]
+    image = tf.io.decode_png(get(f"/sprite_image{asked}")).numpy()
+    assert image.shape == (2 * 64, 3 * 64, 3)
+    assert image[::64, ::64, 0].tolist() == [[0, 1, 2], [3, 4, 255]]
     # The archive of the same features is beside.
     found = loaded((folder / "features.npz").read_bytes())
     np.testing.assert_array_equal(found["features"], given.features)

@@ -163,8 +163,8 @@ def test_bad_files_are_left_out_and_named(
     np.testing.assert_array_equal(*found["features"])
     lines = (tmp_path / "shown/metadata.tsv").read_text().splitlines()
     assert lines == [f"{folder}/a\\tb.jpg", f"{folder}/z.jpg"]
-    picture = Image.open(tmp_path / "shown/sprite.png")
-    assert picture.size == (128, 64)
+    image = Image.open(tmp_path / "shown/sprite.png")
+    assert image.size == (128, 64)
 
 
 def test_no_readable_file_is_an_error(

@@ -1,4 +1,4 @@
-"""What a run does before its first stage trains."""
+"""The start of a run, before its first stage trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a probe: accuracy against speed."""
+"""The chart of a probe: accuracy against speed."""
 
 from __future__ import annotations
 

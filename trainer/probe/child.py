@@ -29,7 +29,7 @@ _GRACE_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What one process measures; see `measure.measure`."""
+    """The arguments of one process; see `measure.measure`."""
 
     candidate: Candidate
     split: TrainingSplit

@@ -258,12 +258,12 @@ def _key(candidate: Candidate, split: TrainingSplit) -> str:
 
 
 def _draw(rows: Sequence[Row], workdir: Workdir) -> None:
-    """Writes the picture, or warns; probe.json has all its numbers."""
+    """Writes the chart, or warns; probe.json has all its numbers."""
     path = workdir.file(PROBE_PNG)
     try:
-        picture = chart.draw(rows)
-        if picture is not None:
-            workdir.write_bytes(PROBE_PNG, picture)
-            print(f"picture: {one_line(path)}")
+        image = chart.draw(rows)
+        if image is not None:
+            workdir.write_bytes(PROBE_PNG, image)
+            print(f"chart: {one_line(path)}")
     except Exception as error:
         workdir.warn(f"{path}: cannot be written ({reason_of(error)})")

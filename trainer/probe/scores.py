@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.train.head_path import PathPoint, best_point, cross_validate
+from trainer.train.head_path import PathPoint, chosen_point, cross_validate
 from trainer.train.principal_axes import BLOCK, rotated, standardisation
 
 NEIGHBOURS = 5
@@ -24,7 +24,7 @@ def head_score(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> PathPoint:
-    """Returns the cross-validation of the exact head at its best L2 strength.
+    """Returns the cross-validation of the exact head, as `auto` chooses L2.
 
     Args:
       features: float32 (n, d).
@@ -34,7 +34,7 @@ def head_score(
       check: called after every solution; may raise to stop.
     """
     axes = rotated(features, standardisation(features))
-    return best_point(
+    return chosen_point(
         cross_validate(axes, labels, num_classes, folds, check=check)
     )
 

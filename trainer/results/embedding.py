@@ -162,8 +162,8 @@ def _write_projector(
     count = len(embedding.names)
     side = thumbnail_px(count)
     if side:
-        picture = sprite(count, side, thumbnail)
-        encoded = tf.io.encode_png(picture).numpy()
+        image = sprite(count, side, thumbnail)
+        encoded = tf.io.encode_png(image).numpy()
         files.write_bytes(os.path.join(folder, SPRITE), encoded)
         shown.sprite.image_path = SPRITE
         shown.sprite.single_image_dim.extend((side, side))
