@@ -16,6 +16,7 @@ from absl import logging as absl_logging  # Defines --verbosity.
 
 from trainer.config import (
     Config,
+    check_embed,
     check_given,
     check_solved_head,
     check_validation,
@@ -224,6 +225,7 @@ def config_from_flags(
     check_given(config.stage, given)
     check_solved_head(config, given)
     check_validation(config, given)
+    check_embed(config, given)
     return config, given
 
 

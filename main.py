@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 import flags
 from trainer import interrupt, streams
 from trainer.config import Config
 from trainer.config.fields import (
     COMPARE,
+    EMBED,
     EVALUATE,
     EXPORT,
+    FIT_STAGES,
     LR_FIND,
     PREDICT,
+    PROBE,
     SOUP,
     STUDY,
     USING_STAGES,
@@ -79,33 +84,59 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
         compare(config)
         return
-    if config.stage not in (*USING_STAGES, SOUP):
+    if config.stage in (*FIT_STAGES, LR_FIND):
         for line in introduction(config):
             print(line, flush=True)
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
-        from trainer.run import lr_find, soup, training, use
-        from trainer.study import run as study
 
+        run = _stage_function(config, given)
         devices.discover()
-    users = {
-        EVALUATE: use.evaluate,
-        PREDICT: use.predict,
-        EXPORT: use.export,
-        SOUP: soup.soup,
-        LR_FIND: lr_find.lr_find,
-    }
-    if config.stage in users:
-        users[config.stage](config, given)
-    else:
-        trainer = study if config.stage == STUDY else training
-        (trainer.dry_run if config.dry_run else trainer.train)(config)
+    run(config)
+
+
+def _stage_function(
+    config: Config, given: frozenset[str]
+) -> Callable[[Config], None]:
+    """Imports and returns what runs the stage."""
+    if config.stage == PROBE:
+        from trainer.probe.run import probe
+
+        return probe
+    if config.stage == EMBED:
+        from trainer.run.embed import embed
+
+        return functools.partial(embed, given=given)
+    if config.stage == SOUP:
+        from trainer.run.soup import soup
+
+        return functools.partial(soup, given=given)
+    if config.stage == LR_FIND:
+        from trainer.run.lr_find import lr_find
+
+        return functools.partial(lr_find, given=given)
+    if config.stage in USING_STAGES:
+        from trainer.run import use
+
+        users = {
+            EVALUATE: use.evaluate,
+            PREDICT: use.predict,
+            EXPORT: use.export,
+        }
+        return functools.partial(users[config.stage], given=given)
+    from trainer.run import folds, training
+    from trainer.study import run as study
+
+    one_run = folds if config.runs_folds else training
+    trainer = study if config.stage == STUDY else one_run
+    return trainer.dry_run if config.dry_run else trainer.train
 
 
 def _remedy(config: Config) -> str:
-    whole = (*USING_STAGES, SOUP, LR_FIND, COMPARE)  # These never resume.
-    if config.stage in whole or config.dry_run:
+    if config.stage == PROBE:
+        return "; the same command continues with the next backbone"
+    if config.stage not in FIT_STAGES or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"
 

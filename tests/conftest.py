@@ -1,4 +1,4 @@
-"""Two CPU devices for all tests, so that two replicas can be tried."""
+"""Two CPU devices for all tests, so that tests can use two replicas."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# No test reads or fills the cache of whoever runs them.
+# Tests neither read nor fill the user's cache.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
 
 import pytest
@@ -19,8 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Every keras.utils.clear_session() collects garbage; without this it looks
-    # through all objects that the imports made, for 0.15 s each time.
+    # Every keras.utils.clear_session() collects garbage. If the objects of the
+    # imports were not frozen, scanning them would take 0.15 s each time.
     gc.collect()
     gc.freeze()
 
@@ -31,7 +31,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> str:
-    """The folder of real photos and weights, where the machine has one."""
+    """The folder of real photos and weights; skips the test without one."""
     folder = os.environ.get("TRAINER_TEST_DATA")
     if not folder:
         pytest.skip("TRAINER_TEST_DATA is not set: no real photos to test on")

@@ -1,12 +1,12 @@
-"""Kills tiny runs with SIGKILL and compares what they end with.
+"""Kills tiny runs with SIGKILL, and compares them with uninterrupted runs.
 
     python -m tests.kill_fuzz --kills=200 --seed=0
 
-A run is killed again and again, each time started by the same command, until
-it comes to its end; then every array of every checkpoint, every figure and
-every line must be that of a run that nobody killed, times aside. The instants
-are random, the phases take turns. The child names the phase that it is in;
-what counts is the one that it died in.
+A run is started by the same command and killed, again and again, until it is
+complete. Then every array of every checkpoint, every metric and every line must
+be equal to those of an uninterrupted run, except for times. The instants are
+random, and each phase gets about as many kills. A kill counts for the phase in
+which the child died.
 """
 
 from __future__ import annotations
@@ -18,19 +18,33 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tests.kill.boundaries import BOUNDARIES
-from tests.kill.runs import VARIANTS, Aim, Bench, KillTestError, Run, check
+from tests.kill.boundaries import (
+    BOUNDARIES,
+    SOLVED_BOUNDARIES,
+    Boundary,
+)
+from tests.kill.folds import kill_folds
+from tests.kill.runs import (
+    ONE_KEPT,
+    SOLVED,
+    VARIANTS,
+    Aim,
+    Bench,
+    KillTestError,
+    Run,
+    check,
+)
 from tests.kill.study import kill_a_study
 
-PARTS = ("random", "boundaries", "study")
-# Every phase takes at least so many of 200 kills.
+PARTS = ("random", "boundaries", "solved", "study", "folds")
+# Each phase gets at least this share of the kills.
 _SHARE = 10 / 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status: 1 for a difference, or a phase too few."""
+    """Returns the exit status: 1 if there are differences or too few kills."""
     asked = _parser().parse_args(arguments)
     root = pathlib.Path(tempfile.mkdtemp(prefix="kill_fuzz-"))
     print(f"working in {root}", flush=True)
@@ -40,16 +54,23 @@ def main(arguments: Sequence[str]) -> int:
         if asked.part == "random":
             wrong = _random_kills(bench, asked.kills, asked.seed)
         elif asked.part == "boundaries":
-            wrong = _boundary_kills(bench, asked.only)
-        else:
+            # One checkpoint kept: there is none to fall back on.
+            wrong = _boundary_kills(bench, ONE_KEPT, BOUNDARIES, asked.only)
+        elif asked.part == "solved":
+            wrong = _boundary_kills(
+                bench, SOLVED, SOLVED_BOUNDARIES, asked.only
+            )
+        elif asked.part == "study":
             wrong = kill_a_study(bench)
+        else:
+            wrong = kill_folds(bench)
     except KillTestError as failure:
         wrong = [str(failure)]
     print(f"{time.monotonic() - began:.0f} s")
     for line in wrong:
         print(f"DIFFERENT {line}")
     if wrong:
-        print(f"kept for a look: {root}")
+        print(f"files are in {root}")
         return 1
     shutil.rmtree(root)
     print("no difference")
@@ -64,17 +85,18 @@ def _parser() -> argparse.ArgumentParser:
         "--part",
         choices=PARTS,
         default="random",
-        help="random instants; the boundaries between two writes, one after"
-        " the other; or a study",
+        help="random: at random instants; boundaries: at each boundary"
+        " between two writes; solved: at those of a run whose head is solved;"
+        " study: a study, at five boundaries; folds: a run in folds",
     )
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="boundaries named so"
+        "--only", metavar="TEXT", default="", help="part of a boundary's name"
     )
     return parser
 
 
 def _random_kills(bench: Bench, kills: int, seed: int) -> list[str]:
-    """Kills at random instants until there are enough, in every phase."""
+    """Kills runs at random instants; returns the differences."""
     needed = max(1, int(kills * _SHARE))
     aim, wrong = Aim(kills, needed, seed), list[str]()
     runs = 0
@@ -89,14 +111,14 @@ def _random_kills(bench: Bench, kills: int, seed: int) -> list[str]:
     for phase, count in aim.kills.items():
         print(f"{phase:20}{count:>6}{needed:>8}")
     print(
-        f"{aim.total} kills, {aim.plain} of them at a plain random time;"
+        f"{aim.total} kills, {aim.plain} of them at a uniformly random time;"
         f" {runs} complete runs"
     )
     return wrong + [f"{phase}: too few kills" for phase in aim.missed()]
 
 
 def _kill_until_complete(run: Run, aim: Aim) -> list[str]:
-    """The differences from a run that was left alone."""
+    """Kills a run until it is complete; returns the differences."""
     kills = 0
     while True:
         ended = run.start().end() if aim.done() else aim.shoot(run)
@@ -112,15 +134,16 @@ def _kill_until_complete(run: Run, aim: Aim) -> list[str]:
     return found
 
 
-def _boundary_kills(bench: Bench, only: str) -> list[str]:
-    """Kills one run at each boundary in turn."""
-    # One checkpoint kept: there is none to fall back on.
-    run = Run(bench, "boundaries", 1)
-    for name, boundary in BOUNDARIES.items():
+def _boundary_kills(
+    bench: Bench, variant: int, boundaries: Mapping[str, Boundary], only: str
+) -> list[str]:
+    """Kills one run at each boundary; returns the differences."""
+    run = Run(bench, "boundaries", variant)
+    for name, boundary in boundaries.items():
         if only not in name:
             continue
         if not check(run.start(boundary.arm).end(), run.log):
-            return [f"{name}: the run never came to it"]
+            return [f"{name}: the run was complete before the kill"]
         print(f"killed: {name}", flush=True)
     check(run.start().end(), run.log)
     return run.differences()

@@ -136,8 +136,8 @@ def test_without_a_stage_nothing_starts(arguments):
     assert said.out == ""
     assert said.err == (
         "error: --stage: not given; give one of feature_extract, finetune,"
-        " study, evaluate, predict, export, soup, lr_find, compare, for example"
-        " --stage=finetune to train\n"
+        " study, probe, lr_find, soup, evaluate, predict, export, embed,"
+        " compare, for example --stage=finetune to train\n"
     )
 
 
@@ -147,7 +147,7 @@ def test_a_flag_that_the_stage_does_not_read_is_rejected(parsed):
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h", "--helpshort", "-?"])
-def test_help_is_printed_whatever_else_is_given(parsed, capsys, argument):
+def test_help_is_printed_with_any_other_flags(parsed, capsys, argument):
     with pytest.raises(SystemExit) as exit_:
         parsed("--stage=finetune", argument)
     assert exit_.value.code == 0

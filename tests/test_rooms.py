@@ -31,6 +31,7 @@ ROOMS = (
     "train",
     "results",
     "run",
+    "probe",
     "study",
     "demo",
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
-import termios
 import textwrap
 import time
 
@@ -19,6 +17,27 @@ from tests.support.photos import make_photos
 
 MAIN = str(pathlib.Path(__file__).parents[1] / "main.py")
 ROOT = os.path.dirname(MAIN)
+
+
+# These programs prepare their process, and then replace themselves by the
+# command in their arguments. `preexec_fn` could deadlock in the child, because
+# the tests' process has the threads of TensorFlow.
+_BOUNDED_FILES = """
+import os, resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+_OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+_OWN_TERMINAL_NOHUP = f"""
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+{_OWN_TERMINAL}
+"""
 
 
 def python(program: str, shell: str = "", **options: object) -> int:
@@ -87,26 +106,21 @@ def test_the_command_runs_with_closed_streams(closed: str) -> None:
     assert done.returncode == 2
 
 
-def _file_may_not_grow() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-
 def test_a_full_standard_output_is_a_one_line_error(
     tmp_path: pathlib.Path,
 ) -> None:
     """A limit on the size of the file acts like a full disk."""
     with open(tmp_path / "out", "w") as out:
         done = subprocess.run(
-            [sys.executable, MAIN, "--help"],
+            [sys.executable, "-c", _BOUNDED_FILES, sys.executable, MAIN,
+             "--help"],
             cwd=ROOT,
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=_file_may_not_grow,
             timeout=120,
             check=False,
-        )
+        )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == (
         "error: standard output: cannot be written to (File too large); free"
@@ -127,11 +141,6 @@ def test_a_closed_pipe_ends_the_program_quietly() -> None:
     assert done.stderr == ""
 
 
-def _own_terminal() -> None:
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["", "nohup"])
 def test_a_closed_terminal_makes_the_run_save(
@@ -140,15 +149,11 @@ def test_a_closed_terminal_makes_the_run_save(
     """SIGHUP stops the run; writing to the closed terminal is no error."""
     photos = make_photos(tmp_path / "photos", train=4, test=3)
     workdir = tmp_path / "run"
-
-    def begin() -> None:
-        _own_terminal()
-        if ignored:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, MAIN, "--stage=feature_extract",
+        [sys.executable, "-c",
+         _OWN_TERMINAL_NOHUP if ignored else _OWN_TERMINAL,
+         sys.executable, MAIN, "--stage=feature_extract",
          f"--dataset={photos}", f"--workdir={workdir}",
          "--backbone=MobileNetV2", "--weights=none", "--image_size=32",
          "--epochs=2000" if not ignored else "--epochs=2",
@@ -157,25 +162,35 @@ def test_a_closed_terminal_makes_the_run_save(
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        preexec_fn=begin,
+        start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not list(
-        workdir.glob("checkpoints/*/last/*.index")
-    ):
-        os.set_blocking(ours, False)
-        try:
-            os.read(ours, 1 << 16)
-        except BlockingIOError:
-            time.sleep(0.05)
-    os.close(ours)
-    status = process.wait(120)
-    saved = list(workdir.glob("checkpoints/*/last/*.index"))
-    assert saved
+    try:
+        _read_until_saved(ours, workdir, process)
+        os.close(ours)
+        status = process.wait(120)
+    finally:
+        # Do not leave a run behind if the test fails.
+        process.kill()
+        process.wait()
     if ignored:
         assert status == 0
         assert (workdir / "result.json").exists()
     else:
         assert status == 128 + signal.SIGHUP
         assert '"event": "stop", ' in (workdir / "events.jsonl").read_text()
+
+
+def _read_until_saved(
+    terminal: int, workdir: pathlib.Path, process: subprocess.Popen[bytes]
+) -> None:
+    """Reads a run's terminal until the run has saved a checkpoint."""
+    os.set_blocking(terminal, False)
+    shown = b""
+    end = time.monotonic() + 120
+    while not list(workdir.glob("checkpoints/*/last/*.index")):
+        assert process.poll() is None, shown
+        assert time.monotonic() < end, shown
+        with contextlib.suppress(BlockingIOError):
+            shown += os.read(terminal, 1 << 16)
+        time.sleep(0.05)

@@ -28,11 +28,13 @@ class Stopped(BaseException):
     Attributes:
       signum: SIGTERM, SIGINT or SIGHUP.
       exit_status: 128 plus the number of the signal, as in a shell.
+      shared: whether all processes of the job stop at the same point.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, *, shared: bool = False) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+        self.shared = shared
         self.exit_status = 128 + signum
 
 
@@ -138,7 +140,7 @@ def check() -> None:
     """
     signum = _received()
     if signum is not None:
-        raise Stopped(signum)
+        raise Stopped(signum, shared=_Watch.share is not None)
 
 
 def requested() -> bool:

@@ -15,7 +15,7 @@ def native_notes_hidden(hide: bool = True) -> Iterator[None]:
     """Hides standard error during this block, and shows it if the block fails.
 
     TensorFlow's libraries log facts (CPU instructions, missing CUDA) before
-    their log level takes effect, which would hide this program's messages.
+    their log level takes effect. These lines would hide this program's own.
     After the block, their log level is 2 unless the environment sets another.
 
     Args:

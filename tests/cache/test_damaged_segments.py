@@ -100,7 +100,7 @@ def test_damage_is_reported_and_rows_computed_again(
     asker = Asker(tmp_path)
     asker.check("abc", computed="abc")
     (warning,) = asker.warnings
-    assert warning.startswith(f"{segment}: cached rows are broken (")
+    assert warning.startswith(f"{segment}: cached rows are damaged (")
     assert warning.endswith("; they are removed and computed again")
     assert "\n" not in warning
     # The cache did not create the link, so the link and its folder stay.

@@ -15,7 +15,7 @@ import pytest
 from tests.cache.asker import ROW, Asker, segments
 from trainer.cache import CacheFolder, CacheRefusedError, FileCache
 from trainer.cache.disk import NAME, earlier_cache
-from trainer.cache.entries import MARKER, remove_entry
+from trainer.cache.entries import MARKER, delete_entry, remove_entry
 
 LONG_AGO = time.time() - 30 * 24 * 3600
 KEY = "0123456789abcdef01234567"
@@ -119,6 +119,29 @@ def test_a_folder_that_is_no_entry_is_never_removed(
         (entry / MARKER).touch()
     remove_entry(str(entry))
     assert (entry / "content").read_text() == "mine"
+
+
+def test_an_interrupted_removal_is_completed_later(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = tmp_path / NAME / KEY / ".gone-abcdefgh"
+    entry.mkdir(parents=True)
+    for name in ("0.rows", "content", MARKER):
+        (entry / name).touch()
+    real, removed = os.remove, []
+
+    def remove(path: str) -> None:
+        if removed:
+            raise OSError("killed")
+        removed.append(path)
+        real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", remove)
+        delete_entry(str(entry))
+    assert len(os.listdir(entry)) == 2
+    delete_entry(str(entry))
+    assert not entry.exists()
 
 
 def test_the_new_folder_is_private_and_tagged(

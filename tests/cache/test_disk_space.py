@@ -72,7 +72,7 @@ def test_an_impossible_folder_is_reported_once(
     (warning,) = asker.warnings
     assert warning == (
         f"--cache_dir='{tmp_path}/file/cache': cannot be written to (Not a"
-        " directory); going on without files"
+        " directory); nothing is cached on disk"
     )
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_reported_once(
     (warning,) = asker.warnings
     assert warning == (
         f"--cache_dir='{tmp_path}': cannot be written to (No space left on"
-        " device); going on without files"
+        " device); nothing is cached on disk"
     )
     assert not segments(tmp_path)
     assert not leftovers(tmp_path)

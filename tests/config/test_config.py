@@ -18,8 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, evaluate, predict, export, soup, lr_find, compare; did you"
-            " mean finetune?",
+            " study, probe, lr_find, soup, evaluate, predict, export, embed,"
+            " compare; did you mean finetune?",
         ),
         (
             "data_pct",
@@ -95,6 +95,7 @@ def make(**values):
         ("gpus", "-1", "--gpus='-1': must be numbers from 0, separated by"),
         ("gpus", "all", "--gpus='all': must be numbers from 0, separated by"),
         ("gpus", "1,0,1", "--gpus='1,0,1': names GPU 1 twice; give each once"),
+        ("gpus", "0,2,2", "--gpus='0,2,2': names GPU 2 twice; give each once"),
         ("tpu", "", "--tpu='': not possible; give local or a TPU's name"),
         ("xla", "yes", "--xla='yes': not one of auto, on, off"),
         ("precision", "fp16", "--precision='fp16': not one of auto, float32"),

@@ -267,7 +267,7 @@ def test_a_draw_depends_only_on_seed_epoch_and_sample() -> None:
     assert len(seen) == len(values) * 4 * len(values)
     args = tf.constant(2, tf.int64), tf.constant(2**32, tf.int64)
     np.testing.assert_array_equal(draw(1, *args), draw_parameters(1, *args))
-    # Golden, to notice a version of TensorFlow with other draws.
+    # Golden values: detect a TensorFlow version that draws other numbers.
     golden = [-1.0, 0.42499629, 0.96170539, 1.05877781, 1.01424241]
     np.testing.assert_allclose(draw(1, *args), golden, rtol=1e-6)
 

@@ -298,6 +298,7 @@ def test_records_give_the_same_images_as_files(
     np.testing.assert_array_equal(*blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
 def test_reading_records_logs_no_warning(
     samples: Samples, tmp_path: pathlib.Path, record_format: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -52,6 +53,17 @@ def test_changed_files_are_named(photos: pathlib.Path, change: str) -> None:
     for path in (first, last):
         CHANGES[change](path)
     assert changed_files(manifest) == sorted([str(first), str(last)])
+
+
+def test_changed_files_of_a_validation_split_are_named(
+    photos: pathlib.Path,
+) -> None:
+    shutil.copytree(photos / "test", photos / "val")
+    manifest = build(photos, data_pct=100)
+    path = manifest.validation.paths[0]
+    assert path.startswith(str(photos / "val"))
+    touch(pathlib.Path(path))
+    assert changed_files(manifest) == [path]
 
 
 def test_changes_of_unused_files_are_ignored(

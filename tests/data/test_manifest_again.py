@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from tests.support.images import make_folder, write_image
 from tests.support.manifests import build, stored
@@ -154,6 +155,20 @@ def test_a_file_with_its_old_time_and_size_is_read_again(
         again = build(photos, earlier=earlier, cache=cache)
         assert path.read_bytes() in reads
         assert again.to_json()["splits"] != first.to_json()["splits"]
+
+
+def test_cached_checks_of_another_tensorflow_are_not_used(
+    photos: pathlib.Path,
+    tmp_path: pathlib.Path,
+    reads: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = FileCache(CacheFolder(str(tmp_path / "cache"), disk_bytes=10**9))
+    build(photos, cache=cache)
+    reads.clear()
+    monkeypatch.setattr(tf, "__version__", "0.0.0")
+    build(photos, cache=cache)
+    assert len(reads) == 30
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"{"])

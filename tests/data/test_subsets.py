@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.data.subsets import (
+    fold_numbers,
+    fold_sizes,
+    held_out,
+    held_out_count,
     nested_subset,
     split_by_hash,
     split_flat,
@@ -83,7 +89,7 @@ def test_subset_does_not_depend_on_file_order() -> None:
     assert list(mine) == sorted(mine)
 
 
-def test_another_seed_takes_other_samples() -> None:
+def test_another_seed_selects_other_samples() -> None:
     samples = make_samples(200)
     first = set(nested_subset(samples, 1, 10, seed=0))
     second = set(nested_subset(samples, 1, 10, seed=1))
@@ -197,7 +203,71 @@ def test_a_class_too_small_to_split_is_named(n: int, count: str) -> None:
         pytest.param(3200, 32, 0.29, 928, id="decimal_not_binary"),
     ],
 )
-def test_validation_takes_whole_batches(
+def test_validation_uses_whole_batches(
     examples: int, batch: int, fraction: float, expected: int
 ) -> None:
     assert validation_count(examples, batch, fraction) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_class", "fraction", "expected"),
+    [
+        pytest.param(1, "0.5", 0, id="a_single_sample_is_trained_on"),
+        pytest.param(2, "0.1", 1, id="at_least_one"),
+        pytest.param(19, "0.1", 1, id="rounded_down"),
+        pytest.param(20, "0.1", 2, id="a_tenth"),
+        pytest.param(7, "0.5", 3, id="half"),
+        # 100 * 0.29 is 28.999999999999996 in binary.
+        pytest.param(100, "0.29", 29, id="decimal_not_binary"),
+    ],
+)
+def test_number_of_samples_held_out(
+    n_class: int, fraction: str, expected: int
+) -> None:
+    assert held_out_count(n_class, Decimal(fraction)) == expected
+    chosen = held_out(make_samples(n_class, 4), Decimal(fraction), seed=3)
+    assert chosen[:n_class].sum() == expected
+
+
+def subset_of(samples: Samples, pct: float) -> Samples:
+    return samples.take(nested_subset(samples, 3, pct, seed=5))
+
+
+@pytest.mark.parametrize("fraction", ["0.1", "0.3", "0.5"])
+def test_no_sample_changes_its_role_as_the_subset_grows(fraction: str) -> None:
+    samples = make_samples(200, 43, 9)
+    train: set[str] = set()
+    validation: set[str] = set()
+    for pct in (0.5, 1, 2, 5, 10, 33, 50, 99, 100):
+        subset = subset_of(shuffled(samples), pct)
+        chosen = held_out(subset, Decimal(fraction), seed=5)
+        now = set(subset.take(np.flatnonzero(chosen)).ids)
+        assert validation <= now
+        assert train <= set(subset.ids) - now
+        train, validation = set(subset.ids) - now, now
+    sizes = [max(1, int(n * Decimal(fraction))) for n in (200, 43, 9)]
+    assert len(validation) == sum(sizes)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 20])
+def test_folds_are_stratified_and_stable(folds: int) -> None:
+    samples = make_samples(101, 43, 20)
+    numbers = fold_numbers(samples, folds, seed=5)
+    found = dict(zip(samples.ids, numbers.tolist(), strict=True))
+    assert set(found.values()) == set(range(1, folds + 1))
+    for label in range(3):
+        sizes = np.bincount(numbers[samples.labels == label])[1:]
+        assert sizes.max() - sizes.min() <= 1
+    sizes = fold_sizes(samples.counts(3), folds)
+    assert sizes.tolist() == np.bincount(numbers)[1:].tolist()
+    part = subset_of(shuffled(samples), 50)
+    for sample_id, fold in zip(
+        part.ids, fold_numbers(part, folds, seed=5).tolist(), strict=True
+    ):
+        assert found[sample_id] == fold
+
+
+def test_the_seed_chooses_the_folds() -> None:
+    samples = make_samples(50, 50)
+    one, two = (fold_numbers(samples, 5, seed) for seed in (0, 1))
+    assert (one != two).any()

@@ -153,7 +153,7 @@ def test_data_prepared_by_another_process_is_used(
 
 
 @pytest.mark.slow
-def test_a_killed_preparation_leaves_nothing_behind(
+def test_a_killed_preparation_leaves_no_data_set(
     tmp_path: pathlib.Path,
 ) -> None:
     """No partial data set is used, and no worker process survives."""

@@ -60,6 +60,7 @@ def test_class_split_and_number_determine_the_image() -> None:
     assert len({pixels.tobytes() for pixels in first}) == len(keys)
 
 
+@pytest.mark.slow
 def test_the_jpeg_holds_the_image() -> None:
     for index in range(5):
         pixels = draw_image("sushi", "train", index).astype(int)

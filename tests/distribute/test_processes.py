@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -48,6 +50,21 @@ def test_values_of_all_processes_are_gathered():
     assert found == [[0.5, 1.5, 2.5]] * 3
     assert together(lambda p, i: p.chief_value(7 - i)) == [7, 7, 7]
     assert together(lambda p, i: p.is_chief) == [True, False, False]
+
+
+def test_arrays_are_exchanged_bit_for_bit():
+    # -0, a subnormal number, infinity, and numbers of all sizes.
+    array = np.array(
+        [[-0.0, 1e-45, np.inf], [1 / 3, -3e38, 65536.5]], np.float32
+    )
+    rows = [array, array[::-1] * np.float32(0.1), array * np.float32(-7)]
+    for found in together(lambda p, i: p.stacked(rows[i])):
+        assert found.tobytes() == np.concatenate(rows).tobytes()
+        assert found.shape == (6, 3)
+    for found in together(lambda p, i: p.chief_array(rows[i])):
+        assert found.tobytes() == array.tobytes()
+    assert ALONE.stacked(array) is ALONE.chief_array(array) is array
+    assert together(lambda p, i: p.index) == [0, 1, 2]
 
 
 def test_chief_first_runs_on_the_chief_before_the_others():
@@ -105,6 +122,15 @@ def test_check_same_rejects_a_different_value():
         assert str(error) == "differs (process 2 of 3)"
 
 
+@pytest.mark.parametrize("receiver", range(COUNT))
+def test_a_signal_to_any_process_reaches_all(receiver):
+    def received(processes, index):
+        return processes._any_signal(signal.SIGHUP * (index == receiver))
+
+    assert together(received) == [signal.SIGHUP] * 3
+    assert together(lambda p, i: p._any_signal(0)) == [0] * 3
+
+
 def test_a_single_process_agrees_with_itself():
     assert ALONE.is_chief
     assert ALONE.gather(3.0) == [3.0]
@@ -148,3 +174,91 @@ def test_a_workdir_that_is_not_shared_is_an_error(tmp_path):
             f"--workdir={str(tmp_path / str(index))!r}: created by one process"
             " but missing for another; give a folder that all of them share"
         )
+
+
+class _LateReply:
+    """Sums of three processes, of which the last one hears later.
+
+    Attributes:
+      heard: the names of processes and sums, in the order of the replies.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self._barrier = threading.Barrier(COUNT, timeout=20)
+        self._rows: list[Any] = [None] * COUNT
+
+    def process(self, index: int) -> Processes:
+        def total(row: np.ndarray) -> np.ndarray:
+            self._rows[index] = row
+            self._barrier.wait()
+            found = np.sum(self._rows, axis=0)
+            self._barrier.wait()
+            if index == COUNT - 1:
+                time.sleep(0.3)
+            self.heard.append(index)
+            return found
+
+        return Processes(Topology(index=index, count=COUNT), total)
+
+
+@pytest.mark.parametrize("how", ["end", "error", "difference"])
+def test_no_process_leaves_before_all_have_the_last_sum(how):
+    replies = _LateReply()
+
+    def work(index: int) -> None:
+        processes = replies.process(index)
+
+        def fail() -> None:
+            raise TrainerError("no")
+
+        try:
+            if how == "error":
+                processes.by_chief(fail)
+            elif how == "difference":
+                processes.check_same(str(index), "no")
+            else:
+                with processes.together():
+                    pass
+        except TrainerError:
+            assert how != "end"
+        replies.heard.append("left")
+
+    with ThreadPoolExecutor(COUNT) as pool:
+        list(pool.map(work, range(COUNT)))
+    # The first reply came to all three before one of them left.
+    assert set(replies.heard[: replies.heard.index("left")]) >= {0, 1, 2}
+
+
+def test_a_process_that_has_left_does_no_harm_at_the_end():
+    calls = []
+
+    def total(row: np.ndarray) -> np.ndarray:
+        calls.append(row)
+        if len(calls) > 1:
+            raise ConnectionError("reset by peer")
+        return row
+
+    with Processes(Topology(index=1, count=2), total).together():
+        pass
+    assert len(calls) == 2
+
+    # The sum before it must not fail: then a process is lost.
+    again = Processes(Topology(index=1, count=2), total)
+    with pytest.raises(ConnectionError), again.together():
+        pass
+
+
+def test_only_a_signal_that_all_agreed_on_waits_for_all():
+    calls = []
+
+    def total(row: np.ndarray) -> np.ndarray:
+        calls.append(row)
+        return row
+
+    processes = Processes(Topology(index=0, count=2), total)
+    for shared, count in ((True, 1), (False, 0)):
+        calls.clear()
+        with pytest.raises(interrupt.Stopped), processes.together():
+            raise interrupt.Stopped(15, shared=shared)
+        assert len(calls) == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 
@@ -100,7 +101,7 @@ def missing(names: str, count: int) -> str:
     )
 
 
-def test_all_processes_are_told_who_is_missing(greeted):
+def test_all_processes_name_the_missing_ones(greeted):
     addresses = addresses_of(4)
     chief, other = (Waiting(addresses, i) for i in (0, 2))
     wait_until(lambda: greeted == [2])
@@ -149,11 +150,38 @@ def test_strangers_and_processes_that_left_are_missing(greeted):
     assert [chief.result(), other.result()] == [text, text]
 
 
-def test_a_port_in_use_is_a_one_line_error():
+def test_an_index_that_is_taken_or_unknown_is_turned_away(greeted):
+    addresses = addresses_of(3)
+    greeting = greeting_of(addresses, 1)
+    chief = Waiting(addresses, 0)
+    wait_until(lambda: chief.looks >= 2)
+    place = ("127.0.0.1", port_of(addresses[0]))
+    with socket.create_connection(place) as first:
+        first.sendall(greeting)
+        wait_until(lambda: greeted == [1])
+        for words in (greeting, greeting.replace(b" 1\n", b" 3\n")):
+            with socket.create_connection(place, timeout=10) as second:
+                second.sendall(words)
+                assert second.recv(1) == b""
+        chief.expire()
+        assert first.recv(99) == f"{addresses[2]}\n".encode()
+    assert chief.result() == missing(addresses[2], 3)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_port_in_use_is_a_one_line_error(index):
     addresses = addresses_of(2)
-    with socket.create_server(("", port_of(addresses[0]))):
-        assert Waiting(addresses, 0).result() == (
-            f"{addresses[0]}: the chief cannot listen there (Address already"
-            " in use); end the process that does, or give all processes another"
-            " port for it"
+    with socket.create_server(("", port_of(addresses[index]))):
+        assert Waiting(addresses, index).result() == (
+            f"{addresses[index]}: process {index} cannot listen there (Address"
+            " already in use); end the program that does, or give all processes"
+            " another port for it"
         )
+
+
+def test_ports_do_not_depend_on_a_seed():
+    found = []
+    for _ in range(2):
+        random.seed(0)
+        found.append(free_ports(4))
+    assert found[0] != found[1]

@@ -1,16 +1,21 @@
-"""One finished run of the tiny backbone, shared by the tests of whole runs."""
+"""Fixtures of whole runs: a finished run, and the same data at a URL."""
 
 from __future__ import annotations
 
+import functools
 import pathlib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.photos import make_photos
+from tests.support.remote import put
 from tests.support.runs import FINISHED, train
-from tests.support.tiny import use_tiny_backbone
+from tests.support.tiny import tiny_backbone, use_tiny_backbone
+from trainer.workdir import lock
+from trainer.workdir.heartbeat import HeartbeatTiming
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +41,27 @@ def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_backbone(patch)
         yield
+
+
+@pytest.fixture(scope="module")
+def fast_heartbeats() -> Iterator[None]:
+    """Shortens the intervals of the locks of remote workdirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        fast = functools.partial(HeartbeatTiming, beat_secs=0.2, poll_secs=0.01)
+        patch.setattr(lock, "HeartbeatTiming", fast)
+        yield
+
+
+@pytest.fixture(scope="module")
+def roots(
+    tiny: None,
+    fast_heartbeats: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
+    """The same photos and weights in a local folder and at a URL."""
+    local = tmp_path_factory.mktemp("local")
+    make_photos(local / "photos", train=6, test=4)
+    tiny_backbone().save_weights(local / "tiny.weights.h5")
+    remote = f"ram://{uuid.uuid4().hex}"
+    put(local, remote)
+    return {"remote": remote, "local": str(local)}

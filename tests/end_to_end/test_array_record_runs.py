@@ -25,7 +25,7 @@ from trainer.errors import TrainerError, UsageError
 from trainer.run import training
 
 pytestmark = pytest.mark.slow
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
 
@@ -34,7 +34,7 @@ DATASET = "trainer_images/all_three"
 
 @pytest.fixture
 def values(tmp_path, monkeypatch):
-    """Of a small run on a prepared data set."""
+    """The flags of a small run on a prepared data set."""
     use_tiny_backbone(monkeypatch)
     data = str(tmp_path / "tfds")
     tfds.builder(
@@ -83,7 +83,7 @@ def test_a_network_tpu_refuses_array_records(monkeypatch):
 
 
 def test_a_run_on_array_records_resumes_bit_identically(values, tmp_path):
-    """Bit for bit; features from the cache in one, computed in the other."""
+    """Only the uninterrupted run reads its features from the cache."""
     whole, again = tmp_path / "whole", tmp_path / "again"
     result = train(DATASET, whole, **values)
     counts = ("train_examples", "validation_examples", "test_examples")

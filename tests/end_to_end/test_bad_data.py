@@ -22,7 +22,7 @@ from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
 from trainer.data import connectivity
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
 

@@ -23,14 +23,15 @@ from tests.support.bad_flag_cases.case import (
 from tests.support.bad_flag_cases.data import DATA
 from tests.support.bad_flag_cases.fast_paths import FAST_PATHS
 from tests.support.bad_flag_cases.folders import make_folders, make_weights
+from tests.support.bad_flag_cases.looking import LOOKING
 from tests.support.bad_flag_cases.training import TRAINING
 from tests.support.command import command
 from tests.support.tiny import use_tiny_backbone
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = (*FAST_PATHS, *DATA, *TRAINING)
+CASES = (*FAST_PATHS, *DATA, *TRAINING, *LOOKING)
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def test_skipped_images_are_recorded(
     assert len(manifest["train_ids"]) == 6 + len(GOOD)
 
 
-def test_the_fingerprint_is_of_what_was_used(
+def test_the_fingerprint_is_of_the_used_images(
     root: pathlib.Path,
     trained: tuple[pathlib.Path, Said],
     tmp_path: pathlib.Path,
@@ -178,7 +178,7 @@ def test_a_run_with_bad_images_resumes_and_evaluates(
 def rows(
     root: pathlib.Path, trained: tuple[pathlib.Path, Said]
 ) -> dict[str, dict[str, str]]:
-    """What `--stage=predict` says of each of the corpus, by its name."""
+    """The CSV row of --stage=predict for each file of the corpus, by name."""
     said = command(
         "--stage=predict",
         f"--workdir={trained[0]}",
@@ -224,7 +224,7 @@ def test_an_export_answers_like_predict_and_survives_bad_files(
         assert label.decode() == rows[name]["class_1"], name
         theirs = float(rows[name]["probability_1"])
         assert own.max() == pytest.approx(theirs, abs=1e-5), name
-    assert np.ptp(probabilities[:, 0]) > 1e-3  # They are not all alike.
+    assert np.ptp(probabilities[:, 0]) > 1e-3  # The images differ.
     for bad in BAD.values():
         if isinstance(bad.put, bytes):
             assert what_is_wrong(bad.put)

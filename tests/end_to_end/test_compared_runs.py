@@ -54,7 +54,7 @@ def test_predictions_give_the_confusion_of_the_result(finished):
 
 
 def test_the_command_that_compare_names_writes_the_predictions(two):
-    """As after an upgrade: an earlier version wrote no predictions."""
+    """An earlier version wrote no predictions."""
     one, other = two
     written = (other / "predictions.csv").read_bytes()
     (other / "predictions.csv").unlink()
@@ -75,7 +75,10 @@ def test_only_the_final_evaluation_writes_predictions(two, tmp_path):
     path.unlink()
     other = make_photos(tmp_path / "other", train=2, test=2)
     for flags, why in (
-        (["--checkpoint=best"], "--checkpoint=best is not the end of the run"),
+        (
+            ["--checkpoint=best"],
+            "--checkpoint=best is not what the run's result is of",
+        ),
         ([f"--dataset={other}"], "these are not the images that the run was"),
     ):
         out = evaluate(workdir, *flags)

@@ -88,7 +88,7 @@ def norm(arrays) -> float:
     [({}, 1), ({**TWO, "accumulate_steps": 2, "steps_per_loop": 2}, 2)],
     ids=["one device", "two replicas in parts"],
 )
-def test_each_stage_compiles_once_and_trains_what_plain_does(
+def test_each_stage_compiles_once_and_equals_plain_steps(
     photos, plain, tmp_path, values, replicas
 ):
     workdir, dump = tmp_path / "w", tmp_path / "dump"

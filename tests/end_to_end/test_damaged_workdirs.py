@@ -1,4 +1,4 @@
-"""Workdirs with damaged files: evaluated, or trained further."""
+"""Tests that evaluate or resume workdirs with damaged files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(root):
-    """A workdir whose run is complete, to be copied and damaged."""
+    """A workdir with a complete run, which tests copy and damage."""
     workdir = root / "finished"
     values = {**BASE, "epochs": 2, "workdir": workdir}
     said = command(*filled(root, values))
@@ -44,7 +44,7 @@ LAST = "checkpoints/feature_extract/last"
 DATA = f"{LAST}/ckpt-6.data-00000-of-00001"
 
 
-def _cut(path: pathlib.Path) -> None:
+def _truncate(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
@@ -58,7 +58,7 @@ def _flip(path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        ("config.json", _cut, "/config.json: cannot be read"),
+        ("config.json", _truncate, "/config.json: cannot be read"),
         (
             "backbone.json",
             pathlib.Path.unlink,
@@ -82,11 +82,11 @@ def test_a_damaged_workdir_is_refused_in_one_line(
 
 
 DAMAGES = {
-    "data-cut": (DATA, _cut),
+    "data-truncated": (DATA, _truncate),
     "data-empty": (DATA, lambda path: path.write_bytes(b"")),
     "data-flipped": (DATA, _flip),
-    "data-gone": (DATA, pathlib.Path.unlink),
-    "index-cut": (f"{LAST}/ckpt-6.index", _cut),
+    "data-missing": (DATA, pathlib.Path.unlink),
+    "index-truncated": (f"{LAST}/ckpt-6.index", _truncate),
 }
 
 
@@ -95,14 +95,16 @@ def test_evaluate_skips_a_checkpoint_truncated_by_a_kill(
 ):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
-    name, spoil = DAMAGES["index-cut"]
+    name, spoil = DAMAGES["index-truncated"]
     spoil(workdir / name)
     said = command(*filled(root, evaluating(str(workdir))))
     assert said.status == 0, said.err
     assert "feature_extract at step 3 (last)" in said.out
 
 
-@pytest.mark.parametrize("damage", [d for d in DAMAGES if d != "index-cut"])
+@pytest.mark.parametrize(
+    "damage", [d for d in DAMAGES if d != "index-truncated"]
+)
 def test_evaluate_names_a_damaged_checkpoint(root, finished, tmp_path, damage):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
@@ -122,7 +124,7 @@ def test_evaluate_names_a_damaged_checkpoint(root, finished, tmp_path, damage):
 
 @pytest.fixture(scope="module")
 def longer(root, finished):
-    """Returns the result of one more epoch without any damage."""
+    """The weights after one more epoch without damage."""
     workdir = root / "longer"
     shutil.copytree(finished, workdir)
     values = {**BASE, "epochs": 3, "workdir": workdir}
@@ -134,7 +136,7 @@ def longer(root, finished):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [*DAMAGES, "list", "removed"])
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+def test_a_run_resumes_from_before_a_damaged_checkpoint(
     root, finished, longer, tmp_path, damage
 ):
     workdir = tmp_path / "run"
@@ -150,12 +152,12 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     values = {**BASE, "epochs": 3, "workdir": workdir}
     said = command(*filled(root, values))
     assert (said.status, said.err) == (0, "")
-    passed = f"warning: {workdir}/{LAST}/ckpt-6: cannot be read"
-    assert (passed in said.out) is (damage in DAMAGES)
+    warning = f"warning: {workdir}/{LAST}/ckpt-6: cannot be read"
+    assert (warning in said.out) is (damage in DAMAGES)
     assert_same_arrays(weights(workdir, "feature_extract"), longer)
 
 
-def test_no_readable_checkpoint_is_one_line(root, finished, tmp_path):
+def test_no_readable_checkpoint_is_a_one_line_error(root, finished, tmp_path):
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
     for path in (workdir / LAST).glob("*.data-*"):

@@ -1,4 +1,4 @@
-"""--deterministic: what it comes to, and what it promises."""
+"""Tests of --deterministic: the meaning of auto, and repeated runs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _in_a_process(flags: dict[str, object]) -> None:
 
 @pytest.mark.slow
 def test_no_operation_uses_the_global_seed(tmp_path, monkeypatch):
-    """Such a one fails under op determinism, or makes runs depend on it."""
+    """The global seed would make runs depend on the process."""
     use_tiny_backbone(monkeypatch)
     asked = []
     real = random_seed.get_seed

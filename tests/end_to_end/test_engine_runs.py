@@ -28,7 +28,7 @@ from tests.support.runs import (
 from trainer.config import Config
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.run.use import evaluate
-from trainer.train import inputs
+from trainer.train import inputs, stage_trunk
 from trainer.workdir import Workdir
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_resumed_run_keeps_its_engine(
     then: int,
     engine: type,
 ) -> None:
-    """Whatever auto would take now; and it ends as if never stopped."""
+    """The engine that auto would choose now does not matter."""
     fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
     monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", first)
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
@@ -179,7 +179,7 @@ def test_a_failing_litert_falls_back_with_a_warning(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("cannot be converted (why)")
 
-    monkeypatch.setattr(inputs, "lite_trunk", fail)
+    monkeypatch.setattr(stage_trunk, "lite_trunk", fail)
     said: list[str] = []
     monkeypatch.setattr(Workdir, "warn", lambda self, text: said.append(text))
     two = train(

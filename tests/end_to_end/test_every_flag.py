@@ -22,6 +22,7 @@ from tests.support import tfds_images
 from tests.support.command import command
 from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
+from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
 from tests.support.photos import CLASSES as DISHES
@@ -29,10 +30,10 @@ from tests.support.photos import make_photos
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config.fields import FIELDS
 
-# Defining the data sets is what makes TFDS know them.
+# TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = TRAINING + RUNNING
+CASES = TRAINING + RECIPES + RUNNING
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def params_of(cases: tuple[Case, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", params_of(CASES))
-def test_a_flag_changes_what_is_seen(commands: Commands, case: Case) -> None:
+def test_a_flag_changes_its_view(commands: Commands, case: Case) -> None:
     before = case.see(commands.run(case.also, alone=case.alone))
     with_flag = {**case.also, case.flag: case.value}
     after = case.see(commands.run(with_flag, alone=case.alone))

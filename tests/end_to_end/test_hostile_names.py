@@ -1,4 +1,4 @@
-"""Runs on classes whose names are markup somewhere, to their end."""
+"""Tests of class names that are markup for a terminal, TeX, HTML or a sheet."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ def test_a_run_with_hostile_names_completes(
         assert f"  {name} " in trained.out
     assert trained.out.splitlines()[-1] == (f"tensorboard --logdir '{workdir}'")
     result = json.loads((workdir / "result.json").read_text("utf-8"))
-    # Data are not escaped.
+    # JSON files contain the names unescaped.
     assert set(result["classes"]) == set(CLASSES)
 
 
-def test_evaluate_and_predict_complete(
+def test_evaluate_and_predict_with_hostile_names_complete(
     trained: Said, photos: str, workdir: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     said = command("--stage=evaluate", f"--workdir={workdir}")
@@ -105,7 +105,10 @@ def test_evaluate_and_predict_complete(
 
 
 def test_libraries_print_nothing(photos: str, tmp_path: pathlib.Path) -> None:
-    """Of glyphs that a font lacks matplotlib warns; seen in a process only."""
+    """Matplotlib warns of glyphs that its font lacks, unless that is hidden.
+
+    Needs a process, because pytest catches warnings.
+    """
     plain = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     values = {**FAST, "stage": "feature_extract", "dataset": photos}
     ended = subprocess.run(
@@ -195,7 +198,7 @@ def test_predict_fails_if_no_file_can_be_read(
         f" the first of them {folder}/-a.jpg: looks like HTML; JPEG, PNG, BMP,"
         " GIF and WebP can be read; give files that can\n"
     )
-    # The rows are there all the same.
+    # The rows are written nevertheless.
     text = (tmp_path / "p.csv").read_text() if output else said.out
     rows = list(csv.DictReader(text.splitlines()))
     assert [bool(row["error"]) for row in rows] == [True, True]
@@ -219,7 +222,7 @@ def test_predict_succeeds_if_one_file_can_be_read(
 def studied(
     photos: str, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-    """A study of one model, to be written again."""
+    """A study of one model, whose report the tests write again."""
     workdir = tmp_path_factory.mktemp("studies") / "study"
     study.train(_study(photos, workdir))
     return workdir

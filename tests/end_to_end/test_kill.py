@@ -1,7 +1,8 @@
-"""Killed at any instant and started again, a run ends as if it never was.
+"""A run that is killed at any instant and resumed ends with the same bits.
 
-Each of these is a process of its own, which forks before TensorFlow starts;
-it can be repeated by hand, see `python -m tests.kill_fuzz --help`.
+Each test starts the kill harness in a new process, because the harness forks
+before TensorFlow starts. `python -m tests.kill_fuzz --help` shows how to repeat
+one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import sys
 
 import pytest
 
-from tests.kill.boundaries import BOUNDARIES
+from tests.kill.boundaries import BOUNDARIES, SOLVED_BOUNDARIES
 from tests.kill.command import PHASES
 
 
 def kill_fuzz(*arguments: str) -> str:
-    """What it prints; it must find no difference."""
+    """Runs the harness, which must find no difference; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.kill_fuzz", *arguments],
         stdout=subprocess.PIPE,
@@ -30,7 +31,7 @@ def kill_fuzz(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_killed_at_random_instants_of_every_phase():
+def test_kills_at_random_instants_of_every_phase():
     said = kill_fuzz("--kills=7", "--seed=1")
     kills = dict(re.findall(r"^(\w+) +(\d+) +1$", said, re.M))
     assert list(kills) == list(PHASES)
@@ -39,12 +40,24 @@ def test_killed_at_random_instants_of_every_phase():
 
 
 @pytest.mark.slow
-def test_killed_between_any_two_writes():
+def test_kills_between_any_two_writes():
     said = kill_fuzz("--part=boundaries")
     assert re.findall("^killed: (.*)$", said, re.M) == list(BOUNDARIES)
+
+
+@pytest.mark.slow
+def test_a_solved_head_killed_between_any_two_writes():
+    said = kill_fuzz("--part=solved")
+    assert re.findall("^killed: (.*)$", said, re.M) == list(SOLVED_BOUNDARIES)
 
 
 @pytest.mark.slow
 def test_a_study_killed_five_times_ends_the_same():
     said = kill_fuzz("--part=study")
     assert len(re.findall("^killed: ", said, re.M)) == 5
+
+
+@pytest.mark.slow
+def test_folds_killed_four_times_end_the_same():
+    said = kill_fuzz("--part=folds")
+    assert len(re.findall("^killed: ", said, re.M)) == 4

@@ -61,7 +61,11 @@ def test_min_steps_raises_the_epochs_of_both_stages(straight):
 
 @pytest.mark.parametrize(
     "saves",
-    [2, pytest.param(7, marks=pytest.mark.slow), 9],
+    [
+        2,
+        pytest.param(7, marks=pytest.mark.slow),
+        pytest.param(9, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_recipe_resumes_bit_identically(
     photos, straight, tmp_path, saves
@@ -128,6 +132,7 @@ def test_bad_values_are_refused(photos, tmp_path, values, said):
     assert said in str(error.value)
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_schedule_are_refused(photos, straight):
     workdir, _ = straight
     with pytest.raises(TrainerError) as error:

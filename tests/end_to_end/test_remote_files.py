@@ -1,30 +1,25 @@
-"""Weights, images and mistakes behind URLs."""
+"""Tests of URLs: weights files, unreadable images, and wrong flags."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.photos import make_photos
 from tests.support.remote import PACKAGE, only_gfile, put, run
-from tests.support.tiny import tiny_backbone, use_tiny_backbone
+from tests.support.tiny import tiny_backbone
 from trainer.model.backbones import find_backbone
 from trainer.model.weights.load import load_weights
 from trainer.model.weights.plan import plan_weights, weights_digest
-from trainer.workdir import lock
-from trainer.workdir.heartbeat import HeartbeatTiming
 
 
-def test_the_guard_detects_calls_of_the_system():
+def test_the_guard_detects_system_calls():
     with pytest.raises(AssertionError, match="stat"), only_gfile():
         os.path.exists("ram://x")
     code = compile("os.listdir('/')", f"{PACKAGE}workdir.py", "exec")
@@ -34,28 +29,8 @@ def test_the_guard_detects_calls_of_the_system():
         os.path.exists("/")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        fast = functools.partial(HeartbeatTiming, beat_secs=0.2, poll_secs=0.01)
-        patch.setattr(lock, "HeartbeatTiming", fast)
-        yield
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory) -> dict[str, str]:
-    """The same photos and weights in a local folder and behind a URL."""
-    local = tmp_path_factory.mktemp("local")
-    make_photos(local / "photos", train=6, test=4)
-    tiny_backbone().save_weights(local / "tiny.weights.h5")
-    remote = f"ram://{uuid.uuid4().hex}"
-    put(local, remote)
-    return {"remote": remote, "local": str(local)}
-
-
 @pytest.mark.parametrize("name", ["x.keras", "x.h5", "x.weights.h5"])
-def test_weights_files_of_every_kind(tmp_path, name):
+def test_weights_files_load_from_urls(tmp_path, name):
     model, other = tiny_backbone(), tiny_backbone()
     if name.endswith(".weights.h5"):
         model.save_weights(tmp_path / name)
@@ -126,7 +101,7 @@ def test_an_unreadable_remote_image_is_named(roots, tmp_path):
         said = run(root, str(tmp_path), **shared)
     assert said.status == 1
     assert said.err.startswith(f"error: {path}: looks like HTML")
-    # Where no times are kept a photo that was fixed is read again.
+    # This storage reports no times, so the fixed photo is read again.
     tf.io.gfile.remove(path)
     other = pathlib.Path(roots["local"], "photos/train/sushi/002.jpg")
     shutil.copy(other, tmp_path / "001.jpg")

@@ -1,51 +1,26 @@
-"""Whole runs with data and workdir behind URLs, beside local ones."""
+"""Whole runs with data and workdir at URLs equal local runs."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.photos import make_photos
-from tests.support.remote import HEAD, only_gfile, put, run, use
+from tests.support.remote import HEAD, only_gfile, run, use
 from tests.support.runs import assert_same_arrays, stopped_after
-from tests.support.tiny import tiny_backbone, use_tiny_backbone
-from trainer.workdir import lock
-from trainer.workdir.heartbeat import HeartbeatTiming
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        fast = functools.partial(HeartbeatTiming, beat_secs=0.2, poll_secs=0.01)
-        patch.setattr(lock, "HeartbeatTiming", fast)
-        yield
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory) -> dict[str, str]:
-    """The same photos and weights in a local folder and behind a URL."""
-    local = tmp_path_factory.mktemp("local")
-    make_photos(local / "photos", train=6, test=4)
-    tiny_backbone().save_weights(local / "tiny.weights.h5")
-    remote = f"ram://{uuid.uuid4().hex}"
-    put(local, remote)
-    return {"remote": remote, "local": str(local)}
-
-
 @pytest.fixture(scope="module")
 def finished(roots, tmp_path_factory) -> dict[str, str]:
-    """The roots, with a whole run in each; the remote one was interrupted."""
+    """The roots after a whole run in each. The remote run stopped twice."""
     for place, root in roots.items():
         cache = str(tmp_path_factory.mktemp("cache"))
         said = None
@@ -95,18 +70,18 @@ def _both(finished: dict[str, str], look: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("stage", ["feature_extract", "finetune"])
 @pytest.mark.parametrize("kind", ["last", "best"])
-def test_remote_weights_are_those_of_a_local_run(finished, stage, kind):
+def test_remote_weights_equal_local_ones(finished, stage, kind):
     one, two = (_arrays(root, "run", stage, kind) for root in finished.values())
     assert any(name.startswith("slots/") for name in one)
     assert_same_arrays(one, two)
 
 
-def test_remote_metrics_are_those_of_a_local_run(finished):
+def test_remote_metrics_equal_local_ones(finished):
     _both(finished, lambda root: _lines(f"{root}/run/metrics.jsonl"))
     assert len(_lines(f"{finished['remote']}/run/metrics.jsonl")) > 20
 
     def look(root: str, name: str) -> Any:
-        # How many bytes of figures there are hangs on the times in them.
+        # The number of bytes depends on the times in metrics.jsonl.
         times = ("train_seconds", "metrics_position")
         result = _json(f"{root}/run/{name}", *times)
         for earlier in result.get("earlier_stages", []):
@@ -117,7 +92,7 @@ def test_remote_metrics_are_those_of_a_local_run(finished):
         _both(finished, functools.partial(look, name=name))
 
 
-def test_a_remote_manifest_is_that_of_a_local_run(finished):
+def test_a_remote_manifest_equals_a_local_one(finished):
     def look(root: str) -> Any:
         manifest = _json(f"{root}/run/manifest.json", "location")
         for split in manifest["splits"].values():
@@ -133,7 +108,7 @@ def test_a_remote_workdir_holds_the_same_files(finished):
         for folder, _, names in tf.io.gfile.walk(f"{root}/run"):
             below = folder.removeprefix(f"{root}/run")
             if "/tensorboard" in below:
-                # A file a process and split, named by the clock.
+                # One file per process and split, named by the time.
                 names = ["events"] if names else []
             found += [f"{below}/{name}" for name in names]
         return sorted(found)
@@ -144,14 +119,14 @@ def test_a_remote_workdir_holds_the_same_files(finished):
     assert not [n for n in found if "partial" in n or "lock" in n]
 
 
-def test_remote_events_name_the_interruptions(finished):
+def test_remote_events_list_the_interruptions(finished):
     remote = f"{finished['remote']}/run/events.jsonl"
     events = [line["event"] for line in _lines(remote)]
     assert events.count("stop") == events.count("resume") == 2
     assert events[-1] == "complete"
 
 
-def test_a_complete_remote_run_says_so(finished, tmp_path):
+def test_a_complete_remote_run_is_not_repeated(finished, tmp_path):
     with only_gfile():
         said = run(finished["remote"], str(tmp_path), stage="finetune")
     assert said.status == 0, said.err
@@ -161,7 +136,7 @@ def test_a_complete_remote_run_says_so(finished, tmp_path):
 def test_a_remote_evaluation_equals_a_local_one(finished):
     for place, root in finished.items():
         with only_gfile() if place == "remote" else contextlib.nullcontext():
-            # A URL is not taken from a workdir.
+            # A URL stored in a workdir is not opened.
             use("evaluate", root, dataset=f"{root}/photos")
     _both(
         finished, lambda root: _json(f"{root}/run/evaluation.json", "dataset")
@@ -201,7 +176,7 @@ def test_a_remote_export_can_be_repeated(finished, tmp_path):
     answer = loaded.signatures["serving_bytes"](photo[None])
     total = answer["probabilities"].numpy().sum()
     np.testing.assert_allclose(total, 1, rtol=1e-5)
-    with pytest.raises(AssertionError, match="holds other things"):
+    with pytest.raises(AssertionError, match="not part of an export"):
         use("export", root, output=f"{root}/photos")
 
 

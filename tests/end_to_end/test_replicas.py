@@ -24,7 +24,7 @@ TWO_REPLICAS = {"strategy": "mirrored", "logical_cpus": 2}
 
 
 def assert_close_to(photos, workdir, result, other, metrics):
-    """Checks equal counts, and weights within 1e-3 of their own way."""
+    """Checks equal counts, and weights within 0.001 of their change."""
     assert metrics["test_confusion"] == result["test_confusion"]
     start = new_classifier(
         prepare(Config(**small(photos, workdir, **FINISHED))),

@@ -1,6 +1,6 @@
-"""Two and three real processes: one run, whoever takes part and whoever ends.
+"""Tests of runs that several real processes share.
 
-The runs are compared with one in a single process, and with each other.
+Their results are compared with those of a single process, and with each other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import signal
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ from tests.support.tiny import use_tiny_backbone
 
 pytestmark = pytest.mark.slow
 
-# 27 photos in steps of 12: the last of three has 3 real rows, so that the
-# later replicas have padding alone. 15 to test on, in two steps.
+# An epoch has 27 photos in three steps of 12. The last step has 3 photos, so
+# the later replicas have only padding. The 15 test photos take two steps.
 RUN = {
     "stage": "finetune",
     "backbone": "MobileNetV2",
@@ -48,7 +49,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def say(photos):
-    """The arguments of a run in a workdir."""
+    """Returns a function: workdir and flags -> the arguments of a run."""
 
     def made(workdir: pathlib.Path, **values) -> list[str]:
         fields = {**RUN, "dataset": photos, "workdir": workdir, **values}
@@ -66,7 +67,7 @@ def one(say, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(say, tmp_path_factory):
-    """The workdir of the run in two, which are not disturbed."""
+    """The workdir of the same run in two processes, without interruption."""
     folder = tmp_path_factory.mktemp("two")
     left = ran(2, say(folder / "w"), folder)
     assert [p.err for p in left] == ["", ""]
@@ -88,9 +89,17 @@ def ran(count: int, said: list[str], folder: pathlib.Path) -> list[Left]:
 
 
 def wait_for(workdir: pathlib.Path, event: str, job: Job) -> None:
-    """Until events.jsonl has such a line."""
-    path, end = workdir / "events.jsonl", time.monotonic() + 100
-    while not path.exists() or f'"event": "{event}"' not in path.read_text():
+    """Waits until events.jsonl has a line of this event."""
+    path = workdir / "events.jsonl"
+    wait_until(
+        lambda: path.exists() and f'"event": "{event}"' in path.read_text(), job
+    )
+
+
+def wait_until(done: Callable[[], bool], job: Job) -> None:
+    """Waits for a condition; fails if a process ends, or after 300 s."""
+    end = time.monotonic() + 300
+    while not done():
         alive = all(process.is_alive() for process in job.processes)
         assert alive, job.wait()
         assert time.monotonic() < end, job.wait()
@@ -98,7 +107,7 @@ def wait_for(workdir: pathlib.Path, event: str, job: Job) -> None:
 
 
 def files(workdir: pathlib.Path) -> list[str]:
-    """Names relative to the workdir, those of TensorBoard by folder."""
+    """Returns the files of a workdir; of TensorBoard's only the folders."""
     found = (p.relative_to(workdir) for p in workdir.rglob("*") if p.is_file())
     return sorted(
         str(p.parent if p.parts[0] == "tensorboard" else p) for p in found
@@ -106,7 +115,11 @@ def files(workdir: pathlib.Path) -> list[str]:
 
 
 def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
-    """Same counts; weights apart by 1e-3 of the way that they travelled."""
+    """Checks that counts are equal, and weights except for rounding.
+
+    The norm of the difference of the weights may be 0.001 of the norm of the
+    change that the training made.
+    """
     results = [
         json.loads((w / "result.json").read_text()) for w in (one, other)
     ]
@@ -122,7 +135,7 @@ def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
         mine, theirs = (weights(w, stage) for w in (one, other))
         assert mine.keys() == theirs.keys()
         slots = [k for k in mine if k.startswith("slots/")]
-        # Both moments start from zero, so their norm is their way.
+        # Both moments start from zero, so their norm is their change.
         assert apart(mine, theirs, slots) <= 1e-3 * size(mine, slots)
         if stage == "finetune":
             start = weights(one, "feature_extract")
@@ -132,8 +145,8 @@ def assert_same_training(one: pathlib.Path, other: pathlib.Path) -> None:
                 if k.startswith("model/") and np.any(mine[k] != start[k])
             ]
             assert len(moved) > 5
-            way = apart(mine, start, moved)
-            assert apart(mine, theirs, moved) <= 1e-3 * way
+            change = apart(mine, start, moved)
+            assert apart(mine, theirs, moved) <= 1e-3 * change
             fixed = set(mine) - set(moved) - set(slots)
             for key in fixed:
                 np.testing.assert_array_equal(mine[key], theirs[key])
@@ -172,7 +185,7 @@ def test_three_processes_train_like_one_and_one_prints(one, say, tmp_path):
     left = ran(3, say(workdir), tmp_path / "said")
     assert_same_training(one, workdir)
     assert files(workdir) == files(one)
-    # The same lines, each once.
+    # The lines are the same, and each occurs once.
     for name in ("metrics.jsonl", "events.jsonl"):
         keys = [
             [
@@ -192,21 +205,21 @@ def test_three_processes_train_like_one_and_one_prints(one, say, tmp_path):
     assert [p.err for p in left] == ["", "", ""]
 
 
-def test_two_processes_evaluate_what_they_trained(one, two, tmp_path):
+def test_two_processes_evaluate_their_run(one, two, tmp_path):
     assert_same_training(one, two)
     evaluate = ["--stage=evaluate", f"--workdir={two}"]
     left = ran(2, evaluate, tmp_path)
-    figures = json.loads((two / "evaluation.json").read_text())
+    metrics = json.loads((two / "evaluation.json").read_text())
     result = json.loads((two / "result.json").read_text())
     for name in ("test_confusion", "test_loss"):
-        assert figures[name] == result[name]
+        assert metrics[name] == result[name]
     assert "15 examples" in left[0].out
     assert left[1].out == ""
 
 
 def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
     workdir = tmp_path / "cut"
-    # SIGTERM to one that does not write, while the first call is traced.
+    # SIGTERM to a process that is not the chief, during the first call.
     job = Job(2, tmp_path / "said", run_command, say(workdir))
     wait_for(workdir, "begin", job)
     job.kill(1, signal.SIGTERM)
@@ -221,15 +234,14 @@ def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
     assert stop == {"event": "stop", "reason": "Stopped: SIGTERM"}
     saved = [e for e in lines(workdir, "events.jsonl") if e["event"] == "save"]
     assert [e["step"] for e in saved] == [1]
-    # From here one process alone can finish it, too.
+    # A single process can finish a copy of this run.
     alone = tmp_path / "alone"
     shutil.copytree(workdir, alone)
-    # SIGKILL to one of them; the other says so, and ends.
+    # SIGKILL to one process; the other reports it and ends.
     before = len(lines(workdir, "events.jsonl"))
     job = Job(2, tmp_path / "said", run_command, say(workdir))
     wait_for(workdir, "resume", job)
-    while len(lines(workdir, "events.jsonl")) < before + 4:
-        time.sleep(0.02)
+    wait_until(lambda: len(lines(workdir, "events.jsonl")) >= before + 4, job)
     job.kill(1, signal.SIGKILL)
     left = job.wait()
     assert [p.status for p in left] == [1, -signal.SIGKILL], left
@@ -268,7 +280,7 @@ def test_two_processes_end_early_together(say, tmp_path):
     assert left[1].out == ""
 
 
-def test_a_run_begun_by_one_process_resumes_on_two(say, tmp_path):
+def test_a_run_of_one_process_resumes_on_two(say, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "grown"
     single(say(whole, **HEAD, epochs=3), whole)
     single(say(workdir, **HEAD, epochs=1), workdir)

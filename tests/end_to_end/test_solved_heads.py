@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import pathlib
+import signal
+import time
 
+import numpy as np
 import pytest
 
 from tests.support.command import arguments, command
@@ -39,14 +43,94 @@ def said(tmp_path, monkeypatch):
     return made
 
 
-def test_several_processes_are_refused_in_one_line(said, tmp_path):
-    left = Job(
-        2, tmp_path / "job", run_command, said(tmp_path / "run", head_l2="0.1")
-    ).wait()
-    assert [p.status for p in left] == [2, 2], left
-    assert left[0].err.startswith("error: --head_solver=lbfgs: for one process")
-    assert left[0].err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+def ran(count: int, folder: pathlib.Path, words: list[str]) -> None:
+    left = Job(count, folder, run_command, words).wait()
+    assert [p.status for p in left] == [0] * count, left
+    assert [p.err for p in left] == [""] * count
+    assert left[0].out.count("\nhead: l2 ") == 1
+    assert [p.out for p in left[1:]] == [""] * (count - 1)
+
+
+# 27 samples in passes of 12 and 5: the last rounds are part padding, or all.
+@pytest.mark.parametrize(("count", "batch"), [(2, 12), (3, 6)])
+def test_processes_solve_the_head_of_one(said, tmp_path, count, batch):
+    one, many = tmp_path / "one", tmp_path / "many"
+    # What several processes use without a cache: the layers of the step.
+    alone = command(
+        *said(one, batch_size=batch, trunk_engine="step", cache="off")
+    )
+    assert alone.status == 0, alone.err
+    words = said(many, batch_size=batch, trunk_engine="step", cache="off")
+    ran(count, tmp_path / "job", words)
+    assert_same_arrays(weights(one, HEAD), weights(many, HEAD))
+    for name in ("head_path.json", "head_path.svg"):
+        assert (one / name).read_bytes() == (many / name).read_bytes()
+    results = [json.loads((w / "result.json").read_text()) for w in (one, many)]
+    for name in ("test_confusion", "steps", "audit", "test_examples"):
+        assert results[0][name] == results[1][name]
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"])
+
+
+def test_cached_features_of_processes_solve_the_same_head(said, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command(*said(one, head_l2="0.1")).status == 0
+    ran(2, tmp_path / "job", said(two, head_l2="0.1"))
+    for alone, shared in zip(head_of(one), head_of(two), strict=True):
+        apart = np.linalg.norm(alone - shared)
+        assert apart <= 1e-4 * np.linalg.norm(alone)
+
+
+def test_processes_resume_a_head_after_a_signal(said, tmp_path):
+    """A signal to a process that does not write stops both; both resume."""
+    cut = tmp_path / "cut"
+    whole = tmp_path / "whole"
+    ran(2, tmp_path / "first", said(whole, batch_size=2))
+    job = Job(2, tmp_path / "job", run_command, said(cut, batch_size=2))
+    end = time.monotonic() + 100
+    while not (cut / "config.json").exists():
+        assert time.monotonic() < end, job.wait()
+        time.sleep(0.02)
+    job.kill(1, signal.SIGTERM)
+    left = job.wait()
+    assert [p.status for p in left] == [143, 143], left
+    assert not (cut / "result.json").exists()
+    ran(2, tmp_path / "again", said(cut, batch_size=2))
+    assert_same_arrays(weights(whole, HEAD), weights(cut, HEAD))
+
+
+def test_four_replicas_solve_the_head_of_one(said, tmp_path):
+    four = {"strategy": "mirrored", "logical_cpus": 4, "batch_size": 8}
+    # A process cannot change its number of logical CPUs.
+    context = multiprocessing.get_context("forkserver")
+    for name, values in (("one", {}), ("four", four)):
+        words = said(tmp_path / name, head_l2="0.1", **values)
+        process = context.Process(target=run_command, args=(words,))
+        process.start()
+        process.join(300)
+        assert process.exitcode == 0
+    for one, other in zip(
+        head_of(tmp_path / "one"), head_of(tmp_path / "four"), strict=True
+    ):
+        assert np.linalg.norm(one - other) <= 1e-4 * np.linalg.norm(one)
+
+
+def head_of(workdir: pathlib.Path) -> list[np.ndarray]:
+    """Returns bias and kernel of the solved head."""
+    found = weights(workdir, HEAD)
+    return [
+        found[key] for key in sorted(found) if key.startswith("model/head.S")
+    ]
+
+
+def test_processes_finetune_from_a_solved_head(said, tmp_path):
+    values = {"stage": "finetune", "head_l2": "0.1", "learning_rate": 1e-30}
+    words = said(tmp_path / "run", epochs=1, **values)
+    ran(2, tmp_path / "job", words)
+    head, tuned = (
+        weights(tmp_path / "run", stage) for stage in (HEAD, "finetune")
+    )
+    for key in (k for k in head if "head" in k and k.startswith("model/")):
+        np.testing.assert_allclose(head[key], tuned[key], rtol=0, atol=1e-20)
 
 
 def test_study_solves_its_heads(said, tmp_path):
@@ -66,7 +150,7 @@ def test_study_solves_its_heads(said, tmp_path):
     assert_same_arrays(zero, two)
 
 
-def test_plan_says_how_the_head_is_found(said, tmp_path):
+def test_the_plan_shows_how_the_head_is_found(said, tmp_path):
     ran = command(*said(tmp_path / "run", dry_run=True, head_l2=0.5))
     assert ran.status == 0, ran.err
     assert "head solved by L-BFGS on un-augmented images, L2 0.5" in ran.out

@@ -1,4 +1,4 @@
-"""Runs that go on, start from another run, or are refused to."""
+"""Tests of runs that continue, start from another run, or are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_more_epochs_go_on_from_the_end(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_finetune_goes_on_from_a_feature_extract_in_the_workdir(
+def test_finetune_starts_from_a_feature_extract_in_the_workdir(
     photos, finished, tmp_path, capsys
 ):
     workdir, result = finished

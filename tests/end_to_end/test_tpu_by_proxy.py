@@ -1,8 +1,8 @@
-"""What a run does on a TPU, as far as a machine without one can show.
+"""Tests of runs on a TPU, on machines without one.
 
-One CPU stands in for the TPU: all decisions are those of a TPU, and the very
-functions that `strategy.run` gets are then compiled by XLA, as a TPU's runtime
-would compile them.
+A CPU stands in for the TPU. The run makes the same decisions as on a TPU. Then
+the test compiles the functions that were passed to `strategy.run` with XLA, as
+the TPU's runtime would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer.run.use import evaluate
 
 pytestmark = pytest.mark.slow
 
-# Of 21 photos in steps of 8 the last is padded.
+# 21 photos in steps of 8; the last step is padded.
 TINY = {
     "stage": "finetune",
     "backbone_args": "",
@@ -38,21 +38,21 @@ TINY = {
     "steps_per_loop": 2,
     "cache": "off",
 }
-# What only a host can do: Python, files, text, images, printing, checks.
+# Operations that run only on a host.
 HOST_OPS = ("PyFunc", "File", "String", "Decode", "Print", "Assert", "Summary")
 NOT_ON_TPU = ("ImageProjectiveTransform",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ran:
-    """A function that the replicas ran, and what it was given."""
+    """A function that the replicas ran, and the specs of its arguments."""
 
     function: Callable[..., Any]
     specs: tuple[Any, ...]
 
 
 class OneCpuForATpu(tf.distribute.OneDeviceStrategy):
-    """Notes what it runs."""
+    """Records the functions that it runs."""
 
     def __init__(self) -> None:
         super().__init__("CPU:0")
@@ -62,7 +62,7 @@ class OneCpuForATpu(tf.distribute.OneDeviceStrategy):
         specs = tf.nest.map_structure(
             lambda t: tf.TensorSpec(t.shape, t.dtype), args
         )
-        # The sum of processes, of which there is one, is not of the step.
+        # Each function once.
         if all(fn is not other.function for other in self.ran):
             self.ran.append(Ran(function=fn, specs=specs))
         return super().run(fn, args, kwargs, options)
@@ -75,7 +75,7 @@ def tpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[OneCpuForATpu]:
     monkeypatch.setattr(strategies, "find_tpu", lambda: "a stand-in")
     monkeypatch.setattr(strategies, "connect_tpu", lambda name: strategy)
     monkeypatch.setattr(strategies, "on_tpu", lambda s: s is strategy)
-    # Determinism was on since the first test; a TPU's auto leaves it off.
+    # Earlier tests may have turned it on; on a TPU, auto is off.
     monkeypatch.setattr(devices._Process, "deterministic", False)
     yield strategy
     devices.set_precision("float32")
@@ -88,7 +88,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def nodes_of(function: Any) -> list[Any]:
-    """The nodes of a concrete function's graph, and of all that it calls."""
+    """Returns the nodes of a function's graph, called functions included."""
     graph = function.graph.as_graph_def()
     found = list(graph.node)
     for other in graph.library.function:
@@ -96,7 +96,7 @@ def nodes_of(function: Any) -> list[Any]:
     return found
 
 
-def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
+def test_a_whole_run_uses_only_functions_that_a_tpu_can_run(
     tpu: OneCpuForATpu,
     photos: str,
     tmp_path: pathlib.Path,
@@ -108,7 +108,7 @@ def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
 
     def function(*args: Any, **kwargs: Any) -> Any:
         if kwargs.get("jit_compile"):
-            # Keras makes some for grouped convolutions, whether it has any.
+            # Keras also defines such functions, for grouped convolutions.
             compiled.extend(
                 f.__name__ for f in args if f.__module__.startswith("trainer.")
             )
@@ -116,7 +116,7 @@ def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(tf, "function", function)
-        # Whatever is asked for, nothing besides the runtime compiles.
+        # Even with --xla=on, only the TPU's runtime may compile.
         result = train(photos, tmp_path, **TINY, xla="on")
         given = {"stage": "evaluate", "workdir": str(tmp_path)}
         evaluate(Config(**given), frozenset(given))
@@ -149,7 +149,7 @@ def test_a_whole_run_gives_a_tpu_only_what_it_can_run(
 
 
 def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
-    """Static shapes, no op of a host, and XLA takes all of it."""
+    """Checks that shapes are static, and that XLA compiles all operations."""
     specs = tf.nest.flatten(ran.specs)
     assert specs
     for spec in specs:
@@ -171,7 +171,7 @@ def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
         types = {a.type for a in node.attr.values() if a.type}
         assert tf.string.as_datatype_enum not in types, node.name
         assert tf.float64.as_datatype_enum not in types, node.name
-    # Compiled and run, variables updated and all.
+    # Compile and run the function, which also updates variables.
     concrete = tf.function(whole, jit_compile=True).get_concrete_function(
         *ran.specs
     )
@@ -193,7 +193,7 @@ def assert_a_tpu_can_run(strategy: OneCpuForATpu, ran: Ran) -> None:
         ),
     ],
 )
-def test_flags_that_a_tpu_cannot_follow_are_refused(
+def test_flags_that_a_tpu_does_not_support_are_refused(
     tpu: OneCpuForATpu,
     photos: str,
     tmp_path: pathlib.Path,

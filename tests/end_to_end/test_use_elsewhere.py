@@ -1,4 +1,4 @@
-"""Workdirs used from another folder, and workdirs of somebody else."""
+"""Tests of workdirs used from another folder, untrusted or damaged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder `home` with `photos` and `run`, trained from within it."""
+    """A folder with `photos` and `run`, which was trained in that folder."""
     home = tmp_path_factory.mktemp("elsewhere") / "home"
     make_photos(home / "photos", train=4, test=3)
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +68,7 @@ def test_the_dataset_is_found_from_another_folder(
     assert "9 examples" in said.out or "on 9 images" in said.out
 
 
-def test_evaluate_without_a_location_takes_the_stored_path(
+def test_without_a_location_evaluate_uses_the_stored_path(
     trained: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -86,7 +86,7 @@ def test_evaluate_without_a_location_takes_the_stored_path(
     assert "no longer in photos; give" in said.err
 
 
-def test_evaluate_asks_for_a_data_set_that_is_gone(
+def test_evaluate_asks_for_a_missing_data_set(
     trained: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     workdir = a_copy(trained, tmp_path)
@@ -118,7 +118,7 @@ def test_export_works_without_the_images(
     )
     record = json.loads((workdir / "export" / "export.json").read_text())
     assert record["compared_images"] == 8
-    # A data set that was named and is not there is still an error.
+    # If --dataset names a missing data set, that is still an error.
     said = of("export", workdir, dataset=tmp_path / "gone")
     assert said.status == 2
 
@@ -149,7 +149,6 @@ def test_stored_paths_caches_and_budgets_are_ignored(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stored paths, caches and budgets are ignored."""
     workdir = a_copy(trained, tmp_path)
     evil, mine = tmp_path / "evil", tmp_path / "mine"
     for folder in (evil, mine):
@@ -224,8 +223,11 @@ DAMAGED: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
     "no manifest": (_drop("manifest.json"), "manifest.json: missing"),
     "manifest is a list": (_put("manifest.json", "[]"), "holds a list"),
     "manifest is a pipe": (_pipe("manifest.json"), "not a regular file"),
-    "one class": (_put("manifest.json", '{"class_names": ["a"]}'), "bad cl"),
-    "a class twice": (
+    "a single class": (
+        _put("manifest.json", '{"class_names": ["a"]}'),
+        "bad cl",
+    ),
+    "a repeated class": (
         _put("manifest.json", '{"class_names": ["a", "b", "a"]}'),
         "bad classes",
     ),
@@ -240,26 +242,29 @@ DAMAGED: dict[str, tuple[Callable[[pathlib.Path], object], str]] = {
         _config(batch_size=10**6, image_size=8000),
         "takes 715,256 GiB",
     ),
-    "batch size is a text": (_config(batch_size="8"), "batch_size is a str"),
+    "batch size is a string": (_config(batch_size="8"), "batch_size is a str"),
     "an unknown stage": (_config(stage="deploy"), "--stage='deploy'"),
     "a rule that matches nothing": (
         _config(unfreeze="regex:no.*"),
         "matches none",
     ),
     "index is empty": (_every("*.index", lambda b: b""), "holds no checkp"),
-    "index is cut": (_every("*.index", lambda b: b[:-1]), "holds no checkp"),
+    "index is truncated": (
+        _every("*.index", lambda b: b[:-1]),
+        "holds no checkp",
+    ),
     "index is zeros": (
         _every("*.index", lambda b: bytes(len(b) - 8) + b[-8:]),
         "cannot be",
     ),
-    "data is cut": (_every("*.data-*", lambda b: b[:100]), "cannot be"),
+    "data is truncated": (_every("*.data-*", lambda b: b[:100]), "cannot be"),
     "data is empty": (_every("*.data-*", lambda b: b""), "cannot be"),
 }
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "export"])
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_workdir_is_one_line(
+def test_a_damaged_workdir_is_a_one_line_error(
     trained: pathlib.Path, tmp_path: pathlib.Path, case: str, stage: str
 ) -> None:
     damage, words = DAMAGED[case]
@@ -267,7 +272,7 @@ def test_a_damaged_workdir_is_one_line(
     damage(workdir)
     said = of(stage, workdir)
     if stage == "export" and case == "batch of terabytes":
-        return  # It takes no batch.
+        return  # An export uses no batch.
     assert said.status in (1, 2), said.out
     assert said.err.count("\n") == 1
     assert said.err.startswith("error: ")

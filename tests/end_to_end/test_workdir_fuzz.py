@@ -1,4 +1,4 @@
-"""Files of a workdir with random damage: read, or refused in one line."""
+"""Tests that randomly damaged files are read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.workdir.holder import this_process
 from trainer.workdir.lock import locked
 from trainer.workdir.stored import stored_config
 
-# Kinds of file, each with a whole one.
+# The content of an undamaged file of each name.
 WHOLE: dict[str, str] = {
     "config.json": json.dumps(
         {
@@ -56,7 +56,7 @@ WHOLE: dict[str, str] = {
 
 
 def _use(folder: pathlib.Path, name: str) -> None:
-    """Everything that is read of a file without TensorFlow."""
+    """Reads a workdir's file in every way that needs no TensorFlow."""
     workdir = Workdir(str(folder))
     if name == "metrics.jsonl":
         workdir.metrics().lines()
@@ -75,7 +75,7 @@ def _use(folder: pathlib.Path, name: str) -> None:
 def test_randomly_damaged_files_are_read_or_refused(
     tmp_path: pathlib.Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never another error than the one line, and never a hang."""
+    """The only error is a TrainerError of one line, and nothing hangs."""
     monkeypatch.setattr(files.os, "fsync", lambda fd: None)
     content = WHOLE[name].encode()
     began = time.monotonic()
@@ -91,6 +91,6 @@ def test_randomly_damaged_files_are_read_or_refused(
         except Exception as error:
             pytest.fail(f"mutation {seed}: {error!r}")
     assert time.monotonic() - began < 60
-    # A mutation that nothing notices would prove nothing.
+    # Undetected mutations would prove nothing.
     assert len(refused) > 50 or name == "lock"
     assert not [text for text in refused if "\n" in text]

@@ -54,7 +54,7 @@ def root() -> Iterator[pathlib.Path]:
 
 
 def run(root: pathlib.Path, workdir: pathlib.Path, **values: Any) -> Said:
-    """The command that trains there, or that is told to."""
+    """Returns the arguments of a training in a workdir."""
     flags = {
         "stage": "finetune",
         "dataset": root / "photos",

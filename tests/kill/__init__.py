@@ -1,1 +1,1 @@
-"""What kills runs of the command line, and looks at what they end with."""
+"""The kill harness: kills runs, resumes them, and compares their results."""

@@ -1,8 +1,8 @@
 """One start of the command line in a forked process, watched and killed.
 
-Importing TensorFlow takes far longer than a tiny run. A fork of a process
-that has imported it, and has not let it make a context or devices, starts
-where a fresh process stands after its imports.
+Importing TensorFlow takes far longer than a tiny run. So the parent imports it,
+without creating a context or devices, and each fork of the parent starts in the
+state of a new process after its imports.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-# Told the phases as they begin.
+# The program of a child: it calls its argument with the name of each phase.
 Body = Callable[[Callable[[str], None]], None]
-# No attempt of a tiny run takes this long, unless it hangs.
+# An attempt of a tiny run that takes longer than this hangs.
 _TIMEOUT_SECONDS = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A name that the child gave, and when (`time.monotonic`)."""
+    """The name of a phase, and when it began (`time.monotonic`)."""
 
     name: str
     at: float
@@ -39,9 +39,9 @@ class Ended:
     """How an attempt ended.
 
     Attributes:
-      status: as `subprocess` has it: 0, or minus the signal's number.
-      entries: the names of the phases gone through, the last one last.
-      end: when (`time.monotonic`).
+      status: the exit status, or minus the signal's number.
+      entries: the phases in the order in which they began.
+      end: time of the end (`time.monotonic`).
     """
 
     status: int
@@ -50,25 +50,25 @@ class Ended:
 
     @property
     def killed(self) -> bool:
-        """Whether SIGKILL ended it."""
+        """Whether SIGKILL ended the attempt."""
         return self.status == -signal.SIGKILL
 
     @property
     def phase(self) -> str:
-        """The phase that it was in when it ended."""
+        """The phase in which the attempt ended."""
         return self.entries[-1].name
 
 
 class Attempt:
-    """A forked child that names its phases as it goes."""
+    """A forked child that reports the name of each phase."""
 
     def __init__(self, body: Body, log: pathlib.Path) -> None:
-        """Forks.
+        """Forks the child.
 
         Args:
-          body: what the child does, given a function that names its phase;
-            when it returns, or exits, so does the child.
-          log: file that gets what the child prints.
+          body: the program of the child, which ends when it returns. Its
+            argument is a function that reports the name of a phase.
+          log: file for the output of the child.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -82,7 +82,11 @@ class Attempt:
         os.close(write)
 
     def wait_for(self, name: str, count: int) -> bool:
-        """Waits for the `count`-th entry of a phase; False if it ended."""
+        """Waits until a phase begins for the `count`-th time.
+
+        Returns:
+          False if the child has ended before.
+        """
         for entry in self._names(time.monotonic() + _TIMEOUT_SECONDS):
             count -= entry.name == name
             if not count:
@@ -90,17 +94,17 @@ class Attempt:
         return False
 
     def wait_seconds(self, seconds: float) -> None:
-        """Waits, or until it ended."""
+        """Waits for a time, or until the child has ended."""
         for _ in self._names(time.monotonic() + seconds, must_end=False):
             pass
 
     def kill(self) -> Ended:
-        """SIGKILL, unless it ended by itself."""
+        """Sends SIGKILL, which has no effect if the child has ended."""
         os.kill(self._pid, signal.SIGKILL)
         return self.end()
 
     def end(self) -> Ended:
-        """Waits for its end."""
+        """Waits until the child has ended."""
         for _ in self._names(time.monotonic() + _TIMEOUT_SECONDS):
             pass
         _, status = os.waitpid(self._pid, 0)
@@ -113,7 +117,12 @@ class Attempt:
         )
 
     def _names(self, until: float, *, must_end: bool = True) -> Iterator[Entry]:
-        """Entries as they come; ends with the child, or at `until`."""
+        """Yields entries as they arrive, until the child ends.
+
+        Args:
+          until: time at which to stop waiting.
+          must_end: whether to kill the child then, and raise TimeoutError.
+        """
         while True:
             left = until - time.monotonic()
             ready = left > 0 and select.select([self._read], [], [], left)[0]
@@ -141,7 +150,7 @@ def _be_child(body: Body, write: int, log: pathlib.Path) -> NoReturn:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        # A test's process has put others in their place.
+        # pytest has replaced both streams.
         sys.stdout, sys.stderr = (
             io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8")
             for number in (1, 2)
@@ -157,7 +166,7 @@ def _be_child(body: Body, write: int, log: pathlib.Path) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
     finally:
-        # Nothing of the parent's may run in the child.
+        # The parent's exit handlers must not run in the child.
         os._exit(status)
 
 

@@ -1,8 +1,8 @@
 """Named instants between two writes, at which a run kills itself.
 
-The random kills hit the short ones seldom. Each is found by the call that
-writes, in the child only; where TensorFlow writes in C++, the files are left
-as it leaves them on the way.
+Random kills rarely hit such short instants. The child finds each instant by the
+function call that writes. TensorFlow writes checkpoints in C++, where no call
+can be replaced; there the files are put into the state of a partial write.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tensorflow.python.lib.io import file_io
 from tensorflow.python.ops import gen_io_ops
 
 from tests.kill.command import wrap
+from trainer.train.solved_stage import SolvedStage
 from trainer.workdir import MetricsFile, Workdir
 
 BEFORE, AFTER = "before", "after"
@@ -33,8 +34,8 @@ class Boundary:
     Attributes:
       owner: module or class.
       attribute: name of the function.
-      pattern: searched for in what the arguments say; see `_text`.
-      when: before or after the call; or what is done instead of it.
+      pattern: regular expression to search for in the arguments' `_text`.
+      when: before or after the call; or a function to call instead.
     """
 
     owner: Any
@@ -43,7 +44,7 @@ class Boundary:
     when: str | Callable[..., None]
 
     def arm(self) -> None:
-        """Makes this process kill itself there."""
+        """Makes this process kill itself at the boundary."""
 
         def around(real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             said = " ".join(_text(value) for value in args)
@@ -60,11 +61,11 @@ class Boundary:
 
 def _die() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("SIGKILL did not come")
+    raise AssertionError("SIGKILL had no effect")
 
 
 def _text(value: Any) -> str:
-    """What an argument is about: a path, mostly."""
+    """Returns the path or the text that an argument stands for, or ""."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -78,7 +79,11 @@ def _text(value: Any) -> str:
 
 
 def _index_share(share: float | None) -> Callable[..., None]:
-    """Merges a checkpoint, but the index is cut short; None: not begun."""
+    """Returns a function that merges a checkpoint and truncates its index.
+
+    Args:
+      share: fraction of the index that stays; None removes the file.
+    """
 
     def merge(
         real: Callable[..., Any], parts: Any, prefix: tf.Tensor, **kwargs: Any
@@ -123,56 +128,85 @@ def _manage(method: str, kind: str, when: str) -> Boundary:
     return Boundary(_MANAGER, method, f"{_HEAD}{kind}$", when)
 
 
-# In the order in which a run comes to them, each time from where the kill
-# before it left off. It keeps one checkpoint, and epoch boundaries.
+# In the order in which one run reaches them. Each attempt resumes where the
+# previous one was killed. The run keeps one checkpoint and epoch boundaries.
 BOUNDARIES = {
-    "folder made, its probe in it": Boundary(
+    "folder created, with its probe file": Boundary(
         os, "remove", r"/\.probe-", BEFORE
     ),
-    "backbone.json written, not moved": _replace(r"backbone\.json", BEFORE),
+    "backbone.json written, not renamed": _replace(r"backbone\.json", BEFORE),
     "backbone.json, no manifest.json": _replace(r"backbone\.json", AFTER),
-    "manifest.json written, not moved": _replace(r"manifest\.json", BEFORE),
+    "manifest.json written, not renamed": _replace(r"manifest\.json", BEFORE),
     "manifest.json, no config.json": _replace(r"manifest\.json", AFTER),
-    "config.json written, not moved": _replace(r"config\.json", BEFORE),
+    "config.json written, not renamed": _replace(r"config\.json", BEFORE),
     "config.json, no checkpoint": _replace(r"config\.json", AFTER),
-    # Step 0, for a rollback to come back to, then step 2.
+    # Step 0, which a rollback may restore, then step 2.
     "first: shard written, not merged": _merge(_FIRST, BEFORE),
-    "first: data moved, no index": _merge(_FIRST, _index_share(None)),
+    "first: data renamed, no index": _merge(_FIRST, _index_share(None)),
     "first: index empty": _merge(_FIRST, _index_share(0.0)),
-    "first: index cut short": _merge(_FIRST, _index_share(0.6)),
-    "first: not in the list": Boundary(
+    "first: index truncated": _merge(_FIRST, _index_share(0.6)),
+    "first: not in TensorFlow's list": Boundary(
         checkpoint_management,
         "update_checkpoint_state_internal",
         f"{_HEAD}last$",
         BEFORE,
     ),
     # Steps 3 and 4.
-    "half a line of figures": _append('"steps"', _half_a_line),
-    "figures of steps, not saved": _append('"steps"', AFTER),
-    "later: the older not removed": _manage("_sweep", "last", BEFORE),
-    "figures cut, nothing trained": Boundary(MetricsFile, "cut", "", AFTER),
+    "half a line of metrics": _append('"steps"', _half_a_line),
+    "metrics of steps, no checkpoint": _append('"steps"', AFTER),
+    "later: older checkpoint not removed": _manage("_sweep", "last", BEFORE),
+    "metrics truncated, nothing trained": Boundary(
+        MetricsFile, "cut", "", AFTER
+    ),
     # Step 6, the end of an epoch.
-    "figures of an epoch, not saved": _append('"validation"', AFTER),
-    "best saved, epoch and last not": _manage("save", "best", AFTER),
-    "best and epoch saved, last not": _manage("save", "epoch", AFTER),
-    "best once more: data moved, no index": _merge(
+    "metrics of an epoch, no checkpoint": _append('"validation"', AFTER),
+    "best saved, epoch and last not saved": _manage("save", "best", AFTER),
+    "best and epoch saved, last not saved": _manage("save", "epoch", AFTER),
+    "best again: data renamed, no index": _merge(
         f"{_HEAD}best/", _index_share(None)
     ),
-    "later: index of the older removed, data not": Boundary(
+    "later: older index removed, data not removed": Boundary(
         file_io, "delete_file", rf"{_FIRST}.*\.index$", AFTER
     ),
     # Step 8.
-    "saved, not noted": Boundary(Workdir, "event", " save$", BEFORE),
-    "head done, no marker": _replace(r"feature_extract/result\.json", BEFORE),
+    "checkpoint saved, no event": Boundary(Workdir, "event", " save$", BEFORE),
+    "head complete, no marker": _replace(
+        r"feature_extract/result\.json", BEFORE
+    ),
+    "marker of the head, no finetune yet": _replace(
+        r"feature_extract/result\.json", AFTER
+    ),
+    "first of finetune: index truncated": _merge(
+        "/finetune/last/", _index_share(0.6)
+    ),
+    "metrics of finetune, no checkpoint": _append('"finetune".*"steps"', AFTER),
+    "finetune complete, no marker": _replace(r"finetune/result\.json", BEFORE),
+    "marker, no result.json": _replace(r"finetune/result\.json", AFTER),
+    "result.json written, not renamed": Boundary(
+        os, "replace", _RESULT, BEFORE
+    ),
+    "result.json, no event": Boundary(os, "replace", _RESULT, AFTER),
+}
+
+# Those of a run whose head is solved, up to its first checkpoint of finetune.
+SOLVED_BOUNDARIES = {
+    "features computed, nothing solved": Boundary(
+        SolvedStage, "_solve", "", BEFORE
+    ),
+    "head_path.json written, not moved": _replace(r"head_path\.json", BEFORE),
+    "head_path.json, head not set": _replace(r"head_path\.json", AFTER),
+    "head set, not validated": Boundary(SolvedStage, "_assign", "", AFTER),
+    "figures of the head, not saved": _append('"validation"', AFTER),
+    "best saved, last not": _manage("save", "best", AFTER),
+    "head: data moved, no index": _merge(_FIRST, _index_share(None)),
+    "head: index cut short": _merge(_FIRST, _index_share(0.6)),
+    "head saved, not noted": Boundary(Workdir, "event", " save$", BEFORE),
+    "head_path.svg written, not moved": _replace(r"head_path\.svg", BEFORE),
+    "head_path.svg, no marker": _replace(r"head_path\.svg", AFTER),
     "marker of the head, no finetune": _replace(
         r"feature_extract/result\.json", AFTER
     ),
     "finetune's first: index cut short": _merge(
         "/finetune/last/", _index_share(0.6)
     ),
-    "figures of finetune, not saved": _append('"finetune".*"steps"', AFTER),
-    "finetune done, no marker": _replace(r"finetune/result\.json", BEFORE),
-    "marker, no result.json": _replace(r"finetune/result\.json", AFTER),
-    "result.json written, not moved": Boundary(os, "replace", _RESULT, BEFORE),
-    "result.json, not noted": Boundary(os, "replace", _RESULT, AFTER),
 }

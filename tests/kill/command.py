@@ -1,4 +1,4 @@
-"""The ordinary command line in a child, which names the phase it is in."""
+"""Runs the command line in a child, which reports its phases."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ import flags
 import main
 from tests.support.tiny import tiny_backbone
 from trainer.config.fields import FEATURE_EXTRACT
-from trainer.run import training  # noqa: F401, so that no fork has to import it
+from trainer.run import (
+    folds,  # noqa: F401, imported once for all forks
+    training,  # noqa: F401
+)
 from trainer.study import run as study  # noqa: F401
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.loop import StageLoop
+from trainer.train.solved_stage import SolvedStage
 
 START_UP, HEAD, BETWEEN = "start_up", "head", "between_stages"
 FINETUNE, VALIDATION = "finetune", "validation"
@@ -29,12 +33,12 @@ def run_command(
     name: Callable[[str], None],
     arm: Callable[[], None] | None = None,
 ) -> None:
-    """`python main.py ARGUMENTS`; does not return.
+    """Runs `python main.py ARGUMENTS`; does not return.
 
     Args:
-      arguments: of the command line.
-      name: told each phase as it begins.
-      arm: what else is to be changed in this process beforehand.
+      arguments: the arguments of the command line.
+      name: called with the name of each phase as it begins.
+      arm: called before the run, for example to plan a kill.
     """
     keras.applications.MobileNetV2 = tiny_backbone
     _name_phases(name)
@@ -49,7 +53,7 @@ def wrap(
     attribute: str,
     around: Callable[..., Any],
 ) -> None:
-    """Replaces a function by `around(real, *its arguments)`."""
+    """Replaces a function by `around(real function, *arguments)`."""
     real = getattr(owner, attribute)
 
     @functools.wraps(real)
@@ -60,7 +64,7 @@ def wrap(
 
 
 def _name_phases(name: Callable[[str], None]) -> None:
-    """Wraps what the phases consist of; the trainer knows nothing of it."""
+    """Wraps the trainer's methods so that they report their phases."""
     phases = [START_UP]
     name(START_UP)
 
@@ -91,6 +95,7 @@ def _name_phases(name: Callable[[str], None]) -> None:
         return outcome
 
     wrap(StageLoop, "_train", train)
+    wrap(SolvedStage, "_train", train)
     wrap(StageLoop, "run", run)
     wrap(StageLoop, "_validated", inside(VALIDATION))
     wrap(StageCheckpoints, "save", inside(CHECKPOINT))

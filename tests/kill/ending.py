@@ -1,4 +1,4 @@
-"""What a run ends with, as a flat table of texts that can be compared."""
+"""The final state of a run, as a flat table of texts to compare."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# What depends on the clock; metrics_position on how long its figures print.
+# Values that depend on the clock. metrics_position does so because the metrics
+# before it contain times, whose numbers of digits differ.
 _TIMES = {
     "times",
     "train_seconds",
@@ -25,19 +26,19 @@ _TIMES = {
 def ending(
     workdir: pathlib.Path, root: pathlib.Path | None = None
 ) -> dict[str, str]:
-    """Every array, figure and line that must be equal, times left out.
+    """Returns everything that must be equal after a kill, except times.
 
     Args:
-      workdir: of a complete run.
-      root: a folder that may have another name; `workdir` if unset.
+      workdir: the workdir of a complete run.
+      root: a folder whose name does not count; `workdir` if unset.
     """
     found: dict[str, str] = {}
     for path in sorted(workdir.glob("checkpoints/*/*/ckpt-*.index")):
         found.update(_checkpoint(workdir, path.with_suffix("")))
     for path in sorted(workdir.glob("checkpoints/**/*")):
-        # The list that TensorFlow keeps holds times.
+        # Names only: TensorFlow's list of checkpoints contains times.
         if path.is_file():
-            found[f"file {path.relative_to(workdir)}"] = "is there"
+            found[f"file {path.relative_to(workdir)}"] = "exists"
     for name in ("result.json", *_markers(workdir)):
         for key, value in _json(workdir / name).items():
             found[f"{name} {key}"] = _text(value, key)
@@ -45,7 +46,9 @@ def ending(
     found["config.json runs"] = runs.replace(str(root or workdir), "ROOT")
     for name in ("manifest.json", "backbone.json"):
         found[name] = _digest((workdir / name).read_bytes())
-    for path in workdir.glob("predictions.csv"):
+    for path in sorted(
+        [*workdir.glob("head_path.*"), *workdir.glob("predictions.csv")]
+    ):
         found[path.name] = _digest(path.read_bytes())
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines, 1):
@@ -54,7 +57,7 @@ def ending(
 
 
 def study_ending(workdir: pathlib.Path) -> dict[str, str]:
-    """What a study ends with: its own figures, and those of its runs."""
+    """Returns the final state of a study and of its runs."""
     record = _json(workdir / "study.json")
     found = {k: _text(v) for k, v in record.items() if k != "models"}
     for row in record["models"]:
@@ -66,8 +69,22 @@ def study_ending(workdir: pathlib.Path) -> dict[str, str]:
     return found
 
 
+def folds_ending(workdir: pathlib.Path) -> dict[str, str]:
+    """Returns what a run in folds ends with: its summary, and its runs."""
+    found = {
+        name: (workdir / name).read_text(encoding="utf-8")
+        for name in ("folds.json", "out_of_fold.csv")
+    }
+    for folder in sorted(workdir.glob("fold-*")):
+        rows = (folder / "out_of_fold.csv").read_text(encoding="utf-8")
+        found[f"{folder.name} out_of_fold.csv"] = rows
+        for key, value in ending(folder, workdir).items():
+            found[f"{folder.name} {key}"] = value
+    return found
+
+
 def differences(one: Mapping[str, str], two: Mapping[str, str]) -> list[str]:
-    """One line for each key whose values are not the same text."""
+    """Returns one line for each key whose values differ."""
     return [
         f"{key}: {one.get(key, 'missing')} != {two.get(key, 'missing')}"
         for key in sorted(one.keys() | two.keys())
@@ -101,7 +118,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _text(value: Any, name: str = "") -> str:
-    """Exact, since JSON writes every digit that a float needs."""
+    """Returns a value as JSON, which is exact for floats; null for a time."""
     return json.dumps(None if name in _TIMES else _timeless(value))
 
 

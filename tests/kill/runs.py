@@ -1,4 +1,4 @@
-"""A tiny run that is started again and again until it is complete."""
+"""A tiny run that is killed and started again until it is complete."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.kill.ending import differences, ending
 from tests.support.command import arguments
 from tests.support.photos import make_photos
 
-# Small, and yet: several epochs, augmented, a last batch that is padded,
-# checkpoints within epochs, frozen layers, rates that move every weight.
+# Small, but with several epochs, augmentation, a padded last batch, checkpoints
+# within epochs, frozen layers, and learning rates that change every weight.
 _VALUES = {
     "stage": "finetune",
     "backbone": "MobileNetV2",
@@ -31,8 +31,11 @@ _VALUES = {
     "log_every_steps": 3,
     "checkpoint_every_steps": 2,
 }
-# Several of the latest are kept; or one, epoch boundaries, and the best, which
-# finetune starts from; or stages end early, with their best weights.
+# The first keeps two checkpoints. The second keeps one and also saves epoch
+# boundaries, and its finetune starts from the best checkpoint. The stages of
+# the third end early, with their best weights. The head of the
+# fourth is solved.
+ONE_KEPT, SOLVED = 1, 3
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
     {
@@ -48,30 +51,36 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
         "validation": "train:0.25",
         "validation_fraction": None,
     },
+    {
+        "keep_checkpoints": 1,
+        "head_solver": "lbfgs",
+        "head_epochs": None,
+        "head_learning_rate": None,
+    },
 )
 
 
 class KillTestError(Exception):
-    """An attempt ended neither well nor by SIGKILL."""
+    """An attempt failed, or a kill missed its boundary."""
 
 
 class Bench:
-    """The folder with the images, and what uninterrupted runs end with."""
+    """The images, and the final states of uninterrupted runs."""
 
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
-        # 21 images in batches of 4: six steps an epoch.
+        # 21 images in batches of 4: six steps per epoch.
         self.photos = make_photos(root / "photos", train=7)
         self._references: dict[int, tuple[Ended, dict[str, str]]] = {}
 
     def values(self, workdir: pathlib.Path, variant: int) -> dict[str, Any]:
-        """The flags of a run."""
+        """Returns the flags of a run."""
         values = {"dataset": self.photos, "workdir": workdir, **_VALUES}
         values |= VARIANTS[variant]
         return {name: v for name, v in values.items() if v is not None}
 
     def reference(self, variant: int) -> tuple[Ended, dict[str, str]]:
-        """How an uninterrupted run went, and what it ended with."""
+        """Returns the phases and the final state of an uninterrupted run."""
         if variant not in self._references:
             run = Run(self, f"reference{variant}", variant)
             ended = run.start().end()
@@ -81,7 +90,7 @@ class Bench:
 
 
 class Run:
-    """One workdir, and the attempts made in it."""
+    """A run in one workdir, which may take several attempts."""
 
     def __init__(self, bench: Bench, name: str, variant: int) -> None:
         self._bench, self._variant = bench, variant
@@ -89,29 +98,29 @@ class Run:
         self.workdir, self.log = bench.root / name, bench.root / f"{name}.log"
 
     def start(self, arm: Callable[[], None] | None = None) -> Attempt:
-        """Starts it, for the first time or again, by the same command."""
+        """Starts or resumes the run with the same command."""
         asked = arguments(self._bench.values(self.workdir, self._variant))
         return Attempt(lambda name: run_command(asked, name, arm), self.log)
 
     def has_begun_finetune(self) -> bool:
-        """Whether what comes before will not come again."""
+        """Returns whether the phases before finetune are over."""
         return any(self.workdir.glob("checkpoints/finetune/last/*.index"))
 
     def course(self) -> Ended:
-        """How an uninterrupted run went."""
+        """Returns the phases of an uninterrupted run with the same flags."""
         return self._bench.reference(self._variant)[0]
 
     def differences(self) -> list[str]:
-        """From the uninterrupted run."""
+        """Returns the differences from the uninterrupted run."""
         _, expected = self._bench.reference(self._variant)
         return differences(expected, in_child(self.workdir, ending))
 
 
 def check(ended: Ended, log: pathlib.Path) -> bool:
-    """Whether an attempt was killed; it was complete otherwise.
+    """Returns whether an attempt was killed; otherwise it was complete.
 
     Raises:
-      KillTestError: it was neither.
+      KillTestError: the attempt failed.
     """
     if ended.status and not ended.killed:
         said = log.read_text(encoding="utf-8")[-2000:]
@@ -125,9 +134,9 @@ def in_child(
     workdir: pathlib.Path,
     read: Callable[[pathlib.Path], dict[str, str]],
 ) -> dict[str, str]:
-    """What `read` gives, read in a process of its own.
+    """Returns the result of `read`, called in another process.
 
-    TensorFlow must not start in this one, which is forked again.
+    TensorFlow must not start in this process, which is forked again later.
     """
     path = workdir.parent / f"{workdir.name}.ending.json"
     log = path.with_suffix(".log")
@@ -137,23 +146,23 @@ def in_child(
         path.write_text(json.dumps(read(workdir)), encoding="utf-8")
 
     if check(Attempt(body, log).end(), log):
-        raise KillTestError(f"{workdir}: somebody else killed the reader")
+        raise KillTestError(f"{workdir}: the reading process was killed")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 class Aim:
-    """Chooses where to kill, so that the phases have like shares."""
+    """Chooses the instants of kills, about equally many in each phase."""
 
-    # Of so many kills one is at a plain random time.
+    # One of this many kills is at a random time, whatever the phase.
     _PLAIN = 6
 
     def __init__(self, kills: int, needed: int, seed: int) -> None:
-        """Creates the choice.
+        """Creates the object.
 
         Args:
-          kills: number of kills at least.
-          needed: number in every phase at least, which may take more kills.
-          seed: of all choices.
+          kills: minimum number of kills.
+          needed: minimum number of kills in each phase.
+          seed: decides all random choices.
         """
         self._wanted, self._needed = kills, needed
         self._random = random.Random(seed)
@@ -162,20 +171,23 @@ class Aim:
 
     @property
     def total(self) -> int:
-        """Kills so far."""
+        """Number of kills so far."""
         return sum(self.kills.values())
 
     def done(self) -> bool:
-        """Whether there are enough; a phase never hit is given up."""
+        """Returns whether there are enough kills, in all and in each phase.
+
+        After twice the number of kills, a phase that was missed is given up.
+        """
         enough = self.total >= self._wanted and not self.missed()
         return enough or self.total >= 2 * self._wanted
 
     def missed(self) -> list[str]:
-        """The phases with too few kills."""
+        """Returns the phases with too few kills."""
         return [p for p, count in self.kills.items() if count < self._needed]
 
     def shoot(self, run: Run) -> Ended:
-        """Starts the run and kills it, unless it is complete before."""
+        """Starts the run, and kills it unless it completes before."""
         attempt, chance, course = run.start(), self._random, run.course()
         plain = chance.randrange(self._PLAIN) == 0
         if plain:
@@ -186,7 +198,8 @@ class Aim:
             durations = _durations(course, phase) if phase else []
             nth = min(1 + int(chance.expovariate(1)), len(durations))
             if phase and attempt.wait_for(phase, nth):
-                # Rather early: the uninterrupted run may have been slower.
+                # Early instants are more likely, because the uninterrupted
+                # run may have been slower.
                 share = chance.random() ** 2
                 attempt.wait_seconds(share * chance.choice(durations))
                 ended = attempt.kill()
@@ -198,7 +211,7 @@ class Aim:
         return ended
 
     def _phase(self, run: Run) -> str | None:
-        """One that is short of kills; None where that will not come again."""
+        """Returns a phase with few kills; None if it is already over."""
         few = min(self.kills.values()) + 1
         short = self.missed() or [p for p in PHASES if self.kills[p] <= few]
         behind = (HEAD, BETWEEN) if run.has_begun_finetune() else ()
@@ -208,7 +221,7 @@ class Aim:
 
 
 def _durations(course: Ended, phase: str) -> list[float]:
-    """Seconds from each entry of a phase to the next name."""
+    """Returns the seconds that each occurrence of a phase took."""
     ends = [*(entry.at for entry in course.entries[1:]), course.end]
     return [
         end - entry.at

@@ -1,4 +1,4 @@
-"""A study that is killed in a model, between models and in its report."""
+"""Kills a study in a model, between two models, and in its report."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from tests.kill.runs import Bench, KillTestError, check, in_child
 from tests.support.command import arguments
 from trainer.study import run as study
 
-# Both bring model 2 along.
+# Both models start from model 2, which is trained too.
 _VALUES = {"stage": "study", "models": "3,4", "epochs": 2, "head_epochs": 1}
 
 
 def kill_a_study(bench: Bench) -> list[str]:
-    """The differences between a study killed five times and one that was not.
+    """Kills a study five times, and compares it with an uninterrupted one.
+
+    Returns:
+      The differences.
 
     Raises:
-      KillTestError: it could not be killed there, or did not go on.
+      KillTestError: an attempt failed, or ended before its kill.
     """
     whole, killed = bench.root / "whole", bench.root / "killed"
     log = bench.root / "study.log"
@@ -44,13 +47,13 @@ def kill_a_study(bench: Bench) -> list[str]:
     def kill_at(boundary: Boundary, where: str) -> None:
         _must_be_killed(start(killed, boundary.arm).end(), log, where)
 
-    # It goes on after a validation and a checkpoint.
-    kill_in_training(3, "in model 3, an epoch saved")
+    # The phase begins again after a validation and after a checkpoint.
+    kill_in_training(3, "in model 3, after an epoch")
     kill_at(
         Boundary(study, "_announce", "finetune, 100 %", BEFORE),
         "between models 3 and 4",
     )
-    kill_in_training(2, "in model 4, two steps of an epoch saved")
+    kill_in_training(2, "in model 4, after two steps of an epoch")
     kill_at(
         Boundary(study.Workdir, "write_json", r" study\.json", AFTER),
         "study.json written, no study.md",
@@ -67,5 +70,5 @@ def kill_a_study(bench: Bench) -> list[str]:
 
 def _must_be_killed(ended: Ended, log: pathlib.Path, where: str) -> None:
     if not check(ended, log):
-        raise KillTestError(f"the study never came to be killed {where}")
+        raise KillTestError(f"the study was complete before the kill {where}")
     print(f"killed: {where}", flush=True)

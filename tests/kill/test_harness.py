@@ -1,4 +1,4 @@
-"""The harness itself: it sees what differs, and knows where it killed."""
+"""Tests of the kill harness: it detects differences, and reports phases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.stage import Stage
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    """The main files of a run of one step."""
+    """A workdir with the main files of a run of one step."""
     folder = tmp_path_factory.mktemp("template") / "run"
     stage = Stage(folder)
     stage.step()
@@ -37,7 +37,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def workdir(template, tmp_path):
-    """A copy, to be changed."""
+    """A copy of the template, which a test may change."""
     return shutil.copytree(template, tmp_path / "run")
 
 
@@ -102,11 +102,11 @@ def _set_state(name, value):
         "the state",
         "seconds of the state",
         "a time",
-        "a figure",
-        "a time of a line",
+        "a metric",
+        "a time in a line",
         "a line",
-        "a line twice",
-        "a file left over",
+        "a repeated line",
+        "an extra file",
     ],
 )  # fmt: skip
 def test_differences_are_named_except_times(workdir, change, keys):
@@ -116,7 +116,7 @@ def test_differences_are_named_except_times(workdir, change, keys):
     assert [line.partition(": ")[0] for line in found] == keys
 
 
-def test_an_attempt_names_its_phases_until_it_is_killed(tmp_path):
+def test_an_attempt_reports_its_phases_until_it_is_killed(tmp_path):
     def body(name):
         for phase in ("one", "two", "one"):
             name(phase)
@@ -134,20 +134,20 @@ def test_an_attempt_names_its_phases_until_it_is_killed(tmp_path):
 def test_a_failed_attempt_is_an_error(tmp_path):
     def body(name):
         name("one")
-        raise ValueError("what went wrong")
+        raise ValueError("the reason")
 
     attempt = Attempt(body, tmp_path / "log")
     assert not attempt.wait_for("two", 1)
     with pytest.raises(
-        KillTestError, match=r"(?s)status 70 in one.*what went wrong"
+        KillTestError, match=r"(?s)status 70 in one.*the reason"
     ):
         check(attempt.end(), tmp_path / "log")
 
 
-def test_an_attempt_that_ends_before_its_kill_is_complete(tmp_path):
+def test_a_kill_after_the_end_counts_as_complete(tmp_path):
     attempt = Attempt(lambda name: name("one"), tmp_path / "log")
     assert not attempt.wait_for("two", 1)
-    # The kill comes too late for it.
+    # The kill comes after the attempt has ended.
     assert check(attempt.kill(), tmp_path / "log") is False
 
 

@@ -51,7 +51,7 @@ def without_download(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
-        ("EfficientNetB0", 238),
+        pytest.param("EfficientNetB0", 238, marks=pytest.mark.slow),
         pytest.param("EfficientNetB1", 340, marks=pytest.mark.slow),
     ],
 )

@@ -217,7 +217,7 @@ def test_nothing_is_compiled_for_an_unknown_batch(loops: list[Any]) -> None:
 
 
 class OwnConv2D(keras.layers.Conv2D):
-    """Of somebody else, who may do something else."""
+    """A user's subclass, which may compute something else."""
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def test_missing_or_misshaped_tensor_is_named_in_the_error() -> None:
         published_values(model, {**tensors, "_bn1.running_var": variance})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetLite3", "EfficientNetLite4"])
 def test_lite3_and_lite4_have_no_published_package(name: str) -> None:
     with pytest.raises(UsageError, match="none are published as a package"):

@@ -122,6 +122,16 @@ def test_every_example_counts_once(samples, logits, replicas, batch):
         assert len(shown) == CLASSES
 
 
+def test_other_samples_are_not_taken_for_those_read_before(samples):
+    evaluate, _ = evaluator(1, 8)
+    first, others = samples.take(range(8)), samples.take(range(8, 15))
+    for part in (first, others, first):
+        found = evaluate.evaluate(part, again=part is first)
+        assert found.confusion.sum(axis=1).tolist() == (
+            part.counts(CLASSES).tolist()
+        )
+
+
 def test_the_current_weights_are_evaluated(samples):
     evaluate, classifier = evaluator(1, 8)
     before = evaluate.evaluate(samples)

@@ -6,13 +6,16 @@ import json
 import pathlib
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.results.conftest import NAMES, PNGS, PX
 from trainer.data.decode import resize
+from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
+from trainer.results import export
 
 RNG = np.random.default_rng(1)
 IMAGES = RNG.uniform(0, 255, (5, 12, 10, 3)).astype(np.float32)
@@ -63,6 +66,25 @@ def test_pixels_of_any_size_are_resized_like_training_images(
     for method in ("nearest", "bilinear", "area"):
         other = by(tf.image.resize(images, (PX, PX), method))
         assert np.abs(other - expected).max() > 1e-4
+
+
+def test_a_loaded_model_that_gives_nan_is_an_error(
+    exported: pathlib.Path,
+    classifier: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loaded(images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        return {
+            "probabilities": tf.fill((len(PNGS), len(NAMES)), np.nan),
+            "label": tf.fill((len(PNGS),), NAMES[0]),
+        }
+
+    monkeypatch.setattr(keras.models, "load_model", lambda path: loaded)
+    with pytest.raises(
+        TrainerError,
+        match=r"^x: model.keras does not give .* a probability nan; allowed",
+    ):
+        export._compare(str(exported), "x", classifier, NAMES, PNGS)
 
 
 def test_there_are_three_signatures(served: Served) -> None:

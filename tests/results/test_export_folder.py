@@ -70,8 +70,9 @@ def test_an_added_file_is_kept(
     with pytest.raises(TrainerError) as error:
         renew(folder, classifier)
     assert str(error.value) == (
-        f"--output={str(folder)!r}: holds other things than an export, such as"
-        f" {said or name!r}; move them elsewhere, or give a new folder"
+        f"--output={str(folder)!r}: holds files that are not part of an"
+        f" export, such as {said or name!r}; move them elsewhere, or give a new"
+        " folder"
     )
     assert content(folder) == before
     # Following the message's advice works.
@@ -128,7 +129,7 @@ def test_without_a_valid_record_nothing_is_replaced(
     if text is not None:
         record.write_text(text, "latin-1")
     before = content(folder)
-    with pytest.raises(TrainerError, match="holds other things than an exp"):
+    with pytest.raises(TrainerError, match="not part of an export"):
         renew(folder, classifier)
     assert content(folder) == before
 

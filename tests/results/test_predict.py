@@ -1,4 +1,4 @@
-"""The files that `--inputs` names, and the CSV of their predictions."""
+"""Tests of the files that `--inputs` names, and of the CSV output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tests.results.conftest import PNGS, PX
 from tests.support.classifiers import tiny_classifier
 from tests.support.images import write_image
+from trainer.data.decode import decode_image, resize
 from trainer.data.folder import open_folder, walk_images
 from trainer.errors import TrainerError, UsageError
+from trainer.model.classifier import Classifier
 from trainer.results.predict import (
     Prediction,
     Predictor,
@@ -89,6 +93,25 @@ def test_a_terminal_gets_no_control_characters() -> None:
 def test_an_error_is_not_a_formula() -> None:
     row = csv_row(Prediction("x", None, "=1+1"), CLASSES, 1)
     assert row == ["x", "", "", "'=1+1"]
+
+
+def test_many_batches_keep_the_order_of_the_files(
+    tmp_path: pathlib.Path, classifier: Classifier
+) -> None:
+    contents = [*PNGS, b"no image", *PNGS[::-1]]
+    paths = [str(tmp_path / f"{i}") for i in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        pathlib.Path(path).write_bytes(content)
+    found = list(Predictor(classifier, batch_size=2, xla=False).predict(paths))
+    assert [prediction.path for prediction in found] == paths
+    bad = [row for row, x in enumerate(found) if x.probabilities is None]
+    assert bad == [5]
+    del found[5]
+    images = tf.stack([resize(decode_image(png), PX) for png in PNGS])
+    own = classifier.probabilities(images).numpy()
+    np.testing.assert_allclose(
+        [x.probabilities for x in found], [*own, *own[::-1]], atol=1e-6
+    )
 
 
 def test_a_folder_is_walked_as_in_training(tmp_path: pathlib.Path) -> None:

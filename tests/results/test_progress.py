@@ -119,3 +119,26 @@ def test_nothing_of_a_bar_reaches_the_next_epoch(monkeypatch):
     progress.end_epoch("one")
     progress.steps(32, 0.5, 0.5)
     assert stream.getvalue() == "one\n"
+
+
+def test_the_bar_of_computed_rows_is_at_the_number_done(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(96)
+    for done in (10, 20, 30):
+        progress.rows("features", done, 40)
+        assert progress._rows is not None
+        assert (progress._rows.n, progress._rows.total) == (done, 40)
+    progress.rows("features", 40, 40)
+    assert progress._rows is None
+    # The next split has a bar of its own.
+    progress.rows("images", 5, 50)
+    assert progress._rows is not None
+    assert (progress._rows.n, progress._rows.total) == (5, 50)
+
+
+def test_a_file_gets_no_bar_of_computed_rows(monkeypatch):
+    stream = Stream(terminal=False)
+    monkeypatch.setattr(sys, "stdout", stream)
+    ConsoleProgress(96).rows("features", 10, 40)
+    assert stream.getvalue() == ""

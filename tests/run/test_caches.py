@@ -11,7 +11,7 @@ from trainer.cache import CacheFolder
 from trainer.cache.disk import NAME
 from trainer.config import Config
 from trainer.errors import UsageError
-from trainer.run.caches import default_cache_dir, file_cache
+from trainer.run.caches import default_cache_dir, file_cache, row_cache
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,19 @@ def test_without_a_home_nothing_is_cached_on_disk(
         " give --cache_dir=FOLDER to do so\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limits_are_in_mib(tmp_path: pathlib.Path) -> None:
+    config = Config(
+        stage="finetune",
+        cache_dir=str(tmp_path),
+        cache_disk_mib=3,
+        cache_ram_mib=5,
+    )
+    cache = row_cache(config, "auto")
+    assert cache._disk is not None
+    assert cache._disk.disk_bytes == 3 * 2**20
+    assert cache._ram_left == 5 * 2**20
 
 
 def test_an_earlier_versions_cache_is_named_once(

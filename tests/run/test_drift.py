@@ -1,4 +1,4 @@
-"""Which other run is refused, and what is warned of."""
+"""Tests of drift: which changes of a run are errors, and which are warnings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from trainer.workdir import Workdir
 
 
 def config(stage: str = "finetune", **values) -> Config:
-    """A resolved run."""
+    """Returns the configuration of a resolved run."""
     return resolve(Config(stage=stage, dataset="photos", **values), 32)
 
 
 def add_runs(path: pathlib.Path, **runs) -> None:
-    """config.json, with what each stage's run was asked for."""
+    """Writes config.json with a record for each stage."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(json.dumps({"runs": runs}))
 
@@ -41,12 +41,12 @@ def add_runs(path: pathlib.Path, **runs) -> None:
 @pytest.mark.parametrize(
     ("stored", "asked", "found"),
     [
-        pytest.param({"seed": 0}, {"seed": 0}, [], id="the same"),
+        pytest.param({"seed": 0}, {"seed": 0}, [], id="equal"),
         pytest.param(
             {"seed": 0, "backbone": "VGG16", "augment": True},
             {"seed": 3, "backbone": "VGG19", "augment": True},
             ["--backbone was 'VGG16', is 'VGG19'", "--seed was 0, is 3"],
-            id="sorted, as flags",
+            id="differences are sorted",
         ),
         pytest.param({"epochs": 2}, {"epochs": 3}, [], id="epochs may grow"),
         pytest.param(
@@ -62,7 +62,10 @@ def add_runs(path: pathlib.Path, **runs) -> None:
             id="head_epochs may not grow",
         ),
         pytest.param(
-            {"seed": 0}, {"seed": 0, "brand_new": 1}, [], id="a newer field"
+            {"seed": 0},
+            {"seed": 0, "brand_new": 1},
+            [],
+            id="a field that the run lacks",
         ),
         pytest.param(
             {"dataset": "a", "data_fingerprint": "f"},
@@ -116,7 +119,7 @@ def add_runs(path: pathlib.Path, **runs) -> None:
             {"weights": "imagenet", "weights_digest": None},
             {"weights": "none", "weights_digest": None},
             ["--weights was 'imagenet', is 'none'"],
-            id="neither is a file",
+            id="from Keras's weights to none",
         ),
         pytest.param(
             {"class_names": ["a", "b"]},
@@ -128,7 +131,7 @@ def add_runs(path: pathlib.Path, **runs) -> None:
             {"class_names": None, "pixels": None},
             {"class_names": ["a"], "pixels": "torch"},
             [],
-            id="facts not known yet",
+            id="unknown facts",
         ),
         pytest.param(
             {"class_names": [f"class{i}" for i in range(100)]},
@@ -137,13 +140,13 @@ def add_runs(path: pathlib.Path, **runs) -> None:
                 "class_names was 100 with 'class0', 'class1', is 99 with"
                 " 'class100'"
             ],
-            id="of many classes those that differ",
+            id="a long list shows only differences",
         ),
         pytest.param(
             {"unfreeze": "regex:" + 200 * "a"},
             {"unfreeze": "none"},
             [f"--unfreeze was 'regex:{113 * 'a'}..., is 'none'"],
-            id="a long text is cut",
+            id="a long text is shortened",
         ),
     ],
 )
@@ -152,7 +155,7 @@ def test_differences_of_stored_and_given_values(stored, asked, found):
 
 
 def record(asked: Config, fingerprint: str | None = "f") -> dict:
-    """What config.json would keep of a run."""
+    """Returns the record of a run for config.json."""
     return run_record(asked, {"data_fingerprint": fingerprint})
 
 
@@ -165,7 +168,7 @@ def check(path: pathlib.Path, asked: Config, fingerprint: str = "f") -> None:
     [
         config(),
         config(epochs=6),
-        # What does not change the figures may change.
+        # Flags that do not change the metrics.
         config(log_every_steps=1, keep_checkpoints=9, logical_cpus=2),
     ],
 )
@@ -175,7 +178,7 @@ def test_the_same_run_may_resume(tmp_path, asked):
     check(tmp_path, asked)
 
 
-def test_another_run_is_refused_in_one_line(tmp_path):
+def test_a_different_run_is_refused_in_one_line(tmp_path):
     add_runs(tmp_path, finetune=record(config(epochs=4)))
     with pytest.raises(TrainerError) as error:
         check(tmp_path, config(epochs=3, seed=1), "g")
@@ -187,14 +190,14 @@ def test_another_run_is_refused_in_one_line(tmp_path):
     )
 
 
-def test_feature_extract_after_a_finetune_that_did_its_own(tmp_path):
+def test_feature_extract_in_the_workdir_of_a_finetune_is_refused(tmp_path):
     add_runs(tmp_path, finetune=record(config()))
     with pytest.raises(TrainerError) as error:
         check(tmp_path, config("feature_extract"))
     assert str(error.value) == (
         f"--workdir={str(tmp_path)!r}: holds a run of --stage=finetune, which"
-        " did feature_extract itself, and --stage=feature_extract is asked for;"
-        " give another --workdir"
+        " has its own feature_extract; give another --workdir for"
+        " --stage=feature_extract"
     )
 
 
@@ -202,7 +205,7 @@ def test_feature_extract_after_a_finetune_that_did_its_own(tmp_path):
     ("values", "fingerprint", "found"),
     [
         ({}, "f", None),
-        # These are each stage's own.
+        # Flags that may differ between the stages.
         ({"epochs": 1, "learning_rate": 0.5, "augment": False}, "f", None),
         ({"batch_size": 8}, "f", None),
         ({"seed": 1}, "f", "--seed was 0, is 1"),
@@ -212,7 +215,9 @@ def test_feature_extract_after_a_finetune_that_did_its_own(tmp_path):
         ({}, "g", "data_fingerprint was 'f', is 'g'"),
     ],
 )
-def test_finetune_after_feature_extract(tmp_path, values, fingerprint, found):
+def test_finetune_must_share_flags_with_feature_extract(
+    tmp_path, values, fingerprint, found
+):
     add_runs(tmp_path, feature_extract=record(config("feature_extract")))
     if found is None:
         check(tmp_path, config(**values), fingerprint)
@@ -222,7 +227,7 @@ def test_finetune_after_feature_extract(tmp_path, values, fingerprint, found):
     assert found in str(error.value)
 
 
-def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
+def test_a_flag_that_the_run_lacks_counts_as_its_default(tmp_path):
     stored = record(config())
     del stored["augment"], stored["patience"], stored["learning_rate"]
     add_runs(tmp_path, finetune=stored)
@@ -233,11 +238,11 @@ def test_a_flag_newer_than_the_run_was_at_its_default(tmp_path):
         check(tmp_path, config(augment=False))
     with pytest.raises(TrainerError, match="--patience was None, is 3"):
         check(tmp_path, config(patience=3))
-    # What it was at cannot be told where a default is only found out.
+    # A default that the trainer chooses later is unknown: any value is legal.
     check(tmp_path, config(learning_rate=1.0))
 
 
-def test_the_backbone_in_the_workdir_is_the_one_begun_with(tmp_path):
+def test_a_changed_backbone_in_the_workdir_is_refused(tmp_path):
     workdir = Workdir(str(tmp_path))
     assert backbone_facts(workdir) == {}
     backbone = {"pixels": "torch", "architecture": "{}"}
@@ -258,7 +263,7 @@ def test_the_backbone_in_the_workdir_is_the_one_begun_with(tmp_path):
         assert words in str(error.value)
 
 
-def test_one_warning_names_everything_that_changed():
+def test_one_warning_names_all_changes():
     stored = {
         "tensorflow": "2.20.0",
         "replicas": 1,
@@ -282,12 +287,20 @@ def test_one_warning_names_everything_that_changed():
     assert changed_numerics({}, now) is None
 
 
-def test_the_table_has_every_flag_and_every_fact():
+def test_of_the_facts_about_a_machine_only_python_is_free():
+    strategy = strategies.make_strategy("one_device", 8, 1)
+    facts = devices.environment(strategy, ALONE)
+    for name in facts:
+        warned = changed_numerics(facts, {**facts, name: "another"})
+        assert (warned is None) is (name == "python"), name
+
+
+def test_the_table_lists_every_flag_and_fact():
     assert FIELDS.keys() | FACTS.keys() == EFFECTS.keys()
     assert not FIELDS.keys() & FACTS.keys()
     assert set(EFFECTS.values()) == {RESULT, NUMERICS, FREE}
-    # Facts that are refused are kept with the run, the others with the
-    # machine; none is kept that is not in the table, or the other way round.
+    # The run's record has the facts whose change is an error, the environment
+    # has the others, and together they are the facts in the table.
     of_run = run_record(config(), {}).keys() - FIELDS.keys()
     strategy = strategies.make_strategy("one_device", 8, 1)
     of_machine = devices.environment(strategy, ALONE).keys()
@@ -296,14 +309,14 @@ def test_the_table_has_every_flag_and_every_fact():
     assert not of_run & of_machine
 
 
-def test_the_environment_has_every_flag_of_its_class():
+def test_the_environment_has_every_numerics_flag():
     found = environment(config(xla="on", logical_cpus=2), {"strategy": "x"})
     numerics = {name for name in FIELDS if EFFECTS[name] == NUMERICS}
     assert found.keys() == numerics
     assert (found["xla"], found["logical_cpus"]) == ("on", 2)
-    # What became of a flag counts, not how it was given.
+    # The resolved value of a flag is stored, not "auto".
     assert found["strategy"] == "x"
 
 
-def test_a_difference_between_two_stages_is_refused():
+def test_flags_that_two_stages_share_affect_results():
     assert {EFFECTS[name] for name in drift._SAME_START} == {RESULT}

@@ -73,11 +73,15 @@ def paths(
         ({"earlier": "litert", "trunk_engine": "graph"}, "graph"),
         ({"earlier": "graph", "trunk_engine": "step"}, "step"),
         ({"trunk_engine": "litert"}, "litert"),
-        # Where only the step will do.
-        ({"images": MANY, "xla": True}, "step"),
-        ({"earlier": "graph", "xla": True}, "step"),
-        ({"precision": "bfloat16"}, "step"),
+        # On the devices of the step, unless the run began with the step.
+        ({"images": MANY, "xla": True}, "device"),
+        ({"earlier": "graph", "xla": True}, "device"),
+        ({"earlier": "step", "xla": True}, "step"),
+        ({"precision": "bfloat16"}, "device"),
+        ({"precision": "bfloat16", "earlier": "step"}, "step"),
         ({"trunk_engine": "step", "xla": True}, "step"),
+        ({"trunk_engine": "device"}, "device"),
+        ({"earlier": "device", "images": MANY}, "device"),
     ],
     ids=str,
 )
@@ -87,16 +91,18 @@ def test_the_engine_chosen_by_flags_and_devices(
     assert paths(**given).engine == expected
 
 
-def test_an_accelerator_takes_the_step(
+def test_an_accelerator_runs_the_frozen_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(devices, "all_cpus", lambda strategy: False)
-    assert paths(MANY).engine == "step"
-    with pytest.raises(UsageError, match="it runs on CPUs only; give auto or"):
+    assert paths(MANY).engine == "device"
+    with pytest.raises(
+        UsageError, match="it runs on CPUs only; give auto, device or step"
+    ):
         paths(trunk_engine="graph")
 
 
-def test_a_tpu_takes_the_step_and_gather(
+def test_a_tpu_uses_the_step_and_gather(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(strategies, "on_tpu", lambda strategy: True)
@@ -106,8 +112,9 @@ def test_a_tpu_takes_the_step_and_gather(
         assert found.cache is paths(cache="ram").cache
     # The host of one on the network cannot call this process's Python.
     assert paths(tpu="node-1", cache="ram").cache is paths(cache="off").cache
-    with pytest.raises(UsageError, match="a TPU computes the whole step"):
-        paths(trunk_engine="litert")
+    for engine in ("litert", "device"):
+        with pytest.raises(UsageError, match="a TPU computes the whole step"):
+            paths(trunk_engine=engine)
     with pytest.raises(UsageError, match="a TPU cannot run it; give gather"):
         paths(augment_kernel="projective")
 
@@ -119,7 +126,7 @@ def test_tensorflow_without_lite_uses_the_graph(
     lacking = type(
         "tensorflow", (), {"distribute": tf.distribute, "config": tf.config}
     )
-    monkeypatch.setattr("trainer.run.fast_paths.tf", lacking)
+    monkeypatch.setattr("trainer.run.engine_choice.tf", lacking)
 
     def engine(**values: Any) -> str:
         config = Config(precision="float32", **values)
@@ -206,7 +213,7 @@ def test_all_runs_of_a_process_share_rows() -> None:
         # tail (2 (3 * 4 + 20) + 3 * 10) = 94 tail, for 20 trunk.
         (94, 19, True, True),
         (94, 20, True, False),
-        # Nothing behind the later cut: it is the same one.
+        # No layer lies between the two cuts: they are equal.
         (1, 0, False, True),
     ],
 )

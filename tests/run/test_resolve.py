@@ -1,4 +1,4 @@
-"""How flags that were not given are decided."""
+"""Tests of how unset flags are resolved."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_finetune_without_weights_trains_the_head_first():
     head, own = resolve(config, 224).stages()
     assert dataclasses.astuple(head) == (
         *("feature_extract", 2, 0.01, "none"),
-        "adam",
+        *("adam", 0),
     )
     assert dataclasses.astuple(own) == (
         *("finetune", 7, 1e-4, "last:10"),
-        "adam",
+        *("adam", 0),
     )
     alone = resolve(make(head_epochs=0), 224).stages()
     assert [spec.stage for spec in alone] == ["finetune"]
@@ -144,6 +144,8 @@ def test_the_default_workdir_depends_on_each_result_field():
         "scale_lr": True,
         "head_solver": "adam",
         "head_l2": "0.5",
+        "validation": "auto",
+        "class_weights": "balanced",
         "monitor": "loss",
         "patience": 3,
         "time_limit": 0.5,
@@ -163,3 +165,12 @@ def test_the_default_workdir_depends_on_each_result_field():
     )
     same = dataclasses.replace(base, keep_checkpoints=9, xla="on")
     assert default_workdir(same) == default_workdir(base)
+
+
+def test_probes_of_the_same_data_share_a_default_workdir():
+    first = make(stage="probe", backbones="VGG16")
+    second = make(stage="probe", backbones="VGG16,VGG19")
+    assert default_workdir(first) == default_workdir(second)
+    assert default_workdir(first).startswith("runs/photos-probe-100pct-")
+    other = make(stage="probe", data_pct=10.0)
+    assert default_workdir(other) != default_workdir(first)

@@ -1,4 +1,4 @@
-"""Which flags of a stored run its evaluation takes, and which it does not."""
+"""Tests of which flags of a stored run an evaluation uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.config.fields import FIELDS, FREE
 from trainer.run.trained import _run_here
 
 
-def test_use_takes_only_flags_of_the_result_from_a_workdir() -> None:
+def test_use_reads_only_result_flags_from_a_workdir() -> None:
     """Checks every flag by its effect, so that a new one is covered."""
     stored = Config(stage="finetune", **_OTHER)
     asked = Config(stage="evaluate", workdir="here")
@@ -57,11 +57,14 @@ _OTHER: dict[str, Any] = {
     "label_smoothing": 0.2,
     "ema": 0.9,
     "class_weights": "balanced",
+    "head_views": 4,
     "scale_lr": True,
     "accumulate_steps": 3,
     "augment": "mild",
     "unfreeze": "all",
     "clip_global_norm": 2.0,
+    "validation": "train:0.2",
+    "backbones": "VGG16,VGG19",
     "monitor": "loss",
     "patience": 2,
     "time_limit": 1.5,
@@ -74,6 +77,7 @@ _OTHER: dict[str, Any] = {
     "inputs": "in",
     "output": "out",
     "top_k": 3,
+    "workdirs": "a,b",
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 5,
     "on_nonfinite": "rollback",

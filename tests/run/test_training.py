@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import types
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -14,7 +16,9 @@ from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run import training
+from trainer.run.resolve import resolve
 from trainer.run.stages import TrainingRun
+from trainer.workdir import CONFIG, Workdir
 
 
 @pytest.fixture
@@ -55,3 +59,29 @@ def test_an_image_that_vanishes_is_one_line(config, monkeypatch):
     )
     last = lines(pathlib.Path(config.workdir), "events.jsonl")[-1]
     assert last == {"event": "stop", "reason": "NotFoundError"}
+
+
+@pytest.mark.parametrize(
+    ("augment", "images"),
+    # Without augmentation, features of an image are computed once.
+    [(True, 10 * (2 + 5) + 3 + 4), (False, 10 + 3 + 4)],
+)
+def test_the_engine_depends_on_the_images_of_the_whole_run(
+    tmp_path, monkeypatch, augment, images
+):
+    monkeypatch.setattr(training, "fast_paths", lambda *_, **given: given)
+    config = resolve(
+        Config(dataset="d", epochs=5, head_epochs=2, augment=augment), 8
+    )
+    setup: Any = types.SimpleNamespace(
+        config=config, runtime=types.SimpleNamespace(strategy=None)
+    )
+    manifest: Any = types.SimpleNamespace(
+        train=range(10), validation=range(3), final=range(4)
+    )
+    workdir = Workdir(str(tmp_path))
+    given = {"images": images, "earlier": None}
+    assert training._fast_paths(setup, workdir, manifest) == given
+    workdir.write_json(CONFIG, {"environment": {"trunk_engine": "litert"}})
+    given["earlier"] = "litert"
+    assert training._fast_paths(setup, workdir, manifest) == given

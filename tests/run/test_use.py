@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -28,6 +30,7 @@ from trainer.results.predict import (
     csv_row,
     find_inputs,
 )
+from trainer.run import trained as trained_module
 from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
@@ -73,7 +76,7 @@ def _predict(workdir, inputs, output, **values):
 def test_an_error_during_evaluation_is_one_line(
     trained, monkeypatch, lost, said
 ):
-    """Another process that is gone is named first."""
+    """The message begins with the lost process."""
     workdir, _ = trained
 
     def fail(self, samples, **options):
@@ -272,7 +275,7 @@ def test_the_keras_file_holds_the_preprocessing(pixels, tmp_path):
 
 def test_an_export_refuses_a_folder_of_other_files(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(TrainerError, match="holds other things"):
+    with pytest.raises(TrainerError, match="not part of an export"):
         write_export(str(tmp_path), _tiny("raw"), NAMES, [b""], {})
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
@@ -291,3 +294,53 @@ def test_an_export_that_computes_otherwise_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match=r"model.keras does not give"):
         write_export(str(folder), classifier, NAMES, [png], {})
     assert not folder.exists()
+
+
+def test_an_export_is_compared_on_images_of_all_classes(monkeypatch):
+    """Samples are sorted by class; one of them has no image."""
+    trained = types.SimpleNamespace(
+        run=None, workdir=types.SimpleNamespace(read_json=lambda name: None)
+    )
+    manifest = types.SimpleNamespace(final=range(70))
+    monkeypatch.setattr(use, "with_data", lambda trained, given: trained)
+    monkeypatch.setattr(use, "read_manifest", lambda *given: manifest)
+    monkeypatch.setattr(
+        use, "read_encoded_image", lambda _, row: None if row == 4 else row
+    )
+    found = use._images_to_compare(trained, frozenset())
+    assert found == [0, 2, *range(6, 64, 2)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "replicas", "expected"), [(5, 2, 6), (6, 2, 6), (5, 1, 5)]
+)
+def test_a_stored_batch_is_rounded_up_to_the_replicas(
+    trained, monkeypatch, asked, replicas, expected
+):
+    workdir, _ = trained
+    read = trained_module.stored_config
+    monkeypatch.setattr(
+        trained_module,
+        "stored_config",
+        lambda *given: dataclasses.replace(read(*given), batch_size=asked),
+    )
+    config = Config(
+        stage="evaluate",
+        workdir=str(workdir),
+        strategy="mirrored",
+        logical_cpus=replicas,
+    )
+    given = frozenset({"stage", "workdir", "strategy", "logical_cpus"})
+    run = trained_module.open_trained(config, given).run
+    assert run.batch_size == expected
+
+
+def test_the_first_bad_file_and_all_turned_ones_are_noted():
+    notes = use._Notes()
+    found = [
+        Prediction("a", None, "empty"),
+        Prediction("b", None, "text"),
+        Prediction("c", np.zeros(3, np.float32), "", 6),
+    ]
+    assert list(use._noted(iter(found), notes)) == found
+    assert (notes.first_bad, notes.turned) == ("a: empty", ["c"])

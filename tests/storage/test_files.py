@@ -26,6 +26,12 @@ def test_types_and_sizes(place):
     assert stat.S_ISDIR(files.stat(root).st_mode)
 
 
+def test_a_broken_link_exists(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert files.exists(str(tmp_path / "link"))
+    assert not files.is_file(str(tmp_path / "link"))
+
+
 def test_listings(place):
     _, root = place
     assert files.names(root) == [".hidden", "one.txt", "пицца"]

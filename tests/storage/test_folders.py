@@ -217,6 +217,22 @@ def test_a_kill_leaves_a_complete_folder(tmp_path: pathlib.Path) -> None:
     assert at > 10
 
 
+def test_an_empty_target_does_not_lose_the_former_folder(
+    tmp_path: pathlib.Path,
+) -> None:
+    """After a kill between two renames, somebody may create the target."""
+    target = tmp_path / "export"
+    replace(str(target), "old")
+    aside = tmp_path / f"{folders._prefix(str(target))}killed"
+    aside.mkdir()
+    target.rename(aside / "old")
+    target.mkdir()
+    with pytest.raises(ZeroDivisionError):
+        replace(str(target), "half", fail)
+    assert content(str(target)) == all_of("old")
+    assert os.listdir(tmp_path) == ["export"]
+
+
 def test_a_folder_that_is_being_filled_stays(tmp_path: pathlib.Path) -> None:
     target = str(tmp_path / "export")
 

@@ -10,7 +10,7 @@ import pytest
 
 from trainer.storage import files
 
-# What a folder from somebody else may hold in place of a file.
+# What an untrusted folder may contain instead of a file.
 _PLANTED = ("link", "broken link", "pipe", "folder")
 
 

@@ -1,4 +1,4 @@
-"""Files behind a URL: errors, times and requests."""
+"""Tests of files at URLs: errors, times and requests."""
 
 from __future__ import annotations
 
@@ -72,6 +72,14 @@ def test_an_unsupported_scheme_is_a_usage_error():
     assert "\n" not in text
 
 
+def test_a_local_copy_is_refreshed_after_a_write_of_equal_size():
+    path = f"ram://{uuid.uuid4().hex}/x"
+    for text in ("one", "two"):
+        files.write_text(path, text)
+        with open(files.fetched(path), encoding="utf-8") as stream:
+            assert stream.read() == text
+
+
 def test_without_a_time_no_object_counts_as_unchanged():
     path = f"ram://{uuid.uuid4().hex}/x"
     files.write_text(path, "x")
@@ -80,7 +88,7 @@ def test_without_a_time_no_object_counts_as_unchanged():
     assert 0 < first < second
 
 
-def test_a_cache_folder_behind_a_url_is_refused():
+def test_a_cache_folder_at_a_url_is_refused():
     with pytest.raises(UsageError, match=r"--cache_dir='gs://b/c': a URL"):
         Config(stage="finetune", dataset="demo", cache_dir="gs://b/c")
 

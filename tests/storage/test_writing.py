@@ -154,8 +154,11 @@ def test_an_error_in_the_block_leaves_the_file_unchanged(place):
     assert not files.is_file(f"{root}/new.csv")
 
 
+@pytest.mark.parametrize("write", [files.write_text, _stream])
 def test_a_file_is_synced_before_it_is_renamed(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[str, str], None],
 ) -> None:
     """Otherwise a power failure could leave the name with no content."""
     path = tmp_path / "state.json"
@@ -174,9 +177,9 @@ def test_a_file_is_synced_before_it_is_renamed(
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", replace)
-    files.write_text(str(path), "newer")
+    write(str(path), "newest")
     inode = path.stat().st_ino
-    assert calls == [("fsync", inode, 5), ("replace", inode, 5)]
+    assert calls == [("fsync", inode, 6), ("replace", inode, 6)]
 
 
 def test_output_replaces_the_file_behind_a_link(tmp_path: pathlib.Path) -> None:
@@ -249,6 +252,7 @@ def test_new_files_respect_the_umask(
         (".0123456789abcdef.partial", True),
         (".probe-0123456789abcdef.partial", True),
         ("config.json.0123456789ab.partial", True),
+        (".0123456789abcdef.partial.jpg", False),
         ("photo.partial", False),
         ("config.json.partial", False),
         (".0123456789abcdef", False),

@@ -74,7 +74,9 @@ def test_several_seeds_give_mean_and_standard_deviation():
         (("a", "b"), "food10", False),
     ],
 )
-def test_published_figures_stand_beside_food101_only(classes, dataset, shown):
+def test_published_accuracies_are_shown_for_food101_only(
+    classes, dataset, shown
+):
     result = {**_result(0.5, classes), "dataset": dataset}
     record = _record([0], {0: [result]})
     assert ("| 85.7 % |" in markdown(record)) is shown

@@ -24,13 +24,13 @@ TINY: Mapping[str, Any] = {
 
 
 def forget() -> None:
-    """Drops the rows in memory, as a new process has none."""
+    """Drops the rows in memory, like a new process."""
     caches._row_cache.cache_clear()
 
 
 @contextlib.contextmanager
 def tiny_runs_without_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A block that trains the tiny backbone, and shares no rows with others."""
+    """Wraps a block that trains the tiny backbone without earlier rows."""
     use_tiny_backbone(monkeypatch)
     forget()
     yield

@@ -56,12 +56,12 @@ def live_classifier(name: str, num_classes: int, seed: int = 0) -> Classifier:
 def tiny_classifier(
     num_classes: int = 3, seed: int = 0, precision: str = "float32"
 ) -> Classifier:
-    """Conv -> norm -> relu -> top_conv -> top_norm at 8 px, in an instant.
+    """Returns conv -> norm -> relu -> top_conv -> top_norm at 8 px.
 
-    The moving statistics are not those of a fresh BatchNorm, so that one that
-    normalises with the batch's own is seen.
+    The moving statistics differ from those of a new BatchNorm, so tests detect
+    a BatchNorm that normalises with the batch's statistics.
     """
-    # In this order: a cleared session has forgotten its precision.
+    # In this order, because clearing the session resets the precision.
     keras.utils.clear_session()
     devices.set_precision(precision)
     keras.utils.set_random_seed(seed)
@@ -98,7 +98,7 @@ def labels_of(count: int, num_classes: int, seed: int = 0) -> np.ndarray:
 def batch_of(
     images: np.ndarray, labels: np.ndarray, size: int, padding: float = 0.0
 ) -> dict[str, np.ndarray]:
-    """A batch of `size` rows, those that are missing filled with `padding`."""
+    """Returns a batch of `size` rows; missing images are all `padding`."""
     missing = size - len(labels)
     rows = [(0, missing)] + [(0, 0)] * 3
     return {
@@ -111,7 +111,7 @@ def batch_of(
 def copy_of(
     classifier: Classifier, strategy: tf.distribute.Strategy
 ) -> Classifier:
-    """The same under a strategy, in whose scope no session can be cleared."""
+    """Returns a copy of the classifier that is created under a strategy."""
     with strategy.scope():
         copy = make_classifier(
             keras.models.clone_model(classifier.backbone),

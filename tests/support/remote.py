@@ -1,4 +1,4 @@
-"""A guard that keeps URLs from the operating system, and runs behind them.
+"""Runs with data and workdir at URLs, and a guard on the system's file calls.
 
 TensorFlow's in-memory file system stands in for a bucket: only `tf.io.gfile`
 and TensorFlow's own operations can reach it.
@@ -23,8 +23,8 @@ from tests.support.command import Said, arguments, command
 
 HEAD = "feature_extract"
 PACKAGE = os.path.dirname(trainer.__file__) + os.sep
-# The files of the trainer that may call the operating system, and for which
-# files; a call from any other file is an error.
+# The modules of the trainer that may open files through the operating system,
+# and which files they open. A call from any other module is an error.
 _MAY = {
     "storage/files.py": "local paths, copies among them",
     "storage/folders.py": "local folders",
@@ -82,9 +82,10 @@ def _guarded(module: Any, name: str, bad: list[str]) -> Callable[..., Any]:
 
 
 def _is_measure() -> bool:
-    """Whether TensorFlow is adding up a checkpoint's bytes, for a counter.
+    """Returns whether TensorFlow is measuring a checkpoint's size.
 
-    It does so with the operating system's listing, and finds 0 behind a URL.
+    TensorFlow reports the size in a counter of its own. It lists the folder
+    with the operating system's functions, and so finds 0 bytes at a URL.
     """
     frame = sys._getframe(2)
     while frame is not None:
@@ -96,9 +97,10 @@ def _is_measure() -> bool:
 
 @contextlib.contextmanager
 def only_gfile() -> Iterator[None]:
-    """A block in which no URL reaches the operating system.
+    """Checks that only `tf.io.gfile` opens URLs during this block.
 
-    And in which no file of the trainer's calls it, but those of `_MAY`.
+    No URL may reach a function of the operating system, and only the modules
+    in `_MAY` may call these functions.
     """
     bad: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -110,6 +112,7 @@ def only_gfile() -> Iterator[None]:
 
 
 def put(source: pathlib.Path, target: str) -> None:
+    """Copies a local folder to a URL."""
     tf.io.gfile.makedirs(target)
     for path in sorted(source.iterdir()):
         if path.is_dir():
@@ -119,6 +122,7 @@ def put(source: pathlib.Path, target: str) -> None:
 
 
 def run(root: str, cache: str, stage: str, **flags: Any) -> Said:
+    """Trains in `root`/run, on the photos and weights in `root`."""
     return command(
         *arguments(
             {
@@ -141,6 +145,7 @@ def run(root: str, cache: str, stage: str, **flags: Any) -> Said:
 
 
 def use(stage: str, root: str, **flags: Any) -> Said:
+    """Evaluates, predicts or exports the run in `root`/run."""
     said = command(
         *arguments({"stage": stage, "workdir": f"{root}/run", **flags})
     )

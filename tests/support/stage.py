@@ -85,7 +85,7 @@ class Stage:
         )
 
     def step(self) -> None:
-        """Moves all that training moves, by another amount in each step."""
+        """Changes all that training changes, differently in each step."""
         self.state.step += 1
         self.optimizer.apply(
             [

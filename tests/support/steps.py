@@ -29,7 +29,7 @@ LOGITS = "logits_and_updates"
 
 
 def matrices_of(count: int) -> np.ndarray:
-    """float32 (count, 2, 2), as the pipeline draws them."""
+    """Returns matrices as the pipeline draws them, float32 (count, 2, 2)."""
     return np.stack(
         [
             affine(draw_parameters(0, tf.constant(1, tf.int64), i)).numpy()
@@ -41,7 +41,7 @@ def matrices_of(count: int) -> np.ndarray:
 def tiny_batch(
     count: int, size: int, *, padding: float = 0.0, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """`count` real rows of `size`."""
+    """Returns a batch of `size` rows, of which the first `count` are real."""
     labels = labels_of(count, CLASSES, seed)
     return batch_of(tiny_images(count, seed), labels, size, padding)
 
@@ -51,7 +51,7 @@ def values_of(classifier: Classifier) -> dict[str, np.ndarray]:
 
 
 def norm(arrays) -> float:
-    """The Euclidean norm over all entries."""
+    """Returns the Euclidean norm over all entries."""
     squares = (np.sum(np.square(a, dtype=np.float64)) for a in arrays)
     return float(np.sqrt(sum(squares)))
 
@@ -123,7 +123,7 @@ class Trainer:
         )
 
     def train(self, batches, steps: int | None = None):
-        """Runs over the batches, in one call unless told otherwise."""
+        """Trains on the batches, `steps` per call; in one call if unset."""
         iterator = feed(self.strategy, batches)
         return [
             self.function(

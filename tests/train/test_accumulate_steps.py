@@ -108,7 +108,7 @@ def norm(arrays: Any) -> float:
         pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
     ],
 )
-def test_gradients_and_sums_are_those_of_the_whole(
+def test_gradients_and_sums_equal_those_of_the_whole_batch(
     features: bool, xla: bool
 ) -> None:
     stepped = Stepped(features=features, xla=xla)
@@ -142,7 +142,7 @@ def leading(text: str) -> set[int]:
 
 @pytest.mark.slow
 def test_xla_holds_the_activations_of_one_part() -> None:
-    """In what XLA makes of it, which is what takes memory."""
+    """Measured in the compiled program, because that uses the memory."""
     stepped = Stepped(xla=True)
     arguments = stepped.arguments(BATCH)
     found = {

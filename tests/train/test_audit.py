@@ -35,7 +35,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
         variables[moved].assign([1, 1, 2])
     found = audit(PLAN, before, variables, SEEN, move=adam_move)
     assert not found.frozen_unchanged
-    assert found.problems == (f"{key}: frozen, and has changed",)
+    assert found.problems == (f"{key}: frozen, but has changed",)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN,
             False,
             True,
-            ("bn/moving_mean: frozen, and has changed",),
+            ("bn/moving_mean: frozen, but has changed",),
             (),
             id="statistics updated",
         ),
@@ -58,7 +58,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN,
             True,
             False,
-            ("conv/bias: had a gradient, and has not moved",),
+            ("conv/bias: had a gradient, but has not changed",),
             (),
             id="optimizer missed a variable",
         ),
@@ -97,7 +97,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN | {"conv/bias": UNCONNECTED, "conv/kernel": UNCONNECTED},
             True,
             False,
-            ("conv: trainable, and the loss does not depend on it",),
+            ("conv: trainable, but the loss does not depend on it",),
             (),
             id="a whole layer apart",
         ),
@@ -117,7 +117,7 @@ def test_every_frozen_variable_that_moves_is_named(key):
             SEEN | {"conv/bias": 1e-10},
             True,
             False,
-            ("conv/bias: had a gradient, and has not moved",),
+            ("conv/bias: had a gradient, but has not changed",),
             (),
             id="a small gradient that moves",
         ),
@@ -128,8 +128,8 @@ def test_every_frozen_variable_that_moves_is_named(key):
             True,
             (),
             (
-                "conv/bias: has not moved, its gradients (at most 1e-11)"
-                " being too small",
+                "conv/bias: has not changed, because its gradients (at most"
+                " 1e-11) are too small",
             ),
             id="a gradient lost in rounding",
         ),

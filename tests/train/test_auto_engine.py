@@ -17,7 +17,7 @@ from trainer.train.inputs import auto_engine
         (10**7, True, "graph"),
     ],
 )
-def test_auto_takes_litert_where_it_pays(
+def test_auto_uses_litert_for_many_images(
     images: int, graph_only: bool, expected: str
 ) -> None:
     assert auto_engine(images, graph_only=graph_only) == expected

@@ -34,7 +34,9 @@ from trainer.train.checkpoints import restore_variables
         ("norm/moving_variance", -2.0, "a negative variance, -2"),
     ],
 )
-def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
+def test_restore_variables_refuses_diverged_weights(
+    tmp_path, key, value, found
+):
     stage = Stage(tmp_path)
     values = stage.variables[key].numpy().copy()
     values.flat[0] = value
@@ -47,7 +49,7 @@ def test_restore_variables_refuses_what_diverged(tmp_path, key, value, found):
         f" finite numbers, and variances of 0 or more; remove {stage.path()}.*"
         " to use the checkpoint before it, or start in another --workdir"
     )
-    # A run that goes on has its own rule for it, --on_nonfinite.
+    # Training has --on_nonfinite for this case.
     other = Stage(tmp_path)
     assert other.checkpoints.restore() is True
     np.testing.assert_array_equal(other.variables[key].numpy(), values)
@@ -88,8 +90,8 @@ def test_no_memory_does_not_skip_a_checkpoint(tmp_path, monkeypatch):
     assert Stage(tmp_path).checkpoints.restore() is True
 
 
-PASSED_OVER = "; going on from the one before it\n"
-REMOVED = ": cannot be read (truncated); going on without it\n"
+PASSED_OVER = "; trying the checkpoint before it\n"
+REMOVED = ": cannot be read (truncated); it is removed\n"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     path = stage.checkpoints.save()
     damage(path)
 
-    # Who asks for this very one is told how to get the one before it.
+    # If a command names this checkpoint, the error names the one before it.
     other = Stage(tmp_path)
     with pytest.raises(TrainerError) as error:
         restore_variables(path, other.variables)
@@ -134,7 +136,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     )
     assert "\n" not in text
 
-    # A run that goes on gets it by itself.
+    # A resumed run uses the checkpoint before it.
     again = Stage(tmp_path)
     assert again.checkpoints.restore() is True
     said = capsys.readouterr().out
@@ -149,7 +151,7 @@ def test_a_damaged_checkpoint_is_named_and_skipped(
     assert checkpoint_step(again.path()) == 2
 
 
-def test_no_whole_checkpoint_is_one_line(tmp_path):
+def test_no_complete_checkpoint_is_a_one_line_error(tmp_path):
     stage = Stage(tmp_path)
     for _ in range(2):
         stage.step()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import optimize
 
 from trainer.train import exact_head
 from trainer.train.exact_head import TOLERANCE, fold, losses_of, solve
+from trainer.train.head_path import cross_validate
 from trainer.train.principal_axes import (
     DEVIATION_FLOOR,
     rotated,
@@ -196,3 +199,30 @@ def test_float32_products_give_nearly_the_same_head():
     np.testing.assert_allclose(quick.kernel, exact.kernel, atol=1e-4)
     losses, _ = losses_of(axes.coordinates, labels, quick.kernel, quick.bias)
     assert losses.mean() == pytest.approx(exact.loss, rel=1e-4)
+
+
+def test_memory_is_bounded_by_the_features():
+    """Features, coordinates and those of a fold: 12 bytes a value."""
+    n, d = 6000, 64
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 2
+    features = rng.normal(labels[:, None], 1, (n, d)).astype(np.float32)
+    folds = np.arange(n) % 2
+    tracemalloc.start()
+    by = standardisation(features, block=128)
+    axes = rotated(features, by, block=128)
+    solve(
+        axes.coordinates,
+        labels,
+        2,
+        l2=1.0,
+        variances=axes.variances,
+        block=128,
+    )
+    cross_validate(axes, labels, 2, folds, l2_values=[1.0])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The features were there before: 8 of the 12 bytes, and 4 MiB of blocks.
+    assert peak <= 8 * n * d + (4 << 20)
+    # Far less than all of them as float64, standardised, would take.
+    assert 8 * n * d + (4 << 20) < 3 * 8 * n * d

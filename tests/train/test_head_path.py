@@ -10,6 +10,7 @@ from trainer.train.head_path import (
     L2_VALUES,
     PathPoint,
     best_point,
+    chosen_point,
     cross_validate,
     folds_of,
     path_record,
@@ -111,17 +112,62 @@ def test_check_is_called_after_every_solution():
     assert len(calls) == 2 * FOLDS
 
 
+def point(l2: float, loss: float, error: float = 0.0) -> PathPoint:
+    return PathPoint(
+        l2=l2,
+        loss=loss,
+        accuracy=0.5,
+        standard_error=error,
+        accuracy_standard_error=0.2,
+    )
+
+
 def test_of_equal_losses_the_largest_strength_wins():
+    path = [point(1.0, 0.7), point(0.1, 0.6), point(0.01, 0.6)]
+    assert best_point(path).l2 == chosen_point(path).l2 == 0.1
+
+
+@pytest.mark.parametrize(
+    ("error", "l2"),
+    [(0.0, 0.01), (0.09, 0.01), (0.125, 0.1), (0.24, 0.1), (0.25, 10.0)],
+)
+def test_auto_is_the_largest_strength_within_one_error(error, l2):
+    # The error that counts is that of the lowest loss, not the point's own.
     path = [
-        PathPoint(l2=l2, loss=loss, accuracy=0.5, standard_error=0.1)
-        for l2, loss in ((1.0, 0.7), (0.1, 0.6), (0.01, 0.6))
+        point(100.0, 0.9, 5.0),
+        point(10.0, 0.75),
+        point(1.0, 0.8, 5.0),
+        point(0.1, 0.625),
+        point(0.01, 0.5, error),
+        point(0.001, 0.55),
     ]
-    assert best_point(path).l2 == 0.1
-    record = path_record(path)
-    assert record["l2"] == 0.1
-    assert record["path"][0] == {
-        "l2": 1.0,
-        "loss": 0.7,
+    assert best_point(path).l2 == 0.01
+    assert chosen_point(path).l2 == l2
+
+
+def test_record_of_the_path_names_both_strengths():
+    record = path_record([point(1.0, 0.625), point(0.1, 0.5, 0.25)])
+    assert record["l2"] == 1.0
+    assert record["lowest_loss_l2"] == 0.1
+    assert record["path"][1] == {
+        "l2": 0.1,
+        "loss": 0.5,
         "accuracy": 0.5,
-        "standard_error": 0.1,
+        "standard_error": 0.25,
+        "accuracy_standard_error": 0.2,
     }
+
+
+def test_standard_errors_are_over_the_folds():
+    axes, labels = noisy(n=60)
+    folds = np.arange(60) % 3
+    (found,) = cross_validate(axes, labels, 2, folds, l2_values=[1.0])
+    means = []
+    for fold in range(3):
+        only = np.where(folds == fold, 0, -1)
+        (alone,) = cross_validate(axes, labels, 2, only, l2_values=[1.0])
+        assert alone.standard_error == alone.accuracy_standard_error == 0
+        means.append((alone.loss, alone.accuracy))
+    expected = np.std(means, axis=0, ddof=1) / np.sqrt(3)
+    errors = (found.standard_error, found.accuracy_standard_error)
+    assert errors == pytest.approx(tuple(expected), rel=1e-4)

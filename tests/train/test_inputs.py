@@ -20,10 +20,12 @@ from trainer.data.batches import evaluation_batches, training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading, image_blocks
 from trainer.data.samples import Samples
+from trainer.errors import TrainerError
 from trainer.model.classifier import make_classifier
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import Partition, partition_classifier
 from trainer.train import inputs as inputs_module
+from trainer.train import stage_trunk
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +173,7 @@ def test_a_failing_litert_is_warned_of_once(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("gives other features than the graph")
 
-    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
+    monkeypatch.setattr(stage_trunk, "lite_trunk", fail)
     made = Made(partition, "off", engine="litert")
     readings = [
         made.inputs.training(samples, augment=True),
@@ -194,11 +196,11 @@ def test_features_of_a_failing_litert_have_the_graphs_key(
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError("cannot be converted (why)")
 
-    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
+    monkeypatch.setattr(stage_trunk, "lite_trunk", fail)
     made = Made(partition, "ram", engine="litert")
     first = made.inputs.training(samples, augment=False)
     other = Made(partition, "ram", engine="graph")
-    other.inputs._cache = made.inputs._cache
+    other.inputs._fill.cache = made.inputs._fill.cache
     second = other.inputs.training(samples, augment=False)
     assert len(made.reports) == 1
     assert other.reports == []
@@ -220,13 +222,13 @@ def test_cached_features_need_no_trunk(
     made = Made(partition, "ram", engine=engine)
     made.inputs.training(samples, augment=False)
     again = Made(partition, "ram", engine=engine)
-    again.inputs._cache = made.inputs._cache
+    again.inputs._fill.cache = made.inputs._fill.cache
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a trunk was made")
 
-    monkeypatch.setattr(inputs_module, "lite_trunk", fail)
-    monkeypatch.setattr(inputs_module, "GraphTrunk", fail)
+    monkeypatch.setattr(stage_trunk, "lite_trunk", fail)
+    monkeypatch.setattr(stage_trunk, "GraphTrunk", fail)
     reading = again.inputs.training(samples, augment=False)
     assert kinds(reading) == {"features"}
     assert again.reports == []
@@ -234,7 +236,7 @@ def test_cached_features_need_no_trunk(
         again.inputs.training(samples, augment=True)
 
 
-def test_float16_halves_what_is_kept_and_rounds(
+def test_float16_halves_the_cached_features_and_rounds(
     samples: Samples, partition: Partition
 ) -> None:
     found = {}
@@ -261,7 +263,7 @@ def test_the_cache_key_has_all_that_changes_bits(
 
     def computed(**values: Any) -> int:
         made = Made(partition, "off", **values)
-        made.inputs._cache = RowCache(
+        made.inputs._fill.cache = RowCache(
             mode="disk",
             disk=CacheFolder(str(tmp_path), disk_bytes=10**8),
             ram_bytes=10**8,
@@ -278,6 +280,17 @@ def test_the_cache_key_has_all_that_changes_bits(
         "feature_dtype": "float16",
     }[change]
     assert computed(**{change: other}) == 1
+
+
+def test_a_changed_image_in_a_later_block_is_named(
+    samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs_module, "_ROWS_PER_BLOCK", 4)
+    digests = (*samples.digests[:9], "of another image", *samples.digests[10:])
+    changed = dataclasses.replace(samples, digests=digests)
+    with pytest.raises(TrainerError) as caught:
+        Made(None, "ram").inputs.training(changed, augment=False)
+    assert str(caught.value).startswith(f"{samples.paths[9]}: changed after")
 
 
 def test_features_of_several_shapes_are_computed_ahead(

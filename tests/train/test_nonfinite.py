@@ -1,4 +1,4 @@
-"""A loss that is no number any more: what is said, saved and tried again."""
+"""Tests of non-finite losses: the error, the checkpoints, and rollbacks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_inputs_are_those_of_the_step():
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     use_tiny_backbone(monkeypatch)
-    # 24 to train on: six steps of four an epoch.
+    # 24 training images: six steps of four per epoch.
     return make_photos(tmp_path / "photos")
 
 
@@ -87,7 +87,7 @@ def _train(photos, workdir, **values):
 
 
 def _fails_at(monkeypatch, *steps):
-    """Pretends a loss of NaN, once at each of these absolute steps."""
+    """Simulates a loss of NaN, once at each of these absolute steps."""
     left, real = list(steps), loop.check_finite
 
     def check(call, step):
@@ -99,7 +99,7 @@ def _fails_at(monkeypatch, *steps):
     monkeypatch.setattr(loop, "check_finite", check)
 
 
-def test_a_run_that_diverges_stops_and_saves_nothing(photos, tmp_path):
+def test_a_diverging_run_stops_and_saves_nothing(photos, tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(TrainerError) as error:
         _train(photos, workdir, learning_rate=1e38)
@@ -127,7 +127,7 @@ def test_a_nonfinite_loss_keeps_earlier_checkpoints(
     assert names == {"ckpt-6.index"}
 
 
-def test_rollback_resumes_from_the_boundary_at_half_the_rate(
+def test_rollback_repeats_the_epoch_at_half_the_rate(
     photos, tmp_path, monkeypatch, capsys
 ):
     workdir = tmp_path / "run"
@@ -149,20 +149,14 @@ def test_rollback_resumes_from_the_boundary_at_half_the_rate(
         if line["split"] == "train" and line["span"] == "epoch"
     ]
     assert rates == [(6, 0.5), (12, 0.25), (18, 0.25)]
-    # As if the second run had been asked for half the rate from step 6 on.
+    # Equal to a run that is set to half the rate from step 6 on.
     monkeypatch.undo()
     use_tiny_backbone(monkeypatch)
-    rate = loop.StageLoop._rate
-    monkeypatch.setattr(
-        loop.StageLoop,
-        "_rate",
-        lambda self: rate(self) if self._state.step < 6 else 0.25,
-    )
     end = loop.StageLoop._end_epoch
 
     def set_after(self):
         end(self)
-        self._set_rate()
+        self._updates.scale(0.5)
 
     monkeypatch.setattr(loop.StageLoop, "_end_epoch", set_after)
     other = tmp_path / "other"
@@ -176,7 +170,7 @@ def test_rollback_resumes_from_the_boundary_at_half_the_rate(
 
 
 @pytest.mark.slow
-def test_rollback_in_the_first_epoch_goes_back_to_the_start(
+def test_rollback_in_the_first_epoch_restores_the_start(
     photos, tmp_path, monkeypatch, capsys
 ):
     _fails_at(monkeypatch, 2)
@@ -186,7 +180,7 @@ def test_rollback_in_the_first_epoch_goes_back_to_the_start(
 
 
 @pytest.mark.slow
-def test_rollback_can_be_turned_on_for_a_resume(
+def test_rollback_can_be_turned_on_when_a_run_resumes(
     photos, tmp_path, monkeypatch, capsys
 ):
     _fails_at(monkeypatch, 9, 9)
@@ -198,13 +192,15 @@ def test_rollback_can_be_turned_on_for_a_resume(
 
 
 @pytest.mark.slow
-def test_rollbacks_are_bounded(photos, tmp_path, monkeypatch):
+def test_a_fourth_rollback_is_an_error(photos, tmp_path, monkeypatch):
     _fails_at(monkeypatch, 2, 3, 2, 3)
     with pytest.raises(TrainerError, match="step 3 after 3 rollbacks, on"):
         _train(photos, tmp_path / "run", on_nonfinite="rollback")
 
 
-def test_the_inputs_named_are_those_trained_on(photos, tmp_path, monkeypatch):
+def test_the_message_names_the_inputs_of_the_step(
+    photos, tmp_path, monkeypatch
+):
     _fails_at(monkeypatch, 5)
     fields = small(photos, tmp_path, batch_size=4, backbone_args="")
     config = prepare(Config(**{**fields, "weights": "none"})).config

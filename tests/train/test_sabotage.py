@@ -1,4 +1,4 @@
-"""Whole runs in which something is wrong behind the audit's back."""
+"""Tests that the audit detects sabotaged runs."""
 
 from __future__ import annotations
 
@@ -161,18 +161,18 @@ def _cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             _training_mode,
-            "bn3/moving_mean: frozen, and has changed; bn3/moving_variance:"
-            " frozen, and has changed",
+            "bn3/moving_mean: frozen, but has changed; bn3/moving_variance:"
+            " frozen, but has changed",
         ),
-        (_thawed_layer, "conv1/kernel: frozen, and has changed"),
+        (_thawed_layer, "conv1/kernel: frozen, but has changed"),
         (
             _forgetful_optimizer,
-            "conv3/kernel: had a gradient, and has not moved",
+            "conv3/kernel: had a gradient, but has not changed",
         ),
         (
             _cut_off,
-            "conv3: trainable, and the loss does not depend on it; bn3:"
-            " trainable, and the loss does not depend on it",
+            "conv3: trainable, but the loss does not depend on it; bn3:"
+            " trainable, but the loss does not depend on it",
         ),
     ],
 )

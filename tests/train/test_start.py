@@ -1,4 +1,4 @@
-"""Where a run begins, one case a line, and which other run is refused."""
+"""Tests of where a run begins, and of --init_from."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_where_a_run_starts(tmp_path, stage, runs, saved, stages, why):
     assert start.why == why
     assert start.checkpoint is None
     assert start.start_step == 0
-    # A fresh start has no figures to keep; a checkpoint knows its own.
+    # A new run keeps no metrics; a checkpoint stores its own position.
     assert start.fresh == (not saved)
     assert start.metrics_position == (None if saved else 0)
 
@@ -147,7 +147,7 @@ def test_finetune_starts_from_the_feature_extract_in_workdir(tmp_path, kind):
     start = find_start(Workdir(str(tmp_path)), asked)
     assert [spec.stage for spec in start.stages] == ["finetune"]
     assert start.checkpoint == prefix
-    # Its steps go on from those of the last epoch, whichever weights.
+    # Steps are counted from the last epoch, also with the best weights.
     assert (start.start_step, start.metrics_position) == (30, 456)
     assert start.fresh is False
     assert start.why == (
@@ -172,7 +172,7 @@ def test_finetune_refuses_an_incomplete_feature_extract(tmp_path):
     [
         ("feature_extract", "last", ("feature_extract",), "feature_extract"),
         ("finetune", "last", ("feature_extract",), "feature_extract"),
-        # The stage that came last is the one to go on from.
+        # The latest stage is continued.
         ("finetune", "last", BOTH, "finetune"),
         ("finetune", "best", BOTH, "finetune"),
     ],

@@ -64,7 +64,7 @@ def test_gradients_equal_those_of_keras(unfreeze, graph):
 
 
 @pytest.mark.parametrize("padding", [0.0, 77.0, 1e4])
-def test_padded_rows_do_not_count_whatever_they_hold(padding):
+def test_padded_rows_do_not_count_with_any_content(padding):
     classifier = tiny_classifier()
     plan = freeze_plan(classifier, "all")
     full = tiny_batch(5, 8)
@@ -172,7 +172,7 @@ def test_bfloat16_gradients_are_near_those_of_float32(bfloat16):
     expected, loss = keras_gradients(whole, batch["images"], batch["labels"])
     assert all(g.dtype == np.float32 for g in gradients.values())
     apart = norm(gradients[k] - expected[k] for k in expected)
-    # Eight bits of mantissa, and not none at all.
+    # A difference of eight bits of mantissa; 0 would mean float32.
     assert 1e-5 < apart / norm(expected.values()) < 0.05
     assert sums["loss"] == pytest.approx(8 * loss, rel=0.02)
 

@@ -1,4 +1,4 @@
-"""The same global batch on 1, 2 and 4 replicas and in two processes."""
+"""Tests that 1, 2 and 4 replicas and two processes compute the same steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.topologies import CLIP, EPOCH_ROWS, ROWS, WAYS, measure
 pytestmark = pytest.mark.slow
 
 TOPOLOGIES = ("1x2", "1x4", "2x1")
-# All but the one that they are compared with.
+# All combinations except the reference: one replica, one part.
 OTHERS = (
     ("1x1", CLIP, 2),
     *((topology, *way) for topology in TOPOLOGIES for way in WAYS),
@@ -20,9 +20,9 @@ OTHERS = (
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """What each topology gave, by PROCESSESxREPLICAS."""
+    """The results of each topology, by PROCESSESxREPLICAS."""
     folder = tmp_path_factory.mktemp("measured")
-    # A process cannot have as many devices as it has and others besides.
+    # A process cannot change its number of devices, so the jobs measure others.
     jobs = [
         Job(count, folder / f"{count}", measure, folder, (replicas,))
         for count, replicas in ((1, 4), (2, 1))
@@ -37,7 +37,7 @@ def measured(tmp_path_factory):
 def of(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     found = {k: v for k, v in values.items() if k.startswith(f"{name} ")}
     assert len(found) == 9
-    # Without the name, which differs.
+    # By the variable's key alone.
     return {k.rpartition(" ")[2]: v for k, v in found.items()}
 
 
@@ -47,7 +47,7 @@ def norm(arrays) -> float:
 
 
 def apart(one: dict, other: dict) -> float:
-    """The norm of the difference, as a part of that of `one`."""
+    """Returns the norm of the difference, relative to the norm of `one`."""
     assert one.keys() == other.keys()
     return norm(one[k] - other[k] for k in one) / norm(one.values())
 
@@ -59,30 +59,32 @@ def test_each_topology_has_its_replicas(measured):
 
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
-def test_gradients_are_those_of_one_replica(
+def test_gradients_equal_those_of_one_replica(
     measured, topology, clip, parts, rows
 ):
     one = of(measured["1x1"], f"gradient {clip} 1 {rows}")
     other = of(measured[topology], f"gradient {clip} {parts} {rows}")
     assert apart(one, other) <= 1e-5
     if clip:
-        # The clipped norm is that of the whole batch, not of a part.
+        # The norm of the whole batch is clipped, not that of each part.
         assert norm(other.values()) == pytest.approx(clip, rel=1e-5)
     else:
         assert norm(other.values()) > 1.5 * CLIP
 
 
 @pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
-def test_twenty_steps_of_adam(measured, topology, clip, parts):
+def test_twenty_adam_steps_equal_those_of_one_replica(
+    measured, topology, clip, parts
+):
     one = of(measured["1x1"], f"adam {clip} 1")
     other = of(measured[topology], f"adam {clip} {parts}")
     assert apart(one, other) <= 1e-3
-    # Every variable has gone some way, about 1e-3 a step and entry.
+    # Every variable has changed; Adam moves an entry by about 1e-3 per step.
     assert all(np.abs(v).max() > 2e-3 for v in one.values())
 
 
 @pytest.mark.parametrize(("topology", "clip", "parts"), OTHERS)
-def test_training_counts_are_those_of_one_replica(
+def test_training_counts_equal_those_of_one_replica(
     measured, topology, clip, parts
 ):
     sums = {
@@ -100,7 +102,7 @@ def test_training_counts_are_those_of_one_replica(
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_evaluation_counts_are_those_of_one_replica(measured, topology):
+def test_evaluation_counts_equal_those_of_one_replica(measured, topology):
     one, other = measured["1x1"], measured[topology]
     for name in ("confusion", "count", "top5"):
         key = f"evaluation {name}"

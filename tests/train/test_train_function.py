@@ -29,6 +29,7 @@ from tests.support.steps import (
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.train.graph_loops import (
+    StepsPerCall,
     make_evaluation_function,
 )
 from trainer.train.optimizers import SummedOnce
@@ -148,7 +149,7 @@ def test_a_keras_that_sums_gradients_differently_is_refused():
         pytest.param(2, True, marks=pytest.mark.slow),
     ],
 )
-def test_unconnected_is_told_from_a_gradient_of_zero(
+def test_unconnected_differs_from_a_gradient_of_zero(
     replicas, xla, monkeypatch
 ):
     """An output times 0, and one that is never read."""
@@ -311,3 +312,19 @@ def test_xla_trains_like_no_xla(replicas):
     others = compiled.moves([batch])
     apart = norm(moves[k] - others[k] for k in moves)
     assert apart <= 1e-4 * norm(moves.values())
+
+
+def test_calls_double_at_most_and_take_about_a_second():
+    calls = StepsPerCall(0)
+    found = [calls.steps]
+    for seconds_per_step in (0.001, 0.001, 0.001, 0.15, 3.0, 0.4):
+        calls.update(seconds_per_step)
+        found.append(calls.steps)
+    assert found == [1, 2, 4, 8, 6, 1, 2]
+
+
+def test_steps_per_loop_fixes_the_length_of_a_call():
+    calls = StepsPerCall(7)
+    for seconds_per_step in (0.001, 3.0):
+        calls.update(seconds_per_step)
+        assert calls.steps == 7

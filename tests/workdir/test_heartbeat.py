@@ -11,7 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, wait_until
 from trainer.errors import TrainerError
 from trainer.workdir import heartbeat
 from trainer.workdir.heartbeat import HeartbeatLock, HeartbeatTiming
@@ -87,7 +87,7 @@ def test_the_holder_rewrites_the_file_until_release(
     assert warnings == []
 
 
-def test_a_second_process_is_told_the_holder(path, make_lock, clock):
+def test_a_second_process_names_the_holder(path, make_lock, clock):
     first_clock = ManualClock()
     first = make_lock(path, first_clock)
     first.acquire()
@@ -140,13 +140,15 @@ def test_a_silent_holder_is_replaced_with_a_warning(
     lock.release()
 
 
-def test_a_file_stamped_in_the_future_is_watched_as_any(
-    tmp_path, make_lock, warnings
+@pytest.mark.parametrize("age", [-1000, 10 * TIMING.limit_secs])
+def test_a_file_of_the_future_or_of_this_hour_is_watched(
+    tmp_path, make_lock, warnings, age
 ):
+    """The clock that stamps the file may be minutes off."""
     path = str(tmp_path / "lock")
     write(path, ELSEWHERE.to_text())
-    ahead = time.time() + 1000
-    os.utime(path, (ahead, ahead))
+    stamp = time.time() - age
+    os.utime(path, (stamp, stamp))
     lock = make_lock(path)
     lock.acquire()
     assert warnings[0].endswith("silent for 60 s")
@@ -254,6 +256,11 @@ def test_unreachable_storage_is_an_error_after_the_limit(
 ):
     lock = make_lock(path)
     lock.acquire()
+    # The limit counts from the last heartbeat.
+    clock.advance_until(
+        lambda: lock._confirmed_at > TIMING.limit_secs, TIMING.beat_secs
+    )
+    wait_until(lambda: lock._confirmed_at == clock.now())
     real = tf.io.gfile.GFile
 
     def away(*args):

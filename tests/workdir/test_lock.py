@@ -108,7 +108,7 @@ def test_a_second_run_in_the_same_process_is_rejected(workdir):
 @pytest.mark.parametrize(
     "error", [TrainerError("x"), KeyboardInterrupt(), SystemExit(1)]
 )
-def test_a_lock_is_released_whatever_ends_the_block(workdir, error):
+def test_a_lock_is_released_however_the_block_ends(workdir, error):
     found = []
 
     def run() -> None:
@@ -123,7 +123,8 @@ def test_a_lock_is_released_whatever_ends_the_block(workdir, error):
     workdir.write_text("x", "without the lock, nothing is checked")
 
 
-def test_a_name_that_is_not_written_yet_is_waited_for(workdir):
+@pytest.mark.parametrize("before", ["", "a dead process"])
+def test_a_name_that_is_not_written_yet_is_waited_for(workdir, before):
     """The holder writes its name just after it has taken the lock."""
     first = FileLock(workdir.file("lock"))
     first.acquire()
@@ -131,8 +132,14 @@ def test_a_name_that_is_not_written_yet_is_waited_for(workdir):
     clock = ManualClock()
     with open(workdir.file("lock"), "r+") as stream:
         stream.truncate()
+        if before:
+            dead = dataclasses.replace(this_process(), pid=2**30)
+            stream.write(dead.to_text())
+            stream.flush()
 
         def write_name() -> None:
+            stream.seek(0)
+            stream.truncate()
             stream.write(name)
             stream.flush()
 
@@ -196,7 +203,7 @@ def test_a_removed_folder_is_created_again(workdir):
         assert os.listdir(workdir.path) == ["lock"]
 
 
-def test_without_kernel_locks_there_is_a_heartbeat(workdir, monkeypatch):
+def test_without_kernel_locks_a_heartbeat_is_used(workdir, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     taken = []
     monkeypatch.setattr(

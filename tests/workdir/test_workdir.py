@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 
 import pytest
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tests.support.bucket import Bucket
 from trainer.errors import TrainerError, UsageError
 from trainer.storage import files, remote
-from trainer.workdir import MARKER, MetricsFile, Workdir
+from trainer.workdir import MARKER, MetricsFile, Workdir, stored
 
 
 def test_json_files_are_replaced_atomically(tmp_path):
@@ -115,7 +116,7 @@ def url(request, monkeypatch) -> str:
     return "gs://bucket/run"
 
 
-def test_behind_a_url_a_folder_is_created_and_removed(url):
+def test_a_folder_at_a_url_is_created_and_removed(url):
     workdir = Workdir(url)
     assert workdir.create() is True
     assert workdir.create() is False
@@ -131,7 +132,7 @@ def test_behind_a_url_a_folder_is_created_and_removed(url):
     assert workdir.read_json("x.json") is None
 
 
-def test_behind_a_url_events_are_written_at_once(url):
+def test_events_at_a_url_are_written_at_once(url):
     workdir = Workdir(url)
     workdir.create()
     for step in (3, 4):
@@ -141,7 +142,7 @@ def test_behind_a_url_events_are_written_at_once(url):
     assert len(found) == 2
 
 
-def test_behind_a_url_metrics_are_written_at_a_checkpoint(url):
+def test_metrics_at_a_url_are_written_at_a_checkpoint(url):
     metrics = Workdir(url).metrics()
     metrics.append({"step": 1})
     metrics.append({"step": 2})
@@ -157,7 +158,7 @@ def test_behind_a_url_metrics_are_written_at_a_checkpoint(url):
     assert steps == [1, 4]
 
 
-def test_behind_a_url_metrics_are_written_after_30_s(url):
+def test_metrics_at_a_url_are_written_after_30_s(url):
     now = [100.0]
     metrics = MetricsFile(f"{url}/metrics.jsonl", clock=lambda: now[0])
     for step, seconds in ((1, 100.0), (2, 129.0), (3, 131.0), (4, 160.0)):
@@ -166,7 +167,7 @@ def test_behind_a_url_metrics_are_written_after_30_s(url):
     assert files.read(metrics.path).count(b"step") == 3
 
 
-def test_behind_a_url_a_lost_workdir_gets_no_metrics(url):
+def test_a_lost_workdir_at_a_url_gets_no_metrics(url):
     workdir = Workdir(url)
 
     def lost() -> None:
@@ -181,7 +182,7 @@ def test_behind_a_url_a_lost_workdir_gets_no_metrics(url):
     assert not files.exists(metrics.path)
 
 
-def test_behind_a_url_all_writers_share_the_buffer(url):
+def test_all_writers_at_a_url_share_the_buffer(url):
     workdir = Workdir(url)
     one, two = workdir.metrics(), workdir.metrics()
     one.append({"step": 1})
@@ -223,3 +224,27 @@ def test_events_carry_a_time(tmp_path):
 )
 def test_has_tells_whether_a_path_lies_in_the_folder(path, inside):
     assert Workdir("runs/a").has(path) is inside
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "reason"),
+    [
+        # To Python, a bool is an int.
+        (True, int, "x is a bool"),
+        (True, (int, float), "x is a bool"),
+        (1.0, int, "x is a float"),
+        ([1, "a"], [int], "x[1] is a str"),
+        ({"a": {"b": None}}, {"a": {"b": str}}, "x.a.b is a NoneType"),
+        ({"a": 1}, {str: str}, "x.a is a int"),
+        ({}, {"a": int}, "x.a is missing"),
+    ],
+)
+def test_a_value_of_another_type_is_named(value, shape, reason):
+    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+        stored.check_shape(value, shape, "x")
+
+
+def test_values_of_the_right_type_are_accepted():
+    shape = {"a": (int, float), "b": [bool], "c?": str}
+    for more in ({}, {"c": "x"}, {"unknown": None}):
+        stored.check_shape({"a": 0.5, "b": [True], **more}, shape)

@@ -1,5 +1,6 @@
 """Cache that runs share: rows of arrays, and whole files."""
 
+from trainer.cache.cached_rows import CachedRows
 from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
 from trainer.cache.files import FileCache
 from trainer.cache.rows import (
@@ -7,7 +8,6 @@ from trainer.cache.rows import (
     DISK,
     OFF,
     RAM,
-    CachedRows,
     RowCache,
     RowSpec,
 )

@@ -198,8 +198,20 @@ class CacheFolder:
             return False
         self.make()
         self._make_room(self.disk_bytes - size, held)
+        return size < self._free()
+
+    def free_bytes(self) -> int:
+        """Returns the part of the disk's free space that entries may take.
+
+        Raises:
+          CacheRefusedError, OSError: see `make`.
+        """
+        self.make()
+        return self._free()
+
+    def _free(self) -> int:
         # Checkpoints may be on the same disk, and must still fit.
-        return size < shutil.disk_usage(self.path).free // 2
+        return shutil.disk_usage(self.path).free // 2
 
     def _make_room(self, bound: int, held: Set[str | None]) -> None:
         """Removes entries until at most `bound` bytes are left.

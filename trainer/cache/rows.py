@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.cache.cached_rows import CachedRows
 from trainer.cache.disk import CacheFolder, CacheRefusedError, key_of
 from trainer.cache.entries import ROWS, remove_entry, touch
 from trainer.cache.segments import (
@@ -33,52 +34,6 @@ DISK = "disk"
 _KeyAndSpecs = tuple[str, tuple[RowSpec, ...]]
 
 
-class CachedRows:
-    """The cached rows of a list of samples."""
-
-    def __init__(
-        self,
-        specs: Sequence[RowSpec],
-        found: Sequence[tuple[Segment, int]],
-    ) -> None:
-        """Creates an index of the samples' rows; no row is read.
-
-        Args:
-          specs: the format of each array of a row.
-          found: for each sample, its segment and its row number there.
-        """
-        self.specs = tuple(specs)
-        numbers: dict[int, int] = {}
-        self._segments: list[Segment] = []
-        for segment, _ in found:
-            if id(segment) not in numbers:
-                numbers[id(segment)] = len(self._segments)
-                self._segments.append(segment)
-        self._segment = np.array([numbers[id(s)] for s, _ in found], np.int64)
-        self._row = np.array([row for _, row in found], np.int64)
-
-    def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Returns the rows of some samples.
-
-        Args:
-          rows: int64 (n,), sample numbers; negative numbers are padding.
-
-        Returns:
-          One array (n, *shape) for each spec; zeros for padding.
-
-        Raises:
-          OSError: a file of the cache was truncated after it was opened.
-        """
-        out = [np.zeros((len(rows), *s.shape), s.dtype) for s in self.specs]
-        real = np.flatnonzero(rows >= 0)
-        for number, segment in enumerate(self._segments):
-            at = real[self._segment[rows[real]] == number]
-            source = self._row[rows[at]]
-            for target, array in zip(out, segment.arrays, strict=True):
-                target[at] = array[source]
-        return out
-
-
 class RowCache:
     """All cached rows: in memory, and in a folder that other runs share."""
 
@@ -94,11 +49,16 @@ class RowCache:
         """
         self._mode = mode
         self._disk = None if mode == RAM else disk
-        self._ram_left = ram_bytes
+        self._ram_bytes = self._ram_left = ram_bytes
         self._warn: Callable[[str], None] = print
         # Ordered by last use, the most recent last. By format too, so that
         # rows of one shape are never returned for another.
         self._known: dict[_KeyAndSpecs, list[Segment]] = {}
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is cached."""
+        return self._mode == OFF
 
     def rows(
         self,
@@ -125,21 +85,11 @@ class RowCache:
           None if the rows are not cached, because the cache is off or they
           fit neither in memory nor on disk. Nothing is computed then.
         """
-        if self._mode == OFF:
+        if self.is_off:
             return None
         self._warn = warn
         key = key_of(key_fields)
-        used = key, tuple(specs)
-        self._known[used] = self._known.pop(used, [])
-        segments = self._segments(key, specs)
-        found: dict[str, tuple[Segment, int]] = {}
-        for segment in segments:
-            for digest, row in segment.positions().items():
-                found.setdefault(digest, (segment, row))
-        missing: dict[str, int] = {}
-        for number, digest in enumerate(digests):
-            if digest not in found:
-                missing.setdefault(digest, number)
+        segments, found, missing = self._look_up(key, digests, specs)
         if missing:
             numbers = np.array(list(missing.values()), np.int64)
             made = self._make(
@@ -154,6 +104,84 @@ class RowCache:
             if segment.folder is not None:
                 touch(segment.folder)
         return CachedRows(specs, [found[digest] for digest in digests])
+
+    def missing(
+        self,
+        digests: Sequence[str],
+        *,
+        key_fields: Mapping[str, Any],
+        specs: Sequence[RowSpec],
+        warn: Callable[[str], None],
+    ) -> np.ndarray:
+        """Returns which samples `rows` would compute.
+
+        Args:
+          digests: see `rows`.
+          key_fields: see `rows`.
+          specs: see `rows`.
+          warn: see `rows`.
+
+        Returns:
+          int64 (n,), sample numbers in ascending order; of samples with the
+          same digest, the first. Empty if the cache is off.
+        """
+        if self.is_off:
+            return np.zeros(0, np.int64)
+        self._warn = warn
+        *_, missing = self._look_up(key_of(key_fields), digests, specs)
+        return np.array(list(missing.values()), np.int64)
+
+    def shortage(self, size: int, missing: int) -> str:
+        """Returns why rows cannot be cached; "" if they can.
+
+        Args:
+          size: size of all rows, bytes.
+          missing: size of those that are not on disk yet, bytes.
+        """
+        if self.is_off:
+            return "the cache is off (--cache)"
+        allowed = []
+        if self._disk is not None:
+            try:
+                free = self._disk.free_bytes()
+            except (CacheRefusedError, OSError) as error:
+                allowed.append(f"no files, as {reason_of(error)}")
+            else:
+                limit = self._disk.disk_bytes
+                if size <= limit and missing < free:
+                    return ""
+                flag = "--cache_disk_mib" if size > limit else "free space"
+                least = min(limit, free + size - missing)
+                allowed.append(f"{least // 2**20:,} on disk ({flag})")
+        if self._mode != DISK:
+            if size <= self._ram_bytes:
+                return ""
+            allowed.append(
+                f"{self._ram_bytes // 2**20:,} in memory (--cache_ram_mib)"
+            )
+        return f"the cache may take {' or '.join(allowed) or 'nothing'}"
+
+    def _look_up(
+        self, key: str, digests: Sequence[str], specs: Sequence[RowSpec]
+    ) -> tuple[list[Segment], dict[str, tuple[Segment, int]], dict[str, int]]:
+        """Returns the segments of a key, their rows, and what they lack.
+
+        Returns:
+          The segments; segment and row of each digest in them; the number of
+          the first sample of each other digest.
+        """
+        used = key, tuple(specs)
+        self._known[used] = self._known.pop(used, [])
+        segments = self._segments(key, specs)
+        found: dict[str, tuple[Segment, int]] = {}
+        for segment in segments:
+            for digest, row in segment.positions().items():
+                found.setdefault(digest, (segment, row))
+        missing: dict[str, int] = {}
+        for number, digest in enumerate(digests):
+            if digest not in found:
+                missing.setdefault(digest, number)
+        return segments, found, missing
 
     def _segments(self, key: str, specs: Sequence[RowSpec]) -> list[Segment]:
         """Returns the segments of a key, in memory and complete on disk."""
@@ -176,7 +204,7 @@ class RowCache:
             # If the path is missing, another process has removed it.
             if os.path.isdir(path):
                 self._warn(
-                    f"{path}: cached rows are broken ({reason_of(error)});"
+                    f"{path}: cached rows are damaged ({reason_of(error)});"
                     " they are removed and computed again"
                 )
                 remove_entry(path)
@@ -195,7 +223,7 @@ class RowCache:
         return dataclasses.replace(segment, arrays=arrays, in_ram=size)
 
     def _ram_takes(self, size: int) -> bool:
-        """Returns whether rows fit in memory, and drops rows of other keys."""
+        """Returns whether rows fit in memory; may drop rows of other keys."""
         others = list(self._known)[:-1]
         held = sum(s.in_ram for key in others for s in self._known[key])
         if size > self._ram_left + held:
@@ -248,7 +276,7 @@ class RowCache:
         assert self._disk is not None
         self._warn(
             f"--cache_dir={self._disk.base!r}: cannot be written to"
-            f" ({reason}); going on without files"
+            f" ({reason}); nothing is cached on disk"
         )
         self._disk = None
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from trainer.config.backbone_specs import parse_backbones
 from trainer.config.fields import (
     ADAM,
     ADAMW,
     AUTO,
     COMPARE,
-    FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FIT_STAGES,
     LBFGS,
     LR_FIND,
+    OFF,
     PREDICT,
+    PROBE,
     SGD,
     SOUP,
-    STUDY,
     TPU,
     USING_STAGES,
     Fields,
@@ -30,38 +31,13 @@ from trainer.config.ranges import (
     parse_workdirs,
 )
 from trainer.config.unfreeze import parse_unfreeze
-from trainer.config.validation import TEST, parse_validation
+from trainer.config.validation import KFOLD, fold_value, parse_validation
 from trainer.errors import UsageError
 from trainer.storage import files
 
 # TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
 _MOMENTUM = FIELDS["momentum"].default
-# What a stage does not read if its head is solved: there are no steps, and the
-# images are not augmented.
-_UNREAD_BY_SOLVER = {
-    FEATURE_EXTRACT: (
-        "augment",
-        "clip_global_norm",
-        "epochs",
-        "learning_rate",
-        "monitor",
-        "patience",
-        "scale_lr",
-        "time_limit",
-        "optimizer",
-        "momentum",
-        "weight_decay",
-        "schedule",
-        "warmup",
-        "min_steps",
-        "label_smoothing",
-        "ema",
-    ),
-    FINETUNE: ("head_epochs", "head_learning_rate"),
-    LR_FIND: ("head_epochs", "head_learning_rate"),
-    STUDY: ("head_epochs", "head_learning_rate"),
-}
 
 
 def check_fields(fields: Fields) -> None:
@@ -80,76 +56,20 @@ def check_fields(fields: Fields) -> None:
     if fields.stage in (COMPARE, SOUP):
         parse_workdirs(fields.workdirs or "")
     if fields.validation is not None:
-        parse_validation(fields.validation)
+        rule = parse_validation(fields.validation)
+        if fields.stage == LR_FIND and rule.mode == KFOLD:
+            raise UsageError(
+                f"--validation={fields.validation}: {LR_FIND} trains on the"
+                " subset of one run; give one of the folds, such as"
+                f" {fold_value(1, rule.folds)}"
+            )
+    if fields.backbones is not None:
+        parse_backbones(fields.backbones)
     _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)
     _check_required(fields)
     _check_paths(fields)
-
-
-def check_given(stage: str, given: frozenset[str]) -> None:
-    """Rejects flags that the stage does not read.
-
-    Args:
-      stage: a legal stage.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: there is such a flag; the message names the first one.
-    """
-    for name in sorted(given & FIELDS.keys()):
-        stages = FIELDS[name].metadata["stages"]
-        if stage not in stages:
-            raise UsageError(
-                f"--{name}: not read by --stage={stage}, only by"
-                f" {', '.join(stages)}; leave it out"
-            )
-
-
-def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects flags that a run with `--head_solver=lbfgs` does not read.
-
-    Args:
-      fields: of the run.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: naming the first such flag.
-    """
-    if fields.head_solver != LBFGS:
-        return
-    for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
-        if name in given:
-            raise UsageError(
-                f"--{name}: not read with --head_solver={LBFGS}, which solves"
-                " the head exactly, on un-augmented images and without"
-                " training steps; leave it out, or give --head_solver=adam"
-            )
-    follows = fields.stage in (FINETUNE, LR_FIND)
-    if follows and fields.init_from is not None:
-        raise UsageError(
-            f"--head_solver={LBFGS}: not read with --init_from, whose head"
-            f" {fields.stage} starts from; leave one of them out"
-        )
-
-
-def check_validation(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects --validation_fraction if --validation does not read it.
-
-    Args:
-      fields: of the run.
-      given: the names of the flags that were given explicitly.
-
-    Raises:
-      UsageError: both are given, and exclude each other.
-    """
-    if "validation_fraction" in given and fields.validation not in (None, TEST):
-        raise UsageError(
-            f"--validation_fraction={fields.validation_fraction:g}: not read"
-            f" with --validation={fields.validation}, only with"
-            f" --validation={TEST}; leave it out"
-        )
 
 
 def _check_l2(fields: Fields) -> None:
@@ -172,6 +92,42 @@ def _check_optimizer(fields: Fields) -> None:
             f"--momentum={fields.momentum:g}: read only with"
             f" --optimizer={SGD}; give that too, or leave it out"
         )
+
+
+def check_views(fields: Fields) -> None:
+    """Checks that the views of `--head_views` vary, and can be cached.
+
+    Args:
+      fields: of a training run.
+
+    Raises:
+      UsageError: another flag leaves nothing to vary or to cache.
+    """
+    if not fields.head_views:
+        return
+    problems = {
+        "--augment=off": fields.augment == OFF,
+        "--cache=off": fields.cache == OFF,
+        "--trunk_engine=step": fields.trunk_engine == "step",
+    }
+    for flag, given in problems.items():
+        if given:
+            raise UsageError(
+                f"--head_views={fields.head_views}: not possible with {flag},"
+                " because it caches features of augmented images; leave one"
+                " of them out"
+            )
+    if fields.stage in (FINETUNE, LR_FIND):
+        for flag, given in {
+            "--head_epochs=0": not fields.head_epochs,
+            "--init_from": fields.init_from is not None,
+        }.items():
+            if given:
+                raise UsageError(
+                    f"--head_views={fields.head_views}: read by"
+                    f" feature_extract only, which does not run with {flag};"
+                    " leave one of them out"
+                )
 
 
 def _check_batch(fields: Fields) -> None:
@@ -210,7 +166,7 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    if fields.stage in (*FIT_STAGES, LR_FIND) and not fields.dataset:
+    if fields.stage in (*FIT_STAGES, LR_FIND, PROBE) and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"

@@ -32,10 +32,8 @@ from trainer.config.validation import (
 )
 
 _AUGMENT_BEFORE = {"true": TUTORIAL, "false": OFF}
-_PRECISION = {False: "float32", True: "bfloat16"}
 # The batch size for which the default learning rates were chosen.
 _REFERENCE_BATCH = 32
-_DEFAULT_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,6 +125,7 @@ class StageSpec:
       unfreeze: the rule that chooses the trainable layers.
       solver: adam, or lbfgs for a head that is solved exactly, in one epoch
         of one step and without a learning rate.
+      views: number of views of each image to cache; 0 caches none.
     """
 
     stage: str
@@ -134,6 +133,7 @@ class StageSpec:
     learning_rate: float
     unfreeze: str
     solver: str = ADAM
+    views: int = 0
 
     @property
     def solved(self) -> bool:
@@ -151,6 +151,11 @@ class StageSpec:
             return self
         epochs = max(self.epochs, -(-steps // epoch_steps))
         return dataclasses.replace(self, epochs=epochs)
+
+    @property
+    def views_read(self) -> int:
+        """Number of augmented views that the stage reads; 0 without views."""
+        return self.views if self.solved else min(self.views, self.epochs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,6 +184,7 @@ class ResolvedConfig(Config):
             learning_rate=self.learning_rate * self.rate_factor,
             unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
             solver=self.head_solver if self.stage == FEATURE_EXTRACT else ADAM,
+            views=self.head_views if self.stage == FEATURE_EXTRACT else 0,
         )
         if self.stage == FEATURE_EXTRACT or not self.head_epochs:
             return (own,)
@@ -188,5 +194,6 @@ class ResolvedConfig(Config):
             learning_rate=self.head_learning_rate * self.rate_factor,
             unfreeze="none",
             solver=self.head_solver,
+            views=self.head_views,
         )
         return (head, own)

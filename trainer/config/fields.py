@@ -17,6 +17,8 @@ STUDY = "study"
 COMPARE = "compare"
 SOUP = "soup"
 LR_FIND = "lr_find"
+PROBE = "probe"
+EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
 DEMO = "demo"
@@ -50,13 +52,24 @@ TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 # Compare reads several workdirs and has none of its own.
-_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, *USING_STAGES, SOUP, LR_FIND)
+_WORKDIR_STAGES = (
+    *TRAINING_STAGES,
+    STUDY,
+    PROBE,
+    LR_FIND,
+    SOUP,
+    *USING_STAGES,
+    EMBED,
+)
 STAGES = (*_WORKDIR_STAGES, COMPARE)
 # Each of these stages reads the flags of another one, with few exceptions.
 _READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
-_DATA_STAGES = (*FIT_STAGES, EVALUATE, EXPORT)
+_DATA_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EXPORT, EMBED)
+# The stages that build a backbone by name.
+_BACKBONE_STAGES = (*FIT_STAGES, EMBED)
+_CACHE_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EMBED)
 
 # The effect of changing a field: RESULT changes the metrics of a run; NUMERICS
 # changes only their last bits; FREE changes nothing that is saved.
@@ -106,9 +119,9 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train the head, fine-tune, run the five-model study, use"
-        " a trained model, average the weights of finished runs, find a"
-        " learning rate, or compare finished runs.",
+        "What to do: train, run the five-model study, compare backbones"
+        " (probe), learning rates (lr_find) or runs (compare), average runs"
+        " (soup), or use a trained model.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -137,14 +150,14 @@ class Fields:
         RESULT,
         "Percentage of each class's training samples to train on, above 0 and"
         " up to 100.",
-        stages=TRAINING_STAGES,
+        stages=(*TRAINING_STAGES, PROBE),
     )
     test_fraction: float = _flag(
         0.2,
         RESULT,
         "Fraction of each class held out for testing if the data has no test"
         " split.",
-        stages=FIT_STAGES,
+        stages=(*FIT_STAGES, PROBE, EMBED),
     )
     on_bad_image: str = _flag(
         "fail",
@@ -152,7 +165,7 @@ class Fields:
         "What to do with an unreadable image: stop before training, or leave"
         " it out.",
         choices=("fail", "skip"),
-        stages=_DATA_STAGES,
+        stages=(*FIT_STAGES, PROBE, EVALUATE, EXPORT),
     )
     backbone: str | None = _flag(
         None,
@@ -160,21 +173,21 @@ class Fields:
         "A keras.applications classifier by name, or EfficientNetLite0 to"
         " EfficientNetLite4. If unset, EfficientNetLite0 for the demo, else"
         " EfficientNetB0.",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(
         "",
         RESULT,
         "Arguments of the backbone's constructor, separated by commas, such"
         " as alpha=0.35.",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     weights: str | None = _flag(
         None,
         RESULT,
         "Backbone weights: imagenet (used if unset), none, or a file"
         " (.weights.h5, .h5, .keras, or a TF checkpoint).",
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     weights_origin: str | None = _flag(
         None,
@@ -182,20 +195,20 @@ class Fields:
         "Form of EfficientNetB0 to B7 that a weights file was saved from:"
         " built with weights='imagenet' or with weights=None.",
         choices=("imagenet", "keras_none"),
-        stages=FIT_STAGES,
+        stages=_BACKBONE_STAGES,
     )
     image_size: int | None = _flag(
         None,
         RESULT,
         "Side of the square input images, in pixels; if unset, the backbone's"
         " own size, or 128 for the demo.",
-        stages=FIT_STAGES,
+        stages=(*FIT_STAGES, PROBE, EMBED),
     )
     batch_size: int = _flag(
         32,
         RESULT,
         "Examples per step over all replicas.",
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, EVALUATE, PREDICT, EMBED),
     )
     epochs: int = _flag(
         5,
@@ -309,6 +322,14 @@ class Fields:
         " tested and saved in place of the weights; 0 for none.",
         stages=TRAINING_STAGES,
     )
+    head_views: int = _flag(
+        0,
+        RESULT,
+        "Number of augmented views of each training image whose features are"
+        " cached for feature_extract: L-BFGS solves the head on all of them,"
+        " Adam takes one per epoch, in turn. 0 caches no views.",
+        stages=TRAINING_STAGES,
+    )
     scale_lr: bool = _flag(
         False,
         RESULT,
@@ -344,7 +365,7 @@ class Fields:
         RESULT,
         "Weight of each class in the training loss: none, balanced (all"
         " classes count the same), or a JSON file of class names and weights.",
-        stages=TRAINING_STAGES,
+        stages=FIT_STAGES,
     )
     clip_global_norm: float | None = _flag(
         None,
@@ -386,10 +407,10 @@ class Fields:
         None,
         RESULT,
         "What each epoch is validated on: split (the data's validation split),"
-        " train:FRACTION (that part of the training subset, held out), auto"
-        " (split, or train:0.1 without one), kfold:K (K runs, each validated"
-        " on one fold of the subset), fold:N/K (one of them), or test (part of"
-        " the test split). If unset, the validation split, else test.",
+        " train:FRACTION (a part of the training subset, held out), auto"
+        " (split, or else train:0.1), kfold:K (one run per fold of the subset),"
+        " fold:N/K (one of them) or test (a part of the test split). If unset,"
+        " the validation split, or else test.",
         stages=TRAINING_STAGES,
     )
     seed: int = _flag(
@@ -397,7 +418,7 @@ class Fields:
         RESULT,
         "Seed of the subset, the order, the augmentation and new weights; of"
         " the resamples of compare.",
-        stages=(*FIT_STAGES, COMPARE),
+        stages=(*FIT_STAGES, PROBE, COMPARE),
     )
     workdir: str | None = _flag(
         None,
@@ -433,22 +454,23 @@ class Fields:
         "Checkpoint of the workdir to use; if unset, the one that the run's"
         " result is of.",
         choices=(LAST, BEST),
-        stages=USING_STAGES,
+        stages=(*USING_STAGES, EMBED),
         but=(SOUP,),
     )
     inputs: str | None = _flag(
         None,
         FREE,
-        "Images to predict: a file, a folder, a glob in quotes, or - for a"
-        " list of paths on standard input.",
-        stages=(PREDICT,),
+        "Images to predict, or to embed: a file, a folder, a glob in quotes,"
+        " or - for a list of paths on standard input.",
+        stages=(PREDICT, EMBED),
     )
     output: str | None = _flag(
         None,
         FREE,
-        "CSV file for predictions (standard output if unset), folder for the"
-        " export (WORKDIR/export if unset), or JSON file for compare.",
-        stages=(PREDICT, EXPORT, COMPARE),
+        "CSV file for predictions (standard output if unset); folder for the"
+        " export (WORKDIR/export if unset); JSON file for compare; FILE.npz"
+        " for features, or a folder for TensorBoard's projector.",
+        stages=(PREDICT, EXPORT, EMBED, COMPARE),
     )
     top_k: int | None = _flag(
         None,
@@ -514,16 +536,17 @@ class Fields:
         "Compile the step with XLA; auto does so on GPUs. A TPU always"
         " compiles.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, EVALUATE, PREDICT, EMBED),
     )
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen layers: step (inside the training step), or"
-        " graph or litert (before it, on a CPU, with cached results); auto"
-        " uses step on GPUs and TPUs.",
-        choices=("auto", "step", "graph", "litert"),
-        stages=(*FIT_STAGES, EVALUATE),
+        "What runs the frozen layers: step (inside the training step); or,"
+        " before it and with cached results, graph or litert (on a CPU) or"
+        " device (on the devices of the step, compiled like it); auto uses"
+        " device on GPUs, in bfloat16 and with XLA, and step on TPUs.",
+        choices=("auto", "step", "graph", "litert", "device"),
+        stages=_CACHE_STAGES,
     )
     trunk_block: int = _flag(
         0,
@@ -570,28 +593,28 @@ class Fields:
         "Where to cache features of the frozen layers and decoded images;"
         " auto is disk if that works, else ram.",
         choices=("auto", "ram", "disk", "off"),
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_dir: str | None = _flag(
         None,
         FREE,
         "Folder in which the cache folder transfer-trainer-cache is created,"
         " shared by all your runs; ~/.cache if unset.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_ram_mib: int = _flag(
         0,
         FREE,
         "Maximum memory for the cache, in MiB; 0 is a quarter of the free"
         " memory.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     cache_disk_mib: int = _flag(
         16384,
         FREE,
         "Maximum disk space for the cache, in MiB; the least recently used"
         " entries are removed first.",
-        stages=(*FIT_STAGES, EVALUATE),
+        stages=_CACHE_STAGES,
     )
     decode_cache: bool = _flag(
         True,
@@ -613,7 +636,7 @@ class Fields:
         None,
         FREE,
         "Numbers of the GPUs to use, from 0, such as 0,1; all if unset.",
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
     )
     tpu: str | None = _flag(
         None,
@@ -635,7 +658,7 @@ class Fields:
         "Use only TensorFlow operations that repeat bit for bit; auto does so"
         " on CPUs, and not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, EVALUATE, PREDICT),
+        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
     )
     models: str = _flag(
         "0,1,2,3,4",
@@ -648,6 +671,14 @@ class Fields:
         FREE,
         "Number of times to run the study, with --seed, --seed + 1 and so on.",
         stages=(STUDY,),
+    )
+    backbones: str | None = _flag(
+        None,
+        FREE,
+        "Backbones to compare, separated by commas:"
+        " NAME[:ARGUMENT=VALUE]...[:weights=FILE]. If unset, those whose"
+        " ImageNet weights are on this machine.",
+        stages=(PROBE,),
     )
     dry_run: bool = _flag(
         False,

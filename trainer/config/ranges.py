@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
         "a whole number from 0 to 1000000",
         lambda x: 0 <= x <= 10**6,
     ),
+    "head_views": ("a whole number from 0 to 1000", lambda x: 0 <= x <= 1000),
     "image_size": (
         "a whole number of px from 1 to 8192",
         lambda x: 1 <= x <= 8192,

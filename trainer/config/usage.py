@@ -31,14 +31,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "tfds_data_dir",
         "test_fraction",
-        "validation",
-        "validation_fraction",
         "on_bad_image",
         "image_size",
         "augment",
         "augment_kernel",
         "seed",
     ),
+    "Validation": ("validation", "validation_fraction"),
     "Model and first weights": (
         "weights",
         "backbone_args",
@@ -76,6 +75,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "head_learning_rate",
         "head_solver",
         "head_l2",
+        "head_views",
     ),
     "Checkpoints and logs": (
         "checkpoint_every_steps",
@@ -92,7 +92,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "tta",
         "workdirs",
     ),
-    "Study": ("models", "seeds"),
+    "Study and probe": ("models", "seeds", "backbones"),
     "Devices": (
         "strategy",
         "gpus",

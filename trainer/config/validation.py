@@ -28,6 +28,7 @@ class ValidationRule:
     """A parsed value of `--validation`.
 
     Attributes:
+      text: the value.
       mode: SPLIT, TEST, TRAIN, FOLD or KFOLD.
       fraction: of the training subset, in (0, 0.5]; 0 unless it is held out.
       fold: number of the fold to validate on, from 1; 0 without folds.
@@ -35,6 +36,7 @@ class ValidationRule:
       auto: whether the validation split is used instead if there is one.
     """
 
+    text: str
     mode: str
     fraction: Decimal = Decimal(0)
     fold: int = 0
@@ -49,14 +51,18 @@ def parse_validation(text: str) -> ValidationRule:
       UsageError: it names none, or a number is outside its range.
     """
     if text == _AUTO:
-        return ValidationRule(mode=TRAIN, fraction=_AUTO_FRACTION, auto=True)
+        return ValidationRule(
+            text=text, mode=TRAIN, fraction=_AUTO_FRACTION, auto=True
+        )
     if text in (SPLIT, TEST):
-        return ValidationRule(mode=text)
+        return ValidationRule(text=text, mode=text)
     mode, colon, value = text.partition(":")
     if colon and mode == TRAIN:
-        return ValidationRule(mode=TRAIN, fraction=_fraction(text, value))
+        return ValidationRule(
+            text=text, mode=TRAIN, fraction=_fraction(text, value)
+        )
     if colon and mode == KFOLD:
-        return ValidationRule(mode=KFOLD, folds=_folds(text, value))
+        return ValidationRule(text=text, mode=KFOLD, folds=_folds(text, value))
     if colon and mode == FOLD:
         return _fold(text, value)
     raise _illegal(text, f"no such validation; {_LEGAL}")
@@ -99,7 +105,7 @@ def _fold(text: str, value: str) -> ValidationRule:
             "must be fold:N/K, the number of a fold, from 1, and the number of"
             f" folds; give {FOLD}:2/5, for example",
         )
-    return ValidationRule(mode=FOLD, fold=fold, folds=folds)
+    return ValidationRule(text=text, mode=FOLD, fold=fold, folds=folds)
 
 
 def _illegal(text: str, what: str) -> UsageError:

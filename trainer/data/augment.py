@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -50,6 +51,19 @@ POLICIES = {
 # noise at 224 px. The rounding turns an image by at most 0.02 degrees.
 _GRID = 2.0**12
 KERNELS = ("projective", "gather")
+
+
+def policy_fields(name: str) -> dict[str, Any]:
+    """Returns what the augmentation of a sample depends on, for cache keys.
+
+    Besides seed, epoch, sample and kernel. Values that JSON can represent.
+
+    Args:
+      name: a value of --augment other than off.
+    """
+    ranges = POLICIES.get(name)
+    known = dataclasses.asdict(ranges) if ranges else {"version": 1}
+    return {"name": name, "grid": _GRID, **known}
 
 
 def draw_parameters(

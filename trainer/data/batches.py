@@ -90,7 +90,7 @@ def training_batches(
         .skip(steps_into_it * shard.local_batch)
         .take((total_steps - start_step) * shard.local_batch)
     )
-    draw = _draws(samples, seed, policy) if augment else None
+    draw = augmentation_draws(samples, seed, policy) if augment else None
     return _batches(rows, samples, reading, shard, draw)
 
 
@@ -157,7 +157,12 @@ def _batches(
     else:
 
         def with_row(row: tf.Tensor, epoch: tf.Tensor) -> Element:
-            return {**without_images(row, epoch), "rows": row}
+            element = without_images(row, epoch)
+            if reading.views > 1:
+                # The rows of a view are behind those of the view before.
+                first = epoch % reading.views * len(samples)
+                row = tf.where(row != PADDING, row + first, row)
+            return {**element, "rows": row}
 
         name = "features" if reading.features else "images"
         dataset = parallel_map(
@@ -192,11 +197,16 @@ def _without_images(
     return element
 
 
-def _draws(samples: Samples, seed: int, policy: str) -> _Draw:
+def augmentation_draws(samples: Samples, seed: int, policy: str) -> _Draw:
     """Returns a function of row and epoch, int64: the augmentation.
 
     It has `matrices` for `warp`; with the policy trivial also `operations` and
     `strengths` for `recolour`. A padding row is not changed.
+
+    Args:
+      samples: the samples that the row numbers refer to.
+      seed: of the run.
+      policy: a value of --augment other than off.
     """
     hashes = tf.constant(samples.id_hashes(), tf.int64)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.cache import FileCache
+from trainer.config.validation import SPLIT, TEST, ValidationRule
 from trainer.data.check import (
     BadImage,
     CheckedSplit,
@@ -24,11 +25,8 @@ from trainer.data.earlier_checks import (
 from trainer.data.headers import UPRIGHT
 from trainer.data.samples import Samples, Source, printable
 from trainer.data.sources import open_source
-from trainer.data.subsets import (
-    nested_subset,
-    stratified_sample,
-    validation_count,
-)
+from trainer.data.subsets import nested_subset
+from trainer.data.validation import Roles, assign_roles, check_split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,18 +37,21 @@ class Manifest:
       name: short name of the data set.
       location: absolute path of the data set.
       class_names: in the order of the labels.
-      train: the subset of `data_pct`, sorted by id.
+      train: the subset of `data_pct` without the validation samples, sorted
+        by id.
       validation: the samples that each epoch is validated on.
-      validation_from_test: whether the validation samples are part of the
-        test split, because there is no validation split.
+      validation_source: where they come from: 'split', 'test', 'train' or
+        'fold 2 of 5'.
       final: the samples that the finished model is evaluated on.
       final_split: 'test', or 'validation' if there is no test split.
       skipped: the images left out because they cannot be read.
       shared_content: pairs of ids, of a sample of `train` and one of `final`
         that are the same image, byte for byte.
+      shared_validation: the same for samples of `train` and `validation`, if
+        the latter are not part of `final`.
       fingerprint: hexadecimal digest of the class names and of role, id,
         label and content of every sample in `train` and `final`, and in
-        `validation` if that is a split of its own.
+        `validation` unless those come from the test split.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
     """
@@ -60,7 +61,7 @@ class Manifest:
     class_names: tuple[str, ...]
     train: Samples
     validation: Samples
-    validation_from_test: bool
+    validation_source: str
     final: Samples
     final_split: str
     skipped: tuple[BadImage, ...]
@@ -68,6 +69,20 @@ class Manifest:
     fingerprint: str
     train_total: int
     splits: Mapping[str, CheckedSplit]
+    shared_validation: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def validation_from_test(self) -> bool:
+        """Whether the validation samples are part of the test split."""
+        return self.validation_source == TEST
+
+    @property
+    def validates_on_final(self) -> bool:
+        """Whether the validation samples are part of `final`."""
+        own = self.final_split == "validation"
+        return self.validation_from_test or (
+            own and self.validation_source == SPLIT
+        )
 
     @property
     def turned(self) -> tuple[str, ...]:
@@ -88,12 +103,14 @@ class Manifest:
             "fingerprint": self.fingerprint,
             "train_total": self.train_total,
             "validation_from_test": self.validation_from_test,
+            "validation_source": self.validation_source,
             "final_split": self.final_split,
             "train_ids": list(self.train.ids),
             "validation_ids": list(self.validation.ids),
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
+            "shared_validation": [list(p) for p in self.shared_validation],
             "splits": checks_to_json(self.splits),
         }
 
@@ -108,6 +125,7 @@ def build_manifest(
     batch_size: int,
     validation_fraction: float,
     on_bad_image: str,
+    validation: ValidationRule | None = None,
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
 ) -> Manifest:
@@ -122,8 +140,10 @@ def build_manifest(
       batch_size: the global one; validation takes whole batches of the test
         split.
       validation_fraction: fraction of the test batches to validate on, if
-        there is no validation split.
+        the validation samples come from the test split.
       on_bad_image: `fail` or `skip`.
+      validation: what to validate on; None uses the validation split if there
+        is one, else the test split.
       earlier: the `to_json` of an earlier start; unchanged files are not read
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
@@ -135,59 +155,58 @@ def build_manifest(
     source = open_source(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
+    check_split(validation, source)
     splits, skipped = _check(
         source, earlier, cache or FileCache(None), on_bad_image
     )
     num_classes = len(source.class_names)
-    train = splits["train"].take(
+    subset = splits["train"].take(
         nested_subset(splits["train"].samples, num_classes, data_pct, seed)
     )
-    if "validation" in splits:
-        validation = splits["validation"].samples
-    else:
-        validation = _validation_sample(
-            splits["test"].samples, num_classes, batch_size, validation_fraction
-        )
-    return _assemble(source, splits, skipped, train, validation)
+    roles = assign_roles(
+        validation,
+        splits,
+        subset,
+        source.class_names,
+        seed=seed,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
+    )
+    return _assemble(source, splits, skipped, roles)
 
 
 def _assemble(
     source: Source,
     splits: Mapping[str, CheckedSplit],
     skipped: tuple[BadImage, ...],
-    train: CheckedSplit,
-    validation: Samples,
+    roles: Roles,
 ) -> Manifest:
-    """Returns the manifest of a subset and of validation samples."""
+    """Returns the manifest of samples whose roles are assigned."""
     final_split = "test" if "test" in splits else "validation"
     final = splits[final_split]
-    roles = {"train": train, "final": final}
-    # Validation samples that are part of `final` follow from it.
-    if "validation" in splits:
-        roles["validation"] = splits["validation"]
-    return Manifest(
+    by_role = {"train": roles.train, "final": final}
+    # Validation samples from the test split follow from it.
+    if roles.source != TEST:
+        by_role["validation"] = roles.validation
+    manifest = Manifest(
         name=source.name,
         location=source.location,
         class_names=source.class_names,
-        train=train.samples,
-        validation=validation,
-        validation_from_test="validation" not in splits,
+        train=roles.train.samples,
+        validation=roles.validation.samples,
+        validation_source=roles.source,
         final=final.samples,
         final_split=final_split,
         skipped=skipped,
-        shared_content=_shared_content(train, final),
-        fingerprint=_fingerprint(source.class_names, roles),
+        shared_content=_shared_content(roles.train, final),
+        fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
     )
-
-
-def _validation_sample(
-    test: Samples, num_classes: int, batch_size: int, fraction: float
-) -> Samples:
-    """Returns the part of a test split that epochs are validated on."""
-    count = validation_count(len(test), batch_size, fraction)
-    return test.take(stratified_sample(test, num_classes, count))
+    if manifest.validates_on_final:
+        return manifest
+    shared = _shared_content(roles.train, roles.validation)
+    return dataclasses.replace(manifest, shared_validation=shared)
 
 
 def _check(
@@ -219,15 +238,15 @@ def _with_digests(part: CheckedSplit) -> CheckedSplit:
 
 
 def _shared_content(
-    train: CheckedSplit, final: CheckedSplit
+    train: CheckedSplit, other: CheckedSplit
 ) -> tuple[tuple[str, str], ...]:
-    """Returns a pair of ids per sample of `final` whose image is in `train`."""
+    """Returns a pair of ids per sample of `other` whose image is in `train`."""
     train_ids: dict[str, str] = {}
     for file, sample_id in zip(train.files, train.samples.ids, strict=True):
         train_ids.setdefault(file.digest, sample_id)
     return tuple(
         (train_ids[file.digest], sample_id)
-        for file, sample_id in zip(final.files, final.samples.ids, strict=True)
+        for file, sample_id in zip(other.files, other.samples.ids, strict=True)
         if file.digest in train_ids
     )
 

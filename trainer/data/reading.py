@@ -47,6 +47,8 @@ class Reading:
         each; None leaves the images to the step.
       feature_shapes: shapes of the trunk's features, of one sample.
       features: cached features, which need neither images nor trunk.
+      views: number of views of each sample in `features`, one view after the
+        other; epoch e reads view e modulo this number.
       kernel: how `augment.warp` samples the images before the trunk.
     """
 
@@ -55,6 +57,7 @@ class Reading:
     trunk: Callable[[np.ndarray], list[np.ndarray]] | None = None
     feature_shapes: tuple[tuple[int, ...], ...] = ()
     features: CachedRows | None = None
+    views: int = 1
     kernel: str = "projective"
 
 

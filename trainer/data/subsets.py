@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 from decimal import Decimal
 
@@ -42,7 +43,70 @@ def nested_subset(
         min(n, subset_size(n, pct))
         for n in samples.counts(num_classes).tolist()
     ]
-    return _first_of_each_class(samples, sizes, f"subset {seed}")
+    return _first_of_each_class(samples, sizes, _subset_salt(seed))
+
+
+def held_out_count(n_class: int, fraction: Decimal) -> int:
+    """Returns max(1, floor(n_class * fraction)); 0 below two samples."""
+    return max(1, int(n_class * fraction)) if n_class > 1 else 0
+
+
+def held_out(samples: Samples, fraction: Decimal, seed: int) -> np.ndarray:
+    """Returns which samples of a subset are held out to validate on.
+
+    The roles are nested: as `pct` of `nested_subset` grows, no sample changes
+    its role. Sample i of a class, in the order of the subset and from 0, is
+    held out if `held_out_count` of i + 1 samples exceeds that of i. So the
+    class's `held_out_count` samples are held out, and none of a class with a
+    single one.
+
+    Args:
+      samples: n samples, of `nested_subset`.
+      fraction: fraction of each class, in (0, 0.5].
+      seed: the seed of the subset.
+
+    Returns:
+      bool (n,).
+    """
+    return np.array(
+        [
+            held_out_count(rank + 1, fraction) > held_out_count(rank, fraction)
+            for rank in _class_ranks(samples, _subset_salt(seed)).tolist()
+        ],
+        bool,
+    )
+
+
+def fold_numbers(samples: Samples, folds: int, seed: int) -> np.ndarray:
+    """Returns the fold of each sample of a subset; folds are stratified.
+
+    The sizes of two folds differ by at most one sample per class. As `pct` of
+    `nested_subset` grows, no sample changes its fold.
+
+    Args:
+      samples: n samples, of `nested_subset`.
+      folds: number of folds.
+      seed: the seed of the subset.
+
+    Returns:
+      int64 (n,), from 1 to `folds`.
+    """
+    ranks = _class_ranks(samples, _subset_salt(seed))
+    # The label spreads what is left over from the classes to other folds.
+    return (ranks + samples.labels) % folds + 1
+
+
+def fold_sizes(counts: np.ndarray, folds: int) -> np.ndarray:
+    """Returns the size of each fold, int64 (folds,).
+
+    Args:
+      counts: int (classes,), number of samples of each class in the subset.
+      folds: number of folds.
+    """
+    rows = [
+        (np.arange(count) + label) % folds for label, count in enumerate(counts)
+    ]
+    return np.bincount(np.concatenate(rows), minlength=folds)
 
 
 def stratified_sample(
@@ -155,6 +219,35 @@ def validation_count(
     return min(test_examples, wanted * batch_size)
 
 
+def _subset_salt(seed: int) -> str:
+    return f"subset {seed}"
+
+
+def _class_ranks(samples: Samples, salt: str) -> np.ndarray:
+    """Returns the rank of each sample in its class, ordered by a hash.
+
+    Args:
+      samples: n samples.
+      salt: different salts give independent orders.
+
+    Returns:
+      int64 (n,), from 0.
+    """
+
+    def key(row: int) -> tuple[bytes, str]:
+        text = f"{salt}\n{samples.ids[row]}"
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return digest, samples.ids[row]
+
+    ranks = np.zeros(len(samples), np.int64)
+    found: collections.Counter[int] = collections.Counter()
+    labels = samples.labels.tolist()
+    for row in sorted(range(len(samples)), key=key):
+        ranks[row] = found[labels[row]]
+        found[labels[row]] += 1
+    return ranks
+
+
 def _first_of_each_class(
     samples: Samples, sizes: list[int], salt: str
 ) -> np.ndarray:
@@ -163,23 +256,12 @@ def _first_of_each_class(
     Args:
       samples: any number of samples.
       sizes: number of rows to take of each class.
-      salt: different salts give independent orders.
+      salt: see `_class_ranks`.
 
     Returns:
       int64 row numbers, sorted by id.
     """
-
-    def rank(row: int) -> tuple[bytes, str]:
-        text = f"{salt}\n{samples.ids[row]}"
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        return digest, samples.ids[row]
-
-    left = list(sizes)
-    labels = samples.labels.tolist()
-    taken = []
-    for row in sorted(range(len(samples)), key=rank):
-        if left[labels[row]]:
-            left[labels[row]] -= 1
-            taken.append(row)
+    limits = np.array(sizes, np.int64)[samples.labels]
+    taken = np.flatnonzero(_class_ranks(samples, salt) < limits).tolist()
     taken.sort(key=lambda row: samples.ids[row])
     return np.array(taken, np.int64)

@@ -43,9 +43,13 @@ def wait_for_all(
       clock: returns seconds.
 
     Raises:
-      TrainerError: processes are missing, and the message names them; or the
-        chief cannot listen on its port.
+      TrainerError: processes are missing, and the message names them; or this
+        process cannot listen on its port.
     """
+    if index:
+        # gRPC would share a port with a server of another job, and each would
+        # get messages for the other.
+        _listen(addresses[index], index).close()
     notice = _Notice(clock)
     # The greeting identifies the job, because two jobs may use the same port
     # by mistake.
@@ -94,7 +98,7 @@ def _assemble(
     """Waits as the chief; returns the addresses of missing processes, or ""."""
     came: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_listen(addresses[0]))
+        server = stack.enter_context(_listen(addresses[0], 0))
         while True:
             gone = [i for i, call in came.items() if _has_left(call)]
             for i in gone:
@@ -116,7 +120,7 @@ def _assemble(
                     call.close()
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, index: int) -> socket.socket:
     both = socket.has_dualstack_ipv6()
     try:
         server = socket.create_server(
@@ -127,8 +131,8 @@ def _listen(address: str) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise TrainerError(
-            f"{address}: the chief cannot listen there ({reason}); end the"
-            " process that does, or give all processes another port for it"
+            f"{address}: process {index} cannot listen there ({reason}); end"
+            " the program that does, or give all processes another port for it"
         ) from None
     server.settimeout(_RETRY_SECONDS)
     return server

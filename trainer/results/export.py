@@ -216,8 +216,9 @@ def _one_line_errors(folder: str) -> Iterator[None]:
                 f"--output={folder!r}: is not a folder; give a new folder"
             ) from error
         raise TrainerError(
-            f"--output={folder!r}: holds other things than an export, such as"
-            f" {error.name!r}; move them elsewhere, or give a new folder"
+            f"--output={folder!r}: holds files that are not part of an"
+            f" export, such as {error.name!r}; move them elsewhere, or"
+            " give a new folder"
         ) from error
     except OSError as error:
         raise _not_written(folder, reason_of(error)) from error

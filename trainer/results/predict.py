@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.decode import decode_image, resize
 from trainer.data.folder import SUFFIXES, walk_images
-from trainer.data.formats import unfit_to_read, what_is_wrong
-from trainer.data.headers import UPRIGHT, orientation
+from trainer.data.headers import UPRIGHT
 from trainer.data.samples import printable
-from trainer.errors import TrainerError, UsageError, first_line, reason_of
+from trainer.errors import TrainerError, UsageError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import MirroredTrunk, Trunk
 from trainer.model.trunk.partition import Partition
@@ -28,11 +24,10 @@ from trainer.results.escaping import (
     for_terminal,
     path_for_csv,
 )
+from trainer.results.file_forward import Features, FileForward
 from trainer.storage import files
 from trainer.train.steps import Batch, make_prediction_function
 
-# Number of batches that are read while one is computed.
-_READ_AHEAD = 2
 _DIGITS = 6
 
 
@@ -50,21 +45,6 @@ class Prediction(NamedTuple):
     path: str
     probabilities: np.ndarray | None
     error: str
-    orientation: int = UPRIGHT
-
-
-class _Read(NamedTuple):
-    """The result of reading one file.
-
-    Attributes:
-      arrays: input of the forward pass, the image or its features; None if
-        the file cannot be read.
-      error: see `Prediction`.
-      orientation: see `Prediction`.
-    """
-
-    arrays: list[np.ndarray] | None
-    error: str = ""
     orientation: int = UPRIGHT
 
 
@@ -169,104 +149,50 @@ class Predictor:
           flip: whether to average the probabilities of each image with those
             of its mirror image.
         """
-        self._batch_size = batch_size
-        self._image_px = classifier.image_px
-        self._trunk = trunk
-        side = classifier.image_px
-        shapes = (
-            partition.feature_shapes
-            if trunk and partition
-            else ((side, side, 3),)
-        )
-        self._features = len(shapes)
-        self._mirrored = MirroredTrunk(trunk) if flip and trunk else None
-        # The features of the mirror image follow those of the image.
-        self._shapes: tuple[tuple[int, ...], ...] = (
-            (*shapes, *shapes) if self._mirrored else shapes
-        )
-        self._forward = make_prediction_function(
+        forward = make_prediction_function(
             classifier, partition, xla=xla, flip=flip
+        )
+        shapes = partition.feature_shapes if partition else ()
+        features: Features | None = trunk
+        if flip and trunk is not None:
+            forward = _with_mirrored(forward, len(shapes))
+            features, shapes = _both(trunk), shapes * 2
+        self._files = FileForward(
+            forward,
+            image_px=classifier.image_px,
+            batch_size=batch_size,
+            trunk=features,
+            shapes=shapes,
         )
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """Yields one prediction per path, in order, bad files included."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            pending: deque[list[Future[_Read]]] = deque()
-            starts = range(0, len(paths), self._batch_size)
-            for number, start in enumerate(starts):
-                chunk = paths[start : start + self._batch_size]
-                pending.append([pool.submit(self._read, p) for p in chunk])
-                if number >= _READ_AHEAD:
-                    yield from self._batch(
-                        paths, starts[number - _READ_AHEAD], pending.popleft()
-                    )
-            for start in starts[max(0, len(starts) - len(pending)) :]:
-                yield from self._batch(paths, start, pending.popleft())
+        return (Prediction(*found) for found in self._files.run(paths))
 
-    def _read(self, path: str) -> _Read:
-        try:
-            # Check before opening: reading a pipe would block.
-            found = files.stat(path)
-            unfit = unfit_to_read(found.st_mode, found.st_size)
-            if unfit:
-                return _Read(None, unfit)
-            encoded = files.read(path)
-        # A NUL byte raises ValueError, an unsupported URL UsageError.
-        except (OSError, ValueError, UsageError) as error:
-            return _Read(None, f"cannot be read ({reason_of(error)})")
-        wrong = what_is_wrong(encoded)
-        if wrong is not None:
-            return _Read(None, wrong)
-        try:
-            image = resize(decode_image(tf.constant(encoded)), self._image_px)
-        except tf.errors.OpError as error:
-            # The check above decodes only part of a JPEG.
-            return _Read(None, f"cannot be decoded ({first_line(error)})")
-        arrays = [image.numpy()]
-        if self._trunk is not None:
-            image = arrays[0][None]
-            rows = self._trunk(image)
-            if self._mirrored is not None:
-                rows += self._mirrored(image)
-            arrays = [row[0] for row in rows]
-        return _Read(arrays, orientation=orientation(encoded))
 
-    def _batch(
-        self,
-        paths: Sequence[str],
-        start: int,
-        futures: Sequence[Future[_Read]],
-    ) -> Iterator[Prediction]:
-        read = [future.result() for future in futures]
-        good = [file.arrays for file in read if file.arrays is not None]
-        # All batches have the same shape, so the graph is traced once.
-        inputs = [
-            np.zeros((self._batch_size, *shape), np.float32)
-            for shape in self._shapes
-        ]
-        if good:
-            for whole, rows in zip(
-                inputs, zip(*good, strict=True), strict=True
-            ):
-                whole[: len(good)] = rows
-            batch = self._batch_of([tf.constant(x) for x in inputs])
-            probabilities = iter(self._forward(batch).numpy())
-        for offset, file in enumerate(read):
-            yield Prediction(
-                paths[start + offset],
-                None if file.arrays is None else next(probabilities),
-                file.error,
-                file.orientation,
-            )
+def _both(trunk: Trunk) -> Features:
+    """Returns a function to the features of images, then of their mirrors."""
+    mirrored = MirroredTrunk(trunk)
+    return lambda images: [*trunk(images), *mirrored(images)]
 
-    def _batch_of(self, inputs: list[tf.Tensor]) -> Batch:
-        """Returns the batch of the forward pass."""
-        if self._trunk is None:
-            return {"images": inputs[0]}
-        batch = {"features": tuple(inputs[: self._features])}
-        if self._mirrored is not None:
-            batch["mirrored"] = tuple(inputs[self._features :])
-        return batch
+
+def _with_mirrored(
+    forward: Callable[[Batch], tf.Tensor], count: int
+) -> Callable[[Batch], tf.Tensor]:
+    """Returns the forward pass for what `_both` returns.
+
+    Args:
+      forward: reads the features of the mirror images as `mirrored`.
+      count: number of features of an image.
+    """
+
+    def both(batch: Batch) -> tf.Tensor:
+        features = batch["features"]
+        return forward(
+            {"features": features[:count], "mirrored": features[count:]}
+        )
+
+    return both
 
 
 def csv_header(top_k: int) -> list[str]:

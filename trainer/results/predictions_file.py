@@ -43,7 +43,7 @@ def predictions_text(
     names = [for_csv(name) for name in class_names]
     lines = [csv_line(list(COLUMNS))]
     for sample_id, label, row in zip(ids, labels, logits, strict=True):
-        probabilities = _softmax(row)
+        probabilities = softmax(row)
         predicted = int(np.argmax(row))
         cells = [
             for_csv(sample_id),
@@ -77,15 +77,17 @@ def write_predictions(
     workdir.write_text(PREDICTIONS, text)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns float32 probabilities of float32 logits (classes,).
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns float32 probabilities of float32 logits (..., classes).
 
     Computed in float64. They are NaN if a logit is not finite, as those of a
     model that diverged may be.
     """
     with np.errstate(invalid="ignore"):
-        powers = np.exp(logits.astype(np.float64) - np.max(logits))
-        return (powers / powers.sum()).astype(np.float32)
+        highest = logits.max(axis=-1, keepdims=True)
+        powers = np.exp(logits.astype(np.float64) - highest)
+        shares = powers / powers.sum(axis=-1, keepdims=True)
+        return shares.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

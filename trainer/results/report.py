@@ -16,8 +16,10 @@ from trainer.config.fields import (
     MONITOR_NAMES,
     OPTIMIZER_TITLES,
 )
+from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
+from trainer.data.validation import source_phrase
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
 from trainer.results.statistics import wilson_interval
@@ -54,8 +56,18 @@ def plan_lines(
             )
         if spec.solved:
             l2 = f"L2 {config.head_l2}"
-            yield f"  head solved by L-BFGS on un-augmented images, {l2}"
+            what = (
+                f"{spec.views} augmented views of the"
+                if spec.views
+                else ("un-augmented")
+            )
+            yield f"  head solved by L-BFGS on {what} images, {l2}"
             continue
+        if spec.views:
+            yield (
+                f"  features of {spec.views_read} augmented views of each"
+                " image, cached before the first step"
+            )
         yield (
             f"  {spec.epochs} epochs of {steps} steps of"
             f" {config.batch_size} = {spec.epochs * steps} steps,"
@@ -117,6 +129,7 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
         yield f"{name:{width}}" + cells
     totals = "".join(f"{c.sum():>12}" for c in columns.values())
     yield f"{'all classes':{width}}" + totals
+    yield f"validation: {source_phrase(manifest.validation_source)}"
 
 
 def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
@@ -129,7 +142,8 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
     yield (
         f"data: unbalanced, {counts[small]:,} images of {names[0]} to"
         f" {counts[large]:,} of {names[1]}; accuracy favours large classes,"
-        " see balanced accuracy and macro F1"
+        " see balanced accuracy and macro F1; --class_weights=balanced weighs"
+        " the loss"
     )
 
 
@@ -158,11 +172,14 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         )
     yield ""
     yield from per_class_lines(result)
-    from_test = result["validation_from_test"]
-    source = "photos of the test split" if from_test else "its own split"
+    # Earlier versions did not store the source.
+    earlier = TEST if result["validation_from_test"] else SPLIT
+    source = for_terminal(
+        source_phrase(result.get("validation_source", earlier))
+    )
     yield (
         f"best validation {_best_shown(result)} at step"
-        f" {result['best_step']} (on {source}); the table is of the"
+        f" {result['best_step']} (on {source}); the table shows the"
         f" {_table_is_of(result)}"
     )
     for row in (*result.get("earlier_stages", ()), result):

@@ -73,6 +73,11 @@ class TensorBoardWriter:
                 step=step,
             )
 
+    def head_chart(self, step: int, image: np.ndarray) -> None:
+        """Writes the chart of a solved head, uint8 (height, width, 3)."""
+        with self._writer("train").as_default():
+            tf.summary.image("head_path", image[None], step=step)
+
     def configuration(self, values: Mapping[str, Any]) -> None:
         """Writes a text page with every field of the configuration."""
         rows = [

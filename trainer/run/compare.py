@@ -28,7 +28,7 @@ _SEED_FOLDER = re.compile(r"seed\d+")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedRun:
-    """What a workdir says about the test of its run.
+    """The test results of a finished run, from its workdir.
 
     Attributes:
       workdir: as the user named it.

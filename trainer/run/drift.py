@@ -65,6 +65,7 @@ _SAME_START = (
     "seed",
     "weights",
     "test_fraction",
+    "validation",
     "precision",
     "on_bad_image",
     *_RUN_FACTS,
@@ -139,8 +140,8 @@ def check_same_run(
     elif runs:
         raise TrainerError(
             f"--workdir={workdir.path!r}: holds a run of"
-            f" --stage={next(iter(runs))}, which did feature_extract itself,"
-            f" and --stage={config.stage} is asked for; give another --workdir"
+            f" --stage={next(iter(runs))}, which has its own feature_extract;"
+            f" give another --workdir for --stage={config.stage}"
         )
     if found:
         raise TrainerError(
@@ -223,9 +224,10 @@ def _same_content(
 ) -> bool:
     content = _BY_CONTENT[name]
     old, new = stored.get(content), asked.get(content)
-    # Data that is not yet read counts as the same. A weights file is always
-    # read before; weights that Keras downloads have no digest.
-    unread = new is None and name == "dataset"
+    # Data that is not yet read counts as the same, and so do class weights,
+    # which need its classes. A weights file is always read before; weights
+    # that Keras downloads have no digest.
+    unread = new is None and name != "weights"
     return old is not None and (unread or new == old)
 
 

@@ -8,32 +8,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from trainer.cache import OFF, FileCache, RowCache
 from trainer.config import Config
 from trainer.config.fields import AUTO
 from trainer.data.augment import warp_kernel
 from trainer.distribute import devices, strategies
+from trainer.distribute.processes import Processes
 from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.cut import Cut, find_cut
-from trainer.model.trunk.engines import LITERT
+from trainer.model.trunk.device import DEVICE, TrunkDevices
 from trainer.model.trunk.partition import Partition, partition_at
 from trainer.run.caches import file_cache, row_cache
-from trainer.train.inputs import Inputs, Report, auto_engine
-
-STEP = "step"
-# The facts about a machine that may change the last bits of a feature.
-_FACTS = (
-    "tensorflow",
-    "onednn",
-    "processor",
-    "cpu_count",
-    "intra_op_threads",
+from trainer.run.engine_choice import (
+    STEP,
+    choose_engine,
+    machine_facts,
+    trunk_devices,
+    uncached,
 )
+from trainer.train.inputs import Inputs, Report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +37,11 @@ class FastPaths:
     """The fast paths chosen for one run.
 
     Attributes:
-      engine: the engine that runs the trunk: step, graph or litert.
+      engine: the engine that runs the trunk: step, graph, litert or device.
+        With step, and with device on augmented images, the step runs all
+        layers.
+      devices: where the device engine runs.
+      processes: the processes of the job.
       kernel: how images are warped: projective or gather.
       fold_batch_norm: whether BatchNorm is folded into convolutions.
       quick_gradients: see `partition_at`.
@@ -54,6 +54,8 @@ class FastPaths:
     """
 
     engine: str
+    devices: TrunkDevices
+    processes: Processes
     kernel: str
     fold_batch_norm: bool
     quick_gradients: bool
@@ -84,16 +86,15 @@ class FastPaths:
           later: the plan of the next stage, which may share the result.
           work: the size of the stage; required with `later`.
         """
-        partition, shared = None, False
-        if self.engine != STEP or self.fold_batch_norm or self.quick_gradients:
-            cut, shared = self._cut(classifier, plan, later, work)
-            if cut is not None:
-                partition = partition_at(
-                    classifier,
-                    cut,
-                    fold_batch_norm=self.fold_batch_norm,
-                    quick_gradients=self.quick_gradients,
-                )
+        cut, shared = self._cut(classifier, plan, later, work)
+        partition = self._partition(classifier, cut)
+        trained = partition
+        if self.engine == DEVICE and work is not None and work.augment:
+            # Features of augmented images are not cached, so the step runs
+            # all layers, as it does without this engine.
+            trained = self._partition(
+                classifier, find_cut(classifier, [plan], cut_trunk=False)
+            )
         if self.feature_dtype != "float32" and not (
             partition and partition.cut
         ):
@@ -114,8 +115,30 @@ class FastPaths:
             machine=self.machine,
             warn=warn,
             report=report,
+            devices=self.devices,
+            processes=self.processes,
         )
-        return StagePaths(partition=partition, inputs=inputs, shared=shared)
+        return StagePaths(
+            partition=trained,
+            evaluated=partition,
+            inputs=inputs,
+            shared=shared,
+        )
+
+    def _partition(
+        self, classifier: Classifier, cut: Cut | None
+    ) -> Partition | None:
+        """Returns the two parts at a cut; None if the whole model will do."""
+        if cut is None:
+            return None
+        if not (cut.names or self.fold_batch_norm or self.quick_gradients):
+            return None
+        return partition_at(
+            classifier,
+            cut,
+            fold_batch_norm=self.fold_batch_norm,
+            quick_gradients=self.quick_gradients,
+        )
 
     def _cut(
         self,
@@ -140,13 +163,15 @@ class StagePaths:
     """The partition and the inputs of a stage.
 
     Attributes:
-      partition: the two-part model that the step computes with; None for the
-        whole classifier.
+      partition: the two-part model that the training step computes with; None
+        for the whole classifier.
+      evaluated: the same for an evaluation.
       inputs: reads the samples.
       shared: whether the next stage uses both unchanged.
     """
 
     partition: Partition | None
+    evaluated: Partition | None
     inputs: Inputs
     shared: bool
 
@@ -218,26 +243,23 @@ def fast_paths(
                 else "XLA cannot compile it; give gather, or --xla=off"
             )
         )
-    engine = _engine(config, runtime, images, earlier)
-    if training and config.feature_dtype != "float32" and engine == STEP:
-        raise UsageError(
-            f"--feature_dtype={config.feature_dtype}: here the step computes"
-            " all layers, so there are no features to round; leave it out, or"
-            " give --trunk_engine=graph where that is possible"
-        )
+    engine = choose_engine(config, runtime, images, earlier)
+    if training:
+        _check_features(config, engine, runtime)
     quick = _quick_gradients(config, runtime)
     if training and config.quick_gradients == "on" and not quick:
         raise UsageError(
             "--quick_gradients=on: only possible for float32 on CPUs without"
             " XLA; give auto or off"
         )
-    # Processes filling the cache at different speeds would fall out of step.
     # A remote TPU host, which reads the data, cannot run the cache's Python.
     remote = strategies.on_far_tpu(runtime.strategy, config.tpu)
-    mode = OFF if runtime.processes.count > 1 or remote else config.cache
+    mode = OFF if remote else config.cache
     kernel = config.augment_kernel
     return FastPaths(
         engine=engine,
+        devices=trunk_devices(config, runtime),
+        processes=runtime.processes,
         kernel=warp_kernel(runtime.compiled) if kernel == AUTO else kernel,
         fold_batch_norm=config.fold_batch_norm,
         quick_gradients=quick,
@@ -246,8 +268,36 @@ def fast_paths(
         decode_cache=config.decode_cache,
         cache=row_cache(config, mode),
         files=file_cache(config),
-        machine=_machine(runtime),
+        machine=machine_facts(runtime),
     )
+
+
+def _check_features(config: Config, engine: str, runtime: Runtime) -> None:
+    """Checks that there are features for the flags that need them.
+
+    Raises:
+      UsageError: the step computes all layers.
+    """
+    if config.head_views and engine == STEP:
+        raise UsageError(
+            f"--head_views={config.head_views}: not possible here:"
+            f" {uncached(engine, runtime)}; leave it out"
+        )
+    if config.feature_dtype == "float32":
+        return
+    given = f"--feature_dtype={config.feature_dtype}"
+    if engine == STEP:
+        raise UsageError(
+            f"{given}: here the step computes all layers, so there are no"
+            " features to round; leave it out, or give --trunk_engine=graph"
+            " where that is possible"
+        )
+    if engine == DEVICE and config.augments:
+        raise UsageError(
+            f"{given}: here the step computes all layers of augmented images,"
+            " so there are no features to round; leave it out, or give"
+            " --augment=false"
+        )
 
 
 def _quick_gradients(config: Config, runtime: Runtime) -> bool:
@@ -261,47 +311,3 @@ def _quick_gradients(config: Config, runtime: Runtime) -> bool:
         and not runtime.compiled
         and devices.all_cpus(runtime.strategy)
     )
-
-
-def _machine(runtime: Runtime) -> str:
-    facts = devices.environment(runtime.strategy, runtime.processes)
-    return str([facts[name] for name in _FACTS])
-
-
-def _obstacle(config: Config, runtime: Runtime) -> str:
-    """Returns why the trunk cannot run outside the step; "" if it can."""
-    if runtime.on_tpu:
-        return "a TPU computes the whole step (--strategy)"
-    if runtime.xla:
-        return "XLA compiles the whole step (--xla=off)"
-    if config.precision != "float32":
-        return f"it needs --precision=float32, not {config.precision}"
-    if runtime.processes.count > 1:
-        return "it runs in one process only"
-    if not devices.all_cpus(runtime.strategy):
-        return "it runs on CPUs only"
-    return ""
-
-
-def _engine(
-    config: Config, runtime: Runtime, images: int, earlier: str | None
-) -> str:
-    """Returns the engine that runs the trunk: step, graph or litert."""
-    obstacle = _obstacle(config, runtime)
-    asked = config.trunk_engine
-    if asked == AUTO:
-        if obstacle:
-            return STEP
-        return earlier or auto_engine(
-            images, graph_only=not hasattr(tf, "lite")
-        )
-    if asked != STEP and obstacle:
-        raise UsageError(
-            f"--trunk_engine={asked}: not possible here: {obstacle}; give auto"
-            " or step"
-        )
-    if asked == LITERT and not hasattr(tf, "lite"):
-        raise UsageError(
-            "--trunk_engine=litert: this TensorFlow has no tf.lite; give graph"
-        )
-    return asked

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.config.validation import SPLIT, TEST
 from trainer.errors import TrainerError, shortened
 from trainer.run.compare import FinishedRun, check_same_test, finished_run
 from trainer.train.audit import digests
@@ -20,7 +21,6 @@ from trainer.workdir.stored import TestedSample, tested_samples
 
 # Weights with the same names mean the same only if these are equal.
 _SAME_FLAGS = ("backbone", "backbone_args", "image_size", "precision")
-_VALIDATION = "validation"
 
 Weights = dict[str, np.ndarray]
 
@@ -100,10 +100,10 @@ def _validation_samples(
     workdir: Workdir, manifest: Mapping[str, Any]
 ) -> dict[str, TestedSample]:
     """Returns the samples that a run was validated on, by id."""
-    splits = manifest.get("splits", {})
-    split = _VALIDATION if _VALIDATION in splits else "train"
-    if manifest.get("validation_from_test"):
-        split = manifest["final_split"]
+    # A manifest of an earlier version does not name the source.
+    before = TEST if manifest.get("validation_from_test") else SPLIT
+    source = manifest.get("validation_source", before)
+    split = {SPLIT: "validation", TEST: TEST}.get(source, "train")
     samples = tested_samples(workdir.file(MANIFEST), manifest, split)
     ids = manifest.get("validation_ids", ())
     if not ids or not set(ids) <= samples.keys():

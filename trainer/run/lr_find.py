@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import shlex
 import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from trainer.config import Config, StageSpec
+from trainer.config import Config
 from trainer.config.fields import FIELDS, FINETUNE, LR_FIND
-from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.model.backbones import find_backbone
-from trainer.model.classifier import Classifier
-from trainer.model.freeze import freeze_plan, set_trainable
-from trainer.results.evaluate import Evaluator
-from trainer.results.progress import ConsoleProgress
 from trainer.results.rate_chart import rate_chart
 from trainer.results.summaries import TensorBoardWriter
 from trainer.run.classifiers import first_classifier
-from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.resolve import backbone_name, resolve
-from trainer.run.stage_parts import restore_start, stage_loop
+from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.training import choose_fast_paths, with_min_steps
 from trainer.storage import files
-from trainer.train.class_weights import class_weights
 from trainer.train.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
-from trainer.train.stage import StageJob
 from trainer.train.start import check_warm_start, find_start
-from trainer.train.stopping import Stopwatch
-from trainer.workdir import CONFIG, Workdir
+from trainer.workdir import MARKER, Workdir
 
 RECORD, CHART = "lr_find.json", "lr_find.png"
 
@@ -58,11 +48,7 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
     """
     image_px = find_backbone(backbone_name(config)).image_px
     workdir = Workdir(resolve(config, image_px).workdir)
-    if workdir.read_json(CONFIG) is not None:
-        raise TrainerError(
-            f"--workdir={workdir.path!r}: holds a run, which {LR_FIND} must"
-            " not change; give another folder, or leave the flag out"
-        )
+    _check_own(workdir)
     setup = prepare(
         dataclasses.replace(config, stage=FINETUNE, workdir=workdir.path)
     )
@@ -78,6 +64,24 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
     finally:
         if new:
             workdir.remove_if_empty()
+
+
+def _check_own(workdir: Workdir) -> None:
+    """Checks that a folder is new, or holds only an earlier sweep.
+
+    Raises:
+      TrainerError: it holds something else, such as a run.
+    """
+    other = [
+        name
+        for name in files.names(workdir.path)
+        if name not in (MARKER, RECORD, CHART) and not files.is_partial(name)
+    ]
+    if other:
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds {other[0]!r}, and {LR_FIND}"
+            " changes no run; give a new folder, or leave the flag out"
+        )
 
 
 def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
@@ -97,11 +101,19 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
         print(f"weights: {one_line(start.why)}", flush=True)
         classifier = first_classifier(setup, scratch, start, manifest)
         options = choose_fast_paths(setup, scratch, manifest)
+        jobs = StageJobs(
+            setup,
+            scratch,
+            manifest,
+            classifier,
+            options,
+            TensorBoardWriter(folder, writes=False),
+        )
         *head, own = with_min_steps(start.stages, config, manifest)
-        jobs = _Jobs(setup, scratch, manifest, classifier, options)
         step = 0
         for spec in head:
-            outcome = stage_loop(jobs.make(spec, own, step)).run()
+            job, _ = jobs.make(spec, own, step)
+            outcome = stage_loop(job).run()
             restore_start(
                 scratch,
                 classifier,
@@ -115,95 +127,8 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
             f"{config.batch_size} on {len(manifest.train)} training examples",
             flush=True,
         )
-        return start.why, sweep_rates(jobs.make(own, None, step))
-
-
-class _Jobs:
-    """Makes the stages of the run, whose files are in a temporary folder."""
-
-    def __init__(
-        self,
-        setup: RunSetup,
-        scratch: Workdir,
-        manifest: Manifest,
-        classifier: Classifier,
-        options: FastPaths,
-    ) -> None:
-        self._setup = setup
-        self._scratch = scratch
-        self._manifest = manifest
-        self._classifier = classifier
-        self._options = options
-        self._paths: StagePaths | None = None
-        self._progress = ConsoleProgress(len(manifest.train))
-        self._stopwatch = Stopwatch()
-
-    def make(
-        self, spec: StageSpec, later: StageSpec | None, step: int
-    ) -> StageJob:
-        """Returns a stage with the fast paths that the run would choose."""
-        config, manifest = self._setup.config, self._manifest
-        classifier, runtime = self._classifier, self._setup.runtime
-        plan = freeze_plan(classifier, spec.unfreeze)
-        set_trainable(classifier, plan)
-        paths = self._stage_paths(spec, later)
-        evaluator = Evaluator(
-            runtime.strategy,
-            classifier,
-            manifest.class_names,
-            batch_size=config.batch_size // config.accumulate_steps,
-            xla=runtime.xla,
-            partition=paths.partition,
-            inputs=paths.inputs,
-        )
-        return StageJob(
-            spec=spec,
-            config=config,
-            runtime=runtime,
-            classifier=classifier,
-            plan=plan,
-            partition=paths.partition,
-            inputs=paths.inputs,
-            train=manifest.train,
-            class_weights=class_weights(
-                config.class_weights, manifest.train, manifest.class_names
-            ),
-            start_step=step,
-            workdir=self._scratch,
-            validate=functools.partial(
-                evaluator.evaluate, manifest.validation, again=True
-            ),
-            writer=TensorBoardWriter(self._scratch.path, writes=False),
-            progress=self._progress,
-            stopwatch=self._stopwatch,
-            restore_best=config.honest_validation,
-        )
-
-    def _stage_paths(
-        self, spec: StageSpec, later: StageSpec | None
-    ) -> StagePaths:
-        if self._paths is None or not self._paths.shared:
-            manifest, classifier = self._manifest, self._classifier
-            # A solved head has its own cut.
-            sharing = later if later and not spec.solved else None
-            plan_later = (
-                freeze_plan(classifier, sharing.unfreeze) if sharing else None
-            )
-            self._paths = self._options.for_stage(
-                classifier,
-                freeze_plan(classifier, spec.unfreeze),
-                warn=self._scratch.warn,
-                report=self._progress.rows,
-                later=plan_later,
-                work=StageWork(
-                    epochs=spec.epochs,
-                    train=len(manifest.train),
-                    validation=len(manifest.validation),
-                    final=len(manifest.final),
-                    augment=self._setup.config.augments,
-                ),
-            )
-        return self._paths
+        job, _ = jobs.make(own, None, step)
+        return start.why, sweep_rates(job)
 
 
 def _report(
@@ -225,7 +150,7 @@ def _report(
     command = shlex.join(_command(config, given, rate)) if rate else None
     marks = suggestion.to_json() if suggestion else {}
     chart = rate_chart(sweep.rates, sweep.losses, sweep.smoothed, marks)
-    files.write_bytes(workdir.file(CHART), chart)
+    workdir.write_bytes(CHART, chart)
     workdir.write_json(
         RECORD,
         {

@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
+from trainer.config.checks import check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
-from trainer.errors import UsageError, one_line
+from trainer.errors import one_line
 from trainer.model.backbones import (
     Backbone,
     check_backbone,
@@ -50,11 +51,11 @@ def prepare(config: Config) -> RunSetup:
       UsageError: the flags are invalid for any data.
       TrainerError: see `make_runtime`.
     """
+    check_views(config)
     check_dataset(config.dataset)
     backbone = find_backbone(backbone_name(config))
     plan = plan_devices(config)
     resolved = resolve(config, backbone.image_px, on_tpu=plan.on_tpu)
-    _check_processes(resolved, plan.topology.count)
     backbone_args = parse_backbone_args(config.backbone_args)
     check_backbone(resolved.backbone, backbone_args, resolved.image_size)
     check_batch_fits(
@@ -73,21 +74,6 @@ def prepare(config: Config) -> RunSetup:
         weights=weights,
         runtime=make_runtime(resolved, plan),
     )
-
-
-def _check_processes(config: ResolvedConfig, count: int) -> None:
-    """Checks that a job of several processes solves no head.
-
-    Raises:
-      UsageError: it does.
-    """
-    if count > 1 and any(spec.solved for spec in config.stages()):
-        raise UsageError(
-            f"--head_solver={config.head_solver}: for one process only, and"
-            f" this job has {count}; give --head_solver=adam, or leave it out"
-            " and give the workdir of a head solved by one process as"
-            " --init_from"
-        )
 
 
 def read_manifest(
@@ -124,6 +110,7 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         batch_size=config.batch_size,
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
+        validation=config.validation_rule,
         earlier=earlier,
         cache=file_cache(config),
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.config import Config
 from trainer.config.fields import SOUP
+from trainer.config.validation import SPLIT
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
+from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.errors import TrainerError
 from trainer.model.weights.plan import weights_digest
@@ -78,6 +81,11 @@ def same_run(
         f"--dataset={config.dataset!r}: the processes see different data;"
         " give all of them the same",
     )
+    processes.check_same(
+        str(record["class_weight_values"]),
+        f"--class_weights={config.class_weights!r}: the processes read"
+        " different weights; give all of them the same file",
+    )
     return record, manifest
 
 
@@ -111,6 +119,7 @@ def record_run(
     if warning:
         workdir.warn(warning)
     _warn_about_data(workdir, manifest)
+    _warn_about_validation(workdir, manifest, config)
     # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
     workdir.write_json(MANIFEST, manifest.to_json())
@@ -134,6 +143,57 @@ def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
         )
+
+
+def _warn_about_validation(
+    workdir: Workdir, manifest: Manifest, config: Config
+) -> None:
+    for mine, theirs in manifest.shared_validation[:5]:
+        workdir.warn(
+            f"the same photo is in train and validation: {mine}, {theirs}"
+        )
+    if not config.honest_validation:
+        return
+    if manifest.validates_on_final:
+        workdir.warn(
+            "there is no test split, so the results are of the validation"
+            " split too, on which the best step is chosen; add test images, or"
+            " give --validation=train:0.1"
+        )
+    num_classes = len(manifest.class_names)
+    _warn_about_first_weights(workdir, manifest, config)
+    untested = classes_without_validation(
+        manifest.train.counts(num_classes),
+        manifest.validation.counts(num_classes),
+        manifest.class_names,
+    )
+    if untested:
+        workdir.warn(
+            "a class with one training image has none to validate on:"
+            f" {untested}"
+        )
+
+
+def _warn_about_first_weights(
+    workdir: Workdir, manifest: Manifest, config: Config
+) -> None:
+    """Warns if the run of --init_from has trained on validation samples."""
+    # Ids are unique within a split only.
+    if not config.init_from or manifest.validation_source == SPLIT:
+        return
+    source = Workdir(config.init_from).read_json(MANIFEST) or {}
+    trained = source.get("train_ids")
+    if source.get("location") != manifest.location:
+        return
+    if isinstance(trained, list):
+        seen = set(manifest.validation.ids) & set(map(str, trained))
+        if seen:
+            workdir.warn(
+                f"the run of --init_from has trained on {len(seen)} of the"
+                f" {len(manifest.validation)} validation images, so the"
+                " validation is too optimistic; train that run with the same"
+                " --validation and --seed"
+            )
 
 
 def _machine_facts(setup: RunSetup, options: FastPaths) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from trainer.config.fields import (
     FINETUNE,
     IMAGENET,
     LBFGS,
+    LR_FIND,
     OFF,
+    PROBE,
     STUDY,
     TRAINING_STAGES,
     TUTORIAL,
@@ -41,6 +43,7 @@ _LATER_FLAGS = {
     for name in (
         "head_solver",
         "head_l2",
+        "head_views",
         "class_weights",
         "monitor",
         "patience",
@@ -111,7 +114,8 @@ def introduction(config: Config) -> Iterator[str]:
                 " weights are installed with this program; for other data it"
                 f" is {DEFAULT_BACKBONE}"
             )
-    if config.stage in TRAINING_STAGES and config.recipe != TUTORIAL:
+    steps = (*TRAINING_STAGES, LR_FIND)
+    if config.stage in steps and config.recipe != TUTORIAL:
         yield f"--recipe={config.recipe}: {summary(config)}"
     if config.weights is None and backbone_name(config) != DEMO_BACKBONE:
         yield (
@@ -143,7 +147,9 @@ def default_workdir(config: Config) -> str:
     text = json.dumps(fields, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     source = os.path.basename(files.absolute(config.dataset))
-    parts = [source, backbone_name(config), config.stage]
+    parts = [source, config.stage]
+    if config.stage != PROBE:
+        parts.insert(1, backbone_name(config))
     if config.stage != STUDY:
         parts.append(f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))

@@ -33,6 +33,7 @@ from trainer.storage import files
 from trainer.train.checkpoint_files import LAST, PREFIX
 from trainer.train.start import stage_marker
 from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.lock import locked
 from trainer.workdir.stored import stored_config
 
@@ -58,15 +59,16 @@ def soup(config: Config, given: frozenset[str]) -> None:
     """
     assert config.workdir is not None
     assert config.workdirs is not None
-    paths = [files.absolute(p) for p in parse_workdirs(config.workdirs)]
-    if files.absolute(config.workdir) in paths:
+    paths = parse_workdirs(config.workdirs)
+    if files.absolute(config.workdir) in map(files.absolute, paths):
         raise UsageError(
             f"--workdir={config.workdir!r}: is also one of --workdirs; give a"
             " new folder, to which the averaged weights are written"
         )
-    ingredients = read_ingredients(parse_workdirs(config.workdirs))
+    ingredients = read_ingredients(paths)
     workdir = Workdir(config.workdir)
-    if _is_complete(workdir, paths):
+    check_no_folds(workdir, "workdir")
+    if _is_complete(workdir, _facts(ingredients)):
         return
     new = workdir.create()
     try:
@@ -82,17 +84,25 @@ def soup(config: Config, given: frozenset[str]) -> None:
             workdir.remove_if_empty()
 
 
-def _is_complete(workdir: Workdir, paths: Sequence[str]) -> bool:
+def _facts(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
+    """Returns what config.json says of the ingredients."""
+    return {
+        "workdirs": [files.absolute(i.workdir.path) for i in ingredients],
+        "steps": [i.step for i in ingredients],
+    }
+
+
+def _is_complete(workdir: Workdir, facts: dict[str, Any]) -> bool:
     """Prints the result and returns True if the soup is already there.
 
     Raises:
-      TrainerError: the workdir holds a run, or a soup of other runs.
+      TrainerError: the workdir holds a run, or a soup of other weights.
     """
     stored = workdir.read_json(CONFIG)
     if stored is None:
         return False
-    if SOUP not in stored or stored[SOUP]["workdirs"] != list(paths):
-        what = "averaged weights of other runs" if SOUP in stored else "a run"
+    if stored.get(SOUP) != facts:
+        what = "a mean of other weights" if SOUP in stored else "a run"
         raise TrainerError(
             f"--workdir={workdir.path!r}: holds {what}; give a new folder"
         )
@@ -161,8 +171,11 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
       TrainerError: the images have changed since.
     """
     run = stored_config(trained.workdir.file(CONFIG), ingredient.config)
-    # The validation samples depend on the batch size of the training.
-    asked = dataclasses.replace(trained.run, batch_size=run.batch_size)
+    # The validation samples depend on the batch size of the training, and
+    # `with_data` drops their rule if --dataset is given.
+    asked = dataclasses.replace(
+        trained.run, batch_size=run.batch_size, validation=run.validation
+    )
     stored = trained.workdir.read_json(MANIFEST) or {}
     manifest = read_manifest(asked, stored)
     same = manifest.fingerprint == stored.get("fingerprint")
@@ -280,11 +293,7 @@ def _write(
         {
             "config": {**stored["config"], "workdir": workdir.path},
             "environment": stored.get("environment", {}),
-            SOUP: {
-                "workdirs": [
-                    files.absolute(i.workdir.path) for i in ingredients
-                ]
-            },
+            SOUP: _facts(ingredients),
         },
     )
     files.make_dirs(workdir.checkpoints(result["stage"], LAST))

@@ -2,12 +2,139 @@
 
 from __future__ import annotations
 
+import functools
+
+from trainer.config import StageSpec
+from trainer.data.manifest import Manifest
 from trainer.model.classifier import Classifier
+from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
+from trainer.results.evaluate import Evaluator
+from trainer.results.progress import ConsoleProgress
+from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
+from trainer.run.losses import training_loss
+from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
+from trainer.train.metrics import Writer
 from trainer.train.stage import StageJob
+from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir
+
+
+class StageJobs:
+    """Makes the jobs of a run's stages, in order."""
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        workdir: Workdir,
+        manifest: Manifest,
+        classifier: Classifier,
+        options: FastPaths,
+        writer: Writer,
+    ) -> None:
+        """Creates the object; nothing is computed.
+
+        Args:
+          setup: the setup of the run.
+          workdir: receives checkpoints and metrics.
+          manifest: the samples of each split.
+          classifier: has the weights to start from.
+          options: the fast paths of the run.
+          writer: receives the metrics, besides metrics.jsonl.
+        """
+        self._setup = setup
+        self._config = setup.config
+        self._workdir = workdir
+        self._manifest = manifest
+        self._classifier = classifier
+        self._options = options
+        self._writer = writer
+        self._paths: StagePaths | None = None
+        self._progress = ConsoleProgress(len(manifest.train))
+        self._stopwatch = Stopwatch()
+
+    def make(
+        self, spec: StageSpec, later: StageSpec | None, step: int
+    ) -> tuple[StageJob, Evaluator]:
+        """Returns the job of a stage, and what evaluates its classifier.
+
+        Args:
+          spec: the settings of the stage.
+          later: the settings of the next stage; None for the last stage.
+          step: the absolute step at which the stage begins, unless it resumes.
+        """
+        classifier, manifest = self._classifier, self._manifest
+        plan = freeze_plan(classifier, spec.unfreeze)
+        # The rows of a solved head, or of cached views, are the head's inputs.
+        sharing = later if not (spec.solved or spec.views) else None
+        plan_later = (
+            freeze_plan(classifier, sharing.unfreeze) if sharing else None
+        )
+        set_trainable(classifier, plan)
+        paths = self._stage_paths(spec, plan, plan_later)
+        evaluator = self._evaluator(paths)
+        job = StageJob(
+            spec=spec,
+            config=self._config,
+            runtime=self._setup.runtime,
+            classifier=classifier,
+            plan=plan,
+            partition=paths.partition,
+            inputs=paths.inputs,
+            train=manifest.train,
+            loss=training_loss(self._config, manifest),
+            start_step=step,
+            workdir=self._workdir,
+            validate=functools.partial(
+                evaluator.evaluate, manifest.validation, again=True
+            ),
+            writer=self._writer,
+            progress=self._progress,
+            stopwatch=self._stopwatch,
+            restore_best=(
+                self._config.honest_validation
+                and not manifest.validates_on_final
+            ),
+        )
+        return job, evaluator
+
+    def _evaluator(self, paths: StagePaths) -> Evaluator:
+        runtime = self._setup.runtime
+        return Evaluator(
+            runtime.strategy,
+            self._classifier,
+            self._manifest.class_names,
+            # The batch of one part, to use no more memory than training.
+            batch_size=self._config.batch_size // self._config.accumulate_steps,
+            xla=runtime.xla,
+            partition=paths.evaluated,
+            inputs=paths.inputs,
+        )
+
+    def _stage_paths(
+        self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
+    ) -> StagePaths:
+        """Returns the stage's fast paths, or those shared by the last stage."""
+        if self._paths is None or not self._paths.shared:
+            manifest = self._manifest
+            self._paths = self._options.for_stage(
+                self._classifier,
+                plan,
+                warn=self._workdir.warn,
+                report=self._progress.rows,
+                later=later,
+                work=StageWork(
+                    epochs=spec.epochs,
+                    train=len(manifest.train),
+                    validation=len(manifest.validation),
+                    final=len(manifest.final),
+                    augment=self._config.augments
+                    and not (spec.solved or spec.views),
+                ),
+            )
+        return self._paths
 
 
 def stage_loop(job: StageJob) -> StageLoop:

@@ -3,55 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from trainer.config import StageSpec
-from trainer.config.fields import FEATURE_EXTRACT
 from trainer.data.augment import warp
 from trainer.data.batches import training_batches
-from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
+from trainer.model.freeze import FreezePlan
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
+from trainer.results.head_chart import head_chart
+from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
-from trainer.results.progress import ConsoleProgress
 from trainer.results.report import result_lines
-from trainer.results.statistics import wilson_interval
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
-from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
+from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup
-from trainer.run.stage_parts import restore_start, stage_loop
-from trainer.train.class_weights import class_weights
+from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
+from trainer.run.stage_result import stage_result
+from trainer.train.inputs import Inputs
 from trainer.train.metrics import StepMetrics
-from trainer.train.stage import StageJob, StageOutcome
+from trainer.train.stage import StageOutcome
 from trainer.train.start import Start, stage_marker
-from trainer.train.stopping import Stopwatch
-from trainer.workdir import CONFIG, PREDICTIONS, RESULT, Workdir
+from trainer.workdir import (
+    CONFIG,
+    HEAD_CHART,
+    HEAD_PATH,
+    PREDICTIONS,
+    RESULT,
+    Workdir,
+)
 
 _SHOWN_IMAGES = 8
-# The fields of the previous stage that result.json repeats.
-_EARLIER = (
-    "stage",
-    "epochs",
-    "steps",
-    "test_loss",
-    "test_examples",
-    "test_accuracy",
-    "test_accuracy_interval",
-    "train_seconds",
-    "result_checkpoint",
-    "result_step",
-    "stopped_early",
-)
 
 
 class TrainingRun:
@@ -77,19 +66,17 @@ class TrainingRun:
           options: the fast paths of the run.
         """
         self._config = setup.config
-        self._runtime = setup.runtime
         self._workdir = workdir
         self._manifest = manifest
         self._classifier = classifier
         self._start = start
-        self._options = options
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
             workdir.file(FOLDER), writes=workdir.writes
         )
-        self._paths: StagePaths | None = None
-        self._progress = ConsoleProgress(len(manifest.train))
-        self._stopwatch = Stopwatch()
+        self._jobs = StageJobs(
+            setup, workdir, manifest, classifier, options, self._writer
+        )
 
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
@@ -155,50 +142,10 @@ class TrainingRun:
         Returns:
           The stage's part of result.json.
         """
-        classifier, manifest = self._classifier, self._manifest
-        plan = freeze_plan(classifier, spec.unfreeze)
-        # A head is solved on its own inputs, so the cut is before the head.
-        sharing = later if later and not spec.solved else None
-        plan_later = (
-            freeze_plan(classifier, sharing.unfreeze) if sharing else None
-        )
-        set_trainable(classifier, plan)
-        paths = self._stage_paths(spec, plan, plan_later)
-        evaluator = Evaluator(
-            self._runtime.strategy,
-            classifier,
-            manifest.class_names,
-            # The batch of one part, to use no more memory than training.
-            batch_size=self._config.batch_size // self._config.accumulate_steps,
-            xla=self._runtime.xla,
-            partition=paths.partition,
-            inputs=paths.inputs,
-        )
-        job = StageJob(
-            spec=spec,
-            config=self._config,
-            runtime=self._runtime,
-            classifier=classifier,
-            plan=plan,
-            partition=paths.partition,
-            inputs=paths.inputs,
-            train=manifest.train,
-            class_weights=class_weights(
-                self._config.class_weights,
-                manifest.train,
-                manifest.class_names,
-            ),
-            start_step=step,
-            workdir=self._workdir,
-            validate=functools.partial(
-                evaluator.evaluate, manifest.validation, again=True
-            ),
-            writer=self._writer,
-            progress=self._progress,
-            stopwatch=self._stopwatch,
-            restore_best=self._config.honest_validation,
-        )
-        augments = self._config.augments and not spec.solved
+        manifest = self._manifest
+        job, evaluator = self._jobs.make(spec, later, step)
+        self._note_trunk(spec.stage, job.inputs)
+        augments = self._config.augments and (not spec.solved or spec.views > 0)
         if augments and self._workdir.writes:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
@@ -206,38 +153,22 @@ class TrainingRun:
         evaluation = evaluator.evaluate(
             manifest.final, outputs=spec.stage == self._config.stage
         )
+        self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
-        self._note_trunk(spec.stage, paths)
-        return self._finish_stage(spec, plan, outcome, evaluation)
+        self._note_trunk(spec.stage, job.inputs)
+        return self._finish_stage(spec, job.plan, outcome, evaluation)
 
-    def _stage_paths(
-        self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
-    ) -> StagePaths:
-        """Returns the stage's fast paths, or those shared by the last stage."""
-        paths = self._paths
-        if paths is None or not paths.shared:
-            manifest = self._manifest
-            paths = self._options.for_stage(
-                self._classifier,
-                plan,
-                warn=self._workdir.warn,
-                report=self._progress.rows,
-                later=later,
-                work=StageWork(
-                    epochs=spec.epochs,
-                    train=len(manifest.train),
-                    validation=len(manifest.validation),
-                    final=len(manifest.final),
-                    augment=self._config.augments,
-                ),
-            )
-        self._paths = paths
-        self._note_trunk(spec.stage, paths)
-        return paths
+    def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
+        """Writes the predictions for the fold, if the run validates on one."""
+        rule, held_out = self._config.validation_rule, self._manifest.validation
+        if rule is None or not rule.fold or spec.stage != self._config.stage:
+            return
+        found = evaluator.evaluate(held_out, outputs=True)
+        write_out_of_fold(self._workdir, rule.fold, held_out, found)
 
-    def _note_trunk(self, stage: str, paths: StagePaths) -> None:
+    def _note_trunk(self, stage: str, inputs: Inputs) -> None:
         """Records in config.json the engine, cut and block of the trunk."""
-        facts = paths.inputs.facts()
+        facts = inputs.facts()
         stored = self._workdir.read_json(CONFIG) or {}
         trunks = stored.get("trunks", {})
         if facts and facts != trunks.get(stage):
@@ -285,58 +216,30 @@ class TrainingRun:
             self._writer.hparams(self._config.result_fields())
         with self._optional("confusion matrix"):
             self._writer.confusion(outcome.result_step, evaluation)
+        if spec.solved and self._workdir.writes:
+            with self._optional(f"chart of {HEAD_PATH}"):
+                self._draw_head_path(outcome.result_step)
         write_predictions(self._workdir, self._manifest.final, evaluation)
-        result = self._result(spec, plan, outcome, evaluation)
+        result = stage_result(
+            self._config,
+            self._workdir,
+            self._manifest,
+            spec,
+            plan,
+            outcome,
+            evaluation,
+        )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
         return result
 
-    def _result(
-        self,
-        spec: StageSpec,
-        plan: FreezePlan,
-        outcome: StageOutcome,
-        evaluation: Evaluation,
-    ) -> dict[str, Any]:
-        """Returns the stage's part of result.json."""
-        manifest = self._manifest
-        result = {
-            "stage": spec.stage,
-            "backbone": self._config.backbone,
-            "dataset": manifest.name,
-            "classes": list(manifest.class_names),
-            "train_examples": len(manifest.train),
-            "epochs": spec.epochs,
-            "learning_rate": None if spec.solved else spec.learning_rate,
-            "steps": outcome.step,
-            "final_split": manifest.final_split,
-            **evaluation.to_json(),
-            "validation_examples": len(manifest.validation),
-            "validation_from_test": manifest.validation_from_test,
-            **outcome.to_json(),
-            "best_validation_accuracy_interval": list(
-                wilson_interval(
-                    outcome.best["accuracy"], len(manifest.validation)
-                )
-            ),
-            "total_params": plan.total_params,
-            "trainable_params": plan.trainable_params,
-            "train_seconds": round(outcome.seconds, 3),
-            "audit": dataclasses.asdict(outcome.audit),
-        }
-        changed = changed_files(manifest) if self._workdir.writes else []
-        if changed:
-            self._workdir.warn(changes_warning(changed))
-            result["changed_files"] = changed
-        earlier = self._earlier_stage(spec.stage)
-        if earlier:
-            result["earlier_stages"] = [earlier]
-        return result
-
-    def _earlier_stage(self, stage: str) -> Mapping[str, Any] | None:
-        """Returns the main results of the feature_extract before a finetune."""
-        marker = self._workdir.read_json(stage_marker(FEATURE_EXTRACT))
-        if stage == FEATURE_EXTRACT or marker is None:
-            return None
-        # The marker of an earlier version lacks some.
-        return {key: marker[key] for key in _EARLIER if key in marker}
+    def _draw_head_path(self, step: int) -> None:
+        """Draws how the L2 strength was chosen, if it was."""
+        try:
+            record = self._workdir.read_json(HEAD_PATH)
+        except TrainerError as error:
+            raise ValueError(str(error)) from None
+        if record is not None:
+            drawn, image = head_chart(record)
+            self._workdir.write_text(HEAD_CHART, drawn)
+            self._writer.head_chart(step, image)

@@ -37,6 +37,7 @@ from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
 from trainer.train.start import result_checkpoint
 from trainer.workdir import CONFIG, MANIFEST, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.stored import stored_config
 
 # Paths that only training needs. `with_data` handles the dataset's path.
@@ -99,6 +100,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     assert config.workdir is not None
     workdir = Workdir(config.workdir)
     workdir.require("workdir")
+    check_no_folds(workdir, "workdir")
     stored = workdir.read_json(CONFIG)
     found = [
         (stage, which, path)
@@ -212,14 +214,16 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
     Args:
       trained: the trained classifier.
       given: names of the flags given explicitly; if `dataset` is one of them,
-        the run does not change.
+        only the run's rule of validation is dropped, which may not fit other
+        data.
 
     Raises:
       UsageError: the dataset is at a URL, or has been removed.
     """
     run = trained.run
     if "dataset" in given:
-        return trained
+        run = dataclasses.replace(run, validation=None)
+        return dataclasses.replace(trained, run=run)
     manifest = trained.workdir.read_json(MANIFEST) or {}
     location = str(manifest.get("location", run.dataset))
     for place in (run.dataset, location):
@@ -277,4 +281,4 @@ def open_fast_paths(
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
-    return paths.partition, paths.inputs
+    return paths.evaluated, paths.inputs

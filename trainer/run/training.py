@@ -12,6 +12,7 @@ from trainer.config import Config, StageSpec
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.data.samples import ARRAY_RECORD
+from trainer.data.validation import source_phrase
 from trainer.distribute import multi_worker, strategies
 from trainer.distribute.strategies import strategy_line
 from trainer.errors import (
@@ -24,12 +25,15 @@ from trainer.errors import (
 from trainer.model.freeze import freeze_plan
 from trainer.results.report import plan_lines, result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
+from trainer.run.engine_choice import uncached
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
+from trainer.train.class_weights import class_weights
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.workdir import CONFIG, Workdir
+from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
@@ -47,14 +51,23 @@ def train(config: Config) -> None:
         _train_locked(setup)
 
 
-def dry_run(config: Config) -> None:
+def dry_run(config: Config) -> Manifest:
     """Prints the plan of a training run, and writes nothing.
+
+    Returns:
+      The samples of the run.
 
     Raises:
       UsageError: the flags are invalid.
       TrainerError: the data cannot be used.
     """
     setup = prepare(dataclasses.replace(config, cache=OFF))
+    with multi_worker.working(setup.runtime.processes):
+        return _print_plan(setup)
+
+
+def _print_plan(setup: RunSetup) -> Manifest:
+    """Prints the plan of a run, and returns its samples."""
     config, runtime = setup.config, setup.runtime
     # The chief reads first, because it may have to download or draw the data.
     manifest = runtime.processes.chief_first(lambda: read_manifest(config))
@@ -65,10 +78,17 @@ def dry_run(config: Config) -> None:
         stages = stages[-1:]
     stages = with_min_steps(stages, config, manifest)
     plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
+    weights = class_weights(
+        config.class_weights, manifest.train, manifest.class_names
+    )
     print(
         f"workdir: {one_line(config.workdir)} (nothing is written by --dry_run)"
     )
     print(f"weights: {setup.weights.why}")
+    if weights:
+        named = zip(manifest.class_names, weights, strict=True)
+        text = ", ".join(f"{name} {weight:.4g}" for name, weight in named)
+        print(f"class weights of the training loss: {one_line(text)}")
     lines = plan_lines(
         config,
         manifest,
@@ -78,12 +98,14 @@ def dry_run(config: Config) -> None:
         deterministic=runtime.deterministic,
     )
     print("\n".join(lines))
+    return manifest
 
 
 def _train_locked(setup: RunSetup) -> None:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
+    check_no_folds(workdir, "workdir")
     new = workdir.create()
     try:
         with contextlib.ExitStack() as stack:
@@ -137,10 +159,16 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
         f"--workdir={workdir.path!r}: differs between the processes; give a"
         " folder that all of them share",
     )
+    if config.validation is not None:
+        phrase = source_phrase(manifest.validation_source)
+        print(f"validation: {phrase} ({len(manifest.validation)})", flush=True)
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
         options = choose_fast_paths(setup, workdir, manifest)
+        reason = uncached(options.engine, setup.runtime)
+        if reason:
+            print(f"features: not cached, because {reason}", flush=True)
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:
@@ -202,8 +230,8 @@ def choose_fast_paths(
         )
     stored = workdir.read_json(CONFIG) or {}
     stages = with_min_steps(config.stages(), config, manifest)
-    epochs = sum(spec.epochs for spec in stages)
-    images = len(manifest.train) * (epochs if config.augments else 1)
+    passes = sum(max(spec.epochs, spec.views_read) for spec in stages)
+    images = len(manifest.train) * (passes if config.augments else 1)
     images += len(manifest.validation) + len(manifest.final)
     return fast_paths(
         config,

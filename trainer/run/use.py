@@ -145,8 +145,8 @@ def _check_data(
         return
     if "dataset" not in given:
         workdir.warn(
-            f"{run.dataset}: the photos have changed since the run; some of"
-            " those tested on may have been trained on"
+            f"{run.dataset}: the photos have changed since the run; some"
+            " test photos may have been trained on"
         )
     if manifest.turned:
         workdir.warn(

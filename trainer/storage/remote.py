@@ -3,7 +3,7 @@
 The module relies only on what object stores offer, which is whole objects:
 
 - An object is written under a temporary name and renamed. Some schemes write
-  later than they are told to, and some append to an existing object.
+  later than the call returns, and some append to an existing object.
 - Appending and truncating rewrite the whole object.
 - Folders are never renamed. Nothing is synced, locked or memory-mapped.
 

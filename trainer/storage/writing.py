@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import TextIO
+from typing import IO, Any, TextIO
 
 from trainer.storage import remote
 from trainer.storage.paths import is_remote
@@ -28,12 +28,12 @@ _PARTIAL_NAME = re.compile(
 
 
 def is_partial(name: str) -> bool:
-    """Returns whether an interrupted write may have left a file so named."""
+    """Returns whether an interrupted write may leave a file of this name."""
     return _PARTIAL_NAME.fullmatch(name) is not None
 
 
 def write_text(path: str, text: str) -> None:
-    """Replaces a text file as `write_bytes` does.
+    """Replaces a text file; see `write_bytes`.
 
     The file is UTF-8; bytes of a path that are not valid text become backslash
     escapes, as in JSON.
@@ -60,10 +60,7 @@ def write_bytes(path: str, data: bytes) -> None:
     try:
         with open(temporary, "xb") as stream:
             stream.write(data)
-            stream.flush()
-            # Before the rename: after a power failure, the name must not
-            # refer to a file whose content was never stored.
-            os.fsync(stream.fileno())
+            _sync(stream)
         os.replace(temporary, path)
     except BaseException:
         _discard(temporary)
@@ -80,6 +77,16 @@ def _temporary(path: str) -> str:
     return os.path.join(os.path.dirname(path), name)
 
 
+def _sync(stream: IO[Any]) -> None:
+    """Flushes a file to storage; call before the file is renamed.
+
+    Otherwise, after a power failure, the name could refer to a file whose
+    content was never stored.
+    """
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
 def _discard(path: str) -> None:
     with contextlib.suppress(OSError):
         os.remove(path)
@@ -90,8 +97,8 @@ def output_stream(path: str) -> Iterator[TextIO]:
     """Opens an output file that a flag names, to be written piece by piece.
 
     A regular file, also one behind a link, is replaced when the block ends
-    without an error, so it is complete or missing. A pipe or a device is
-    written to directly.
+    without an error, so it is complete or missing; like `write_text`, it is
+    flushed to storage first. A pipe or a device is written to directly.
 
     Raises:
       OSError: the file cannot be written.
@@ -105,7 +112,7 @@ def output_stream(path: str) -> Iterator[TextIO]:
                 yield stream
             remote.upload(held, path)
         return
-    # Not by the real path, which /dev/stdout may not have.
+    # Do not resolve links first: /dev/stdout may have no real path.
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="utf-8", newline="") as stream:
             yield stream
@@ -115,6 +122,7 @@ def output_stream(path: str) -> Iterator[TextIO]:
     try:
         with open(temporary, "x", encoding="utf-8", newline="") as stream:
             yield stream
+            _sync(stream)
         if os.path.exists(path):
             shutil.copymode(path, temporary)
         os.replace(temporary, path)
@@ -173,7 +181,7 @@ def probe(folder: str) -> None:
     """Checks that files can be created in a folder.
 
     Raises:
-      OSError: they cannot.
+      OSError: a file cannot be created.
     """
     path = os.path.join(folder, f".probe-{secrets.token_hex(8)}{PARTIAL}")
     if is_remote(folder):

@@ -70,7 +70,7 @@ def audit(
     """
     after = digests(variables)
     changed = {key for key in before if before[key] != after[key]}
-    thawed = [f"{key}: frozen, and has changed" for key in plan.frozen
+    thawed = [f"{key}: frozen, but has changed" for key in plan.frozen
               if key in changed]  # fmt: skip
     stuck, warnings = [], []
     for key in plan.trainable:
@@ -84,11 +84,11 @@ def audit(
             np.abs(variables[key].numpy()).max()
         ):
             warnings.append(
-                f"{key}: has not moved, its gradients (at most {largest:.1g})"
-                " being too small"
+                f"{key}: has not changed, because its gradients (at most"
+                f" {largest:.1g}) are too small"
             )
         else:
-            stuck.append(f"{key}: had a gradient, and has not moved")
+            stuck.append(f"{key}: had a gradient, but has not changed")
     silent, unconnected = _unconnected(plan, gradient_max)
     warnings += unconnected
     if not silent and all(gradient_max[key] <= 0 for key in plan.trainable):
@@ -117,7 +117,7 @@ def _unconnected(
         apart = [key for key in keys if gradient_max[key] == UNCONNECTED]
         if len(apart) == len(keys):
             problems.append(
-                f"{layer}: trainable, and the loss does not depend on it"
+                f"{layer}: trainable, but the loss does not depend on it"
             )
         else:
             warnings += [f"{key}: never had a gradient" for key in apart]

@@ -24,6 +24,7 @@ class TrainingBatches:
         samples: Samples,
         config: Config,
         *,
+        views: int,
         strategy: tf.distribute.Strategy,
     ) -> None:
         """Creates the object; nothing is read yet.
@@ -32,11 +33,13 @@ class TrainingBatches:
           inputs: reads the samples.
           samples: the training subset.
           config: its `batch_size`, `seed` and `augment` are used.
+          views: number of cached views to read in turn; 0 reads images.
           strategy: distributes the batches over the replicas.
         """
         self._inputs = inputs
         self._samples = samples
         self._config = config
+        self._views = views
         self._strategy = strategy
         self._reading: Reading | None = None
 
@@ -49,9 +52,7 @@ class TrainingBatches:
         """
         samples, config = self._samples, self._config
         if self._reading is None:
-            self._reading = self._inputs.training(
-                samples, augment=config.augments
-            )
+            self._reading = self._make_reading()
         reading = self._reading
 
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -67,8 +68,24 @@ class TrainingBatches:
                 seed=config.seed,
                 start_step=start,
                 total_steps=end,
-                augment=config.augments,
+                # Views are augmented already.
+                augment=config.augments and not self._views,
                 policy=config.augment,
             )
 
         return iter(self._strategy.distribute_datasets_from_function(dataset))
+
+    def _make_reading(self) -> Reading:
+        samples, config = self._samples, self._config
+        if not self._views:
+            return self._inputs.training(samples, augment=config.augments)
+        return Reading(
+            image_px=config.image_size or 0,
+            features=self._inputs.views(
+                samples,
+                self._views,
+                seed=config.seed,
+                policy=config.augment,
+            ),
+            views=self._views,
+        )

@@ -132,7 +132,7 @@ class StageCheckpoints:
         stage = self._state.stage
         for path in remove_unfinished(self._workdir, stage):
             self._workdir.warn(
-                f"{path}: cannot be read (truncated); going on without it"
+                f"{path}: cannot be read (truncated); it is removed"
             )
         paths = find_checkpoints(self._workdir, stage, LAST)
         error: Exception | None = None
@@ -148,8 +148,8 @@ class StageCheckpoints:
             except Exception as damage:
                 error = damage
                 self._workdir.warn(
-                    f"{path}: cannot be read ({reason_of(damage)}); going on"
-                    " from the one before it"
+                    f"{path}: cannot be read ({reason_of(damage)}); trying the"
+                    " checkpoint before it"
                 )
                 continue
             self._restore(path)
@@ -165,8 +165,12 @@ class StageCheckpoints:
 
     def has_boundary(self) -> bool:
         """Returns whether `roll_back` has a checkpoint to restore."""
+        return bool(self._boundaries())
+
+    def _boundaries(self) -> list[str]:
+        # A kill during a save may leave two, of which one is of a later step.
         found = find_checkpoints(self._workdir, self._state.stage, EPOCH)
-        return any(checkpoint_step(p) <= self._state.step for p in found)
+        return [p for p in found if checkpoint_step(p) <= self._state.step]
 
     def _restore(self, path: str) -> None:
         with _restoring(path, _remedy(path)):
@@ -180,15 +184,7 @@ class StageCheckpoints:
         Raises:
           TrainerError: that checkpoint cannot be read.
         """
-        # A kill during a save may leave two, of which one is of a later step.
-        path = next(
-            path
-            for path in find_checkpoints(
-                self._workdir, self._state.stage, EPOCH
-            )
-            if checkpoint_step(path) <= self._state.step
-        )
-        self._restore(path)
+        self._restore(self._boundaries()[0])
         self._tidy()
 
     def _tidy(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,8 @@ from trainer.errors import UsageError, shortened, untrusted
 from trainer.storage import files
 
 _MAX_BYTES = 1 << 24
+# A float32 can hold all of them and their products with a loss.
+_LOWEST, _HIGHEST = 1e-6, 1e6
 _FORM = 'give a JSON object such as {"pizza": 1, "sushi": 2.5}'
 
 
@@ -25,7 +26,7 @@ def read_class_weights(setting: str) -> dict[str, float]:
 
     Raises:
       TrainerError: the file cannot be read.
-      UsageError: it is not an object of numbers above 0.
+      UsageError: it is not an object of numbers in the legal range.
     """
     if setting in (NONE, BALANCED):
         return {}
@@ -38,10 +39,11 @@ def read_class_weights(setting: str) -> dict[str, float]:
             raise ValueError("not an object")
     for name, value in found.items():
         number = isinstance(value, (int, float)) and value is not True
-        if not number or value is False or not 0 < value < math.inf:
+        if not number or not _LOWEST <= value <= _HIGHEST:
             raise UsageError(
                 f"{label}: the weight of class {shortened(repr(name))} is"
-                f" {shortened(repr(value))}; legal are numbers above 0; {_FORM}"
+                f" {shortened(repr(value))}; legal are numbers from"
+                f" {_LOWEST:g} to {_HIGHEST:g}; {_FORM}"
             )
     return {name: float(value) for name, value in found.items()}
 

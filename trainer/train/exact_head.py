@@ -19,19 +19,19 @@ from scipy import optimize
 
 from trainer.train.principal_axes import BLOCK, Standardisation
 
-# A solution's gradient norm is at most this part of the one at zero weights.
+# Maximum gradient norm of a solution, relative to the norm at zero weights.
 TOLERANCE = 1e-6
-# Where the solver stops: below TOLERANCE, so that two orders of the sums give
-# the same coefficients.
+# The norm at which the solver stops: so far below TOLERANCE that the order of
+# the sums hardly changes the coefficients.
 _STOP = 1e-8
 MAX_ITERATIONS = 2000
-# Variances below this part of the largest count as 0 when steps are scaled.
+# Smaller variances, relative to the largest, count as this when scaling steps.
 _SMALLEST_VARIANCE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Solution:
-    """A head, on the coordinates that it was solved on.
+    """A head in the coordinates of its training features.
 
     Attributes:
       kernel: float64 (d, classes), W.
@@ -41,7 +41,7 @@ class Solution:
         without the L2 term.
       correct: number of samples whose own class has the largest logit.
       gradient: norm of the gradient, relative to the one at zero weights.
-      iterations: of L-BFGS.
+      iterations: number of L-BFGS iterations.
     """
 
     kernel: np.ndarray
@@ -194,10 +194,10 @@ def solve(
       variances: float64 (d,), of the coordinates.
       importance: see `loss_and_gradient`.
       start: the solution for another l2; None starts from zero weights.
-      stop: ends at a gradient of this part of that at zero weights, in norm,
-        or where rounding allows no smaller loss.
-      max_iterations: ends after so many.
-      dtype: of matrix products.
+      stop: gradient norm at which to stop, relative to the norm at zero
+        weights. The solver also stops if the loss no longer decreases.
+      max_iterations: maximum number of iterations.
+      dtype: type of matrix products.
       block: rows per product.
     """
     objective = _Objective(
@@ -229,11 +229,11 @@ def solve(
 
 
 class _Objective:
-    """The loss as SciPy calls it: flat weights, in the units of each row.
+    """The loss as a function of flat, scaled weights, which SciPy minimises.
 
     Attributes:
-      units: float64 (d + 1, 1), what 1 is worth in each row of the weights.
-      norm: of the gradient at the latest point, in the weights themselves.
+      units: float64 (d + 1, 1), the factor from scaled weights to weights.
+      norm: norm of the latest gradient with respect to the unscaled weights.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class _Objective:
         units: np.ndarray,
         **options: Any,
     ) -> None:
-        """Takes the samples, the units, and options of `loss_and_gradient`."""
+        """Creates the function; `options` are those of `loss_and_gradient`."""
         self._features = features
         self._labels = labels
         self._options = options
@@ -266,10 +266,11 @@ class _Objective:
     def minimum(
         self, start: np.ndarray, bound: float, max_iterations: int
     ) -> optimize.OptimizeResult:
-        """Minimises the loss until the norm of the gradient is `bound`."""
+        """Minimises the loss until the gradient norm is at most `bound`."""
 
         def check(intermediate_result: optimize.OptimizeResult) -> None:
-            # A line search accepts the point that it evaluated last.
+            # `norm` is of this point, because a line search accepts the last
+            # point that it evaluated.
             del intermediate_result
             if self.norm <= bound:
                 raise StopIteration
@@ -283,12 +284,12 @@ class _Objective:
             options={
                 "maxiter": max_iterations,
                 "maxfun": 4 * max_iterations,
-                # Only `check` ends it, or a loss that no longer falls.
+                # Stop only by `check`, or if the loss no longer decreases.
                 "ftol": 0.0,
                 "gtol": 0.0,
             },
         )
-        # A failed line search evaluated another point last.
+        # After a failed line search, `norm` is of another point.
         self(found.x)
         return found
 
@@ -315,7 +316,7 @@ def _totals(
 
 
 def _units(variances: np.ndarray, num_classes: int, l2: float) -> np.ndarray:
-    """Returns one over the square root of the curvature, float64 (d + 1, 1).
+    """Returns 1 / sqrt(curvature) of each row of weights, float64 (d + 1, 1).
 
     In these units the curvature at zero weights is 1 in all directions that
     change a probability: there the Hessian of a coordinate is its variance /

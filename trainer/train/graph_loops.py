@@ -6,7 +6,7 @@ code that runs it on a replica and applies the gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import keras
@@ -19,7 +19,9 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.apply import STEP_VALUES, ReplicaStep
 from trainer.train.averages import WeightAverages
+from trainer.train.losses import TrainingLoss
 from trainer.train.steps import (
+    PLAIN,
     UNCONNECTED,
     Batch,
     frozen_variables,
@@ -85,47 +87,39 @@ def make_train_function(
     kernel: str | None = None,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
-    label_smoothing: float = 0.0,
+    loss: TrainingLoss = PLAIN,
     averages: WeightAverages | None = None,
-    class_weights: Sequence[float] = (),
 ) -> Callable[[Iterator[Batch], int], TrainCall]:
-    """Returns a function that runs a number of training steps in one call.
+    """Returns a function that runs several training steps in one call.
 
     Args:
       strategy: the model and the built optimizer were created under it.
       classifier: updated in place.
       plan: the trainable and the frozen variables.
-      optimizer: built on the plan's trainable variables, in that order. If it
-        is not a `SummedOnce`, Keras sums the gradients a second time.
+      optimizer: built on the plan's trainable variables, in that order.
       clip_global_norm: see `ReplicaStep`.
       xla: whether to compile the pure step.
       kernel: see `make_train_step`; None uses gather if `xla`, else projective.
       partition: see `make_train_step`.
       accumulate_steps: see `make_train_step`; divides each replica's share.
-      label_smoothing: see `make_train_step`.
+      loss: see `make_train_step`.
       averages: see `ReplicaStep`.
-      class_weights: see `make_train_step`.
 
     Returns:
       A function of a batch iterator and a number of steps. It raises
       TrainerError if `ReplicaStep.check_traced` finds a problem.
     """
-    step = tf.function(
-        make_train_step(
-            classifier,
-            plan,
-            kernel=kernel or warp_kernel(xla),
-            partition=partition,
-            accumulate_steps=accumulate_steps,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
-        ),
-        jit_compile=xla,
-        autograph=False,
-    )
     trainable = [classifier.variables[key] for key in plan.trainable]
+    step = make_train_step(
+        classifier,
+        plan,
+        kernel=kernel or warp_kernel(xla),
+        partition=partition,
+        accumulate_steps=accumulate_steps,
+        loss=loss,
+    )
     replica_step = ReplicaStep(
-        step,
+        tf.function(step, jit_compile=xla, autograph=False),
         trainable=trainable,
         frozen=frozen_variables(classifier, plan, partition),
         optimizer=optimizer,
@@ -133,7 +127,6 @@ def make_train_function(
         replicas=strategy.num_replicas_in_sync,
         averages=averages,
     )
-
     train_steps = _train_steps(strategy, replica_step, len(trainable))
 
     def call(iterator: Iterator[Batch], steps: int) -> TrainCall:

@@ -1,8 +1,8 @@
-"""The features that a head is solved on: one row for each training sample."""
+"""The inputs of a head: the pooled features of samples, one row for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -11,58 +11,94 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.data.batches import evaluation_batches
 from trainer.data.order import Shard
+from trainer.data.reading import Reading
+from trainer.data.samples import Samples
+from trainer.distribute.processes import ALONE, Processes
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocess
-from trainer.train.stage import StageJob
+from trainer.train.inputs import Report
 
 
-def head_features(job: StageJob) -> np.ndarray:
-    """Computes the head's inputs of all training samples, not augmented.
+def head_features(
+    samples: Samples,
+    classifier: Classifier,
+    reading: Reading,
+    *,
+    batch_size: int,
+    xla: bool,
+    report: Report,
+    processes: Processes = ALONE,
+) -> np.ndarray:
+    """Computes the head's inputs of samples, one row for each.
 
-    They come from the cache or from the trunk, if the stage has either, and
-    from backbone and pooling on one device otherwise.
+    They come from the cache or from the trunk, if the reading has either, and
+    from backbone and pooling on one device otherwise. Processes take the
+    batches in turn, and each gets the rows of all. The batches are those of one
+    process, so the rows are too, bit for bit, on equal machines.
 
     Args:
-      job: of a stage that trains the head only.
+      samples: at least one sample.
+      classifier: its backbone and pooling compute the features.
+      reading: how to read the samples, not augmented; a trunk, or cached
+        features, must end before the head.
+      batch_size: samples per pass.
+      xla: whether to compile backbone and pooling.
+      report: called after every pass.
+      processes: the processes that share the work; all must call this.
 
     Returns:
       float32 (n, channels), in the order of the samples.
 
     Raises:
-      Stopped: a signal arrived.
+      Stopped: a signal was received.
       TrainerError: a feature is not finite.
     """
-    samples, config = job.train, job.config
-    batch_size = config.batch_size // config.accumulate_steps
     batches = evaluation_batches(
         samples,
-        reading=job.inputs.training(samples, augment=False),
-        shard=Shard(global_batch=batch_size, num_replicas=1),
+        reading=reading,
+        shard=Shard(
+            global_batch=batch_size * processes.count,
+            num_replicas=processes.count,
+            pipeline=processes.index,
+            num_pipelines=processes.count,
+        ),
     )
-    compute = feature_function(job.classifier, job.runtime.xla)
-    width = job.classifier.head.kernel.shape[0]
+    compute = feature_function(classifier, xla)
+    width = classifier.head.kernel.shape[0]
     found = np.empty((len(samples), width), np.float32)
     done = 0
     for batch in batches:
-        if "features" in batch:
-            # The stage's cut is before the head: one feature.
-            (rows,) = batch["features"]
-        else:
-            rows = compute(batch["images"])
-        count = min(batch_size, len(samples) - done)
-        found[done : done + count] = rows.numpy()[:count]
+        # The cut is before the head: one feature.
+        (rows,) = batch.get("features") or (compute(batch["images"]),)
+        passed = processes.stacked(rows.numpy())
+        count = min(len(passed), len(samples) - done)
+        found[done : done + count] = passed[:count]
         done += count
-        job.progress.rows("features of the head", done, len(samples))
+        report("features of the head", done, len(samples))
         interrupt.check()
-    finite = np.isfinite(found).all(axis=1)
-    if not finite.all():
-        raise TrainerError(
-            f"{samples.ids[int(np.argmin(finite))]}: its features are not"
-            f" finite, nor are those of {int((~finite).sum()) - 1} other"
-            " images; give other --weights, or --precision=float32"
-        )
+    check_finite_rows(found, samples.ids)
     return found
+
+
+def check_finite_rows(rows: np.ndarray, ids: Sequence[str]) -> None:
+    """Checks that all features are finite.
+
+    Args:
+      rows: (n, channels), of one view of the samples or of several.
+      ids: of the samples; n is a multiple of their number.
+
+    Raises:
+      TrainerError: a feature is not finite.
+    """
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        finite = finite.reshape(-1, len(ids)).all(axis=0)
+        raise TrainerError(
+            f"{ids[int(np.argmin(finite))]}: its features are not finite, nor"
+            f" are those of {int((~finite).sum()) - 1} other images; give other"
+            " --weights, or --precision=float32"
+        )
 
 
 def feature_function(

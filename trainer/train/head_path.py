@@ -15,10 +15,10 @@ from trainer.train.principal_axes import Rotated
 FOLDS = 5
 # From large to small, so that each solution starts from a smoother one.
 L2_VALUES = tuple(float(f"{x:.3g}") for x in np.logspace(2, -4, 13))
-# For one sample a class, where nothing can be held out. On 10 to 450 photos
-# the best values were 0.02 to 0.3.
+# Used with one sample per class, which leaves none to hold out. On 10 to 450
+# photos the best values were 0.02 to 0.3.
 FALLBACK_L2 = 0.1
-# Validation losses need no more, and float32 products are twice as fast.
+# Enough for validation losses; float32 products are twice as fast.
 _STOP = 1e-4
 _MAX_ITERATIONS = 300
 
@@ -32,12 +32,14 @@ class PathPoint:
       loss: mean cross-entropy over the held-out samples.
       accuracy: over the held-out samples, in [0, 1].
       standard_error: of `loss`, from its means over the folds.
+      accuracy_standard_error: of `accuracy`, likewise.
     """
 
     l2: float
     loss: float
     accuracy: float
     standard_error: float
+    accuracy_standard_error: float
 
 
 def folds_of(
@@ -137,13 +139,23 @@ def _point(
     l2: float, losses: np.ndarray, correct: np.ndarray, folds: np.ndarray
 ) -> PathPoint:
     held = folds >= 0
-    means = [losses[folds == fold].mean() for fold in np.unique(folds[held])]
-    error = np.std(means, ddof=1) / np.sqrt(len(means)) if means[1:] else 0.0
     return PathPoint(
         l2=l2,
         loss=float(losses[held].mean()),
         accuracy=float(correct[held].mean()),
-        standard_error=float(error),
+        standard_error=_standard_error(losses, folds),
+        accuracy_standard_error=_standard_error(correct, folds),
+    )
+
+
+def _standard_error(values: np.ndarray, folds: np.ndarray) -> float:
+    """Returns the standard error of the mean over the folds; 0 for one fold."""
+    used = np.unique(folds[folds >= 0])
+    means = [values[folds == fold].mean() for fold in used]
+    return (
+        float(np.std(means, ddof=1) / np.sqrt(len(means)))
+        if len(means) > 1
+        else 0.0
     )
 
 
@@ -156,11 +168,29 @@ def best_point(path: Sequence[PathPoint]) -> PathPoint:
     return min(path, key=lambda point: (point.loss, -point.l2))
 
 
+def chosen_point(path: Sequence[PathPoint]) -> PathPoint:
+    """Returns the point that `auto` chooses, by the one-standard-error rule.
+
+    It is the largest L2 strength whose loss is at most one standard error
+    above the lowest loss (Breiman et al., 1984). On few photos the lowest loss
+    alone often falls on too small a strength; see
+    docs/recipes-and-freezing.md for the measurement.
+    """
+    best = best_point(path)
+    bound = best.loss + best.standard_error
+    return max(
+        (point for point in path if point.loss <= bound),
+        key=lambda point: point.l2,
+    )
+
+
 def path_record(path: Sequence[PathPoint]) -> dict[str, Any]:
     """Returns the content of head_path.json."""
     return {
-        "rule": "lowest mean validation loss over the held-out samples",
+        "rule": "largest strength whose mean validation loss over the held-out"
+        " samples is within one standard error of the lowest",
         "folds": FOLDS,
-        "l2": best_point(path).l2,
+        "l2": chosen_point(path).l2,
+        "lowest_loss_l2": best_point(path).l2,
         "path": [dataclasses.asdict(point) for point in path],
     }

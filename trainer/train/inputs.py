@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from trainer import interrupt
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
 from trainer.data.changes import changed_image
-from trainer.data.reading import PARALLEL_CALLS, Reading, checked_blocks
+from trainer.data.reading import Reading, checked_blocks
 from trainer.data.samples import Samples
-from trainer.model.trunk.engines import (
-    GRAPH,
-    LITERT,
-    GraphTrunk,
-    LiteTrunk,
-    MirroredTrunk,
-    RoundedTrunk,
-    Trunk,
-    block_of,
-    lite_trunk,
-    trunk_key,
-)
+from trainer.distribute.processes import ALONE, Processes
+from trainer.errors import TrainerError, UsageError
+from trainer.model.trunk.device import DEVICE, TrunkDevices
+from trainer.model.trunk.engines import GRAPH, LITERT, Trunk
 from trainer.model.trunk.partition import Partition
+from trainer.train.feature_cache import FeatureCache, through_trunk
+from trainer.train.filling import CacheFill
+from trainer.train.stage_trunk import StageTrunk
+from trainer.train.views import Views, view_blocks, view_digests
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
@@ -53,6 +50,8 @@ class Inputs:
         machine: str,
         warn: Callable[[str], None],
         report: Report,
+        devices: TrunkDevices | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Creates the inputs of a stage.
 
@@ -60,7 +59,7 @@ class Inputs:
           partition: its trunk runs here. If it is None or has no trunk, the
             step runs all layers.
           image_px: side of the images, in pixels.
-          engine: the engine that runs the trunk: graph or litert.
+          engine: graph, litert or device; see `FastPaths`.
           block: images per pass of the graph engine; 0 chooses the number.
           feature_dtype: float32 or float16. Features are rounded to it,
             whether they are cached or not.
@@ -68,42 +67,43 @@ class Inputs:
           cache: the cache of features and decoded images.
           files: the cache of the converted trunk.
           decode_cache: whether decoded images are cached.
-          machine: identifies everything on the machine that may change the
-            last bits of a feature.
+          machine: what may change the last bits of a feature here.
           warn: called with a message if LiteRT or the cache cannot be used.
           report: called while rows are computed.
+          devices: of the device engine.
+          processes: the processes of the job, which fill the cache together.
         """
-        self._partition = (
-            partition if partition is not None and partition.cut else None
-        )
+        self._trunk: StageTrunk | None = None
+        self._fill = CacheFill(cache, processes)
+        self._cached: FeatureCache | None = None
+        if partition is not None and partition.cut:
+            self._trunk = StageTrunk(
+                partition,
+                engine=engine,
+                block=block,
+                feature_dtype=feature_dtype,
+                files=files,
+                machine=machine,
+                devices=devices,
+                warn=warn,
+            )
+            self._cached = FeatureCache(self._trunk, self._fill, warn)
         self.kernel = kernel
         self._image_px = image_px
-        self._engine = engine
-        self._block = block
-        self._feature_dtype = feature_dtype
-        self._cache = cache
-        self._files = files
+        # Fixed here, because an engine may fall back to another.
+        self._augmented_in_step = engine == DEVICE
         self._decode_cache = decode_cache
-        self._machine = machine
         self._warn = warn
         self._report = report
-        self._made: GraphTrunk | LiteTrunk | RoundedTrunk | None = None
-        self._key: dict[str, str] | None = None
 
     @property
     def trunk(self) -> Trunk | None:
         """The trunk that runs before the step; None if there is none."""
-        return self._trunk() if self._partition is not None else None
+        return self._trunk.trunk() if self._trunk is not None else None
 
     def facts(self) -> dict[str, Any]:
         """Returns the trunk's engine, cut and block; {} without a trunk."""
-        if self._partition is None:
-            return {}
-        return {
-            "engine": self._engine,
-            "cut": list(self._partition.cut),
-            "block": self._graph_block() if self._engine == GRAPH else 1,
-        }
+        return self._trunk.facts() if self._trunk is not None else {}
 
     def training(self, samples: Samples, *, augment: bool) -> Reading:
         """Returns how to read the training subset.
@@ -113,9 +113,11 @@ class Inputs:
           augment: whether images are augmented, so that features cannot be
             cached.
         """
-        if self._partition is None or augment:
+        if augment and self._augmented_in_step:
+            return self._images_only(samples, keep_images=True)
+        if self._trunk is None or augment:
             return self._reading(samples, keep_images=True)
-        return self._features(samples, "train") or self._reading(
+        return self._cached_reading(samples, "train") or self._reading(
             samples, keep_images=True
         )
 
@@ -126,8 +128,8 @@ class Inputs:
           samples: the samples of the split.
           again: whether they will be read more than once.
         """
-        if self._partition is not None:
-            found = self._features(samples, "evaluation")
+        if self._trunk is not None:
+            found = self._cached_reading(samples, "evaluation")
             if found is not None:
                 return found
         return self._reading(samples, keep_images=again)
@@ -137,112 +139,140 @@ class Inputs:
 
         None if the step gets images, which it can mirror itself. The features
         are cached like those of the images, under a key of their own.
-
-        Args:
-          samples: the samples of the split.
         """
-        if self._partition is None:
+        if self._trunk is None:
             return None
-        return self._features(
-            samples, "mirrored evaluation", mirrored=True
-        ) or self._reading(samples, keep_images=False, mirrored=True)
+        found = self._cached_reading(samples, "mirrored", mirrored=True)
+        if found is not None:
+            return found
+        reading = self._reading(samples, keep_images=False)
+        return dataclasses.replace(reading, trunk=self._trunk.mirrored())
 
-    def _reading(
-        self, samples: Samples, *, keep_images: bool, mirrored: bool = False
-    ) -> Reading:
+    def _reading(self, samples: Samples, *, keep_images: bool) -> Reading:
         """Returns how to read images, through the trunk if there is one."""
-        images = self._images(samples) if keep_images else None
-        if self._partition is None:
-            return Reading(image_px=self._image_px, images=images)
-        return Reading(
-            image_px=self._image_px,
-            images=images,
-            trunk=self._trunk(mirrored=mirrored),
-            feature_shapes=self._partition.feature_shapes,
+        reading = self._images_only(samples, keep_images=keep_images)
+        if self._trunk is None:
+            return reading
+        return dataclasses.replace(
+            reading,
+            trunk=self._trunk.trunk(),
+            feature_shapes=self._trunk.shapes,
             kernel=self.kernel,
         )
 
-    def _trunk(self, *, mirrored: bool = False) -> Trunk:
-        """Returns the trunk's engine, created on first use.
+    def _images_only(self, samples: Samples, *, keep_images: bool) -> Reading:
+        """Returns how to read images for a step that runs all layers."""
+        return Reading(
+            image_px=self._image_px,
+            images=self._images(samples) if keep_images else None,
+        )
+
+    def views(
+        self,
+        samples: Samples,
+        count: int,
+        *,
+        seed: int,
+        policy: str,
+        plain: bool = False,
+    ) -> CachedRows:
+        """Returns the cached features of augmented views of samples.
 
         Args:
-          mirrored: whether it is to compute the features of mirror images.
+          samples: the training subset.
+          count: number of augmented views of each sample.
+          seed: of the run.
+          policy: a value of --augment other than off.
+          plain: whether the images as they are come first.
+
+        Returns:
+          The rows of all samples in one view, then in the next.
+
+        Raises:
+          UsageError: there are no features, or they do not fit into the cache;
+            nothing is computed.
+          TrainerError: the disk has become full.
         """
-        if self._made is None:
-            trunk = self._make_engine()
-            rounds = self._feature_dtype == "float16"
-            self._made = RoundedTrunk(trunk) if rounds else trunk
-        return MirroredTrunk(self._made) if mirrored else self._made
+        cache, flag = self._cached, f"--head_views={count}"
+        if cache is None or not samples.digests:
+            raise UsageError(
+                f"{flag}: the step computes all layers here, so there are no"
+                " features to cache; leave it out"
+            )
+        views = Views(count=count, seed=seed, kernel=self.kernel, policy=policy)
+        digests = view_digests(samples)
+        cache.check_room(digests, views)
+        found = [self._features(samples, "train")] if plain else []
+        images = None
+        for view in range(count):
+            keys = views.key_fields(view)
+            missing = len(cache.missing(digests, keys)) > 0
+            if self._fill.any_process(missing) and images is None:
+                images = self._images(samples)
+            blocks = functools.partial(
+                self._view_blocks, samples, images, views, view
+            )
+            found.append(cache.rows(digests, blocks, keys))
+        complete = [part for part in found if part is not None]
+        if len(complete) < len(found):
+            raise TrainerError(
+                f"{flag}: the cache has no more room for their features; free"
+                " some, or give fewer views"
+            )
+        return CachedRows.joined(complete)
 
-    def _make_engine(self) -> GraphTrunk | LiteTrunk:
-        assert self._partition is not None
-        if self._engine == LITERT:
-            try:
-                return lite_trunk(
-                    self._partition,
-                    cores=PARALLEL_CALLS,
-                    cache=self._files,
-                    machine=self._machine,
-                )
-            except ValueError as error:
-                self._warn(
-                    f"--trunk_engine=litert: the frozen part {error}; falling"
-                    " back to graph, so the last bits may differ"
-                )
-                self._engine = GRAPH
-        return GraphTrunk(self._partition, block=self._graph_block())
-
-    def _graph_block(self) -> int:
-        assert self._partition is not None
-        return self._block or block_of(self._partition)
-
-    def _key_fields(self) -> dict[str, Any]:
-        """Returns the cache key of features, without the image's digest."""
-        assert self._partition is not None
-        if self._key is None:
-            self._key = trunk_key(self._partition)
-        return {
-            **self._key,
-            "kind": "features",
-            "engine": self._engine,
-            "dtype": self._feature_dtype,
-            # The order in which a graph sums depends on the number of threads,
-            # and its kernels depend on the processor.
-            "machine": self._machine,
-        }
+    def _view_blocks(
+        self,
+        samples: Samples,
+        images: CachedRows | None,
+        views: Views,
+        view: int,
+        rows: np.ndarray,
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields the features of one view of some samples."""
+        return self._computed(
+            view_blocks(
+                samples,
+                rows,
+                views,
+                view,
+                images=images,
+                image_px=self._image_px,
+                block=_ROWS_PER_BLOCK,
+            ),
+            samples,
+            rows,
+            f"features of view {view + 1}/{views.count}",
+            self.trunk,
+        )
 
     def _features(
         self, samples: Samples, what: str, *, mirrored: bool = False
-    ) -> Reading | None:
-        """Returns how to read cached features; None without a cache."""
+    ) -> CachedRows | None:
+        """Returns the cached features of samples; None without a cache."""
         if not samples.digests:
             return None
-        assert self._partition is not None
-        engine = self._engine
+        assert self._cached is not None
+        assert self._trunk is not None
+        engine = self._trunk.mirrored if mirrored else self._trunk.trunk
 
-        def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
-            trunk = self._trunk(mirrored=mirrored)
-            if trunk.name != engine:
-                raise _OtherEngineError
-            yield from self._blocks(samples, rows, f"features of {what}", trunk)
+        def blocks(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
+            return self._blocks(samples, rows, f"features of {what}", engine())
 
-        try:
-            cached = self._cache.rows(
-                samples.digests,
-                key_fields=self._key_fields()
-                | ({"mirrored": "yes"} if mirrored else {}),
-                specs=[
-                    RowSpec(shape=shape, dtype=self._feature_dtype)
-                    for shape in self._partition.feature_shapes
-                ],
-                compute=compute,
-                warn=self._warn,
-            )
-        except _OtherEngineError:
-            return self._features(samples, what, mirrored=mirrored)
-        if cached is None:
+        keys = {"mirrored": "yes"} if mirrored else None
+        found = self._cached.rows(samples.digests, blocks, keys)
+        if found is None:
+            self._cached.warn_uncached(what, len(samples))
+        return found
+
+    def _cached_reading(
+        self, samples: Samples, what: str, *, mirrored: bool = False
+    ) -> Reading | None:
+        """Returns how to read cached features; None without a cache."""
+        found = self._features(samples, what, mirrored=mirrored)
+        if found is None:
             return None
-        return Reading(image_px=self._image_px, features=cached)
+        return Reading(image_px=self._image_px, features=found)
 
     def _images(self, samples: Samples) -> CachedRows | None:
         if not self._decode_cache or not samples.digests:
@@ -252,7 +282,7 @@ class Inputs:
         def compute(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
             yield from self._blocks(samples, rows, "images", None)
 
-        return self._cache.rows(
+        return self._fill.rows(
             samples.digests,
             key_fields={
                 "kind": "pictures",
@@ -280,29 +310,25 @@ class Inputs:
           trunk: computes features from images; None yields images.
 
         Raises:
-          Stopped: a signal was received.
           TrainerError: an image has changed since it was checked.
         """
         dataset = checked_blocks(
             samples, rows, image_px=self._image_px, block=_ROWS_PER_BLOCK
         )
+        yield from self._computed(dataset, samples, rows, what, trunk)
+
+    def _computed(
+        self,
+        dataset: tf.data.Dataset,
+        samples: Samples,
+        rows: np.ndarray,
+        what: str,
+        trunk: Trunk | None,
+    ) -> Iterator[list[np.ndarray]]:
+        """Yields blocks of images, or their features; see `_blocks`."""
         if trunk is not None:
-            dataset = dataset.map(
-                lambda images, same: (
-                    # A tuple, because tf.data packs a list into one tensor.
-                    tuple(
-                        tf.numpy_function(
-                            trunk,
-                            [tf.cast(images, tf.float32)],
-                            [tf.float32] * len(self._shapes()),
-                            stateful=False,
-                        )
-                    ),
-                    same,
-                ),
-                num_parallel_calls=PARALLEL_CALLS,
-                deterministic=True,
-            ).prefetch(1)
+            assert self._trunk is not None
+            dataset = through_trunk(dataset, trunk, len(self._trunk.shapes))
         done = 0
         for block, same in dataset.as_numpy_iterator():
             if not same.all():
@@ -312,15 +338,6 @@ class Inputs:
             done += len(parts[0])
             self._report(what, done, len(rows))
             yield parts
-            interrupt.check()
-
-    def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        assert self._partition is not None
-        return self._partition.feature_shapes
-
-
-class _OtherEngineError(Exception):
-    """Raised if LiteRT cannot run the trunk, so the rows need another key."""
 
 
 def auto_engine(images: int, *, graph_only: bool) -> str:

@@ -46,7 +46,11 @@ class StageLoop:
         self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
         self._batches = TrainingBatches(
-            job.inputs, job.train, config, strategy=job.runtime.strategy
+            job.inputs,
+            job.train,
+            config,
+            views=spec.views_read,
+            strategy=job.runtime.strategy,
         )
         self._state = StageState.begin(
             spec.stage,
@@ -87,11 +91,7 @@ class StageLoop:
             if self._goes_on(end):
                 self._train(end)
         return end_stage(
-            self._job,
-            state,
-            self._updates,
-            factor=self._factor,
-            epoch_steps=self._epoch_steps,
+            self._job, state, self._updates, epoch_steps=self._epoch_steps
         )
 
     def _goes_on(self, end: int) -> bool:
@@ -139,16 +139,10 @@ class StageLoop:
 
     def _rate(self) -> float:
         """Returns the learning rate of the last step."""
-        state = self._state
-        return self._updates.rate(state.step - state.start_step) * self._factor
-
-    @property
-    def _factor(self) -> float:
-        """The factor of all learning rates after the rollbacks."""
-        return self._policy.rate(1.0, self._state.rollbacks)
+        return self._updates.rate(self._state.step - self._state.start_step)
 
     def _set_rate(self) -> None:
-        self._updates.scale(self._factor)
+        self._updates.scale(self._policy.rate(1.0, self._state.rollbacks))
 
     def _roll_back(self, error: NonFiniteError) -> None:
         """Restores the last epoch boundary, with half the learning rate.

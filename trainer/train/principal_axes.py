@@ -11,7 +11,7 @@ import numpy as np
 
 # Added to every standard deviation, because that of a dead channel is 0.
 DEVIATION_FLOOR = 1e-3
-# Rows that are read as float64 at a time.
+# Number of rows that are converted to float64 at a time.
 BLOCK = 1024
 
 
@@ -80,12 +80,13 @@ def rotated(
     """Returns the standardised features in their principal axes.
 
     Args:
-      features: float32 (n, d), as they are.
+      features: float32 (n, d), not standardised.
       by: their standardisation.
       block: rows that are read as float64 at a time.
     """
     count, width = features.shape
-    # With fewer samples than features: an orthonormal basis of their span.
+    # If samples are fewer than features, work in an orthonormal basis of the
+    # samples' span.
     few = count < width
     span = np.linalg.qr(by.apply(features).T)[0] if few else None
     products = np.zeros((min(count, width),) * 2)
@@ -96,19 +97,20 @@ def rotated(
     variances, axes = np.linalg.eigh(products / count)
     if span is not None:
         axes = span @ axes
-    parts = [
-        (by.apply(part) @ axes).astype(np.float32)
-        for part in _blocks(features, block)
-    ]
+    coordinates = np.empty((count, axes.shape[1]), np.float32)
+    for start, part in zip(
+        range(0, count, block), _blocks(features, block), strict=True
+    ):
+        coordinates[start : start + block] = by.apply(part) @ axes
     return Rotated(
-        coordinates=np.concatenate(parts),
+        coordinates=coordinates,
         variances=np.maximum(variances, 0.0),
         axes=axes,
     )
 
 
 def _blocks(features: np.ndarray, block: int) -> list[np.ndarray]:
-    """Returns views of the rows, as wide as they are."""
+    """Returns views of consecutive blocks of rows."""
     return [
         features[start : start + block]
         for start in range(0, len(features), block)

@@ -111,7 +111,11 @@ def sweep_rates(job: StageJob) -> Sweep:
     updates = StageUpdates(job, epoch_steps, schedule=schedule)
     train = updates.train_function(job)
     batches = TrainingBatches(
-        job.inputs, job.train, job.config, strategy=job.runtime.strategy
+        job.inputs,
+        job.train,
+        job.config,
+        views=0,
+        strategy=job.runtime.strategy,
     ).read(0, STEPS)
     losses = np.zeros(0)
     while len(losses) < STEPS:

@@ -18,11 +18,11 @@ from trainer.train.exact_head import (
     loss_and_gradient,
     solve,
 )
-from trainer.train.head_features import head_features
+from trainer.train.head_features import check_finite_rows, head_features
 from trainer.train.head_path import (
     FALLBACK_L2,
     FOLDS,
-    best_point,
+    chosen_point,
     cross_validate,
     folds_of,
     path_record,
@@ -37,6 +37,9 @@ from trainer.train.principal_axes import (
 from trainer.train.stage import StageJob
 from trainer.train.steps import UNCONNECTED
 from trainer.workdir import HEAD_PATH
+
+# Whether --head_views also counts the image as it is.
+PLAIN_VIEW = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +63,7 @@ class SolvedStage(StageLoop):
     """Solves the head of one stage, in place of training steps.
 
     Checkpoints, validation, metrics and audit are those of `StageLoop`. The
-    optimizer is built, so that checkpoints look alike, and never applied.
+    optimizer is built, so that checkpoints have the same form, but never used.
     """
 
     def __init__(self, job: StageJob) -> None:
@@ -72,8 +75,8 @@ class SolvedStage(StageLoop):
     def _train(self, end: int) -> None:
         """Solves the head, and validates it.
 
-        A stage that was stopped during its validation is solved again, to the
-        same bits.
+        If the stage is stopped during its validation, the resumed run solves
+        the head again, with the same bits.
 
         Raises:
           Stopped: a signal arrived; nothing is saved.
@@ -82,16 +85,16 @@ class SolvedStage(StageLoop):
         state = self._state
         state.step = end - 1
         began = time.perf_counter()
-        features = head_features(self._job)
-        # Products with few columns gain nothing from threads. On two busy cores
-        # they were twenty times slower, and one thread rounds alike on any
-        # number of cores.
+        features = self._features()
+        # Threads do not speed up products with few columns; on two busy cores
+        # they took twenty times as long. With one thread, rounding does not
+        # depend on the number of cores.
         with threadpool_limits(1, user_api="blas"):
             self._note_gradient(features)
             head = self._solve(features)
         self._assign(head.kernel, head.bias)
         solution = head.solution
-        count = len(self._job.train)
+        count = len(features)
         state.seconds = time.perf_counter() - began
         state.step = end
         state.epoch_sums = {
@@ -116,6 +119,54 @@ class SolvedStage(StageLoop):
                 " --head_l2, or --head_solver=adam"
             ) from error
 
+    def _features(self) -> np.ndarray:
+        """Returns the features of the training subset, float32 (n, channels).
+
+        Raises:
+          Stopped: a signal arrived.
+          TrainerError: a feature is not finite.
+        """
+        job, config = self._job, self._job.config
+        if job.spec.views:
+            return self._view_features()
+        return head_features(
+            job.train,
+            job.classifier,
+            job.inputs.training(job.train, augment=False),
+            batch_size=config.batch_size // config.accumulate_steps,
+            xla=job.runtime.xla,
+            report=job.progress.rows,
+            processes=job.runtime.processes,
+        )
+
+    def _view_features(self) -> np.ndarray:
+        """Returns the features of all views, those of one after the other."""
+        job = self._job
+        cached = job.inputs.views(
+            job.train,
+            job.spec.views,
+            seed=job.config.seed,
+            policy=job.config.augment,
+            plain=PLAIN_VIEW,
+        )
+        rows = len(job.train) * self._passes
+        # The stage's cut is before the head: one feature.
+        (found,) = cached.read(np.arange(rows))
+        found = found.astype(np.float32, copy=False)
+        check_finite_rows(found, job.train.ids)
+        return found
+
+    @property
+    def _passes(self) -> int:
+        """How many rows of features each sample has."""
+        views = self._job.spec.views
+        return views + PLAIN_VIEW if views else 1
+
+    @property
+    def _labels(self) -> np.ndarray:
+        """The labels of all rows of features."""
+        return np.tile(self._job.train.labels, self._passes)
+
     def _solve(self, features: np.ndarray) -> SolvedHead:
         """Solves the head on the features of the training subset.
 
@@ -123,7 +174,7 @@ class SolvedStage(StageLoop):
         the solution without the principal axes.
         """
         job = self._job
-        labels = job.train.labels
+        labels = self._labels
         classes = job.classifier.head.units
         by = standardisation(features)
         interrupt.check()
@@ -156,7 +207,12 @@ class SolvedStage(StageLoop):
             )
             for at in (weights, np.zeros_like(weights))
         )
-        dense_kernel, dense_bias = fold(kernel, found.bias, by)
+        # Every process solves the head, so that all handle signals alike. Those
+        # on another processor may round differently.
+        dense_kernel, dense_bias = (
+            job.runtime.processes.chief_array(array)
+            for array in fold(kernel, found.bias, by)
+        )
         return SolvedHead(
             kernel=dense_kernel,
             bias=dense_bias,
@@ -167,7 +223,7 @@ class SolvedStage(StageLoop):
         )
 
     def _l2(self, axes: Rotated) -> tuple[float, str]:
-        """Returns the L2 strength, and a text that says where it comes from."""
+        """Returns the L2 strength, and a text that explains the choice."""
         given = parse_l2(self._job.config.head_l2)
         if given is not None:
             return given, f"l2 {given:g}"
@@ -177,35 +233,36 @@ class SolvedStage(StageLoop):
         )
         if (folds < 0).all():
             return FALLBACK_L2, (
-                f"l2 {FALLBACK_L2:g}, as one image per class leaves none to"
-                " validate on"
+                f"l2 {FALLBACK_L2:g}, because one image per class leaves none"
+                " to validate on"
             )
         path = cross_validate(
             axes,
-            samples.labels,
+            self._labels,
             self._job.classifier.head.units,
-            folds,
+            # All views of an image are held out together.
+            np.tile(folds, self._passes),
             importance=self._importance(),
             check=interrupt.check,
         )
         self._workdir.write_json(HEAD_PATH, path_record(path))
-        best = best_point(path)
-        return best.l2, (
-            f"l2 {best.l2:g} of {len(path)} values by {FOLDS}-fold"
-            f" cross-validation, cross-validated accuracy {best.accuracy:.3f}"
+        point = chosen_point(path)
+        return point.l2, (
+            f"l2 {point.l2:g} of {len(path)} values by {FOLDS}-fold"
+            f" cross-validation, cross-validated accuracy {point.accuracy:.3f}"
         )
 
     def _note_gradient(self, features: np.ndarray) -> None:
-        """Records the gradient at the head that the stage began with.
+        """Records the gradient at the initial head, for the audit.
 
-        A stage that is solved again keeps what is recorded.
+        If the head is solved again, the first record stays.
         """
         state, head = self._state, self._job.classifier.head
         weights = np.vstack([head.kernel.numpy(), head.bias.numpy()])
         _, gradient = loss_and_gradient(
             weights.astype(np.float64),
             features,
-            self._job.train.labels,
+            self._labels,
             l2=0.0,
             importance=self._importance(),
         )
@@ -215,9 +272,8 @@ class SolvedStage(StageLoop):
 
     def _importance(self) -> np.ndarray | None:
         """Returns the factor of each sample's loss; None for 1."""
-        if not self._job.class_weights:
-            return None
-        return np.array(self._job.class_weights)[self._job.train.labels]
+        weights = self._job.loss.class_weights
+        return np.array(weights)[self._labels] if weights else None
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the head on every replica."""
@@ -228,13 +284,13 @@ class SolvedStage(StageLoop):
                 variables[key].assign(value)
         for key in parts:
             if digest(variables[key]) == self._state.digests[key]:
-                # The stage began with the solution.
+                # The initial head was the solution already.
                 self._state.gradient_max[key] = 0.0
 
     def _of_head(
         self, kernel: np.ndarray, bias: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Returns two arrays by the keys of the head's variables."""
+        """Returns the arrays by the keys of kernel and bias."""
         head = self._job.classifier.head
         values = {id(head.kernel): kernel, id(head.bias): bias}
         variables = self._job.classifier.variables

@@ -14,6 +14,7 @@ from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
 from trainer.train.audit import Audit
 from trainer.train.inputs import Inputs
+from trainer.train.losses import TrainingLoss
 from trainer.train.metrics import Writer
 from trainer.train.stopping import EarlyStop, Stopwatch
 from trainer.workdir import Workdir
@@ -69,7 +70,7 @@ class StageJob:
         whole classifier.
       inputs: reads the samples.
       train: the training subset.
-      class_weights: factor of the loss of each class; empty for 1.
+      loss: the loss of each training sample.
       start_step: the absolute step at which the stage begins.
       workdir: receives checkpoints and metrics.
       validate: evaluates the classifier with its current weights.
@@ -88,7 +89,7 @@ class StageJob:
     partition: Partition | None
     inputs: Inputs
     train: Samples
-    class_weights: tuple[float, ...]
+    loss: TrainingLoss
     start_step: int
     workdir: Workdir
     validate: Callable[[], Evaluated]

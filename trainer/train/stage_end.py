@@ -30,7 +30,6 @@ def end_stage(
     state: StageState,
     updates: StageUpdates,
     *,
-    factor: float,
     epoch_steps: int,
 ) -> StageOutcome:
     """Audits the last weights, and leaves those of the result.
@@ -39,7 +38,6 @@ def end_stage(
       job: the stage; its classifier has the last weights.
       state: the state after the last step.
       updates: how its steps updated the variables.
-      factor: of all learning rates, below 1 after rollbacks.
       epoch_steps: the steps of an epoch.
 
     Raises:
@@ -52,7 +50,7 @@ def end_stage(
         job.classifier.variables,
         state.gradient_max,
         move=functools.partial(
-            updates.move, done=state.step - state.start_step, factor=factor
+            updates.move, done=state.step - state.start_step
         ),
     )
     for warning in found.warnings:

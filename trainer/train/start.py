@@ -16,6 +16,7 @@ from trainer.train.checkpoint_files import (
     find_checkpoint,
 )
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
+from trainer.workdir.folds import check_no_folds
 
 
 def stage_marker(stage: str) -> str:
@@ -183,10 +184,11 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
       The name of the stage, and the prefix of its checkpoint.
 
     Raises:
-      UsageError: the workdir does not exist.
+      UsageError: the workdir does not exist, or is of a k-fold run.
       TrainerError: the workdir has no checkpoint.
     """
     source.require("init_from")
+    check_no_folds(source, "init_from")
     for stage in reversed(TRAINING_STAGES):
         which = config.init_from_checkpoint or result_checkpoint(source, stage)
         path = find_checkpoint(source, stage, which)

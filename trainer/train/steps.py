@@ -18,6 +18,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.mirrored import mean_logits, mirror
 from trainer.model.trunk.partition import Partition
+from trainer.train.losses import TrainingLoss, cross_entropy
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
@@ -25,6 +26,7 @@ TOP_K = 5
 SUMS = ("loss", "correct", "count")
 # Marks a variable without a gradient, because the loss does not depend on it.
 UNCONNECTED = -1.0
+PLAIN = TrainingLoss()
 
 
 class StepOutput(NamedTuple):
@@ -79,8 +81,7 @@ def make_train_step(
     kernel: str,
     partition: Partition | None = None,
     accumulate_steps: int = 1,
-    label_smoothing: float = 0.0,
-    class_weights: Sequence[float] = (),
+    loss: TrainingLoss = PLAIN,
 ) -> TrainStep:
     """Returns the training step.
 
@@ -93,8 +94,7 @@ def make_train_step(
       accumulate_steps: number of equal parts in which the batch is processed
         in sequence, to hold the activations of one part only. Must divide the
         batch. The result differs only by rounding.
-      label_smoothing: part of each label that is spread over all classes.
-      class_weights: factor of the loss of each class; empty for 1.
+      loss: the loss of each sample.
 
     Returns:
       A function of the trainable values, the frozen values in the order of
@@ -111,26 +111,19 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            if partition is None:
-                logits, updates = classifier.logits_and_updates(
-                    variables, values, inputs[0]
-                )
-            else:
-                logits, updates = partition.logits_and_updates(
-                    variables, values, inputs
-                )
-            losses = _losses(logits, batch["labels"], label_smoothing)
-            losses *= batch["mask"]
-            if class_weights:
-                weights = tf.constant(class_weights, tf.float32)
-                losses *= tf.gather(weights, batch["labels"])
-            loss = tf.reduce_sum(losses)
+            logits, updates = (
+                classifier.logits_and_updates(variables, values, inputs[0])
+                if partition is None
+                else partition.logits_and_updates(variables, values, inputs)
+            )
+            losses = loss.of(logits, batch["labels"]) * batch["mask"]
+            total = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
-            mean = loss / examples
+            mean = total / examples
         return StepOutput(
             tape.gradient(mean, trainable),
             {
-                "loss": loss,
+                "loss": total,
                 "correct": tf.reduce_sum(_correct(logits, batch)),
                 "count": tf.reduce_sum(batch["mask"]),
             },
@@ -236,7 +229,7 @@ def make_evaluation_step(
         # A comparison with NaN is false, which would rank NaN first.
         top = tf.logical_and(rank < TOP_K, tf.math.is_finite(own))
         sums = {
-            "loss": tf.reduce_sum(_losses(logits, labels) * mask),
+            "loss": tf.reduce_sum(cross_entropy(logits, labels) * mask),
             "count": tf.reduce_sum(mask),
             "top5": tf.reduce_sum(tf.cast(top, tf.float32) * mask),
             "confusion": tf.matmul(true, predicted, transpose_a=True),
@@ -315,21 +308,6 @@ def _logits(
         return of(inputs)
     mirrored = batch.get("mirrored") or [mirror(inputs[0])]
     return mean_logits(of(inputs), of(mirrored))
-
-
-def _losses(
-    logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0
-) -> tf.Tensor:
-    """Returns the cross-entropy of each sample, nats.
-
-    With smoothing s and K classes, the target of the own class is 1 - s + s / K
-    and that of the others s / K (Szegedy et al., 2016).
-    """
-    own = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    if not smoothing:
-        return own
-    even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
-    return (1.0 - smoothing) * own + smoothing * even
 
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -108,7 +108,7 @@ class StopPolicy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EarlyStop:
-    """Where and why a stage ended before its last step.
+    """The early end of a stage: its position and its reason.
 
     Attributes:
       reason: patience or time_limit.

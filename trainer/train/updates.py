@@ -63,6 +63,7 @@ class StageUpdates:
             steps=spec.epochs * epoch_steps,
         )
         self._scales: tuple[float, ...] = ()
+        self._factor = 1.0
         decay = 0.0
         if not spec.solved:
             self._settings = OptimizerSettings(
@@ -107,17 +108,17 @@ class StageUpdates:
             kernel=job.inputs.kernel,
             partition=job.partition,
             accumulate_steps=config.accumulate_steps,
-            label_smoothing=config.label_smoothing,
+            loss=job.loss,
             averages=self.averages,
-            class_weights=job.class_weights,
         )
 
     def rate(self, done: int) -> float:
         """Returns the learning rate of the last of `done` steps."""
-        return self._schedule.rate(max(done, 1) - 1)
+        return self._schedule.rate(max(done, 1) - 1) * self._factor
 
     def scale(self, factor: float) -> None:
         """Sets all learning rates to `factor` times the schedule."""
+        self._factor = factor
         scale_rate(self.optimizer, self._schedule.peak, factor)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
@@ -126,20 +127,17 @@ class StageUpdates:
             return contextlib.nullcontext()
         return self.averages.in_use()
 
-    def move(
-        self, key: str, largest: float, *, done: int, factor: float
-    ) -> float:
+    def move(self, key: str, largest: float, *, done: int) -> float:
         """Returns about how far a step moved the largest entry of a variable.
 
         Args:
           key: of a trainable variable.
           largest: the largest absolute entry of any of its gradients.
           done: number of steps done.
-          factor: of all learning rates.
         """
         index = self._keys.index(key)
         rates = self._schedule.rates(np.arange(max(done, 1)))
-        rate = float(rates.max()) * factor
+        rate = float(rates.max()) * self._factor
         if self._scales:
             rate *= self._scales[index]
         if self._settings.name == SGD:

@@ -47,6 +47,7 @@ _STAGE_RESULT: Shape = {
     "test_per_class_f1?": {str: _OPTIONAL_NUMBER},
     "validation_examples?": int,
     "validation_from_test": bool,
+    "validation_source?": str,
     "best_step": int,
     "monitor?": str,
     "best_monitor_value?": _NUMBER,
@@ -75,7 +76,7 @@ SHAPES: Mapping[str, Shape] = {
         "runs?": {str: {str: _ANY}},
         "environment?": {str: _ANY},
         "trunks?": {str: {str: _ANY}},
-        "soup?": {"workdirs": [str]},
+        "soup?": {"workdirs": [str], "steps": [int]},
     },
     "manifest.json": {
         "class_names": [str],

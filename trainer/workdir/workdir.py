@@ -11,6 +11,7 @@ lock             the process that now trains in the folder
 result.json      the metrics of the finished run
 predictions.csv  the prediction for each test sample of the finished run
 lr_find.json     the sweep of --stage=lr_find, which is no run
+out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/
 """
@@ -48,6 +49,7 @@ EVENTS = "events.jsonl"
 RESULT = "result.json"
 HEAD_PATH = "head_path.json"
 PREDICTIONS = "predictions.csv"
+HEAD_CHART = "head_path.svg"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"
@@ -271,6 +273,13 @@ class Workdir:
             return
         self.check_held()
         files.write_text(self.file(name), text)
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replaces a file atomically."""
+        if not self.writes:
+            return
+        self.check_held()
+        files.write_bytes(self.file(name), data)
 
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""

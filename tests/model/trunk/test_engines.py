@@ -76,7 +76,7 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 @BACKBONES
 def test_features_do_not_depend_on_the_block(name: str) -> None:
-    """Neither on its size, an image's place, nor on the other images."""
+    """Tests block sizes, positions in a block, and other images in it."""
     images = pictures(7)
     partition = partition_of(name)
     one_by_one = GraphTrunk(partition, block=1)(images)
@@ -278,7 +278,7 @@ def test_the_key_depends_on_weights_cut_and_folding() -> None:
         trunk_key(partition_of(seed=1)),
     ]
     assert len({str(key) for key in keys}) == 4
-    # A head of another seed and of other classes is no part of it.
+    # The key does not depend on the head.
     classifier = partition_of().classifier
     classifier.head.kernel.assign(classifier.head.kernel * 2.0)
     assert trunk_key(partition_of()) == keys[0]
@@ -304,7 +304,7 @@ def test_the_key_ignores_layers_after_the_cut() -> None:
 def test_the_key_is_the_same_for_a_rebuilt_model() -> None:
     first = trunk_key(partition_of())
     partition_of.cache_clear()
-    # Names that Keras numbers have gone on meanwhile.
+    # Advance the number that Keras gives to the next ReLU.
     keras.layers.ReLU()
     assert trunk_key(partition_of()) == first
 

@@ -1,4 +1,4 @@
-"""Which BatchNorm layers are folded into convolutions, and the numbers."""
+"""Tests of folding: which BatchNorm layers are folded, and the values."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.classifiers import pictures
+from tests.support.classifiers import pictures, tiny_classifier
 from tools.xla_step import calibrate
 from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
@@ -325,12 +326,16 @@ def test_no_gradient_of_the_tail_reaches_the_trunk(unfreeze: str) -> None:
 def test_descriptions_of_trunks_differ() -> None:
     classifier = live(*QUICK)
     descriptions = set()
-    for rule in RULES[:3]:
-        plan = freeze_plan(classifier, rule)
-        partition = partition_classifier(classifier, plan, fold_batch_norm=True)
+    cases = [(classifier, rule) for rule in RULES[:3]]
+    tiny = tiny_classifier()
+    for change in ({}, {"pixels": "caffe"}, {"image_px": 9}):
+        cases.append((dataclasses.replace(tiny, **change), "none"))
+    for other, rule in cases:
+        plan = freeze_plan(other, rule)
+        partition = partition_classifier(other, plan, fold_batch_norm=True)
         assert partition is not None
         descriptions.add(partition.description)
-    assert len(descriptions) == 3
+    assert len(descriptions) == 6
 
 
 def test_a_layer_called_twice_gives_no_partition() -> None:

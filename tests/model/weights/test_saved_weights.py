@@ -176,7 +176,7 @@ def test_finalize_updates_normalization_constants() -> None:
     layer = model.get_layer("normalization")
     ones = np.ones((1, 4, 4, 3), np.float32)
     layer.adapt_mean.assign([1.0, 1.0, 1.0])
-    # The trap: Keras goes on with the constants it made before.
+    # Keras would otherwise use the constants that it computed before.
     assert float(layer(ones)[0, 0, 0, 0]) == 1.0
     saved_weights.finalize_layers(model)
     assert float(layer(ones)[0, 0, 0, 0]) == 0.0

@@ -19,7 +19,7 @@ DATA = (
         status=USAGE,
         words=(
             "--stage='finetun'",
-            "feature_extract, finetune, study, evaluate, predict, export",
+            "feature_extract, finetune, study, probe, evaluate, predict",
             "did you mean finetune?",
         ),
     ),

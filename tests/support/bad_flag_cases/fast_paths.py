@@ -13,7 +13,7 @@ FAST_PATHS = (
         name="trunk engine",
         flags={"trunk_engine": "lite"},
         status=USAGE,
-        words=("--trunk_engine='lite'", "auto, step, graph, litert"),
+        words=("--trunk_engine='lite'", "auto, step, graph, litert, device"),
     ),
     *(
         Case(
@@ -22,8 +22,8 @@ FAST_PATHS = (
             status=USAGE,
             words=(
                 f"--trunk_engine={engine}: not possible here",
-                "XLA compiles the whole step (--xla=off)",
-                "give auto or step",
+                "XLA compiles the frozen layers (--xla=off)",
+                "give auto, device or step",
             ),
         )
         for engine in ("graph", "litert")
@@ -35,7 +35,7 @@ FAST_PATHS = (
         words=(
             "--trunk_engine=graph: not possible here",
             "it needs --precision=float32, not bfloat16",
-            "give auto or step",
+            "give auto, device or step",
         ),
     ),
     Case(

@@ -90,6 +90,73 @@ TRAINING = (
         words=("--time_limit: not read by --stage=evaluate", "leave it out"),
     ),
     Case(
+        name="validation unknown",
+        flags={"validation": "some"},
+        status=USAGE,
+        words=(
+            "--validation='some': no such validation; give auto, split,"
+            " train:FRACTION such as train:0.1, kfold:K such as kfold:5, or"
+            " test",
+        ),
+    ),
+    Case(
+        name="validation train:0",
+        flags={"validation": "train:0"},
+        status=USAGE,
+        words=(
+            "--validation='train:0': must be a fraction above 0 and up to 0.5;"
+            " give train:0.1",
+        ),
+    ),
+    Case(
+        name="validation kfold:1",
+        flags={"validation": "kfold:1"},
+        status=USAGE,
+        words=(
+            "--validation='kfold:1': must be a number of folds from 2 to 20;"
+            " give kfold:5",
+        ),
+    ),
+    Case(
+        name="validation and validation_fraction",
+        flags={"validation": "auto", "validation_fraction": 0.5},
+        status=USAGE,
+        words=(
+            "--validation_fraction=0.5: not read with --validation=auto, only"
+            " with --validation=test; leave it out",
+        ),
+    ),
+    Case(
+        name="validation split without a split",
+        flags={"validation": "split"},
+        status=USAGE,
+        words=(
+            "--validation=split: photos has no validation split; add a folder"
+            " val/",
+            "or give --validation=train:0.1",
+        ),
+    ),
+    Case(
+        name="validation of a stage that trains nothing",
+        flags=evaluating("{root}/run", validation="auto"),
+        status=USAGE,
+        words=(
+            "--validation: not read by --stage=evaluate, only by"
+            " feature_extract, finetune; leave it out",
+        ),
+    ),
+    Case(
+        name="validation with more folds than samples",
+        flags={"validation": "kfold:20"},
+        status=FAILURE,
+        words=(
+            "--validation=fold:1/20: 20 folds need 20 training samples of each"
+            " class in the subset; 'apple pie' has 4, 'sushi' has 4, 'борщ'"
+            " has 4;",
+            "give fewer folds or a larger --data_pct, or add images",
+        ),
+    ),
+    Case(
         name="steps_per_loop",
         flags={"steps_per_loop": -1},
         status=USAGE,

@@ -30,17 +30,17 @@ STUDY = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """A flag, a view of the command, and what is seen without and with it.
+    """A flag, and the values of a view without and with the flag.
 
     Attributes:
       flag: its name.
       value: of the flag.
-      see: the view.
-      without: what is seen without the flag. ANY where no number can be
-        worked out by hand; then `given` must be one that can.
-      given: what is seen with the flag.
+      see: the view of a command.
+      without: its value without the flag. ANY if that number cannot be worked
+        out by hand; then `given` must be a number that can.
+      given: its value with the flag.
       also: other flags of both commands.
-      alone: whether both commands go without the flags of `BASE`.
+      alone: whether both commands are run without the flags of `BASE`.
     """
 
     flag: str
@@ -53,7 +53,7 @@ class Case:
 
     @property
     def slow(self) -> bool:
-        """Whether its commands take seconds: they train, or plan a study."""
+        """Whether its commands take seconds, to train or to plan a study."""
         if self.also.get("stage") in ("evaluate", "predict", "compare"):
             return False
         return not self.also.get("dry_run", False) or self.flag == "models"

@@ -1,4 +1,4 @@
-"""Runs of the command line, watched for what their files do not show."""
+"""Runs commands, and records the calls that leave no trace in files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.determinism import is_on, undone
 from trainer.data import batches
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
-from trainer.train import graph_loops
 from trainer.train import steps as train_steps
 from trainer.train.graph_loops import TrainCall
 from trainer.train.inputs import Inputs
+from trainer.train.losses import TrainingLoss
 from trainer.train.metrics import StepAccount
 
 # 12 images to train on, in three steps per epoch; 9 to test on.
@@ -48,8 +48,7 @@ class Did:
       kernels: the kernels by which training images were warped.
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
-      smoothing: the label smoothing of each loss that was traced.
-      class_weights: the class weights of each step created.
+      losses: each training loss that was traced.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -59,10 +58,7 @@ class Did:
     kernels: set[str] = dataclasses.field(default_factory=set)
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
-    smoothing: set[float] = dataclasses.field(default_factory=set)
-    class_weights: set[tuple[float, ...]] = dataclasses.field(
-        default_factory=set
-    )
+    losses: set[TrainingLoss] = dataclasses.field(default_factory=set)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,7 @@ class Ran:
       workdir: of the command.
       said: its exit status and output.
       compiled: names of the trainer's functions that XLA was to compile.
-      deterministic: whether TensorFlow was told to be.
+      deterministic: whether op determinism was on.
       cache: its cache folder, empty before.
       did: the calls that leave no trace.
     """
@@ -114,7 +110,7 @@ class Commands:
                 values.setdefault(
                     "workdir", self._root / f"run-{len(self._done)}"
                 )
-            # A cache of its own: no run may find the rows of another.
+            # A separate cache, so that no run finds the rows of another.
             cache = self._root / f"cache-{len(self._done)}"
             self._done[key] = _run(self._root, values, cache)
         return self._done[key]
@@ -169,12 +165,12 @@ def _compilations() -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _watched() -> Iterator[Did]:
-    """A block whose calls of the fast paths are noted."""
+    """Records the calls of the fast paths during this block."""
     did = Did()
-    fold, blocks, warp = copies.fold, Inputs._blocks, batches.warp
+    fold, blocks, warp = copies.fold, Inputs._computed, batches.warp
     quick_class = copies.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
-    losses = train_steps._losses
+    loss_of = TrainingLoss.of
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -185,9 +181,9 @@ def _watched() -> Iterator[Did]:
         did.quick |= found is not type(layer)
         return found
 
-    def computing(self: Inputs, samples: Any, rows: Any, what: str, trunk: Any):
-        did.computed.add(what)
-        return blocks(self, samples, rows, what, trunk)
+    def computing(self: Inputs, *args: Any):
+        did.computed.add(args[3])
+        return blocks(self, *args)
 
     def warping(*args: Any, kernel: str) -> Any:
         did.kernels.add(kernel)
@@ -201,25 +197,18 @@ def _watched() -> Iterator[Did]:
         did.calls.append(len(call.sums["count"]))
         add(self, call, *args)
 
-    def losing(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
-        did.smoothing.add(smoothing)
-        return losses(logits, labels, smoothing)
-
-    make_step = graph_loops.make_train_step
-
-    def making(*args: Any, **options: Any) -> Any:
-        did.class_weights.add(tuple(options["class_weights"]))
-        return make_step(*args, **options)
+    def losing(self: TrainingLoss, *args: Any) -> Any:
+        did.losses.add(self)
+        return loss_of(self, *args)
 
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
-        (train_steps, "_losses", losing),
-        (graph_loops, "make_train_step", making),
+        (TrainingLoss, "of", losing),
         (StepAccount, "add", adding),
-        (Inputs, "_blocks", computing),
+        (Inputs, "_computed", computing),
         *(
             (engine, "__init__", _noting(engine.__init__, did.trunks))
             for engine in (GraphTrunk, LiteTrunk)

@@ -21,6 +21,7 @@ from tests.support.flag_cases.views import (
     planned_models,
     predicted_columns,
     predicted_files,
+    refused_backbone,
     replicas,
     saves,
     status,
@@ -134,6 +135,21 @@ RUNNING = (
         without=["0", "1", "2", "3", "4"],
         given=["0"],
     ),
+    # One image per class is refused, but a wrong name before that.
+    Case(
+        flag="backbones",
+        value="MobileNetV9",
+        also={
+            "stage": "probe",
+            "dataset": "{root}/photos",
+            "workdir": "{root}/probe",
+            "data_pct": 1,
+        },
+        alone=True,
+        see=refused_backbone,
+        without=False,
+        given=True,
+    ),
     # The same place, so a second seed finds the first one done.
     Case(
         flag="seeds",
@@ -194,7 +210,7 @@ RUNNING = (
         value="on",
         see=lambda ran: ran.compiled,
         without=[],
-        given=["evaluation_step", "train_step"],
+        given=["evaluation_step", "train_step", "trunk"],
     ),
     Case(
         flag="deterministic",

@@ -261,6 +261,10 @@ def looks_below_root(ran: Ran) -> bool:
     return f"not prepared under {ran.root}/tfds/" in ran.said.err
 
 
+def refused_backbone(ran: Ran) -> bool:
+    return "no such backbone" in ran.said.err
+
+
 def predicted_files(ran: Ran) -> int:
     return len(ran.said.out.splitlines()) - 1
 

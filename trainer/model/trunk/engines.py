@@ -13,7 +13,7 @@ import json
 import queue
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -27,10 +27,32 @@ GRAPH, LITERT = "graph", "litert"
 # Limit of the largest activation in a block, in bytes: about one core's share
 # of the last-level cache on the machines where it was measured.
 _BLOCK_BYTES = 32 * 2**20
-_MAX_BLOCK = 32
+MAX_BLOCK = 32
 # Largest accepted difference of a LiteRT feature from the graph's, relative
 # to the largest feature.
 MAX_DIFFERENCE = 1e-4
+
+
+class Engine(Protocol):
+    """A trunk that computes features.
+
+    Attributes:
+      name: graph, litert or device.
+      block: number of images in one pass.
+    """
+
+    name: str
+    block: int
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """Computes features.
+
+        Args:
+          images: float32 (n, px, px, 3) in 0..255.
+
+        Returns:
+          One float32 array (n, ...) for each feature.
+        """
 
 
 class GraphTrunk:
@@ -62,9 +84,9 @@ class GraphTrunk:
         """
         found = []
         for start in range(0, len(images), self.block):
-            part = _padded(images[start : start + self.block], self.block)
+            part = padded(images[start : start + self.block], self.block)
             found.append([t.numpy() for t in self._function(tf.constant(part))])
-        return _joined(found, len(images))
+        return joined(found, len(images))
 
 
 class LiteTrunk:
@@ -111,13 +133,13 @@ class LiteTrunk:
                 found.append([interpreter.get_tensor(i) for i in order])
         finally:
             self._free.put(interpreter)
-        return _joined(found, len(images))
+        return joined(found, len(images))
 
 
 class RoundedTrunk:
     """A trunk whose float32 features are rounded to float16 values."""
 
-    def __init__(self, trunk: GraphTrunk | LiteTrunk) -> None:
+    def __init__(self, trunk: Engine) -> None:
         """Wraps a trunk.
 
         Args:
@@ -141,7 +163,7 @@ class RoundedTrunk:
 class MirroredTrunk:
     """A trunk that computes the features of mirror images."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Engine) -> None:
         """Wraps a trunk.
 
         Args:
@@ -156,7 +178,7 @@ class MirroredTrunk:
         return self._trunk(np.ascontiguousarray(images[:, :, ::-1]))
 
 
-Trunk = GraphTrunk | LiteTrunk | RoundedTrunk | MirroredTrunk
+Trunk = Engine | RoundedTrunk | MirroredTrunk
 
 
 def lite_trunk(
@@ -239,7 +261,7 @@ def block_of(partition: Partition) -> int:
     """
     largest = 4 * partition.largest_activation
     block = 1
-    while block < _MAX_BLOCK and 2 * block * largest <= _BLOCK_BYTES:
+    while block < MAX_BLOCK and 2 * block * largest <= _BLOCK_BYTES:
         block *= 2
     return block
 
@@ -271,7 +293,7 @@ def _concrete(
     )
 
 
-def _padded(images: np.ndarray, block: int) -> np.ndarray:
+def padded(images: np.ndarray, block: int) -> np.ndarray:
     """Returns the images, padded with zeros to a whole block."""
     missing = block - len(images)
     if not missing:
@@ -279,6 +301,6 @@ def _padded(images: np.ndarray, block: int) -> np.ndarray:
     return np.pad(images, [(0, missing)] + [(0, 0)] * (images.ndim - 1))
 
 
-def _joined(found: list[list[np.ndarray]], count: int) -> list[np.ndarray]:
+def joined(found: list[list[np.ndarray]], count: int) -> list[np.ndarray]:
     """Concatenates the blocks of each feature and drops the padding."""
     return [np.concatenate(parts)[:count] for parts in zip(*found, strict=True)]

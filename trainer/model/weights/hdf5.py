@@ -55,7 +55,7 @@ def open_hdf5(label: str, path: str, kind: str) -> Iterator[Hdf5Reader]:
     """Opens the HDF5 file at `path`, or the one inside a `.keras` archive.
 
     Raises:
-      TrainerError: the file is damaged, even if only the block finds out.
+      TrainerError: the file is damaged, also if the block detects it.
     """
     with untrusted(label, DAMAGED), contextlib.ExitStack() as stack:
         local = files.fetched(path)

@@ -1,9 +1,9 @@
 """Checks the strings of an HDF5 file before HDF5 reads them.
 
-Strings of variable length are objects in heaps, found by a descriptor that
-says heap, object and length. HDF5 1.14.6 loops forever over a heap with an
-object of no size, and allocates the length that a descriptor says, up to
-4 GiB, before it looks at the object. See "HDF5 File Format Specification",
+Strings of variable length are objects in heaps. A descriptor has the heap, the
+object and the length. HDF5 1.14.6 loops forever over a heap with an object of
+size 0. It allocates the length in the descriptor, up to 4 GiB, before it reads
+the object. See "HDF5 File Format Specification",
 sections III.E (heaps), IV.A.1 (headers) and IV.A.2.m (attributes).
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 
-# Begins a heap, of the only version.
+# The first bytes of a heap, version 1.
 _HEAP = b"GCOL\x01"
 # A message in an object's header: an attribute, and more messages elsewhere.
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10

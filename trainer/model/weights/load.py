@@ -60,7 +60,7 @@ def load_weights(
     if plan.kind == RETIRED:
         raise UsageError(
             "--weights=demo: these weights no longer come with the project,"
-            " and only a workdir that has them can go on with them; give"
+            " and only a workdir that has them can resume with them; give"
             " --backbone=EfficientNetLite0, whose ImageNet weights are"
             " installed with it"
         )

@@ -1,0 +1,114 @@
+"""Refused flags of the stages that train nothing: probe and embed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.bad_flag_cases.case import BASE, USAGE, Case
+
+
+def probing(**flags: Any) -> dict[str, Any]:
+    """Returns the flags of a probe."""
+    nothing = dict.fromkeys(BASE)
+    return {**nothing, "stage": "probe", "dataset": "{root}/photos", **flags}
+
+
+def embedding(**flags: Any) -> dict[str, Any]:
+    """Returns the flags of embed with a plain backbone."""
+    return {
+        **dict.fromkeys(BASE),
+        "workdir": None,
+        "stage": "embed",
+        "inputs": "{root}/photos",
+        "backbone": "MobileNetV2",
+        "weights": "none",
+        "output": "{root}/out.npz",
+        **flags,
+    }
+
+
+LOOKING = tuple(
+    Case(name=name, flags=flags, status=USAGE, words=words)
+    for name, flags, words in (
+        (
+            "probe of no name",
+            probing(backbones="MobileNetV2,,VGG16"),
+            ("--backbones='MobileNetV2,,VGG16': ''", "give NAME, NAME:"),
+        ),
+        (
+            "probe of an unknown name",
+            probing(backbones="MobilNetV2:weights=none"),
+            ("--backbones=MobilNetV2:weights=none: ", "did you mean"),
+        ),
+        (
+            "probe of missing weights",
+            probing(backbones="VGG19"),
+            ("--backbones=VGG19: its ImageNet weights", "or add :weights=FILE"),
+        ),
+        (
+            "probe of a URL that is no folder",
+            probing(dataset="{root}/nowhere", backbones="VGG19:weights=none"),
+            ("--dataset='{root}/nowhere': no such folder",),
+        ),
+        (
+            "probe with one backbone's flag",
+            probing(backbone="VGG16"),
+            ("--backbone: not read by --stage=probe", "leave it out"),
+        ),
+        (
+            "backbones of a training",
+            {"backbones": "VGG16"},
+            ("--backbones: not read by --stage=feature_extract, only by",),
+        ),
+        (
+            "embed without images",
+            embedding(inputs=None),
+            ("--stage=embed: needs --inputs=IMAGES or --dataset",),
+        ),
+        (
+            "embed of two sources",
+            embedding(dataset="{root}/photos"),
+            ("--stage=embed: needs --inputs=IMAGES or --dataset",),
+        ),
+        (
+            "embed without weights",
+            embedding(backbone=None, weights=None),
+            ("--stage=embed: needs the classifier of a run, --workdir=RUN",),
+        ),
+        (
+            "embed of a run and a backbone",
+            embedding(workdir="{root}/run"),
+            ("needs the classifier of a run, --workdir=RUN, or a plain",),
+        ),
+        (
+            "embed without output",
+            embedding(output=None),
+            ("--output: not given; give FILE.npz",),
+        ),
+        (
+            "embed of a run with weights",
+            embedding(workdir="{root}/run", backbone=None),
+            ("--weights: not read with --workdir; leave it out",),
+        ),
+        (
+            "embed of a backbone with a checkpoint",
+            embedding(checkpoint="best"),
+            ("--checkpoint: not read with --backbone; leave it out",),
+        ),
+        (
+            "embed of inputs with a test fraction",
+            embedding(test_fraction=0.5),
+            ("--test_fraction: not read with --inputs; leave it out",),
+        ),
+        (
+            "embed of no such images",
+            embedding(inputs="{root}/nowhere"),
+            ("--inputs='{root}/nowhere': no such file",),
+        ),
+        (
+            "embed in training mode",
+            embedding(epochs=3),
+            ("--epochs: not read by --stage=embed",),
+        ),
+    )
+)

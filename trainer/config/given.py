@@ -1,0 +1,156 @@
+"""Checks the flags that were given explicitly, beside each other."""
+
+from __future__ import annotations
+
+from trainer.config.checks import check_views
+from trainer.config.fields import (
+    EMBED,
+    FEATURE_EXTRACT,
+    FIELDS,
+    FINETUNE,
+    LBFGS,
+    LR_FIND,
+    STUDY,
+    TRAINING_STAGES,
+    Fields,
+)
+from trainer.config.validation import TEST
+from trainer.errors import UsageError
+
+# What a stage does not read if its head is solved: there are no steps, and the
+# images are not augmented.
+_UNREAD_BY_SOLVER = {
+    FEATURE_EXTRACT: (
+        "augment",
+        "clip_global_norm",
+        "epochs",
+        "learning_rate",
+        "monitor",
+        "patience",
+        "scale_lr",
+        "time_limit",
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "min_steps",
+        "label_smoothing",
+        "ema",
+    ),
+    FINETUNE: ("head_epochs", "head_learning_rate"),
+    LR_FIND: ("head_epochs", "head_learning_rate"),
+    STUDY: ("head_epochs", "head_learning_rate"),
+}
+# What embed does not read with the flag in front.
+_UNREAD_BY_EMBED = {
+    "inputs": ("tfds_data_dir", "test_fraction"),
+    "workdir": ("backbone_args", "weights", "weights_origin", "image_size"),
+    "backbone": ("checkpoint",),
+}
+
+
+def check_given(stage: str, given: frozenset[str]) -> None:
+    """Rejects flags that the stage does not read.
+
+    Args:
+      stage: a legal stage.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: there is such a flag; the message names the first one.
+    """
+    for name in sorted(given & FIELDS.keys()):
+        stages = FIELDS[name].metadata["stages"]
+        if stage not in stages:
+            raise UsageError(
+                f"--{name}: not read by --stage={stage}, only by"
+                f" {', '.join(stages)}; leave it out"
+            )
+
+
+def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects flags that the head's stage cannot read.
+
+    Those are flags of training steps with `--head_solver=lbfgs`, and flags
+    that leave `--head_views` nothing to cache.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: naming the first such flag.
+    """
+    if fields.stage in (*TRAINING_STAGES, LR_FIND):
+        check_views(fields)
+    if fields.head_solver != LBFGS:
+        return
+    for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
+        if name == "augment" and fields.head_views:
+            continue
+        if name in given:
+            raise UsageError(
+                f"--{name}: not read with --head_solver={LBFGS}, which solves"
+                " the head exactly, on un-augmented images and without"
+                " training steps; leave it out, or give --head_solver=adam"
+            )
+    follows = fields.stage in (FINETUNE, LR_FIND)
+    if follows and fields.init_from is not None:
+        raise UsageError(
+            f"--head_solver={LBFGS}: not read with --init_from, whose head"
+            f" {fields.stage} starts from; leave one of them out"
+        )
+
+
+def check_validation(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects --validation_fraction if --validation does not read it.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: both are given, and exclude each other.
+    """
+    if "validation_fraction" in given and fields.validation not in (None, TEST):
+        raise UsageError(
+            f"--validation_fraction={fields.validation_fraction:g}: not read"
+            f" with --validation={fields.validation}, only with"
+            f" --validation={TEST}; leave it out"
+        )
+
+
+def check_embed(fields: Fields, given: frozenset[str]) -> None:
+    """Checks that embed has one source of images and one of weights.
+
+    Args:
+      fields: of the command.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: one is missing, or given twice; or there is no output.
+    """
+    if fields.stage != EMBED:
+        return
+    if ("dataset" in given) == ("inputs" in given):
+        raise UsageError(
+            "--stage=embed: needs --inputs=IMAGES or --dataset=FOLDER, which"
+            " also has labels; give one of them"
+        )
+    if (fields.workdir is None) == (fields.backbone is None):
+        raise UsageError(
+            "--stage=embed: needs the classifier of a run, --workdir=RUN, or a"
+            " plain backbone, --backbone=NAME; give one of them"
+        )
+    if not fields.output:
+        raise UsageError(
+            "--output: not given; give FILE.npz, or a folder for TensorBoard's"
+            " projector"
+        )
+    for other, names in _UNREAD_BY_EMBED.items():
+        for name in names:
+            if name in given and other in given:
+                raise UsageError(
+                    f"--{name}: not read with --{other}; leave it out"
+                )

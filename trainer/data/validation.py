@@ -1,0 +1,187 @@
+"""Chooses the samples that each epoch is validated on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from trainer.config.validation import (
+    FOLD,
+    SPLIT,
+    TEST,
+    TRAIN,
+    ValidationRule,
+)
+from trainer.data.check import CheckedSplit
+from trainer.data.samples import Source
+from trainer.data.subsets import (
+    fold_numbers,
+    held_out,
+    stratified_sample,
+    validation_count,
+)
+from trainer.errors import TrainerError, UsageError, shortened
+
+_MAX_NAMES_CHARS = 200
+_PHRASES = {
+    SPLIT: "its own split",
+    TEST: "photos of the test split",
+    TRAIN: "photos held out of the training subset",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Roles:
+    """The samples to train and to validate on.
+
+    Attributes:
+      train: the training subset without the validation samples.
+      validation: the validation samples.
+      source: where they come from: SPLIT, TEST, TRAIN or `fold 2 of 5`.
+    """
+
+    train: CheckedSplit
+    validation: CheckedSplit
+    source: str
+
+
+def check_split(rule: ValidationRule | None, source: Source) -> None:
+    """Checks that the data has the split that a rule names.
+
+    Raises:
+      UsageError: it does not.
+    """
+    if rule is None:
+        return
+    if rule.mode == SPLIT and source.validation is None:
+        raise UsageError(
+            f"--validation={SPLIT}: {source.name} has no validation split; add"
+            " a folder val/ to a folder of photos, or give"
+            " --validation=train:0.1"
+        )
+    if rule.mode == TEST and source.test is None:
+        raise UsageError(
+            f"--validation={TEST}: {source.name} has no test split; give"
+            f" --validation={SPLIT} for its validation split, or"
+            " --validation=train:0.1"
+        )
+
+
+def assign_roles(
+    rule: ValidationRule | None,
+    splits: Mapping[str, CheckedSplit],
+    subset: CheckedSplit,
+    class_names: tuple[str, ...],
+    *,
+    seed: int,
+    batch_size: int,
+    validation_fraction: float,
+) -> Roles:
+    """Returns the samples to train and to validate on.
+
+    Args:
+      rule: of --validation, which must not be KFOLD; None if it is unset.
+      splits: the readable samples of each split.
+      subset: the training subset of `data_pct`.
+      class_names: in the order of the labels.
+      seed: the seed of the subset.
+      batch_size: see `build_manifest`.
+      validation_fraction: see `build_manifest`.
+
+    Raises:
+      TrainerError: classes have too few samples in the subset.
+    """
+    mode = _mode(rule, splits)
+    if mode == SPLIT:
+        return Roles(
+            train=subset, validation=splits["validation"], source=SPLIT
+        )
+    if mode == TEST:
+        test = splits["test"].samples
+        count = validation_count(len(test), batch_size, validation_fraction)
+        rows = stratified_sample(test, len(class_names), count)
+        return Roles(
+            train=subset, validation=splits["test"].take(rows), source=TEST
+        )
+    assert rule is not None
+    if mode == TRAIN:
+        chosen = held_out(subset.samples, rule.fraction, seed)
+        _check_some_held_out(rule, chosen)
+        source = TRAIN
+    else:
+        assert mode == FOLD
+        _check_folds(rule, subset, class_names)
+        numbers = fold_numbers(subset.samples, rule.folds, seed)
+        chosen = numbers == rule.fold
+        source = f"fold {rule.fold} of {rule.folds}"
+    return Roles(
+        train=subset.take(np.flatnonzero(~chosen)),
+        validation=subset.take(np.flatnonzero(chosen)),
+        source=source,
+    )
+
+
+def source_phrase(source: str) -> str:
+    """Returns a phrase for the source of the validation samples."""
+    return _PHRASES.get(source, f"{source} of the training subset")
+
+
+def classes_without_validation(
+    train: np.ndarray, validation: np.ndarray, class_names: tuple[str, ...]
+) -> str:
+    """Returns the names of classes that are trained on only; "" if none.
+
+    Args:
+      train: int (classes,), number of training samples of each class.
+      validation: int (classes,), number of validation samples of each class.
+      class_names: in the order of the labels.
+    """
+    rows = np.flatnonzero((train > 0) & (validation == 0))
+    return _joined([class_names[row] for row in rows])
+
+
+def _mode(
+    rule: ValidationRule | None, splits: Mapping[str, CheckedSplit]
+) -> str:
+    """Returns SPLIT, TEST, TRAIN or FOLD."""
+    has_split = "validation" in splits
+    if rule is None:
+        return SPLIT if has_split else TEST
+    # Without a test split, the validation split is what the finished model is
+    # evaluated on, and auto leaves it for that.
+    if rule.auto and has_split and "test" in splits:
+        return SPLIT
+    return rule.mode
+
+
+def _check_some_held_out(rule: ValidationRule, chosen: np.ndarray) -> None:
+    if not chosen.any():
+        raise TrainerError(
+            f"--validation={rule.text}: each class has one training sample in"
+            " the subset, so none can be held out; give a larger --data_pct,"
+            " or add images"
+        )
+
+
+def _check_folds(
+    rule: ValidationRule, subset: CheckedSplit, class_names: tuple[str, ...]
+) -> None:
+    counts = subset.samples.counts(len(class_names)).tolist()
+    small = [
+        f"{name!r} has {n}"
+        for name, n in zip(class_names, counts, strict=True)
+        if n < rule.folds
+    ]
+    if not small:
+        return
+    raise TrainerError(
+        f"--validation={rule.text}: {rule.folds} folds need {rule.folds}"
+        f" training samples of each class in the subset; {_joined(small)};"
+        " give fewer folds or a larger --data_pct, or add images"
+    )
+
+
+def _joined(names: list[str]) -> str:
+    return shortened(", ".join(names), _MAX_NAMES_CHARS)

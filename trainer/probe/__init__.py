@@ -1,0 +1,1 @@
+"""Compares backbones on the training images: which one to choose."""

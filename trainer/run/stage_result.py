@@ -1,0 +1,90 @@
+"""The results of a stage, for its marker and for result.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from trainer.config import Config, StageSpec
+from trainer.config.fields import FEATURE_EXTRACT
+from trainer.data.changes import changed_files, changes_warning
+from trainer.data.manifest import Manifest
+from trainer.model.freeze import FreezePlan
+from trainer.results.evaluation import Evaluation
+from trainer.results.statistics import wilson_interval
+from trainer.train.stage import StageOutcome
+from trainer.train.start import stage_marker
+from trainer.workdir import Workdir
+
+# The fields of the previous stage that result.json repeats.
+_EARLIER = (
+    "stage",
+    "epochs",
+    "steps",
+    "test_loss",
+    "test_examples",
+    "test_accuracy",
+    "test_accuracy_interval",
+    "train_seconds",
+    "result_checkpoint",
+    "result_step",
+    "stopped_early",
+)
+
+
+def stage_result(
+    config: Config,
+    workdir: Workdir,
+    manifest: Manifest,
+    spec: StageSpec,
+    plan: FreezePlan,
+    outcome: StageOutcome,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """Returns the stage's part of result.json.
+
+    It warns if files of the data have changed during the run.
+
+    Args:
+      config: the configuration of the run.
+      workdir: the workdir of the run.
+      manifest: the samples of each split.
+      spec: the settings of the stage.
+      plan: what the stage trained.
+      outcome: how the stage ended.
+      evaluation: of the final samples.
+    """
+    result = {
+        "stage": spec.stage,
+        "backbone": config.backbone,
+        "dataset": manifest.name,
+        "classes": list(manifest.class_names),
+        "train_examples": len(manifest.train),
+        "epochs": spec.epochs,
+        "learning_rate": None if spec.solved else spec.learning_rate,
+        "steps": outcome.step,
+        "final_split": manifest.final_split,
+        **evaluation.to_json(),
+        "validation_examples": len(manifest.validation),
+        "validation_from_test": manifest.validation_from_test,
+        "validation_source": manifest.validation_source,
+        **outcome.to_json(),
+        "best_validation_accuracy_interval": list(
+            wilson_interval(outcome.best["accuracy"], len(manifest.validation))
+        ),
+        "total_params": plan.total_params,
+        "trainable_params": plan.trainable_params,
+        "train_seconds": round(outcome.seconds, 3),
+        "audit": dataclasses.asdict(outcome.audit),
+    }
+    changed = changed_files(manifest) if workdir.writes else []
+    if changed:
+        workdir.warn(changes_warning(changed))
+        result["changed_files"] = changed
+    # The marker of an earlier version lacks some fields.
+    before = workdir.read_json(stage_marker(FEATURE_EXTRACT))
+    if spec.stage != FEATURE_EXTRACT and before is not None:
+        result["earlier_stages"] = [
+            {key: before[key] for key in _EARLIER if key in before}
+        ]
+    return result
