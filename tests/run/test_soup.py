@@ -22,6 +22,7 @@ from trainer.model.pixels import preprocess
 from trainer.results.evaluate import Evaluator
 from trainer.run import soup as soup_module
 from trainer.run import training
+from trainer.run.ingredients import read_ingredients
 from trainer.run.soup import soup
 from trainer.run.use import evaluate
 
@@ -97,13 +98,16 @@ def change_head(workdir: pathlib.Path, kernel: np.ndarray) -> None:
     ).save(checkpoint_number=12)
 
 
-def cook(runs: pathlib.Path, out: pathlib.Path, *names: str) -> dict[str, Any]:
+def cook(
+    runs: pathlib.Path, out: pathlib.Path, *names: str, **flags: str
+) -> dict[str, Any]:
     config = Config(
         stage="soup",
         workdirs=",".join(str(runs / name) for name in names),
         workdir=str(out),
+        **flags,
     )
-    soup(config, frozenset({"stage", "workdir", "workdirs"}))
+    soup(config, frozenset({"stage", "workdir", "workdirs", *flags}))
     return json.loads((out / "result.json").read_text())
 
 
@@ -284,6 +288,68 @@ def test_an_unfinished_run_a_study_and_a_used_folder_are_refused(
         cook(runs, runs / "wrong", "good", "left")
     with pytest.raises(UsageError, match="two or more workdirs"):
         cook(runs, tmp_path / "out", "good")
+
+
+def held_out(manifest: dict[str, Any]) -> None:
+    """Changes a manifest to that of a run with --validation=train:0.2."""
+    ids = manifest["splits"]["train"]["ids"]
+    manifest.update(validation_source="train", validation_ids=ids[::5])
+
+
+def from_test(manifest: dict[str, Any]) -> None:
+    """Changes a manifest to that of an earlier version, of a default run."""
+    ids = manifest["splits"]["test"]["ids"]
+    del manifest["validation_source"]
+    manifest.update(validation_from_test=True, validation_ids=ids[:8])
+
+
+@pytest.mark.parametrize(
+    ("change", "split"), [(held_out, "train"), (from_test, "test")]
+)
+def test_validation_samples_are_those_of_their_split(
+    runs, tmp_path, change, split
+):
+    """Each split has its own digests, so a mistaken one shows."""
+    for name in ("one", "two"):
+        shutil.copytree(runs / "good", tmp_path / name)
+        edit(tmp_path / name, "manifest.json", change)
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    manifest = json.loads((tmp_path / "one/manifest.json").read_text())
+    columns = manifest["splits"][split]
+    digests = dict(zip(columns["ids"], columns["digests"], strict=True))
+    for found in read_ingredients(paths):
+        assert [*found.validation] == manifest["validation_ids"]
+        for sample_id, sample in found.validation.items():
+            assert sample.digest == digests[sample_id]
+
+
+@pytest.mark.slow
+def test_held_out_images_validate_a_soup_of_moved_photos(
+    photos, tmp_path, monkeypatch
+):
+    """--dataset does not drop the runs' rule of validation."""
+    use_tiny_backbone(monkeypatch)
+    shutil.copytree(photos, tmp_path / "photos")
+    values = {**RUN, "validation": "train:0.25"}
+    for name, rate in (("a", 0.01), ("b", 0.03)):
+        train(
+            str(tmp_path / "photos"),
+            tmp_path / name,
+            **{**values, "learning_rate": rate},
+        )
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="give --dataset=FOLDER"):
+        cook(tmp_path, tmp_path / "out", "a", "b")
+    place = {"dataset": str(tmp_path / "moved")}
+    result = cook(tmp_path, tmp_path / "out", "a", "b", **place)
+    assert result["validation_source"] == "train"
+    alone = {
+        pathlib.Path(trial["workdir"]).name: trial["validation_accuracy"]
+        for trial in result["soup"]
+    }
+    for name, accuracy in alone.items():
+        of_run = json.loads((tmp_path / name / "result.json").read_text())
+        assert accuracy == of_run["best_validation_accuracy"]
 
 
 @pytest.mark.slow

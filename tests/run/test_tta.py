@@ -123,6 +123,14 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
             marks=pytest.mark.slow,
         ),
         pytest.param(
+            {"trunk_engine": "device"}, id="device", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
+            id="replicas",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             {"xla": "on", "trunk_engine": "step"},
             id="xla",
             marks=pytest.mark.slow,

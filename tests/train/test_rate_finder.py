@@ -67,3 +67,16 @@ def test_the_steepest_descent_is_that_of_the_logarithm() -> None:
 
 def test_a_loss_that_only_rises_gives_no_rate() -> None:
     assert Sweep(rates=RATES, losses=1 + RATES).suggestion() is None
+
+
+def test_a_fall_by_chance_gives_no_rate() -> None:
+    """Losses that no rate changes, of batches that differ."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (20, STEPS))
+    found = [Sweep(rates=RATES, losses=1 + row).suggestion() for row in noise]
+    assert found.count(None) >= 19
+    # The same noise does not hide a fall by half.
+    fall = 0.5 / (1 + np.exp(-8 * (np.log10(RATES) + 4)))
+    for row in noise:
+        known = Sweep(rates=RATES, losses=1 - fall + row).suggestion()
+        assert known is not None
+        assert 1e-5 < known.steepest < 1e-3

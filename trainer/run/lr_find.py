@@ -173,8 +173,8 @@ def _report(
     print(f"chart: {one_line(workdir.file(CHART))}")
     if command is None:
         raise TrainerError(
-            f"--stage={LR_FIND}: the smoothed loss did not fall at any rate"
-            f" from {sweep.rates[0]:.2g} to {sweep.rates[-1]:.2g}; give a"
+            f"--stage={LR_FIND}: the smoothed loss did not clearly fall at any"
+            f" rate from {sweep.rates[0]:.2g} to {sweep.rates[-1]:.2g}; give a"
             " larger --batch_size, more data, or start from weights that are"
             " not trained on these images already"
         )

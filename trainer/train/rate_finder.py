@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from trainer import interrupt
+from trainer.config.fields import LR_FIND
 from trainer.data.order import steps_per_epoch
+from trainer.errors import TrainerError
 from trainer.train.batches import TrainingBatches
 from trainer.train.schedules import SWEEP, Schedule
 from trainer.train.stage import StageJob
@@ -26,6 +28,15 @@ _DIVERGED = 4.0
 _SMOOTHING = 0.9
 # The first smoothed losses are means of few batches.
 _SKIPPED = 10
+# Below this rate the losses differ by their batches only.
+_STILL = 1e-6
+# The smoothed loss has fallen if it is this many of its own standard deviations
+# below the mean at such rates. By chance that happens in one sweep of 70.
+_CLEARLY = 5.0
+_DEVIATION = ((1 - _SMOOTHING) / (1 + _SMOOTHING)) ** 0.5
+# A slope is that of the line between steps this far before and after. With
+# adjacent steps, batches that differ hide it.
+_REACH = 10
 _CALL_STEPS = 10
 
 
@@ -58,15 +69,24 @@ class Sweep:
         return int(np.argmax(ends)) if ends.any() else len(smoothed)
 
     def suggestion(self) -> Suggestion | None:
-        """Returns the suggested rates; None if the loss has not fallen."""
+        """Returns the suggested rates; None if the loss has not fallen.
+
+        A fall that batches explain is none.
+        """
         rates = self.rates[: self.length][_SKIPPED:]
         smoothed = self.smoothed[: self.length][_SKIPPED:]
         lowest = int(np.argmin(smoothed)) if len(smoothed) else 0
-        if lowest < 1:
+        still = self.losses[self.rates < _STILL]
+        noise = _CLEARLY * _DEVIATION * still.std()
+        if lowest < 1 or smoothed[lowest] >= still.mean() - noise:
             return None
-        slopes = np.gradient(smoothed, np.log10(rates))[: lowest + 1]
+        steps = np.arange(min(_REACH, lowest), lowest + 1)
+        before, after = steps - _REACH, steps + _REACH
+        before, after = before.clip(0), after.clip(max=len(rates) - 1)
+        falls = smoothed[before] - smoothed[after]
+        slopes = falls / np.log10(rates[after] / rates[before])
         return Suggestion(
-            steepest=float(rates[np.argmin(slopes)]),
+            steepest=float(rates[steps[np.argmax(slopes)]]),
             tenth_of_minimum=float(rates[lowest]) / 10,
         )
 
@@ -104,6 +124,7 @@ def sweep_rates(job: StageJob) -> Sweep:
         used.
 
     Raises:
+      TrainerError: the loss of the first batch is not finite.
       Stopped: a signal was received.
     """
     schedule = Schedule(kind=SWEEP, peak=HIGHEST_RATE, steps=STEPS)
@@ -127,6 +148,11 @@ def sweep_rates(job: StageJob) -> Sweep:
         interrupt.check()
         if sweep.length < len(losses):
             break
+    if not sweep.length:
+        raise TrainerError(
+            f"--stage={LR_FIND}: the loss of the first batch is {losses[0]};"
+            " check the images and the weights"
+        )
     # The steps of the last call after the end do not count.
     return Sweep(
         rates=sweep.rates[: sweep.length], losses=losses[: sweep.length]
