@@ -148,6 +148,7 @@ def test_evaluate_averages_on_every_path(workdir, expected, values):
     )
 
 
+@pytest.mark.slow
 def test_a_flipped_evaluation_does_not_change_cached_features(
     workdir, tmp_path, capsys
 ):
@@ -165,6 +166,7 @@ def test_a_flipped_evaluation_does_not_change_cached_features(
     assert (workdir / "predictions.csv").read_bytes() == predictions
 
 
+@pytest.mark.slow
 def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
     config = Config(
         stage="export", workdir=str(workdir), output=str(tmp_path), tta="flip"
