@@ -25,6 +25,7 @@ from tests.support.flag_cases.commands import BASE, Commands, filled
 from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
+from tests.support.flag_cases.using import USING
 from tests.support.photos import CLASSES as DISHES
 from tests.support.photos import make_photos
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
@@ -33,7 +34,7 @@ from trainer.config.fields import FIELDS
 # TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = TRAINING + RECIPES + RUNNING
+CASES = TRAINING + RECIPES + RUNNING + USING
 
 
 @pytest.fixture(scope="module")

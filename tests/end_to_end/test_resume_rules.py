@@ -138,8 +138,7 @@ PASSED = {
     "trunk_block": Change(to=4),
     "cache": Change(to="off"),
     "cache_dir": Change(to="{root}/cache"),
-    "cache_ram_mib": Change(to=5),
-    "cache_disk_mib": Change(to=5),
+    **dict.fromkeys(("cache_ram_mib", "cache_disk_mib"), Change(to=5)),
     "decode_cache": Change(to=False),
 }
 

@@ -122,7 +122,7 @@ def test_a_loss_that_does_not_fall_is_an_error(photos, tmp_path, monkeypatch):
     rates = np.geomspace(1e-7, 1, 200)
     rising = lr_find_module.Sweep(rates=rates, losses=1 + rates)
     monkeypatch.setattr(lr_find_module, "sweep_rates", lambda job: rising)
-    with pytest.raises(TrainerError, match=r"the smoothed loss did not clearly fall"):
+    with pytest.raises(TrainerError, match="loss did not clearly fall"):
         find(photos, tmp_path / "found", head_epochs=0)
     record = json.loads((tmp_path / "found/lr_find.json").read_text())
     assert record["learning_rate"] is None

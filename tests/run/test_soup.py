@@ -7,18 +7,15 @@ import pathlib
 import shutil
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from tests.support.photos import CLASSES, make_photos
+from tests.support.heads import STAGE, change_head, model_weights, scores
+from tests.support.photos import make_photos
 from tests.support.runs import TINY, StopError, small, train
-from tests.support.tiny import tiny_backbone, use_tiny_backbone
+from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
-from trainer.data.decode import decode_image, resize
 from trainer.errors import TrainerError, UsageError
-from trainer.model.pixels import preprocess
 from trainer.results.evaluate import Evaluator
 from trainer.run import soup as soup_module
 from trainer.run import training
@@ -26,7 +23,6 @@ from trainer.run.ingredients import read_ingredients
 from trainer.run.soup import soup
 from trainer.run.use import evaluate
 
-STAGE = "feature_extract"
 RUN = {
     **TINY,
     "stage": STAGE,
@@ -57,7 +53,7 @@ def runs(photos, tmp_path_factory) -> pathlib.Path:
     with pytest.MonkeyPatch.context() as patch:
         use_tiny_backbone(patch)
         train(str(photos), folder / "good", **RUN)
-    values = weights(folder / "good")
+    values = model_weights(folder / "good")
     kernel, bias = values["head/kernel"], values["head/bias"]
     first = np.float32([2, 0, 0])
     heads = {
@@ -69,36 +65,6 @@ def runs(photos, tmp_path_factory) -> pathlib.Path:
         shutil.copytree(folder / "good", folder / name)
         change_head(folder / name, *head)
     return folder
-
-
-def checkpoint(workdir: pathlib.Path) -> str:
-    (index,) = (workdir / "checkpoints" / STAGE / "last").glob("*.index")
-    return str(index).removesuffix(".index")
-
-
-def weights(workdir: pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of the model in the checkpoint, by key."""
-    reader = tf.train.load_checkpoint(checkpoint(workdir))
-    found = {}
-    for name in reader.get_variable_to_shape_map():
-        if name.startswith("model/"):
-            key = name.removeprefix("model/").partition("/.ATTR")[0]
-            found[key.replace(".S", "/")] = reader.get_tensor(name)
-    return found
-
-
-def change_head(
-    workdir: pathlib.Path, kernel: np.ndarray, bias: np.ndarray
-) -> None:
-    values = weights(workdir) | {"head/kernel": kernel, "head/bias": bias}
-    variables = {key: tf.Variable(value) for key, value in values.items()}
-    folder = str(workdir / "checkpoints" / STAGE / "last")
-    tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=variables),
-        folder,
-        max_to_keep=1,
-        checkpoint_name="ckpt",
-    ).save(checkpoint_number=12)
 
 
 def cook(
@@ -114,27 +80,6 @@ def cook(
     return json.loads((out / "result.json").read_text())
 
 
-def scores(
-    photos: pathlib.Path, split: str, values: dict[str, np.ndarray]
-) -> tuple[float, float]:
-    """Returns accuracy and loss, computed with Keras and NumPy."""
-    keras.utils.clear_session()
-    backbone = tiny_backbone()
-    for variable in backbone.variables:
-        variable.assign(values[variable.path])
-    right, losses = [], []
-    for label, name in enumerate(sorted(CLASSES)):
-        for file in sorted((photos / split / name).iterdir()):
-            image = resize(decode_image(tf.constant(file.read_bytes())), 32)
-            features = backbone(preprocess(image[None], "tf"), training=False)
-            pooled = np.asarray(features).mean(axis=(1, 2))[0]
-            logits = pooled @ values["head/kernel"] + values["head/bias"]
-            shifted = logits.astype(np.float64) - logits.max()
-            right.append(int(np.argmax(logits)) == label)
-            losses.append(np.log(np.exp(shifted).sum()) - shifted[label])
-    return float(np.mean(right)), float(np.mean(losses))
-
-
 def test_a_soup_is_the_mean_of_what_helps(runs, photos, tmp_path, capsys):
     out = tmp_path / "soup"
     result = cook(runs, out, "wrong", "left", "right")
@@ -142,16 +87,17 @@ def test_a_soup_is_the_mean_of_what_helps(runs, photos, tmp_path, capsys):
         pathlib.Path(trial["workdir"]).name: trial for trial in result["soup"]
     }
     for name, trial in trials.items():
-        accuracy, loss = scores(photos, "val", weights(runs / name))
+        accuracy, loss = scores(photos, "val", model_weights(runs / name))
         assert trial["validation_accuracy"] == pytest.approx(accuracy)
         assert trial["validation_loss"] == pytest.approx(loss, rel=1e-4)
     assert trials["wrong"]["accepted"] is False
     assert list(trials)[-1] == "wrong"
     assert trials["left"]["accepted"] is True
     assert trials["right"]["accepted"] is True
-    of_soup, left = weights(out), weights(runs / "left")
+    of_soup = model_weights(out)
+    left, right = (model_weights(runs / name) for name in ("left", "right"))
     for key, value in left.items():
-        mean = (value.astype(np.float64) + weights(runs / "right")[key]) / 2
+        mean = (value.astype(np.float64) + right[key]) / 2
         np.testing.assert_array_equal(of_soup[key], mean.astype(np.float32))
     accuracy, loss = scores(photos, "test", of_soup)
     assert result["test_accuracy"] == pytest.approx(accuracy)
@@ -364,7 +310,10 @@ def test_a_run_starts_from_a_soup(runs, photos, tmp_path, monkeypatch):
     values = {**RUN, "epochs": 1, "learning_rate": 1e-7}
     source = str(tmp_path / "soup")
     train(str(photos), tmp_path / "next", **values, init_from=source)
-    of_soup, after = weights(tmp_path / "soup"), weights(tmp_path / "next")
+    of_soup, after = (
+        model_weights(tmp_path / "soup"),
+        model_weights(tmp_path / "next"),
+    )
     assert of_soup.keys() == after.keys()
     for key, value in of_soup.items():
         np.testing.assert_allclose(after[key], value, atol=1e-6)

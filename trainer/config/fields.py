@@ -119,9 +119,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train, run the five-model study, compare backbones"
-        " (probe), learning rates (lr_find) or runs (compare), average runs"
-        " (soup), or use a trained model.",
+        "Train, try models (study), backbones (probe) or rates (lr_find),"
+        " average (soup), compare or use runs.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -423,8 +422,7 @@ class Fields:
     workdir: str | None = _flag(
         None,
         FREE,
-        "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset. A"
-        " new folder for soup.",
+        "Folder of the run; runs/DATASET-BACKBONE-STAGE-PCT-HASH if unset.",
         stages=_WORKDIR_STAGES,
     )
     workdirs: str | None = _flag(

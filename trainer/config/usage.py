@@ -90,9 +90,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "output",
         "top_k",
         "tta",
-        "workdirs",
     ),
-    "Study and probe": ("models", "seeds", "backbones"),
+    "Several models": ("models", "seeds", "backbones", "workdirs"),
     "Devices": (
         "strategy",
         "gpus",

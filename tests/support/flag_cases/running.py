@@ -29,7 +29,6 @@ from tests.support.flag_cases.views import (
     trained_models,
     written,
 )
-from trainer.workdir import RESULT
 
 RUNNING = (
     Case(
@@ -100,29 +99,11 @@ RUNNING = (
         given=4,
     ),
     Case(
-        flag="tta",
-        value="flip",
-        also={"stage": "evaluate", "workdir": "{root}/source"},
-        alone=True,
-        see=lambda ran: ran.json("evaluation.json")["tta"],
-        without="off",
-        given="flip",
-    ),
-    Case(
         flag="workdirs",
         value="{root}/source,{root}/twin",
         also={"stage": "compare"},
         alone=True,
         see=lambda ran: (ran.said.status, "McNemar" in ran.said.out),
-        without=(2, False),
-        given=(0, True),
-    ),
-    Case(
-        flag="workdirs",
-        value="{root}/source,{root}/twin",
-        also={"stage": "soup", "workdir": "{root}/soup"},
-        alone=True,
-        see=lambda ran: (ran.said.status, (ran.workdir / RESULT).exists()),
         without=(2, False),
         given=(0, True),
     ),
