@@ -35,6 +35,8 @@ def rate_chart(
             label = f"{name}: {rate:.2g}"
             axes.axvline(rate, color=colour, linestyle="--", label=label)
         axes.set_xscale("log")
+        # By default the exponents are TeX, which is off.
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
         axes.grid(alpha=0.25)

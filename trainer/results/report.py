@@ -15,6 +15,7 @@ from trainer.config.fields import (
     CONSTANT,
     MONITOR_NAMES,
     OPTIMIZER_TITLES,
+    SOUP,
 )
 from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
@@ -177,10 +178,11 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
     source = for_terminal(
         source_phrase(result.get("validation_source", earlier))
     )
+    trials = result.get(SOUP)
+    step = "" if trials else f" at step {result['best_step']}"
     yield (
-        f"best validation {_best_shown(result)} at step"
-        f" {result['best_step']} (on {source}); the table shows the"
-        f" {_table_is_of(result)}"
+        f"best validation {_best_shown(result)}{step} (on {source}); the table"
+        f" shows the {_table_is_of(result)}"
     )
     for row in (*result.get("earlier_stages", ()), result):
         if "stopped_early" in row:
@@ -191,7 +193,8 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         f" parameters trained, {result['train_seconds']:.0f} s in steps"
     )
     yield f"workdir: {for_terminal(workdir)}"
-    yield tensorboard_command(workdir)
+    if not trials:
+        yield tensorboard_command(workdir)
 
 
 def _best_shown(result: dict[str, Any]) -> str:
@@ -210,6 +213,9 @@ def _best_shown(result: dict[str, Any]) -> str:
 
 def _table_is_of(result: dict[str, Any]) -> str:
     """Returns which weights the final evaluation is of."""
+    if SOUP in result:
+        accepted = sum(trial["accepted"] for trial in result[SOUP])
+        return f"mean of the weights of {accepted} of {len(result[SOUP])} runs"
     if result.get("result_checkpoint") != BEST:
         return "last step"
     return f"best validation, step {result['best_step']}"

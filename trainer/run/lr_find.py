@@ -145,10 +145,11 @@ def _report(
     """
     config = setup.config
     suggestion = sweep.suggestion()
+    steps = len(sweep.rates)
     # --scale_lr multiplies the flag that is suggested.
     rate = suggestion and float(f"{suggestion.rate / config.rate_factor:.2g}")
     command = shlex.join(_command(config, given, rate)) if rate else None
-    marks = suggestion.to_json() if suggestion else {}
+    marks = dict(_marks(suggestion)) if suggestion else {}
     chart = rate_chart(sweep.rates, sweep.losses, sweep.smoothed, marks)
     workdir.write_bytes(CHART, chart)
     workdir.write_json(
@@ -159,7 +160,7 @@ def _report(
             "unfreeze": config.unfreeze,
             "batch_size": config.batch_size,
             "seed": config.seed,
-            "steps": len(sweep.rates),
+            "steps": steps,
             "rates": sweep.rates.tolist(),
             "losses": sweep.losses.tolist(),
             "smoothed": sweep.smoothed.tolist(),
@@ -168,8 +169,10 @@ def _report(
             "command": command,
         },
     )
-    for line in _lines(suggestion, len(sweep.rates)):
-        print(line)
+    ended = ", then the loss diverged" if steps < STEPS else ""
+    print(f"{steps} of {STEPS} steps{ended}")
+    for name, mark in marks.items():
+        print(f"  {name}: {mark:.2g}")
     print(f"chart: {one_line(workdir.file(CHART))}")
     if command is None:
         raise TrainerError(
@@ -181,11 +184,10 @@ def _report(
     print(f"train with this rate:\n  {command}", flush=True)
 
 
-def _lines(suggestion: Suggestion | None, steps: int) -> Iterator[str]:
-    yield f"{steps} of {STEPS} steps until the loss diverged or the rates ended"
-    if suggestion is not None:
-        yield f"  steepest descent of the loss at {suggestion.steepest:.2g}"
-        yield f"  a tenth of the best rate: {suggestion.tenth_of_minimum:.2g}"
+def _marks(suggestion: Suggestion) -> Iterator[tuple[str, float]]:
+    """Yields the suggested rates, by what they are."""
+    yield "steepest descent of the loss", suggestion.steepest
+    yield "a tenth of the best rate", suggestion.tenth_of_minimum
 
 
 def _command(

@@ -68,6 +68,7 @@ _STAGE_RESULT: Shape = {
             "stopped_early?": _EARLY_STOP,
         }
     ],
+    "soup?": [{"accepted": bool}],
     "metrics_position?": int,
 }
 SHAPES: Mapping[str, Shape] = {
