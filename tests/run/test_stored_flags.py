@@ -77,6 +77,7 @@ _OTHER: dict[str, Any] = {
     "inputs": "in",
     "output": "out",
     "top_k": 3,
+    "tta": "flip",
     "workdirs": "a,b",
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 5,

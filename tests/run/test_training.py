@@ -81,7 +81,7 @@ def test_the_engine_depends_on_the_images_of_the_whole_run(
     )
     workdir = Workdir(str(tmp_path))
     given = {"images": images, "earlier": None}
-    assert training._fast_paths(setup, workdir, manifest) == given
+    assert training.choose_fast_paths(setup, workdir, manifest) == given
     workdir.write_json(CONFIG, {"environment": {"trunk_engine": "litert"}})
     given["earlier"] = "litert"
-    assert training._fast_paths(setup, workdir, manifest) == given
+    assert training.choose_fast_paths(setup, workdir, manifest) == given

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.clock import ManualClock
 from trainer.results.evaluate import Evaluator
-from trainer.run import stages
+from trainer.run import stage_parts
 from trainer.train.loop import StageLoop
 from trainer.train.stopping import Stopwatch
 
@@ -66,5 +66,5 @@ def one_minute_per_call(
         clocks[-1].advance(minutes * _SECONDS)
         return seconds
 
-    monkeypatch.setattr(stages, "Stopwatch", stopwatch)
+    monkeypatch.setattr(stage_parts, "Stopwatch", stopwatch)
     monkeypatch.setattr(StageLoop, "_call", call)

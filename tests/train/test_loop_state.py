@@ -20,7 +20,7 @@ from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.results.evaluate import Evaluation
-from trainer.train import loop as loop_module
+from trainer.train import updates
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.graph_loops import TrainCall
@@ -184,7 +184,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return train
 
-    monkeypatch.setattr(loop_module, "make_train_function", make)
+    monkeypatch.setattr(updates, "make_train_function", make)
     monkeypatch.setattr(TrainingBatches, "read", lambda *given: iter(()))
     return found
 
