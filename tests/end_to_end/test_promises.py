@@ -68,14 +68,15 @@ COMBINATIONS: Mapping[str, Mapping[str, Any]] = {
         "validation": "train:0.25",
         "on_nonfinite": "rollback",
     },
+    # In bfloat16, so with wider bounds.
     "solved": {
+        "precision": "bfloat16",
         "head_solver": "lbfgs",
         "head_l2": "0.1",
         "optimizer": "adamw",
         "label_smoothing": 0.1,
     },
-    # In bfloat16, so with wider bounds.
-    "views": {"head_views": 2, "augment": "mild", "precision": "bfloat16"},
+    "views": {"head_views": 2, "augment": "mild"},
 }
 
 
@@ -173,7 +174,7 @@ def test_a_combination_keeps_the_promise(
         with stopped_after(5):
             train(photos, workdir, **values)
     train(photos, workdir, **values)
-    atol, rtol = (1e-3, 0.05) if name == "views" else (2e-5, 2e-3)
+    atol, rtol = (0.01, 0.05) if name == "solved" else (2e-5, 2e-3)
     for stage in STAGES:
         one, two = (weights(path, stage) for path in (plain, workdir))
         if promise in _SAME_BITS:
