@@ -58,7 +58,7 @@ RUNGS: Mapping[str, tuple[str, ...]] = {
     "rate 3e-4": _RATE,
     "mild augmentation": _MILD,
     "label smoothing 0.1": _SMOOTH,
-    "best: averaged weights 0.99": (*_SMOOTH, "--ema=0.99"),
+    "best: averaged weights": (*_SMOOTH, "--ema=0.99"),
     # Each of these changes one flag of `best`.
     "best, rate 1e-3": (*_BEST, "--learning_rate=1e-3"),
     "best, rate 1e-4": (*_BEST, "--learning_rate=1e-4"),
