@@ -1,4 +1,4 @@
-"""Starts a process that measures one backbone, and waits for it.
+"""Starts processes that measure one backbone each, and waits for them.
 
 So the memory of TensorFlow is returned after each backbone, and a crash ends
 only one.
@@ -15,7 +15,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from typing import IO
+from typing import IO, Self
 
 from trainer.data.training_split import TrainingSplit
 from trainer.errors import TrainerError
@@ -36,34 +36,89 @@ class Job:
     key: str
 
 
-def measure_apart(job: Job) -> Row:
-    """Measures a backbone in a new process, and waits for it.
+class Processes:
+    """Measures backbones one after another, each in a process of its own.
 
-    Raises:
-      Stopped: a signal arrived; the process is ended first.
-      TrainerError: the backbone could not be measured.
+    While one measures, the next already imports TensorFlow.
     """
-    read_end, write_end = os.pipe()
-    root = str(pathlib.Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE, str(write_end)],
-        stdin=subprocess.PIPE,
-        pass_fds=(write_end,),
-        env={**os.environ, "PYTHONPATH": path},
-        # Ctrl-C in the terminal reaches only the caller, which ends this one.
-        start_new_session=True,
-    )
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end, "rb") as results:
-            assert process.stdin is not None
-            _send(process.stdin, job)
-            answer = results.read()
-        status = process.wait()
-    finally:
-        _end(process)
-    return _row(answer, status)
+
+    def __init__(self, count: int) -> None:
+        """Starts the first process.
+
+        Args:
+          count: number of backbones to measure, at most.
+        """
+        self._left = count
+        self._next: _Process | None = None
+        self._start_next()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the process that has nothing to measure."""
+        if self._next is not None:
+            self._next.kill()
+
+    def measure(self, job: Job) -> Row:
+        """Measures a backbone in a new process, and waits for it.
+
+        Raises:
+          Stopped: a signal arrived; the process is ended first.
+          TrainerError: the backbone could not be measured.
+        """
+        process = self._next
+        assert process is not None, "more backbones than counted"
+        self._next = None
+        try:
+            self._start_next()
+            return process.measure(job)
+        finally:
+            process.end()
+
+    def _start_next(self) -> None:
+        if self._left:
+            self._left -= 1
+            self._next = _Process()
+
+
+class _Process:
+    """A process that waits for a job."""
+
+    def __init__(self) -> None:
+        """Starts the process."""
+        read_end, write_end = os.pipe()
+        root = str(pathlib.Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(
+            filter(None, (root, os.environ.get("PYTHONPATH")))
+        )
+        self._results = os.fdopen(read_end, "rb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _MODULE, str(write_end)],
+            stdin=subprocess.PIPE,
+            pass_fds=(write_end,),
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl-C in the terminal reaches only the caller, which ends this
+            # one.
+            start_new_session=True,
+        )
+        os.close(write_end)
+
+    def measure(self, job: Job) -> Row:
+        """Sends a job, and returns its row; see `Processes.measure`."""
+        assert self._process.stdin is not None
+        _send(self._process.stdin, job)
+        return _row(self._results.read(), self._process.wait())
+
+    def end(self) -> None:
+        """Ends the process, which may still measure."""
+        _end(self._process)
+        self._results.close()
+
+    def kill(self) -> None:
+        """Ends the process, which has no job yet."""
+        self._process.kill()
+        self.end()
 
 
 def _send(stream: IO[bytes], job: Job) -> None:

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 def _serve(result_fd: int) -> None:
     """Reads a job, measures, and sends the result."""
     with native_notes_hidden():
-        # Loading the job imports TensorFlow, which logs.
-        job = pickle.load(sys.stdin.buffer)
+        # Imports TensorFlow, which logs, before there is a job.
         from trainer.probe.measure import measure
+    try:
+        job = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        # The caller is gone.
+        return
     threading.Thread(target=_exit_with_caller, daemon=True).start()
     # Native notes of a block that fails are shown, so the errors are caught
     # inside.
