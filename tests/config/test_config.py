@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.config import Config, check_given, check_solved_head
-from trainer.config.fields import FIELDS, TRAINING_STAGES
+from trainer.config.fields import FIELDS
 from trainer.errors import UsageError
 
 
@@ -174,6 +174,7 @@ def test_json_round_trip():
         ("feature_extract", "checkpoint"),
         ("evaluate", "epochs"),
         ("evaluate", "data_pct"),
+        ("finetune", "tta"),
         ("soup", "tta"),
         ("soup", "checkpoint"),
         ("lr_find", "learning_rate"),
@@ -184,26 +185,6 @@ def test_a_flag_that_the_stage_does_not_read_is_rejected(stage, flag):
     with pytest.raises(UsageError) as error:
         check_given(stage, frozenset({"workdir", flag}))
     assert f"--{flag}: not read by --stage={stage}, only by" in str(error.value)
-
-
-@pytest.mark.parametrize("stage", TRAINING_STAGES)
-def test_tta_in_training_names_the_stages_that_read_it(stage):
-    with pytest.raises(UsageError) as error:
-        check_given(stage, frozenset({"tta"}))
-    assert str(error.value) == (
-        f"--tta: not read by --stage={stage}, only by evaluate, predict,"
-        " export; leave it out"
-    )
-
-
-def test_lr_find_is_not_for_several_folds():
-    with pytest.raises(UsageError) as error:
-        make(stage="lr_find", validation="kfold:5")
-    assert str(error.value) == (
-        "--validation=kfold:5: lr_find trains on the subset of one run; give"
-        " one of the folds, such as fold:1/5"
-    )
-    make(stage="lr_find", validation="fold:1/5")
 
 
 def test_every_field_has_help_and_an_effect():

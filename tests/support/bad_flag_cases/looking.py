@@ -1,4 +1,4 @@
-"""Refused flags of the stages that train nothing: probe and embed."""
+"""Refused flags of stages that look at data or runs, and train no run."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def embedding(**flags: Any) -> dict[str, Any]:
         "output": "{root}/out.npz",
         **flags,
     }
+
+
+def souping(**flags: Any) -> dict[str, Any]:
+    """Returns the flags of a soup."""
+    workdirs = "{root}/a,{root}/b"
+    nothing = dict.fromkeys(BASE)
+    return {**nothing, "stage": "soup", "workdirs": workdirs, **flags}
 
 
 LOOKING = tuple(
@@ -109,6 +116,34 @@ LOOKING = tuple(
             "embed in training mode",
             embedding(epochs=3),
             ("--epochs: not read by --stage=embed",),
+        ),
+        (
+            "mirror images in training",
+            {"tta": "flip"},
+            (
+                "--tta: not read by --stage=feature_extract, only by evaluate,"
+                " predict, export; leave it out",
+            ),
+        ),
+        (
+            "a rate to find a rate",
+            {"stage": "lr_find", "learning_rate": 0.1},
+            ("--learning_rate: not read by --stage=lr_find, only by",),
+        ),
+        (
+            "a rate for several folds",
+            {"stage": "lr_find", "validation": "kfold:3"},
+            ("--validation=kfold:3: lr_find trains", "such as fold:1/3"),
+        ),
+        (
+            "a soup of one run",
+            souping(workdirs="{root}/a"),
+            ("--workdirs='{root}/a': must be two or more workdirs",),
+        ),
+        (
+            "a soup without a folder",
+            souping(workdir=None),
+            ("--workdir='': --stage=soup needs a folder", "a new one"),
         ),
     )
 )
