@@ -55,6 +55,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "backbone_lr_scale",
         "layer_decay",
         "label_smoothing",
+        "mix",
+        "erasing",
+        "dropout",
         "ema",
     ),
     "Training": (

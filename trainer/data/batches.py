@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from trainer.data.reading import (
     parallel_map,
     without_autotune,
 )
+from trainer.data.regularization import NOTHING, Regularization
 from trainer.data.samples import Samples
 from trainer.data.trivial import draw_trivial
 
@@ -31,7 +32,7 @@ from trainer.data.trivial import draw_trivial
 _PREFETCH_STEPS = 2
 
 Element = dict[str, Any]
-# (row number, epoch) -> the drawn augmentation, by name.
+# (row number, epoch) -> what is drawn, by name.
 _Draw = Callable[[tf.Tensor, tf.Tensor], Element]
 
 
@@ -45,6 +46,7 @@ def training_batches(
     total_steps: int,
     augment: bool,
     policy: str = TUTORIAL,
+    regularization: Regularization = NOTHING,
 ) -> tf.data.Dataset:
     """Returns the batches of a stage, epoch after epoch without a pause.
 
@@ -58,6 +60,8 @@ def training_batches(
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
       policy: a value of --augment other than off.
+      regularization: how examples are changed besides; not images if there are
+        cached features.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
@@ -66,7 +70,10 @@ def training_batches(
       last batch of an epoch is padded; and either `features`, a tuple of
       float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
-      with `matrices` for `augment.warp`.
+      with `matrices` for `augment.warp`. If the regularization changes images,
+      they are warped already and have no matrices; mixed ones come with
+      `labels2` and `lambdas`, see `mixing.mixed`. With its dropout there is
+      `dropout` float32 (b, channels).
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -76,9 +83,12 @@ def training_batches(
         raise ValueError(f"{start_step=}: not in 0 ... {total_steps}")
     steps = steps_per_epoch(len(samples), shard.global_batch)
     first_epoch, steps_into_it = divmod(start_step, steps)
+    mixes = regularization.mixes
+    rows_per_step = shard.local_batch + mixes * shard.local_replicas
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        rows = shard.rows(epoch_order(len(samples), seed, epoch))
+        order = epoch_order(len(samples), seed, epoch)
+        rows = shard.rows(order, partners=mixes)
         return tf.data.Dataset.from_tensor_slices(
             (rows, tf.fill(rows.shape, epoch))
         )
@@ -87,11 +97,13 @@ def training_batches(
     # Row numbers are skipped, before anything is read.
     rows = (
         epochs.flat_map(epoch_rows)
-        .skip(steps_into_it * shard.local_batch)
-        .take((total_steps - start_step) * shard.local_batch)
+        .skip(steps_into_it * rows_per_step)
+        .take((total_steps - start_step) * rows_per_step)
     )
-    draw = augmentation_draws(samples, seed, policy) if augment else None
-    return _batches(rows, samples, reading, shard, draw)
+    draws = [augmentation_draws(samples, seed, policy)] if augment else []
+    if regularization != NOTHING:
+        draws.append(regularization.draws(samples, seed, reading.image_px))
+    return _batches(rows, samples, reading, shard, draws, regularization)
 
 
 def evaluation_batches(
@@ -116,7 +128,7 @@ def evaluation_batches(
     # The epoch only matters to augmentation, which evaluation does not use.
     epochs = tf.zeros_like(rows)
     dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
-    return _batches(dataset, samples, reading, shard, None)
+    return _batches(dataset, samples, reading, shard, [], NOTHING)
 
 
 def _batches(
@@ -124,11 +136,12 @@ def _batches(
     samples: Samples,
     reading: Reading,
     shard: Shard,
-    draw: _Draw | None,
+    draws: Sequence[_Draw],
+    regularization: Regularization,
 ) -> tf.data.Dataset:
     """Maps pairs of row number and epoch to the elements of the steps."""
-    batch = shard.replica_batch
-    without_images = _without_images(samples, draw)
+    batch = shard.replica_batch + regularization.mixes
+    without_images = _without_images(samples, draws)
     cached = reading.features or reading.images
     if cached is None:
 
@@ -157,17 +170,22 @@ def _batches(
         )
     if "operations" in dataset.element_spec:
         dataset = parallel_map(dataset, _recoloured)
+    if regularization.changes_images:
+        dataset = parallel_map(
+            dataset, lambda x: regularization.change(x, reading.kernel)
+        )
     if reading.trunk is not None and reading.features is None:
-        dataset = parallel_map(dataset, _through_trunk(reading, batch))
+        through_trunk = _through_trunk(reading, shard.replica_batch)
+        dataset = parallel_map(dataset, through_trunk)
     return without_autotune(
         dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas)
     )
 
 
 def _without_images(
-    samples: Samples, draw: _Draw | None
+    samples: Samples, draws: Sequence[_Draw]
 ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
-    """Returns a function of row and epoch: labels, mask and augmentation."""
+    """Returns a function of row and epoch: labels, mask and the draws."""
     labels = tf.constant(samples.labels.astype(np.int32))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
@@ -176,7 +194,7 @@ def _without_images(
             "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
             "mask": tf.cast(real, tf.float32),
         }
-        if draw is not None:
+        for draw in draws:
             found |= draw(row, epoch)
         return found
 

@@ -57,6 +57,9 @@ _LATER_FLAGS = {
         "backbone_lr_scale",
         "layer_decay",
         "label_smoothing",
+        "mix",
+        "erasing",
+        "dropout",
         "ema",
     )
 }

@@ -17,7 +17,7 @@ from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.partition import Partition
-from trainer.train.losses import TrainingLoss, cross_entropy
+from trainer.train.losses import TrainingLoss, cross_entropy, main_labels
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
@@ -111,11 +111,15 @@ def make_train_step(
             tape.watch(trainable)
             values = trainable + frozen
             logits, updates = (
-                classifier.logits_and_updates(variables, values, inputs[0])
+                classifier.logits_and_updates(
+                    variables, values, inputs[0], batch.get("dropout")
+                )
                 if partition is None
-                else partition.logits_and_updates(variables, values, inputs)
+                else partition.logits_and_updates(
+                    variables, values, inputs, batch.get("dropout")
+                )
             )
-            losses = loss.of(logits, batch["labels"]) * batch["mask"]
+            losses = loss.of_batch(logits, batch) * batch["mask"]
             total = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
             mean = total / examples
@@ -287,7 +291,7 @@ def _logits(
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
-    hits = tf.cast(predicted == batch["labels"], tf.float32)
+    hits = tf.cast(predicted == main_labels(batch), tf.float32)
     return hits * batch["mask"]
 
 
