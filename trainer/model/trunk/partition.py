@@ -151,7 +151,10 @@ class Partition:
         """The tail up to the head's input; None if the features are that."""
         if self.cut == (POOL,):
             return None
-        return keras.Model(self._tail.inputs, self._copies.tensors[POOL])
+        # The tail has inputs of its own, which these tensors do not lead to.
+        source, tensors = self._copies.source, self._copies.tensors
+        features = [tensors.get(name, source) for name in self.cut]
+        return keras.Model(features or [source], tensors[POOL])
 
 
 def _reader(given: Mapping[int, tf.Tensor]) -> Read:
