@@ -37,10 +37,7 @@ FILE = {"backbone": "EfficientNetB0", "weights": "{root}/ones.weights.h5"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a flag is changed to, and from where it is not its default.
-
-    `both` are other flags, of both starts.
-    """
+    """The new value of a flag; `both` are other flags, of both starts."""
 
     to: Any
     both: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -81,29 +81,58 @@ def training_batches(
     """
     if not 0 <= start_step <= total_steps:
         raise ValueError(f"{start_step=}: not in 0 ... {total_steps}")
-    steps = steps_per_epoch(len(samples), shard.global_batch)
+    rows = _training_rows(
+        len(samples),
+        shard,
+        seed,
+        start_step=start_step,
+        total_steps=total_steps,
+        partners=regularization.mixes,
+    )
+    draws = [augmentation_draws(samples, seed, policy)] if augment else []
+    if regularization != NOTHING:
+        draws.append(regularization.draws(samples, seed, reading.image_px))
+    return _batches(rows, samples, reading, shard, draws, regularization)
+
+
+def _training_rows(
+    n: int,
+    shard: Shard,
+    seed: int,
+    *,
+    start_step: int,
+    total_steps: int,
+    partners: bool,
+) -> tf.data.Dataset:
+    """Returns pairs of row number and epoch, as `training_batches` reads them.
+
+    Args:
+      n: number of samples.
+      shard: see `training_batches`.
+      seed: see `training_batches`.
+      start_step: see `training_batches`.
+      total_steps: see `training_batches`.
+      partners: see `Shard.rows`.
+    """
+    steps = steps_per_epoch(n, shard.global_batch)
     first_epoch, steps_into_it = divmod(start_step, steps)
-    mixes = regularization.mixes
-    rows_per_step = shard.local_batch + mixes * shard.local_replicas
+    rows_per_step = shard.local_batch
+    if partners:
+        rows_per_step += shard.local_replicas
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = epoch_order(len(samples), seed, epoch)
-        rows = shard.rows(order, partners=mixes)
+        rows = shard.rows(epoch_order(n, seed, epoch), partners=partners)
         return tf.data.Dataset.from_tensor_slices(
             (rows, tf.fill(rows.shape, epoch))
         )
 
     epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
     # Row numbers are skipped, before anything is read.
-    rows = (
+    return (
         epochs.flat_map(epoch_rows)
         .skip(steps_into_it * rows_per_step)
         .take((total_steps - start_step) * rows_per_step)
     )
-    draws = [augmentation_draws(samples, seed, policy)] if augment else []
-    if regularization != NOTHING:
-        draws.append(regularization.draws(samples, seed, reading.image_px))
-    return _batches(rows, samples, reading, shard, draws, regularization)
 
 
 def evaluation_batches(
@@ -140,7 +169,7 @@ def _batches(
     regularization: Regularization,
 ) -> tf.data.Dataset:
     """Maps pairs of row number and epoch to the elements of the steps."""
-    batch = shard.replica_batch + regularization.mixes
+    batch = shard.replica_batch + (1 if regularization.mixes else 0)
     without_images = _without_images(samples, draws)
     cached = reading.features or reading.images
     if cached is None:

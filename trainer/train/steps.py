@@ -110,14 +110,8 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            logits, updates = (
-                classifier.logits_and_updates(
-                    variables, values, inputs[0], batch.get("dropout")
-                )
-                if partition is None
-                else partition.logits_and_updates(
-                    variables, values, inputs, batch.get("dropout")
-                )
+            logits, updates = _logits_and_updates(
+                classifier, partition, variables, values, inputs, batch
             )
             losses = loss.of_batch(logits, batch) * batch["mask"]
             total = tf.reduce_sum(losses)
@@ -287,6 +281,21 @@ def _logits(
     if partition is not None:
         return partition.logits(variables, values, inputs)
     return classifier.logits(variables, values, inputs[0])
+
+
+def _logits_and_updates(
+    classifier: Classifier,
+    partition: Partition | None,
+    variables: Sequence[keras.Variable],
+    values: Sequence[tf.Tensor],
+    inputs: list[tf.Tensor],
+    batch: Batch,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Returns the logits, with the batch's dropout, and variable updates."""
+    dropout = batch.get("dropout")
+    if partition is not None:
+        return partition.logits_and_updates(variables, values, inputs, dropout)
+    return classifier.logits_and_updates(variables, values, inputs[0], dropout)
 
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
