@@ -40,7 +40,7 @@ def test_other_values_of_mix_are_refused(text: str) -> None:
     assert parse_mix("off") is None
 
 
-@pytest.mark.parametrize("alpha", [0.001, 0.1, 1.0, 1000.0])
+@pytest.mark.parametrize("alpha", [0.001, 0.4, 1000.0])
 def test_weights_have_the_beta_distribution(alpha: float) -> None:
     draw = tf.function(lambda n: draw_weight(tf.stack([7, n]), alpha))
     numbers = tf.data.Dataset.range(2000).map(draw)
@@ -104,7 +104,7 @@ def test_cutmix_pastes_a_box_of_the_next_image() -> None:
     assert found["lambdas"].numpy().tolist() == [0.75, 0.5, 1]
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("probability", [0.0, 0.3])
 def test_erased_boxes_have_legal_sizes(probability: float) -> None:
     draw = tf.function(
         lambda n: draw_erased_box(tf.stack([5, n]), probability, 100)

@@ -86,19 +86,20 @@ def train(
 @pytest.mark.parametrize(
     ("count", "batch"),
     [
-        (9, 4),
+        (N, 4),
         *(
             pytest.param(*sizes, marks=pytest.mark.slow)
-            for sizes in ((10, 4), (3, 8), (1, 4))
+            for sizes in ((9, 4), (3, 8), (1, 4))
         ),
     ],
 )
 def test_padding_is_never_a_partner(
     samples: Samples, count: int, batch: int
 ) -> None:
-    few = samples.take(range(count))
+    few = samples if count == N else samples.take(range(count))
     for mix in (MIXUP_ONE, CUTMIX_ONE):
-        parts = train(few, shard(batch), Regularization(mix=mix), total=4)
+        change = Regularization(mix=mix)
+        parts = train(few, shard(batch), change, augment=False)
         steps = -(-count // batch)
         for number, part in enumerate(parts):
             epoch, step = divmod(number, steps)
@@ -226,7 +227,7 @@ def test_seed_and_epoch_decide_what_is_drawn(
 def test_nothing_is_added_without_the_flags(samples: Samples) -> None:
     (part,) = train(samples, shard(), NOTHING, total=1)
     assert part.keys() == {"images", "labels", "mask", "matrices"}
-    (part,) = train(samples, shard(), ALL["all"], total=1)
+    part, *_ = train(samples, shard(), ALL["all"])
     assert part.keys() == {"images", "labels", "mask"} | {
         *("labels2", "lambdas", "dropout")
     }
