@@ -86,7 +86,6 @@ def test_caches_and_calls_change_no_bit(
     "values",
     [
         {"strategy": "mirrored", "logical_cpus": 2},
-        {"strategy": "mirrored", "logical_cpus": 4},
         {"accumulate_steps": 4},
         {"xla": "on"},
         {"trunk_engine": "step"},
