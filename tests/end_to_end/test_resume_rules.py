@@ -37,10 +37,7 @@ FILE = {"backbone": "EfficientNetB0", "weights": "{root}/ones.weights.h5"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a flag is changed to, and from where it is not its default.
-
-    `both` are other flags, of both starts.
-    """
+    """The new value of a flag; `both` are other flags, of both starts."""
 
     to: Any
     both: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -76,6 +73,9 @@ REFUSED = {
     "backbone_lr_scale": Change(to=0.5),
     "layer_decay": Change(to=0.5),
     "label_smoothing": Change(to=0.1),
+    "mix": Change(to="mixup:0.2"),
+    "erasing": Change(to=0.5),
+    "dropout": Change(to=0.5),
     "ema": Change(to=0.9),
     "class_weights": Change(to="balanced"),
     "head_views": Change(to=2),

@@ -280,6 +280,15 @@ def test_two_processes_end_early_together(say, tmp_path):
     assert left[1].out == ""
 
 
+@pytest.mark.parametrize("mix", ["mixup:1", "cutmix:1"])
+def test_two_processes_mix_images_like_one(say, tmp_path, mix):
+    flags = {"mix": mix, "erasing": 0.5, "dropout": 0.25}
+    whole = tmp_path / "whole"
+    single(say(whole, **flags), whole)
+    ran(2, say(tmp_path / "shared", **flags), tmp_path / "said")
+    assert_same_training(whole, tmp_path / "shared")
+
+
 def test_a_run_of_one_process_resumes_on_two(say, tmp_path):
     whole, workdir = tmp_path / "whole", tmp_path / "grown"
     single(say(whole, **HEAD, epochs=3), whole)

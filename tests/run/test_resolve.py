@@ -152,6 +152,7 @@ def test_the_default_workdir_depends_on_each_result_field():
         "optimizer": "adamw",
         "schedule": "cosine",
         "augment": "mild",
+        "mix": "mixup:0.2",
     }
     names = set()
     fields = base.result_fields()

@@ -8,6 +8,7 @@ from trainer.config.fields import (
     ADAMW,
     AUTO,
     COMPARE,
+    FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     FIT_STAGES,
@@ -22,6 +23,7 @@ from trainer.config.fields import (
     USING_STAGES,
     Fields,
 )
+from trainer.config.mixing import parse_mix
 from trainer.config.ranges import (
     check_choice,
     check_range,
@@ -52,6 +54,7 @@ def check_fields(fields: Fields) -> None:
         check_range(name, value, field.default)
     parse_unfreeze(fields.unfreeze)
     _check_optimizer(fields)
+    parse_mix(fields.mix)
     parse_models(fields.models)
     if fields.stage in (COMPARE, SOUP):
         parse_workdirs(fields.workdirs or "")
@@ -128,6 +131,41 @@ def check_views(fields: Fields) -> None:
                     f" feature_extract only, which does not run with {flag};"
                     " leave one of them out"
                 )
+
+
+def check_images(fields: Fields) -> None:
+    """Checks that there are training images to mix and to erase.
+
+    Args:
+      fields: of a training run.
+
+    Raises:
+      UsageError: the stage trains on cached features, or has one image a step.
+    """
+    changes = {
+        f"--mix={fields.mix}": fields.mix != OFF,
+        f"--erasing={fields.erasing:g}": fields.erasing > 0,
+    }
+    for flag, given in changes.items():
+        if not given:
+            continue
+        if fields.stage == FEATURE_EXTRACT and fields.augment == OFF:
+            raise UsageError(
+                f"{flag}: needs images, but feature_extract trains on cached"
+                " features with --augment=off; give --augment=mild, tutorial"
+                " or trivial, or leave it out"
+            )
+        if fields.head_views and fields.head_solver != LBFGS:
+            raise UsageError(
+                f"{flag}: needs images, but the head trains on cached"
+                f" features with --head_views={fields.head_views}; leave one"
+                " of them out"
+            )
+    if fields.mix != OFF and fields.batch_size == 1:
+        raise UsageError(
+            f"--mix={fields.mix}: mixes the images of a batch, but"
+            " --batch_size=1; give a larger one, or leave --mix out"
+        )
 
 
 def _check_batch(fields: Fields) -> None:

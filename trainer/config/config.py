@@ -23,6 +23,7 @@ from trainer.config.fields import (
     TUTORIAL,
     Fields,
 )
+from trainer.config.mixing import Mixing, parse_mix
 from trainer.config.ranges import parse_models
 from trainer.config.validation import (
     KFOLD,
@@ -52,8 +53,13 @@ class Config(Fields):
 
     @property
     def augments(self) -> bool:
-        """Whether training images are augmented."""
-        return self.augment != OFF
+        """Whether training images change from epoch to epoch."""
+        return self.augment != OFF or self.mix != OFF or self.erasing > 0
+
+    @property
+    def mixing(self) -> Mixing | None:
+        """The parsed --mix; None for off."""
+        return parse_mix(self.mix)
 
     @property
     def rate_factor(self) -> float:

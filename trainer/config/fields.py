@@ -352,6 +352,26 @@ class Fields:
         choices=AUGMENT,
         stages=TRAINING_STAGES,
     )
+    mix: str = _flag(
+        OFF,
+        RESULT,
+        "Mix each training image with another one of its batch, mixup:A or"
+        " cutmix:A, with weights from Beta(A, A).",
+        stages=TRAINING_STAGES,
+    )
+    erasing: float = _flag(
+        0.0,
+        RESULT,
+        "Probability that a box of a training image is replaced by noise.",
+        stages=TRAINING_STAGES,
+    )
+    dropout: float = _flag(
+        0.0,
+        RESULT,
+        "Probability that a channel of the head's input is dropped in a"
+        " training step.",
+        stages=TRAINING_STAGES,
+    )
     unfreeze: str = _flag(
         "last:10",
         RESULT,

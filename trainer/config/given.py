@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.config.checks import check_views
+from trainer.config.checks import check_images, check_views
 from trainer.config.fields import (
     EMBED,
     FEATURE_EXTRACT,
@@ -36,6 +36,9 @@ _UNREAD_BY_SOLVER = {
         "warmup",
         "min_steps",
         "label_smoothing",
+        "mix",
+        "erasing",
+        "dropout",
         "ema",
     ),
     FINETUNE: ("head_epochs", "head_learning_rate"),
@@ -84,6 +87,7 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
     """
     if fields.stage in (*TRAINING_STAGES, LR_FIND):
         check_views(fields)
+        check_images(fields)
     if fields.head_solver != LBFGS:
         return
     for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):

@@ -53,6 +53,8 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "backbone_lr_scale": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
     "layer_decay": ("a number above 0 and up to 1", lambda x: 0 < x <= 1),
     "label_smoothing": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
+    "erasing": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "dropout": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
     "ema": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
     "clip_global_norm": ("a number above 0", lambda x: x > 0),
     "patience": (

@@ -54,9 +54,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "min_steps",
         "backbone_lr_scale",
         "layer_decay",
-        "label_smoothing",
         "ema",
     ),
+    "Regularization": ("label_smoothing", "mix", "erasing", "dropout"),
     "Training": (
         "scale_lr",
         "accumulate_steps",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from trainer.data.reading import (
     parallel_map,
     without_autotune,
 )
+from trainer.data.regularization import NOTHING, Regularization
 from trainer.data.samples import Samples
 from trainer.data.trivial import draw_trivial
 
@@ -31,7 +32,7 @@ from trainer.data.trivial import draw_trivial
 _PREFETCH_STEPS = 2
 
 Element = dict[str, Any]
-# (row number, epoch) -> the drawn augmentation, by name.
+# (row number, epoch) -> what is drawn, by name.
 _Draw = Callable[[tf.Tensor, tf.Tensor], Element]
 
 
@@ -45,6 +46,7 @@ def training_batches(
     total_steps: int,
     augment: bool,
     policy: str = TUTORIAL,
+    regularization: Regularization = NOTHING,
 ) -> tf.data.Dataset:
     """Returns the batches of a stage, epoch after epoch without a pause.
 
@@ -58,6 +60,8 @@ def training_batches(
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
       policy: a value of --augment other than off.
+      regularization: how examples are changed besides; not images if there are
+        cached features.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
@@ -66,7 +70,10 @@ def training_batches(
       last batch of an epoch is padded; and either `features`, a tuple of
       float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
-      with `matrices` for `augment.warp`.
+      with `matrices` for `augment.warp`. If the regularization changes images,
+      they are warped already and have no matrices; mixed ones come with
+      `labels2` and `lambdas`, see `mixing.mixed`. With its dropout there is
+      `dropout` float32 (b, channels).
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -74,24 +81,58 @@ def training_batches(
     """
     if not 0 <= start_step <= total_steps:
         raise ValueError(f"{start_step=}: not in 0 ... {total_steps}")
-    steps = steps_per_epoch(len(samples), shard.global_batch)
+    rows = _training_rows(
+        len(samples),
+        shard,
+        seed,
+        start_step=start_step,
+        total_steps=total_steps,
+        partners=regularization.mixes,
+    )
+    draws = [augmentation_draws(samples, seed, policy)] if augment else []
+    if regularization != NOTHING:
+        draws.append(regularization.draws(samples, seed, reading.image_px))
+    return _batches(rows, samples, reading, shard, draws, regularization)
+
+
+def _training_rows(
+    n: int,
+    shard: Shard,
+    seed: int,
+    *,
+    start_step: int,
+    total_steps: int,
+    partners: bool,
+) -> tf.data.Dataset:
+    """Returns pairs of row number and epoch, as `training_batches` reads them.
+
+    Args:
+      n: number of samples.
+      shard: see `training_batches`.
+      seed: see `training_batches`.
+      start_step: see `training_batches`.
+      total_steps: see `training_batches`.
+      partners: see `Shard.rows`.
+    """
+    steps = steps_per_epoch(n, shard.global_batch)
     first_epoch, steps_into_it = divmod(start_step, steps)
+    rows_per_step = shard.local_batch
+    if partners:
+        rows_per_step += shard.local_replicas
 
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        rows = shard.rows(epoch_order(len(samples), seed, epoch))
+        rows = shard.rows(epoch_order(n, seed, epoch), partners=partners)
         return tf.data.Dataset.from_tensor_slices(
             (rows, tf.fill(rows.shape, epoch))
         )
 
     epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
     # Row numbers are skipped, before anything is read.
-    rows = (
+    return (
         epochs.flat_map(epoch_rows)
-        .skip(steps_into_it * shard.local_batch)
-        .take((total_steps - start_step) * shard.local_batch)
+        .skip(steps_into_it * rows_per_step)
+        .take((total_steps - start_step) * rows_per_step)
     )
-    draw = augmentation_draws(samples, seed, policy) if augment else None
-    return _batches(rows, samples, reading, shard, draw)
 
 
 def evaluation_batches(
@@ -123,10 +164,10 @@ def evaluation_batches(
     # The epoch only matters to augmentation, which evaluation does not use.
     epochs = tf.zeros_like(rows)
     dataset = tf.data.Dataset.from_tensor_slices((rows, epochs))
-    batches = _batches(dataset, samples, reading, shard, None)
+    batches = _batches(dataset, samples, reading, shard, [], NOTHING)
     if mirrored is None:
         return batches
-    others = _batches(dataset, samples, mirrored, shard, None)
+    others = _batches(dataset, samples, mirrored, shard, [], NOTHING)
     pairs = tf.data.Dataset.zip((batches, others))
     return without_autotune(
         pairs.map(lambda one, two: {**one, "mirrored": two["features"]})
@@ -138,11 +179,12 @@ def _batches(
     samples: Samples,
     reading: Reading,
     shard: Shard,
-    draw: _Draw | None,
+    draws: Sequence[_Draw],
+    regularization: Regularization,
 ) -> tf.data.Dataset:
     """Maps pairs of row number and epoch to the elements of the steps."""
-    batch = shard.replica_batch
-    without_images = _without_images(samples, draw)
+    batch = shard.replica_batch + (1 if regularization.mixes else 0)
+    without_images = _without_images(samples, draws)
     cached = reading.features or reading.images
     if cached is None:
 
@@ -171,17 +213,22 @@ def _batches(
         )
     if "operations" in dataset.element_spec:
         dataset = parallel_map(dataset, _recoloured)
+    if regularization.changes_images:
+        dataset = parallel_map(
+            dataset, lambda x: regularization.change(x, reading.kernel)
+        )
     if reading.trunk is not None and reading.features is None:
-        dataset = parallel_map(dataset, _through_trunk(reading, batch))
+        through_trunk = _through_trunk(reading, shard.replica_batch)
+        dataset = parallel_map(dataset, through_trunk)
     return without_autotune(
         dataset.prefetch(_PREFETCH_STEPS * shard.local_replicas)
     )
 
 
 def _without_images(
-    samples: Samples, draw: _Draw | None
+    samples: Samples, draws: Sequence[_Draw]
 ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
-    """Returns a function of row and epoch: labels, mask and augmentation."""
+    """Returns a function of row and epoch: labels, mask and the draws."""
     labels = tf.constant(samples.labels.astype(np.int32))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
@@ -190,7 +237,7 @@ def _without_images(
             "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
             "mask": tf.cast(real, tf.float32),
         }
-        if draw is not None:
+        for draw in draws:
             found |= draw(row, epoch)
         return found
 

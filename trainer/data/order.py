@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 # The row number that stands for padding.
@@ -56,23 +57,44 @@ class Shard:
         """Number of examples that this reader reads per global step."""
         return self.global_batch // self.num_pipelines
 
-    def rows(self, order: tf.Tensor) -> tf.Tensor:
+    def rows(self, order: tf.Tensor, *, partners: bool = False) -> tf.Tensor:
         """Returns this reader's part of one pass over the samples.
 
         Args:
           order: int64 (n,), the row numbers of all samples in their order.
+          partners: whether the rows of each replica are followed by the one
+            that its last real row is mixed with: the next row of the global
+            batch, or the first row for the last one.
 
         Returns:
           int64 (steps * local_batch,), with `PADDING` where the last global
-          batch has no samples left.
+          batch has no samples left. With partners, one row more per step and
+          local replica: `PADDING` if the last real row is alone in its global
+          batch, or if there is none.
         """
         steps = steps_per_epoch(order.shape[0], self.global_batch)
         padding = steps * self.global_batch - order.shape[0]
         padded = tf.pad(order, ((0, padding),), constant_values=PADDING)
-        by_pipeline = tf.reshape(
-            padded, (steps, self.num_pipelines, self.local_batch)
+        rows = tf.reshape(
+            padded, (steps, self.num_replicas, self.replica_batch)
         )
-        return tf.reshape(by_pipeline[:, self.pipeline], (-1,))
+        if partners:
+            partner = self._partners(padded, order.shape[0], steps)
+            rows = tf.concat([rows, partner[:, :, None]], axis=2)
+        first = self.pipeline * self.local_replicas
+        return tf.reshape(rows[:, first : first + self.local_replicas], (-1,))
+
+    def _partners(self, padded: tf.Tensor, n: int, steps: int) -> tf.Tensor:
+        """Returns the partners of last rows, int64 (steps, num_replicas)."""
+        begin = np.arange(steps)[:, None] * self.global_batch
+        real = np.minimum(n - begin, self.global_batch)
+        replica = np.arange(self.num_replicas) * self.replica_batch
+        after = np.minimum(replica + self.replica_batch, real)
+        place = begin + after % real
+        alone = (after <= replica) | (real < 2)
+        return tf.where(
+            alone, tf.cast(PADDING, tf.int64), tf.gather(padded, place)
+        )
 
 
 def epoch_order(n: int, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:

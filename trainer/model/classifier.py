@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -85,6 +86,7 @@ class Classifier:
         variables: Sequence[keras.Variable],
         values: Sequence[tf.Tensor],
         images: tf.Tensor,
+        dropout: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Computes the logits and the variable updates of the forward pass.
 
@@ -92,6 +94,7 @@ class Classifier:
           variables: see `logits`.
           values: see `logits`.
           images: see `logits`.
+          dropout: see `dropped_logits`; None drops nothing.
 
         Returns:
           The logits, and the new value of each variable that the forward pass
@@ -100,16 +103,25 @@ class Classifier:
         """
         inputs = preprocess(images, self.pixels)
         mapping = list(zip(variables, values, strict=True))
+        model = self.model if dropout is None else self._without_head
         # In this scope Keras reads the given values instead of the variables. A
         # function that XLA compiles must not read mirrored variables.
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = self._values_in(scope)
             # This overrides the training=False recorded in the model.
-            logits = self.model(inputs, training=False)
+            found = model(inputs, training=False)
+            if dropout is not None:
+                kernel, bias = map(scope.get_current_value, self.head.weights)
+                found = dropped_logits(found, dropout, kernel, bias)
         after = self._values_in(scope)
-        return logits, {
+        return found, {
             key: after[key] for key in after if after[key] is not before[key]
         }
+
+    @functools.cached_property
+    def _without_head(self) -> keras.Model:
+        """The model from preprocessed images to the head's input."""
+        return keras.Model(self.model.inputs, self.head.input)
 
     def _values_in(self, scope: keras.StatelessScope) -> dict[str, tf.Tensor]:
         return {
@@ -159,6 +171,23 @@ def make_classifier(
         variables=variables,
         can_train=frozenset(k for k, v in variables.items() if v.trainable),
     )
+
+
+def dropped_logits(
+    inputs: tf.Tensor, dropout: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    """Computes the head of inputs of which some channels are dropped.
+
+    Args:
+      inputs: (batch, channels), the head's inputs.
+      dropout: float32 (batch, channels), the factors of the inputs.
+      kernel: float32 (channels, classes), of the head.
+      bias: float32 (classes,), of the head.
+
+    Returns:
+      The logits, float32 (batch, classes).
+    """
+    return tf.matmul(tf.cast(inputs, tf.float32) * dropout, kernel) + bias
 
 
 def variable_keys(

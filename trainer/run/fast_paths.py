@@ -293,10 +293,13 @@ def _check_features(config: Config, engine: str, runtime: Runtime) -> None:
             " where that is possible"
         )
     if engine == DEVICE and config.augments:
+        remedy = "--augment=false"
+        if config.mix != OFF or config.erasing:
+            remedy += " without --mix and --erasing"
         raise UsageError(
             f"{given}: here the step computes all layers of augmented images,"
             " so there are no features to round; leave it out, or give"
-            " --augment=false"
+            f" {remedy}"
         )
 
 

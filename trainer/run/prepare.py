@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
-from trainer.config.checks import check_views
+from trainer.config.checks import check_images, check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
@@ -52,6 +52,7 @@ def prepare(config: Config) -> RunSetup:
       TrainerError: see `make_runtime`.
     """
     check_views(config)
+    check_images(config)
     check_dataset(config.dataset)
     backbone = find_backbone(backbone_name(config))
     plan = plan_devices(config)

@@ -58,6 +58,9 @@ _LATER_FLAGS = {
         "backbone_lr_scale",
         "layer_decay",
         "label_smoothing",
+        "mix",
+        "erasing",
+        "dropout",
         "ema",
     )
 }

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainer.config import StageSpec
-from trainer.data.augment import warp
-from trainer.data.batches import training_batches
 from trainer.data.manifest import Manifest
-from trainer.data.order import Shard
-from trainer.data.reading import Reading
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
@@ -25,6 +21,7 @@ from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup
+from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
 from trainer.train.inputs import Inputs
@@ -39,8 +36,6 @@ from trainer.workdir import (
     RESULT,
     Workdir,
 )
-
-_SHOWN_IMAGES = 8
 
 
 class TrainingRun:
@@ -177,20 +172,16 @@ class TrainingRun:
 
     def _show_augmentation(self, step: int) -> None:
         """Writes images of the first batch, before and after augmentation."""
-        count = min(_SHOWN_IMAGES, len(self._manifest.train))
-        dataset = training_batches(
-            self._manifest.train,
-            reading=Reading(image_px=self._classifier.image_px),
-            shard=Shard(global_batch=count, num_replicas=1),
-            seed=self._config.seed,
-            start_step=0,
-            total_steps=1,
-            augment=True,
-            policy=self._config.augment,
+        before, after = (
+            shown_images(
+                self._manifest.train,
+                self._config,
+                image_px=self._classifier.image_px,
+                changed=changed,
+            )
+            for changed in (False, True)
         )
-        batch = next(iter(dataset))
-        after = warp(batch["images"], batch["matrices"], kernel="gather")
-        self._writer.augmented(step, batch["images"].numpy(), after.numpy())
+        self._writer.augmented(step, before, after)
 
     def _finish_stage(
         self,

@@ -8,9 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
+from trainer.config.fields import OFF
 from trainer.data.batches import training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
+from trainer.data.regularization import Regularization
 from trainer.data.samples import Samples
 from trainer.train.inputs import Inputs
 
@@ -25,6 +27,7 @@ class TrainingBatches:
         config: Config,
         *,
         views: int,
+        channels: int,
         strategy: tf.distribute.Strategy,
     ) -> None:
         """Creates the object; nothing is read yet.
@@ -32,14 +35,17 @@ class TrainingBatches:
         Args:
           inputs: reads the samples.
           samples: the training subset.
-          config: its `batch_size`, `seed` and `augment` are used.
+          config: its `batch_size`, `seed`, `augment`, `mix`, `erasing` and
+            `dropout` are used.
           views: number of cached views to read in turn; 0 reads images.
+          channels: number of channels of the head's input.
           strategy: distributes the batches over the replicas.
         """
         self._inputs = inputs
         self._samples = samples
         self._config = config
         self._views = views
+        self._channels = channels
         self._strategy = strategy
         self._reading: Reading | None = None
 
@@ -54,6 +60,7 @@ class TrainingBatches:
         if self._reading is None:
             self._reading = self._make_reading()
         reading = self._reading
+        regularization = regularization_of(config, self._channels)
 
         def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return training_batches(
@@ -69,8 +76,9 @@ class TrainingBatches:
                 start_step=start,
                 total_steps=end,
                 # Views are augmented already.
-                augment=config.augments and not self._views,
+                augment=config.augment != OFF and not self._views,
                 policy=config.augment,
+                regularization=regularization,
             )
 
         return iter(self._strategy.distribute_datasets_from_function(dataset))
@@ -89,3 +97,18 @@ class TrainingBatches:
             ),
             views=self._views,
         )
+
+
+def regularization_of(config: Config, channels: int = 0) -> Regularization:
+    """Returns how training examples are changed besides augmentation.
+
+    Args:
+      config: its `mix`, `erasing` and `dropout` are used.
+      channels: number of channels of the head's input; 0 for no dropout.
+    """
+    return Regularization(
+        mix=config.mixing,
+        erasing=config.erasing,
+        dropout=config.dropout if channels else 0.0,
+        channels=channels,
+    )

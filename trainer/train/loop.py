@@ -50,6 +50,7 @@ class StageLoop:
             job.train,
             config,
             views=spec.views_read,
+            channels=job.classifier.head.kernel.shape[0],
             strategy=job.runtime.strategy,
         )
         self._state = StageState.begin(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -40,6 +41,42 @@ class TrainingLoss:
             weights = tf.constant(self.class_weights, tf.float32)
             losses *= tf.gather(weights, labels)
         return losses
+
+    def of_batch(
+        self, logits: tf.Tensor, batch: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Returns the loss of each example of a batch, nats.
+
+        Args:
+          logits: float32 (batch, classes).
+          batch: `labels` int32 (batch,). A mixed batch also has `labels2`
+            int32 (batch,) and `lambdas` float32 (batch,), the weights of the
+            first labels.
+
+        Returns:
+          float32 (batch,).
+        """
+        losses = self.of(logits, batch["labels"])
+        if "lambdas" not in batch:
+            return losses
+        weights = batch["lambdas"]
+        others = self.of(logits, batch["labels2"])
+        return weights * losses + (1.0 - weights) * others
+
+
+def main_labels(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the label with the larger weight of each example.
+
+    Args:
+      batch: see `TrainingLoss.of_batch`; the first label wins a tie.
+
+    Returns:
+      int32 (batch,).
+    """
+    if "lambdas" not in batch:
+        return batch["labels"]
+    first = batch["lambdas"] >= 0.5
+    return tf.where(first, batch["labels"], batch["labels2"])
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -18,7 +18,7 @@ from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.mirrored import mean_logits, mirror
 from trainer.model.trunk.partition import Partition
-from trainer.train.losses import TrainingLoss, cross_entropy
+from trainer.train.losses import TrainingLoss, cross_entropy, main_labels
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
@@ -111,12 +111,10 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
             values = trainable + frozen
-            logits, updates = (
-                classifier.logits_and_updates(variables, values, inputs[0])
-                if partition is None
-                else partition.logits_and_updates(variables, values, inputs)
+            logits, updates = _logits_and_updates(
+                classifier, partition, variables, values, inputs, batch
             )
-            losses = loss.of(logits, batch["labels"]) * batch["mask"]
+            losses = loss.of_batch(logits, batch) * batch["mask"]
             total = tf.reduce_sum(losses)
             # Inside the tape, so that gradients round as those of a mean.
             mean = total / examples
@@ -310,9 +308,24 @@ def _logits(
     return mean_logits(of(inputs), of(mirrored))
 
 
+def _logits_and_updates(
+    classifier: Classifier,
+    partition: Partition | None,
+    variables: Sequence[keras.Variable],
+    values: Sequence[tf.Tensor],
+    inputs: list[tf.Tensor],
+    batch: Batch,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Returns the logits, with the batch's dropout, and variable updates."""
+    dropout = batch.get("dropout")
+    if partition is not None:
+        return partition.logits_and_updates(variables, values, inputs, dropout)
+    return classifier.logits_and_updates(variables, values, inputs[0], dropout)
+
+
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
     predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
-    hits = tf.cast(predicted == batch["labels"], tf.float32)
+    hits = tf.cast(predicted == main_labels(batch), tf.float32)
     return hits * batch["mask"]
 
 

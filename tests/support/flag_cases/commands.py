@@ -16,6 +16,7 @@ import tensorflow as tf
 from tests.support.command import Said, arguments, command
 from tests.support.determinism import is_on, undone
 from trainer.data import batches
+from trainer.data.regularization import Regularization
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.train import steps as train_steps
@@ -49,6 +50,7 @@ class Did:
       parts: the number of parts of each accumulated step created.
       calls: number of training steps in each call of the graph.
       losses: each training loss that was traced.
+      regularizations: each by which training examples were changed.
     """
 
     trunks: list[tuple[str, int]] = dataclasses.field(default_factory=list)
@@ -59,6 +61,9 @@ class Did:
     parts: list[int] = dataclasses.field(default_factory=list)
     calls: list[int] = dataclasses.field(default_factory=list)
     losses: set[TrainingLoss] = dataclasses.field(default_factory=set)
+    regularizations: set[Regularization] = dataclasses.field(
+        default_factory=set
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +175,7 @@ def _watched() -> Iterator[Did]:
     fold, blocks, warp = copies.fold, Inputs._computed, batches.warp
     quick_class = copies.quick_class
     accumulated, add = train_steps._accumulated, StepAccount.add
-    loss_of = TrainingLoss.of
+    loss_of, draws = TrainingLoss.of, Regularization.draws
 
     def folding(*args: Any) -> Any:
         did.folded = True
@@ -201,12 +206,17 @@ def _watched() -> Iterator[Did]:
         did.losses.add(self)
         return loss_of(self, *args)
 
+    def drawing(self: Regularization, *args: Any) -> Any:
+        did.regularizations.add(self)
+        return draws(self, *args)
+
     patches: list[tuple[Any, str, Callable[..., Any]]] = [
         (batches, "warp", warping),
         (copies, "fold", folding),
         (copies, "quick_class", quickening),
         (train_steps, "_accumulated", taking),
         (TrainingLoss, "of", losing),
+        (Regularization, "draws", drawing),
         (StepAccount, "add", adding),
         (Inputs, "_computed", computing),
         *(

@@ -17,6 +17,7 @@ from tests.support.flag_cases.views import (
     slot_kinds,
     steps,
 )
+from trainer.config.mixing import CUTMIX, Mixing
 
 RECIPES = (
     Case(
@@ -91,6 +92,30 @@ RECIPES = (
         see=lambda ran: {loss.smoothing for loss in ran.did.losses},
         without={0.0},
         given={0.1},
+    ),
+    Case(
+        flag="mix",
+        value="cutmix:1",
+        see=lambda ran: {r.mix for r in ran.did.regularizations},
+        without=set(),
+        given={Mixing(method=CUTMIX, alpha=1.0)},
+    ),
+    Case(
+        flag="erasing",
+        value=0.5,
+        see=lambda ran: {r.erasing for r in ran.did.regularizations},
+        without=set(),
+        given={0.5},
+    ),
+    # The tiny backbone has 16 channels. The images that are shown have none.
+    Case(
+        flag="dropout",
+        value=0.5,
+        see=lambda ran: {
+            (r.dropout, r.channels) for r in ran.did.regularizations
+        },
+        without=set(),
+        given={(0.5, 16)},
     ),
     # After one step the average has a tenth of the initial weight, 0.
     Case(

@@ -9,6 +9,7 @@ trunk's features gives the classifier's logits.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.model.classifier import HEAD, Classifier
+from trainer.model.classifier import HEAD, Classifier, dropped_logits
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
 from trainer.model.trunk.copies import LayerCopies, copy_layers
-from trainer.model.trunk.cut import Cut, find_cut
+from trainer.model.trunk.cut import POOL, Cut, find_cut
 from trainer.model.trunk.folding import Read, foldable
 
 
@@ -108,6 +109,7 @@ class Partition:
         variables: Sequence[keras.Variable],
         values: Sequence[tf.Tensor],
         inputs: Sequence[tf.Tensor],
+        dropout: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Computes the tail as a pure function of the variables' values.
 
@@ -117,6 +119,7 @@ class Partition:
           values: a value for each variable.
           inputs: the features. Without a trunk: the images alone, float32
             (batch, px, px, 3) in 0..255.
+          dropout: see `dropped_logits`; None drops nothing.
 
         Returns:
           The logits, float32 (batch, classes), and the new value of each
@@ -132,11 +135,26 @@ class Partition:
             keys[id(original)]: copy
             for original, copy in self._copies.unfolded(self._tail)
         }
+        part = self._tail if dropout is None else self._without_head
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = {k: scope.get_current_value(v) for k, v in copies.items()}
-            logits = self._tail(list(inputs), training=False)
+            found = part(list(inputs), training=False) if part else inputs[0]
+            if dropout is not None:
+                head = self._tail.get_layer(HEAD).weights
+                kernel, bias = map(scope.get_current_value, head)
+                found = dropped_logits(found, dropout, kernel, bias)
         after = {k: scope.get_current_value(v) for k, v in copies.items()}
-        return logits, {k: v for k, v in after.items() if v is not before[k]}
+        return found, {k: v for k, v in after.items() if v is not before[k]}
+
+    @functools.cached_property
+    def _without_head(self) -> keras.Model | None:
+        """The tail up to the head's input; None if the features are that."""
+        if self.cut == (POOL,):
+            return None
+        # The tail has inputs of its own, which these tensors do not lead to.
+        source, tensors = self._copies.source, self._copies.tensors
+        features = [tensors.get(name, source) for name in self.cut]
+        return keras.Model(features or [source], tensors[POOL])
 
 
 def _reader(given: Mapping[int, tf.Tensor]) -> Read:

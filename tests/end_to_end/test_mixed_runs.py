@@ -1,0 +1,148 @@
+"""Runs with mixing, erasing and dropout: resumed, on replicas, compiled."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.runs import (
+    FINISHED,
+    assert_same_runs,
+    stopped_after,
+    train,
+    weights,
+)
+
+pytestmark = pytest.mark.usefixtures("tiny")
+MIXED: dict[str, Any] = {
+    **FINISHED,
+    "stage": "finetune",
+    "mix": "mixup:0.4",
+    "erasing": 0.5,
+    "dropout": 0.25,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+    "xla": "off",
+}
+CUTMIX = {**MIXED, "mix": "cutmix:1", "augment": "off"}
+
+
+@pytest.fixture(scope="module")
+def straight(photos: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Returns the workdir and the result of an uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("mixed") / "straight"
+    return workdir, train(photos, workdir, **MIXED)
+
+
+def assert_near(one: pathlib.Path, two: pathlib.Path) -> None:
+    """Checks that the weights of two runs differ by rounding only."""
+    first, second = weights(one, "finetune"), weights(two, "finetune")
+    assert first.keys() == second.keys()
+    for key in first:
+        np.testing.assert_allclose(
+            first[key], second[key], atol=2e-5, rtol=1e-3, err_msg=key
+        )
+
+
+@pytest.mark.parametrize(
+    "saves", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))]
+)
+def test_a_stopped_run_resumes_bit_identically(
+    photos: str, straight: Any, tmp_path: pathlib.Path, saves: int
+) -> None:
+    again = tmp_path / "again"
+    values = {**MIXED, "checkpoint_every_steps": 2}
+    with stopped_after(saves):
+        train(photos, again, **values)
+    resumed = train(photos, again, **values)
+    assert_same_runs((again, resumed), straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cache": "off"},
+        {"decode_cache": False},
+        {"steps_per_loop": 2},
+    ],
+    ids=str,
+)
+def test_caches_and_calls_change_no_bit(
+    photos: str, straight: Any, tmp_path: pathlib.Path, values: dict[str, Any]
+) -> None:
+    workdir = tmp_path / "run"
+    assert_same_runs(
+        (workdir, train(photos, workdir, **{**MIXED, **values})), straight
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", [MIXED, CUTMIX], ids=["mixup", "cutmix"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strategy": "mirrored", "logical_cpus": 2},
+        {"accumulate_steps": 4},
+        {"xla": "on"},
+        {"trunk_engine": "step"},
+        {"trunk_engine": "device"},
+        {"augment_kernel": "gather"},
+    ],
+    ids=str,
+)
+def test_devices_and_engines_train_alike(
+    photos: str,
+    tmp_path: pathlib.Path,
+    base: dict[str, Any],
+    values: dict[str, Any],
+) -> None:
+    train(photos, tmp_path / "one", **base)
+    train(photos, tmp_path / "other", **{**base, **values})
+    assert_near(tmp_path / "one", tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_a_run_resumes_on_two_replicas(
+    photos: str, straight: Any, tmp_path: pathlib.Path
+) -> None:
+    values = {**MIXED, "checkpoint_every_steps": 2}
+    with stopped_after(7):
+        train(photos, tmp_path / "run", **values)
+    values |= {"strategy": "mirrored", "logical_cpus": 2}
+    train(photos, tmp_path / "run", **values)
+    assert_near(tmp_path / "run", straight[0])
+
+
+@pytest.mark.slow
+def test_dropout_reads_cached_views_and_features(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    """Cached views give the bits of a run that augments in each epoch."""
+    values = {
+        **FINISHED,
+        "stage": "feature_extract",
+        "epochs": 2,
+        "dropout": 0.5,
+        "trunk_engine": "graph",
+    }
+    del values["unfreeze"], values["head_epochs"]
+    found = {
+        name: train(photos, tmp_path / name, **values, **more)
+        for name, more in {
+            "images": {},
+            "views": {"head_views": 2},
+            "features": {"augment": "off"},
+            "uncached": {"augment": "off", "cache": "off"},
+        }.items()
+    }
+    for one, two in (("images", "views"), ("features", "uncached")):
+        first, second = (
+            weights(tmp_path / n, "feature_extract") for n in (one, two)
+        )
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+    assert found["images"]["test_loss"] != found["features"]["test_loss"]
