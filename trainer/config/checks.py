@@ -16,6 +16,7 @@ from trainer.config.fields import (
     PREDICT,
     PROBE,
     SGD,
+    STUDY,
     TPU,
     USING_STAGES,
     Fields,
@@ -28,7 +29,7 @@ from trainer.config.ranges import (
     parse_models,
     parse_workdirs,
 )
-from trainer.config.unfreeze import parse_unfreeze
+from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import parse_validation
 from trainer.errors import UsageError
 from trainer.storage import files
@@ -48,7 +49,7 @@ def check_fields(fields: Fields) -> None:
         value = getattr(fields, name)
         check_choice(name, value, field.metadata["choices"])
         check_range(name, value, field.default)
-    parse_unfreeze(fields.unfreeze)
+    _check_unfreeze(fields)
     _check_optimizer(fields)
     parse_models(fields.models)
     if fields.stage == COMPARE:
@@ -62,6 +63,14 @@ def check_fields(fields: Fields) -> None:
     _check_devices(fields)
     _check_required(fields)
     _check_paths(fields)
+
+
+def _check_unfreeze(fields: Fields) -> None:
+    if parse_parts(fields.unfreeze) and fields.stage == STUDY:
+        raise UsageError(
+            f"--unfreeze={fields.unfreeze!r}: a study fine-tunes in one part;"
+            " give one rule without @, and --epochs"
+        )
 
 
 def _check_l2(fields: Fields) -> None:

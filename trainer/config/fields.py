@@ -334,7 +334,8 @@ class Fields:
         "last:10",
         RESULT,
         "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
-        " or regex:PATTERN.",
+        " or regex:PATTERN. In parts, with the epochs of each:"
+        " none@5,last:10@5,all@10.",
         stages=(FINETUNE, STUDY),
     )
     class_weights: str = _flag(

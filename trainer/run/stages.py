@@ -101,7 +101,7 @@ class TrainingRun:
             for spec, later in itertools.zip_longest(stages, stages[1:]):
                 result = self._stage(spec, later, step)
                 step = result["steps"]
-                if spec.stage != config.stage:
+                if later is not None:
                     self._restore_start(spec.stage, result)
         with self._optional("last metrics"):
             self._writer.close()
@@ -146,7 +146,9 @@ class TrainingRun:
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
         # The rows of a solved head, or of cached views, are the head's inputs.
-        sharing = later if not (spec.solved or spec.views) else None
+        # A part has its own cut, so that a resumed part has the same one.
+        shares = not (spec.solved or spec.views or spec.part)
+        sharing = later if shares else None
         plan_later = (
             freeze_plan(classifier, sharing.unfreeze) if sharing else None
         )
@@ -182,7 +184,7 @@ class TrainingRun:
                 self._show_augmentation(step)
         outcome = _stage_loop(job).run()
         evaluation = evaluator.evaluate(
-            manifest.final, outputs=spec.stage == self._config.stage
+            manifest.final, outputs=spec.stage == self._config.last_stage
         )
         self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
@@ -204,7 +206,8 @@ class TrainingRun:
     def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""
         rule, held_out = self._config.validation_rule, self._manifest.validation
-        if rule is None or not rule.fold or spec.stage != self._config.stage:
+        last = spec.stage == self._config.last_stage
+        if rule is None or not rule.fold or not last:
             return
         found = evaluator.evaluate(held_out, outputs=True)
         write_out_of_fold(self._workdir, rule.fold, held_out, found)
@@ -213,8 +216,9 @@ class TrainingRun:
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
     ) -> StagePaths:
         """Returns the stage's fast paths, or those shared by the last stage."""
-        paths = self._paths
-        if paths is None or not paths.shared:
+        # Two stages share them at most.
+        paths, self._paths = self._paths, None
+        if paths is None:
             manifest = self._manifest
             paths = self._options.for_stage(
                 self._classifier,
@@ -231,7 +235,7 @@ class TrainingRun:
                     and not (spec.solved or spec.views),
                 ),
             )
-        self._paths = paths
+            self._paths = paths if paths.shared else None
         self._note_trunk(spec.stage, paths)
         return paths
 
