@@ -333,9 +333,8 @@ class Fields:
     unfreeze: str = _flag(
         "last:10",
         RESULT,
-        "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
-        " or regex:PATTERN. In parts, with the epochs of each:"
-        " none@5,last:10@5,all@10.",
+        "Layers to train: none, all, last:N, from:LAYER, regex:PATTERN;"
+        " parts: none@5,all@10.",
         stages=(FINETUNE, STUDY),
     )
     class_weights: str = _flag(
