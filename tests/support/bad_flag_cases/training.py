@@ -254,6 +254,45 @@ TRAINING = (
         words=("--unfreeze='top': cannot be parsed", _RULES),
     ),
     Case(
+        name="unfreeze no epochs in a part",
+        flags={**FINETUNE, "epochs": None, "unfreeze": "none@2,all@0"},
+        status=USAGE,
+        words=(
+            "--unfreeze='none@2,all@0': part 2 has '0' epochs",
+            "a whole number from 1 to 1000000 after the @, such as all@5",
+        ),
+    ),
+    Case(
+        name="unfreeze parts and epochs",
+        flags={**FINETUNE, "epochs": 3, "unfreeze": "none@2,all@2"},
+        status=USAGE,
+        words=(
+            "--epochs=3: not read with --unfreeze='none@2,all@2'",
+            "leave it out",
+        ),
+    ),
+    Case(
+        name="unfreeze a part that matches nothing",
+        flags={**FINETUNE, "epochs": None, "unfreeze": "none@2,from:conv9@2"},
+        status=USAGE,
+        words=("--unfreeze='from:conv9' (part 2)", "no layer 'conv9'"),
+    ),
+    Case(
+        name="unfreeze parts in a study",
+        flags={"stage": "study", "epochs": None, "unfreeze": "none@2,all@2"},
+        status=USAGE,
+        words=(
+            "--unfreeze='none@2,all@2': a study fine-tunes in one part",
+            "give one rule without @, and --epochs",
+        ),
+    ),
+    Case(
+        name="unfreeze parts of a feature_extract",
+        flags={"epochs": None, "unfreeze": "none@2,all@2"},
+        status=USAGE,
+        words=("--unfreeze: not read by --stage=feature_extract",),
+    ),
+    Case(
         name="unfreeze no regular expression",
         flags={**FINETUNE, "unfreeze": "regex:("},
         status=USAGE,
