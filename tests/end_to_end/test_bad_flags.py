@@ -25,13 +25,14 @@ from tests.support.bad_flag_cases.fast_paths import FAST_PATHS
 from tests.support.bad_flag_cases.folders import make_folders, make_weights
 from tests.support.bad_flag_cases.looking import LOOKING
 from tests.support.bad_flag_cases.training import TRAINING
+from tests.support.bad_flag_cases.unfreeze import UNFREEZE
 from tests.support.command import command
 from tests.support.tiny import use_tiny_backbone
 
 # TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = (*FAST_PATHS, *DATA, *TRAINING, *LOOKING)
+CASES = (*FAST_PATHS, *DATA, *TRAINING, *UNFREEZE, *LOOKING)
 
 
 @pytest.fixture(scope="module")
