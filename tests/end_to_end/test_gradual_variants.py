@@ -272,3 +272,28 @@ def test_a_signal_in_a_part_loses_nothing(few, tmp_path, saves, number):
     assert (left.status, left.err) == (0, "")
     again = json.loads(pathlib.Path(workdir / "result.json").read_text())
     assert_same_runs((workdir, again), whole)
+
+
+def test_two_processes_resume_in_a_part(few, tmp_path):
+    """Both know which parts are complete, and end with the same bits."""
+    values = {**TWO_PARTS, "checkpoint_every_steps": 1, "steps_per_loop": 1}
+    runs = []
+    for name, stops in (("straight", False), ("stopped", True)):
+        workdir = tmp_path / name
+        flags = small(few, workdir, stage="finetune", **values)
+        del flags["epochs"]
+        said = arguments(flags)
+        if stops:
+            job = Job(2, tmp_path, run_command, said)
+            # Three of the head, six of the first part, one of the second.
+            wait_for_saves(workdir, 10, job)
+            job.kill(1, signal.SIGTERM)
+            assert all(left.status == 143 for left in job.wait())
+        left = Job(2, tmp_path, run_command, said).wait()
+        assert [(one.status, one.err) for one in left] == [(0, "")] * 2
+        runs.append(
+            (workdir, json.loads((workdir / "result.json").read_text()))
+        )
+    assert_same_runs(*runs)
+    one = train(few, tmp_path / "one", **values)
+    assert runs[0][1]["test_confusion"] == one["test_confusion"]
