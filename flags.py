@@ -18,6 +18,7 @@ from trainer.config import (
     Config,
     check_embed,
     check_given,
+    check_parts,
     check_solved_head,
     check_validation,
     usage,
@@ -225,6 +226,7 @@ def config_from_flags(
     check_given(config.stage, given)
     check_solved_head(config, given)
     check_validation(config, given)
+    check_parts(config, given)
     check_embed(config, given)
     return config, given
 

@@ -26,13 +26,21 @@ from tests.support.bad_flag_cases.folders import make_folders, make_weights
 from tests.support.bad_flag_cases.looking import LOOKING
 from tests.support.bad_flag_cases.regularization import REGULARIZATION
 from tests.support.bad_flag_cases.training import TRAINING
+from tests.support.bad_flag_cases.unfreeze import UNFREEZE
 from tests.support.command import command
 from tests.support.tiny import use_tiny_backbone
 
 # TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = (*FAST_PATHS, *DATA, *TRAINING, *REGULARIZATION, *LOOKING)
+CASES = (
+    *FAST_PATHS,
+    *DATA,
+    *TRAINING,
+    *REGULARIZATION,
+    *UNFREEZE,
+    *LOOKING,
+)
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,33 @@ def test_the_plan_of_a_finetune():
     ]
 
 
+def test_the_plan_of_a_finetune_in_parts():
+    config = Config(
+        dataset="food",
+        batch_size=4,
+        head_epochs=0,
+        unfreeze="none@1,regex:bn@2,all@3",
+    )
+    every = plan("all", ("conv1", "bn", "act"), 108, 8, 12810)
+    bn = plan("regex:bn", ("bn",), 0, 8, 12810)
+    assert lines(config, HEAD_ONLY, bn, every)[:14] == [
+        "layer  kind                     parameters  trainable",
+        "conv1  Conv1                           108  108 in part 3",
+        "bn     Bn                               16  8 in parts 2, 3",
+        "head   Head                         12,810  12,810",
+        "",
+        "stage finetune-1: 12,934 parameters in all, 12,810 trainable",
+        "  --unfreeze=none: the head only",
+        "  1 epochs of 3 steps of 4 = 3 steps, Adam at a constant 0.0001",
+        "stage finetune-2: 12,934 parameters in all, 12,818 trainable",
+        "  --unfreeze=regex:bn: 1 layers, bn ... bn",
+        "  2 epochs of 3 steps of 4 = 6 steps, Adam at a constant 0.0001",
+        "stage finetune-3: 12,934 parameters in all, 12,926 trainable",
+        "  --unfreeze=all: 3 layers, conv1 ... act",
+        "  3 epochs of 3 steps of 4 = 9 steps, Adam at a constant 0.0001",
+    ]
+
+
 def test_the_plan_of_a_feature_extract_without_a_test_split():
     config = Config(
         stage="feature_extract",

@@ -14,6 +14,7 @@ from trainer.run.resolve import resolve
 from trainer.train.start import (
     check_warm_start,
     find_start,
+    finished_stage,
     stage_marker,
 )
 from trainer.workdir import Workdir
@@ -153,6 +154,87 @@ def test_finetune_starts_from_the_feature_extract_in_workdir(tmp_path, kind):
     assert start.why == (
         f"finetune from {kind} weights of the feature_extract in the workdir"
     )
+
+
+PARTS = "none@1,last:2@2,all@3"
+IN_PARTS = ("finetune-1", "finetune-2", "finetune-3")
+
+
+@pytest.mark.parametrize(
+    ("runs", "saved", "stages", "why"),
+    [
+        (
+            ("finetune",),
+            {"feature_extract": 7},
+            ("feature_extract", *IN_PARTS),
+            "resume feature_extract from step 7",
+        ),
+        (
+            ("finetune",),
+            {"feature_extract": 7, "finetune-1": 9, "finetune-2": 11},
+            IN_PARTS[1:],
+            "resume finetune-2 from step 11",
+        ),
+        (
+            ("feature_extract", "finetune"),
+            {"feature_extract": 7, "finetune-1": 9},
+            IN_PARTS,
+            "resume finetune-1 from step 9",
+        ),
+    ],
+)
+def test_a_run_resumes_its_latest_part(tmp_path, runs, saved, stages, why):
+    add_runs(tmp_path, **{name: {} for name in runs})
+    for name, step in saved.items():
+        add_checkpoint(tmp_path, name, step)
+    start = find_start(Workdir(str(tmp_path)), config(unfreeze=PARTS))
+    assert tuple(spec.stage for spec in start.stages) == stages
+    assert start.why == why
+
+
+def test_all_parts_follow_a_complete_feature_extract(tmp_path):
+    prefix = complete_feature_extract(tmp_path)
+    start = find_start(Workdir(str(tmp_path)), config(unfreeze=PARTS))
+    assert tuple(spec.stage for spec in start.stages) == IN_PARTS
+    assert (start.checkpoint, start.start_step) == (prefix, 30)
+
+
+def test_a_warm_start_takes_the_latest_part(tmp_path):
+    source = tmp_path / "source"
+    for number, name in enumerate(("feature_extract", *IN_PARTS[:2]), 1):
+        add_checkpoint(source, name, number)
+    # Ten is later than two; other folders are no parts.
+    latest = add_checkpoint(source, "finetune-10", 4)
+    for name in ("finetune-011", "finetune-x", "other"):
+        add_checkpoint(source, name, 9)
+    asked = config(unfreeze=PARTS, init_from=str(source))
+    start = find_start(Workdir(str(tmp_path / "run")), asked)
+    assert tuple(spec.stage for spec in start.stages) == IN_PARTS
+    assert start.checkpoint == latest
+    assert start.why == f"warm start from finetune-10 of {source}"
+
+
+def test_a_run_is_complete_when_its_last_part_is(tmp_path):
+    workdir, asked = Workdir(str(tmp_path)), config(unfreeze=PARTS)
+    for name in IN_PARTS:
+        assert finished_stage(workdir, asked) is None
+        marker = {**METRICS, "stage": name, "epochs": 3}
+        workdir.write_json(stage_marker(name), marker)
+        workdir.write_json("result.json", marker)
+    assert finished_stage(workdir, asked)["stage"] == "finetune-3"
+    longer = config(unfreeze="none@1,last:2@2,all@4")
+    assert finished_stage(workdir, longer) is None
+
+
+def test_more_epochs_of_a_head_that_parts_started_from(tmp_path):
+    complete_feature_extract(tmp_path)
+    epochs = METRICS["epochs"] + 1
+    asked = config("feature_extract", epochs=epochs)
+    workdir = Workdir(str(tmp_path))
+    assert finished_stage(workdir, asked) is None
+    add_checkpoint(tmp_path, "finetune-2", 40)
+    with pytest.raises(TrainerError, match="finetune there has started"):
+        finished_stage(workdir, asked)
 
 
 def test_finetune_refuses_an_incomplete_feature_extract(tmp_path):

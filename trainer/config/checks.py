@@ -19,6 +19,7 @@ from trainer.config.fields import (
     PROBE,
     SGD,
     SOUP,
+    STUDY,
     TPU,
     USING_STAGES,
     Fields,
@@ -32,7 +33,7 @@ from trainer.config.ranges import (
     parse_models,
     parse_workdirs,
 )
-from trainer.config.unfreeze import parse_unfreeze
+from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import KFOLD, fold_value, parse_validation
 from trainer.errors import UsageError
 from trainer.storage import files
@@ -52,7 +53,7 @@ def check_fields(fields: Fields) -> None:
         value = getattr(fields, name)
         check_choice(name, value, field.metadata["choices"])
         check_range(name, value, field.default)
-    parse_unfreeze(fields.unfreeze)
+    _check_unfreeze(fields)
     _check_optimizer(fields)
     parse_mix(fields.mix)
     parse_models(fields.models)
@@ -73,6 +74,14 @@ def check_fields(fields: Fields) -> None:
     _check_devices(fields)
     _check_required(fields)
     _check_paths(fields)
+
+
+def _check_unfreeze(fields: Fields) -> None:
+    if parse_parts(fields.unfreeze) and fields.stage == STUDY:
+        raise UsageError(
+            f"--unfreeze={fields.unfreeze!r}: a study fine-tunes in one part;"
+            " give one rule without @, and --epochs"
+        )
 
 
 def _check_l2(fields: Fields) -> None:

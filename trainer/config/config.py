@@ -25,6 +25,7 @@ from trainer.config.fields import (
 )
 from trainer.config.mixing import Mixing, parse_mix
 from trainer.config.ranges import parse_models
+from trainer.config.unfreeze import UnfreezePart, parse_parts
 from trainer.config.validation import (
     KFOLD,
     TEST,
@@ -87,6 +88,34 @@ class Config(Fields):
         rule = self.validation_rule
         return rule is not None and rule.mode == KFOLD
 
+    @property
+    def finetune_parts(self) -> dict[str, UnfreezePart]:
+        """The parts of finetune in order, by the name of their stage.
+
+        Several are named `finetune-1`, `finetune-2` and so on. A single one is
+        `finetune`.
+        """
+        parts = parse_parts(self.unfreeze) or (
+            UnfreezePart(rule=self.unfreeze, epochs=self.epochs),
+        )
+        if len(parts) == 1:
+            return {FINETUNE: parts[0]}
+        return {f"{FINETUNE}-{n}": part for n, part in enumerate(parts, 1)}
+
+    @property
+    def last_stage(self) -> str:
+        """The name of the stage whose result is that of the run."""
+        if self.stage != FINETUNE:
+            return self.stage
+        return list(self.finetune_parts)[-1]
+
+    @property
+    def last_epochs(self) -> int:
+        """The epochs of `last_stage`, without --min_steps."""
+        if self.stage != FINETUNE:
+            return self.epochs
+        return self.finetune_parts[self.last_stage].epochs
+
     def result_fields(self) -> dict[str, Any]:
         """Returns the fields that change the metrics of the run.
 
@@ -125,13 +154,14 @@ class StageSpec:
     """The settings that differ between the stages of one run.
 
     Attributes:
-      stage: the name of the stage.
+      stage: the name of the stage; it is also that of its folder.
       epochs: the number of epochs.
       learning_rate: Adam's learning rate, after --scale_lr.
       unfreeze: the rule that chooses the trainable layers.
       solver: adam, or lbfgs for a head that is solved exactly, in one epoch
         of one step and without a learning rate.
       views: number of views of each image to cache; 0 caches none.
+      part: its number among several parts of finetune, from 1; 0 otherwise.
     """
 
     stage: str
@@ -140,6 +170,7 @@ class StageSpec:
     unfreeze: str
     solver: str = ADAM
     views: int = 0
+    part: int = 0
 
     @property
     def solved(self) -> bool:
@@ -183,17 +214,9 @@ class ResolvedConfig(Config):
 
     def stages(self) -> tuple[StageSpec, ...]:
         """Returns the stages of a run that starts without earlier weights."""
-        assert self.learning_rate is not None
-        own = StageSpec(
-            stage=self.stage,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate * self.rate_factor,
-            unfreeze=self.unfreeze if self.stage == FINETUNE else "none",
-            solver=self.head_solver if self.stage == FEATURE_EXTRACT else ADAM,
-            views=self.head_views if self.stage == FEATURE_EXTRACT else 0,
-        )
+        own = self.own_stages()
         if self.stage == FEATURE_EXTRACT or not self.head_epochs:
-            return (own,)
+            return own
         head = StageSpec(
             stage=FEATURE_EXTRACT,
             epochs=1 if self.head_solver == LBFGS else self.head_epochs,
@@ -202,4 +225,33 @@ class ResolvedConfig(Config):
             solver=self.head_solver,
             views=self.head_views,
         )
-        return (head, own)
+        return (head, *own)
+
+    def own_stages(self) -> tuple[StageSpec, ...]:
+        """Returns the stages of a run that starts with a trained head.
+
+        They are those of --stage: one, or one for each part of --unfreeze.
+        """
+        assert self.learning_rate is not None
+        rate = self.learning_rate * self.rate_factor
+        if self.stage == FEATURE_EXTRACT:
+            head = StageSpec(
+                stage=FEATURE_EXTRACT,
+                epochs=self.epochs,
+                learning_rate=rate,
+                unfreeze="none",
+                solver=self.head_solver,
+                views=self.head_views,
+            )
+            return (head,)
+        parts = self.finetune_parts
+        return tuple(
+            StageSpec(
+                stage=name,
+                epochs=part.epochs,
+                learning_rate=rate,
+                unfreeze=part.rule,
+                part=number if len(parts) > 1 else 0,
+            )
+            for number, (name, part) in enumerate(parts.items(), 1)
+        )

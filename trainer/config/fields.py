@@ -375,8 +375,8 @@ class Fields:
     unfreeze: str = _flag(
         "last:10",
         RESULT,
-        "Backbone layers that finetune trains: last:N, all, none, from:LAYER,"
-        " or regex:PATTERN.",
+        "Layers to train: none, all, last:N, from:LAYER, regex:PATTERN;"
+        " parts: none@5,all@10.",
         stages=(FINETUNE, STUDY),
     )
     class_weights: str = _flag(

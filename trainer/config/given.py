@@ -14,6 +14,7 @@ from trainer.config.fields import (
     TRAINING_STAGES,
     Fields,
 )
+from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import TEST
 from trainer.errors import UsageError
 
@@ -104,6 +105,28 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
         raise UsageError(
             f"--head_solver={LBFGS}: not read with --init_from, whose head"
             f" {fields.stage} starts from; leave one of them out"
+        )
+
+
+def check_parts(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects --epochs if --unfreeze has the epochs.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: both are given.
+    """
+    if (
+        fields.stage == FINETUNE
+        and "epochs" in given
+        and parse_parts(fields.unfreeze)
+    ):
+        raise UsageError(
+            f"--epochs={fields.epochs}: not read with"
+            f" --unfreeze={fields.unfreeze!r}, which has the epochs of each"
+            " part; leave it out"
         )
 
 

@@ -1,6 +1,7 @@
 """Parses `--unfreeze` and chooses the backbone layers to train.
 
-TensorFlow is not imported: an invalid rule stops the run before it starts.
+A value is one rule, or parts `RULE@EPOCHS,RULE@EPOCHS,...`. TensorFlow is not
+imported: an invalid rule stops the run before it starts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from trainer.errors import UsageError
 
 _MATCH_SECONDS = 2.0
 _LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
+# Epochs are read up to a comma or the end, so that an @ elsewhere belongs to a
+# pattern. Letters are read too, to refuse them.
+_PART = re.compile(r"(.*?)@([-+.\w ]*)(,|\Z)", re.DOTALL)
+_COMMA_AND_RULE = re.compile(r",(?:(?:none|all)(?=[@,]|\Z)|last:|from:|regex:)")
+_MAX_EPOCHS = 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +33,13 @@ class UnfreezeRule:
       text: the value as given.
       form: last, all, none, from or regex.
       argument: the part after the colon; "" if there is none.
+      part: its number among several parts, from 1; 0 if it is alone.
     """
 
     text: str
     form: str
     argument: str = ""
+    part: int = 0
 
     def choose(self, names: Sequence[str]) -> tuple[int, ...]:
         """Returns the positions of the layers that the rule makes trainable.
@@ -46,7 +54,7 @@ class UnfreezeRule:
           UsageError: the rule matches no layer, or needs more layers than
             the backbone has.
         """
-        count = len(names)
+        count, flag = len(names), flag_of(self.text, self.part)
         if self.form == "none":
             return ()
         if self.form == "all":
@@ -55,40 +63,63 @@ class UnfreezeRule:
             wanted = int(self.argument)
             if wanted > count:
                 raise UsageError(
-                    f"--unfreeze={self.text!r}: the backbone has {count}"
+                    f"{flag}: the backbone has {count}"
                     f" layers; give last:1 to last:{count}, or all"
                 )
             return tuple(range(count - wanted, count))
         if self.form == "from":
             if self.argument not in names:
                 raise UsageError(
-                    f"--unfreeze={self.text!r}: the backbone has no layer"
+                    f"{flag}: the backbone has no layer"
                     f" {self.argument!r}{_near(self.argument, names)};"
                     " --dry_run lists the layers"
                 )
             return tuple(range(list(names).index(self.argument), count))
         pattern = re.compile(self.argument)
-        with _time_limit(self.text):
+        with _time_limit(flag):
             chosen = tuple(
                 i for i, name in enumerate(names) if pattern.fullmatch(name)
             )
         if not chosen:
             raise UsageError(
-                f"--unfreeze={self.text!r}: matches none of the {count}"
+                f"{flag}: matches none of the {count}"
                 " layer names (the pattern must match a whole name); try"
                 f" regex:.*{self.argument}.* or see --dry_run for the names"
             )
         return chosen
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnfreezePart:
+    """The layers that train for some epochs.
+
+    Attributes:
+      rule: a legal rule, without epochs.
+      epochs: the number of epochs, at least 1.
+    """
+
+    rule: str
+    epochs: int
+
+
+def flag_of(rule: str, part: int = 0) -> str:
+    """Returns the start of an error message about a rule.
+
+    Args:
+      rule: the text of the rule.
+      part: its number among several parts, from 1; 0 if it is alone.
+    """
+    return f"--unfreeze={rule!r}{f' (part {part})' if part else ''}"
+
+
 @contextlib.contextmanager
-def _time_limit(rule: str) -> Iterator[None]:
+def _time_limit(flag: str) -> Iterator[None]:
     """Limits the time of a block, because some patterns backtrack forever.
 
     The limit applies only on Unix and in the main thread.
 
     Args:
-      rule: the value of `--unfreeze`, for the message.
+      flag: names the rule in the message.
 
     Raises:
       UsageError: the block takes longer than the limit.
@@ -100,7 +131,7 @@ def _time_limit(rule: str) -> Iterator[None]:
 
     def stop(signum: int, frame: object) -> None:
         raise UsageError(
-            f"--unfreeze={rule!r}: takes more than {_MATCH_SECONDS:g} s to"
+            f"{flag}: takes more than {_MATCH_SECONDS:g} s to"
             " match the layer names; give a pattern without nested"
             " repetitions, or last:N or from:LAYER"
         )
@@ -119,33 +150,117 @@ def _near(name: str, names: Sequence[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def parse_unfreeze(text: str) -> UnfreezeRule:
-    """Parses an `--unfreeze` value.
+def parse_unfreeze(text: str, part: int = 0) -> UnfreezeRule:
+    """Parses one rule.
+
+    Args:
+      text: the rule, without epochs.
+      part: its number among several parts, from 1; 0 if it is alone.
 
     Raises:
       UsageError: the text has none of the legal forms.
     """
+    flag = flag_of(text, part)
     if text in ("all", "none"):
-        return UnfreezeRule(text, text)
+        return UnfreezeRule(text, text, part=part)
     form, colon, argument = text.partition(":")
     if colon and form == "last":
         if not re.fullmatch(r"[0-9]+", argument) or int(argument) == 0:
             raise UsageError(
-                f"--unfreeze={text!r}: last:N takes a whole number N >= 1;"
+                f"{flag}: last:N takes a whole number N >= 1;"
                 " give for example last:10, or none to train the head only"
             )
-        return UnfreezeRule(text, form, argument)
+        return UnfreezeRule(text, form, argument, part)
     if colon and form == "from" and argument:
-        return UnfreezeRule(text, form, argument)
+        return UnfreezeRule(text, form, argument, part)
     if colon and form == "regex" and argument:
         try:
             re.compile(argument)
         except re.error as error:
             raise UsageError(
-                f"--unfreeze={text!r}: not a regular expression ({error});"
+                f"{flag}: not a regular expression ({error});"
                 f" legal forms are {_LEGAL}"
             ) from None
-        return UnfreezeRule(text, form, argument)
-    raise UsageError(
-        f"--unfreeze={text!r}: cannot be parsed; legal forms are {_LEGAL}"
-    )
+        return UnfreezeRule(text, form, argument, part)
+    raise UsageError(f"{flag}: cannot be parsed; legal forms are {_LEGAL}")
+
+
+def parse_parts(text: str) -> tuple[UnfreezePart, ...]:
+    """Parses an `--unfreeze` value into its parts.
+
+    A part is `RULE@EPOCHS`. It ends at the first `@EPOCHS` that a comma or the
+    end of the value follows. So a pattern may contain commas, and an @ that is
+    written `[@]`.
+
+    Args:
+      text: the value of `--unfreeze`.
+
+    Returns:
+      The parts in order; () if the value is one legal rule without epochs.
+
+    Raises:
+      UsageError: the value is neither, or is ambiguous.
+    """
+    found: list[tuple[str, str | None]] = []
+    position, more = 0, True
+    while more:
+        match = _PART.match(text, position)
+        found.append((match[1], match[2]) if match else (text[position:], None))
+        position = match.end() if match else len(text)
+        more = bool(match and match[3])
+    if found == [(text, None)]:
+        parse_unfreeze(text)
+        return ()
+    parts = []
+    for number, (rule, epochs) in enumerate(found, 1):
+        _check_complete(text, number, rule, epochs)
+        parse_unfreeze(rule, number if len(found) > 1 else 0)
+        assert epochs is not None
+        parts.append(UnfreezePart(rule=rule, epochs=int(epochs)))
+    total = sum(part.epochs for part in parts)
+    if total > _MAX_EPOCHS:
+        raise UsageError(
+            f"--unfreeze={text!r}: {total} epochs in all; give at most"
+            f" {_MAX_EPOCHS}"
+        )
+    return tuple(parts)
+
+
+def _check_complete(
+    text: str, number: int, rule: str, epochs: str | None
+) -> None:
+    """Checks that a part has one rule, and legal epochs.
+
+    Args:
+      text: the value of `--unfreeze`.
+      number: of the part, from 1.
+      rule: the text of its rule.
+      epochs: the text of its epochs; None if it has none.
+
+    Raises:
+      UsageError: it has not, or it may be two parts.
+    """
+    flag = f"--unfreeze={text!r}: part {number}"
+    form = "give RULE@EPOCHS for each part, such as none@5,all@10"
+    if not rule or rule.startswith(","):
+        raise UsageError(f"{flag} is empty; {form}")
+    pattern = rule.startswith(("from:", "regex:"))
+    second = _COMMA_AND_RULE.search(rule)
+    first = rule[: second.start()] if second else rule
+    if second and pattern:
+        raise UsageError(
+            f"{flag} is ambiguous: {second[0]!r} may begin another part or"
+            f" belong to {rule.partition(':')[0]}:; give"
+            f" {first}@EPOCHS to begin another, or write the comma as [,] in a"
+            " regex"
+        )
+    if second or epochs is None:
+        raise UsageError(f"{flag}, {first!r}, has no epochs; {form}")
+    if not re.fullmatch(r"[0-9]{1,7}", epochs) or not (
+        1 <= int(epochs) <= _MAX_EPOCHS
+    ):
+        remedy = "; write [@] for an @ in a regex" if pattern else ""
+        raise UsageError(
+            f"{flag} has {epochs!r} epochs; give a whole number from 1 to"
+            f" {_MAX_EPOCHS} after the @, such as {rule}@5{remedy}"
+        )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import keras
 
-from trainer.config.unfreeze import parse_unfreeze
+from trainer.config.unfreeze import flag_of, parse_unfreeze
 from trainer.errors import UsageError
 from trainer.model.classifier import Classifier
 
@@ -58,7 +58,9 @@ class FreezePlan:
         return sum(row.trainable_params for row in self.rows)
 
 
-def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
+def freeze_plan(
+    classifier: Classifier, unfreeze: str, *, part: int = 0
+) -> FreezePlan:
     """Returns the freeze plan of a stage; changes nothing.
 
     The trainable variables are those that Keras lists in
@@ -66,21 +68,22 @@ def freeze_plan(classifier: Classifier, unfreeze: str) -> FreezePlan:
 
     Args:
       classifier: the classifier; its current `trainable` flags do not matter.
-      unfreeze: a legal `--unfreeze` value.
+      unfreeze: a legal rule of `--unfreeze`, without epochs.
+      part: its number among several parts, for an error; 0 if it is alone.
 
     Raises:
       UsageError: the rule matches no layer, or only layers without trainable
         variables.
     """
     layers = classifier.backbone.layers
-    rule = parse_unfreeze(unfreeze)
+    rule = parse_unfreeze(unfreeze, part)
     chosen = rule.choose([layer.name for layer in layers])
     unfrozen = [layers[position] for position in chosen]
     names = tuple(layer.name for layer in unfrozen)
     trained = _trained_keys(classifier, unfrozen)
     if unfrozen and not trained:
         raise UsageError(
-            f"--unfreeze={unfreeze!r}: none of its {len(names)} layers"
+            f"{flag_of(unfreeze, part)}: none of its {len(names)} layers"
             f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             " has a variable to train; choose more, or none to train the"
             " head only"

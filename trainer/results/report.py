@@ -40,7 +40,7 @@ def plan_lines(
     deterministic: bool,
 ) -> Iterator[str]:
     """Yields the lines of the plan that --dry_run prints."""
-    yield from _layer_lines(stages[-1][1])
+    yield from _layer_lines(stages)
     yield ""
     scaled = f", scaled by {config.rate_factor:g}" if config.scale_lr else ""
     for spec, plan in stages:
@@ -55,6 +55,8 @@ def plan_lines(
                 f" {len(plan.unfrozen_layers)} layers,"
                 f" {plan.unfrozen_layers[0]} ... {plan.unfrozen_layers[-1]}"
             )
+        elif spec.part:
+            yield f"  --unfreeze={plan.unfreeze}: the head only"
         if spec.solved:
             l2 = f"L2 {config.head_l2}"
             what = (
@@ -106,13 +108,22 @@ def _updates(config: Config) -> str:
     return f"{name}, {config.schedule} schedule from"
 
 
-def _layer_lines(plan: FreezePlan) -> Iterator[str]:
-    width = max(len(row.name) for row in plan.rows)
+def _layer_lines(stages: list[tuple[StageSpec, FreezePlan]]) -> Iterator[str]:
+    """Yields a table of the layers that --stage trains, in any of its parts."""
+    last = stages[-1][1]
+    parted = [(spec.part, plan) for spec, plan in stages if spec.part]
+    width = max(len(row.name) for row in last.rows)
     yield f"{'layer':{width}}  {'kind':22} {'parameters':>12}  trainable"
-    for row in plan.rows:
-        state = (
-            f"{row.trainable_params:,}" if row.trainable_params else "frozen"
-        )
+    for number, row in enumerate(last.rows):
+        counts = {
+            part: plan.rows[number].trainable_params for part, plan in parted
+        }
+        most = max(counts.values(), default=row.trainable_params)
+        state = f"{most:,}" if most else "frozen"
+        names = [str(part) for part, count in counts.items() if count]
+        if 0 < len(names) < len(counts):
+            ending = "s" if len(names) > 1 else ""
+            state += f" in part{ending} {', '.join(names)}"
         yield f"{row.name:{width}}  {row.kind:22} {row.params:>12,}  {state}"
 
 

@@ -57,7 +57,7 @@ def first_classifier(
         classifier = new_classifier(setup, num_classes, load=start.fresh)
     # Checks the rules of all stages before the first one is trained.
     for spec in start.stages:
-        freeze_plan(classifier, spec.unfreeze)
+        freeze_plan(classifier, spec.unfreeze, part=spec.part)
     if not stored:
         workdir.write_json(
             BACKBONE,

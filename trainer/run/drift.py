@@ -23,7 +23,8 @@ from trainer.config.fields import (
     RESULT,
     TUTORIAL,
 )
-from trainer.errors import TrainerError
+from trainer.config.unfreeze import UnfreezePart, parse_parts
+from trainer.errors import TrainerError, UsageError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
 
 # config.json stores the facts about a run with the flags of its stage, and the
@@ -175,23 +176,28 @@ def differences(
     """Returns `--field was A, is B` for each difference that is not allowed.
 
     These are allowed: another path with the same content, a field or a fact
-    that one side does not have, and a larger `epochs`.
+    that one side does not have, a larger `epochs`, and more epochs in the last
+    of several parts of `unfreeze`.
 
     Args:
       stored: the record of the run in the workdir.
       asked: the record of this run.
     """
     found = []
+    parted = any(_parts(record.get("unfreeze")) for record in (stored, asked))
     for name in stored.keys() & asked.keys():
         old, new = stored[name], asked[name]
         if old == new or (name in FACTS and None in (old, new)):
             continue
         if name in _BY_CONTENT and _same_content(name, stored, asked):
             continue
-        if name == "epochs" and new > old:
+        if name == "epochs" and parted:
+            # The sum of the parts' epochs.
+            continue
+        if _is_longer(name, old, new):
             if _rate_depends_on_epochs(asked):
                 found.append(
-                    f"--epochs was {old}, is {new}, and the learning rates"
+                    f"--{name} was {old!r}, is {new!r}, and the learning rates"
                     " depend on it: continue in another --workdir with"
                     " --init_from"
                 )
@@ -200,6 +206,30 @@ def differences(
         old, new = _shown(old, new), _shown(new, old)
         found.append(f"{flag} was {old}, is {new}")
     return sorted(found)
+
+
+def _is_longer(name: str, old: Any, new: Any) -> bool:
+    """Returns whether a value differs only by more epochs at its end."""
+    if name == "epochs":
+        return bool(new > old)
+    if name != "unfreeze":
+        return False
+    before, now = _parts(old), _parts(new)
+    return (
+        len(before) == len(now) > 1
+        and before[:-1] == now[:-1]
+        and before[-1].rule == now[-1].rule
+        and before[-1].epochs < now[-1].epochs
+    )
+
+
+def _parts(unfreeze: Any) -> tuple[UnfreezePart, ...]:
+    """Returns the parts of an --unfreeze value; () if it has none."""
+    try:
+        return parse_parts(str(unfreeze))
+    except UsageError:
+        # It may be the value of a damaged workdir.
+        return ()
 
 
 def _rate_depends_on_epochs(record: Mapping[str, Any]) -> bool:

@@ -155,7 +155,7 @@ def _write(workdir: Workdir, config: ResolvedConfig) -> None:
         Workdir(fold_workdir(config.workdir, fold)) for fold in _numbers(config)
     ]
     results = [run.read_json(RESULT) or {} for run in runs]
-    later = {result.get("stage") for result in results} - {config.stage}
+    later = {result.get("stage") for result in results} - {config.last_stage}
     if later:
         print(f"the folds have continued with {later.pop()}; no new summary")
         return

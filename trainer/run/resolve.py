@@ -34,6 +34,7 @@ from trainer.config.fields import (
     TUTORIAL,
 )
 from trainer.config.recipes import summary
+from trainer.config.unfreeze import parse_parts
 from trainer.storage import files
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
@@ -79,12 +80,17 @@ def resolve(
       on_tpu: whether the run trains on a TPU.
     """
     own_px = DEMO_IMAGE_PX if _is_demo(config) else image_px
+    parts = parse_parts(config.unfreeze) if config.stage == FINETUNE else ()
     decided: dict[str, Any] = {
         "backbone": backbone_name(config),
         "weights": config.weights or IMAGENET,
         "learning_rate": config.learning_rate
         or _LEARNING_RATE.get(config.stage),
-        "epochs": 1 if _is_solved(config) else config.epochs,
+        "epochs": 1
+        if _is_solved(config)
+        else sum(part.epochs for part in parts) or config.epochs,
+        # One part is the same run as its rule with --epochs.
+        "unfreeze": parts[0].rule if len(parts) == 1 else config.unfreeze,
         "image_size": config.image_size or own_px,
         "precision": _PRECISION[on_tpu]
         if config.precision == AUTO

@@ -68,7 +68,9 @@ class StageJobs:
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
         # The rows of a solved head, or of cached views, are the head's inputs.
-        sharing = later if not (spec.solved or spec.views) else None
+        # A part has its own cut, so that a resumed part has the same one.
+        shares = not (spec.solved or spec.views or spec.part)
+        sharing = later if shares else None
         plan_later = (
             freeze_plan(classifier, sharing.unfreeze) if sharing else None
         )
@@ -117,9 +119,11 @@ class StageJobs:
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
     ) -> StagePaths:
         """Returns the stage's fast paths, or those shared by the last stage."""
-        if self._paths is None or not self._paths.shared:
+        # Two stages share them at most.
+        paths, self._paths = self._paths, None
+        if paths is None:
             manifest = self._manifest
-            self._paths = self._options.for_stage(
+            paths = self._options.for_stage(
                 self._classifier,
                 plan,
                 warn=self._workdir.warn,
@@ -134,7 +138,8 @@ class StageJobs:
                     and not (spec.solved or spec.views),
                 ),
             )
-        return self._paths
+            self._paths = paths if paths.shared else None
+        return paths
 
 
 def stage_loop(job: StageJob) -> StageLoop:

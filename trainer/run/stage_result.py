@@ -16,9 +16,10 @@ from trainer.train.stage import StageOutcome
 from trainer.train.start import stage_marker
 from trainer.workdir import Workdir
 
-# The fields of the previous stage that result.json repeats.
+# The fields of an earlier stage that result.json repeats.
 _EARLIER = (
     "stage",
+    "unfreeze",
     "epochs",
     "steps",
     "test_loss",
@@ -81,10 +82,26 @@ def stage_result(
     if changed:
         workdir.warn(changes_warning(changed))
         result["changed_files"] = changed
-    # The marker of an earlier version lacks some fields.
-    before = workdir.read_json(stage_marker(FEATURE_EXTRACT))
-    if spec.stage != FEATURE_EXTRACT and before is not None:
-        result["earlier_stages"] = [
-            {key: before[key] for key in _EARLIER if key in before}
-        ]
+    if spec.part:
+        result["unfreeze"] = spec.unfreeze
+    earlier = _earlier_stages(config, workdir, spec.stage)
+    if earlier:
+        result["earlier_stages"] = earlier
     return result
+
+
+def _earlier_stages(
+    config: Config, workdir: Workdir, stage: str
+) -> list[dict[str, Any]]:
+    """Returns what result.json repeats of the stages before a stage."""
+    names = (FEATURE_EXTRACT, *config.finetune_parts)
+    markers = [
+        workdir.read_json(stage_marker(name))
+        for name in names[: names.index(stage)]
+    ]
+    # The marker of an earlier version lacks some fields.
+    return [
+        {key: marker[key] for key in _EARLIER if key in marker}
+        for marker in markers
+        if marker is not None
+    ]

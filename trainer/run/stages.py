@@ -89,7 +89,7 @@ class TrainingRun:
             for spec, later in itertools.zip_longest(stages, stages[1:]):
                 result = self._stage(spec, later, step)
                 step = result["steps"]
-                if spec.stage != config.stage:
+                if later is not None:
                     restore_start(
                         workdir,
                         self._classifier,
@@ -146,7 +146,7 @@ class TrainingRun:
                 self._show_augmentation(step)
         outcome = stage_loop(job).run()
         evaluation = evaluator.evaluate(
-            manifest.final, outputs=spec.stage == self._config.stage
+            manifest.final, outputs=spec.stage == self._config.last_stage
         )
         self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
@@ -156,7 +156,8 @@ class TrainingRun:
     def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""
         rule, held_out = self._config.validation_rule, self._manifest.validation
-        if rule is None or not rule.fold or spec.stage != self._config.stage:
+        last = spec.stage == self._config.last_stage
+        if rule is None or not rule.fold or not last:
             return
         found = evaluator.evaluate(held_out, outputs=True)
         write_out_of_fold(self._workdir, rule.fold, held_out, found)

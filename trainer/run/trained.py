@@ -11,9 +11,7 @@ from trainer.config.fields import (
     AUTO,
     EVALUATE,
     EXPORT,
-    FEATURE_EXTRACT,
     FIELDS,
-    FINETUNE,
     FLIP,
     FREE,
     OFF,
@@ -35,7 +33,7 @@ from trainer.storage import files
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
-from trainer.train.start import result_checkpoint
+from trainer.train.start import result_checkpoint, stages_backwards
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.stored import stored_config
@@ -104,7 +102,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     stored = workdir.read_json(CONFIG)
     found = [
         (stage, which, path)
-        for stage in (FINETUNE, FEATURE_EXTRACT)
+        for stage in stages_backwards(workdir)
         for which in (config.checkpoint or result_checkpoint(workdir, stage),)
         if (path := find_checkpoint(workdir, stage, which))
     ]
@@ -126,9 +124,8 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
         check_batch_fits(run.batch_size, run.image_size or 0)
     classifier = stored_classifier(workdir, run, runtime.strategy, len(names))
     restore_variables(path, classifier.variables)
-    plan = freeze_plan(
-        classifier, run.unfreeze if stage == FINETUNE else "none"
-    )
+    part = run.finetune_parts.get(stage)
+    plan = freeze_plan(classifier, part.rule if part else "none")
     # An exported Keras model stores which layers are trainable.
     set_trainable(classifier, plan)
     return Trained(

@@ -32,6 +32,7 @@ from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
 from trainer.train.class_weights import class_weights
 from trainer.train.start import check_warm_start, find_start, finished_stage
+from trainer.train.updates import stage_schedule
 from trainer.workdir import CONFIG, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
@@ -75,9 +76,13 @@ def _print_plan(setup: RunSetup) -> Manifest:
     stages = config.stages()
     if config.init_from:
         check_warm_start(config, manifest.class_names)
-        stages = stages[-1:]
+        stages = config.own_stages()
     stages = with_min_steps(stages, config, manifest)
-    plans = [(spec, freeze_plan(classifier, spec.unfreeze)) for spec in stages]
+    _check_rates(stages, config, manifest)
+    plans = [
+        (spec, freeze_plan(classifier, spec.unfreeze, part=spec.part))
+        for spec in stages
+    ]
     weights = class_weights(
         config.class_weights, manifest.train, manifest.class_names
     )
@@ -153,6 +158,7 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
         print(line, flush=True)
     start = find_start(workdir, config)
     stages = with_min_steps(start.stages, config, manifest)
+    _check_rates(stages, config, manifest)
     start = dataclasses.replace(start, stages=stages)
     processes.check_same(
         start.why,
@@ -210,6 +216,20 @@ def with_min_steps(
     """Returns the stages with the epochs that --min_steps asks for."""
     steps = steps_per_epoch(len(manifest.train), config.batch_size)
     return tuple(spec.at_least(config.min_steps, steps) for spec in stages)
+
+
+def _check_rates(
+    stages: tuple[StageSpec, ...], config: Config, manifest: Manifest
+) -> None:
+    """Checks the learning rates of all stages before the first one is trained.
+
+    Raises:
+      UsageError: see `stage_schedule`.
+    """
+    steps = steps_per_epoch(len(manifest.train), config.batch_size)
+    for spec in stages:
+        if not spec.solved:
+            stage_schedule(config, spec, steps)
 
 
 def choose_fast_paths(

@@ -137,6 +137,7 @@ def sweep_rates(job: StageJob) -> Sweep:
         job.config,
         views=0,
         strategy=job.runtime.strategy,
+        channels=job.classifier.head.kernel.shape[0],
     ).read(0, STEPS)
     losses = np.zeros(0)
     while len(losses) < STEPS:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig, StageSpec
-from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, TRAINING_STAGES
+from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
 from trainer.errors import TrainerError
+from trainer.storage import files
 from trainer.train.checkpoint_files import (
     BEST,
     LAST,
@@ -18,10 +20,24 @@ from trainer.train.checkpoint_files import (
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 from trainer.workdir.folds import check_no_folds
 
+_PART_FOLDER = re.compile(rf"{FINETUNE}-([1-9][0-9]{{0,6}})")
+
 
 def stage_marker(stage: str) -> str:
     """Returns the name of the workdir file that marks a stage as finished."""
     return f"checkpoints/{stage}/result.json"
+
+
+def stages_backwards(workdir: Workdir) -> list[str]:
+    """Returns the stages that a workdir may have checkpoints of, latest first.
+
+    The parts of a finetune are found by their folders, so that no configuration
+    is needed.
+    """
+    folders = files.names(workdir.file("checkpoints"))
+    matches = filter(None, map(_PART_FOLDER.fullmatch, folders))
+    parts = sorted(matches, key=lambda match: int(match[1]), reverse=True)
+    return [*(match[0] for match in parts), FINETUNE, FEATURE_EXTRACT]
 
 
 def result_checkpoint(workdir: Workdir, stage: str) -> str:
@@ -47,20 +63,20 @@ def _is_finished(marker: Mapping[str, Any], epochs: int) -> bool:
 
 
 def finished_stage(workdir: Workdir, config: Config) -> dict[str, Any] | None:
-    """Returns the result of the requested stage; None if it is not finished.
+    """Returns the result of the run; None if its last stage is not finished.
 
     Raises:
       TrainerError: `--epochs` has increased for a feature_extract, but a
         finetune in the same workdir has already started from it.
     """
-    marker = workdir.read_json(stage_marker(config.stage))
-    followed = (
-        config.stage == FEATURE_EXTRACT
-        and find_checkpoint(workdir, FINETUNE, "last") is not None
+    marker = workdir.read_json(stage_marker(config.last_stage))
+    followed = config.stage == FEATURE_EXTRACT and any(
+        find_checkpoint(workdir, stage, LAST)
+        for stage in stages_backwards(workdir)[:-1]
     )
     if marker is None:
         return None
-    if _is_finished(marker, config.epochs):
+    if _is_finished(marker, config.last_epochs):
         # A kill between the marker and result.json leaves the run unfinished.
         return marker if followed or workdir.read_json(RESULT) else None
     if followed:
@@ -102,8 +118,8 @@ class Start:
 def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
     """Finds where a run starts. The first rule that applies is used.
 
-    (1) If the workdir has a checkpoint of this stage, or of the feature_extract
-        stage of this finetune run, resume that stage.
+    (1) If the workdir has a checkpoint of this stage, of one of its parts, or
+        of the feature_extract stage of this finetune run, resume the latest.
     (2) If the stage is finetune and the workdir has a complete feature_extract
         run, start from its weights.
     (3) If `--init_from` is given, start from the weights of that run.
@@ -118,10 +134,10 @@ def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
       UsageError: the workdir of `--init_from` does not exist.
       TrainerError: the feature_extract in the workdir is incomplete.
     """
-    specs = config.stages()
+    specs, own = config.stages(), config.own_stages()
     runs = (workdir.read_json(CONFIG) or {}).get("runs", {})
     follows = config.stage == FINETUNE and FEATURE_EXTRACT in runs
-    for spec in reversed(specs[-1:] if follows else specs):
+    for spec in reversed(own if follows else specs):
         path = find_checkpoint(workdir, spec.stage, "last")
         if path is not None:
             return Start(
@@ -133,7 +149,7 @@ def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
     if config.init_from:
         stage, path = warm_start(Workdir(config.init_from), config)
         return Start(
-            stages=specs[-1:],
+            stages=own,
             checkpoint=path,
             metrics_position=0,
             warm=True,
@@ -163,7 +179,7 @@ def _after_feature_extract(workdir: Workdir, config: ResolvedConfig) -> Start:
             " it, or give another --workdir"
         )
     return Start(
-        stages=config.stages()[-1:],
+        stages=config.own_stages(),
         checkpoint=path,
         start_step=marker["steps"],
         metrics_position=marker["metrics_position"],
@@ -189,7 +205,7 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
     """
     source.require("init_from")
     check_no_folds(source, "init_from")
-    for stage in reversed(TRAINING_STAGES):
+    for stage in stages_backwards(source):
         which = config.init_from_checkpoint or result_checkpoint(source, stage)
         path = find_checkpoint(source, stage, which)
         if path is not None:

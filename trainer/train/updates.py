@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from trainer.config import Config, StageSpec
 from trainer.config.fields import LAMB, SGD
 from trainer.errors import UsageError
 from trainer.model.blocks import block_depths
@@ -71,8 +72,8 @@ class StageUpdates:
                 momentum=config.momentum,
                 weight_decay=config.weight_decay,
             )
-            self._schedule = schedule or _schedule(
-                job, spec.epochs * epoch_steps
+            self._schedule = schedule or stage_schedule(
+                config, spec, epoch_steps
             )
             self._scales = _scales(job)
             decay = config.ema
@@ -148,26 +149,39 @@ class StageUpdates:
         return rate * largest / (largest + self.optimizer.epsilon)
 
 
-def _schedule(job: StageJob, steps: int) -> Schedule:
-    config = job.config
+def stage_schedule(
+    config: Config, spec: StageSpec, epoch_steps: int
+) -> Schedule:
+    """Returns the learning rates of a stage that trains by steps.
+
+    Args:
+      config: the configuration of the run.
+      spec: the settings of the stage.
+      epoch_steps: number of steps per epoch.
+
+    Raises:
+      UsageError: see `StageUpdates`.
+    """
+    steps = spec.epochs * epoch_steps
+    longer = "epochs in --unfreeze" if spec.part else "--epochs"
     warmup = warmup_steps(config.warmup, steps)
     if warmup and warmup >= steps:
         raise UsageError(
-            f"--warmup={config.warmup:g}: {warmup} steps, but {job.spec.stage}"
+            f"--warmup={config.warmup:g}: {warmup} steps, but {spec.stage}"
             f" has {steps}; give fewer steps or a fraction such as 0.05, or"
-            " more --epochs"
+            f" more {longer}"
         )
     schedule = Schedule(
         kind=config.schedule,
-        peak=job.spec.learning_rate,
+        peak=spec.learning_rate,
         steps=steps,
         warmup=warmup,
     )
     if schedule.changes and steps > _MAX_STEPS:
         raise UsageError(
-            f"--schedule={config.schedule}: {job.spec.stage} has {steps} steps;"
+            f"--schedule={config.schedule}: {spec.stage} has {steps} steps;"
             f" at most {_MAX_STEPS} can have rates of their own; lower"
-            " --epochs, or give --schedule=constant without --warmup"
+            f" {longer}, or give --schedule=constant without --warmup"
         )
     return schedule
 

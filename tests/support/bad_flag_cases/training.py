@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from tests.support.bad_flag_cases.case import (
     FAILURE,
-    FINETUNE,
     TWO_REPLICAS,
     USAGE,
     Case,
     evaluating,
 )
 
-_RULES = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
 TRAINING = (
     Case(
         name="image_size",
@@ -203,61 +201,6 @@ TRAINING = (
             "--xla=off: not possible with --strategy=tpu",
             "give --xla=auto",
         ),
-    ),
-    Case(
-        name="unfreeze matches nothing",
-        flags={**FINETUNE, "unfreeze": "regex:conv"},
-        status=USAGE,
-        words=(
-            "--unfreeze='regex:conv': matches none of the 10 layer names",
-            "try regex:.*conv.*",
-        ),
-    ),
-    Case(
-        name="unfreeze from no layer",
-        flags={**FINETUNE, "unfreeze": "from:conv9"},
-        status=USAGE,
-        words=(
-            "--unfreeze='from:conv9'",
-            "no layer 'conv9' (did you mean 'conv",
-            "--dry_run lists the layers",
-        ),
-    ),
-    Case(
-        name="unfreeze too many",
-        flags={**FINETUNE, "unfreeze": "last:11"},
-        status=USAGE,
-        words=(
-            "--unfreeze='last:11': the backbone has 10 layers",
-            "give last:1 to last:10, or all",
-        ),
-    ),
-    Case(
-        name="unfreeze nothing to train",
-        flags={**FINETUNE, "unfreeze": "last:1"},
-        status=USAGE,
-        words=(
-            "--unfreeze='last:1': none of its 1 layers (relu3)",
-            "choose more, or none to train the head only",
-        ),
-    ),
-    Case(
-        name="unfreeze last:0",
-        flags={**FINETUNE, "unfreeze": "last:0"},
-        status=USAGE,
-        words=("--unfreeze='last:0'", "N >= 1", "give for example last:10"),
-    ),
-    Case(
-        name="unfreeze cannot be parsed",
-        flags={**FINETUNE, "unfreeze": "top"},
-        status=USAGE,
-        words=("--unfreeze='top': cannot be parsed", _RULES),
-    ),
-    Case(
-        name="unfreeze no regular expression",
-        flags={**FINETUNE, "unfreeze": "regex:("},
-        status=USAGE,
-        words=("--unfreeze='regex:(': not a regular expression", _RULES),
     ),
     Case(
         name="workdir below a file",
