@@ -18,6 +18,7 @@ from trainer.config import (
     Config,
     check_embed,
     check_given,
+    check_search,
     check_solved_head,
     check_validation,
     usage,
@@ -226,6 +227,7 @@ def config_from_flags(
     check_solved_head(config, given)
     check_validation(config, given)
     check_embed(config, given)
+    check_search(config)
     return config, given
 
 

@@ -18,8 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, probe, evaluate, predict, export, embed, compare; did you"
-            " mean finetune?",
+            " study, probe, search, evaluate, predict, export, embed, compare;"
+            " did you mean finetune?",
         ),
         (
             "data_pct",

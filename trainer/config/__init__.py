@@ -4,6 +4,7 @@ from trainer.config.config import Config, ResolvedConfig, StageSpec
 from trainer.config.given import (
     check_embed,
     check_given,
+    check_search,
     check_solved_head,
     check_validation,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "StageSpec",
     "check_embed",
     "check_given",
+    "check_search",
     "check_solved_head",
     "check_validation",
 ]

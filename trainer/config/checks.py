@@ -15,6 +15,7 @@ from trainer.config.fields import (
     OFF,
     PREDICT,
     PROBE,
+    SEARCH,
     SGD,
     TPU,
     USING_STAGES,
@@ -109,7 +110,7 @@ def check_views(fields: Fields) -> None:
                 " because it caches features of augmented images; leave one"
                 " of them out"
             )
-    if fields.stage == FINETUNE:
+    if fields.stage in (FINETUNE, SEARCH):
         for flag, given in {
             "--head_epochs=0": not fields.head_epochs,
             "--init_from": fields.init_from is not None,
@@ -158,7 +159,7 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    if fields.stage in (*FIT_STAGES, PROBE) and not fields.dataset:
+    if fields.stage in (*FIT_STAGES, PROBE, SEARCH) and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"

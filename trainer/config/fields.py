@@ -16,6 +16,7 @@ EXPORT = "export"
 STUDY = "study"
 COMPARE = "compare"
 PROBE = "probe"
+SEARCH = "search"
 EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
@@ -49,7 +50,7 @@ TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 # Compare reads several workdirs, the other stages one.
-_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, PROBE, *USING_STAGES, EMBED)
+_WORKDIR_STAGES = (*TRAINING_STAGES, STUDY, PROBE, SEARCH, *USING_STAGES, EMBED)
 STAGES = (*_WORKDIR_STAGES, COMPARE)
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
@@ -70,6 +71,7 @@ def _flag(
     *,
     choices: tuple[str, ...] = (),
     stages: tuple[str, ...] = STAGES,
+    search: bool = True,
 ) -> Any:
     """Returns a dataclass field with the metadata of its flag.
 
@@ -79,7 +81,11 @@ def _flag(
       help_text: one sentence for --help.
       choices: the legal values, if they can be listed.
       stages: the stages that read the flag; any other stage rejects it.
+      search: whether a search reads the flag if finetune does.
     """
+    # The trials of a search are fine-tunes.
+    if search and FINETUNE in stages and SEARCH not in stages:
+        stages = (*stages, SEARCH)
     return dataclasses.field(
         default=default,
         metadata={
@@ -98,8 +104,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train, run the five-model study, compare backbones"
-        " (probe) or runs (compare), or use a trained model.",
+        "What to do: train, compare models (study), backbones (probe) or"
+        " runs, search for a recipe, or use a model.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -357,6 +363,7 @@ class Fields:
         " of two with the same value, the one with the lower loss.",
         choices=tuple(MONITOR_NAMES),
         stages=TRAINING_STAGES,
+        search=False,
     )
     patience: int | None = _flag(
         None,
@@ -372,6 +379,7 @@ class Fields:
         " which it validates, saves and ends as a complete run; no limit if"
         " unset.",
         stages=TRAINING_STAGES,
+        search=False,
     )
     validation_fraction: float = _flag(
         0.25,
@@ -379,6 +387,7 @@ class Fields:
         "Fraction of the test batches to validate on after each epoch if the"
         " data has no validation split, or with --validation=test.",
         stages=FIT_STAGES,
+        search=False,
     )
     validation: str | None = _flag(
         None,
@@ -415,6 +424,7 @@ class Fields:
         RESULT,
         "Workdir of another run whose weights this run starts from.",
         stages=TRAINING_STAGES,
+        search=False,
     )
     init_from_checkpoint: str | None = _flag(
         None,
@@ -423,6 +433,7 @@ class Fields:
         " --init_from; if unset, the one that its result is of.",
         choices=(LAST, BEST),
         stages=TRAINING_STAGES,
+        search=False,
     )
     checkpoint: str | None = _flag(
         None,
@@ -460,12 +471,14 @@ class Fields:
         "Steps between checkpoints, besides one at the end of each epoch; 0"
         " saves only the latter.",
         stages=FIT_STAGES,
+        search=False,
     )
     keep_checkpoints: int = _flag(
         3,
         FREE,
         "Number of latest checkpoints to keep, besides the best one.",
         stages=FIT_STAGES,
+        search=False,
     )
     on_nonfinite: str = _flag(
         "stop",
@@ -480,6 +493,7 @@ class Fields:
         FREE,
         "Steps between lines of training metrics, besides one per epoch.",
         stages=FIT_STAGES,
+        search=False,
     )
     steps_per_loop: int = _flag(
         0,
@@ -645,6 +659,13 @@ class Fields:
         " NAME[:ARGUMENT=VALUE]...[:weights=FILE]. If unset, those whose"
         " ImageNet weights are on this machine.",
         stages=(PROBE,),
+    )
+    budget: float | None = _flag(
+        None,
+        FREE,
+        "Minutes of wall time, over all starts of a search, that its trials"
+        " may take; required.",
+        stages=(SEARCH,),
     )
     dry_run: bool = _flag(
         False,

@@ -91,7 +91,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "top_k",
         "workdirs",
     ),
-    "Study and probe": ("models", "seeds", "backbones"),
+    "Study, probe and search": ("models", "seeds", "backbones", "budget"),
     "Devices": (
         "strategy",
         "gpus",

@@ -28,6 +28,7 @@ from trainer.config.fields import (
     LBFGS,
     OFF,
     PROBE,
+    SEARCH,
     STUDY,
     TRAINING_STAGES,
     TUTORIAL,
@@ -61,7 +62,7 @@ _LATER_FLAGS = {
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
-_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
+LEARNING_RATES = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
 def resolve(
@@ -79,7 +80,7 @@ def resolve(
         "backbone": backbone_name(config),
         "weights": config.weights or IMAGENET,
         "learning_rate": config.learning_rate
-        or _LEARNING_RATE.get(config.stage),
+        or LEARNING_RATES.get(config.stage),
         "epochs": 1 if _is_solved(config) else config.epochs,
         "image_size": config.image_size or own_px,
         "precision": _PRECISION[on_tpu]
@@ -113,7 +114,8 @@ def introduction(config: Config) -> Iterator[str]:
                 " weights are installed with this program; for other data it"
                 f" is {DEFAULT_BACKBONE}"
             )
-    if config.stage in TRAINING_STAGES and config.recipe != TUTORIAL:
+    stages = (*TRAINING_STAGES, SEARCH)
+    if config.stage in stages and config.recipe != TUTORIAL:
         yield f"--recipe={config.recipe}: {summary(config)}"
     if config.weights is None and backbone_name(config) != DEMO_BACKBONE:
         yield (

@@ -19,7 +19,7 @@ DATA = (
         status=USAGE,
         words=(
             "--stage='finetun'",
-            "feature_extract, finetune, study, probe, evaluate, predict",
+            "feature_extract, finetune, study, probe, search, evaluate",
             "did you mean finetune?",
         ),
     ),
