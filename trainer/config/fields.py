@@ -104,8 +104,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train, compare models (study), backbones (probe) or"
-        " runs, search for a recipe, or use a model.",
+        "Train, study, compare backbones (probe) or runs, search for a recipe,"
+        " or use a model.",
         choices=STAGES,
     )
     recipe: str = _flag(

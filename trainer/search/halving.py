@@ -125,12 +125,14 @@ class Halving:
             trials = [trial for *_, trial in sorted(done, key=lambda x: x[:2])]
 
     def expected_seconds(self, job: Job, rows: Rows) -> float:
-        """Returns the time that a run is expected to take from now on.
+        """Returns the time that a run is expected to take at most.
 
-        It is the longest time of similar runs: of the same depth and length,
-        or else of the same depth, or else of all fine-tunes, in proportion to
-        their lengths. A half-done run counts with its time so far, so a run
-        that took longer than expected delays similar ones.
+        It is the longest time of similar runs: of the same depth, or else of
+        all fine-tunes; and of the same length, or else of the next greater
+        one, or else of the greatest, in proportion to the length. Because a
+        run has costs that do not depend on its length, the last two are
+        estimates from above. A half-done run counts with its time so far, so
+        a run that took longer than expected delays similar ones.
 
         Args:
           job: a fine-tuning.
@@ -141,11 +143,12 @@ class Halving:
         runs = [row for row in rows.values() if row.stage == FINETUNE]
         depth = self._space.depth(job.flags)
         alike = [row for row in runs if self._space.depth(row.flags) == depth]
-        equal = [row for row in alike if row.part == job.length]
-        seconds = max(
-            row.seconds * float(job.length / row.part)
-            for row in equal or alike or runs
-        )
+        alike = alike or runs
+        parts = {row.part for row in alike}
+        longer = [part for part in parts if part >= job.length]
+        part = min(longer) if longer else max(parts)
+        seconds = max(row.seconds for row in alike if row.part == part)
+        seconds *= max(1.0, float(job.length / part))
         spent = rows[job.key].seconds if job.key in rows else 0.0
         return max(0.0, seconds - spent)
 

@@ -125,8 +125,10 @@ class _Search:
     def _fits(self, job: Job, later: Sequence[Job]) -> bool:
         left = self._limit_seconds - self._stopwatch.seconds
         expected = self._plan.halving.expected_seconds
+        # With few epochs a later run may be the same one.
+        runs = {part.key: part for part in (job, *later)}
         return left > 0 and left >= sum(
-            expected(part, self._rows) for part in (job, *later)
+            expected(part, self._rows) for part in runs.values()
         )
 
     def _run(self, job: Job, *, required: bool) -> None:

@@ -21,6 +21,7 @@ from trainer.config.fields import (
     FINETUNE,
     LBFGS,
     OFF,
+    RESULT,
     SEARCH,
 )
 from trainer.config.given import UNREAD_BY_SOLVER
@@ -75,8 +76,14 @@ class Job:
 
     @property
     def key(self) -> str:
-        """A digest of the flags, which names the folder of the run."""
-        text = json.dumps(dict(self.flags), sort_keys=True)
+        """A digest of the flags that change results; the run's folder."""
+        flags = {
+            name: value
+            for name, value in self.flags.items()
+            # A recipe changes results by the flags that it sets.
+            if name == "recipe" or FIELDS[name].metadata["effect"] == RESULT
+        }
+        text = json.dumps(flags, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     def config(self) -> Config:
@@ -113,8 +120,8 @@ class Space:
         self._config = config
         self._given = {
             name: getattr(config, name)
-            for name in given - _OWN
-            if SEARCH in FIELDS[name].metadata["stages"]
+            for name, field in FIELDS.items()
+            if name in given - _OWN and SEARCH in field.metadata["stages"]
         }
         # Chosen by images that the winner is not tested on.
         self._given.setdefault("validation", config.validation or "auto")

@@ -142,7 +142,7 @@ TRAINING = (
         status=USAGE,
         words=(
             "--validation: not read by --stage=evaluate, only by"
-            " feature_extract, finetune; leave it out",
+            " feature_extract, finetune, search; leave it out",
         ),
     ),
     Case(
