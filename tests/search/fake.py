@@ -61,7 +61,11 @@ class Trainer:
         self._done: dict[str, float] = {}
 
     def ask(
-        self, module: str, run: TrialRun, limit_seconds: float | None = None
+        self,
+        module: str,
+        run: TrialRun,
+        limit_seconds: float | None,
+        grace_seconds: float,
     ) -> Mapping[str, Any]:
         """Stands in for `apart.ask`; a run continues where it was stopped."""
         assert module == "trainer.search.serve"

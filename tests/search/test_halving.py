@@ -122,11 +122,19 @@ def test_a_failed_trial_is_a_row_and_is_not_run_again(
     assert len(trainer.runs) == count
 
 
-def test_the_first_rung_must_not_fail(trainer: Trainer) -> None:
+def test_the_recipe_itself_must_not_fail(trainer: Trainer) -> None:
     trainer.accuracy = lambda config: -1.0
-    with pytest.raises(TrainerError, match="not finite"):
-        trainer.search()
-    assert len(trainer.runs) == 1
+    for count in (1, 2):
+        with pytest.raises(TrainerError, match="not finite"):
+            trainer.search()
+        assert len(trainer.runs) == count
+    # A head may fail.
+    trainer.accuracy = lambda config: (
+        -1.0 if config.stage == "feature_extract" else 0.5
+    )
+    stored = trainer.search(budget=1.0)
+    states = [row["state"] for row in stored["rows"]]
+    assert states == ["done", "failed", "failed"]
 
 
 def test_a_search_ends_after_its_last_bracket(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -52,9 +53,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     use_tiny_backbone(monkeypatch)
     clock = ManualClock()
 
-    def ask(
-        module: str, run: TrialRun, limit_seconds: float | None = None
-    ) -> Mapping[str, Any]:
+    def ask(module: str, run: TrialRun, **_: Any) -> Mapping[str, Any]:
         clock.advance(60.0)
         with undone():
             return train_trial(run)
@@ -281,3 +280,28 @@ def test_a_late_process_is_stopped(tmp_path: pathlib.Path) -> None:
         assert time.monotonic() - began < 30
     with pytest.raises(TrainerError, match="its process exited with status 1"):
         apart.ask("no_such_module", None)
+
+
+def test_a_refusal_and_a_dry_run_need_no_tensorflow(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "probe.json").write_text("{}")
+    text = """
+        import sys
+        from tests.support.command import command
+        for status, words in (
+            (2, []),
+            (2, ["--budget=0"]),
+            (2, ["--budget=1", "--validation=test"]),
+            (2, ["--budget=1", "--models=0"]),
+            (2, ["--budget=1", f"--workdir={sys.argv[1]}"]),
+            (0, ["--budget=1", "--dry_run"]),
+        ):
+            said = command("--stage=search", "--dataset=photos", *words)
+            assert said.status == status, said.err
+        assert "tensorflow" not in sys.modules
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text), str(tmp_path)],
+        check=True,
+    )

@@ -23,7 +23,7 @@ from trainer.errors import TrainerError, UsageError, reason_of, shortened
 from trainer.native_logs import native_notes_hidden
 
 # After SIGTERM, a process gets this long to leave its native code.
-_GRACE_SECONDS = 5.0
+GRACE_SECONDS = 5.0
 
 
 class OutOfTimeError(Exception):
@@ -31,7 +31,11 @@ class OutOfTimeError(Exception):
 
 
 def ask(
-    module: str, job: Any, *, limit_seconds: float | None = None
+    module: str,
+    job: Any,
+    *,
+    limit_seconds: float | None = None,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> Mapping[str, Any]:
     """Runs a job in a new process, and waits for its answer.
 
@@ -40,6 +44,8 @@ def ask(
       job: an argument that can be pickled.
       limit_seconds: the time after which the process gets SIGTERM; None for
         no limit. The caller waits until it has saved.
+      grace_seconds: the time that it has to save if the caller is stopped,
+        before it is killed.
 
     Returns:
       The answer, JSON values.
@@ -71,7 +77,7 @@ def ask(
             answer = results.read()
         status = process.wait()
     finally:
-        _end(process)
+        _end(process, grace_seconds)
     if not answer and late.is_set():
         raise OutOfTimeError
     return _parsed(answer, status)
@@ -111,12 +117,12 @@ def _send(stream: IO[bytes], job: Any) -> None:
         stream.flush()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     """Ends a process that may still run."""
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(_GRACE_SECONDS)
+            process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -36,6 +36,8 @@ from trainer.workdir.stored import check_shape
 _MODULE = "trainer.search.serve"
 _FORMAT = 1
 _MINUTE_SECONDS = 60.0
+# A trial saves a checkpoint when the search is stopped.
+_GRACE_SECONDS = 30.0
 _REMEDY = "restore it, or give another --workdir"
 # What all trials must agree on, and what search.json says of the data.
 _DATA = (
@@ -67,8 +69,8 @@ def search(plan: Plan, *, clock: Clock = CLOCK) -> None:
 
     Raises:
       UsageError: there is no such data, or it has no honest validation.
-      TrainerError: the workdir holds another search; or a trial of the first
-        rung failed.
+      TrainerError: the workdir holds another search; or the recipe as it is
+        cannot be trained.
       Stopped: a signal arrived.
     """
     check_dataset(plan.config.dataset)
@@ -163,8 +165,7 @@ class _Search:
         """Returns the row of a trial that was done, failed or cut.
 
         Raises:
-          TrainerError: a trial of the first rung failed, or the data has
-            changed.
+          TrainerError: the recipe as it is failed, or the data has changed.
         """
         run = TrialRun(
             config=dataclasses.replace(
@@ -174,12 +175,15 @@ class _Search:
         left = self._limit_seconds - self._stopwatch.seconds
         try:
             answer = apart.ask(
-                _MODULE, run, limit_seconds=None if required else left
+                _MODULE,
+                run,
+                limit_seconds=None if required else left,
+                grace_seconds=_GRACE_SECONDS,
             )
         except apart.OutOfTimeError:
             return row
         except TrainerError as error:
-            if required:
+            if job.key == self._plan.halving.default.key:
                 raise
             self._workdir.warn(one_line(f"{row.name}: {error}"))
             return dataclasses.replace(row, state=FAILED, error=str(error))
