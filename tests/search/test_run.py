@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -75,6 +76,20 @@ def test_a_trial_that_takes_too_long_is_stopped(
     # Both starts count.
     assert row["seconds"] == 2 * 60 * 40
     assert not list((tmp_path / "run/trials").iterdir())
+
+
+@pytest.mark.parametrize("minutes", [0.5, 20.0, 34.0, 38.0])
+def test_the_budget_that_is_asked_for_is_enough(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str], minutes: float
+) -> None:
+    trainer.seconds = by_epochs
+    trainer.search(budget=minutes)
+    count = len(trainer.runs)
+    found = re.search(r"with --budget=(\d+) or more", capsys.readouterr().out)
+    assert found is not None
+    assert int(found[1]) <= minutes + 35
+    trainer.search(budget=float(found[1]))
+    assert len(trainer.runs) > count
 
 
 @pytest.mark.parametrize("stop", range(13))

@@ -39,11 +39,13 @@ class Step:
       job: the next run; None if the search is over.
       required: whether it runs whatever the budget is.
       cut: runs that the budget did not allow.
+      needed: the first of these, and the later runs of its trial.
     """
 
     job: Job | None
     required: bool = False
     cut: tuple[Job, ...] = ()
+    needed: tuple[Job, ...] = ()
 
 
 class Halving:
@@ -93,14 +95,16 @@ class Halving:
                 return Step(job=job, required=True)
         for bracket in self._brackets:
             cut: list[Job] = []
+            needed: tuple[Job, ...] = ()
             for job, later in self._jobs(bracket, rows):
                 if _ended(job, rows):
                     continue
                 if fits(job, later):
                     return Step(job=job)
                 cut.append(job)
+                needed = needed or (job, *later)
             if cut:
-                return Step(job=None, cut=tuple(cut))
+                return Step(job=None, cut=tuple(cut), needed=needed)
         return Step(job=None)
 
     def _jobs(

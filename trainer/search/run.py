@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer.config.fields import FIELDS, RESULT, SEARCH
 from trainer.data.sources import check_dataset
+from trainer.data.validation import source_phrase
 from trainer.errors import TrainerError, one_line, reason_of, untrusted
 from trainer.run import apart
 from trainer.search import chart
@@ -285,12 +286,16 @@ class _Search:
             command=command,
         )
         print(
-            f"\nvalidation on {self._data['examples']} photos"
-            f" ({self._data['validation_source']}); the test split is not used"
+            f"\nvalidation: {source_phrase(self._data['validation_source'])}"
+            f" ({self._data['examples']}); the test split is not used"
         )
         for line in table_lines(rows):
             print(line)
-        for line in budget_lines(minutes, self._stopwatch.seconds, step.cut):
+        needed = sum(
+            halving.expected_seconds(job, self._rows) for job in step.needed
+        )
+        used = self._stopwatch.seconds
+        for line in budget_lines(minutes, used, step.cut, needed):
             print(line)
         for line in verdict_lines(best, default, len(full)):
             print(line)

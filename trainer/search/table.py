@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -123,7 +124,7 @@ def verdict_lines(best: Row, default: Row, trials: int) -> Iterator[str]:
 
 
 def budget_lines(
-    minutes: float, seconds: float, cut: Sequence[Job]
+    minutes: float, seconds: float, cut: Sequence[Job], needed: float
 ) -> Iterator[str]:
     """Yields how much of the budget was used, and what it did not allow.
 
@@ -131,14 +132,16 @@ def budget_lines(
       minutes: the budget.
       seconds: wall time of all starts.
       cut: the runs that it did not allow.
+      needed: expected time of the first of these and of the later runs of its
+        trial, in seconds.
     """
     used = f"used {seconds / 60:.1f} of {minutes:g} minutes"
     if not cut:
         yield f"{used}; every trial of the search is done"
         return
     names = ", ".join(dict.fromkeys(job.trial.name for job in cut))
+    more = max(math.ceil((seconds + needed) / 60), math.floor(minutes) + 1)
     yield (
-        f"{used}; left out by the budget: {len(cut)} runs of the trials"
-        f" {for_terminal(names)} and all later ones; the same command with a"
-        " larger --budget continues"
+        f"{used}; left out by the budget: trials {for_terminal(names)} and all"
+        f" later ones; the same command with --budget={more} or more continues"
     )
