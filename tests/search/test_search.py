@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pathlib
 import shutil
@@ -222,48 +221,56 @@ def test_a_killed_search_continues_with_the_half_done_trial(
     photos: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """In processes of their own; the rows are those without a kill."""
-    command = functools.partial(
-        _command, photos, "--epochs=3", "--budget=0.01", "--seed=1"
-    )
-    once = command(tmp_path / "once")
-    assert subprocess.run(once, check=True).returncode == 0
-    for number, sent in enumerate((signal.SIGKILL, signal.SIGTERM)):
-        workdir = tmp_path / f"killed-{number}"
-        process = subprocess.Popen(command(workdir))
+    once, killed = tmp_path / "once", tmp_path / "killed"
+    subprocess.run(_command(photos, once), check=True)
+    for sent, pattern in (
         # The fine-tuning of the first trial has saved an epoch.
-        while not list(workdir.glob("trials/*/checkpoints/finetune/last/*")):
+        (signal.SIGTERM, "trials/*/checkpoints/finetune/last/*"),
+        # The first trial is finished, and the second has begun.
+        (signal.SIGKILL, "trials/*/checkpoints/feature_extract/result.json"),
+    ):
+        process = subprocess.Popen(_command(photos, killed))
+        while not list(killed.glob(pattern)) or (
+            sent == signal.SIGKILL and _rows(killed)[0]["state"] != "done"
+        ):
             assert process.poll() is None
-            time.sleep(0.05)
+            time.sleep(0.02)
         process.send_signal(sent)
         assert process.wait(60) in (-sent, 128 + sent)
-        assert list(workdir.glob("trials/*/checkpoints"))
-        subprocess.run(command(workdir), check=True)
-        one, two = (
-            json.loads((path / "search.json").read_text())
-            for path in (tmp_path / "once", workdir)
-        )
-        assert untimed(one) == untimed(two)
-        assert one["recommended"] == two["recommended"]
-        assert not list((workdir / "trials").iterdir())
+        assert list(killed.glob("trials/*/checkpoints"))
+    assert len(_rows(killed)) == 1
+    subprocess.run(_command(photos, killed), check=True)
+    one, two = _rows(once), _rows(killed)
+    assert [{**row, "seconds": 0} for row in one] == [
+        {**row, "seconds": 0} for row in two
+    ]
+    assert [row["name"] for row in two] == ["default", "head"]
+    assert not list((killed / "trials").iterdir())
 
 
-def _command(
-    photos: pathlib.Path, *more: str | pathlib.Path
-) -> list[str | pathlib.Path]:
-    *values, workdir = more
+def _rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    return json.loads((workdir / "search.json").read_text())["rows"]
+
+
+def _command(photos: pathlib.Path, workdir: pathlib.Path) -> list[str]:
+    """Returns the command of a search of two trials."""
+    values = {
+        "dataset": photos,
+        "backbone": "MobileNetV2",
+        "backbone_args": "alpha=0.35",
+        "weights": "none",
+        "image_size": 32,
+        "unfreeze": "last:3",
+        "head_solver": "adam",
+        "head_epochs": 2,
+        "epochs": 3,
+        "budget": 0.01,
+        "cache": "ram",
+        "workdir": workdir,
+    }
     return [
-        sys.executable,
-        "main.py",
-        "--stage=search",
-        f"--dataset={photos}",
-        "--backbone=MobileNetV2",
-        "--backbone_args=alpha=0.35",
-        "--weights=none",
-        "--image_size=32",
-        "--unfreeze=last:1",
-        "--cache=ram",
-        *values,
-        f"--workdir={workdir}",
+        *(sys.executable, "main.py", "--stage=search"),
+        *(f"--{name}={value}" for name, value in values.items()),
     ]
 
 
