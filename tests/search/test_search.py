@@ -227,11 +227,15 @@ def test_a_killed_search_continues_with_the_half_done_trial(
         # The fine-tuning of the first trial has saved an epoch.
         (signal.SIGTERM, "trials/*/checkpoints/finetune/last/*"),
         # The first trial is finished, and the second has begun.
-        (signal.SIGKILL, "trials/*/checkpoints/feature_extract/result.json"),
+        (signal.SIGKILL, "trials/*/checkpoints/feature_extract/last/*"),
     ):
         process = subprocess.Popen(_command(photos, killed))
         while not list(killed.glob(pattern)) or (
-            sent == signal.SIGKILL and _rows(killed)[0]["state"] != "done"
+            sent == signal.SIGKILL
+            and (
+                _rows(killed)[0]["state"] != "done"
+                or len(list(killed.glob("trials/*"))) > 1
+            )
         ):
             assert process.poll() is None
             time.sleep(0.02)
