@@ -21,6 +21,7 @@ from trainer.config.fields import (
     LR_FIND,
     PREDICT,
     PROBE,
+    SEARCH,
     SOUP,
     STUDY,
     USING_STAGES,
@@ -84,9 +85,12 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
         compare(config)
         return
-    if config.stage in (*FIT_STAGES, LR_FIND):
+    if config.stage in (*FIT_STAGES, LR_FIND, SEARCH):
         for line in introduction(config):
             print(line, flush=True)
+    if config.stage == SEARCH:
+        _search(config, given)
+        return
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
         from trainer.distribute import devices
@@ -94,6 +98,21 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
         run = _stage_function(config, given)
         devices.discover()
     run(config)
+
+
+def _search(config: Config, given: frozenset[str]) -> None:
+    from trainer.search.start import plan_search
+
+    plan = plan_search(config, given)
+    if config.dry_run:
+        return
+    # TensorFlow is imported only after the flags are checked.
+    with native_notes_hidden(not flags.wants_traceback()):
+        from trainer.distribute import devices
+        from trainer.search.run import search
+
+        devices.discover()
+    search(plan)
 
 
 def _stage_function(
@@ -136,6 +155,8 @@ def _stage_function(
 def _remedy(config: Config) -> str:
     if config.stage == PROBE:
         return "; the same command continues with the next backbone"
+    if config.stage == SEARCH:
+        return "; the same command continues with the same trial"
     if config.stage not in FIT_STAGES or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"

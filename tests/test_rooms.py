@@ -32,6 +32,7 @@ ROOMS = (
     "results",
     "run",
     "probe",
+    "search",
     "study",
     "demo",
 )

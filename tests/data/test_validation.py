@@ -223,3 +223,45 @@ def test_whether_final_samples_are_validated_on(
     folders: dict[str, str], layout: str, value: str | None, expected: bool
 ) -> None:
     assert of(folders[layout], value).validates_on_final == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "value"),
+    [
+        *(("both", "split"), ("both", "auto"), ("both", "train:0.5")),
+        *(("no_val", "auto"), ("no_val", "fold:1/6"), ("no_test", "auto")),
+    ],
+)
+def test_without_the_test_split_the_other_samples_are_the_same(
+    folders: dict[str, str], tmp_path: pathlib.Path, layout: str, value: str
+) -> None:
+    """No test image is read: those here are empty files of other classes."""
+    whole = of(folders[layout], value)
+    folder = tmp_path / "photos"
+    shutil.copytree(folders[layout], folder)
+    for path in folder.glob("test/*/*"):
+        path.write_bytes(b"")
+    spoiled = of(folder, value, tests=False)
+    assert spoiled.train.ids == whole.train.ids
+    assert spoiled.validation.ids == whole.validation.ids
+    assert spoiled.validation_source == whole.validation_source
+    assert spoiled.final.ids == whole.validation.ids
+    assert "test" not in spoiled.splits
+    # A run restores its best validation also where this is on a split.
+    assert not spoiled.validates_on_final
+    assert spoiled.fingerprint == of(folder, value, tests=False).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("layout", "value", "words"),
+    [
+        ("both", None, "chooses by test images"),
+        ("both", "test", "chooses by test images"),
+        ("no_test", "split", "is what a run is tested on"),
+    ],
+)
+def test_a_dishonest_validation_needs_the_test_split(
+    folders: dict[str, str], layout: str, value: str | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        of(folders[layout], value, tests=False)

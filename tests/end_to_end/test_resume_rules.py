@@ -133,6 +133,7 @@ PASSED = {
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),
     "backbones": Change(to="VGG16"),
+    "budget": Change(to=5.0),
     "seeds": Change(to=2),
     "dry_run": Change(to=True),
     "trunk_block": Change(to=4),
@@ -171,11 +172,8 @@ def start(root, monkeypatch):
     monkeypatch.setattr(training, "first_classifier", lambda *args: None)
     # A machine that has what is asked for.
     monkeypatch.setattr(devices, "show_gpus", lambda asked: None)
-    monkeypatch.setattr(
-        strategies,
-        "connect_tpu",
-        lambda name: tf.distribute.OneDeviceStrategy("CPU:0"),
-    )
+    device = tf.distribute.OneDeviceStrategy
+    monkeypatch.setattr(strategies, "connect_tpu", lambda _: device("CPU:0"))
 
     def start(path: pathlib.Path, /, **values: Any) -> int:
         config = config_of(root, path, **values)

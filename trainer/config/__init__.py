@@ -5,6 +5,7 @@ from trainer.config.given import (
     check_embed,
     check_given,
     check_parts,
+    check_search,
     check_solved_head,
     check_validation,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "check_embed",
     "check_given",
     "check_parts",
+    "check_search",
     "check_solved_head",
     "check_validation",
 ]

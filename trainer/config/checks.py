@@ -17,6 +17,7 @@ from trainer.config.fields import (
     OFF,
     PREDICT,
     PROBE,
+    SEARCH,
     SGD,
     SOUP,
     STUDY,
@@ -129,7 +130,7 @@ def check_views(fields: Fields) -> None:
                 " because it caches features of augmented images; leave one"
                 " of them out"
             )
-    if fields.stage in (FINETUNE, LR_FIND):
+    if fields.stage in (FINETUNE, LR_FIND, SEARCH):
         for flag, given in {
             "--head_epochs=0": not fields.head_epochs,
             "--init_from": fields.init_from is not None,
@@ -213,7 +214,8 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    if fields.stage in (*FIT_STAGES, LR_FIND, PROBE) and not fields.dataset:
+    stages = (*FIT_STAGES, LR_FIND, PROBE, SEARCH)
+    if fields.stage in stages and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"

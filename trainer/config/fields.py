@@ -18,6 +18,7 @@ COMPARE = "compare"
 SOUP = "soup"
 LR_FIND = "lr_find"
 PROBE = "probe"
+SEARCH = "search"
 EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
 # the default backbone for all other datasets.
@@ -57,13 +58,14 @@ _WORKDIR_STAGES = (
     STUDY,
     PROBE,
     LR_FIND,
+    SEARCH,
     SOUP,
     *USING_STAGES,
     EMBED,
 )
 STAGES = (*_WORKDIR_STAGES, COMPARE)
 # Each of these stages reads the flags of another one, with few exceptions.
-_READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE}
+_READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE, SEARCH: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EXPORT, EMBED)
@@ -119,8 +121,8 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "Train, try models (study), backbones (probe) or rates (lr_find),"
-        " average (soup), compare or use runs.",
+        "Train, try models (study), backbones (probe), rates (lr_find) or"
+        " recipes (search), average (soup), compare or use runs.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -399,6 +401,7 @@ class Fields:
         " of two with the same value, the one with the lower loss.",
         choices=tuple(MONITOR_NAMES),
         stages=TRAINING_STAGES,
+        but=(SEARCH,),
     )
     patience: int | None = _flag(
         None,
@@ -414,6 +417,7 @@ class Fields:
         " which it validates, saves and ends as a complete run; no limit if"
         " unset.",
         stages=TRAINING_STAGES,
+        but=(SEARCH,),
     )
     validation_fraction: float = _flag(
         0.25,
@@ -421,6 +425,7 @@ class Fields:
         "Fraction of the test batches to validate on after each epoch if the"
         " data has no validation split, or with --validation=test.",
         stages=FIT_STAGES,
+        but=(SEARCH,),
     )
     validation: str | None = _flag(
         None,
@@ -457,6 +462,7 @@ class Fields:
         RESULT,
         "Workdir of another run whose weights this run starts from.",
         stages=TRAINING_STAGES,
+        but=(SEARCH,),
     )
     init_from_checkpoint: str | None = _flag(
         None,
@@ -465,6 +471,7 @@ class Fields:
         " --init_from; if unset, the one that its result is of.",
         choices=(LAST, BEST),
         stages=TRAINING_STAGES,
+        but=(SEARCH,),
     )
     checkpoint: str | None = _flag(
         None,
@@ -512,12 +519,14 @@ class Fields:
         "Steps between checkpoints, besides one at the end of each epoch; 0"
         " saves only the latter.",
         stages=FIT_STAGES,
+        but=(SEARCH,),
     )
     keep_checkpoints: int = _flag(
         3,
         FREE,
         "Number of latest checkpoints to keep, besides the best one.",
         stages=FIT_STAGES,
+        but=(SEARCH,),
     )
     on_nonfinite: str = _flag(
         "stop",
@@ -532,6 +541,7 @@ class Fields:
         FREE,
         "Steps between lines of training metrics, besides one per epoch.",
         stages=FIT_STAGES,
+        but=(SEARCH,),
     )
     steps_per_loop: int = _flag(
         0,
@@ -697,6 +707,13 @@ class Fields:
         " NAME[:ARGUMENT=VALUE]...[:weights=FILE]. If unset, those whose"
         " ImageNet weights are on this machine.",
         stages=(PROBE,),
+    )
+    budget: float | None = _flag(
+        None,
+        FREE,
+        "Minutes of wall time, over all starts of a search, that its trials"
+        " may take; required.",
+        stages=(SEARCH,),
     )
     dry_run: bool = _flag(
         False,

@@ -10,17 +10,18 @@ from trainer.config.fields import (
     FINETUNE,
     LBFGS,
     LR_FIND,
+    SEARCH,
     STUDY,
     TRAINING_STAGES,
     Fields,
 )
 from trainer.config.unfreeze import parse_parts
-from trainer.config.validation import TEST
+from trainer.config.validation import KFOLD, TEST, parse_validation
 from trainer.errors import UsageError
 
 # What a stage does not read if its head is solved: there are no steps, and the
 # images are not augmented.
-_UNREAD_BY_SOLVER = {
+UNREAD_BY_SOLVER = {
     FEATURE_EXTRACT: (
         "augment",
         "clip_global_norm",
@@ -45,6 +46,7 @@ _UNREAD_BY_SOLVER = {
     FINETUNE: ("head_epochs", "head_learning_rate"),
     LR_FIND: ("head_epochs", "head_learning_rate"),
     STUDY: ("head_epochs", "head_learning_rate"),
+    SEARCH: ("head_epochs", "head_learning_rate"),
 }
 # What embed does not read with the flag in front.
 _UNREAD_BY_EMBED = {
@@ -86,12 +88,12 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
     Raises:
       UsageError: naming the first such flag.
     """
-    if fields.stage in (*TRAINING_STAGES, LR_FIND):
+    if fields.stage in (*TRAINING_STAGES, LR_FIND, SEARCH):
         check_views(fields)
         check_images(fields)
     if fields.head_solver != LBFGS:
         return
-    for name in _UNREAD_BY_SOLVER.get(fields.stage, ()):
+    for name in UNREAD_BY_SOLVER.get(fields.stage, ()):
         if name == "augment" and fields.head_views:
             continue
         if name in given:
@@ -181,3 +183,34 @@ def check_embed(fields: Fields, given: frozenset[str]) -> None:
                 raise UsageError(
                     f"--{name}: not read with --{other}; leave it out"
                 )
+
+
+def check_search(fields: Fields) -> None:
+    """Checks that a search has a budget, and an honest validation.
+
+    Args:
+      fields: of the command.
+
+    Raises:
+      UsageError: the budget is missing, or the trials would be chosen by
+        images that the winner is tested on.
+    """
+    if fields.stage != SEARCH:
+        return
+    if fields.budget is None:
+        raise UsageError(
+            f"--budget: not given; --stage={SEARCH} needs the minutes that it"
+            " may take; give --budget=30, for example"
+        )
+    if fields.validation is None:
+        return
+    mode = parse_validation(fields.validation).mode
+    problems = {
+        TEST: "chooses by test images, so the test would be too optimistic",
+        KFOLD: "trains each trial once per fold",
+    }
+    if mode in problems:
+        raise UsageError(
+            f"--validation={fields.validation}: {problems[mode]}; give auto,"
+            " split, train:FRACTION or fold:N/K"
+        )

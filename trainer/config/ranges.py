@@ -65,6 +65,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
         "a number of minutes above 0, or left out for no limit",
         lambda x: x > 0,
     ),
+    "budget": ("a number of minutes above 0", lambda x: x > 0),
     "seed": ("a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
     "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
     "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),

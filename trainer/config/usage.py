@@ -91,7 +91,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "top_k",
         "tta",
     ),
-    "Several models": ("models", "seeds", "backbones", "workdirs"),
+    "Several models": ("models", "seeds", "backbones", "budget", "workdirs"),
     "Devices": (
         "strategy",
         "gpus",

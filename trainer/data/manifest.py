@@ -26,7 +26,16 @@ from trainer.data.headers import UPRIGHT
 from trainer.data.samples import Samples, Source, printable
 from trainer.data.sources import open_source
 from trainer.data.subsets import nested_subset
-from trainer.data.validation import Roles, assign_roles, check_split
+from trainer.data.validation import (
+    Roles,
+    assign_roles,
+    check_split,
+    without_test,
+)
+
+# The final split of a run that does not read the test split. Its final samples
+# are those that it is validated on.
+UNTESTED = "held_out"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +52,8 @@ class Manifest:
       validation_source: where they come from: 'split', 'test', 'train' or
         'fold 2 of 5'.
       final: the samples that the finished model is evaluated on.
-      final_split: 'test', or 'validation' if there is no test split.
+      final_split: 'test', or 'validation' if there is no test split, or
+        `UNTESTED`.
       skipped: the images left out because they cannot be read.
       shared_content: pairs of ids, of a sample of `train` and one of `final`
         that are the same image, byte for byte.
@@ -128,6 +138,7 @@ def build_manifest(
     validation: ValidationRule | None = None,
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
+    tests: bool = True,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
@@ -139,14 +150,13 @@ def build_manifest(
       seed: decides which samples are in the subset.
       batch_size: the global one; validation takes whole batches of the test
         split.
-      validation_fraction: fraction of the test batches to validate on, if
-        the validation samples come from the test split.
+      validation_fraction: of the test batches, if validation is on these.
       on_bad_image: `fail` or `skip`.
-      validation: what to validate on; None uses the validation split if there
-        is one, else the test split.
+      validation: None uses the validation split, or else the test split.
       earlier: the `to_json` of an earlier start; unchanged files are not read
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
+      tests: whether to read the test split; the other samples do not change.
 
     Raises:
       UsageError: there is no such data set.
@@ -156,12 +166,14 @@ def build_manifest(
         dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
     )
     check_split(validation, source)
+    if not tests:
+        validation, source = without_test(validation, source)
     splits, skipped = _check(
         source, earlier, cache or FileCache(None), on_bad_image
     )
-    num_classes = len(source.class_names)
-    subset = splits["train"].take(
-        nested_subset(splits["train"].samples, num_classes, data_pct, seed)
+    train, num_classes = splits["train"], len(source.class_names)
+    subset = train.take(
+        nested_subset(train.samples, num_classes, data_pct, seed)
     )
     roles = assign_roles(
         validation,
@@ -172,7 +184,7 @@ def build_manifest(
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
-    return _assemble(source, splits, skipped, roles)
+    return _assemble(source, splits, skipped, roles, tests=tests)
 
 
 def _assemble(
@@ -180,10 +192,14 @@ def _assemble(
     splits: Mapping[str, CheckedSplit],
     skipped: tuple[BadImage, ...],
     roles: Roles,
+    *,
+    tests: bool,
 ) -> Manifest:
     """Returns the manifest of samples whose roles are assigned."""
     final_split = "test" if "test" in splits else "validation"
-    final = splits[final_split]
+    if not tests:
+        final_split = UNTESTED
+    final = splits[final_split] if tests else roles.validation
     by_role = {"train": roles.train, "final": final}
     # Validation samples from the test split follow from it.
     if roles.source != TEST:
@@ -217,6 +233,8 @@ def _check(
 ) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
     """Returns the readable samples of each split, and the skipped images."""
     known = checks_from_json(earlier, source) or cached_checks(cache, source)
+    if source.test is None:
+        known = {name: part for name, part in known.items() if name != "test"}
     results = [
         check_images(samples, split=split, known=known.get(split))
         for split, samples in source.splits().items()

@@ -69,6 +69,36 @@ def check_split(rule: ValidationRule | None, source: Source) -> None:
         )
 
 
+def without_test(
+    rule: ValidationRule | None, source: Source
+) -> tuple[ValidationRule, Source]:
+    """Leaves out the test split, so that no image of it is read.
+
+    Returns:
+      A rule that chooses the same samples, and the other splits.
+
+    Raises:
+      UsageError: the rule names the test split, or samples that the finished
+        model is evaluated on, so that a choice by them is not honest.
+    """
+    if rule is None or rule.mode == TEST:
+        raise UsageError(
+            f"--validation={TEST}: chooses by test images; give"
+            " --validation=auto"
+        )
+    if rule.mode == SPLIT and source.test is None:
+        raise UsageError(
+            f"--validation={SPLIT}: {source.name} has no test split, so the"
+            " validation split is what a run is tested on; give"
+            " --validation=train:0.1"
+        )
+    # As `_mode` decides, which needs the test split.
+    if rule.auto and None not in (source.test, source.validation):
+        rule = dataclasses.replace(rule, mode=SPLIT)
+    rule = dataclasses.replace(rule, auto=False)
+    return rule, dataclasses.replace(source, test=None)
+
+
 def assign_roles(
     rule: ValidationRule | None,
     splits: Mapping[str, CheckedSplit],

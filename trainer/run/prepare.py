@@ -35,6 +35,8 @@ class RunSetup:
       backbone_args: the parsed value of `--backbone_args`.
       weights: where the backbone's weights come from.
       runtime: the devices and the processes.
+      tests: whether the finished model is evaluated on the test split; a
+        trial of a search is not, and reads none of its images.
     """
 
     config: ResolvedConfig
@@ -42,10 +44,15 @@ class RunSetup:
     backbone_args: dict[str, Any]
     weights: WeightsPlan
     runtime: Runtime
+    tests: bool = True
 
 
-def prepare(config: Config) -> RunSetup:
+def prepare(config: Config, *, tests: bool = True) -> RunSetup:
     """Checks the flags of a training run, and sets up its devices.
+
+    Args:
+      config: the configuration as given.
+      tests: see `RunSetup`.
 
     Raises:
       UsageError: the flags are invalid for any data.
@@ -74,11 +81,15 @@ def prepare(config: Config) -> RunSetup:
         backbone_args=backbone_args,
         weights=weights,
         runtime=make_runtime(resolved, plan),
+        tests=tests,
     )
 
 
 def read_manifest(
-    config: Config, earlier: dict[str, Any] | None = None
+    config: Config,
+    earlier: dict[str, Any] | None = None,
+    *,
+    tests: bool = True,
 ) -> Manifest:
     """Finds, checks and splits the data of a run.
 
@@ -88,12 +99,13 @@ def read_manifest(
     Args:
       config: the resolved configuration.
       earlier: the JSON of the run's manifest, if it has one.
+      tests: see `RunSetup`.
 
     Raises:
       UsageError, TrainerError: see `build_manifest`.
     """
     try:
-        return _build_manifest(config, earlier)
+        return _build_manifest(config, earlier, tests)
     except BadImagesError as error:
         if len(error.bad) > 1:
             for bad in error.bad:
@@ -101,7 +113,9 @@ def read_manifest(
         raise
 
 
-def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
+def _build_manifest(
+    config: Config, earlier: dict[str, Any] | None, tests: bool
+) -> Manifest:
     return build_manifest(
         dataset=config.dataset,
         tfds_data_dir=config.tfds_data_dir,
@@ -114,4 +128,5 @@ def _build_manifest(config: Config, earlier: dict[str, Any] | None) -> Manifest:
         validation=config.validation_rule,
         earlier=earlier,
         cache=file_cache(config),
+        tests=tests,
     )

@@ -58,7 +58,9 @@ def same_run(
     check_same_run(workdir, config, run_record(config, facts))
 
     def read() -> tuple[dict[str, Any], Manifest]:
-        manifest = read_manifest(config, workdir.read_json(MANIFEST))
+        manifest = read_manifest(
+            config, workdir.read_json(MANIFEST), tests=setup.tests
+        )
         facts["data_fingerprint"] = manifest.fingerprint
         facts["class_names"] = list(manifest.class_names)
         facts["class_weight_values"] = list(

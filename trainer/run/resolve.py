@@ -29,6 +29,7 @@ from trainer.config.fields import (
     LR_FIND,
     OFF,
     PROBE,
+    SEARCH,
     STUDY,
     TRAINING_STAGES,
     TUTORIAL,
@@ -66,7 +67,7 @@ _LATER_FLAGS = {
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
-_LEARNING_RATE = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
+LEARNING_RATES = {FEATURE_EXTRACT: 1e-3, FINETUNE: 1e-4}
 
 
 def resolve(
@@ -85,7 +86,7 @@ def resolve(
         "backbone": backbone_name(config),
         "weights": config.weights or IMAGENET,
         "learning_rate": config.learning_rate
-        or _LEARNING_RATE.get(config.stage),
+        or LEARNING_RATES.get(config.stage),
         "epochs": 1
         if _is_solved(config)
         else sum(part.epochs for part in parts) or config.epochs,
@@ -123,7 +124,7 @@ def introduction(config: Config) -> Iterator[str]:
                 " weights are installed with this program; for other data it"
                 f" is {DEFAULT_BACKBONE}"
             )
-    steps = (*TRAINING_STAGES, LR_FIND)
+    steps = (*TRAINING_STAGES, LR_FIND, SEARCH)
     if config.stage in steps and config.recipe != TUTORIAL:
         yield f"--recipe={config.recipe}: {summary(config)}"
     if config.weights is None and backbone_name(config) != DEMO_BACKBONE:

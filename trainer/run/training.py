@@ -39,15 +39,20 @@ from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
 
-def train(config: Config) -> None:
+def train(config: Config, *, tests: bool = True) -> None:
     """Trains as configured, or resumes the same run in the workdir.
+
+    Args:
+      config: the configuration of the run.
+      tests: whether the finished model is evaluated on the test split; if
+        not, it is evaluated on the validation samples.
 
     Raises:
       UsageError: the flags are invalid.
       TrainerError: the run cannot start or continue.
       Stopped: a signal was received; a checkpoint is saved first.
     """
-    setup = prepare(config)
+    setup = prepare(config, tests=tests)
     with multi_worker.working(setup.runtime.processes):
         _train_locked(setup)
 

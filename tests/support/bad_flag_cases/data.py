@@ -19,7 +19,7 @@ DATA = (
         status=USAGE,
         words=(
             "--stage='finetun'",
-            "feature_extract, finetune, study, probe, lr_find, soup",
+            "feature_extract, finetune, study, probe, lr_find, search",
             "did you mean finetune?",
         ),
     ),

@@ -34,6 +34,11 @@ def souping(**flags: Any) -> dict[str, Any]:
     return {**nothing, "stage": "soup", "workdirs": workdirs, **flags}
 
 
+def searching(**flags: Any) -> dict[str, Any]:
+    """Returns the flags of a search."""
+    return {**BASE, "stage": "search", "budget": 5, **flags}
+
+
 LOOKING = tuple(
     Case(name=name, flags=flags, status=USAGE, words=words)
     for name, flags, words in (
@@ -66,6 +71,86 @@ LOOKING = tuple(
             "backbones of a training",
             {"backbones": "VGG16"},
             ("--backbones: not read by --stage=feature_extract, only by",),
+        ),
+        (
+            "search without a budget",
+            searching(budget=None),
+            ("--budget: not given; --stage=search needs", "give --budget=30"),
+        ),
+        (
+            "search with a budget of 0",
+            searching(budget=0),
+            ("--budget=0: must be a number of minutes above 0",),
+        ),
+        (
+            "search with a negative budget",
+            searching(budget=-1),
+            ("--budget=-1: must be a number of minutes above 0",),
+        ),
+        (
+            "search with a budget that is no number",
+            searching(budget="nan"),
+            ("--budget=nan: must be a number of minutes above 0",),
+        ),
+        (
+            "search that validates on test images",
+            searching(validation="test"),
+            ("--validation=test: chooses by test images", "give auto, split"),
+        ),
+        (
+            "search over folds",
+            searching(validation="kfold:3"),
+            ("--validation=kfold:3: trains each trial once per fold", "fold:"),
+        ),
+        (
+            "search with a flag of study",
+            searching(models="0"),
+            ("--models: not read by --stage=search, only by study",),
+        ),
+        (
+            "search with a flag of probe",
+            searching(backbones="VGG16"),
+            ("--backbones: not read by --stage=search, only by probe",),
+        ),
+        (
+            "search with a time limit",
+            searching(time_limit=3),
+            ("--time_limit: not read by --stage=search",),
+        ),
+        (
+            "search from other weights",
+            searching(init_from="{root}/run"),
+            ("--init_from: not read by --stage=search",),
+        ),
+        (
+            "search with the recipe of a head",
+            searching(recipe="quick"),
+            ("--recipe=quick: trains the head only, so not for",),
+        ),
+        (
+            "search of nothing",
+            searching(
+                learning_rate=1,
+                unfreeze="all",
+                augment="off",
+                label_smoothing=0,
+            ),
+            ("--stage=search: nothing is left to search", "leave one of them"),
+        ),
+        (
+            "search of no data",
+            searching(dataset="{root}/nowhere"),
+            ("--dataset='{root}/nowhere': no such folder",),
+        ),
+        (
+            "search in the folder of other files",
+            searching(workdir="{root}/photos"),
+            ("--workdir='{root}/photos': holds",),
+        ),
+        (
+            "budget of a training",
+            {"budget": 5},
+            ("--budget: not read by --stage=feature_extract, only by search",),
         ),
         (
             "embed without images",

@@ -140,7 +140,7 @@ TRAINING = (
         status=USAGE,
         words=(
             "--validation: not read by --stage=evaluate, only by"
-            " feature_extract, finetune, lr_find; leave it out",
+            " feature_extract, finetune, lr_find, search; leave it out",
         ),
     ),
     Case(

@@ -131,6 +131,15 @@ RUNNING = (
         without=False,
         given=True,
     ),
+    Case(
+        flag="budget",
+        value=30,
+        also={**STUDY, "stage": "search", "workdir": "{root}/search"},
+        alone=True,
+        see=lambda ran: (ran.said.status, "30 minutes" in ran.said.out),
+        without=(2, False),
+        given=(0, True),
+    ),
     # The same place, so a second seed finds the first one done.
     Case(
         flag="seeds",

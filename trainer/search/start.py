@@ -1,0 +1,88 @@
+"""What a search checks and prints before TensorFlow is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from trainer.config import Config
+from trainer.errors import UsageError, one_line
+from trainer.run.resolve import default_workdir
+from trainer.search.halving import Halving
+from trainer.search.space import Space
+from trainer.search.table import first_rung_lines, plan_lines
+from trainer.storage import files
+from trainer.workdir import CONFIG, Workdir
+
+SEARCH_JSON, SEARCH_PNG, TRIALS = "search.json", "search.png", "trials"
+# Files that only workdirs of another stage hold, and what those are.
+_OTHERS = (
+    (re.compile(re.escape(CONFIG)), "a run"),
+    (re.compile(r"probe\.json"), "a probe"),
+    (re.compile(r"seed\d+|study\.json"), "a study"),
+    (re.compile(r"fold-\d+|folds\.json"), "the folds of a run"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A search whose flags are checked.
+
+    Attributes:
+      config: of the search, with its workdir and its validation.
+      space: its trials.
+      halving: their order.
+    """
+
+    config: Config
+    space: Space
+    halving: Halving
+
+
+def plan_search(config: Config, given: frozenset[str]) -> Plan:
+    """Checks the flags and the workdir, and prints what is searched.
+
+    With --dry_run it also prints the first trials.
+
+    Args:
+      config: of the command.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: nothing is left to search, or the workdir holds something
+        else.
+      TrainerError: a folder cannot be read.
+    """
+    config = dataclasses.replace(config, validation=config.validation or "auto")
+    space = Space(config, given)
+    halving = Halving(space)
+    for job in (*halving.first, *halving.drawn()):
+        job.config()
+    config = dataclasses.replace(
+        config, workdir=config.workdir or default_workdir(config)
+    )
+    assert config.workdir is not None
+    assert config.budget is not None
+    _check_workdir(Workdir(config.workdir))
+    print(f"workdir: {one_line(config.workdir)}", flush=True)
+    for line in plan_lines(space, config.budget):
+        print(line, flush=True)
+    if config.dry_run:
+        for line in first_rung_lines(halving):
+            print(line)
+    return Plan(config=config, space=space, halving=halving)
+
+
+def _check_workdir(workdir: Workdir) -> None:
+    """Checks that a workdir holds a search or nothing.
+
+    Raises:
+      UsageError: it holds a run or the like, which a search could mix up.
+    """
+    names = files.names(workdir.path)
+    for pattern, what in _OTHERS:
+        if any(pattern.fullmatch(name) for name in names):
+            raise UsageError(
+                f"--workdir={workdir.path!r}: holds {what}, not a search; give"
+                " another --workdir"
+            )
