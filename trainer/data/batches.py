@@ -108,10 +108,7 @@ def _training_rows(
 
     Args:
       n: number of samples.
-      shard: see `training_batches`.
-      seed: see `training_batches`.
-      start_step: see `training_batches`.
-      total_steps: see `training_batches`.
+      shard, seed, start_step, total_steps: see `training_batches`.
       partners: see `Shard.rows`.
     """
     steps = steps_per_epoch(n, shard.global_batch)

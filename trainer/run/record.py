@@ -48,12 +48,7 @@ def same_run(
         "weights_digest": weights_digest(setup.weights),
         **backbone_facts(workdir),
     }
-    if SOUP in (workdir.read_json(CONFIG) or {}):
-        raise TrainerError(
-            f"--workdir={workdir.path!r}: holds averaged weights, which no"
-            " training can resume; to train on from them, give the folder as"
-            " --init_from, and another --workdir"
-        )
+    _check_no_soup(workdir)
     # Checks first what is known without the data, which is slow to read.
     check_same_run(workdir, config, run_record(config, facts))
 
@@ -89,6 +84,15 @@ def same_run(
         " different weights; give all of them the same file",
     )
     return record, manifest
+
+
+def _check_no_soup(workdir: Workdir) -> None:
+    if SOUP in (workdir.read_json(CONFIG) or {}):
+        raise TrainerError(
+            f"--workdir={workdir.path!r}: holds averaged weights, which no"
+            " training can resume; to train on from them, give the folder as"
+            " --init_from, and another --workdir"
+        )
 
 
 def record_run(
