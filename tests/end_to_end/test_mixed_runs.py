@@ -16,7 +16,7 @@ from tests.support.runs import (
     weights,
 )
 
-pytestmark = pytest.mark.usefixtures("tiny")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 MIXED: dict[str, Any] = {
     **FINISHED,
     "stage": "finetune",
@@ -47,9 +47,7 @@ def assert_near(one: pathlib.Path, two: pathlib.Path) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "saves", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))]
-)
+@pytest.mark.parametrize("saves", [2, 5, 7])
 def test_a_stopped_run_resumes_bit_identically(
     photos: str, straight: Any, tmp_path: pathlib.Path, saves: int
 ) -> None:
@@ -61,7 +59,6 @@ def test_a_stopped_run_resumes_bit_identically(
     assert_same_runs((again, resumed), straight)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -80,7 +77,6 @@ def test_caches_and_calls_change_no_bit(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("base", [MIXED, CUTMIX], ids=["mixup", "cutmix"])
 @pytest.mark.parametrize(
     "values",
@@ -105,7 +101,6 @@ def test_devices_and_engines_train_alike(
     assert_near(tmp_path / "one", tmp_path / "other")
 
 
-@pytest.mark.slow
 def test_a_run_resumes_on_two_replicas(
     photos: str, straight: Any, tmp_path: pathlib.Path
 ) -> None:
@@ -117,7 +112,6 @@ def test_a_run_resumes_on_two_replicas(
     assert_near(tmp_path / "run", straight[0])
 
 
-@pytest.mark.slow
 def test_dropout_reads_cached_views_and_features(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
