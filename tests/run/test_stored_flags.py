@@ -102,6 +102,7 @@ _OTHER: dict[str, Any] = {
     "deterministic": "off",
     "models": "2",
     "seeds": 2,
+    "budget": 4.0,
     "dry_run": True,
 }
 
