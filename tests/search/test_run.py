@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 from typing import Any
@@ -189,6 +190,33 @@ def test_a_damaged_record_is_one_line(
     (tmp_path / "run/search.json").write_text(text)
     with pytest.raises(TrainerError, match="restore it, or"):
         trainer.search(budget=1.0)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("rows", 0, "length"), "1/0"),
+        (("rows", 0, "length"), "-1"),
+        (("rows", 0, "state"), "odd"),
+        (("rows", 0, "accuracy"), 7),
+        (("rows", 0, "seconds"), None),
+        (("data",), {}),
+        (("seconds",), "long"),
+    ],
+)
+def test_a_changed_record_is_one_line(
+    trainer: Trainer, tmp_path: pathlib.Path, place: tuple, value: Any
+) -> None:
+    stored = trainer.search(budget=1.0)
+    *path, last = place
+    inner: Any = stored
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / "run/search.json").write_text(json.dumps(stored))
+    with pytest.raises(TrainerError, match="restore it, or") as error:
+        trainer.search(budget=1.0)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

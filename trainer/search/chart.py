@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from trainer.results.escaping import for_plot, plot_style
 from trainer.search.row import Row
-from trainer.search.table import values_text
 
 _BLUE, _GREY = "#0072b2", "#666666"
 _MAX_ROWS = 40
@@ -58,5 +57,7 @@ def draw(rows: Sequence[Row], default: Row) -> bytes:
 
 
 def _label(row: Row) -> str:
-    part = "" if row.part == 1 else f" {row.length}"
-    return for_plot(f"{row.name}{part} {values_text(row.values)}".strip())
+    """Returns name, length and values; the table has the names of flags."""
+    part = "" if row.part == 1 else f", {row.length}"
+    values = " ".join(map(str, row.values.values()))
+    return for_plot(f"{row.name}{part}: {values or 'the recipe as it is'}")

@@ -108,6 +108,9 @@ class _Search:
             with untrusted(workdir.file(SEARCH_JSON), _REMEDY):
                 check_shape(stored, _SHAPE)
                 rows = [row_from_json(values) for values in stored["rows"]]
+                missing = set(_DATA) - stored["data"].keys()
+                if missing and any(row.done for row in rows):
+                    raise ValueError(f"data.{missing.pop()} is missing")
             self._check_same(stored)
             self._rows = {row.key: row for row in rows}
             self._data = dict(stored["data"])
