@@ -121,8 +121,7 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "Train, try models (study), backbones (probe), rates (lr_find) or"
-        " recipes (search), average (soup), compare or use runs.",
+        "What to do: train, choose settings, or use trained models.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -228,7 +227,7 @@ class Fields:
     learning_rate: float | None = _flag(
         None,
         RESULT,
-        "Adam's learning rate in the stage named by --stage; if unset, 1e-3"
+        "Learning rate of the stage named by --stage; if unset, 1e-3"
         " for feature_extract and 1e-4 for finetune.",
         stages=FIT_STAGES,
         but=(LR_FIND,),
@@ -236,7 +235,7 @@ class Fields:
     head_learning_rate: float = _flag(
         1e-3,
         RESULT,
-        "Adam's learning rate in the feature_extract stage that finetune runs"
+        "Learning rate in the feature_extract stage that finetune runs"
         " first; in a study, of models 0 to 2.",
         stages=(FINETUNE, STUDY),
     )
