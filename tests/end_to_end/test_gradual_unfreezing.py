@@ -235,7 +235,7 @@ def test_the_last_part_may_get_more_epochs(few, gradual, tmp_path):
         pytest.param(
             {"unfreeze": "none@3,all@1", "warmup": 2, "head_epochs": 2},
             "--warmup=2: 2 steps, but finetune-2 has 2; give fewer steps or a"
-            " fraction such as 0.05, or more epochs in --unfreeze",
+            " fraction such as 0.05, or more epochs",
             id="a warm-up that is too long for the last part",
         ),
     ],

@@ -163,13 +163,12 @@ def stage_schedule(
       UsageError: see `StageUpdates`.
     """
     steps = spec.epochs * epoch_steps
-    longer = "epochs in --unfreeze" if spec.part else "--epochs"
     warmup = warmup_steps(config.warmup, steps)
     if warmup and warmup >= steps:
         raise UsageError(
             f"--warmup={config.warmup:g}: {warmup} steps, but {spec.stage}"
             f" has {steps}; give fewer steps or a fraction such as 0.05, or"
-            f" more {longer}"
+            " more epochs"
         )
     schedule = Schedule(
         kind=config.schedule,
@@ -180,8 +179,8 @@ def stage_schedule(
     if schedule.changes and steps > _MAX_STEPS:
         raise UsageError(
             f"--schedule={config.schedule}: {spec.stage} has {steps} steps;"
-            f" at most {_MAX_STEPS} can have rates of their own; lower"
-            f" {longer}, or give --schedule=constant without --warmup"
+            f" at most {_MAX_STEPS} can have rates of their own; give"
+            " fewer epochs, or --schedule=constant without --warmup"
         )
     return schedule
 
