@@ -70,6 +70,8 @@ ALLOWED = {
     ("results/head_chart.py", "figure.savefig"): "into memory",
     ("probe/child.py", "pathlib.Path.resolve"): "the folder of the package",
     ("results/embedding.py", "np.savez"): "into memory",
+    ("results/rate_chart.py", "figure.savefig"): "into memory",
+    ("run/lr_find.py", "tempfile.TemporaryDirectory"): "removed at the end",
     ("study/charts.py", "figure.savefig"): "into memory",
 }
 # Modules that may touch any file -> why.
