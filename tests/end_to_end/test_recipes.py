@@ -93,28 +93,6 @@ def test_a_checkpoint_holds_the_averages_as_its_model(straight):
     assert np.any(stored[f"model/{name}"] != stored[f"weights/{name}"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
-def test_two_replicas_train_a_recipe_like_one(photos, tmp_path, optimizer):
-    values = {**RECIPE, "optimizer": optimizer}
-    found = []
-    for count in (1, 2):
-        workdir = tmp_path / str(count)
-        train(
-            photos,
-            workdir,
-            **values,
-            strategy="mirrored" if count > 1 else "one_device",
-            logical_cpus=count,
-        )
-        found.append(weights(workdir, "finetune"))
-    assert found[0].keys() == found[1].keys()
-    for key in found[0]:
-        np.testing.assert_allclose(
-            found[0][key], found[1][key], atol=2e-5, rtol=1e-3, err_msg=key
-        )
-
-
 @pytest.mark.parametrize(
     ("values", "said"),
     [

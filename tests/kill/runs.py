@@ -33,8 +33,8 @@ _VALUES = {
 }
 # The first keeps two checkpoints. The second keeps one and also saves epoch
 # boundaries, and its finetune starts from the best checkpoint. The stages of
-# the third end early, with their best weights. The head of the
-# fourth is solved.
+# the third end early, with their best weights. The fourth is the recipe
+# `best`: a solved head, then decay, a schedule and averaged weights.
 ONE_KEPT, SOLVED = 1, 3
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
@@ -53,7 +53,10 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
     },
     {
         "keep_checkpoints": 1,
-        "head_solver": "lbfgs",
+        "recipe": "best",
+        # Two epochs, with averages that follow them.
+        "min_steps": 0,
+        "ema": 0.8,
         "head_epochs": None,
         "head_learning_rate": None,
     },

@@ -40,13 +40,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Measures tiny backbones in this process; returns their names."""
     use_tiny_backbone(monkeypatch)
+    monkeypatch.setattr(child.Processes, "_start_next", lambda self: None)
     labels: list[str] = []
 
-    def here(job: child.Job) -> Any:
+    def here(processes: child.Processes, job: child.Job) -> Any:
         labels.append(job.candidate.label)
         return measure(job.candidate, job.split, job.key)
 
-    monkeypatch.setattr(child, "measure_apart", here)
+    monkeypatch.setattr(child.Processes, "measure", here)
     return labels
 
 
@@ -143,14 +144,14 @@ def test_a_failed_backbone_is_a_row_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    works = child.measure_apart
+    works = child.Processes.measure
 
-    def fails(job: child.Job) -> Any:
+    def fails(processes: child.Processes, job: child.Job) -> Any:
         if "EfficientNetB0" in job.candidate.label:
             raise TrainerError("its process was ended by SIGKILL")
-        return works(job)
+        return works(processes, job)
 
-    monkeypatch.setattr(child, "measure_apart", fails)
+    monkeypatch.setattr(child.Processes, "measure", fails)
     probe(config(photos, tmp_path))
     out = capsys.readouterr().out
     assert "EfficientNetB0:weights=none: failed: its process was ended" in out
@@ -158,7 +159,7 @@ def test_a_failed_backbone_is_a_row_and_is_tried_again(
     assert first["label"] == "MobileNetV2:weights=none"
     assert last["error"] == "its process was ended by SIGKILL"
     assert last["head_accuracy"] is None
-    monkeypatch.setattr(child, "measure_apart", works)
+    monkeypatch.setattr(child.Processes, "measure", works)
     probe(config(photos, tmp_path))
     assert measured == TWO.split(",")
     assert not any(row["error"] for row in stored(tmp_path)["rows"])
@@ -170,10 +171,10 @@ def test_all_backbones_failing_is_an_error(
     measured: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(job: child.Job) -> Any:
+    def fails(processes: child.Processes, job: child.Job) -> Any:
         raise TrainerError("no memory")
 
-    monkeypatch.setattr(child, "measure_apart", fails)
+    monkeypatch.setattr(child.Processes, "measure", fails)
     with pytest.raises(TrainerError, match="none of the 2 backbones could be"):
         probe(config(photos, tmp_path))
 

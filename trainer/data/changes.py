@@ -26,7 +26,7 @@ def changed_image(path: str) -> TrainerError:
 def changed_files(manifest: Manifest) -> list[str]:
     """Finds files whose size or time differs from what the check found.
 
-    Files behind a URL are not checked: objects are always replaced as a whole,
+    Files at a URL are not checked: objects are always replaced as a whole,
     and one request per file would take too long.
 
     Returns:

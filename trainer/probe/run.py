@@ -85,8 +85,7 @@ def _probe(
         flush=True,
     )
     record = _Record(config, split, workdir)
-    for candidate in candidates:
-        record.add(candidate)
+    record.add(candidates)
     rows = record.rows
     print()
     for line in table_lines(rows):
@@ -166,27 +165,30 @@ class _Record:
         self._workdir = workdir
         self._known = _known_rows(workdir)
 
-    def add(self, candidate: Candidate) -> None:
-        """Measures a backbone, or finds its row, and writes probe.json."""
-        key = _key(candidate, self._split)
-        row = self._known.get(key)
-        if row is None:
-            print(f"{one_line(candidate.label)}: measuring", flush=True)
-            row = self._measured(candidate, key)
-        else:
-            print(f"{one_line(candidate.label)}: in {PROBE_JSON}", flush=True)
-            # The same backbone may be written in another way.
-            row = dataclasses.replace(row, label=candidate.label)
-        self.rows.append(row)
-        self._write()
+    def add(self, candidates: Sequence[Candidate]) -> None:
+        """Measures backbones, or finds their rows; writes probe.json."""
+        keys = [_key(candidate, self._split) for candidate in candidates]
+        missing = sum(key not in self._known for key in keys)
+        with child.Processes(missing) as processes:
+            for candidate, key in zip(candidates, keys, strict=True):
+                self.rows.append(self._row(candidate, key, processes))
+                self._write()
 
-    def _measured(self, candidate: Candidate, key: str) -> Row:
+    def _row(
+        self, candidate: Candidate, key: str, processes: child.Processes
+    ) -> Row:
+        label = candidate.label
+        row = self._known.get(key)
+        if row is not None:
+            print(f"{one_line(label)}: in {PROBE_JSON}", flush=True)
+            # The same backbone may be written in another way.
+            return dataclasses.replace(row, label=label)
+        print(f"{one_line(label)}: measuring", flush=True)
         job = child.Job(candidate=candidate, split=self._split, key=key)
         try:
-            return child.measure_apart(job)
+            return processes.measure(job)
         except TrainerError as error:
-            text = one_line(f"{candidate.label}: {error}")
-            self._workdir.warn(text)
+            self._workdir.warn(one_line(f"{label}: {error}"))
             return unmeasured(candidate, key, str(error))
 
     def _write(self) -> None:

@@ -30,6 +30,56 @@ class OutOfTimeError(Exception):
     """Raised by `ask` if the time is over; the process has saved and ended."""
 
 
+class Process:
+    """A process that waits for a job."""
+
+    def __init__(self, module: str) -> None:
+        """Starts the process.
+
+        Args:
+          module: the module to run, which calls `serve`.
+        """
+        read_end, write_end = os.pipe()
+        root = str(pathlib.Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(
+            filter(None, (root, os.environ.get("PYTHONPATH")))
+        )
+        self._answers = os.fdopen(read_end, "rb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(write_end)],
+            stdin=subprocess.PIPE,
+            pass_fds=(write_end,),
+            env={**os.environ, "PYTHONPATH": path},
+            # Ctrl-C in the terminal reaches only the caller, which ends this
+            # one.
+            start_new_session=True,
+        )
+        os.close(write_end)
+
+    def ask(
+        self, job: Any, *, limit_seconds: float | None = None
+    ) -> Mapping[str, Any]:
+        """Sends a job, and waits for its answer; see the function `ask`."""
+        assert self._process.stdin is not None
+        with _limited(self._process, limit_seconds) as late:
+            _send(self._process.stdin, job)
+            answer = self._answers.read()
+        status = self._process.wait()
+        if not answer and late.is_set():
+            raise OutOfTimeError
+        return _parsed(answer, status)
+
+    def end(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Ends the process, which may still work on its job."""
+        _end(self._process, grace_seconds)
+        self._answers.close()
+
+    def kill(self) -> None:
+        """Ends the process, which has no job yet."""
+        self._process.kill()
+        self.end()
+
+
 def ask(
     module: str,
     job: Any,
@@ -55,32 +105,11 @@ def ask(
       Stopped: a signal arrived; the process is ended first.
       UsageError, TrainerError: the process raised one, or sent no answer.
     """
-    read_end, write_end = os.pipe()
-    root = str(pathlib.Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, str(write_end)],
-        stdin=subprocess.PIPE,
-        pass_fds=(write_end,),
-        env={**os.environ, "PYTHONPATH": path},
-        # Ctrl-C in the terminal reaches only the caller, which ends this one.
-        start_new_session=True,
-    )
-    os.close(write_end)
+    process = Process(module)
     try:
-        with (
-            os.fdopen(read_end, "rb") as results,
-            _limited(process, limit_seconds) as late,
-        ):
-            assert process.stdin is not None
-            _send(process.stdin, job)
-            answer = results.read()
-        status = process.wait()
+        return process.ask(job, limit_seconds=limit_seconds)
     finally:
-        _end(process, grace_seconds)
-    if not answer and late.is_set():
-        raise OutOfTimeError
-    return _parsed(answer, status)
+        process.end(grace_seconds)
 
 
 @contextlib.contextmanager
@@ -162,7 +191,7 @@ def serve(load: Callable[[], Callable[[Any], Mapping[str, Any]]]) -> None:
     argument of the process.
 
     Args:
-      load: imports what runs a job, and returns it.
+      load: imports what runs a job, TensorFlow included, and returns it.
     """
     status = 0
     try:
@@ -179,9 +208,13 @@ def _serve(
     load: Callable[[], Callable[[Any], Mapping[str, Any]]], result_fd: int
 ) -> None:
     with native_notes_hidden():
-        # Loading the job imports TensorFlow, which logs.
-        job = pickle.load(sys.stdin.buffer)
+        # Imports TensorFlow, which logs, before there is a job.
         run = load()
+    try:
+        job = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        # The caller is gone.
+        return
     threading.Thread(target=_exit_with_caller, daemon=True).start()
     # Native notes of a block that fails are shown, so the errors are caught
     # inside.

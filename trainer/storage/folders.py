@@ -10,7 +10,7 @@ a killed one left. It restores the former folder if the target is missing, and
 removes the rest. While a process fills the hidden folder, it holds a kernel
 lock on it.
 
-Folders behind a URL cannot be renamed; see `_replace_remote`.
+Folders at a URL cannot be renamed; see `_replace_remote`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ except ImportError:  # Not a Unix.
 
 from trainer.storage import files, remote
 
-# A file in a folder behind a URL while the folder is being replaced: a JSON
+# A file in a folder at a URL while the folder is being replaced: a JSON
 # object whose `files` are the names that may be removed. Earlier versions
 # wrote it empty.
 UNFINISHED = ".unfinished"
@@ -74,7 +74,7 @@ def replaced_folder(
       own: maps a folder, which may be missing, to a function that tells which
         names may be removed from it.
       last: names of files that describe the others. A local folder loses them
-        last; behind a URL they are removed first and written last.
+        last; at a URL they are removed first and written last.
 
     Raises:
       StrangerError: the folder holds a name that is not `own`, before or after
@@ -260,7 +260,7 @@ def files_below(folder: str) -> list[str]:
 
 
 def is_unfinished(folder: str) -> bool:
-    """Returns whether a replacement behind a URL was interrupted."""
+    """Returns whether a replacement at a URL was interrupted."""
     return files.is_remote(folder) and files.is_file(
         os.path.join(folder, UNFINISHED)
     )
@@ -302,7 +302,7 @@ def _or_unfinished(folder: str, own: Own) -> Own:
 def _replace_remote(
     folder: str, held: str, own: Callable[[str], Own], last: Sequence[str]
 ) -> None:
-    """Replaces a folder behind a URL, object by object.
+    """Replaces a folder at a URL, object by object.
 
     The files of `last` are removed first and written last, so a reader that
     finds them also finds all others. The file UNFINISHED exists meanwhile.

@@ -1,4 +1,4 @@
-"""Files behind a URL, such as `gs://bucket/run`, by `tf.io.gfile`.
+"""Files at a URL, such as `gs://bucket/run`, by `tf.io.gfile`.
 
 The module relies only on what object stores offer, which is whole objects:
 

@@ -1,0 +1,248 @@
+r"""Measures what each part of a recipe adds to the accuracy.
+
+    python -m benchmarks.ladder --dataset=FOLDER --data_pct=10 --seeds=10 \
+        --workdir=OUT --flags='--backbone=EfficientNetLite0 --image_size=96'
+
+The rungs are recipes, each but a few with one change more than the one before.
+Every rung is run with every seed, each time in a new process. All rungs train
+on the same photos per seed and are tested on the same photos.
+
+The table has, for each rung:
+  unused: the accuracy on training photos that --data_pct left out, which alone
+    may decide about a recipe; up to --unused of them per class.
+  test: the mean test accuracy over the seeds.
+  gain: test accuracy minus that of the first rung, with a 95 % interval: a
+    bootstrap over the test photos, of the difference averaged over the seeds.
+
+Finished runs in OUT are not repeated, so that rungs and seeds can be added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.sides import timed
+
+__all__ = ["RUNGS", "gain", "main", "table"]
+
+_SOLVED = ("--stage=feature_extract", "--recipe=quick")
+_FROM_SOLVED = ("--stage=finetune", "--head_solver=lbfgs")
+_ALL = (*_FROM_SOLVED, "--unfreeze=all")
+_STEPS = (*_ALL, "--min_steps=300")
+_ADAMW = (*_STEPS, "--optimizer=adamw", "--weight_decay=0.01")
+_COSINE = (*_ADAMW, "--schedule=cosine", "--warmup=0.05")
+_RATE = (*_COSINE, "--learning_rate=3e-4")
+_MILD = (*_RATE, "--augment=mild")
+_SMOOTH = (*_MILD, "--label_smoothing=0.1")
+_BEST = ("--stage=finetune", "--recipe=best")
+RUNGS: Mapping[str, tuple[str, ...]] = {
+    "tutorial": ("--stage=finetune",),
+    "solved head alone": _SOLVED,
+    "last ten layers, from the solved head": _FROM_SOLVED,
+    "all layers": _ALL,
+    "at least 300 steps": _STEPS,
+    "AdamW 0.01": _ADAMW,
+    "warm-up and cosine": _COSINE,
+    "rate 3e-4": _RATE,
+    "mild augmentation": _MILD,
+    "label smoothing 0.1": _SMOOTH,
+    "best: averaged weights": (*_SMOOTH, "--ema=0.99"),
+    # Each of these changes one flag of `best`.
+    "best, rate 1e-3": (*_BEST, "--learning_rate=1e-3"),
+    "best, rate 1e-4": (*_BEST, "--learning_rate=1e-4"),
+    "best, tutorial augmentation": (*_BEST, "--augment=tutorial"),
+    "best, TrivialAugment": (*_BEST, "--augment=trivial"),
+    "best, no augmentation": (*_BEST, "--augment=off"),
+    "best, layer decay 0.8": (*_BEST, "--layer_decay=0.8"),
+    "best, 1000 steps": (*_BEST, "--min_steps=1000"),
+    "best, 5 views for the head": (*_BEST, "--head_views=5"),
+}
+
+
+def gain(
+    first: Sequence[np.ndarray], second: Sequence[np.ndarray], *, seed: int = 0
+) -> tuple[float, float, float]:
+    """Returns the gain in accuracy of runs over others, with its interval.
+
+    Args:
+      first: of each seed, whether each test photo is classified correctly,
+        bool (photos,).
+      second: the same of the other runs, seed by seed.
+      seed: of the bootstrap.
+
+    Returns:
+      The mean difference, second minus first, and the ends of its 95 %
+      percentile interval over 10,000 resamples of the photos.
+    """
+    per_photo = np.mean(
+        [
+            b.astype(float) - a.astype(float)
+            for a, b in zip(first, second, strict=True)
+        ],
+        axis=0,
+    )
+    draws = np.random.default_rng(seed)
+    total = len(per_photo)
+    means = [
+        per_photo[draws.integers(0, total, total)].mean() for _ in range(10_000)
+    ]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(per_photo.mean()), float(low), float(high)
+
+
+def table(
+    tested: Mapping[str, Mapping[int, np.ndarray]],
+    unused: Mapping[str, Mapping[int, float]],
+) -> str:
+    """Returns Markdown with a row per rung.
+
+    Args:
+      tested: by rung and seed, whether each test photo is classified
+        correctly, bool (photos,). The first rung is the one to compare with.
+      unused: by rung and seed, the accuracy on unused training photos.
+    """
+    lines = [
+        "| rung | seeds | unused | test | gain | 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = next(iter(tested))
+    for rung, by_seed in tested.items():
+        if not by_seed:
+            continue
+        known = list(unused.get(rung, {}).values())
+        cells = [
+            rung,
+            str(len(by_seed)),
+            f"{100 * statistics.mean(known):.1f}" if known else "",
+            f"{100 * np.mean([np.mean(v) for v in by_seed.values()]):.1f}",
+        ]
+        both = sorted(by_seed.keys() & tested[first].keys())
+        if rung == first or not both:
+            cells += ["", ""]
+        else:
+            mean, low, high = gain(
+                [tested[first][seed] for seed in both],
+                [by_seed[seed] for seed in both],
+            )
+            cells += [f"{100 * mean:+.1f}", f"{100 * low:+.1f} to "]
+            cells[-1] += f"{100 * high:+.1f}"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _correct(predictions: Path) -> np.ndarray:
+    """Reads predictions.csv; its rows are in the order of the test split."""
+    with predictions.open(newline="") as stream:
+        return np.array(
+            [row["true"] == row["predicted"] for row in csv.DictReader(stream)]
+        )
+
+
+def _unused_photos(args: argparse.Namespace, workdir: Path) -> list[Path]:
+    """Returns the training photos that a run has not used."""
+    manifest = json.loads((workdir / "manifest.json").read_text())
+    used = set(manifest["train_ids"])
+    root = args.dataset / "train"
+    taken: Counter[str] = Counter()
+    found: list[Path] = []
+    for path in sorted(root.glob("*/*")):
+        name = path.parent.name
+        if f"{name}/{path.name}" in used or taken[name] >= args.unused:
+            continue
+        taken[name] += 1
+        found.append(path)
+    return found
+
+
+def _unused_accuracy(args: argparse.Namespace, workdir: Path) -> float | None:
+    """Returns the accuracy on unused training photos; None without any."""
+    photos = _unused_photos(args, workdir)
+    if not photos:
+        return None
+    done = workdir / "unused.csv"
+    if not done.exists():
+        partial = workdir / "unused_partial.csv"
+        subprocess.run(
+            [
+                *(sys.executable, "main.py", "--stage=predict"),
+                *(f"--workdir={workdir}", "--inputs=-", f"--output={partial}"),
+            ],
+            input="\n".join(map(str, photos)),
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+        partial.rename(done)
+    with done.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    right = [Path(r["file"]).parent.name == r["class_1"] for r in rows]
+    return statistics.mean(right)
+
+
+def _run(args: argparse.Namespace, rung: str, seed: int) -> Path:
+    """Runs a rung, unless it is done; returns its workdir."""
+    name = re.sub(r"\W+", "_", rung)
+    workdir: Path = args.workdir / f"seed{seed}" / name
+    if not (workdir / "predictions.csv").exists():
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "main.py", *RUNGS[rung]]
+        command += [f"--dataset={args.dataset}", f"--data_pct={args.data_pct}"]
+        command += [f"--seed={seed}", f"--workdir={workdir}"]
+        command += ["--keep_checkpoints=1", *shlex.split(args.flags)]
+        timed(command, args.workdir / f"seed{seed}" / f"{name}.log")
+    return workdir
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ladder",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--dataset", type=Path, required=True, help="train/CLASS, test/CLASS")
+    add("--workdir", type=Path, required=True, help="folder for all runs")
+    add("--data_pct", default="10", help="percentage of the training photos")
+    add("--seeds", type=int, default=3, help="number of seeds")
+    add("--rungs", default="", help="text in the names of wanted rungs, a|b")
+    add("--unused", type=int, default=200, help="photos per class")
+    add("--flags", default="", help="flags of every run, in one word")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    """Runs what is missing, and prints the table after each run."""
+    args = _parse(argv)
+    wanted = [rung for rung in RUNGS if re.search(args.rungs, rung)]
+    tested: dict[str, dict[int, np.ndarray]] = {rung: {} for rung in wanted}
+    unused: dict[str, dict[int, float]] = {rung: {} for rung in wanted}
+    for seed in range(args.seeds):
+        for rung in wanted:
+            workdir = _run(args, rung, seed)
+            tested[rung][seed] = _correct(workdir / "predictions.csv")
+            accuracy = _unused_accuracy(args, workdir)
+            if accuracy is not None:
+                unused[rung][seed] = accuracy
+            print(
+                f"seed {seed}: {rung}: test {tested[rung][seed].mean():.4f}"
+                f" unused {accuracy}",
+                flush=True,
+            )
+        print(f"\n{table(tested, unused)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
