@@ -17,7 +17,7 @@ from trainer.data.augment import (
     warp,
 )
 from trainer.data.colours import recolour
-from trainer.data.order import PADDING, Shard, epoch_order, steps_per_epoch
+from trainer.data.order import PADDING, Shard, training_rows
 from trainer.data.reading import (
     Reading,
     decoded_images,
@@ -81,7 +81,7 @@ def training_batches(
     """
     if not 0 <= start_step <= total_steps:
         raise ValueError(f"{start_step=}: not in 0 ... {total_steps}")
-    rows = _training_rows(
+    rows = training_rows(
         len(samples),
         shard,
         seed,
@@ -93,43 +93,6 @@ def training_batches(
     if regularization != NOTHING:
         draws.append(regularization.draws(samples, seed, reading.image_px))
     return _batches(rows, samples, reading, shard, draws, regularization)
-
-
-def _training_rows(
-    n: int,
-    shard: Shard,
-    seed: int,
-    *,
-    start_step: int,
-    total_steps: int,
-    partners: bool,
-) -> tf.data.Dataset:
-    """Returns pairs of row number and epoch, as `training_batches` reads them.
-
-    Args:
-      n: number of samples.
-      shard, seed, start_step, total_steps: see `training_batches`.
-      partners: see `Shard.rows`.
-    """
-    steps = steps_per_epoch(n, shard.global_batch)
-    first_epoch, steps_into_it = divmod(start_step, steps)
-    rows_per_step = shard.local_batch
-    if partners:
-        rows_per_step += shard.local_replicas
-
-    def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
-        rows = shard.rows(epoch_order(n, seed, epoch), partners=partners)
-        return tf.data.Dataset.from_tensor_slices(
-            (rows, tf.fill(rows.shape, epoch))
-        )
-
-    epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
-    # Row numbers are skipped, before anything is read.
-    return (
-        epochs.flat_map(epoch_rows)
-        .skip(steps_into_it * rows_per_step)
-        .take((total_steps - start_step) * rows_per_step)
-    )
 
 
 def evaluation_batches(

@@ -120,3 +120,43 @@ def steps_per_epoch(n: int, global_batch: int) -> int:
     The last batch is padded.
     """
     return -(-n // global_batch)
+
+
+def training_rows(
+    n: int,
+    shard: Shard,
+    seed: int,
+    *,
+    start_step: int,
+    total_steps: int,
+    partners: bool,
+) -> tf.data.Dataset:
+    """Returns the row number and epoch of each example that a stage reads.
+
+    Args:
+      n: number of samples.
+      shard: see `batches.training_batches`.
+      seed: see `batches.training_batches`.
+      start_step: see `batches.training_batches`.
+      total_steps: see `batches.training_batches`.
+      partners: see `Shard.rows`.
+    """
+    steps = steps_per_epoch(n, shard.global_batch)
+    first_epoch, steps_into_it = divmod(start_step, steps)
+    rows_per_step = shard.local_batch
+    if partners:
+        rows_per_step += shard.local_replicas
+
+    def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
+        rows = shard.rows(epoch_order(n, seed, epoch), partners=partners)
+        return tf.data.Dataset.from_tensor_slices(
+            (rows, tf.fill(rows.shape, epoch))
+        )
+
+    epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
+    # Row numbers are skipped, before anything is read.
+    return (
+        epochs.flat_map(epoch_rows)
+        .skip(steps_into_it * rows_per_step)
+        .take((total_steps - start_step) * rows_per_step)
+    )
