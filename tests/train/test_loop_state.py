@@ -242,3 +242,18 @@ def test_a_resumed_epoch_shows_the_examples_done(
         if (line["split"], line["span"]) == ("train", "epoch")
     ]
     assert means == [(5, 2.0, 0.5), (10, 2.0, 0.5)]
+
+
+@pytest.mark.parametrize("largest", [1e-2, 1e-7, 1e-10])
+def test_the_expected_move_is_that_of_the_first_step_of_adam(
+    tmp_path: pathlib.Path, largest: float
+) -> None:
+    updates = loop_in(tmp_path)._updates
+    variables = updates._variables
+    for variable in variables:
+        variable.assign(tf.zeros(variable.shape))
+    gradients = [tf.fill(variable.shape, largest) for variable in variables]
+    updates.optimizer.apply(gradients, variables)
+    for key, variable in zip(updates._keys, variables, strict=True):
+        expected = updates.move(key, largest, done=1)
+        np.testing.assert_allclose(-variable.numpy(), expected, rtol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import keras
@@ -146,7 +147,12 @@ class StageUpdates:
         if self._settings.name == LAMB:
             value = self._variables[index].numpy()
             return rate * float(np.sqrt(np.mean(value**2)) or 1.0)
-        return rate * largest / (largest + self.optimizer.epsilon)
+        # After its bias correction, the first step of Adam divides by this. So
+        # tiny gradients move less than later.
+        divisor = largest + self.optimizer.epsilon / math.sqrt(
+            1 - self.optimizer.beta_2
+        )
+        return rate * largest / divisor
 
 
 def stage_schedule(
