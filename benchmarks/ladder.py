@@ -68,6 +68,15 @@ RUNGS: Mapping[str, tuple[str, ...]] = {
     "best, layer decay 0.8": (*_BEST, "--layer_decay=0.8"),
     "best, 1000 steps": (*_BEST, "--min_steps=1000"),
     "best, 5 views for the head": (*_BEST, "--head_views=5"),
+    "best, mixup 0.2": (*_BEST, "--mix=mixup:0.2"),
+    "best, CutMix 1": (*_BEST, "--mix=cutmix:1"),
+    "best, erasing 0.25": (*_BEST, "--erasing=0.25"),
+    "best, dropout 0.2": (*_BEST, "--dropout=0.2"),
+}
+# Rungs that only use the run of another one in another way.
+MIRRORED: Mapping[str, str] = {
+    f"{rung}, and mirror images": rung
+    for rung in ("best: averaged weights", "best, rate 1e-3")
 }
 
 
@@ -142,41 +151,43 @@ def table(
     return "\n".join(lines)
 
 
-def _correct(predictions: Path) -> np.ndarray:
-    """Reads predictions.csv; its rows are in the order of the test split."""
+def _correct(predictions: Path) -> dict[str, bool]:
+    """Returns which test photos a run classifies correctly, by their id."""
     with predictions.open(newline="") as stream:
-        return np.array(
-            [row["true"] == row["predicted"] for row in csv.DictReader(stream)]
-        )
+        return {
+            row["id"]: row["true"] == row["predicted"]
+            for row in csv.DictReader(stream)
+        }
 
 
 def _unused_photos(args: argparse.Namespace, workdir: Path) -> list[Path]:
     """Returns the training photos that a run has not used."""
     manifest = json.loads((workdir / "manifest.json").read_text())
     used = set(manifest["train_ids"])
-    root = args.dataset / "train"
     taken: Counter[str] = Counter()
     found: list[Path] = []
-    for path in sorted(root.glob("*/*")):
-        name = path.parent.name
-        if f"{name}/{path.name}" in used or taken[name] >= args.unused:
+    for path in sorted((args.dataset / "train").glob("*/*")):
+        if _id(path) in used or taken[path.parent.name] >= args.unused:
             continue
-        taken[name] += 1
+        taken[path.parent.name] += 1
         found.append(path)
     return found
 
 
-def _unused_accuracy(args: argparse.Namespace, workdir: Path) -> float | None:
-    """Returns the accuracy on unused training photos; None without any."""
-    photos = _unused_photos(args, workdir)
-    if not photos:
-        return None
-    done = workdir / "unused.csv"
+def _id(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _predicted(
+    workdir: Path, photos: Sequence[Path], csv_name: str, *flags: str
+) -> dict[str, bool]:
+    """Returns which photos are classified correctly, by their id."""
+    done = workdir / csv_name
     if not done.exists():
-        partial = workdir / "unused_partial.csv"
+        partial = workdir / f"partial_{csv_name}"
         subprocess.run(
             [
-                *(sys.executable, "main.py", "--stage=predict"),
+                *(sys.executable, "main.py", "--stage=predict", *flags),
                 *(f"--workdir={workdir}", "--inputs=-", f"--output={partial}"),
             ],
             input="\n".join(map(str, photos)),
@@ -186,13 +197,38 @@ def _unused_accuracy(args: argparse.Namespace, workdir: Path) -> float | None:
         )
         partial.rename(done)
     with done.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    right = [Path(r["file"]).parent.name == r["class_1"] for r in rows]
-    return statistics.mean(right)
+        return {
+            _id(Path(row["file"])): Path(row["file"]).parent.name
+            == row["class_1"]
+            for row in csv.DictReader(stream)
+        }
+
+
+def _results(
+    args: argparse.Namespace, rung: str, seed: int
+) -> tuple[np.ndarray, float | None]:
+    """Runs a rung, unless it is done.
+
+    Returns:
+      Whether each test photo is classified correctly, in the order of their
+      ids, and the accuracy on unused training photos; None without any.
+    """
+    workdir = _run(args, MIRRORED.get(rung, rung), seed)
+    unused = _unused_photos(args, workdir)
+    if rung in MIRRORED:
+        photos = sorted((args.dataset / "test").glob("*/*"))
+        flip = "--tta=flip"
+        tested = _predicted(workdir, photos, "test_flip.csv", flip)
+        others = unused and _predicted(workdir, unused, "unused_flip.csv", flip)
+    else:
+        tested = _correct(workdir / "predictions.csv")
+        others = unused and _predicted(workdir, unused, "unused.csv")
+    correct = np.array([tested[name] for name in sorted(tested)])
+    return correct, statistics.mean(others.values()) if others else None
 
 
 def _run(args: argparse.Namespace, rung: str, seed: int) -> Path:
-    """Runs a rung, unless it is done; returns its workdir."""
+    """Trains a rung, unless it is done; returns its workdir."""
     name = re.sub(r"\W+", "_", rung)
     workdir: Path = args.workdir / f"seed{seed}" / name
     if not (workdir / "predictions.csv").exists():
@@ -226,19 +262,20 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     """Runs what is missing, and prints the table after each run."""
     args = _parse(argv)
-    wanted = [rung for rung in RUNGS if re.search(args.rungs, rung)]
+    wanted = [
+        rung for rung in (*RUNGS, *MIRRORED) if re.search(args.rungs, rung)
+    ]
     tested: dict[str, dict[int, np.ndarray]] = {rung: {} for rung in wanted}
     unused: dict[str, dict[int, float]] = {rung: {} for rung in wanted}
     for seed in range(args.seeds):
         for rung in wanted:
-            workdir = _run(args, rung, seed)
-            tested[rung][seed] = _correct(workdir / "predictions.csv")
-            accuracy = _unused_accuracy(args, workdir)
-            if accuracy is not None:
-                unused[rung][seed] = accuracy
+            correct, others = _results(args, rung, seed)
+            tested[rung][seed] = correct
+            if others is not None:
+                unused[rung][seed] = others
             print(
-                f"seed {seed}: {rung}: test {tested[rung][seed].mean():.4f}"
-                f" unused {accuracy}",
+                f"seed {seed}: {rung}: test {correct.mean():.4f}"
+                f" unused {others}",
                 flush=True,
             )
         print(f"\n{table(tested, unused)}\n", flush=True)
