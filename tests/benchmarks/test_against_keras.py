@@ -98,6 +98,7 @@ def test_again_reuses_the_cache_of_the_round(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "backbone_args", "origin"),
     [

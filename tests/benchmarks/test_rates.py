@@ -22,6 +22,7 @@ def test_rates_by_both_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert input_rate.measure(lambda: 12, 2) == [(4.0, 12.0), (6.0, 3.0)]
 
 
+@pytest.mark.slow
 def test_input_rate_uses_the_given_number_of_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path, capsys
 ) -> None:

@@ -72,6 +72,7 @@ def test_the_jpeg_holds_the_image() -> None:
         assert np.abs(decoded - pixels).mean() < 12
 
 
+@pytest.mark.slow
 def test_the_mean_colour_does_not_give_the_class() -> None:
     def means(split: str, count: int) -> np.ndarray:
         return np.array(
@@ -104,6 +105,7 @@ def test_drawing_needs_no_tensorflow() -> None:
     assert _imported("trainer.demo.image", "tensorflow") == "[]"
 
 
+@pytest.mark.slow
 def test_other_data_does_not_import_the_demo() -> None:
     modules = "trainer.run.training, trainer.data.sources"
     assert _imported(modules, "trainer.demo") == "[]"

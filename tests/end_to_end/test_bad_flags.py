@@ -65,6 +65,7 @@ def test_a_bad_flag_is_one_line_before_training(root, tmp_path, capfd, case):
     assert not (tmp_path / "run/config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_refused_once_can_be_used(root, tmp_path):
     """The rule is wrong for this backbone only, which is built by then."""
     values = {**BASE, **FINETUNE, "head_epochs": 1, "workdir": tmp_path}

@@ -34,6 +34,7 @@ def written(path: pathlib.Path, *values: float) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_resume_with_a_changed_file_is_refused(photos, tmp_path):
     path, other = tmp_path / "one.json", tmp_path / "two.json"
     asked = {**HEAD, "class_weights": written(path, 1, 2, 3)}
@@ -50,9 +51,8 @@ def test_resume_with_a_changed_file_is_refused(photos, tmp_path):
     assert train(photos, tmp_path / "run", **asked, epochs=2)["epochs"] == 2
 
 
-@pytest.mark.parametrize(
-    "solver", [pytest.param("adam", marks=pytest.mark.slow), "lbfgs"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_cached_features_give_the_same_bits(photos, tmp_path, solver):
     asked = {**HEAD, "class_weights": written(tmp_path / "w.json", 1, 2, 0.5)}
     if solver == "lbfgs":

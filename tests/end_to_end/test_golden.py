@@ -108,7 +108,13 @@ def last_metrics(
     }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "study"))
+        for name in RUNS
+    ],
+)
 def test_metrics_are_those_of_earlier_versions(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -82,6 +82,7 @@ def changed(workdir: pathlib.Path, before: str, after: str) -> set[str]:
     )
 
 
+@pytest.mark.slow
 def test_each_part_trains_its_own_layers(gradual):
     workdir, result = gradual
     stages = ("feature_extract", *NAMES)
@@ -152,6 +153,7 @@ def test_a_run_stopped_in_any_part_resumes(few, gradual, tmp_path, saves):
     assert began == stages[reached + 1 :]
 
 
+@pytest.mark.slow
 def test_the_same_command_after_the_end_prints_the_results(
     few, gradual, capsys
 ):
@@ -165,6 +167,7 @@ def test_the_same_command_after_the_end_prints_the_results(
     assert (workdir / "events.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_value_is_refused_in_the_same_workdir(few, gradual):
     workdir, _ = gradual
     longer = PARTS.replace("none@2", "none@3")
@@ -174,6 +177,7 @@ def test_another_value_is_refused_in_the_same_workdir(few, gradual):
     assert "epochs" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_evaluate_reads_the_last_part(gradual, capsys):
     workdir, result = gradual
     given = frozenset({"stage", "workdir"})

@@ -135,6 +135,7 @@ def test_a_kill_while_views_are_computed_changes_nothing(
     assert_same_ends(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_solved_head_averages_over_all_views(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

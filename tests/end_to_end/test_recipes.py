@@ -44,6 +44,7 @@ def straight(photos, tmp_path_factory):
     return workdir, train(photos, workdir, **RECIPE)
 
 
+@pytest.mark.slow
 def test_min_steps_raises_the_epochs_of_both_stages(straight):
     workdir, result = straight
     # Three steps an epoch: three epochs for seven steps.
@@ -59,12 +60,12 @@ def test_min_steps_raises_the_epochs_of_both_stages(straight):
     np.testing.assert_allclose(rates, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "saves",
     [
         2,
-        pytest.param(7, marks=pytest.mark.slow),
-        pytest.param(9, marks=pytest.mark.slow),
+        9,
     ],
 )
 def test_a_stopped_recipe_resumes_bit_identically(
@@ -83,6 +84,7 @@ def test_a_stopped_recipe_resumes_bit_identically(
         np.testing.assert_array_equal(one[key], two[key])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_the_averages_as_its_model(straight):
     workdir, result = straight
     said = command("--stage=evaluate", f"--workdir={workdir}")

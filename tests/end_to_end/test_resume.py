@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("tiny")
         pytest.param(1, marks=pytest.mark.slow),
         pytest.param(2, marks=pytest.mark.slow),
         pytest.param(5, marks=pytest.mark.slow),
-        6,
+        pytest.param(6, marks=pytest.mark.slow),
         pytest.param(8, marks=pytest.mark.slow),
     ],
 )

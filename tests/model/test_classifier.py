@@ -127,6 +127,7 @@ def test_keys_are_stable_and_unique():
     assert len({id(v) for v in one.variables.values()}) == 8
 
 
+@pytest.mark.slow
 def test_keys_of_a_real_backbone_are_stable_and_unique():
     keys = [list(live_classifier("MobileNetV2", 2).variables) for _ in "ab"]
     assert keys[0] == keys[1]

@@ -56,6 +56,7 @@ def test_parameters(name: str) -> None:
     assert whole / 1e6 == pytest.approx(published, rel=0.02)
 
 
+@pytest.mark.slow
 def test_layers_are_named_as_those_of_efficientnet() -> None:
     """The blocks of Lite0 are those of B0 without squeeze-and-excite."""
     keras.utils.clear_session()
@@ -158,6 +159,7 @@ def test_lite3_and_lite4_have_no_published_package(name: str) -> None:
     assert plan.path is None
 
 
+@pytest.mark.slow
 def test_most_photos_of_pizza_are_named_pizza(real_data: str) -> None:
     """Pizza is class 963 of the published file's head."""
     name = "EfficientNetLite0"

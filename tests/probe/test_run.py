@@ -137,6 +137,7 @@ def test_rows_of_other_settings_are_measured_again(
     assert len(stored(tmp_path)["earlier_rows"]) == 4
 
 
+@pytest.mark.slow
 def test_a_failed_backbone_is_a_row_and_is_tried_again(
     photos: str,
     tmp_path: pathlib.Path,

@@ -220,6 +220,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_an_export_serves_in_a_process_that_has_only_tensorflow(
     trained, photos, tmp_path, capsys
 ):

@@ -100,6 +100,7 @@ def test_a_chart_that_cannot_be_drawn_is_a_warning(
     assert not (tmp_path / "run/head_path.svg").exists()
 
 
+@pytest.mark.slow
 def test_run_twice_is_bit_identical(photos, tmp_path):
     one = solve(photos, tmp_path / "one")
     two = solve(photos, tmp_path / "two", cache="off")
@@ -109,7 +110,9 @@ def test_run_twice_is_bit_identical(photos, tmp_path):
     assert one["test_loss"] == two["test_loss"]
 
 
-@pytest.mark.parametrize("which", ["last", "best"])
+@pytest.mark.parametrize(
+    "which", ["last", pytest.param("best", marks=pytest.mark.slow)]
+)
 def test_finetune_starts_from_the_solved_head(photos, tmp_path, which):
     path = tmp_path / "run"
     # Such a learning rate moves no weight by more than 1e-29.
@@ -131,7 +134,8 @@ def test_finetune_starts_from_the_solved_head(photos, tmp_path, which):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("saves", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("saves", [1, 2])
 def test_resume_after_a_stop_is_bit_identical(photos, tmp_path, saves):
     """After the head is saved, and after the first epoch of finetune."""
     values = {"stage": FINETUNE, "epochs": 2, "learning_rate": 1e-3}
@@ -304,6 +308,7 @@ def test_features_that_are_not_finite_are_named(photos, tmp_path, monkeypatch):
         solve(photos, tmp_path / "run", trunk_engine="step")
 
 
+@pytest.mark.slow
 def test_solved_head_is_evaluated_and_exported(photos, tmp_path, capsys):
     result = solve(photos, tmp_path / "run")
     given = frozenset({"stage", "workdir"})

@@ -134,6 +134,7 @@ def test_litert_in_two_threads() -> None:
         assert_same(found[start], [f[start : start + 3] for f in alone])
 
 
+@pytest.mark.slow
 def test_an_interpreter_comes_back_after_an_error() -> None:
     trunk = lite_trunk(partition_of(), cores=1, cache=NOWHERE, machine="")
     for _ in range(2):
@@ -189,6 +190,7 @@ def test_litert_with_other_features_is_rejected(
         make_lite()
 
 
+@pytest.mark.slow
 def test_a_converted_trunk_is_cached(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:

@@ -15,6 +15,8 @@ from trainer.model.backbones import Backbone, build_backbone, find_backbone
 from trainer.model.weights.load import load_weights
 from trainer.model.weights.plan import WeightsPlan, plan_weights
 
+pytestmark = pytest.mark.slow
+
 B0 = find_backbone("EfficientNetB0")
 FORMS = ("imagenet", "keras_none")
 RAMP = np.linspace(0, 255, 32 * 32 * 3, dtype=np.float32)
