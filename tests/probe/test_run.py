@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -45,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def here(processes: child.Processes, job: child.Job) -> Any:
         labels.append(job.candidate.label)
-        return measure(job.candidate, job.split, job.key)
+        return measure(job.candidate, job.split, job.key, measured=job.measured)
 
     monkeypatch.setattr(child.Processes, "measure", here)
     return labels
@@ -74,8 +75,16 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
     photos: str,
     tmp_path: pathlib.Path,
     measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    real, known = child.Processes.measure, []
+
+    def noted(processes: child.Processes, job: child.Job) -> Any:
+        known.append(job.measured)
+        return real(processes, job)
+
+    monkeypatch.setattr(child.Processes, "measure", noted)
     probe(config(photos, tmp_path / "p"))
     out = capsys.readouterr().out
     assert "data: 24 training images of 3 classes, 0 left out;" in out
@@ -110,10 +119,40 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
     probe(config(photos, tmp_path / "q"))
     again = stored(tmp_path / "q")["rows"]
     assert measured == 2 * TWO.split(",")
+    assert known == [False, False, True, True]
     for old, new in zip(found["rows"], again, strict=True):
         assert new["images_timed"] == 0
         for name in ("images_per_second", "head_accuracy", "head_l2"):
             assert new[name] == old[name]
+
+
+def test_no_process_starts_while_a_speed_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    class Fake:
+        def __init__(self, module: str) -> None:
+            events.append("start")
+
+        def ask(self, job: Any) -> dict[str, Any]:
+            events.append(f"ask {job.key}")
+            return {}
+
+        def kill(self) -> None:
+            events.append("kill")
+
+    monkeypatch.setattr(child.apart, "Process", Fake)
+    monkeypatch.setattr(child, "row_from_json", lambda answer: answer)
+    job: Any = dataclasses.make_dataclass("Job", ["key", "measured"])
+    with child.Processes(4) as processes:
+        for key, measured in (("a", False), ("b", True), ("c", False)):
+            processes.measure(job(key, measured))
+    assert events == [
+        *("start", "ask a", "start"),
+        *("start", "ask b"),
+        *("ask c", "start", "kill"),
+    ]
 
 
 @pytest.mark.slow

@@ -21,12 +21,14 @@ class Job:
     candidate: Candidate
     split: TrainingSplit
     key: str
+    measured: bool
 
 
 class Processes:
     """Measures backbones one after another, each in a process of its own.
 
-    While one measures, the next already imports TensorFlow.
+    While one reads features from the cache, the next already imports
+    TensorFlow. A speed is measured without another process beside it.
     """
 
     def __init__(self, count: int) -> None:
@@ -57,8 +59,13 @@ class Processes:
         process = self._next
         assert process is not None, "more backbones than counted"
         self._next = None
-        self._start_next()
-        row = row_from_json(process.ask(job))
+        if job.measured:
+            self._start_next()
+        try:
+            row = row_from_json(process.ask(job))
+        finally:
+            if not job.measured:
+                self._start_next()
         if row is None:
             raise TrainerError(
                 "its process sent an incomplete answer; run it again"

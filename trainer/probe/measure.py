@@ -62,13 +62,17 @@ def unmeasured(candidate: Candidate, key: str, error: str = "") -> Row:
     )
 
 
-def measure(candidate: Candidate, split: TrainingSplit, key: str) -> Row:
+def measure(
+    candidate: Candidate, split: TrainingSplit, key: str, *, measured: bool
+) -> Row:
     """Measures one backbone on the training samples.
 
     Args:
       candidate: the backbone.
       split: its samples; at least one class has two.
       key: see `Row`.
+      measured: whether its speed was measured by an earlier probe. Then that
+        one is used, because other processes may slow down this one.
 
     Raises:
       Stopped: a signal arrived.
@@ -78,7 +82,7 @@ def measure(candidate: Candidate, split: TrainingSplit, key: str) -> Row:
     setup = prepare(candidate.config)
     classes = len(split.class_names)
     classifier = new_classifier(setup, classes, load=True)
-    extracted = _features(setup, classifier, split)
+    extracted = _features(setup, classifier, split, measured)
     samples = split.samples
     folds = folds_of(samples.ids, samples.labels, seed=setup.config.seed)
     known = extracted.features, samples.labels, classes, folds
@@ -124,7 +128,10 @@ class _Extracted:
 
 
 def _features(
-    setup: RunSetup, classifier: Classifier, split: TrainingSplit
+    setup: RunSetup,
+    classifier: Classifier,
+    split: TrainingSplit,
+    measured: bool,
 ) -> _Extracted:
     """Returns the features of all samples, from the cache where they are."""
     config, samples = setup.config, split.samples
@@ -147,10 +154,10 @@ def _features(
     # Rows that were not computed for the cache come from it.
     timer = filling if _is_cached(reading) else reading_all
     known = _Speeds(file_cache(config), _speed_key(config, engine, options))
-    speed = timer.speed()
-    if speed is None:
+    speed, earlier = timer.speed(), known.read()
+    if speed is None or (measured and earlier is not None):
         return _Extracted(
-            features=features, engine=engine, speed=known.read(), timed=0
+            features=features, engine=engine, speed=earlier, timed=0
         )
     known.write(speed)
     return _Extracted(

@@ -164,6 +164,7 @@ class _Record:
         self._split = split
         self._workdir = workdir
         self._known = _known_rows(workdir)
+        self._cache = file_cache(config)
 
     def add(self, candidates: Sequence[Candidate]) -> None:
         """Measures backbones, or finds their rows; writes probe.json."""
@@ -184,12 +185,19 @@ class _Record:
             # The same backbone may be written in another way.
             return dataclasses.replace(row, label=label)
         print(f"{one_line(label)}: measuring", flush=True)
-        job = child.Job(candidate=candidate, split=self._split, key=key)
+        job = child.Job(
+            candidate=candidate,
+            split=self._split,
+            key=key,
+            measured=self._cache.read(_done(key)) is not None,
+        )
         try:
-            return processes.measure(job)
+            row = processes.measure(job)
         except TrainerError as error:
             self._workdir.warn(one_line(f"{label}: {error}"))
             return unmeasured(candidate, key, str(error))
+        self._cache.write(_done(key), b"1")
+        return row
 
     def _write(self) -> None:
         shown = {row.key for row in self.rows}
@@ -217,6 +225,11 @@ class _Record:
                 "earlier_rows": [row.to_json() for row in others],
             },
         )
+
+
+def _done(key: str) -> Mapping[str, Any]:
+    """Returns the cache key of the note that a backbone was measured."""
+    return {"kind": "probed", "key": key}
 
 
 def _known_rows(workdir: Workdir) -> dict[str, Row]:

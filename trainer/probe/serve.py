@@ -11,7 +11,9 @@ from trainer.run.apart import serve
 def _load() -> Callable[[Any], Mapping[str, Any]]:
     from trainer.probe.measure import measure
 
-    return lambda job: measure(job.candidate, job.split, job.key).to_json()
+    return lambda job: measure(
+        job.candidate, job.split, job.key, measured=job.measured
+    ).to_json()
 
 
 if __name__ == "__main__":
