@@ -198,10 +198,18 @@ def test_epochs_and_parts_exclude_each_other(value):
 
 
 @pytest.mark.parametrize("value", ["all@5", GROWING])
-def test_a_study_has_no_parts(value):
+@pytest.mark.parametrize(
+    ("stage", "remedy"),
+    [
+        ("study", ", and --epochs"),
+        ("search", ", and --epochs"),
+        ("lr_find", ""),
+    ],
+)
+def test_these_stages_have_no_parts(value, stage, remedy):
     with pytest.raises(UsageError) as error:
-        config(value, stage="study")
+        config(value, stage=stage)
     assert str(error.value) == (
-        f"--unfreeze={value!r}: a study fine-tunes in one part; give one rule"
-        " without @, and --epochs"
+        f"--unfreeze={value!r}: --stage={stage} fine-tunes in one part; give"
+        f" one rule without @{remedy}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -79,12 +78,11 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     real, known = child.Processes.measure, []
-
-    def noted(processes: child.Processes, job: child.Job) -> Any:
-        known.append(job.measured)
-        return real(processes, job)
-
-    monkeypatch.setattr(child.Processes, "measure", noted)
+    monkeypatch.setattr(
+        child.Processes,
+        "measure",
+        lambda both, job: known.append(job.measured) or real(both, job),
+    )
     probe(config(photos, tmp_path / "p"))
     out = capsys.readouterr().out
     assert "data: 24 training images of 3 classes, 0 left out;" in out
@@ -111,7 +109,6 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
         assert row["images_timed"] == 24
     assert found["recommended"] in TWO.split(",")
     assert (tmp_path / "p/probe.png").read_bytes().startswith(b"\x89PNG")
-    # A second probe takes the rows from the file.
     probe(config(photos, tmp_path / "p"))
     assert measured == TWO.split(",")
     assert stored(tmp_path / "p") == found
@@ -124,35 +121,6 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
         assert new["images_timed"] == 0
         for name in ("images_per_second", "head_accuracy", "head_l2"):
             assert new[name] == old[name]
-
-
-def test_no_process_starts_while_a_speed_is_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    events: list[str] = []
-
-    class Fake:
-        def __init__(self, module: str) -> None:
-            events.append("start")
-
-        def ask(self, job: Any) -> dict[str, Any]:
-            events.append(f"ask {job.key}")
-            return {}
-
-        def kill(self) -> None:
-            events.append("kill")
-
-    monkeypatch.setattr(child.apart, "Process", Fake)
-    monkeypatch.setattr(child, "row_from_json", lambda answer: answer)
-    job: Any = dataclasses.make_dataclass("Job", ["key", "measured"])
-    with child.Processes(4) as processes:
-        for key, measured in (("a", False), ("b", True), ("c", False)):
-            processes.measure(job(key, measured))
-    assert events == [
-        *("start", "ask a", "start"),
-        *("start", "ask b"),
-        *("ask c", "start", "kill"),
-    ]
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ FLAGS = {
     "unfreeze": "last:3",
     "head_epochs": 1,
     "batch_size": 4,
+    # Printed as given, although the run would record another value.
+    "precision": "auto",
 }
 
 
@@ -102,6 +104,7 @@ def test_a_sweep_suggests_a_rate_and_changes_no_run(
     assert words[:3] == ["python", "main.py", "--stage=finetune"]
     assert words[-1] == f"--learning_rate={found['learning_rate']:.2g}"
     assert "--unfreeze=last:3" in words
+    assert "--precision=auto" in words
     assert not [word for word in words if word.startswith("--workdir")]
     assert found["command"] in capsys.readouterr().out
     # From other weights, with the same seed: twice the same bytes.

@@ -157,6 +157,13 @@ def test_a_killed_soup_is_no_run_and_starts_again(
     assert "averaged already" in capsys.readouterr().out
     with pytest.raises(TrainerError, match="holds a mean of other weights"):
         cook(runs, out, "good", "wrong")
+    # A run that was trained again, in the same folder.
+    path = runs / "left/result.json"
+    stored = path.read_text()
+    path.write_text(stored.replace('"train_seconds": ', '"train_seconds": 1'))
+    with pytest.raises(TrainerError, match="holds a mean of other weights"):
+        cook(runs, out, "good", "left")
+    path.write_text(stored)
     with pytest.raises(TrainerError, match="give the folder as --init_from"):
         training.train(Config(**small(str(photos), out, **RUN)))
 

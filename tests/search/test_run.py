@@ -263,6 +263,20 @@ def test_a_search_of_nothing_is_refused(trainer: Trainer) -> None:
         )
 
 
+def test_a_head_without_augmentation_mixes_no_images(trainer: Trainer) -> None:
+    plan = trainer.plan(mix="mixup:0.2", augment="off", head_solver="adam")
+    (default, head) = plan.halving.first
+    assert default.config().mix == "mixup:0.2"
+    assert head.config().mix == "off"
+
+
+def test_a_trial_that_would_fail_is_refused_at_the_start(
+    trainer: Trainer,
+) -> None:
+    with pytest.raises(UsageError, match="mixes the images of a batch, but"):
+        trainer.plan(mix="mixup:0.2", batch_size=1)
+
+
 def test_the_seed_decides_the_design(trainer: Trainer) -> None:
     def flags(seed: int) -> list[dict[str, Any]]:
         plan = trainer.plan(seed=seed)

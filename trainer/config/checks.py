@@ -78,10 +78,13 @@ def check_fields(fields: Fields) -> None:
 
 
 def _check_unfreeze(fields: Fields) -> None:
-    if parse_parts(fields.unfreeze) and fields.stage == STUDY:
+    if parse_parts(fields.unfreeze) and fields.stage in (
+        *(STUDY, LR_FIND, SEARCH),
+    ):
+        remedy = "" if fields.stage == LR_FIND else ", and --epochs"
         raise UsageError(
-            f"--unfreeze={fields.unfreeze!r}: a study fine-tunes in one part;"
-            " give one rule without @, and --epochs"
+            f"--unfreeze={fields.unfreeze!r}: --stage={fields.stage}"
+            f" fine-tunes in one part; give one rule without @{remedy}"
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -56,7 +57,8 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
     new = workdir.create()
     try:
         why, sweep = _sweep(setup)
-        _report(workdir, setup, given, why, sweep)
+        command = functools.partial(_command, config, given)
+        _report(workdir, setup.config, command, why, sweep)
     except tf.errors.OpError as error:
         raise TrainerError(
             f"{LR_FIND}: {first_line(error)}; fix the cause, and start again"
@@ -133,22 +135,28 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
 
 def _report(
     workdir: Workdir,
-    setup: RunSetup,
-    given: frozenset[str],
+    config: Config,
+    command_of: Callable[[float], Iterator[str]],
     why: str,
     sweep: Sweep,
 ) -> None:
     """Writes the record and the chart, and prints the suggestion.
 
+    Args:
+      workdir: of the sweep.
+      config: of the run that the sweep was for.
+      command_of: returns the words of the command that trains with a rate.
+      why: where the first weights come from.
+      sweep: the rates and their losses.
+
     Raises:
       TrainerError: the loss has not fallen.
     """
-    config = setup.config
     suggestion = sweep.suggestion()
     steps = len(sweep.rates)
     # --scale_lr multiplies the flag that is suggested.
     rate = suggestion and float(f"{suggestion.rate / config.rate_factor:.2g}")
-    command = shlex.join(_command(config, given, rate)) if rate else None
+    command = shlex.join(command_of(rate)) if rate else None
     marks = dict(_marks(suggestion)) if suggestion else {}
     chart = rate_chart(sweep.rates, sweep.losses, sweep.smoothed, marks)
     workdir.write_bytes(CHART, chart)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -89,7 +91,14 @@ def _facts(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
     return {
         "workdirs": [files.absolute(i.workdir.path) for i in ingredients],
         "steps": [i.step for i in ingredients],
+        # A run may be trained again in the same folder.
+        "results": [_digest(i.run.result) for i in ingredients],
     }
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _is_complete(workdir: Workdir, facts: dict[str, Any]) -> bool:
@@ -123,11 +132,12 @@ def _cook(
     """Chooses the ingredients, and writes the soup to the locked workdir."""
     trained = _open(config, given, ingredients[0])
     manifest = _manifest(trained, ingredients[0])
-    if manifest.validation_from_test:
+    if manifest.validates_on_final:
         workdir.warn(
-            "the runs were validated on part of the test split, so the"
-            " weights are chosen on test images, and the test accuracy is too"
-            " high; give runs with a validation split"
+            "the runs were validated on images of the"
+            f" {manifest.final_split} split, so the weights are chosen on"
+            " images of the result, whose accuracy is too high; give runs"
+            " trained with --validation=train:0.1"
         )
     source = WeightSource(ingredients, trained.classifier.variables)
     evaluator = _evaluator(trained, manifest, source)

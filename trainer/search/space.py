@@ -261,6 +261,9 @@ class Space:
         """Returns the given flags that the stage of a trial reads."""
         solved = trial.values.get("head_solver", ADAM) == LBFGS
         unread = UNREAD_BY_SOLVER[FEATURE_EXTRACT] if solved else ()
+        if self._config.augment == OFF:
+            # A head alone then trains on cached features, not on images.
+            unread = (*unread, "mix", "erasing")
         return {
             name: value
             for name, value in self._given.items()

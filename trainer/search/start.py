@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from trainer.config import Config
+from trainer.config.checks import check_images, check_views
 from trainer.errors import UsageError, one_line
 from trainer.run.resolve import default_workdir
 from trainer.search.halving import Halving
@@ -57,7 +58,9 @@ def plan_search(config: Config, given: frozenset[str]) -> Plan:
     space = Space(config, given)
     halving = Halving(space)
     for job in (*halving.first, *halving.drawn()):
-        job.config()
+        trial = job.config()
+        check_views(trial)
+        check_images(trial)
     config = dataclasses.replace(
         config, workdir=config.workdir or default_workdir(config)
     )
