@@ -1,4 +1,4 @@
-"""Measures backbones, each in a process of its own."""
+"""Measures each backbone in its own process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Job:
 
 
 class Processes:
-    """Measures backbones one after another, each in a process of its own.
+    """Measures backbones one after another, each in its own process.
 
-    While one measures, the next already imports TensorFlow.
+    While one process measures, the next one already imports TensorFlow.
     """
 
     def __init__(self, count: int) -> None:
         """Starts the first process.
 
         Args:
-          count: number of backbones to measure, at most.
+          count: the maximum number of backbones to measure.
         """
         self._left = count
         self._next: apart.Process | None = None
@@ -43,25 +43,25 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process that has nothing to measure."""
+        """Ends the process that has received no job."""
         if self._next is not None:
             self._next.kill()
 
     def measure(self, job: Job) -> Row:
-        """Measures a backbone in a new process, and waits for it.
+        """Measures a backbone in a separate process, and waits for the result.
 
         Raises:
           Stopped: a signal arrived; the process is ended first.
           TrainerError: the backbone could not be measured.
         """
         process = self._next
-        assert process is not None, "more backbones than counted"
+        assert process is not None, "more backbones than announced"
         self._next = None
         self._start_next()
         row = row_from_json(process.ask(job))
         if row is None:
             raise TrainerError(
-                "its process sent an incomplete answer; run it again"
+                "its process sent an incomplete answer; start again"
             )
         return row
 
