@@ -67,9 +67,9 @@ class StageJobs:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        # A solved head, or one with cached views, caches the head's inputs, which
-        # the next stage cannot use. A part must cut the model at the same layer
-        # after a restart, so it does not share fast paths either.
+        # A solved head, or one with cached views, caches the head's inputs,
+        # which the next stage cannot use. A part must cut the model at the same
+        # layer after a restart, so it does not share fast paths either.
         shares = not (spec.solved or spec.views or spec.part)
         sharing = later if shares else None
         plan_later = (
