@@ -156,7 +156,7 @@ def _remedy(config: Config) -> str:
     if config.stage == PROBE:
         return "; the same command continues with the next backbone"
     if config.stage == SEARCH:
-        return "; the same command continues with the same trial"
+        return "; the same command resumes the interrupted trial"
     if config.stage not in FIT_STAGES or config.dry_run:
         return ""
     return "; the same command resumes from the last checkpoint"

@@ -95,15 +95,17 @@ LEGAL = "give a whole number from 1 to 1000000 after the @, such as"
         ("none@5,all", f"'none@5,all': part 2, 'all', has no epochs; {FORM}"),
         (
             "regex:a,last:3@5",
-            "'regex:a,last:3@5': part 1 is ambiguous: ',last:' may begin"
-            " another part or belong to regex:; give regex:a@EPOCHS to begin"
-            " another, or write the comma as [,] in a regex",
+            "'regex:a,last:3@5': part 1 is ambiguous: ',last:' may start"
+            " a new part or belong to the argument of regex; give"
+            " regex:a@EPOCHS to start a new part, or write the comma as [,] in"
+            " a regex",
         ),
         (
             "none@1,regex:a,all@5",
-            "'none@1,regex:a,all@5': part 2 is ambiguous: ',all' may begin"
-            " another part or belong to regex:; give regex:a@EPOCHS to begin"
-            " another, or write the comma as [,] in a regex",
+            "'none@1,regex:a,all@5': part 2 is ambiguous: ',all' may start"
+            " a new part or belong to the argument of regex; give"
+            " regex:a@EPOCHS to start a new part, or write the comma as [,] in"
+            " a regex",
         ),
         (
             "regex:a@b",
@@ -190,7 +192,7 @@ def test_epochs_and_parts_exclude_each_other(value):
     with pytest.raises(UsageError) as error:
         check_parts(asked, frozenset({"epochs", "unfreeze"}))
     assert str(error.value) == (
-        f"--epochs=7: not read with --unfreeze={value!r}, which has the epochs"
+        f"--epochs=7: not read with --unfreeze={value!r}, which sets the epochs"
         " of each part; leave it out"
     )
     check_parts(asked, frozenset({"unfreeze"}))
@@ -210,6 +212,6 @@ def test_these_stages_have_no_parts(value, stage, remedy):
     with pytest.raises(UsageError) as error:
         config(value, stage=stage)
     assert str(error.value) == (
-        f"--unfreeze={value!r}: --stage={stage} fine-tunes in one part; give"
-        f" one rule without @{remedy}"
+        f"--unfreeze={value!r}: --stage={stage} cannot fine-tune in parts;"
+        f" give one rule without @{remedy}"
     )

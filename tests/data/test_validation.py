@@ -257,7 +257,7 @@ def test_without_the_test_split_the_other_samples_are_the_same(
     [
         ("both", None, "chooses by test images"),
         ("both", "test", "chooses by test images"),
-        ("no_test", "split", "is what a run is tested on"),
+        ("no_test", "split", "is tested on its validation split"),
     ],
 )
 def test_a_dishonest_validation_needs_the_test_split(

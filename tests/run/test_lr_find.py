@@ -116,7 +116,7 @@ def test_a_sweep_suggests_a_rate_and_changes_no_run(
     assert again[0]["weights"] == f"warm start from finetune of {run}"
     assert again[0]["losses"] != found["losses"]
     assert content(run) == before
-    with pytest.raises(TrainerError, match="and lr_find changes no run"):
+    with pytest.raises(TrainerError, match="but lr_find needs a folder"):
         find(photos, run)
     assert content(run) == before
 

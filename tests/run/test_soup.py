@@ -155,7 +155,7 @@ def test_a_killed_soup_is_no_run_and_starts_again(
     capsys.readouterr()
     assert cook(runs, out, "good", "left") == whole
     assert "averaged already" in capsys.readouterr().out
-    with pytest.raises(TrainerError, match="holds a mean of other weights"):
+    with pytest.raises(TrainerError, match="holds a soup of other runs"):
         cook(runs, out, "good", "wrong")
     # A run that was trained again, in the same folder.
     path = runs / "left/result.json"

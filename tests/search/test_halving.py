@@ -164,8 +164,8 @@ def test_a_small_space_is_drawn_once(trainer: Trainer) -> None:
     [
         (0.79, "default", "none of the other 3 is more accurate"),
         (0.80, "default", "none of the other 3 is more accurate"),
-        (0.86, "default", "these photos cannot tell them apart"),
-        (0.87, "trial", "is above the 95 % interval of the recipe as it is"),
+        (0.86, "default", "so the difference may be chance"),
+        (0.87, "trial", "is above the 95 % interval of the unchanged recipe"),
     ],
 )
 def test_a_trial_must_be_above_the_interval_of_the_recipe(
@@ -185,7 +185,7 @@ def test_a_trial_must_be_above_the_interval_of_the_recipe(
         return best if config.learning_rate in drawn else 0.8
 
     trainer.accuracy = accuracy
-    # A tie goes to the recipe as it is also if its loss is the same.
+    # With the same loss, too, a tie goes to the unchanged recipe.
     stored = trainer.search(budget=float(FIRST + BRACKET))
     said = capsys.readouterr().out
     assert words in " ".join(said.split())

@@ -156,7 +156,10 @@ def test_flags_of_another_search_are_refused(trainer: Trainer) -> None:
         ({"epochs": 4}, "--epochs was 8, is 4"),
         ({"seed": 4}, "--seed was 3, is 4"),
         ({"validation": "train:0.2"}, "--validation was 'auto'"),
-        ({"augment": "tutorial"}, r"given were \['unfreeze'\], are \['aug"),
+        (
+            {"augment": "tutorial"},
+            r"fixed flags were \['unfreeze'\], are \['aug",
+        ),
     ):
         with pytest.raises(TrainerError, match=words):
             trainer.search(budget=1.0, **values)
@@ -244,7 +247,7 @@ def test_given_flags_are_not_searched(
     trainer.seconds = by_epochs
     trainer.search(unfreeze="last:3", augment="mild")
     said = capsys.readouterr().out
-    assert "fixed, because given: --augment, --unfreeze" in said
+    assert "fixed by your flags: --augment, --unfreeze" in said
     assert "searched: --unfreeze" not in said
     tunes = [run for run in trainer.runs if run.stage == "finetune"]
     assert {(run.unfreeze, run.augment) for run in tunes} == {
@@ -294,7 +297,7 @@ def test_a_dry_run_writes_nothing_and_needs_no_tensorflow(
 ) -> None:
     trainer.plan(GIVEN | {"dry_run"}, dry_run=True)
     said = capsys.readouterr().out
-    assert "default (finetune): the recipe as it is" in said
+    assert "default (finetune): the unchanged recipe" in said
     assert said.count("(finetune, 1/4 of the epochs)") == 6
     assert not (tmp_path / "run").exists()
     assert start.SEARCH_JSON == "search.json"

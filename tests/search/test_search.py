@@ -151,7 +151,7 @@ def test_the_validation_split_serves_if_there_is_one(
     shutil.rmtree(folder / "test")
     stored = searched(folder, tmp_path / "auto", here)
     assert stored["data"]["validation_source"] == "train"
-    with pytest.raises(UsageError, match="is what a run is tested on"):
+    with pytest.raises(UsageError, match="is tested on its validation split"):
         searched(folder, tmp_path / "split", here, validation="split")
 
 

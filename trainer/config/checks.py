@@ -64,8 +64,8 @@ def check_fields(fields: Fields) -> None:
         rule = parse_validation(fields.validation)
         if fields.stage == LR_FIND and rule.mode == KFOLD:
             raise UsageError(
-                f"--validation={fields.validation}: {LR_FIND} trains on the"
-                " subset of one run; give one of the folds, such as"
+                f"--validation={fields.validation}: {LR_FIND} trains one run,"
+                " not one per fold; give one fold, such as"
                 f" {fold_value(1, rule.folds)}"
             )
     if fields.backbones is not None:
@@ -78,13 +78,12 @@ def check_fields(fields: Fields) -> None:
 
 
 def _check_unfreeze(fields: Fields) -> None:
-    if parse_parts(fields.unfreeze) and fields.stage in (
-        *(STUDY, LR_FIND, SEARCH),
-    ):
+    in_one_part = STUDY, LR_FIND, SEARCH
+    if fields.stage in in_one_part and parse_parts(fields.unfreeze):
         remedy = "" if fields.stage == LR_FIND else ", and --epochs"
         raise UsageError(
-            f"--unfreeze={fields.unfreeze!r}: --stage={fields.stage}"
-            f" fine-tunes in one part; give one rule without @{remedy}"
+            f"--unfreeze={fields.unfreeze!r}: --stage={fields.stage} cannot"
+            f" fine-tune in parts; give one rule without @{remedy}"
         )
 
 
@@ -147,13 +146,14 @@ def check_views(fields: Fields) -> None:
 
 
 def check_images(fields: Fields) -> None:
-    """Checks that there are training images to mix and to erase.
+    """Checks that --mix and --erasing have images to work on.
 
     Args:
-      fields: of a training run.
+      fields: the fields of a training run.
 
     Raises:
-      UsageError: the stage trains on cached features, or has one image a step.
+      UsageError: one of them is given, but training reads cached features; or
+        --mix is given, but a batch has only one image.
     """
     changes = {
         f"--mix={fields.mix}": fields.mix != OFF,
@@ -177,7 +177,7 @@ def check_images(fields: Fields) -> None:
     if fields.mix != OFF and fields.batch_size == 1:
         raise UsageError(
             f"--mix={fields.mix}: mixes the images of a batch, but"
-            " --batch_size=1; give a larger one, or leave --mix out"
+            " --batch_size=1; give a larger batch, or leave --mix out"
         )
 
 
@@ -232,7 +232,7 @@ def _check_required(fields: Fields) -> None:
     if fields.stage == SOUP and not fields.workdir:
         raise UsageError(
             f"--workdir='': --stage={SOUP} needs a folder for the averaged"
-            " weights; give --workdir=FOLDER, a new one"
+            " weights; give a new folder as --workdir=FOLDER"
         )
     if fields.stage == PREDICT and not fields.inputs:
         raise UsageError(

@@ -90,10 +90,10 @@ class Config(Fields):
 
     @property
     def finetune_parts(self) -> dict[str, UnfreezePart]:
-        """The parts of finetune in order, by the name of their stage.
+        """The parts of finetune in order, by stage name.
 
-        Several are named `finetune-1`, `finetune-2` and so on. A single one is
-        `finetune`.
+        The stages are `finetune-1`, `finetune-2` and so on, or `finetune` if
+        there is only one part.
         """
         parts = parse_parts(self.unfreeze) or (
             UnfreezePart(rule=self.unfreeze, epochs=self.epochs),
@@ -104,14 +104,14 @@ class Config(Fields):
 
     @property
     def last_stage(self) -> str:
-        """The name of the stage whose result is that of the run."""
+        """The name of the stage whose result is the result of the run."""
         if self.stage != FINETUNE:
             return self.stage
         return list(self.finetune_parts)[-1]
 
     @property
     def last_epochs(self) -> int:
-        """The epochs of `last_stage`, without --min_steps."""
+        """The epochs of `last_stage`, before --min_steps raises them."""
         if self.stage != FINETUNE:
             return self.epochs
         return self.finetune_parts[self.last_stage].epochs
@@ -154,14 +154,14 @@ class StageSpec:
     """The settings that differ between the stages of one run.
 
     Attributes:
-      stage: the name of the stage; it is also that of its folder.
+      stage: the name of the stage, and of its folder.
       epochs: the number of epochs.
       learning_rate: Adam's learning rate, after --scale_lr.
       unfreeze: the rule that chooses the trainable layers.
       solver: adam, or lbfgs for a head that is solved exactly, in one epoch
         of one step and without a learning rate.
       views: number of views of each image to cache; 0 caches none.
-      part: its number among several parts of finetune, from 1; 0 otherwise.
+      part: the number of the part of finetune, from 1; 0 if there are no parts.
     """
 
     stage: str
@@ -228,9 +228,9 @@ class ResolvedConfig(Config):
         return (head, *own)
 
     def own_stages(self) -> tuple[StageSpec, ...]:
-        """Returns the stages of a run that starts with a trained head.
+        """Returns the stages of --stage itself, without training the head.
 
-        They are those of --stage: one, or one for each part of --unfreeze.
+        There is one stage, or one for each part of --unfreeze.
         """
         assert self.learning_rate is not None
         rate = self.learning_rate * self.rate_factor

@@ -52,7 +52,7 @@ NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
-# Compare reads several workdirs and has none of its own.
+# All stages with --workdir. `compare` reads only --workdirs.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
     STUDY,
@@ -64,7 +64,8 @@ _WORKDIR_STAGES = (
     EMBED,
 )
 STAGES = (*_WORKDIR_STAGES, COMPARE)
-# Each of these stages reads the flags of another one, with few exceptions.
+# Each of these stages reads the flags of the other one, except where `_flag`
+# says otherwise.
 _READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE, SEARCH: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
@@ -94,9 +95,9 @@ def _flag(
       effect: RESULT, NUMERICS or FREE.
       help_text: one sentence for --help.
       choices: the legal values, if they can be listed.
-      stages: the stages that read the flag; any other stage rejects it. A
-        stage of `_READS_LIKE` follows from the one that it is like.
-      but: stages of `_READS_LIKE` that do not follow.
+      stages: the stages that read the flag; any other stage rejects it. The
+        stages of `_READS_LIKE` need not be listed.
+      but: stages of `_READS_LIKE` that do not read the flag.
     """
     stages += tuple(
         stage

@@ -111,10 +111,10 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
 
 
 def check_parts(fields: Fields, given: frozenset[str]) -> None:
-    """Rejects --epochs if --unfreeze has the epochs.
+    """Rejects --epochs if --unfreeze sets the epochs of its parts.
 
     Args:
-      fields: of the run.
+      fields: the fields of the run.
       given: the names of the flags that were given explicitly.
 
     Raises:
@@ -127,7 +127,7 @@ def check_parts(fields: Fields, given: frozenset[str]) -> None:
     ):
         raise UsageError(
             f"--epochs={fields.epochs}: not read with"
-            f" --unfreeze={fields.unfreeze!r}, which has the epochs of each"
+            f" --unfreeze={fields.unfreeze!r}, which sets the epochs of each"
             " part; leave it out"
         )
 
@@ -186,27 +186,27 @@ def check_embed(fields: Fields, given: frozenset[str]) -> None:
 
 
 def check_search(fields: Fields) -> None:
-    """Checks that a search has a budget, and an honest validation.
+    """Checks the budget and the validation of a search.
 
     Args:
-      fields: of the command.
+      fields: the fields of the search.
 
     Raises:
-      UsageError: the budget is missing, or the trials would be chosen by
-        images that the winner is tested on.
+      UsageError: the budget is missing, or the validation uses test images or
+        several folds.
     """
     if fields.stage != SEARCH:
         return
     if fields.budget is None:
         raise UsageError(
-            f"--budget: not given; --stage={SEARCH} needs the minutes that it"
-            " may take; give --budget=30, for example"
+            f"--budget: not given; --stage={SEARCH} needs a time limit in"
+            " minutes; give --budget=30, for example"
         )
     if fields.validation is None:
         return
     mode = parse_validation(fields.validation).mode
     problems = {
-        TEST: "chooses by test images, so the test would be too optimistic",
+        TEST: "chooses by test images, so test accuracy would be too high",
         KFOLD: "trains each trial once per fold",
     }
     if mode in problems:

@@ -1,4 +1,4 @@
-"""The values of `--mix`: how the images of a batch are mixed in pairs."""
+"""Parses `--mix`, which sets how pairs of images of a batch are mixed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mixing:
 
     Attributes:
       method: mixup or cutmix.
-      alpha: A of the distribution Beta(A, A) of the first image's weight.
+      alpha: the parameter A of Beta(A, A), from which weights are drawn.
     """
 
     method: str
@@ -29,7 +29,8 @@ def parse_mix(text: str) -> Mixing | None:
     """Returns the parsed value of `--mix`; None for off.
 
     Raises:
-      UsageError: it is neither off nor a method and a number in its range.
+      UsageError: the value is not `off`, `mixup:A` or `cutmix:A`, or A is out
+        of range.
     """
     if text == OFF:
         return None

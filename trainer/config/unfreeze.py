@@ -1,7 +1,7 @@
 """Parses `--unfreeze` and chooses the backbone layers to train.
 
-A value is one rule, or parts `RULE@EPOCHS,RULE@EPOCHS,...`. TensorFlow is not
-imported: an invalid rule stops the run before it starts.
+A value is one rule, or parts `RULE@EPOCHS,RULE@EPOCHS,...`. The module does not
+import TensorFlow, so that an invalid rule is rejected without delay.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from trainer.errors import UsageError
 
 _MATCH_SECONDS = 2.0
 _LEGAL = "last:N (N >= 1), all, none, from:LAYER, regex:PATTERN"
-# Epochs are read up to a comma or the end, so that an @ elsewhere belongs to a
-# pattern. Letters are read too, to refuse them.
+# One part. An @ counts only if EPOCHS and then a comma or the end follow; any
+# other @ belongs to a pattern. EPOCHS may match letters here, so that invalid
+# epochs get an error message of their own.
 _PART = re.compile(r"(.*?)@([-+.\w ]*)(,|\Z)", re.DOTALL)
 _COMMA_AND_RULE = re.compile(r",(?:(?:none|all)(?=[@,]|\Z)|last:|from:|regex:)")
 _MAX_EPOCHS = 10**6
@@ -32,8 +33,8 @@ class UnfreezeRule:
     Attributes:
       text: the value as given.
       form: last, all, none, from or regex.
-      argument: the part after the colon; "" if there is none.
-      part: its number among several parts, from 1; 0 if it is alone.
+      argument: the text after the colon; "" if there is none.
+      part: the number of its part, from 1; 0 if there is only one.
     """
 
     text: str
@@ -94,7 +95,7 @@ class UnfreezePart:
     """The layers that train for some epochs.
 
     Attributes:
-      rule: a legal rule, without epochs.
+      rule: a valid rule, without epochs.
       epochs: the number of epochs, at least 1.
     """
 
@@ -107,7 +108,7 @@ def flag_of(rule: str, part: int = 0) -> str:
 
     Args:
       rule: the text of the rule.
-      part: its number among several parts, from 1; 0 if it is alone.
+      part: the number of its part, from 1; 0 if there is only one.
     """
     return f"--unfreeze={rule!r}{f' (part {part})' if part else ''}"
 
@@ -155,7 +156,7 @@ def parse_unfreeze(text: str, part: int = 0) -> UnfreezeRule:
 
     Args:
       text: the rule, without epochs.
-      part: its number among several parts, from 1; 0 if it is alone.
+      part: the number of its part, from 1; 0 if there is only one.
 
     Raises:
       UsageError: the text has none of the legal forms.
@@ -188,18 +189,18 @@ def parse_unfreeze(text: str, part: int = 0) -> UnfreezeRule:
 def parse_parts(text: str) -> tuple[UnfreezePart, ...]:
     """Parses an `--unfreeze` value into its parts.
 
-    A part is `RULE@EPOCHS`. It ends at the first `@EPOCHS` that a comma or the
-    end of the value follows. So a pattern may contain commas, and an @ that is
-    written `[@]`.
+    A part is `RULE@EPOCHS`. It ends at the first `@EPOCHS` that is followed by
+    a comma or the end of the value. So a pattern may contain commas; an @ in a
+    pattern is written as `[@]`.
 
     Args:
       text: the value of `--unfreeze`.
 
     Returns:
-      The parts in order; () if the value is one legal rule without epochs.
+      The parts in order; () if the value is one valid rule without epochs.
 
     Raises:
-      UsageError: the value is neither, or is ambiguous.
+      UsageError: the value is invalid or ambiguous.
     """
     found: list[tuple[str, str | None]] = []
     position, more = 0, True
@@ -229,16 +230,17 @@ def parse_parts(text: str) -> tuple[UnfreezePart, ...]:
 def _check_complete(
     text: str, number: int, rule: str, epochs: str | None
 ) -> None:
-    """Checks that a part has one rule, and legal epochs.
+    """Checks that a part has exactly one rule, and a valid number of epochs.
 
     Args:
       text: the value of `--unfreeze`.
-      number: of the part, from 1.
+      number: the number of the part, from 1.
       rule: the text of its rule.
       epochs: the text of its epochs; None if it has none.
 
     Raises:
-      UsageError: it has not, or it may be two parts.
+      UsageError: the rule or the epochs are missing or invalid, or the text
+        may also be read as two parts.
     """
     flag = f"--unfreeze={text!r}: part {number}"
     form = "give RULE@EPOCHS for each part, such as none@5,all@10"
@@ -249,10 +251,10 @@ def _check_complete(
     first = rule[: second.start()] if second else rule
     if second and pattern:
         raise UsageError(
-            f"{flag} is ambiguous: {second[0]!r} may begin another part or"
-            f" belong to {rule.partition(':')[0]}:; give"
-            f" {first}@EPOCHS to begin another, or write the comma as [,] in a"
-            " regex"
+            f"{flag} is ambiguous: {second[0]!r} may start a new part or"
+            f" belong to the argument of {rule.partition(':')[0]}; give"
+            f" {first}@EPOCHS to start a new part, or write the comma as [,] in"
+            " a regex"
         )
     if second or epochs is None:
         raise UsageError(f"{flag}, {first!r}, has no epochs; {form}")

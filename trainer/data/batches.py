@@ -32,7 +32,7 @@ from trainer.data.trivial import draw_trivial
 _PREFETCH_STEPS = 2
 
 Element = dict[str, Any]
-# (row number, epoch) -> what is drawn, by name.
+# Maps a row number and an epoch to the drawn values, by name.
 _Draw = Callable[[tf.Tensor, tf.Tensor], Element]
 
 
@@ -60,8 +60,8 @@ def training_batches(
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
       policy: a value of --augment other than off.
-      regularization: how examples are changed besides; not images if there are
-        cached features.
+      regularization: further changes of the examples. It must not change images
+        if cached features are read.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
@@ -71,9 +71,9 @@ def training_batches(
       float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
       with `matrices` for `augment.warp`. If the regularization changes images,
-      they are warped already and have no matrices; mixed ones come with
-      `labels2` and `lambdas`, see `mixing.mixed`. With its dropout there is
-      `dropout` float32 (b, channels).
+      they are already warped, so there are no matrices. Mixed images come with
+      `labels2` and `lambdas`; see `mixing.mixed`. With dropout, an element also
+      has `dropout` float32 (b, channels).
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -108,14 +108,14 @@ def evaluation_batches(
       samples: each is yielded once.
       reading: how the samples are read.
       shard: the part of each global batch to yield.
-      mirrored: how the features of the mirror images are read; None if they
-        are not needed.
+      mirrored: how to read the features of the mirror images; None if they are
+        not needed.
 
     Returns:
       A dataset of steps * shard.local_replicas elements, as
       `training_batches` yields them, without matrices. In the last global
       batch an element may be all padding. With `mirrored`, an element also has
-      `mirrored`, a tuple of the features of its mirror images.
+      `mirrored`, a tuple with the features of the mirror images.
 
     Raises:
       tf.errors.OpError: while iterating, if a file cannot be decoded.
@@ -188,7 +188,7 @@ def _batches(
 def _without_images(
     samples: Samples, draws: Sequence[_Draw]
 ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
-    """Returns a function of row and epoch: labels, mask and the draws."""
+    """Returns a function from row and epoch to label, mask and drawn values."""
     labels = tf.constant(samples.labels.astype(np.int32))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:

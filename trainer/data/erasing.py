@@ -1,7 +1,7 @@
 """Random erasing: a box of an image is replaced by noise.
 
-From Zhong et al., "Random Erasing Data Augmentation" (2020), with the ranges
-and the draws of torchvision.
+Zhong et al., "Random Erasing Data Augmentation" (2020). The ranges and the way
+in which boxes are drawn are those of torchvision.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from trainer.data.mixing import inside
 
-# Parts of the image's area, and height / width, uniform in its logarithm.
+# The box has a uniform fraction of the image's area, and a log-uniform
+# height / width.
 _AREA = (0.02, 0.33)
 _ASPECT = (0.3, 3.3)
-# The first box that is smaller than the image is taken.
+# Number of boxes drawn; the first one that is smaller than the image is used.
 _TRIES = 10
 
 
@@ -25,8 +26,8 @@ def draw_erased_box(
     """Draws the box of one image that is erased.
 
     Args:
-      key: int64 (2,).
-      probability: that there is a box, in [0, 1].
+      key: int64 (2,), the random key.
+      probability: the probability that a box is erased, in [0, 1].
       image_px: side of the images.
 
     Returns:
@@ -54,13 +55,13 @@ def draw_erased_box(
 def erase(images: tf.Tensor, boxes: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     """Fills one box of each image with uniform noise.
 
-    The noise is a whole number in 0..255 for each pixel and channel, the best
-    of the fillings that the paper compares.
+    The noise is a random integer in 0..255 for each pixel and channel. It is
+    the best filling of those that the paper compares.
 
     Args:
       images: float32 (B, px, px, 3) in 0..255.
       boxes: int32 (B, 4), from `draw_erased_box`.
-      keys: int64 (B, 2), of the noise.
+      keys: int64 (B, 2), the random keys of the noise.
 
     Returns:
       float32 (B, px, px, 3) in 0..255.

@@ -33,8 +33,8 @@ from trainer.data.validation import (
     without_test,
 )
 
-# The final split of a run that does not read the test split. Its final samples
-# are those that it is validated on.
+# The value of `final_split` if the run does not read the test split. The final
+# samples are then the validation samples.
 UNTESTED = "held_out"
 
 
@@ -150,13 +150,13 @@ def build_manifest(
       seed: decides which samples are in the subset.
       batch_size: the global one; validation takes whole batches of the test
         split.
-      validation_fraction: of the test batches, if validation is on these.
+      validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
       earlier: the `to_json` of an earlier start; unchanged files are not read
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
-      tests: whether to read the test split; the other samples do not change.
+      tests: whether to read the test split; other samples stay the same.
 
     Raises:
       UsageError: there is no such data set.

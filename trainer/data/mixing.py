@@ -1,9 +1,9 @@
 """Mixup and CutMix: each image of a batch is mixed with another one.
 
-Mixup (Zhang et al., 2018) adds two images, CutMix (Yun et al., 2019) pastes a
-box of one into the other. The partner of an image is the next real one of the
-global batch, and that of the last is the first. The order is random, so the
-partners are too.
+Mixup (Zhang et al., 2018) computes a weighted sum of two images. CutMix (Yun et
+al., 2019) pastes a box of one image into the other. The partner of an image is
+the next image of the global batch, without padding; the partner of the last
+image is the first. The order is random, so the partners are random too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import tensorflow as tf
 def draw_weight(key: tf.Tensor, alpha: float) -> tf.Tensor:
     """Draws the weight of the first image from Beta(alpha, alpha).
 
-    If X and Y have the gamma distribution of shape a, X / (X + Y) has
-    Beta(a, a). A gamma variable of shape a is one of shape a + 1 times
-    U^(1 / a) (Marsaglia and Tsang, 2000). The logarithms do not underflow
-    where alpha is small.
+    If X and Y are gamma variables of shape a, X / (X + Y) has the distribution
+    Beta(a, a). A gamma variable of shape a is a gamma variable of shape a + 1,
+    multiplied by U^(1 / a) with U uniform (Marsaglia and Tsang, 2000). The code
+    uses logarithms, because U^(1 / a) underflows if a is small.
 
     Args:
-      key: int64 (2,).
+      key: int64 (2,), the random key.
       alpha: above 0.
 
     Returns:
@@ -37,7 +37,7 @@ def draw_weight(key: tf.Tensor, alpha: float) -> tf.Tensor:
         dtype=tf.float64,
         alg="philox",
     )
-    # 1 - U is never 0.
+    # log1p(-U) is finite, because U is below 1.
     logs = tf.math.log(gammas) + tf.math.log1p(-uniform) / alpha
     return tf.cast(tf.sigmoid(logs[0] - logs[1]), tf.float32)
 
@@ -45,11 +45,11 @@ def draw_weight(key: tf.Tensor, alpha: float) -> tf.Tensor:
 def draw_box(key: tf.Tensor, weight: tf.Tensor, image_px: int) -> tf.Tensor:
     """Draws the box that CutMix replaces.
 
-    As in the authors' code: a square of the part 1 - weight of the image,
-    around a uniform centre, clipped at the edges.
+    As in the authors' code, the box is a square with the fraction 1 - weight
+    of the image's area. Its centre is uniform, and it is clipped at the edges.
 
     Args:
-      key: int64 (2,).
+      key: int64 (2,), the random key.
       weight: float32 scalar in [0, 1], from `draw_weight`.
       image_px: side of the images.
 
@@ -66,7 +66,7 @@ def draw_box(key: tf.Tensor, weight: tf.Tensor, image_px: int) -> tf.Tensor:
 
 
 def inside(boxes: tf.Tensor, image_px: int) -> tf.Tensor:
-    """Returns which pixels are in a box.
+    """Returns a mask of the pixels inside boxes.
 
     Args:
       boxes: int32 (..., 4), as `draw_box` returns them.
@@ -83,11 +83,11 @@ def inside(boxes: tf.Tensor, image_px: int) -> tf.Tensor:
 
 
 def partners(mask: tf.Tensor) -> tf.Tensor:
-    """Returns the place of each example's partner among the rows read.
+    """Returns the index of each example's partner.
 
     Args:
-      mask: float32 (b + 1,), 1 for a real row, 0 for padding, which comes
-        last. The row b is the partner of the last real one before it.
+      mask: float32 (b + 1,), 1 for an example and 0 for padding. In the first
+        b rows, padding comes last. Row b is the partner of the last example.
 
     Returns:
       int32 (b,).
@@ -99,17 +99,18 @@ def partners(mask: tf.Tensor) -> tf.Tensor:
 def mixed(element: dict[str, Any]) -> dict[str, Any]:
     """Mixes the images of a batch.
 
-    Padding, and an image that is alone in its global batch, are not mixed:
-    their weight is 1.
+    Padding is not mixed, and neither is the only image of a global batch.
+    Their weight is 1.
 
     Args:
-      element: `images`, `labels`, `mask` and others of b + 1 rows, see
-        `partners`; and `weights` for mixup, or `boxes` for CutMix.
+      element: `images`, `labels`, `mask` and other tensors with b + 1 rows (see
+        `partners`), and `weights` for mixup or `boxes` for CutMix.
 
     Returns:
-      The element of the first b rows. `labels2` int32 (b,) are the labels of
-      the partners, and `lambdas` float32 (b,) in [0, 1] the weights of the own
-      labels; with CutMix, the part of the image that is not replaced.
+      The element with the first b rows. `labels2` int32 (b,) has the labels of
+      the partners. `lambdas` float32 (b,) in [0, 1] has the weights of the
+      examples' own labels; with CutMix, the fraction of the image that is not
+      replaced.
     """
     mask, places = element["mask"], partners(element["mask"])
     batch, image_px = places.shape[0], element["images"].shape[1]

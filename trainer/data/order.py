@@ -62,15 +62,15 @@ class Shard:
 
         Args:
           order: int64 (n,), the row numbers of all samples in their order.
-          partners: whether the rows of each replica are followed by the one
-            that its last real row is mixed with: the next row of the global
-            batch, or the first row for the last one.
+          partners: whether to append one row to the rows of each replica:
+            the partner that its last example is mixed with. It is the next row
+            of the global batch, or the first row for the last example.
 
         Returns:
           int64 (steps * local_batch,), with `PADDING` where the last global
-          batch has no samples left. With partners, one row more per step and
-          local replica: `PADDING` if the last real row is alone in its global
-          batch, or if there is none.
+          batch has no samples left. With `partners`, there is one more row per
+          step and local replica. It is `PADDING` if the replica has no
+          examples, or if the global batch has only one.
         """
         steps = steps_per_epoch(order.shape[0], self.global_batch)
         padding = steps * self.global_batch - order.shape[0]
@@ -85,7 +85,7 @@ class Shard:
         return tf.reshape(rows[:, first : first + self.local_replicas], (-1,))
 
     def _partners(self, padded: tf.Tensor, n: int, steps: int) -> tf.Tensor:
-        """Returns the partners of last rows, int64 (steps, num_replicas)."""
+        """Returns each replica's last partner, int64 (steps, num_replicas)."""
         begin = np.arange(steps)[:, None] * self.global_batch
         real = np.minimum(n - begin, self.global_batch)
         replica = np.arange(self.num_replicas) * self.replica_batch
@@ -154,7 +154,7 @@ def training_rows(
         )
 
     epochs = tf.data.Dataset.range(first_epoch, -(-total_steps // steps))
-    # Row numbers are skipped, before anything is read.
+    # Skips row numbers rather than elements, so nothing is read in vain.
     return (
         epochs.flat_map(epoch_rows)
         .skip(steps_into_it * rows_per_step)

@@ -27,7 +27,7 @@ def record_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       OSError: the file cannot be read.
       ValueError: the last record is truncated.
-      tf.errors.OpError: either of these, if the file is at a URL.
+      tf.errors.OpError: the same errors for a file at a URL.
     """
     if files.is_remote(path):
         return _remote_spans(path)

@@ -1,8 +1,8 @@
 """Mixing, erasing and dropout of training examples.
 
-All are drawn in the input pipeline, by seed, epoch and sample id, and images
-are changed there. So neither devices and XLA nor replicas and accumulation
-change what is drawn.
+The random values depend on seed, epoch and sample id. They are drawn in the
+input pipeline, which also changes the images. So they do not depend on the
+device, XLA, the number of replicas or accumulation.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from trainer.data.mixing import draw_box, draw_weight, mixed
 from trainer.data.samples import Samples
 
 Element = dict[str, Any]
-# Numbers that are folded into the key of a sample, one for each purpose.
-# `augment` folds in 1.
+# Constants folded into the random key of a sample, one for each purpose.
+# `augment` uses 1.
 _MIX_WEIGHT, _MIX_BOX, _ERASED_BOX, _NOISE, _DROPOUT = range(2, 7)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regularization:
-    """How training examples are changed besides augmentation.
+    """How training examples are changed, apart from augmentation.
 
     Attributes:
       mix: how images are mixed; None mixes none.
       erasing: probability of random erasing, in [0, 1].
       dropout: probability that a channel of the head's input is dropped, in
         [0, 1).
-      channels: number of these channels; read only with `dropout`.
+      channels: number of channels of the head's input; used only with dropout.
     """
 
     mix: Mixing | None = None
@@ -49,17 +49,19 @@ class Regularization:
 
     @property
     def mixes(self) -> bool:
-        """Whether an element is read with the partner of its last row."""
+        """Whether elements have one more row: the partner of the last one."""
         return self.mix is not None
 
     def draws(
         self, samples: Samples, seed: int, image_px: int
     ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
-        """Returns a function of row and epoch, int64: what is drawn.
+        """Returns a function that draws the random values of one example.
+
+        The function maps row number and epoch, int64, to values by name.
 
         Args:
           samples: the samples that the row numbers refer to.
-          seed: of the run.
+          seed: the seed of the run.
           image_px: side of the images.
         """
         hashes = tf.constant(samples.id_hashes(), tf.int64)
@@ -97,8 +99,9 @@ class Regularization:
         """Returns an element whose images are warped, erased and mixed.
 
         Args:
-          element: of b rows, or with `mix` of b + 1 rows; see `mixing.mixed`.
-          kernel: how `augment.warp` samples.
+          element: an element of b rows, or of b + 1 rows if images are mixed;
+            see `mixing.mixed`.
+          kernel: the sampling kernel of `augment.warp`.
         """
         element = dict(element)
         images = element.pop("images")
@@ -117,10 +120,10 @@ NOTHING = Regularization()
 def draw_dropout(
     key: tf.Tensor, probability: float, channels: int
 ) -> tf.Tensor:
-    """Draws the factors of the head's input (Srivastava et al., 2014).
+    """Draws dropout factors for the head's input (Srivastava et al., 2014).
 
     Args:
-      key: int64 (2,).
+      key: int64 (2,), the random key.
       probability: P, in [0, 1).
       channels: number of factors.
 

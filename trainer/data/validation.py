@@ -72,14 +72,15 @@ def check_split(rule: ValidationRule | None, source: Source) -> None:
 def without_test(
     rule: ValidationRule | None, source: Source
 ) -> tuple[ValidationRule, Source]:
-    """Leaves out the test split, so that no image of it is read.
+    """Removes the test split, so that none of its images is read.
 
     Returns:
-      A rule that chooses the same samples, and the other splits.
+      A rule that selects the same validation samples, and the source without
+      its test split.
 
     Raises:
-      UsageError: the rule names the test split, or samples that the finished
-        model is evaluated on, so that a choice by them is not honest.
+      UsageError: the rule selects samples that the finished model is tested
+        on.
     """
     if rule is None or rule.mode == TEST:
         raise UsageError(
@@ -88,11 +89,10 @@ def without_test(
         )
     if rule.mode == SPLIT and source.test is None:
         raise UsageError(
-            f"--validation={SPLIT}: {source.name} has no test split, so the"
-            " validation split is what a run is tested on; give"
-            " --validation=train:0.1"
+            f"--validation={SPLIT}: {source.name} has no test split, so a run"
+            " is tested on its validation split; give --validation=train:0.1"
         )
-    # As `_mode` decides, which needs the test split.
+    # Resolves `auto` here, because `_mode` needs the test split to do so.
     if rule.auto and None not in (source.test, source.validation):
         rule = dataclasses.replace(rule, mode=SPLIT)
     rule = dataclasses.replace(rule, auto=False)

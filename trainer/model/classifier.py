@@ -68,7 +68,8 @@ class Classifier:
 
         Args:
           images: float32 (batch, image_px, image_px, 3) in 0..255.
-          flip: whether to average with the mirror images.
+          flip: whether to average the probabilities of each image with those
+            of its mirror image.
 
         Returns:
           float32 (batch, classes).
@@ -176,13 +177,13 @@ def make_classifier(
 def dropped_logits(
     inputs: tf.Tensor, dropout: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
 ) -> tf.Tensor:
-    """Computes the head of inputs of which some channels are dropped.
+    """Computes the head's logits with dropout on its inputs.
 
     Args:
       inputs: (batch, channels), the head's inputs.
       dropout: float32 (batch, channels), the factors of the inputs.
-      kernel: float32 (channels, classes), of the head.
-      bias: float32 (classes,), of the head.
+      kernel: float32 (channels, classes), the head's kernel.
+      bias: float32 (classes,), the head's bias.
 
     Returns:
       The logits, float32 (batch, classes).

@@ -68,8 +68,8 @@ def freeze_plan(
 
     Args:
       classifier: the classifier; its current `trainable` flags do not matter.
-      unfreeze: a legal rule of `--unfreeze`, without epochs.
-      part: its number among several parts, for an error; 0 if it is alone.
+      unfreeze: a valid rule of `--unfreeze`, without epochs.
+      part: the number of its part, for error messages; 0 if there is only one.
 
     Raises:
       UsageError: the rule matches no layer, or only layers without trainable

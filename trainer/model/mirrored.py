@@ -1,8 +1,8 @@
 """Test-time augmentation: an image and its mirror image, averaged.
 
-The probabilities are averaged, not the logits, so that a confident error on one
-of the two images cannot outweigh the other. The logarithm is concave, so for
-each sample the loss of the mean is at most the mean of the two losses.
+The mean is taken of probabilities, not of logits, so that a confident error on
+one of the two images cannot outweigh the other. The logarithm is concave, so
+for each sample the loss of the mean is at most the mean of the two losses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def mirror(images: tf.Tensor) -> tf.Tensor:
-    """Returns images (n, height, width, channels), left and right exchanged."""
+    """Returns images (n, height, width, channels), flipped left to right."""
     return tf.reverse(images, axis=[2])
 
 
@@ -22,7 +22,7 @@ def mean_logits(plain: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
 
     Args:
       plain: logits of images, float32 (n, classes).
-      mirrored: logits of their mirror images, in the same shape.
+      mirrored: logits of their mirror images, with the same shape.
 
     Returns:
       float32 (n, classes): the logarithm of the mean probability,

@@ -1,4 +1,4 @@
-"""Measures backbones, each in a process of its own."""
+"""Measures each backbone in its own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Job:
 
 
 class Processes:
-    """Measures backbones one after another, each in a process of its own.
+    """Measures backbones one after another, each in its own process.
 
     While one reads features from the cache, the next already imports
     TensorFlow. A speed is measured without another process beside it.
@@ -35,7 +35,7 @@ class Processes:
         """Starts the first process.
 
         Args:
-          count: number of backbones to measure, at most.
+          count: the maximum number of backbones to measure.
         """
         self._left = count
         self._next: apart.Process | None = None
@@ -45,19 +45,19 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the process that has nothing to measure."""
+        """Ends the process that has received no job."""
         if self._next is not None:
             self._next.kill()
 
     def measure(self, job: Job) -> Row:
-        """Measures a backbone in a new process, and waits for it.
+        """Measures a backbone in a separate process, and waits for the result.
 
         Raises:
           Stopped: a signal arrived; the process is ended first.
           TrainerError: the backbone could not be measured.
         """
         process = self._next
-        assert process is not None, "more backbones than counted"
+        assert process is not None, "more backbones than announced"
         self._next = None
         if job.measured:
             self._start_next()
@@ -68,7 +68,7 @@ class Processes:
                 self._start_next()
         if row is None:
             raise TrainerError(
-                "its process sent an incomplete answer; run it again"
+                "its process sent an incomplete answer; start again"
             )
         return row
 

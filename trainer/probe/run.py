@@ -167,7 +167,7 @@ class _Record:
         self._cache = file_cache(config)
 
     def add(self, candidates: Sequence[Candidate]) -> None:
-        """Measures backbones, or finds their rows; writes probe.json."""
+        """Measures backbones that have no row yet, and writes probe.json."""
         keys = [_key(candidate, self._split) for candidate in candidates]
         missing = sum(key not in self._known for key in keys)
         with child.Processes(missing) as processes:

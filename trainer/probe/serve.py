@@ -1,4 +1,4 @@
-"""The process that measures one backbone; `child` starts it."""
+"""Entry point of the process that measures a backbone; started by `child`."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def write_export(
       encoded: whole image files to compare on; at least one.
       record: more content of export.json.
       flip: whether the models average the probabilities of an image and its
-        mirror image. The comparison does so too.
+        mirror image. The predictions that they are compared with do the same.
 
     Returns:
       The largest difference of a probability from this trainer's, by signature

@@ -1,4 +1,4 @@
-"""Greedy soups: which weights to average, by validation.
+"""Chooses which weights to average, by validation: a greedy soup.
 
 Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models
 improves accuracy without increasing inference time", ICML 2022, recipe 1.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """The validation of some weights.
+    """The validation metrics of a set of weights.
 
     Attributes:
       accuracy: in [0, 1].
@@ -24,19 +24,19 @@ class Score:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts scores: a higher accuracy is better, then a lower loss."""
+        """A sort key: a higher accuracy is better, then a lower loss."""
         return self.accuracy, -self.loss
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An ingredient that was tried, in the order of the trials.
+    """The result of trying to add one ingredient.
 
     Attributes:
-      index: of the ingredient.
-      alone: the score of its own weights.
+      index: the index of the ingredient.
+      alone: the score of the ingredient by itself.
       with_it: the score of the mean of the soup so far and the ingredient.
-      accepted: whether it is in the soup.
+      accepted: whether the ingredient was added to the soup.
     """
 
     index: int
@@ -48,18 +48,19 @@ class Trial:
 def greedy_soup(
     alone: Sequence[Score], score_of_mean: Callable[[tuple[int, ...]], Score]
 ) -> tuple[Trial, ...]:
-    """Adds ingredients, the best first, unless the validation gets worse.
+    """Adds ingredients, best first, unless the validation gets worse.
 
-    An ingredient is accepted if the mean's accuracy rises, or stays the same
-    and its loss does not rise. So the soup is never worse on the validation
-    samples than the best ingredient.
+    An ingredient is accepted if the accuracy of the mean rises, or stays the
+    same without a higher loss. So on the validation samples, the soup is never
+    worse than the best ingredient.
 
     Args:
       alone: the score of each ingredient; at least one.
-      score_of_mean: scores the mean of the weights of some ingredients.
+      score_of_mean: returns the score of the mean of the given ingredients.
 
     Returns:
-      One trial per ingredient. The first is the best, and always accepted.
+      One trial per ingredient. The first is the best one, which is always
+      accepted.
     """
     order = sorted(range(len(alone)), key=lambda i: alone[i].rank, reverse=True)
     first = order[0]

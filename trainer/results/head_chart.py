@@ -58,7 +58,7 @@ def _draw(figure: Figure, record: Mapping[str, Any]) -> None:
         axes.set_ylabel(f"cross-validated {label}")
         axes.grid(alpha=0.25)
     panels[-1].set_xscale("log")
-    # By default the exponents are TeX, which is off.
+    # The default formatter writes TeX, which is turned off.
     panels[-1].xaxis.set_major_formatter("{x:g}")
     panels[-1].set_xlabel("L2 strength")
     panels[0].set_title(f"{record['folds']} folds, chosen L2 {record['l2']:g}")

@@ -171,7 +171,7 @@ class Predictor:
 
 
 def _both(trunk: Trunk) -> Features:
-    """Returns a function to the features of images, then of their mirrors."""
+    """Returns a function that computes features of images and mirror images."""
     mirrored = MirroredTrunk(trunk)
     return lambda images: [*trunk(images), *mirrored(images)]
 
@@ -179,11 +179,11 @@ def _both(trunk: Trunk) -> Features:
 def _with_mirrored(
     forward: Callable[[Batch], tf.Tensor], count: int
 ) -> Callable[[Batch], tf.Tensor]:
-    """Returns the forward pass for what `_both` returns.
+    """Returns a forward pass that takes the features computed by `_both`.
 
     Args:
-      forward: reads the features of the mirror images as `mirrored`.
-      count: number of features of an image.
+      forward: takes the features of the mirror images as `mirrored`.
+      count: number of feature tensors per image.
     """
 
     def both(batch: Batch) -> tf.Tensor:

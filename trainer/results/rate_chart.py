@@ -21,7 +21,7 @@ def rate_chart(
       rates: float64 (n,), drawn on a logarithmic axis.
       losses: float64 (n,), of each step.
       smoothed: float64 (n,).
-      marks: rates to mark with a vertical line, by name.
+      marks: rates to mark with vertical lines, by name.
     """
     from matplotlib.figure import Figure
 
@@ -35,14 +35,14 @@ def rate_chart(
             label = f"{name}: {rate:.2g}"
             axes.axvline(rate, color=colour, linestyle="--", label=label)
         axes.set_xscale("log")
-        # By default the exponents are TeX, which is off.
+        # The default formatter writes TeX, which is turned off.
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
         axes.grid(alpha=0.25)
         axes.legend()
         stream = io.BytesIO()
-        # Without the version of matplotlib, so that equal charts are equal.
+        # Omits the version of matplotlib, so that equal data give equal files.
         figure.savefig(
             stream, format="png", dpi=120, metadata={"Software": None}
         )

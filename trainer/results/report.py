@@ -109,7 +109,7 @@ def _updates(config: Config) -> str:
 
 
 def _layer_lines(stages: list[tuple[StageSpec, FreezePlan]]) -> Iterator[str]:
-    """Yields a table of the layers that --stage trains, in any of its parts."""
+    """Yields a table of the layers that the stage or any part of it trains."""
     last = stages[-1][1]
     parted = [(spec.part, plan) for spec, plan in stages if spec.part]
     width = max(len(row.name) for row in last.rows)

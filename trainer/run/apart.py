@@ -1,7 +1,7 @@
-"""Runs a function in a process of its own, and waits for its answer.
+"""Runs a function in its own process, and waits for the answer.
 
-So the memory of TensorFlow is returned after each call, and a crash ends only
-one. `ask` starts the process; `serve` is what the process runs.
+This frees TensorFlow's memory after each call, and a crash ends only that call.
+`ask` starts the process; the process runs `serve`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GRACE_SECONDS = 5.0
 
 
 class OutOfTimeError(Exception):
-    """Raised by `ask` if the time is over; the process has saved and ended."""
+    """The time limit of `ask` has passed; the process has saved and ended."""
 
 
 class Process:
@@ -40,7 +40,7 @@ class Process:
         """Starts the process.
 
         Args:
-          module: the module to run, which calls `serve`.
+          module: the module to run; it must call `serve`.
         """
         read_end, write_end = os.pipe()
         root = str(pathlib.Path(__file__).resolve().parents[2])
@@ -53,8 +53,8 @@ class Process:
             stdin=subprocess.PIPE,
             pass_fds=(write_end,),
             env={**os.environ, "PYTHONPATH": path},
-            # Ctrl-C in the terminal reaches only the caller, which ends this
-            # one.
+            # Ctrl-C in the terminal reaches only the caller, which then ends
+            # this process.
             start_new_session=True,
         )
         os.close(write_end)
@@ -66,22 +66,24 @@ class Process:
         limit_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> Mapping[str, Any]:
-        """Runs the job, and waits for its answer; the process ends.
+        """Sends the job to the process, and returns its answer.
+
+        The process ends afterwards.
 
         Args:
           job: an argument that can be pickled.
           limit_seconds: the time after which the process gets SIGTERM; None
-            for no limit. The caller waits until it has saved.
-          grace_seconds: the time that it has to save if the caller is stopped,
-            before it is killed.
+            for no limit. The call then waits until the process has saved.
+          grace_seconds: if the caller is stopped, the time that the process
+            has to save before it is killed.
 
         Returns:
-          The answer, JSON values.
+          The answer, as JSON values.
 
         Raises:
-          OutOfTimeError: the time was over before there was an answer.
-          Stopped: a signal arrived; the process is ended first.
-          UsageError, TrainerError: the process raised one, or sent no answer.
+          OutOfTimeError: the time limit passed before there was an answer.
+          Stopped: a signal was received; the process is ended first.
+          UsageError, TrainerError: the process raised it, or sent no answer.
         """
         process = self._process
         assert process.stdin is not None
@@ -97,7 +99,7 @@ class Process:
         return _parsed(answer, status)
 
     def kill(self) -> None:
-        """Ends a process that has got no job."""
+        """Kills a process that has received no job."""
         self._process.kill()
         _end(self._process, GRACE_SECONDS)
         self._results.close()
@@ -120,10 +122,10 @@ def ask(
 def _limited(
     process: subprocess.Popen[bytes], seconds: float | None
 ) -> Iterator[threading.Event]:
-    """Ends a process after some seconds, unless the block ends before.
+    """Sends SIGTERM to a process if the block takes longer than some seconds.
 
     Yields:
-      An event that is set when the process gets the signal.
+      An event that is set when the signal is sent.
     """
     late = threading.Event()
     if seconds is None:
@@ -144,14 +146,14 @@ def _limited(
 
 
 def _send(stream: IO[bytes], job: Any) -> None:
-    # If the process has ended, its status says why.
+    # If the process has already ended, its exit status says why.
     with contextlib.suppress(BrokenPipeError):
         pickle.dump(job, stream)
         stream.flush()
 
 
 def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
-    """Ends a process that may still run."""
+    """Ends a process, which may have ended already."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -168,7 +170,7 @@ def _parsed(answer: bytes, status: int) -> Mapping[str, Any]:
     """Returns the answer of a process.
 
     Raises:
-      UsageError, TrainerError: it has sent an error, or nothing.
+      UsageError, TrainerError: the process sent an error, or no answer.
     """
     try:
         values = dict(json.loads(answer))
@@ -177,10 +179,10 @@ def _parsed(answer: bytes, status: int) -> Mapping[str, Any]:
         if status < 0:
             how = f"was ended by {signal.Signals(-status).name}"
         raise TrainerError(
-            f"its process {how}; if memory was short, give a smaller"
+            f"its process {how}; if it ran out of memory, give a smaller"
             " --image_size"
         ) from None
-    # An answer may have an empty error of its own.
+    # A normal answer may contain an empty field `error`, so check `raised`.
     if values.get("raised"):
         error = UsageError if values["raised"] == "usage" else TrainerError
         raise error(str(values["error"]))
@@ -190,12 +192,12 @@ def _parsed(answer: bytes, status: int) -> Mapping[str, Any]:
 def serve(load: Callable[[], Callable[[Any], Mapping[str, Any]]]) -> None:
     """Reads a job from standard input, runs it, sends its answer, and exits.
 
-    The caller keeps standard input open. When it closes, the caller is gone,
-    and this process exits. The answer goes to a pipe, whose number is the
-    argument of the process.
+    The caller keeps standard input open; when it closes, the caller has ended,
+    and this process exits. The answer is written to the pipe whose file
+    descriptor is the argument of the process.
 
     Args:
-      load: imports what runs a job, and returns it.
+      load: imports and returns the function that runs a job.
     """
     status = 0
     try:
@@ -212,16 +214,16 @@ def _serve(
     load: Callable[[], Callable[[Any], Mapping[str, Any]]], result_fd: int
 ) -> None:
     with native_notes_hidden():
-        # Imports TensorFlow, which logs, before there is a job.
+        # Imports TensorFlow, which writes logs, before the job arrives.
         run = load()
     try:
         job = pickle.load(sys.stdin.buffer)
     except EOFError:
-        # The caller is gone.
+        # The caller has ended.
         return
     threading.Thread(target=_exit_with_caller, daemon=True).start()
-    # Native notes of a block that fails are shown, so the errors are caught
-    # inside.
+    # `native_notes_hidden` shows the notes if the block raises, so errors are
+    # caught inside.
     with native_notes_hidden():
         values = _values(lambda: run(job))
     with os.fdopen(result_fd, "w", encoding="utf-8") as stream:
@@ -242,6 +244,6 @@ def _values(run: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _exit_with_caller() -> None:
-    """Exits when the caller is gone, even if it was killed."""
+    """Exits when the caller ends, even if it is killed."""
     sys.stdin.buffer.read()
     os._exit(1)

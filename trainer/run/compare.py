@@ -77,11 +77,11 @@ def compare(config: Config) -> None:
 
 
 def finished_run(path: str) -> FinishedRun:
-    """Reads what a workdir says about the test of its run.
+    """Reads the test results of a finished run.
 
     Raises:
-      UsageError: the workdir does not exist, or is that of a study.
-      TrainerError: the run is not finished, or a file of it is damaged.
+      UsageError: the workdir does not exist, or holds a study.
+      TrainerError: the run is not finished, or one of its files is damaged.
     """
     workdir = Workdir(path)
     workdir.require("workdirs")

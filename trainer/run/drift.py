@@ -192,7 +192,7 @@ def differences(
         if name in _BY_CONTENT and _same_content(name, stored, asked):
             continue
         if name == "epochs" and parted:
-            # The sum of the parts' epochs.
+            # With parts, `epochs` is the sum of their epochs.
             continue
         if _is_longer(name, old, new):
             if _rate_depends_on_epochs(asked):
@@ -209,7 +209,7 @@ def differences(
 
 
 def _is_longer(name: str, old: Any, new: Any) -> bool:
-    """Returns whether a value differs only by more epochs at its end."""
+    """Returns whether the new value only adds epochs at the end."""
     if name == "epochs":
         return bool(new > old)
     if name != "unfreeze":
@@ -224,11 +224,11 @@ def _is_longer(name: str, old: Any, new: Any) -> bool:
 
 
 def _parts(unfreeze: Any) -> tuple[UnfreezePart, ...]:
-    """Returns the parts of an --unfreeze value; () if it has none."""
+    """Returns the parts of an --unfreeze value; () if it is one rule."""
     try:
         return parse_parts(str(unfreeze))
     except UsageError:
-        # It may be the value of a damaged workdir.
+        # The value may come from a damaged workdir.
         return ()
 
 

@@ -19,7 +19,7 @@ from trainer.train.start import result_checkpoint
 from trainer.workdir import BACKBONE, CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import TestedSample, tested_samples
 
-# Weights with the same names mean the same only if these are equal.
+# Weights can be averaged only if these flags are equal.
 _SAME_FLAGS = ("backbone", "backbone_args", "image_size", "precision")
 
 Weights = dict[str, np.ndarray]
@@ -27,14 +27,14 @@ Weights = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Ingredient:
-    """A finished run, and the checkpoint that its result is of.
+    """A finished run, and the checkpoint that its result describes.
 
     Attributes:
       run: the finished run.
-      config: the flags of the run, as config.json has them.
-      architecture: of the backbone, as JSON.
+      config: the flags of the run, from config.json.
+      architecture: the architecture of the backbone, as JSON.
       validation: the samples that the run was validated on, by id.
-      checkpoint: prefix of the checkpoint.
+      checkpoint: the path prefix of the checkpoint.
     """
 
     run: FinishedRun
@@ -61,14 +61,14 @@ def read_ingredients(paths: Sequence[str]) -> tuple[Ingredient, ...]:
       paths: their workdirs, at least two.
 
     Raises:
-      UsageError: a workdir does not exist, or is that of a study.
+      UsageError: a workdir does not exist, or holds a study.
       TrainerError: a run is not finished, or differs from the first in
         backbone, image size, classes, validation samples or test samples.
     """
     found = tuple(_read(path) for path in paths)
     for other in found[1:]:
         _check_same_model(found[0], other)
-        # Another run may have trained on what this one is tested on.
+        # Otherwise one run may have trained on test samples of another.
         check_same_test(found[0].run, other.run)
         _check_same_validation(found[0], other)
     return found
@@ -100,7 +100,7 @@ def _validation_samples(
     workdir: Workdir, manifest: Mapping[str, Any]
 ) -> dict[str, TestedSample]:
     """Returns the samples that a run was validated on, by id."""
-    # A manifest of an earlier version does not name the source.
+    # Manifests of earlier versions do not name the source.
     before = TEST if manifest.get("validation_from_test") else SPLIT
     source = manifest.get("validation_source", before)
     split = {SPLIT: "validation", TEST: TEST}.get(source, "train")
@@ -122,12 +122,12 @@ def _check_same_model(first: Ingredient, other: Ingredient) -> None:
         if mine != theirs:
             raise TrainerError(
                 f"{label} has --{name}={shortened(str(mine))}, {against} has"
-                f" {shortened(str(theirs))}; give runs of the same"
+                f" {shortened(str(theirs))}; give runs with the same value"
             )
     if other.architecture != first.architecture:
         raise TrainerError(
-            f"{label} has another form of the backbone than {against}, which"
-            f" {BACKBONE} shows; give runs of the same weights and versions"
+            f"{label} has another form of the backbone than {against}; see"
+            f" {BACKBONE}; give runs that started from the same weights"
         )
 
 
@@ -148,7 +148,8 @@ def _check_same_validation(first: Ingredient, other: Ingredient) -> None:
 class WeightSource:
     """Reads the weights of ingredients, and assigns them to a classifier.
 
-    Only the mean of the soup is in memory besides the classifier's weights.
+    Weights are read one ingredient at a time, so the memory use does not depend
+    on the number of ingredients.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class WeightSource:
 
         Args:
           ingredients: their checkpoints hold the variables.
-          variables: of the classifier, by key; changed in place.
+          variables: the classifier's variables, by key; changed in place.
         """
         self._ingredients = ingredients
         self._variables = variables
@@ -177,11 +178,12 @@ class WeightSource:
     def use_mean(self, indices: Sequence[int]) -> None:
         """Assigns the mean of the weights of some ingredients.
 
-        It is computed in float64. What is no float, such as the state of a
-        random generator, is that of the first ingredient.
+        The mean is computed in float64. Variables that are not floating point,
+        such as the state of a random generator, are copied from the first
+        ingredient.
 
         Args:
-          indices: of the ingredients; at least one.
+          indices: the indices of the ingredients; at least one.
         """
         first, *others = indices
         total = self.use(first)
@@ -204,7 +206,7 @@ class WeightSource:
             variable.assign(value)
 
     def differing(self) -> set[str]:
-        """Returns the keys of variables that are not equal in all."""
+        """Returns the keys of variables that differ between ingredients."""
         found: set[str] = set()
         first: dict[str, str] = {}
         for index in range(len(self._ingredients)):

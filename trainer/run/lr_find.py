@@ -1,4 +1,4 @@
-"""Suggests a learning rate for a fine-tuning run, without training one."""
+"""Suggests a learning rate for a finetune run."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ RECORD, CHART = "lr_find.json", "lr_find.png"
 
 
 def lr_find(config: Config, given: frozenset[str]) -> None:
-    """Finds a rate for the finetune run of the same flags, and prints it.
+    """Finds a learning rate for a finetune run with the same flags.
 
-    Starts from the weights with which the finetune stage of that run starts:
-    those of `--init_from`, or a head trained first. All training is in memory
-    and in a temporary folder.
+    Starts from the same weights as that run: it loads those of `--init_from`,
+    or trains the head first. Checkpoints go to a temporary folder. Prints the
+    rate, and the command that trains with it.
 
     Args:
       config: the configuration, with stage lr_find.
-      given: names of the flags given explicitly, for the command to print.
+      given: names of the flags given explicitly, which the command repeats.
 
     Raises:
       UsageError: the flags are invalid.
@@ -69,10 +69,10 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
 
 
 def _check_own(workdir: Workdir) -> None:
-    """Checks that a folder is new, or holds only an earlier sweep.
+    """Checks that a folder is empty, or holds only an earlier sweep.
 
     Raises:
-      TrainerError: it holds something else, such as a run.
+      TrainerError: the folder holds something else, such as a run.
     """
     other = [
         name
@@ -81,16 +81,17 @@ def _check_own(workdir: Workdir) -> None:
     ]
     if other:
         raise TrainerError(
-            f"--workdir={workdir.path!r}: holds {other[0]!r}, and {LR_FIND}"
-            " changes no run; give a new folder, or leave the flag out"
+            f"--workdir={workdir.path!r}: holds {other[0]!r}, but {LR_FIND}"
+            " needs a folder without a run; give a new one, or leave the flag"
+            " out"
         )
 
 
 def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
-    """Trains the head if the run would, and then sweeps the rates.
+    """Trains the head if the finetune run would, and then sweeps the rates.
 
     Returns:
-      Where the weights come from, and the sweep.
+      A phrase that says where the weights come from, and the sweep.
     """
     config = setup.config
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as end:
@@ -154,7 +155,7 @@ def _report(
     """
     suggestion = sweep.suggestion()
     steps = len(sweep.rates)
-    # --scale_lr multiplies the flag that is suggested.
+    # Divides by the factor by which --scale_lr will multiply the rate.
     rate = suggestion and float(f"{suggestion.rate / config.rate_factor:.2g}")
     command = shlex.join(command_of(rate)) if rate else None
     marks = dict(_marks(suggestion)) if suggestion else {}
@@ -186,14 +187,14 @@ def _report(
         raise TrainerError(
             f"--stage={LR_FIND}: the smoothed loss did not clearly fall at any"
             f" rate from {sweep.rates[0]:.2g} to {sweep.rates[-1]:.2g}; give a"
-            " larger --batch_size, more data, or start from weights that are"
-            " not trained on these images already"
+            " larger --batch_size, more data, or start from weights that were"
+            " not trained on these images"
         )
     print(f"train with this rate:\n  {command}", flush=True)
 
 
 def _marks(suggestion: Suggestion) -> Iterator[tuple[str, float]]:
-    """Yields the suggested rates, by what they are."""
+    """Yields a description and a value for each suggested rate."""
     yield "steepest descent of the loss", suggestion.steepest
     yield "a tenth of the best rate", suggestion.tenth_of_minimum
 

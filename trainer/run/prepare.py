@@ -35,8 +35,8 @@ class RunSetup:
       backbone_args: the parsed value of `--backbone_args`.
       weights: where the backbone's weights come from.
       runtime: the devices and the processes.
-      tests: whether the finished model is evaluated on the test split; a
-        trial of a search is not, and reads none of its images.
+      tests: whether the finished model is evaluated on the test split. If not,
+        as in the trials of a search, no image of the test split is read.
     """
 
     config: ResolvedConfig

@@ -89,9 +89,9 @@ def same_run(
 def _check_no_soup(workdir: Workdir) -> None:
     if SOUP in (workdir.read_json(CONFIG) or {}):
         raise TrainerError(
-            f"--workdir={workdir.path!r}: holds averaged weights, which no"
-            " training can resume; to train on from them, give the folder as"
-            " --init_from, and another --workdir"
+            f"--workdir={workdir.path!r}: holds averaged weights, so no"
+            " training can be resumed; to start from these weights, give the"
+            " folder as --init_from, and another --workdir"
         )
 
 

@@ -90,7 +90,7 @@ def resolve(
         "epochs": 1
         if _is_solved(config)
         else sum(part.epochs for part in parts) or config.epochs,
-        # One part is the same run as its rule with --epochs.
+        # A single part RULE@N is recorded as RULE with --epochs=N.
         "unfreeze": parts[0].rule if len(parts) == 1 else config.unfreeze,
         "image_size": config.image_size or own_px,
         "precision": _PRECISION[on_tpu]

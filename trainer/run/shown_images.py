@@ -24,9 +24,9 @@ def shown_images(
 
     Args:
       samples: the training subset.
-      config: its seed and augmentation are used.
+      config: the configuration of the run.
       image_px: side of the images.
-      changed: whether they are augmented, erased and mixed, as in a step.
+      changed: whether to augment, erase and mix them as in a training step.
 
     Returns:
       float32 (n, image_px, image_px, 3) in 0..255, at most eight images.

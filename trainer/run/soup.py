@@ -39,15 +39,15 @@ from trainer.workdir.folds import check_no_folds
 from trainer.workdir.lock import locked
 from trainer.workdir.stored import stored_config
 
-# What describes the training of one ingredient only.
+# Fields of result.json that describe a single run, so a soup has none of them.
 _OF_ONE_RUN = ("audit", "earlier_stages", "metrics_position", "stopped_early")
 
 
 def soup(config: Config, given: frozenset[str]) -> None:
     """Writes the greedy soup of `--workdirs` to the new `--workdir`.
 
-    Ingredients are chosen on the validation samples of the runs. The test
-    samples are used once, for the finished soup.
+    Ingredients are selected on the validation samples of the runs. The test
+    samples are used once, for the final soup.
 
     Args:
       config: the configuration, with stage soup.
@@ -87,7 +87,7 @@ def soup(config: Config, given: frozenset[str]) -> None:
 
 
 def _facts(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
-    """Returns what config.json says of the ingredients."""
+    """Returns what config.json records about the ingredients."""
     return {
         "workdirs": [files.absolute(i.workdir.path) for i in ingredients],
         "steps": [i.step for i in ingredients],
@@ -102,23 +102,23 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 
 def _is_complete(workdir: Workdir, facts: dict[str, Any]) -> bool:
-    """Prints the result and returns True if the soup is already there.
+    """Prints the result and returns True if the soup is complete.
 
     Raises:
-      TrainerError: the workdir holds a run, or a soup of other weights.
+      TrainerError: the workdir holds a run, or a soup of other runs.
     """
     stored = workdir.read_json(CONFIG)
     if stored is None:
         return False
     if stored.get(SOUP) != facts:
-        what = "a mean of other weights" if SOUP in stored else "a run"
+        what = "a soup of other runs" if SOUP in stored else "a run"
         raise TrainerError(
             f"--workdir={workdir.path!r}: holds {what}; give a new folder"
         )
     result = workdir.read_json(RESULT)
     if result is None:
         return False
-    print("these weights are averaged already; the results:")
+    print("the weights were averaged already; the results:")
     print("\n".join(result_lines(result, workdir.path)))
     return True
 
@@ -129,7 +129,7 @@ def _cook(
     ingredients: Sequence[Ingredient],
     workdir: Workdir,
 ) -> None:
-    """Chooses the ingredients, and writes the soup to the locked workdir."""
+    """Selects the ingredients, and writes the soup to the locked workdir."""
     trained = _open(config, given, ingredients[0])
     manifest = _manifest(trained, ingredients[0])
     if manifest.validates_on_final:
@@ -160,7 +160,7 @@ def _cook(
     _write(workdir, ingredients, trials[0], result)
     write_predictions(workdir, manifest.final, evaluation)
     _write_weights(workdir, trained, result)
-    # Last: without it the same command writes everything again.
+    # Written last: if it is missing, the same command writes everything again.
     workdir.write_json(RESULT, result)
     print("\n".join(result_lines(result, workdir.path)), flush=True)
 
@@ -168,7 +168,7 @@ def _cook(
 def _open(
     config: Config, given: frozenset[str], ingredient: Ingredient
 ) -> Trained:
-    """Returns the classifier and the devices, as evaluate would open them."""
+    """Opens the classifier and the devices as `evaluate` does."""
     of_one = dataclasses.replace(config, workdir=ingredient.workdir.path)
     opened = open_trained(of_one, given)
     return with_data(opened, given)
@@ -178,11 +178,11 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
     """Returns the samples of the runs.
 
     Raises:
-      TrainerError: the images have changed since.
+      TrainerError: the images have changed since the runs.
     """
     run = stored_config(trained.workdir.file(CONFIG), ingredient.config)
-    # The validation samples depend on the batch size of the training, and
-    # `with_data` drops their rule if --dataset is given.
+    # The validation samples depend on the batch size of the run, and
+    # `with_data` drops --validation if --dataset is given.
     asked = dataclasses.replace(
         trained.run, batch_size=run.batch_size, validation=run.validation
     )
@@ -192,8 +192,8 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
     if not same or list(manifest.validation.ids) != stored["validation_ids"]:
         raise TrainerError(
             f"--dataset={trained.run.dataset!r}: its images are not those of"
-            f" the run in {trained.workdir.path}; restore them, or give the"
-            " folder in which they are now"
+            f" the run in {trained.workdir.path}; restore them, or give their"
+            " new location as --dataset"
         )
     return manifest
 
@@ -201,7 +201,7 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
 def _evaluator(
     trained: Trained, manifest: Manifest, source: WeightSource
 ) -> Evaluator:
-    """Returns an evaluator whose trunk is what all ingredients share."""
+    """Returns an evaluator whose trunk is shared by all ingredients."""
     classifier = trained.classifier
     tail = source.differing() | set(freeze_plan(classifier, "none").trainable)
     plan = dataclasses.replace(
@@ -225,11 +225,11 @@ def _evaluator(
 
 
 def _trial_line(trial: Trial, ingredients: Sequence[Ingredient]) -> str:
-    verdict = "in" if trial.accepted else "left out"
+    verdict = "added" if trial.accepted else "left out"
     return (
         f"  {verdict:9} validation accuracy {trial.alone.accuracy:.4f}, loss"
-        f" {trial.alone.loss:.4f}; in the mean {trial.with_it.accuracy:.4f},"
-        f" {trial.with_it.loss:.4f}:"
+        f" {trial.alone.loss:.4f}; of the mean with it"
+        f" {trial.with_it.accuracy:.4f}, {trial.with_it.loss:.4f}:"
         f" {for_terminal(ingredients[trial.index].workdir.path)}"
     )
 
@@ -240,7 +240,7 @@ def _result(
     manifest: Manifest,
     evaluation: Evaluation,
 ) -> dict[str, Any]:
-    """Returns result.json: that of the best run, with the soup's metrics."""
+    """Returns result.json: the best run's, with the metrics of the soup."""
     best = ingredients[trials[0].index]
     accepted = [trial for trial in trials if trial.accepted]
     score = accepted[-1].with_it
@@ -290,8 +290,8 @@ def _write(
     best: Trial,
     result: dict[str, Any],
 ) -> None:
-    """Writes everything but the weights, which make the workdir usable."""
-    # Of a start that was killed.
+    """Writes all files except the checkpoint, predictions and result.json."""
+    # Checkpoints of an earlier start that was killed.
     if files.exists(workdir.file("checkpoints")):
         files.remove_tree(workdir.file("checkpoints"))
     source = ingredients[best.index].workdir
@@ -332,5 +332,5 @@ def _write_weights(
     except (tf.errors.OpError, OSError) as error:
         raise TrainerError(
             f"{manager.directory}: the weights cannot be saved"
-            f" ({reason_of(error)}); free some space, and start again"
+            f" ({reason_of(error)}); free disk space, and start again"
         ) from error

@@ -1,4 +1,4 @@
-"""Parts of a run's stages: what trains one, and where the next one starts."""
+"""Builds the job of each stage, and restores the weights of the next one."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class StageJobs:
         options: FastPaths,
         writer: Writer,
     ) -> None:
-        """Creates the object; nothing is computed.
+        """Creates the object; computes nothing.
 
         Args:
           setup: the setup of the run.
           workdir: receives checkpoints and metrics.
           manifest: the samples of each split.
-          classifier: has the weights to start from.
+          classifier: holds the initial weights.
           options: the fast paths of the run.
-          writer: receives the metrics, besides metrics.jsonl.
+          writer: receives the metrics in addition to metrics.jsonl.
         """
         self._setup = setup
         self._config = setup.config
@@ -58,7 +58,7 @@ class StageJobs:
     def make(
         self, spec: StageSpec, later: StageSpec | None, step: int
     ) -> tuple[StageJob, Evaluator]:
-        """Returns the job of a stage, and what evaluates its classifier.
+        """Returns the job of a stage, and its evaluator.
 
         Args:
           spec: the settings of the stage.
@@ -67,8 +67,9 @@ class StageJobs:
         """
         classifier, manifest = self._classifier, self._manifest
         plan = freeze_plan(classifier, spec.unfreeze)
-        # The rows of a solved head, or of cached views, are the head's inputs.
-        # A part has its own cut, so that a resumed part has the same one.
+        # A solved head, or one with cached views, caches the head's inputs,
+        # which the next stage cannot use. A part must cut the model at the same
+        # layer after a restart, so it does not share fast paths either.
         shares = not (spec.solved or spec.views or spec.part)
         sharing = later if shares else None
         plan_later = (
@@ -108,7 +109,8 @@ class StageJobs:
             runtime.strategy,
             self._classifier,
             self._manifest.class_names,
-            # The batch of one part, to use no more memory than training.
+            # The batch of one accumulation step, so that evaluation needs no
+            # more memory than training.
             batch_size=self._config.batch_size // self._config.accumulate_steps,
             xla=runtime.xla,
             partition=paths.evaluated,
@@ -118,8 +120,8 @@ class StageJobs:
     def _stage_paths(
         self, spec: StageSpec, plan: FreezePlan, later: FreezePlan | None
     ) -> StagePaths:
-        """Returns the stage's fast paths, or those shared by the last stage."""
-        # Two stages share them at most.
+        """Returns fast paths: new ones, or those shared by the last stage."""
+        # At most two stages share fast paths.
         paths, self._paths = self._paths, None
         if paths is None:
             manifest = self._manifest
@@ -143,10 +145,10 @@ class StageJobs:
 
 
 def stage_loop(job: StageJob) -> StageLoop:
-    """Returns what trains a stage, or solves its head."""
+    """Returns the loop that trains the stage, or that solves its head."""
     if not job.spec.solved:
         return StageLoop(job)
-    # SciPy takes half a second to import, which other runs need not wait for.
+    # Imported only here, because importing SciPy takes half a second.
     from trainer.train.solved_stage import SolvedStage
 
     return SolvedStage(job)
@@ -163,11 +165,11 @@ def restore_start(
     """Restores the weights that the next stage starts from.
 
     Args:
-      workdir: has the checkpoints of the stage.
+      workdir: holds the checkpoints of the stage.
       classifier: changed in place.
       stage: the stage that has ended.
       asked: the value of --init_from_checkpoint.
-      has: the checkpoint whose weights the classifier has.
+      has: the checkpoint that the classifier's weights are from.
     """
     if asked and asked != has:
         path = find_checkpoint(workdir, stage, asked)

@@ -93,13 +93,13 @@ def stage_result(
 def _earlier_stages(
     config: Config, workdir: Workdir, stage: str
 ) -> list[dict[str, Any]]:
-    """Returns what result.json repeats of the stages before a stage."""
+    """Returns what result.json repeats about earlier stages."""
     names = (FEATURE_EXTRACT, *config.finetune_parts)
     markers = [
         workdir.read_json(stage_marker(name))
         for name in names[: names.index(stage)]
     ]
-    # The marker of an earlier version lacks some fields.
+    # Markers of earlier versions lack some fields.
     return [
         {key: marker[key] for key in _EARLIER if key in marker}
         for marker in markers

@@ -74,7 +74,7 @@ class Trained:
 
     @property
     def flips(self) -> bool:
-        """Whether --tta averages each image with its mirror image."""
+        """Whether --tta=flip averages each image with its mirror image."""
         return self.run.tta == FLIP
 
     @property

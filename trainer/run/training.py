@@ -44,7 +44,7 @@ def train(config: Config, *, tests: bool = True) -> None:
 
     Args:
       config: the configuration of the run.
-      tests: whether the finished model is evaluated on the test split; if
+      tests: whether the finished model is evaluated on the test split. If
         not, it is evaluated on the validation samples.
 
     Raises:

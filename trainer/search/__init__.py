@@ -1,1 +1,1 @@
-"""Searches for a recipe that suits the training images."""
+"""Searches for a training recipe by validation accuracy."""

@@ -17,12 +17,13 @@ _MAX_ROWS = 40
 def draw(rows: Sequence[Row], default: Row) -> bytes:
     """Draws the accuracy of each finished run with its interval.
 
-    Runs of all epochs are blue, shorter ones grey. A band shows the interval
-    of the recipe as it is.
+    Runs over all epochs are blue, shorter runs grey. A band shows the interval
+    of the unchanged recipe.
 
     Args:
-      rows: finished runs, at least one; the best 40 are shown, longer first.
-      default: the run of the recipe as it is.
+      rows: finished runs, at least one; the chart shows up to 40, sorted by
+        number of epochs and then by accuracy.
+      default: the run of the unchanged recipe.
 
     Returns:
       A PNG file.
@@ -47,7 +48,7 @@ def draw(rows: Sequence[Row], default: Row) -> bytes:
         axes.set_yticks(range(len(order)), [_label(row) for row in order])
         axes.invert_yaxis()
         axes.set_xlabel(
-            "validation accuracy, 95 % interval (band: the recipe as it is;"
+            "validation accuracy, 95 % interval (band: the unchanged recipe;"
             " grey: fewer epochs)"
         )
         axes.grid(axis="x", alpha=0.25)
@@ -57,7 +58,7 @@ def draw(rows: Sequence[Row], default: Row) -> bytes:
 
 
 def _label(row: Row) -> str:
-    """Returns name, length and values; the table has the names of flags."""
+    """Returns name, length and flag values, without the flag names."""
     part = "" if row.part == 1 else f", {row.length}"
     values = " ".join(map(str, row.values.values()))
-    return for_plot(f"{row.name}{part}: {values or 'the recipe as it is'}")
+    return for_plot(f"{row.name}{part}: {values or 'the unchanged recipe'}")

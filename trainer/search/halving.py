@@ -1,16 +1,16 @@
 """Chooses the next trial: successive halving of random recipes.
 
-The first rung is the recipe as it is, and the heads alone. Then follow
-brackets. A bracket draws six random recipes and trains each for a quarter of
-the epochs, the best two of them for half, and the best of these for all
-(Jamieson and Talwalkar, "Non-stochastic best arm identification and
-hyperparameter optimization", AISTATS 2016). Each run starts anew, because a
-schedule of the learning rate depends on the number of epochs.
+The first rung is the unchanged recipe and the heads alone. The rest is divided
+into brackets. A bracket draws six random recipes. It trains each for a quarter
+of the epochs, the best two for half, and the better of these for all (Jamieson
+and Talwalkar, "Non-stochastic best arm identification and hyperparameter
+optimization", AISTATS 2016). Each run starts from the beginning, because the
+learning-rate schedule depends on the number of epochs.
 
-Random search needs no dependency, and each trial of a seed is the same
-whatever happened before, so a search can be stopped and extended at any point.
-A model-based sampler such as Optuna's needs more trials than most budgets
-allow before it is better than that.
+Random search needs no dependency. The seed determines all trials, independently
+of the results, so a search can be stopped and extended at any point. A
+model-based sampler such as Optuna's is better only after more trials than most
+budgets allow.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from trainer.config.fields import FINETUNE
 from trainer.search.row import Row
 from trainer.search.space import Job, Space, Trial
 
-# The part of the epochs, and the number of trials, of each rung of a bracket.
+# The fraction of the epochs and the number of trials of each rung in a bracket.
 RUNGS = ((Fraction(1, 4), 6), (Fraction(1, 2), 2), (Fraction(1), 1))
-# More draws than this would mostly select validation noise.
+# With more trials, the best one would be mostly chosen by noise.
 MAX_BRACKETS = 16
 
 Rows = Mapping[str, Row]
@@ -37,9 +37,9 @@ class Step:
 
     Attributes:
       job: the next run; None if the search is over.
-      required: whether it runs whatever the budget is.
-      cut: runs that the budget did not allow.
-      needed: the first of these, and the later runs of its trial.
+      required: whether the job runs regardless of the budget.
+      cut: runs left out because of the budget.
+      needed: the first run in `cut`, and the later runs of the same trial.
     """
 
     job: Job | None
@@ -65,7 +65,7 @@ class Halving:
 
     @property
     def default(self) -> Job:
-        """The run of the recipe as it is."""
+        """The run of the unchanged recipe."""
         return self.first[0]
 
     def drawn(self) -> tuple[Job, ...]:
@@ -74,7 +74,7 @@ class Halving:
         return tuple(self._space.job(t, length) for t in self._brackets[0])
 
     def full(self, rows: Rows) -> list[Row]:
-        """Returns the finished runs of all epochs, the first rung first."""
+        """Returns the finished runs over all epochs, the first rung first."""
         trials = [trial for bracket in self._brackets for trial in bracket]
         jobs = [*self.first, *map(self._space.job, trials)]
         found = [rows[job.key] for job in jobs if job.key in rows]
@@ -87,7 +87,7 @@ class Halving:
 
         Args:
           rows: the results so far, by key.
-          fits: whether a run, and the later runs of the same trial, are
+          fits: returns whether a run and the later runs of the same trial are
             expected to end within the budget.
         """
         for job in self.first:
@@ -110,9 +110,9 @@ class Halving:
     def _jobs(
         self, bracket: Sequence[Trial], rows: Rows
     ) -> Iterator[tuple[Job, Sequence[Job]]]:
-        """Yields the runs of a bracket, each with its possible later runs.
+        """Yields the runs of a bracket, each with the trial's later runs.
 
-        The runs of a later rung are those of the best trials so far.
+        The runs of each later rung are those of the best trials so far.
         """
         trials = list(bracket)
         for rung, (length, count) in enumerate(RUNGS):
@@ -129,18 +129,20 @@ class Halving:
             trials = [trial for *_, trial in sorted(done, key=lambda x: x[:2])]
 
     def expected_seconds(self, job: Job, rows: Rows) -> float:
-        """Returns the time that a run is expected to take at most.
+        """Returns an upper estimate of the remaining time of a run.
 
-        It is the longest time of similar runs: of the same depth, or else of
-        all fine-tunes; and of the same length, or else of the next greater
-        one, or else of the greatest, in proportion to the length. Because a
-        run has costs that do not depend on its length, the last two are
-        estimates from above. A half-done run counts with its time so far, so
-        a run that took longer than expected delays similar ones.
+        It is the longest time of similar runs, less the time already spent on
+        this run. Similar runs have the same --unfreeze, or are all fine-tunes
+        if there are none. Of these, it uses the runs of the same length, or of
+        the next greater length, or else of the greatest length; then the time
+        is scaled up in proportion to the length. Because every run has costs
+        that do not depend on its length, the last two estimates are too high.
+        An interrupted run counts with its time so far, so a run that took
+        longer than expected raises the estimates of similar runs.
 
         Args:
-          job: a fine-tuning.
-          rows: the results so far, by key; that of the recipe is among them.
+          job: a fine-tuning run.
+          rows: the results so far, by key, including the unchanged recipe.
         """
         if _ended(job, rows):
             return 0.0
@@ -162,18 +164,20 @@ def _ended(job: Job, rows: Rows) -> bool:
 
 
 def best_of(rows: Sequence[Row]) -> Row:
-    """Returns the most accurate run; ties go to the lower loss, then order.
+    """Returns the most accurate run.
+
+    Of equal ones, the one with the lower loss is better, then the first.
 
     Args:
-      rows: at least one.
+      rows: the rows to choose from; at least one.
     """
     return min(rows, key=lambda row: row.rank)
 
 
 def recommended(best: Row, default: Row) -> Row:
-    """Returns the recipe as it is, unless the best one is clearly better.
+    """Returns the best run if it is clearly better, else the unchanged recipe.
 
-    The best one is clearly better if its accuracy is above the interval of
-    the accuracy of the recipe as it is.
+    It is clearly better if its accuracy is above the 95 % interval of the
+    unchanged recipe.
     """
     return best if best.accuracy > default.interval[1] else default

@@ -1,4 +1,4 @@
-"""One trial of a search, as search.json holds it."""
+"""One run of a search, as stored in search.json."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 from trainer.results.statistics import Interval, wilson_interval
 from trainer.workdir.stored import check_shape
 
-# A trial that is finished, that failed, or that is half-done: the budget or a
-# signal ended it, and it resumes from its checkpoint.
+# States of a run. A half-done run was stopped by the budget or a signal, and
+# resumes from its checkpoint.
 DONE, FAILED, HALF_DONE = "done", "failed", "half-done"
 _NUMBER = (int, float)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """A trial and its result.
+    """A run and its result.
 
     Attributes:
       key: see `Job`.
-      name: of the trial.
+      name: the name of the trial.
       stage: feature_extract or finetune.
-      length: the part of the epochs, such as 1/4.
-      values: the flags that the trial sets besides the given ones.
+      length: the fraction of the epochs, such as 1/4.
+      values: the flags that the trial sets in addition to the given ones.
       flags: all flags of the run.
       state: DONE, FAILED or HALF_DONE.
-      seconds: wall time of all its starts.
-      error: why it failed; "" if it did not.
-      accuracy: of the best validation, in [0, 1].
-      loss: of the same validation, nats.
+      seconds: the wall time, summed over all starts of the run.
+      error: the error message if the run failed, else "".
+      accuracy: the accuracy of the best validation, in [0, 1].
+      loss: the loss of the same validation, nats.
       examples: number of validation samples.
     """
 
@@ -55,22 +55,22 @@ class Row:
 
     @property
     def ended(self) -> bool:
-        """Whether the trial is not run again."""
+        """Whether the run is finished or has failed, and is not repeated."""
         return self.state != HALF_DONE
 
     @property
     def done(self) -> bool:
-        """Whether the trial has a result."""
+        """Whether the run has a result."""
         return self.state == DONE
 
     @property
     def part(self) -> Fraction:
-        """The part of the epochs as a number."""
+        """The fraction of the epochs as a number."""
         return Fraction(self.length)
 
     @property
     def rank(self) -> tuple[float, float]:
-        """A sort key: the more accurate first, of equals the lower loss."""
+        """A sort key: higher accuracy first, then lower loss."""
         return -self.accuracy, self.loss
 
     def to_json(self) -> dict[str, Any]:

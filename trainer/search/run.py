@@ -1,4 +1,4 @@
-"""Runs a search: trains one trial after another, and writes the results."""
+"""Runs a search: trains the trials one by one, and writes the results."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from trainer.workdir.stored import check_shape
 _MODULE = "trainer.search.serve"
 _FORMAT = 1
 _MINUTE_SECONDS = 60.0
-# A trial saves a checkpoint when the search is stopped.
+# A stopped trial gets this long to save its checkpoint.
 _GRACE_SECONDS = 30.0
 _REMEDY = "restore it, or give another --workdir"
-# What all trials must agree on, and what search.json says of the data.
+# Facts about the data in search.json, which must be the same for all trials.
 _DATA = (
     "dataset",
     "fingerprint",
@@ -61,22 +61,23 @@ _SHAPE: Mapping[str, Any] = {
 def search(plan: Plan, *, clock: Clock = CLOCK) -> None:
     """Trains trials until the budget is used, then recommends a recipe.
 
-    Writes search.json after every trial, so that the same command goes on
-    where it was stopped. A trial's folder is removed when the trial has ended.
+    Writes search.json after every trial, so that the same command continues
+    the search. A trial's folder is removed when the trial has ended.
 
     Args:
-      plan: the search; its flags are checked.
+      plan: the search; its flags have been checked.
       clock: measures the budget.
 
     Raises:
-      UsageError: there is no such data, or it has no honest validation.
-      TrainerError: the workdir holds another search; or the recipe as it is
+      UsageError: the data does not exist, or the runs would be validated on
+        the images that they are tested on.
+      TrainerError: the workdir holds another search, or the unchanged recipe
         cannot be trained.
-      Stopped: a signal arrived.
+      Stopped: a signal was received.
     """
     check_dataset(plan.config.dataset)
-    # GPUs are left to the processes that train, unless this one already uses
-    # them, as a notebook may.
+    # Leaves the GPUs to the training processes. This fails if this process has
+    # already initialized them, for example in a notebook.
     with contextlib.suppress(RuntimeError):
         tf.config.set_visible_devices([], "GPU")
     workdir = Workdir(plan.config.workdir or "")
@@ -131,14 +132,14 @@ class _Search:
     def _fits(self, job: Job, later: Sequence[Job]) -> bool:
         left = self._limit_seconds - self._stopwatch.seconds
         expected = self._plan.halving.expected_seconds
-        # With few epochs a later run may be the same one.
+        # With few epochs, runs of different lengths may have the same key.
         runs = {part.key: part for part in (job, *later)}
         return left > 0 and left >= sum(
             expected(part, self._rows) for part in runs.values()
         )
 
     def _run(self, job: Job, *, required: bool) -> None:
-        """Runs a trial, and writes its row also if it is interrupted."""
+        """Runs a trial, and writes its row, even after an interruption."""
         print(job_text(job), flush=True)
         before = self._rows.get(job.key)
         spent = before.seconds if before else 0.0
@@ -166,10 +167,13 @@ class _Search:
         print(f"  {_outcome(row)}", flush=True)
 
     def _trained(self, job: Job, row: Row, *, required: bool) -> Row:
-        """Returns the row of a trial that was done, failed or cut.
+        """Trains a trial until it finishes, fails or uses up the budget.
+
+        Returns:
+          The row with the state and the results.
 
         Raises:
-          TrainerError: the recipe as it is failed, or the data has changed.
+          TrainerError: the unchanged recipe failed, or the data has changed.
         """
         run = TrialRun(
             config=dataclasses.replace(
@@ -201,10 +205,10 @@ class _Search:
         )
 
     def _check_data(self, answer: Mapping[str, Any]) -> None:
-        """Checks that all trials have the same data.
+        """Checks that all trials use the same data.
 
         Raises:
-          TrainerError: it has changed since the search began.
+          TrainerError: the data has changed since the search began.
         """
         data = {name: answer[name] for name in _DATA}
         if self._data and self._data != data:
@@ -216,10 +220,10 @@ class _Search:
         self._data = data
 
     def _check_same(self, stored: Mapping[str, Any]) -> None:
-        """Checks that the workdir holds the search of the same flags.
+        """Checks that the search in the workdir has the same flags.
 
         Raises:
-          TrainerError: it holds another one; the message names the flags.
+          TrainerError: it has other flags; the message names them.
         """
         own = self._flags()
         found = [
@@ -229,11 +233,11 @@ class _Search:
         ]
         fixed = self._plan.space.fixed
         if not found and stored["fixed"] != fixed:
-            found = [f"given were {stored['fixed']}, are {fixed}"]
+            found = [f"fixed flags were {stored['fixed']}, are {fixed}"]
         if found:
             raise TrainerError(
                 f"--workdir={self._workdir.path!r}: holds a search with other"
-                f" flags ({'; '.join(found)}); repeat those, or give another"
+                f" flags ({'; '.join(found)}); give the same flags, or another"
                 " --workdir"
             )
 

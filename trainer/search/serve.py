@@ -1,4 +1,4 @@
-"""The process that trains one trial; `run` starts it."""
+"""Entry point of the process that trains one trial; started by `run`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ class TrialRun:
     """The arguments of one process.
 
     Attributes:
-      config: of the run, with a workdir.
+      config: the configuration of the run, with a workdir.
     """
 
     config: Config
 
 
 def train_trial(run: TrialRun) -> Mapping[str, Any]:
-    """Trains a trial, or continues it; no test image is read.
+    """Trains or resumes a trial, without reading test images.
 
     Returns:
-      `accuracy` and `loss` of the best validation, the number of `examples`
-      to train and to validate on, and the `fingerprint` of the data.
+      `accuracy` and `loss` of the best validation; `examples` and
+      `train_examples`, the numbers of validation and training examples; and
+      `validation_source`, `dataset` and `fingerprint` of the data.
 
     Raises:
       UsageError, TrainerError: see `training.train`.
-      Stopped: a signal arrived; a checkpoint is saved first.
+      Stopped: a signal was received; a checkpoint is saved first.
     """
-    # TensorFlow is imported when a job is loaded.
+    # `_load` has already imported this module and TensorFlow.
     from trainer.run import training
 
-    # The search prints one line for each trial.
+    # Discards the output; the search prints one line per trial.
     with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
         training.train(run.config, tests=False)
     workdir = Workdir(run.config.workdir or "")
@@ -56,7 +57,7 @@ def train_trial(run: TrialRun) -> Mapping[str, Any]:
 
 
 def _load() -> Callable[[Any], Mapping[str, Any]]:
-    # Imports TensorFlow while its notes are hidden.
+    # Imports TensorFlow here, while `serve` hides its log messages.
     from trainer.run import training
 
     assert training

@@ -29,19 +29,19 @@ from trainer.config.recipes import expand
 from trainer.errors import UsageError
 from trainer.run.resolve import LEARNING_RATES
 
-# The learning rate is drawn from this factor below the recipe's to this factor
-# above it, uniformly in its logarithm.
+# The learning rate is log-uniform from the recipe's rate divided by this factor
+# to the recipe's rate times this factor.
 _RATE_FACTOR = 8.0
 _DEPTHS = ("last:10", "all")
 _SMOOTHING = (0.0, 0.1)
 _DECAYS = (0.0, 0.01, 0.05)
-# The views of the second head.
+# Number of augmented views of the second solved head.
 _VIEWS = 5
-# Distinguishes these draws from others with the same seed.
+# Makes these random values independent of others with the same seed.
 _STREAM = 0x5EA
-# Draws in a row that repeat earlier ones, after which the space is exhausted.
+# After this many repeated draws in a row, the space counts as exhausted.
 _MAX_REPEATS = 1000
-# Flags of the search itself, not of its trials.
+# Flags of the search itself, which its trials do not get.
 _OWN = frozenset({"stage", "budget", "workdir", "dry_run"})
 
 
@@ -52,7 +52,7 @@ class Trial:
     Attributes:
       name: short and unique in the search.
       stage: feature_extract or finetune.
-      values: the flags that it sets besides those given by the user.
+      values: the flags that it sets in addition to those given by the user.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """A trial, trained for a part of its epochs or for all.
+    """A training run of a trial, over all of its epochs or a fraction of them.
 
     Attributes:
       trial: the recipe.
-      length: the part of the epochs, above 0 and up to 1.
-      flags: all flags of the run, besides `workdir`.
+      length: the fraction of the epochs, above 0 and up to 1.
+      flags: all flags of the run, except `workdir`.
     """
 
     trial: Trial
@@ -76,11 +76,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """A digest of the flags that change results; the run's folder."""
+        """A digest of the flags that change results; also the folder name."""
         flags = {
             name: value
             for name, value in self.flags.items()
-            # A recipe changes results by the flags that it sets.
+            # --recipe is included, because the flags that it sets change the
+            # results.
             if name == "recipe" or FIELDS[name].metadata["effect"] == RESULT
         }
         text = json.dumps(flags, sort_keys=True)
@@ -92,30 +93,30 @@ class Job:
 
 
 def config_of(flags: Mapping[str, Any]) -> Config:
-    """Returns the configuration of a command that gives these flags."""
+    """Returns the configuration of a command with these flags."""
     values = {name: field.default for name, field in FIELDS.items()}
     return Config(**expand({**values, **flags}, frozenset(flags)))
 
 
 class Space:
-    """The trials of one command.
+    """The search space of one command, and its trials.
 
     Attributes:
-      fixed: names of the flags that the user gave and that would otherwise be
-        searched, sorted.
-      searched: the flags that the search chooses, with a phrase for the values
-        of each.
+      fixed: the sorted names of flags that would be searched, but were given
+        by the user.
+      searched: the flags that are searched, each with a text that lists its
+        values.
     """
 
     def __init__(self, config: Config, given: frozenset[str]) -> None:
         """Creates the space.
 
         Args:
-          config: of the search.
+          config: the configuration of the search.
           given: the names of the flags that were given explicitly.
 
         Raises:
-          UsageError: the user gave every flag that could be searched.
+          UsageError: every flag that could be searched was given.
         """
         self._config = config
         self._given = {
@@ -123,7 +124,7 @@ class Space:
             for name, field in FIELDS.items()
             if name in given - _OWN and SEARCH in field.metadata["stages"]
         }
-        # Chosen by images that the winner is not tested on.
+        # The default of training would validate on test images.
         self._given.setdefault("validation", config.validation or "auto")
         choices = self._choices()
         self.fixed = sorted(choices.keys() & given)
@@ -139,7 +140,7 @@ class Space:
         }
 
     def _choices(self) -> dict[str, tuple[Any, ...]]:
-        """Returns the values of each flag; of the learning rate, its range."""
+        """Returns the values of each flag; for learning_rate, its range."""
         config = self._config
         rate = config.learning_rate or LEARNING_RATES[FINETUNE]
         policies = [x for x in AUGMENT if x != OFF or not config.head_views]
@@ -154,15 +155,15 @@ class Space:
         return choices
 
     def default(self) -> Trial:
-        """Returns the recipe as it is without a search."""
+        """Returns the unchanged recipe: the flags as given."""
         return Trial(name="default", stage=FINETUNE, values={})
 
     def heads(self) -> tuple[Trial, ...]:
-        """Returns the heads alone: solved, and solved on augmented views.
+        """Returns the trials that train only a head.
 
-        The number of views is searched only if views can be cached. With
-        --head_solver=adam given, there is one head, trained as before a
-        fine-tuning.
+        These are a solved head and, if views can be cached, a head solved on
+        augmented views. If --head_solver=adam is given, there is one head,
+        which is trained as it is before fine-tuning.
         """
         config = self._config
         if self._given.get("head_solver") == ADAM:
@@ -173,7 +174,7 @@ class Space:
             return (Trial(name="head", stage=FEATURE_EXTRACT, values=values),)
         solved: dict[str, Any] = {"head_solver": LBFGS}
         if config.head_views:
-            # A solved head reads it with views only.
+            # A solved head reads --augment only with --head_views.
             solved["augment"] = config.augment
         head = Trial(name="head", stage=FEATURE_EXTRACT, values=solved)
         problems = (
@@ -195,10 +196,10 @@ class Space:
         )
 
     def draws(self, count: int) -> list[Trial]:
-        """Returns the first random fine-tunes; fewer if the space is smaller.
+        """Returns random fine-tunes; fewer than `count` if the space is small.
 
-        The seed of the search determines them, and a larger count only adds
-        trials.
+        They depend only on the seed and the space. A larger count adds trials
+        without changing the earlier ones.
         """
         generator = np.random.default_rng([self._config.seed, _STREAM])
         found: list[Trial] = []
@@ -222,20 +223,21 @@ class Space:
             if name == "learning_rate":
                 low, high = (math.log(limit) for limit in choices)
                 drawn = math.exp(generator.uniform(low, high))
-                # Two digits, so that the command line is short.
+                # Two digits keep the command line short.
                 values[name] = float(f"{drawn:.1e}")
             else:
                 values[name] = choices[int(generator.integers(len(choices)))]
         return values
 
     def job(self, trial: Trial, length: Fraction = Fraction(1)) -> Job:
-        """Returns the run of a trial for a part of its epochs, at least one.
+        """Returns the run of a trial over a fraction of its epochs.
 
-        A whole number of warm-up steps and --min_steps shrink with it.
+        The run has at least one epoch. --min_steps is multiplied by the same
+        fraction, and so is --warmup if it is a number of steps.
 
         Args:
-          trial: the recipe; a fine-tuning if the length is below 1.
-          length: above 0 and up to 1.
+          trial: the recipe; it must fine-tune if the length is below 1.
+          length: the fraction of the epochs, above 0 and up to 1.
         """
         flags: dict[str, Any] = {
             "stage": trial.stage,
@@ -254,11 +256,11 @@ class Space:
         return Job(trial=trial, length=length, flags=flags)
 
     def depth(self, flags: Mapping[str, Any]) -> str:
-        """Returns --unfreeze of a run with these flags."""
+        """Returns the --unfreeze value of a run with these flags."""
         return str(flags.get("unfreeze", self._config.unfreeze))
 
     def _read_by(self, trial: Trial) -> dict[str, Any]:
-        """Returns the given flags that the stage of a trial reads."""
+        """Returns the flags given by the user that the trial's stage reads."""
         solved = trial.values.get("head_solver", ADAM) == LBFGS
         unread = UNREAD_BY_SOLVER[FEATURE_EXTRACT] if solved else ()
         if self._config.augment == OFF:
@@ -273,7 +275,7 @@ class Space:
 
 
 def _with(first: Any, others: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the values, those of the recipe first and each once."""
+    """Returns the recipe's value, and then the other values without it."""
     return (first, *(value for value in others if value != first))
 
 

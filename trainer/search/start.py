@@ -16,7 +16,7 @@ from trainer.storage import files
 from trainer.workdir import CONFIG, Workdir
 
 SEARCH_JSON, SEARCH_PNG, TRIALS = "search.json", "search.png", "trials"
-# Files that only workdirs of another stage hold, and what those are.
+# Files that show that a workdir belongs to another stage, and a name for it.
 _OTHERS = (
     (re.compile(re.escape(CONFIG)), "a run"),
     (re.compile(r"probe\.json"), "a probe"),
@@ -27,12 +27,12 @@ _OTHERS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """A search whose flags are checked.
+    """A search whose flags have been checked.
 
     Attributes:
-      config: of the search, with its workdir and its validation.
-      space: its trials.
-      halving: their order.
+      config: the configuration of the search, with --workdir and --validation.
+      space: the search space.
+      halving: chooses the next trial.
     """
 
     config: Config
@@ -41,17 +41,17 @@ class Plan:
 
 
 def plan_search(config: Config, given: frozenset[str]) -> Plan:
-    """Checks the flags and the workdir, and prints what is searched.
+    """Checks the flags and the workdir, and prints the search space.
 
-    With --dry_run it also prints the first trials.
+    With --dry_run, it also prints the first trials.
 
     Args:
-      config: of the command.
+      config: the configuration of the search.
       given: the names of the flags that were given explicitly.
 
     Raises:
-      UsageError: nothing is left to search, or the workdir holds something
-        else.
+      UsageError: nothing is left to search, or the workdir holds the results
+        of another stage.
       TrainerError: a folder cannot be read.
     """
     config = dataclasses.replace(config, validation=config.validation or "auto")
@@ -80,7 +80,7 @@ def _check_workdir(workdir: Workdir) -> None:
     """Checks that a workdir holds a search or nothing.
 
     Raises:
-      UsageError: it holds a run or the like, which a search could mix up.
+      UsageError: it holds the results of another stage, such as a run.
     """
     names = files.names(workdir.path)
     for pattern, what in _OTHERS:

@@ -1,4 +1,4 @@
-"""What a search prints: its plan, its trials, and its recommendation."""
+"""Formats the output of a search: plan, trials and recommendation."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from trainer.search.space import Job, Space
 
 
 def command_line(flags: Mapping[str, Any]) -> str:
-    """Returns the command with these flags, for a shell."""
+    """Returns the shell command with these flags."""
     words = (shlex.quote(f"--{name}={x}") for name, x in flags.items())
     return for_terminal(" ".join(("python main.py", *words)))
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """Returns the flags that a trial sets, as typed; "" if it sets none."""
+    """Returns the flags that a trial sets, as on a command line."""
     return " ".join(f"--{name}={value}" for name, value in values.items())
 
 
 def plan_lines(space: Space, minutes: float) -> Iterator[str]:
-    """Yields lines about what is searched.
+    """Yields lines about the searched flags and the budget.
 
     Args:
-      space: of the search.
+      space: the search space.
       minutes: the budget.
     """
     for name, phrase in space.searched.items():
         yield f"searched: --{name}: {phrase}"
     if space.fixed:
-        yield f"fixed, because given: --{', --'.join(space.fixed)}"
-    yield f"budget: {minutes:g} minutes, over all starts"
+        yield f"fixed by your flags: --{', --'.join(space.fixed)}"
+    yield f"budget: {minutes:g} minutes, summed over all starts"
 
 
 def job_text(job: Job) -> str:
-    """Returns one line for a run that begins or is planned."""
+    """Returns a one-line description of a run."""
     part = "" if job.length == 1 else f", {job.length} of the epochs"
-    given = values_text(job.trial.values) or "the recipe as it is"
+    given = values_text(job.trial.values) or "the unchanged recipe"
     return for_terminal(f"{job.trial.name} ({job.trial.stage}{part}): {given}")
 
 
 def first_rung_lines(halving: Halving) -> Iterator[str]:
-    """Yields the trials that run whatever the budget is, and the next ones."""
-    yield "first rung, which always runs:"
+    """Yields the trials of the first rung and of the first bracket."""
+    yield "first rung, always completed:"
     for job in halving.first:
         yield f"  {job_text(job)}"
-    yield "then, as the budget allows, beginning with:"
+    yield "then, within the budget, starting with:"
     for job in halving.drawn():
         yield f"  {job_text(job)}"
 
 
 def table_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yields the table: longer runs first, and of these the best first."""
+    """Yields the table of results: longer runs first, then the best first."""
     done = sorted(
         (row for row in rows if row.state == DONE),
         key=lambda row: (-row.part, row.rank),
@@ -90,50 +90,50 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def verdict_lines(best: Row, default: Row, trials: int) -> Iterator[str]:
-    """Yields what the results say of the best trial and of the recipe.
+    """Yields the recommendation and the reason for it.
 
     Args:
-      best: the most accurate run of all epochs.
-      default: the run of the recipe as it is.
-      trials: number of runs of all epochs, the recipe among them.
+      best: the most accurate run over all epochs.
+      default: the run of the unchanged recipe.
+      trials: number of runs over all epochs, including the unchanged recipe.
     """
     low, high = default.interval
     interval = f"[{low:.3f}, {high:.3f}]"
     if best.key == default.key:
         yield (
-            f"recommended: the recipe as it is; none of the other"
+            f"recommended: the unchanged recipe; none of the other"
             f" {trials - 1} is more accurate"
         )
     elif best.accuracy <= high:
         yield (
-            f"recommended: the recipe as it is; the accuracy of the best trial,"
-            f" {for_terminal(best.name)}, is {best.accuracy:.3f}, within the"
-            f" recipe's 95 % interval {interval}, so these photos cannot tell"
-            " them apart"
+            "recommended: the unchanged recipe; the best trial,"
+            f" {for_terminal(best.name)}, has accuracy {best.accuracy:.3f},"
+            f" within the recipe's 95 % interval {interval}, so the difference"
+            " may be chance"
         )
     else:
         yield (
             f"recommended: trial {for_terminal(best.name)}; its accuracy"
-            f" {best.accuracy:.3f} is above the 95 % interval of the recipe as"
-            f" it is, {interval}"
+            f" {best.accuracy:.3f} is above the 95 % interval of the unchanged"
+            f" recipe, {interval}"
         )
         yield (
-            f"it is the best of {trials} on the same validation photos, so a"
-            " test will find it a little less accurate"
+            f"it is the best of {trials} on the same validation photos; expect"
+            " a slightly lower test accuracy"
         )
 
 
 def budget_lines(
     minutes: float, seconds: float, cut: Sequence[Job], needed: float
 ) -> Iterator[str]:
-    """Yields how much of the budget was used, and what it did not allow.
+    """Yields a line about the used budget and the runs that were left out.
 
     Args:
       minutes: the budget.
-      seconds: wall time of all starts.
-      cut: the runs that it did not allow.
-      needed: expected time of the first of these and of the later runs of its
-        trial, in seconds.
+      seconds: the wall time, summed over all starts.
+      cut: the runs that were left out.
+      needed: the expected time in seconds of the first run in `cut`, and of
+        the later runs of its trial.
     """
     used = f"used {seconds / 60:.1f} of {minutes:g} minutes"
     if not cut:
@@ -142,6 +142,6 @@ def budget_lines(
     names = ", ".join(dict.fromkeys(job.trial.name for job in cut))
     more = max(math.ceil((seconds + needed) / 60), math.floor(minutes) + 1)
     yield (
-        f"{used}; left out by the budget: trials {for_terminal(names)} and all"
-        f" later ones; the same command with --budget={more} or more continues"
+        f"{used}; left out: trials {for_terminal(names)} and all later ones;"
+        f" to continue, run the same command with --budget={more} or more"
     )

@@ -38,7 +38,7 @@ class TrainingBatches:
           config: its `batch_size`, `seed`, `augment`, `mix`, `erasing` and
             `dropout` are used.
           views: number of cached views to read in turn; 0 reads images.
-          channels: number of channels of the head's input.
+          channels: number of channels of the head's input, for dropout.
           strategy: distributes the batches over the replicas.
         """
         self._inputs = inputs
@@ -100,11 +100,11 @@ class TrainingBatches:
 
 
 def regularization_of(config: Config, channels: int = 0) -> Regularization:
-    """Returns how training examples are changed besides augmentation.
+    """Returns how training examples are changed, apart from augmentation.
 
     Args:
       config: its `mix`, `erasing` and `dropout` are used.
-      channels: number of channels of the head's input; 0 for no dropout.
+      channels: number of channels of the head's input; 0 without dropout.
     """
     return Regularization(
         mix=config.mixing,

@@ -135,10 +135,10 @@ class Inputs:
         return self._reading(samples, keep_images=again)
 
     def mirrored(self, samples: Samples) -> Reading | None:
-        """Returns how to read features of the mirror images of a split.
+        """Returns how to read the features of the mirror images of a split.
 
-        None if the step gets images, which it can mirror itself. The features
-        are cached like those of the images, under a key of their own.
+        Returns None if the step reads images, because it mirrors them itself.
+        The features are cached under another key than those of the images.
         """
         if self._trunk is None:
             return None

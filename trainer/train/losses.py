@@ -50,8 +50,8 @@ class TrainingLoss:
         Args:
           logits: float32 (batch, classes).
           batch: `labels` int32 (batch,). A mixed batch also has `labels2`
-            int32 (batch,) and `lambdas` float32 (batch,), the weights of the
-            first labels.
+            int32 (batch,) and `lambdas` float32 (batch,), the weights of
+            `labels`; those of `labels2` are 1 - `lambdas`.
 
         Returns:
           float32 (batch,).
@@ -68,7 +68,8 @@ def main_labels(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Returns the label with the larger weight of each example.
 
     Args:
-      batch: see `TrainingLoss.of_batch`; the first label wins a tie.
+      batch: see `TrainingLoss.of_batch`. If the weights are equal, the label is
+        that of `labels`.
 
     Returns:
       int32 (batch,).

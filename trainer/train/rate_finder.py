@@ -1,4 +1,4 @@
-"""Finds a learning rate: trains while the rate rises, and watches the loss.
+"""Finds a learning rate by training while the rate rises.
 
 Smith, "Cyclical learning rates for training neural networks", WACV 2017.
 """
@@ -21,32 +21,33 @@ from trainer.train.updates import StageUpdates
 
 STEPS = 200
 HIGHEST_RATE = 1.0
-# The sweep ends when the smoothed loss is this many times its least value.
+# The sweep ends when the smoothed loss exceeds this many times its minimum.
 _DIVERGED = 4.0
-# A batch differs from the next more than a rate from the next. The mean of
-# about ten steps is a third of a decade of rates.
+# The loss differs more from batch to batch than from rate to rate. So it is
+# averaged over about ten steps, which are a third of a decade of rates.
 _SMOOTHING = 0.9
-# The first smoothed losses are means of few batches.
+# The first smoothed losses are not used, because they average few batches.
 _SKIPPED = 10
-# Below this rate the losses differ by their batches only.
+# Below this rate, training hardly changes the loss; it differs by batch only.
 _STILL = 1e-6
-# The smoothed loss has fallen if it is this many of its own standard deviations
-# below the mean at such rates. By chance that happens in one sweep of 70.
+# The loss counts as fallen if the smoothed loss is this many of its standard
+# deviations below the mean loss at those rates. By chance alone, this happens
+# in one sweep of 70.
 _CLEARLY = 5.0
 _DEVIATION = ((1 - _SMOOTHING) / (1 + _SMOOTHING)) ** 0.5
-# A slope is that of the line between steps this far before and after. With
-# adjacent steps, batches that differ hide it.
+# The slope at a step is computed between this many steps before and after it.
+# Between adjacent steps, noise between batches would hide the slope.
 _REACH = 10
 _CALL_STEPS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Sweep:
-    """The losses at rising learning rates.
+    """The losses of a sweep over learning rates.
 
     Attributes:
       rates: float64 (steps,), rising.
-      losses: float64 (steps,), the mean loss of each batch, before its update.
+      losses: float64 (steps,), the mean loss of each batch before the update.
     """
 
     rates: np.ndarray
@@ -54,14 +55,14 @@ class Sweep:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """The exponential moving average of the losses, without bias."""
+        """The bias-corrected exponential moving average of the losses."""
         weights = _SMOOTHING ** np.arange(len(self.losses))
         found = np.convolve(self.losses, weights)[: len(self.losses)]
         return found / np.cumsum(weights)
 
     @property
     def length(self) -> int:
-        """Number of steps up to the one at which the loss has diverged."""
+        """Number of steps before the loss diverges."""
         smoothed = self.smoothed
         with np.errstate(invalid="ignore"):
             least = np.minimum.accumulate(smoothed)
@@ -71,7 +72,7 @@ class Sweep:
     def suggestion(self) -> Suggestion | None:
         """Returns the suggested rates; None if the loss has not fallen.
 
-        A fall that batches explain is none.
+        The loss must fall by more than the noise between batches.
         """
         rates = self.rates[: self.length][_SKIPPED:]
         smoothed = self.smoothed[: self.length][_SKIPPED:]
@@ -93,12 +94,12 @@ class Sweep:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """Learning rates for the training.
+    """The suggested learning rates.
 
     Attributes:
-      steepest: the rate at which the smoothed loss falls fastest, by the
+      steepest: the rate at which the smoothed loss falls fastest over the
         logarithm of the rate.
-      tenth_of_minimum: a tenth of the rate with the least smoothed loss.
+      tenth_of_minimum: a tenth of the rate with the lowest smoothed loss.
     """
 
     steepest: float
@@ -106,7 +107,7 @@ class Suggestion:
 
     @property
     def rate(self) -> float:
-        """The rate to train with: the lower of both, as the safer one."""
+        """The rate to train with: the lower of the two, which is safer."""
         return min(self.steepest, self.tenth_of_minimum)
 
     def to_json(self) -> dict[str, Any]:
@@ -115,9 +116,9 @@ class Suggestion:
 
 
 def sweep_rates(job: StageJob) -> Sweep:
-    """Trains with rates from 1e-7 to 1, and ends early if the loss diverges.
+    """Trains while the rate rises from 1e-7 to 1, or until the loss diverges.
 
-    The classifier's weights are changed; nothing is saved.
+    Changes the classifier's weights, and saves nothing.
 
     Args:
       job: the stage. Its learning rate, schedule and number of epochs are not
@@ -154,7 +155,7 @@ def sweep_rates(job: StageJob) -> Sweep:
             f"--stage={LR_FIND}: the loss of the first batch is {losses[0]};"
             " check the images and the weights"
         )
-    # The steps of the last call after the end do not count.
+    # Drops the steps of the last call after the loss diverged.
     return Sweep(
         rates=sweep.rates[: sweep.length], losses=losses[: sweep.length]
     )

@@ -103,7 +103,7 @@ class StageTrunk:
         return self._made
 
     def mirrored(self) -> Trunk:
-        """Returns the engine for the features of mirror images."""
+        """Returns an engine that computes the features of mirror images."""
         return MirroredTrunk(self.trunk())
 
     def _make(self) -> Engine:

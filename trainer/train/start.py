@@ -29,9 +29,9 @@ def stage_marker(stage: str) -> str:
 
 
 def stages_backwards(workdir: Workdir) -> list[str]:
-    """Returns the stages that a workdir may have checkpoints of, latest first.
+    """Returns the stages that may have checkpoints in a workdir, latest first.
 
-    The parts of a finetune are found by their folders, so that no configuration
+    The parts of a finetune run are found by their folders, so no configuration
     is needed.
     """
     folders = files.names(workdir.file("checkpoints"))
@@ -118,8 +118,8 @@ class Start:
 def find_start(workdir: Workdir, config: ResolvedConfig) -> Start:
     """Finds where a run starts. The first rule that applies is used.
 
-    (1) If the workdir has a checkpoint of this stage, of one of its parts, or
-        of the feature_extract stage of this finetune run, resume the latest.
+    (1) If the workdir has checkpoints of this stage, of one of its parts, or of
+        the feature_extract stage of this finetune run, resume from the latest.
     (2) If the stage is finetune and the workdir has a complete feature_extract
         run, start from its weights.
     (3) If `--init_from` is given, start from the weights of that run.

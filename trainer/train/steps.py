@@ -201,8 +201,8 @@ def make_evaluation_step(
       classifier: the classifier to evaluate.
       num_classes: number of classes.
       partition: see `make_train_step`.
-      flip: whether to average with the mirror images; the logits are then
-        those of `mean_logits`.
+      flip: whether to average the probabilities of each image with those of its
+        mirror image. The logits are then those of `mean_logits`.
 
     Returns:
       A function of the values of `used_variables`, in their order, and a batch.
@@ -253,7 +253,8 @@ def make_prediction_function(
       classifier: the classifier to predict with.
       partition: see `make_train_step`.
       xla: whether to compile the function.
-      flip: whether to average with the mirror images.
+      flip: whether to average the probabilities of each image with those of its
+        mirror image.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -292,8 +293,8 @@ def _logits(
 ) -> tf.Tensor:
     """Returns the logits of a batch that is not augmented.
 
-    With `flip`, a batch of features has those of the mirror images as
-    `mirrored`; the mirror images themselves are made here.
+    With `flip`, a batch of features must have `mirrored`, the features of the
+    mirror images. For a batch of images, this function flips the images.
     """
 
     def of(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -316,7 +317,7 @@ def _logits_and_updates(
     inputs: list[tf.Tensor],
     batch: Batch,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns the logits, with the batch's dropout, and variable updates."""
+    """Returns the logits with the batch's dropout, and the variable updates."""
     dropout = batch.get("dropout")
     if partition is not None:
         return partition.logits_and_updates(variables, values, inputs, dropout)

@@ -49,7 +49,7 @@ class StageUpdates:
         Args:
           job: the stage; a solved one gets Adam, which it never applies.
           epoch_steps: number of steps per epoch.
-          schedule: of the learning rate; None for that of the stage.
+          schedule: the learning-rate schedule; None for that of the stage.
 
         Raises:
           UsageError: --warmup takes all steps of the stage, or a changing rate
@@ -94,7 +94,7 @@ class StageUpdates:
             )
 
     def train_function(self, job: StageJob) -> TrainFunction:
-        """Returns a function of batches and a number of steps to train.
+        """Returns a function that trains a number of steps on batches.
 
         Args:
           job: the stage that these updates were created for.
@@ -147,8 +147,8 @@ class StageUpdates:
         if self._settings.name == LAMB:
             value = self._variables[index].numpy()
             return rate * float(np.sqrt(np.mean(value**2)) or 1.0)
-        # After its bias correction, the first step of Adam divides by this. So
-        # tiny gradients move less than later.
+        # The divisor of Adam's first step, after bias correction. If a gradient
+        # is tiny, its epsilon term makes this step smaller than later ones.
         divisor = largest + self.optimizer.epsilon / math.sqrt(
             1 - self.optimizer.beta_2
         )
@@ -185,8 +185,8 @@ def stage_schedule(
     if schedule.changes and steps > _MAX_STEPS:
         raise UsageError(
             f"--schedule={config.schedule}: {spec.stage} has {steps} steps;"
-            f" at most {_MAX_STEPS} can have rates of their own; give"
-            " fewer epochs, or --schedule=constant without --warmup"
+            f" a changing rate allows at most {_MAX_STEPS}; give fewer"
+            " epochs, or --schedule=constant without --warmup"
         )
     return schedule
 

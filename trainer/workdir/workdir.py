@@ -10,7 +10,7 @@ events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
 predictions.csv  the prediction for each test sample of the finished run
-lr_find.json     the sweep of --stage=lr_find, which is no run
+lr_find.json     the learning-rate sweep of --stage=lr_find
 out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
 tensorboard/{train,validation}/

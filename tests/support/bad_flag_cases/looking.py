@@ -228,7 +228,7 @@ LOOKING = tuple(
         (
             "a soup without a folder",
             souping(workdir=None),
-            ("--workdir='': --stage=soup needs a folder", "a new one"),
+            ("--workdir='': --stage=soup needs a folder", "a new folder"),
         ),
     )
 )

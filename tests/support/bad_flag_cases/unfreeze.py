@@ -85,7 +85,7 @@ UNFREEZE = (
         flags={"stage": "study", "epochs": None, "unfreeze": "none@2,all@2"},
         status=USAGE,
         words=(
-            "--unfreeze='none@2,all@2': --stage=study fine-tunes in one part",
+            "--unfreeze='none@2,all@2': --stage=study cannot fine-tune in parts",
             "give one rule without @, and --epochs",
         ),
     ),

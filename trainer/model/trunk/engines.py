@@ -167,14 +167,14 @@ class MirroredTrunk:
         """Wraps a trunk.
 
         Args:
-          trunk: computes the features.
+          trunk: computes the features of the flipped images.
         """
         self._trunk = trunk
         self.name = trunk.name
         self.block = trunk.block
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """Computes features of the images, left and right exchanged."""
+        """Computes the features of the mirror images."""
         return self._trunk(np.ascontiguousarray(images[:, :, ::-1]))
 
 

@@ -148,10 +148,11 @@ class Partition:
 
     @functools.cached_property
     def _without_head(self) -> keras.Model | None:
-        """The tail up to the head's input; None if the features are that."""
+        """The tail without the head; None if nothing remains."""
         if self.cut == (POOL,):
             return None
-        # The tail has inputs of its own, which these tensors do not lead to.
+        # Uses the copied layers' tensors, because the tail has its own inputs,
+        # which are not connected to them.
         source, tensors = self._copies.source, self._copies.tensors
         features = [tensors.get(name, source) for name in self.cut]
         return keras.Model(features or [source], tensors[POOL])
