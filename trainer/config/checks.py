@@ -78,8 +78,8 @@ def check_fields(fields: Fields) -> None:
 
 
 def _check_unfreeze(fields: Fields) -> None:
-    in_one_part = STUDY, LR_FIND, SEARCH
-    if fields.stage in in_one_part and parse_parts(fields.unfreeze):
+    parts = parse_parts(fields.unfreeze)
+    if parts and fields.stage in (STUDY, LR_FIND, SEARCH):
         remedy = "" if fields.stage == LR_FIND else ", and --epochs"
         raise UsageError(
             f"--unfreeze={fields.unfreeze!r}: --stage={fields.stage} cannot"

@@ -85,7 +85,7 @@ UNFREEZE = (
         flags={"stage": "study", "epochs": None, "unfreeze": "none@2,all@2"},
         status=USAGE,
         words=(
-            "--unfreeze='none@2,all@2': --stage=study cannot fine-tune in parts",
+            "--unfreeze='none@2,all@2': --stage=study cannot fine-tune in",
             "give one rule without @, and --epochs",
         ),
     ),
