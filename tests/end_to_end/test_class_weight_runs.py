@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.photos import CLASSES, make_photos
-from tests.support.runs import assert_same_runs, lines, small, train
+from tests.support.runs import lines, small, train
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
@@ -49,20 +49,6 @@ def test_resume_with_a_changed_file_is_refused(photos, tmp_path):
     # Another file with the same content is the same run.
     asked["class_weights"] = written(other, 1, 2, 3)
     assert train(photos, tmp_path / "run", **asked, epochs=2)["epochs"] == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_cached_features_give_the_same_bits(photos, tmp_path, solver):
-    asked = {**HEAD, "class_weights": written(tmp_path / "w.json", 1, 2, 0.5)}
-    if solver == "lbfgs":
-        del asked["augment"]
-    runs = []
-    for cache in ("off", "ram"):
-        path = tmp_path / cache
-        found = train(photos, path, **asked, cache=cache, head_solver=solver)
-        runs.append((path, found))
-    assert_same_runs(*runs)
 
 
 def test_only_the_training_loss_is_weighted(photos, tmp_path):

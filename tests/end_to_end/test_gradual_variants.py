@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.end_to_end.test_replicas import ONE_REPLICA, TWO_REPLICAS
 from tests.end_to_end.test_resume import wait_for_saves
 from tests.support.cached_runs import forget
 from tests.support.command import arguments, command
@@ -48,30 +47,6 @@ def without_rows() -> Iterator[None]:
     forget()
     yield
     forget()
-
-
-def test_two_replicas_train_parts_like_one(few, tmp_path):
-    found = []
-    for name, replicas in (("one", ONE_REPLICA), ("two", TWO_REPLICAS)):
-        result = train(few, tmp_path / name, **TWO_PARTS, **replicas)
-        found.append(result)
-    one, two = found
-    assert one["test_confusion"] == two["test_confusion"]
-    for mine, theirs in zip(
-        one["earlier_stages"], two["earlier_stages"], strict=True
-    ):
-        assert mine["test_accuracy"] == theirs["test_accuracy"]
-    before = "feature_extract"
-    for name in NAMES:
-        mine, theirs, start = (
-            weights(tmp_path / run, stage)
-            for run, stage in (("one", name), ("two", name), ("one", before))
-        )
-        keys = [key for key in mine if key.startswith("model/")]
-        apart = sum(np.sum(np.square(mine[k] - theirs[k])) for k in keys)
-        way = sum(np.sum(np.square(mine[k] - start[k])) for k in keys)
-        assert np.sqrt(apart) <= 1e-3 * np.sqrt(way)
-        before = name
 
 
 def test_a_part_starts_from_the_best_of_the_part_before(few, tmp_path):
@@ -168,14 +143,6 @@ def test_each_part_has_its_own_cut_and_features(few, tmp_path, monkeypatch):
         )
 
 
-def test_parts_without_a_cache_end_the_same(few, tmp_path):
-    runs = [
-        (tmp_path / c, train(few, tmp_path / c, **TWO_PARTS, cache=c))
-        for c in ("off", "ram")
-    ]
-    assert_same_runs(*runs)
-
-
 def test_folds_train_in_parts(few, tmp_path):
     workdir = tmp_path / "folds"
     values = {**TWO_PARTS, "validation": "kfold:2"}
@@ -254,8 +221,9 @@ def test_the_best_recipe_warms_up_in_each_part(few, tmp_path):
         assert any("averaged" in key for key in weights(workdir, name))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("saves", [4, 8])
+@pytest.mark.parametrize(
+    ("saves", "number"), [(4, signal.SIGKILL), (8, signal.SIGTERM)]
+)
 def test_a_signal_in_a_part_loses_nothing(few, tmp_path, saves, number):
     """Saves follow each of 3 steps: 1 to 4 of the head and the first part."""
     values = {**TWO_PARTS, "checkpoint_every_steps": 1, "steps_per_loop": 1}

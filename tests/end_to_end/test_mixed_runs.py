@@ -27,7 +27,6 @@ MIXED: dict[str, Any] = {
     "class_weights": "balanced",
     "xla": "off",
 }
-CUTMIX = {**MIXED, "mix": "cutmix:1", "augment": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +46,12 @@ def assert_near(one: pathlib.Path, two: pathlib.Path) -> None:
         )
 
 
-@pytest.mark.parametrize("saves", [2, 5, 7])
 def test_a_stopped_run_resumes_bit_identically(
-    photos: str, straight: Any, tmp_path: pathlib.Path, saves: int
+    photos: str, straight: Any, tmp_path: pathlib.Path
 ) -> None:
     again = tmp_path / "again"
     values = {**MIXED, "checkpoint_every_steps": 2}
-    with stopped_after(saves):
+    with stopped_after(5):
         train(photos, again, **values)
     resumed = train(photos, again, **values)
     assert_same_runs((again, resumed), straight)
@@ -62,7 +60,6 @@ def test_a_stopped_run_resumes_bit_identically(
 @pytest.mark.parametrize(
     "values",
     [
-        {"cache": "off"},
         {"decode_cache": False},
         {"steps_per_loop": 2},
     ],
@@ -77,28 +74,20 @@ def test_caches_and_calls_change_no_bit(
     )
 
 
-@pytest.mark.parametrize("base", [MIXED, CUTMIX], ids=["mixup", "cutmix"])
 @pytest.mark.parametrize(
     "values",
     [
-        {"strategy": "mirrored", "logical_cpus": 2},
-        {"accumulate_steps": 4},
-        {"xla": "on"},
         {"trunk_engine": "step"},
         {"trunk_engine": "device"},
         {"augment_kernel": "gather"},
     ],
     ids=str,
 )
-def test_devices_and_engines_train_alike(
-    photos: str,
-    tmp_path: pathlib.Path,
-    base: dict[str, Any],
-    values: dict[str, Any],
+def test_engines_and_kernels_train_alike(
+    photos: str, straight: Any, tmp_path: pathlib.Path, values: dict[str, Any]
 ) -> None:
-    train(photos, tmp_path / "one", **base)
-    train(photos, tmp_path / "other", **{**base, **values})
-    assert_near(tmp_path / "one", tmp_path / "other")
+    train(photos, tmp_path / "other", **{**MIXED, **values})
+    assert_near(straight[0], tmp_path / "other")
 
 
 def test_a_run_resumes_on_two_replicas(
