@@ -11,12 +11,10 @@ from tests.support.encoders import (
     bare_webp,
     black_gif,
     declaring,
-    exif,
-    png_of,
-    with_exif,
     with_late_header,
     with_segment,
 )
+from tests.support.orientations import HEADERS
 from trainer.data.headers import (
     declared_size,
     gif_frames,
@@ -28,67 +26,12 @@ from trainer.data.headers import (
 JPEG = GOOD["plain.jpg"].encoded
 PROGRESSIVE = GOOD["progressive.jpg"].encoded
 BMP = GOOD["plain.bmp"].encoded
-# A directory that declares more entries than it has.
-MANY = exif(6)[:8] + b"\xff\xff" + exif(6)[10:22]
 
 
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("number", range(1, 9))
-def test_orientations_are_read_from_every_format(
-    number: int, order: str
-) -> None:
-    data = exif(number, order=order)
-    assert orientation(with_exif(JPEG, data)) == number
-    chunk = [(b"tEXt", b"by\0hand"), (b"eXIf", data)]
-    png = png_of(GOOD["plain.png"].pixels, chunks=chunk)
-    assert orientation(png) == number
-    riff = b"RIFF\0\0\0\0WEBP"
-    odd = b"ICCP" + struct.pack("<I", 3) + b"abc\0"
-    webp = riff + odd + b"EXIF" + struct.pack("<I", len(data)) + data
-    assert orientation(webp) == number
-
-
-@pytest.mark.parametrize(
-    "encoded",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(JPEG, id="no EXIF"),
-        pytest.param(JPEG[:3], id="three bytes"),
-        pytest.param(b"\xff\xd8" + b"\xff" * 50, id="fill bytes"),
-        pytest.param(with_exif(JPEG, b""), id="empty EXIF"),
-        pytest.param(with_exif(JPEG, b"\0" * 40), id="no byte order"),
-        pytest.param(with_exif(JPEG, exif(0)), id="0"),
-        pytest.param(with_exif(JPEG, exif(9)), id="9"),
-        pytest.param(with_exif(JPEG, exif(6, dtype=4)), id="another type"),
-        pytest.param(with_exif(JPEG, exif(6)[:31]), id="cut in the entry"),
-        pytest.param(with_exif(JPEG, exif(6)[:9]), id="cut in the count"),
-        pytest.param(
-            with_exif(JPEG, b"II*\0\xff\xff\xff\xff"), id="points outside"
-        ),
-        pytest.param(with_exif(JPEG, MANY), id="too many entries"),
-        pytest.param(
-            with_segment(JPEG, 0xE1, b"http://ns.adobe.com/xap/1.0/\0 6"),
-            id="XMP",
-        ),
-        # Nothing after the start of the pixels is read.
-        pytest.param(
-            JPEG[:-2] + with_exif(JPEG, exif(6)), id="after the pixels"
-        ),
-        pytest.param(with_exif(JPEG, exif(6))[:20], id="cut in the segment"),
-        pytest.param(
-            b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIHDR" + exif(6), id="long chunk"
-        ),
-        pytest.param(b"RIFF\0\0\0\0WEBPEXIF", id="RIFF of 16 bytes"),
-        pytest.param(BMP, id="BMP"),
-    ],
-)
-def test_an_unreadable_orientation_means_upright(encoded: bytes) -> None:
-    assert orientation(encoded) == 1
-
-
-def test_exif_may_follow_other_segments() -> None:
-    turned = with_segment(with_exif(JPEG, exif(8)), 0xE0, b"JFIF\0" + bytes(9))
-    assert orientation(turned) == 8
+@pytest.mark.parametrize("name", HEADERS)
+def test_orientations_are_read_from_every_format(name: str) -> None:
+    number, encoded = HEADERS[name]
+    assert orientation(encoded) == number
 
 
 @pytest.mark.parametrize(

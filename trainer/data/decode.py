@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.graph_limits import exceeds_limits, part
+from trainer.data.graph_bytes import part
+from trainer.data.graph_limits import exceeds_limits
 from trainer.data.headers import WEBP_ANIMATED
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and

@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.data.graph_bytes import bytes_at, number, part
 from trainer.data.limits import (
     MAX_BYTES,
     MAX_GIF_PIXELS,
@@ -29,18 +30,6 @@ _GIF_FRAME, _GIF_EXTENSION = 0x2C, 0x21
 _GIF_FRAME_BYTES = 10
 # Blocks of equal length in a GIF that one step skips.
 _BLOCKS_PER_STEP = 256
-
-
-def part(
-    encoded: tf.Tensor, start: tf.Tensor | int, length: tf.Tensor | int
-) -> tf.Tensor:
-    """Returns up to `length` bytes from `start` on; fewer at the end.
-
-    `tf.strings.substr` fails if `start` is outside. Its message holds the
-    whole string, which is not text, so Python raises UnicodeDecodeError.
-    """
-    start = tf.clip_by_value(start, 0, tf.strings.length(encoded))
-    return tf.strings.substr(encoded, start, length)
 
 
 def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
@@ -63,7 +52,7 @@ def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
     # Dozens of small operations, which are slower on a GPU.
     with tf.device("CPU:0"):
         start = part(encoded, 0, 4)
-        head = _bytes(encoded, 0, _HEAD_BYTES)
+        head = bytes_at(encoded, 0, _HEAD_BYTES)
         too_large = tf.case(
             [
                 (
@@ -81,23 +70,6 @@ def exceeds_limits(encoded: tf.Tensor) -> tf.Tensor:
             default=lambda: tf.constant(False),
         )
         return too_large | (tf.strings.length(encoded) > MAX_BYTES)
-
-
-def _bytes(encoded: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
-    """Returns int64 (count,), bytes from `start`, zeros after the end."""
-    found = tf.io.decode_raw(part(encoded, start, count), tf.uint8)
-    padded = tf.pad(found, ((0, count - tf.shape(found)[0]),))
-    return tf.cast(tf.ensure_shape(padded, (count,)), tf.int64)
-
-
-def _number(
-    bytes_: tf.Tensor, start: int, count: int, *, big_endian: bool = False
-) -> tf.Tensor:
-    """Returns the unsigned number in `count` bytes, int64 scalar."""
-    order = range(count)[:: -1 if big_endian else 1]
-    return tf.add_n(
-        [bytes_[start + i] * 256**place for place, i in enumerate(order)]
-    )
 
 
 def _too_sparse(encoded: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
@@ -124,8 +96,8 @@ def _jpeg_exceeds(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _png_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    width = _number(head, 16, 4, big_endian=True)
-    height = _number(head, 20, 4, big_endian=True)
+    width = number(head, 16, 4, big_endian=True)
+    height = number(head, 20, 4, big_endian=True)
     # libpng skips other chunks before the one that has the size.
     misplaced = part(encoded, 12, 4) != b"IHDR"
     return misplaced | _product_exceeds(width, height)
@@ -134,8 +106,8 @@ def _png_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 def _bmp_exceeds(head: tf.Tensor) -> tf.Tensor:
     # The height is negative if the rows go from top to bottom.
     width, height = (
-        tf.minimum(number, (1 << 32) - number)
-        for number in (_number(head, 18, 4), _number(head, 22, 4))
+        tf.minimum(value, (1 << 32) - value)
+        for value in (number(head, 18, 4), number(head, 22, 4))
     )
     return _product_exceeds(width, height)
 
@@ -150,10 +122,10 @@ def _product_exceeds(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
 
 def _webp_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
     chunk = part(encoded, 12, 4)
-    packed = _number(head, 21, 4)
-    extended = tf.stack([_number(head, 24, 3), _number(head, 27, 3)]) + 1
+    packed = number(head, 21, 4)
+    extended = tf.stack([number(head, 24, 3), number(head, 27, 3)]) + 1
     lossless = tf.stack([packed & 0x3FFF, packed // 2**14 & 0x3FFF]) + 1
-    lossy = tf.stack([_number(head, 26, 2), _number(head, 28, 2)]) & 0x3FFF
+    lossy = tf.stack([number(head, 26, 2), number(head, 28, 2)]) & 0x3FFF
     size = tf.where(
         chunk == b"VP8X", extended, tf.where(chunk == b"VP8L", lossless, lossy)
     )
@@ -186,10 +158,10 @@ def _gif_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
         width: tf.Tensor,
         height: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
-        record = _bytes(encoded, place, _GIF_FRAME_BYTES)
+        record = bytes_at(encoded, place, _GIF_FRAME_BYTES)
         frame = ~inside & (record[0] == _GIF_FRAME)
-        wide = tf.where(frame, _number(record, 5, 2), 0)
-        high = tf.where(frame, _number(record, 7, 2), 0)
+        wide = tf.where(frame, number(record, 5, 2), 0)
+        high = tf.where(frame, number(record, 7, 2), 0)
         # A frame's colour table is followed by one byte, the size of a code.
         data = place + 11 + _gif_table_bytes(record[9])
         # Anything other than a frame or an extension ends the file.
@@ -212,7 +184,7 @@ def _gif_exceeds(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
         parallel_iterations=1,
         maximum_iterations=MAX_GIF_STEPS,
     )
-    screen = _number(head, 6, 2) * _number(head, 8, 2)
+    screen = number(head, 6, 2) * number(head, 8, 2)
     return (screen > MAX_PIXELS) | excess(*sizes) | (place < length)
 
 
@@ -254,4 +226,4 @@ def _after_blocks(
 
 def _byte(encoded: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """Returns one byte of a file, 0 after its end; int32 scalar."""
-    return tf.cast(_bytes(encoded, place, 1)[0], tf.int32)
+    return tf.cast(bytes_at(encoded, place, 1)[0], tf.int32)

@@ -6,23 +6,26 @@ reports them.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from trainer.data.limits import MAX_GAP_BYTES, MAX_HEADER_STEPS
+
 # Layout and position of width and height.
 _SIZES = {"PNG": (">II", 16), "GIF": ("<HH", 6), "BMP": ("<ii", 18)}
 UPRIGHT = 1
-_EXIF_SHORT = 3
-_EXIF_ORIENTATION = 0x0112
-_EXIF_PREFIX = b"Exif\0\0"
+EXIF_SHORT = 3
+EXIF_ORIENTATION = 0x0112
+EXIF_PREFIX = b"Exif\0\0"
 
 # The bytes of a JPEG that begin a segment, without stuffing and fill bytes.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
-_JPEG_SCAN, _JPEG_END, _JPEG_APP1 = 0xDA, 0xD9, 0xE1
+JPEG_SCAN, JPEG_END, JPEG_APP1 = 0xDA, 0xD9, 0xE1
 # Markers without data: the restart markers, TEM and SOI.
-_JPEG_LONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+JPEG_LONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 # Markers that begin a frame; three of these sixteen begin other tables.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -135,6 +138,9 @@ def webp_is_animated(encoded: bytes) -> bool:
 def orientation(encoded: bytes) -> int:
     """Reads the EXIF orientation of a JPEG, PNG or WebP.
 
+    `graph_orientation.orientation_in_graph` does the same in a graph. Both
+    read at most MAX_HEADER_STEPS segments or chunks.
+
     Returns:
       1 to 8; 1, upright, if there is none or it cannot be read.
     """
@@ -142,9 +148,11 @@ def orientation(encoded: bytes) -> int:
         exif = next(
             (
                 encoded[start:end]
-                for marker, start, end in _jpeg_segments(encoded)
-                if marker == _JPEG_APP1
-                and encoded.startswith(_EXIF_PREFIX, start)
+                for marker, start, end in itertools.islice(
+                    _jpeg_segments(encoded, MAX_GAP_BYTES), MAX_HEADER_STEPS
+                )
+                if marker == JPEG_APP1
+                and encoded.startswith(EXIF_PREFIX, start)
             ),
             b"",
         )
@@ -155,7 +163,7 @@ def orientation(encoded: bytes) -> int:
         exif = _chunk(encoded, b"EXIF", start=12, layout="<4sI", footer=0)
     else:
         return UPRIGHT
-    return _tiff_orientation(exif.removeprefix(_EXIF_PREFIX))
+    return _tiff_orientation(exif.removeprefix(EXIF_PREFIX))
 
 
 def orientation_warning(count: int, example: str) -> str:
@@ -173,21 +181,32 @@ def orientation_warning(count: int, example: str) -> str:
     )
 
 
-def _jpeg_segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+def _jpeg_segments(
+    encoded: bytes, max_gap: int | None = None
+) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, start, end) of each segment's data up to the first scan.
 
-    Skips anything between two segments, as the decoder does.
+    Skips anything between two segments, as the decoder does. A marker without
+    data counts as an empty segment.
+
+    Args:
+      encoded: the file.
+      max_gap: bytes after a segment in which the next marker must be; None
+        searches the whole file.
     """
-    found = _JPEG_MARKER.search(encoded, 2)
+    reach = len(encoded) if max_gap is None else max_gap
+    found = _JPEG_MARKER.search(encoded, 2, 2 + reach)
     while found:
         marker, place = encoded[found.start() + 1], found.end()
-        if marker in (_JPEG_SCAN, _JPEG_END):
+        if marker in (JPEG_SCAN, JPEG_END):
             return
-        if marker not in _JPEG_LONE:
+        if marker in JPEG_LONE:
+            yield marker, place, place
+        else:
             length = int.from_bytes(encoded[place : place + 2], "big")
             yield marker, place + 2, place + length
             place += max(2, length)
-        found = _JPEG_MARKER.search(encoded, place)
+        found = _JPEG_MARKER.search(encoded, place, place + reach)
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int]:
@@ -222,6 +241,8 @@ def _chunk(
 ) -> bytes:
     """Returns the data of the first chunk of a name; empty if there is none.
 
+    Reads at most MAX_HEADER_STEPS chunks.
+
     Args:
       encoded: the file.
       wanted: the name of the chunk.
@@ -230,7 +251,9 @@ def _chunk(
       footer: bytes between a chunk's data and the next chunk; 0 means RIFF,
         which pads data of odd length by one byte.
     """
-    while start + 8 <= len(encoded):
+    for _ in range(MAX_HEADER_STEPS):
+        if start + 8 > len(encoded):
+            break
         one, two = struct.unpack_from(layout, encoded, start)
         name, length = (one, two) if isinstance(one, bytes) else (two, one)
         data = start + 8
@@ -253,8 +276,8 @@ def _tiff_orientation(tiff: bytes) -> int:
             tag, dtype, count, value = struct.unpack_from(
                 f"{order}HHIH", tiff, start + 2 + 12 * number
             )
-            if tag == _EXIF_ORIENTATION:
-                legal = (dtype, count) == (_EXIF_SHORT, 1) and 1 <= value <= 8
+            if tag == EXIF_ORIENTATION:
+                legal = (dtype, count) == (EXIF_SHORT, 1) and 1 <= value <= 8
                 return value if legal else UPRIGHT
     except struct.error:  # Truncated, or a position outside the data.
         pass

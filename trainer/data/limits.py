@@ -22,3 +22,9 @@ MAX_SPARSE_PIXELS = 16_000_000
 # Steps of the graph over the blocks of a GIF: about two per frame, 0.1 ms
 # each.
 MAX_GIF_STEPS = 10_000
+# Segments of a JPEG, or chunks of a PNG or WebP, that are searched for EXIF
+# data. A photo has about 20 segments before its pixels; a PNG of 30 MB has
+# 4,000 chunks of 8 KiB.
+MAX_HEADER_STEPS = 5_000
+# Bytes between two segments of a JPEG, in which the next one is searched.
+MAX_GAP_BYTES = 1 << 16
