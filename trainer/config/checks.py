@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.config.backbone_specs import parse_backbones
+from trainer.config.backgrounds import parse_background
 from trainer.config.fields import (
     ADAM,
     ADAMW,
@@ -57,6 +58,7 @@ def check_fields(fields: Fields) -> None:
     _check_unfreeze(fields)
     _check_optimizer(fields)
     parse_mix(fields.mix)
+    parse_background(fields.background)
     parse_models(fields.models)
     if fields.stage in (COMPARE, SOUP):
         parse_workdirs(fields.workdirs or "")

@@ -46,6 +46,9 @@ SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
 TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
 OFF, MILD, TRIVIAL = "off", "mild", "trivial"
 FLIP = "flip"
+APPLY, IGNORE = "apply", "ignore"
+WHITE = "white"
+STRETCH, CROP, PAD = "stretch", "crop", "pad"
 AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 NONE, BALANCED = "none", "balanced"
@@ -203,6 +206,30 @@ class Fields:
         RESULT,
         "Side of the square input images, in pixels; if unset, the backbone's"
         " own size, or 128 for the demo.",
+        stages=(*FIT_STAGES, PROBE, EMBED),
+    )
+    exif: str | None = _flag(
+        None,
+        RESULT,
+        "Whether the EXIF orientation of a photo is applied; if unset, as the"
+        " recipe says, and in a workdir of another version as before.",
+        choices=(APPLY, IGNORE),
+        stages=(*FIT_STAGES, PROBE, EMBED),
+    )
+    background: str | None = _flag(
+        None,
+        RESULT,
+        "Colour behind transparent pixels and around padded images: white,"
+        " black, or RRGGBB; off drops alpha and pads with black. If unset, as"
+        " the recipe says.",
+        stages=(*FIT_STAGES, PROBE, EMBED),
+    )
+    resize: str | None = _flag(
+        None,
+        RESULT,
+        "How an image becomes a square: stretch it, crop its centre, or pad"
+        " it; stretch if unset.",
+        choices=(STRETCH, CROP, PAD),
         stages=(*FIT_STAGES, PROBE, EMBED),
     )
     batch_size: int = _flag(

@@ -51,7 +51,15 @@ UNREAD_BY_SOLVER = {
 # What embed does not read with the flag in front.
 _UNREAD_BY_EMBED = {
     "inputs": ("tfds_data_dir", "test_fraction"),
-    "workdir": ("backbone_args", "weights", "weights_origin", "image_size"),
+    "workdir": (
+        "backbone_args",
+        "weights",
+        "weights_origin",
+        "image_size",
+        "exif",
+        "background",
+        "resize",
+    ),
     "backbone": ("checkpoint",),
 }
 

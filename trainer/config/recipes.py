@@ -7,14 +7,19 @@ from typing import Any
 
 from trainer.config.fields import (
     ADAMW,
+    APPLY,
     BEST_RECIPE,
     COSINE,
     FEATURE_EXTRACT,
     FIELDS,
+    IGNORE,
     LBFGS,
     MILD,
+    OFF,
     QUICK,
+    STRETCH,
     TUTORIAL,
+    WHITE,
     Fields,
 )
 from trainer.errors import UsageError
@@ -36,6 +41,14 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "ema": 0.99,
         "augment": MILD,
     },
+}
+# What unset flags of images mean. `run.resolve` sets them, because a workdir
+# of a version without these flags keeps what that version did.
+BEFORE_RENDERING = {"exif": IGNORE, "background": OFF, "resize": STRETCH}
+RENDERING: Mapping[str, Mapping[str, str]] = {
+    TUTORIAL: BEFORE_RENDERING,
+    QUICK: {"exif": APPLY, "background": WHITE, "resize": STRETCH},
+    BEST_RECIPE: {"exif": APPLY, "background": WHITE, "resize": STRETCH},
 }
 # What a solved head does not read.
 _STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver"}

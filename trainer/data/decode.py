@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.graph_bytes import part
+from trainer.config.backgrounds import Colour
+from trainer.data.graph_bytes import bytes_at, part
 from trainer.data.graph_limits import exceeds_limits
+from trainer.data.graph_orientation import png_chunk
 from trainer.data.headers import WEBP_ANIMATED
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
@@ -13,14 +15,23 @@ from trainer.data.headers import WEBP_ANIMATED
 _RECORD_HEADER_BYTES = 12
 _RECORD_FOOTER_BYTES = 4
 _BMP_PALETTE_ENTRIES = 256
+# Position of the colour type in a PNG, and its bit for alpha.
+_PNG_COLOUR_TYPE, _PNG_ALPHA = 25, 4
+_RGBA = 4
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+def decode_image(
+    encoded: tf.Tensor, background: Colour | None = None
+) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP, GIF or WebP, detected by content.
 
-    Grey is repeated over the channels, alpha is dropped, CMYK is converted,
-    16-bit channels lose their lower 8 bits, and of an animated GIF the first
-    frame is taken. The EXIF orientation is not applied.
+    Grey is repeated over the channels, CMYK is converted, 16-bit channels lose
+    their lower 8 bits, and of an animated GIF the first frame is taken. The
+    EXIF orientation is not applied.
+
+    A PNG or WebP with alpha is laid on the background. The fourth channel of a
+    BMP, which most programs leave at zero, and the transparent index of a GIF
+    are ignored.
 
     The pixels are those of `tf.io.decode_image`, which
     `keras.utils.image_dataset_from_directory` calls, except that the palette
@@ -28,6 +39,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
     Args:
       encoded: string scalar, the whole file.
+      background: RGB colour in 0..255; None drops alpha.
 
     Returns:
       uint8 (h, w, 3), RGB.
@@ -37,23 +49,38 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         or an animated WebP.
     """
     start = tf.strings.substr(encoded, 0, 4)
+
+    def decode_other() -> tf.Tensor:
+        return tf.io.decode_image(
+            _empty_if(~_has_magic(start), encoded),
+            channels=3,
+            expand_animations=False,
+        )
+
+    def decode_png_or_other() -> tf.Tensor:
+        if background is None:
+            return decode_other()
+        return tf.cond(
+            (start == b"\x89PNG") & _png_has_alpha(encoded),
+            lambda: _laid_on(background, tf.io.decode_png(encoded, channels=4)),
+            decode_other,
+        )
+
     image = tf.cond(
         tf.strings.substr(start, 0, 2) == b"BM",
         lambda: _decode_bmp(encoded),
         lambda: tf.cond(
             start == b"RIFF",
-            lambda: _decode_webp(encoded),
-            lambda: tf.io.decode_image(
-                _empty_if(~_has_magic(start), encoded),
-                channels=3,
-                expand_animations=False,
-            ),
+            lambda: _decode_webp(encoded, background),
+            decode_png_or_other,
         ),
     )
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def decode_within_limits(encoded: tf.Tensor) -> tf.Tensor:
+def decode_within_limits(
+    encoded: tf.Tensor, background: Colour | None = None
+) -> tf.Tensor:
     """Decodes an image as `decode_image` does, if its declared size is legal.
 
     Meant for graphs that decode unchecked images. Training skips this test,
@@ -63,6 +90,7 @@ def decode_within_limits(encoded: tf.Tensor) -> tf.Tensor:
 
     Args:
       encoded: string scalar, the whole file.
+      background: see `decode_image`.
 
     Returns:
       uint8 (h, w, 3), RGB.
@@ -71,7 +99,7 @@ def decode_within_limits(encoded: tf.Tensor) -> tf.Tensor:
       tf.errors.InvalidArgumentError: as `decode_image`; or the image exceeds
         the limits, see `graph_limits.exceeds_limits`.
     """
-    return decode_image(_empty_if(exceeds_limits(encoded), encoded))
+    return decode_image(_empty_if(exceeds_limits(encoded), encoded), background)
 
 
 def _has_magic(start: tf.Tensor) -> tf.Tensor:
@@ -89,14 +117,51 @@ def _empty_if(rejected: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     return tf.where(rejected, b"", encoded)
 
 
-def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+def _png_has_alpha(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether a PNG has alpha, or a palette or colour for it.
+
+    For other images `decode_png` would add alpha, which is wrong below 8 bits
+    per channel.
+    """
+    colour_type = bytes_at(encoded, _PNG_COLOUR_TYPE, 1)[0]
+    return (colour_type & _PNG_ALPHA > 0) | (png_chunk(encoded, b"tRNS") != b"")
+
+
+def _laid_on(background: Colour, image: tf.Tensor) -> tf.Tensor:
+    """Returns an image on a colour: alpha image + (1 - alpha) colour.
+
+    Args:
+      background: RGB colour in 0..255.
+      image: uint8 (h, w, 4), RGB and alpha.
+
+    Returns:
+      uint8 (h, w, 3), rounded to the nearest number.
+    """
+    # At most 255 * 255 + 127, which fits.
+    colours = tf.cast(image[..., :3], tf.uint16)
+    alpha = tf.cast(image[..., 3:], tf.uint16)
+    behind = tf.constant(background, tf.uint16)
+    mixed = colours * alpha + behind * (255 - alpha)
+    return tf.cast((mixed + 127) // 255, tf.uint8)
+
+
+def _decode_webp(
+    encoded: tf.Tensor, background: Colour | None = None
+) -> tf.Tensor:
     # In TensorFlow 2.21 an animation without alpha corrupts the heap and so
     # ends the process. Animations set a flag; see `headers.webp_is_animated`.
     flags = tf.io.decode_raw(part(encoded, 20, 1), tf.uint8)
     animated = tf.reduce_any(tf.bitwise.bitwise_and(flags, WEBP_ANIMATED) > 0)
     rejected = animated & (part(encoded, 12, 4) == b"VP8X")
     frames = tf.io.decode_webp(_empty_if(rejected, encoded), channels=0)
-    return frames[0, ..., :3]
+    image = frames[0]
+    if background is None:
+        return image[..., :3]
+    return tf.cond(
+        tf.shape(image)[-1] == _RGBA,
+        lambda: _laid_on(background, image),
+        lambda: image[..., :3],
+    )
 
 
 def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
@@ -129,28 +194,6 @@ def _bmp_palette(encoded: tf.Tensor) -> tf.Tensor:
     # grey image.
     grey = tf.cast(tf.range(entries, _BMP_PALETTE_ENTRIES), tf.uint8)
     return tf.concat([palette, tf.tile(grey[:, None], (1, 3))], axis=0)
-
-
-def resize(image: tf.Tensor, image_px: int) -> tf.Tensor:
-    """Stretches an image to a square.
-
-    Interpolates bilinearly without antialiasing and ignores the aspect ratio,
-    as `keras.utils.image_dataset_from_directory(interpolation='bilinear')`
-    does. Then rounds to whole numbers, half to even, so that an image can be
-    cached in one byte per value without changing it.
-
-    Args:
-      image: uint8 (h, w, 3).
-      image_px: side of the result, in pixels.
-
-    Returns:
-      float32 (image_px, image_px, 3), whole numbers in 0..255.
-    """
-    size = (image_px, image_px)
-    resized = tf.image.resize(image, size, method="bilinear")
-    # `tf.image.resize` keeps the dtype of an image that has this size already.
-    whole = tf.round(tf.cast(resized, tf.float32))
-    return tf.ensure_shape(whole, (*size, 3))
 
 
 def read_record(

@@ -23,6 +23,7 @@ from trainer.config.fields import (
     RESULT,
     TUTORIAL,
 )
+from trainer.config.recipes import BEFORE_RENDERING
 from trainer.config.unfreeze import UnfreezePart, parse_parts
 from trainer.errors import TrainerError, UsageError
 from trainer.workdir import BACKBONE, CONFIG, Workdir
@@ -63,6 +64,7 @@ _SAME_START = (
     "backbone",
     "backbone_args",
     "image_size",
+    *BEFORE_RENDERING,
     "seed",
     "weights",
     "test_fraction",
@@ -162,6 +164,9 @@ def _with_defaults(
         if name not in _RESOLVED
     }
     found = {**defaults, **stored}
+    for name, before in BEFORE_RENDERING.items():
+        if name in asked and found.get(name) is None:
+            found[name] = before
     if "augment" in found:
         # Up to 0.1.0 it was true or false.
         found["augment"] = {True: TUTORIAL, False: OFF}.get(

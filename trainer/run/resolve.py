@@ -34,9 +34,10 @@ from trainer.config.fields import (
     TRAINING_STAGES,
     TUTORIAL,
 )
-from trainer.config.recipes import summary
+from trainer.config.recipes import BEFORE_RENDERING, RENDERING, summary
 from trainer.config.unfreeze import parse_parts
 from trainer.storage import files
+from trainer.workdir import CONFIG, Workdir
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
@@ -100,9 +101,31 @@ def resolve(
     decided["workdir"] = config.workdir or default_workdir(
         dataclasses.replace(config, **decided)
     )
+    decided |= _rendering(config, decided["workdir"])
     fields = dataclasses.fields(config)
     values = {field.name: getattr(config, field.name) for field in fields}
     return ResolvedConfig(**{**values, **decided})
+
+
+def _rendering(config: Config, workdir: str) -> dict[str, str]:
+    """Returns the flags of images: as given, of the workdir, or the recipe's.
+
+    A run that began in a version without these flags has no values of them.
+    """
+    runs = (Workdir(workdir).read_json(CONFIG) or {}).get("runs", {})
+    stored = next(iter(runs.values()), None)
+    defaults = (
+        RENDERING[config.recipe]
+        if stored is None
+        else {
+            name: str(stored.get(name) or before)
+            for name, before in BEFORE_RENDERING.items()
+        }
+    )
+    return {
+        name: getattr(config, name) or default
+        for name, default in defaults.items()
+    }
 
 
 def backbone_name(config: Config) -> str:
@@ -145,6 +168,9 @@ def default_workdir(config: Config) -> str:
     for name, value in _LATER_FLAGS.items():
         if name in fields and fields[name] == value:
             del fields[name]
+    for name, value in RENDERING[config.recipe].items():
+        if fields.get(name) in (None, value):
+            fields.pop(name, None)
     # As it was up to 0.1.0.
     before = {OFF: False, TUTORIAL: True}
     if fields.get("augment") in before:
