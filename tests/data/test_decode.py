@@ -16,8 +16,8 @@ from trainer.data.decode import (
     decode_image,
     image_of_record,
     read_record,
-    resize,
 )
+from trainer.data.rendering import render
 
 # An odd width, so that the rows of a BMP are padded.
 HEIGHT, WIDTH = 6, 9
@@ -168,7 +168,7 @@ def test_pixels_equal_rounded_image_dataset_from_directory(
     )
     files = sorted(str(path) for path in (tmp_path / "a").iterdir())
     ours = tf.data.Dataset.from_tensor_slices(files).map(
-        lambda path: resize(decode_image(tf.io.read_file(path)), 24)
+        lambda path: render(tf.io.read_file(path), 24)
     )
     for own, (image, _) in zip(ours, expected, strict=True):
         assert own.dtype == tf.float32

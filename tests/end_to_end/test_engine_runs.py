@@ -28,7 +28,7 @@ from tests.support.runs import (
 from trainer.config import Config
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.run.use import evaluate
-from trainer.train import inputs, stage_trunk
+from trainer.train import stage_trunk
 from trainer.workdir import Workdir
 
 pytestmark = pytest.mark.slow
@@ -108,13 +108,13 @@ def test_a_resumed_run_keeps_its_engine(
 ) -> None:
     """The engine that auto would choose now does not matter."""
     fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
-    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", first)
+    monkeypatch.setattr(stage_trunk, "_MIN_IMAGES_FOR_LITERT", first)
     whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     again = tmp_path / "again"
     with stopped_after(4):
         train(photos, again, **fields)
     forget()
-    monkeypatch.setattr(inputs, "_MIN_IMAGES_FOR_LITERT", then)
+    monkeypatch.setattr(stage_trunk, "_MIN_IMAGES_FOR_LITERT", then)
     other = LiteTrunk if engine is GraphTrunk else GraphTrunk
     with (
         counted_calls(monkeypatch, engine, "__call__") as mine,

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.results.conftest import NAMES, PNGS, PX
-from trainer.data.decode import resize
+from trainer.data.rendering import fit
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.results import export
@@ -60,7 +60,7 @@ def test_pixels_of_any_size_are_resized_like_training_images(
 
     # Pixels are integers.
     images = np.rint(IMAGES)
-    expected = by(tf.stack([resize(image, PX) for image in images]))
+    expected = by(tf.stack([fit(image, PX) for image in images]))
     answer = call(served, "serving_default", list(images))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
     for method in ("nearest", "bilinear", "area"):

@@ -15,8 +15,8 @@ import tensorflow as tf
 from tests.results.conftest import PNGS, PX
 from tests.support.classifiers import tiny_classifier
 from tests.support.images import write_image
-from trainer.data.decode import decode_image, resize
 from trainer.data.folder import open_folder, walk_images
+from trainer.data.rendering import render
 from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import Classifier
 from trainer.results.predict import (
@@ -107,7 +107,7 @@ def test_many_batches_keep_the_order_of_the_files(
     bad = [row for row, x in enumerate(found) if x.probabilities is None]
     assert bad == [5]
     del found[5]
-    images = tf.stack([resize(decode_image(png), PX) for png in PNGS])
+    images = tf.stack([render(png, PX) for png in PNGS])
     own = classifier.probabilities(images).numpy()
     np.testing.assert_allclose(
         [x.probabilities for x in found], [*own, *own[::-1]], atol=1e-6

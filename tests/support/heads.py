@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.support.photos import CLASSES
 from tests.support.tiny import tiny_backbone
-from trainer.data.decode import decode_image, resize
+from trainer.data.rendering import render
 from trainer.model.pixels import preprocess
 
 STAGE = "feature_extract"
@@ -58,7 +58,7 @@ def scores(
     right, losses = [], []
     for label, name in enumerate(sorted(CLASSES)):
         for file in sorted((photos / split / name).iterdir()):
-            image = resize(decode_image(tf.constant(file.read_bytes())), 32)
+            image = render(tf.constant(file.read_bytes()), 32)
             features = backbone(preprocess(image[None], "tf"), training=False)
             pooled = np.asarray(features).mean(axis=(1, 2))[0]
             logits = pooled @ values["head/kernel"] + values["head/bias"]

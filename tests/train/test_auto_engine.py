@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.train.inputs import auto_engine
+from trainer.train.stage_trunk import auto_engine
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,11 @@ def _batches(
             return {**without_images(row, epoch), "images": image}
 
         dataset = decoded_images(
-            rows, samples, reading.image_px, with_image
+            rows,
+            samples,
+            reading.image_px,
+            with_image,
+            rendering=reading.rendering,
         ).batch(batch, drop_remainder=True)
     else:
 

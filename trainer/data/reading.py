@@ -12,13 +12,9 @@ import tensorflow as tf
 
 from trainer.cache import CachedRows
 from trainer.data.array_records import read_records
-from trainer.data.decode import (
-    decode_image,
-    image_of_record,
-    read_record,
-    resize,
-)
+from trainer.data.decode import image_of_record, read_record
 from trainer.data.order import PADDING
+from trainer.data.rendering import PLAIN, Rendering, render
 from trainer.data.samples import ARRAY_RECORD, Samples, image_digest
 
 # Records that are read at the same time, or wait to be decoded.
@@ -42,6 +38,7 @@ class Reading:
 
     Attributes:
       image_px: side of the images.
+      rendering: how images are decoded and resized.
       images: cached images, uint8; None decodes the images.
       trunk: maps float32 (n, px, px, 3) in 0..255 to features, (n, *shape)
         each; None leaves the images to the step.
@@ -53,6 +50,7 @@ class Reading:
     """
 
     image_px: int
+    rendering: Rendering = PLAIN
     images: CachedRows | None = None
     trunk: Callable[[np.ndarray], list[np.ndarray]] | None = None
     feature_shapes: tuple[tuple[int, ...], ...] = ()
@@ -62,15 +60,27 @@ class Reading:
 
 
 def image_blocks(
-    samples: Samples, rows: np.ndarray, *, image_px: int, block: int
+    samples: Samples,
+    rows: np.ndarray,
+    *,
+    image_px: int,
+    block: int,
+    rendering: Rendering = PLAIN,
 ) -> tf.data.Dataset:
     """Returns the images of some samples in blocks; see `checked_blocks`."""
-    blocks = checked_blocks(samples, rows, image_px=image_px, block=block)
+    blocks = checked_blocks(
+        samples, rows, image_px=image_px, block=block, rendering=rendering
+    )
     return blocks.map(lambda images, same: images)
 
 
 def checked_blocks(
-    samples: Samples, rows: np.ndarray, *, image_px: int, block: int
+    samples: Samples,
+    rows: np.ndarray,
+    *,
+    image_px: int,
+    block: int,
+    rendering: Rendering = PLAIN,
 ) -> tf.data.Dataset:
     """Returns the images of some samples in blocks, and which are unchanged.
 
@@ -83,6 +93,7 @@ def checked_blocks(
       rows: int64 (n,), row numbers of samples, in the order wanted.
       image_px: side of the images.
       block: images per block; the last block may have fewer.
+      rendering: how images are decoded and resized.
 
     Returns:
       A dataset of pairs: uint8 (block, image_px, image_px, 3), zeros where an
@@ -97,7 +108,12 @@ def checked_blocks(
 
     numbered = tf.data.Dataset.from_tensor_slices((rows, np.zeros_like(rows)))
     images = decoded_images(
-        numbered, samples, image_px, finish, check=bool(samples.digests)
+        numbered,
+        samples,
+        image_px,
+        finish,
+        check=bool(samples.digests),
+        rendering=rendering,
     )
     return without_autotune(images.batch(block).prefetch(2))
 
@@ -109,6 +125,7 @@ def decoded_images(
     finish: Finish,
     *,
     check: bool = False,
+    rendering: Rendering = PLAIN,
 ) -> tf.data.Dataset:
     """Reads and decodes the images of rows.
 
@@ -120,13 +137,14 @@ def decoded_images(
         the sample's digest. The image is float32 (image_px, image_px, 3);
         zeros for padding and where the digest differs.
       check: whether to compare digests; if not, all count as equal.
+      rendering: how images are decoded and resized.
 
     Returns:
       A dataset of the elements that `finish` returns, in the order of `rows`.
     """
     # As bytes: the name of a file need not be text.
     paths = tf.constant([os.fsencode(path) for path in samples.paths])
-    decode = _decoder(samples, image_px, check=check)
+    decode = _decoder(samples, image_px, rendering, check=check)
     key = samples.record_image_key
     if key is None:
 
@@ -148,7 +166,7 @@ def decoded_images(
 
 
 def _decoder(
-    samples: Samples, image_px: int, *, check: bool
+    samples: Samples, image_px: int, rendering: Rendering, *, check: bool
 ) -> Callable[
     [tf.Tensor, Callable[[], tf.Tensor]], tuple[tf.Tensor, tf.Tensor]
 ]:
@@ -179,7 +197,7 @@ def _decoder(
                 )
             # A changed file may be half written, so it is not decoded.
             image = tf.cond(
-                same, lambda: resize(decode_image(encoded), image_px), zeros
+                same, lambda: render(encoded, image_px, rendering), zeros
             )
             return image, same
 

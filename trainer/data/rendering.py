@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainer.config import Config
 from trainer.config.backgrounds import Colour, parse_background
 from trainer.config.fields import APPLY, CROP, PAD, STRETCH
+from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.decode import decode_image, decode_within_limits
 from trainer.data.graph_orientation import orientation_in_graph
 from trainer.data.headers import UPRIGHT
@@ -63,6 +64,14 @@ def rendering_of(config: Config) -> Rendering:
         background=parse_background(config.background),
         resize=config.resize or STRETCH,
     )
+
+
+def rendering_fields(config: Config) -> dict[str, str]:
+    """Returns the flags of the rendering of a run, for export.json."""
+    return {
+        name: getattr(config, name) or before
+        for name, before in BEFORE_RENDERING.items()
+    }
 
 
 def render(

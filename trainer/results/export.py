@@ -15,9 +15,7 @@ Serving requires this: it answers an HTTP request row by row and splits batches.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,28 +23,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.decode import decode_image, decode_within_limits, resize
+from trainer.data.rendering import PLAIN, Rendering, fit, render
 from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocessing_layers
-from trainer.storage import files, folders
-
-SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
-NAMES_FILE = "class_names.json"
-# The files of an export whose export.json has no list of files.
-_FILES = (
-    f"{SAVED_MODEL}/saved_model.pb",
-    f"{SAVED_MODEL}/fingerprint.pb",
-    f"{SAVED_MODEL}/variables/variables.index",
-    f"{SAVED_MODEL}/variables/variables.data-*",
+from trainer.results.export_files import (
     KERAS_FILE,
     RECORD,
+    SAVED_MODEL,
+    own_files,
 )
-_FOLDERS = (
-    f"{SAVED_MODEL}/",
-    f"{SAVED_MODEL}/assets/",
-    f"{SAVED_MODEL}/variables/",
-)
+from trainer.storage import files, folders
+
+NAMES_FILE = "class_names.json"
 # Largest accepted difference of a probability; float32 sums differ by rounding.
 MAX_DIFFERENCE = 1e-4
 
@@ -61,6 +50,7 @@ class _Servable(tf.Module):
         names_file: str,
         *,
         flip: bool,
+        rendering: Rendering,
     ) -> None:
         """Creates the module.
 
@@ -69,9 +59,11 @@ class _Servable(tf.Module):
           class_names: in the order of the logits.
           names_file: JSON file with the class names; a copy becomes an asset.
           flip: see `write_export`.
+          rendering: see `write_export`.
         """
         super().__init__()
         self._flip = flip
+        self._rendering = rendering
         self._model = classifier
         self._keras_variables = [
             variable.value for variable in classifier.variables.values()
@@ -85,14 +77,14 @@ class _Servable(tf.Module):
     def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies RGB images in 0..255, all of one size."""
         side = self._model.image_px
-        return self._answer(tf.round(tf.image.resize(images, (side, side))))
+        return self._answer(fit(images, side, self._rendering))
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
     def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies whole JPEG, PNG, BMP, GIF or WebP files within limits."""
         side = self._model.image_px
         resized = tf.map_fn(
-            lambda image: resize(decode_within_limits(image), side),
+            lambda image: render(image, side, self._rendering, checked=False),
             images,
             fn_output_signature=tf.TensorSpec((side, side, 3)),
         )
@@ -156,6 +148,7 @@ def write_export(
     record: dict[str, Any],
     *,
     flip: bool = False,
+    rendering: Rendering = PLAIN,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -167,6 +160,7 @@ def write_export(
       record: more content of export.json.
       flip: whether the models average the probabilities of an image and its
         mirror image. The predictions that they are compared with do the same.
+      rendering: how the signatures decode and resize images.
 
     Returns:
       The largest difference of a probability from this trainer's, by signature
@@ -179,17 +173,31 @@ def write_export(
     """
     with (
         _one_line_errors(folder),
-        folders.replaced_folder(folder, own=_own, last=(RECORD,)) as partial,
+        folders.replaced_folder(
+            folder, own=own_files, last=(RECORD,)
+        ) as partial,
     ):
         try:
-            _write(partial, classifier, class_names, flip=flip)
+            _write(
+                partial,
+                classifier,
+                class_names,
+                flip=flip,
+                rendering=rendering,
+            )
         except tf.errors.OpError as error:
             # The text is "PATH; REASON [Op:NAME]", and PATH is in the hidden
             # folder.
             said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
             raise _not_written(folder, said) from error
         differences = _compare(
-            partial, folder, classifier, class_names, encoded, flip=flip
+            partial,
+            folder,
+            classifier,
+            class_names,
+            encoded,
+            flip=flip,
+            rendering=rendering,
         )
         record = {
             **record,
@@ -231,54 +239,21 @@ def _not_written(folder: str, reason: str) -> TrainerError:
     )
 
 
-def _own(folder: str) -> folders.Own:
-    """Returns a predicate that is true for names of files of an export.
-
-    It is false for every name if the folder has neither an export.json nor the
-    marker of an interrupted upload.
-    """
-    record = _read_record(folder)
-    if record is not None:
-        listed = record.get("files")
-    elif folders.is_unfinished(folder):
-        listed = folders.unfinished_files(folder)
-    else:
-        return lambda name: False
-    if isinstance(listed, list):
-        own = {*map(str, listed), *_FOLDERS}
-        return lambda name: name in own
-    return lambda name: any(
-        fnmatch.fnmatchcase(name, pattern) for pattern in _FILES + _FOLDERS
-    )
-
-
-def _read_record(folder: str) -> dict[str, Any] | None:
-    """Returns the content of export.json; None if missing or invalid."""
-    path = os.path.join(folder, RECORD)
-    if not files.is_file(path):
-        return None
-    try:
-        record = json.loads(files.read_text(path))
-    except (ValueError, RecursionError):
-        return None
-    is_ours = isinstance(record, dict) and {"class_names", "image_size"} <= set(
-        record
-    )
-    return record if is_ours else None
-
-
 def _write(
     folder: str,
     classifier: Classifier,
     class_names: Sequence[str],
     *,
     flip: bool,
+    rendering: Rendering,
 ) -> None:
     names_file = f"{folder}/{NAMES_FILE}"
     files.write_text(
         names_file, json.dumps(list(class_names), ensure_ascii=False)
     )
-    servable = _Servable(classifier, class_names, names_file, flip=flip)
+    servable = _Servable(
+        classifier, class_names, names_file, flip=flip, rendering=rendering
+    )
     tf.saved_model.save(
         servable,
         f"{folder}/{SAVED_MODEL}",
@@ -302,10 +277,11 @@ def _compare(
     encoded: Sequence[bytes],
     *,
     flip: bool,
+    rendering: Rendering,
 ) -> dict[str, float]:
     side = classifier.image_px
     images = tf.stack(
-        [resize(decode_image(tf.constant(e)), side) for e in encoded]
+        [render(tf.constant(e), side, rendering) for e in encoded]
     )
     own = classifier.probabilities(images, flip=flip).numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.decode import decode_image, resize
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import UPRIGHT, orientation
+from trainer.data.rendering import Rendering, render
 from trainer.errors import UsageError, first_line, reason_of
 from trainer.storage import files
 
@@ -63,6 +63,7 @@ class FileForward:
         forward: Callable[[dict[str, Any]], tf.Tensor],
         *,
         image_px: int,
+        rendering: Rendering,
         batch_size: int,
         trunk: Features | None,
         shapes: tuple[tuple[int, ...], ...],
@@ -72,6 +73,7 @@ class FileForward:
         Args:
           forward: maps a batch, `images` or `features`, to rows (n, ...).
           image_px: side of the images.
+          rendering: how images are decoded and resized.
           batch_size: files per forward pass.
           trunk: computes the features of one file at a time; None gives images
             to `forward`.
@@ -80,6 +82,7 @@ class FileForward:
         self._forward = forward
         self._batch_size = batch_size
         self._image_px = image_px
+        self._rendering = rendering
         self._trunk = trunk
         self._shapes = shapes if trunk else ((image_px, image_px, 3),)
 
@@ -113,7 +116,9 @@ class FileForward:
         if wrong is not None:
             return _Read(None, wrong)
         try:
-            image = resize(decode_image(tf.constant(encoded)), self._image_px)
+            image = render(
+                tf.constant(encoded), self._image_px, self._rendering
+            )
         except tf.errors.OpError as error:
             # The check above decodes only part of a JPEG.
             return _Read(None, f"cannot be decoded ({first_line(error)})")

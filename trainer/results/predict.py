@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.data.folder import SUFFIXES, walk_images
 from trainer.data.headers import UPRIGHT
+from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import printable
 from trainer.errors import TrainerError, UsageError, reason_of
 from trainer.model.classifier import Classifier
@@ -136,6 +137,7 @@ class Predictor:
         partition: Partition | None = None,
         trunk: Trunk | None = None,
         flip: bool = False,
+        rendering: Rendering = PLAIN,
     ) -> None:
         """Creates a predictor.
 
@@ -148,6 +150,7 @@ class Predictor:
             runs it in the forward pass.
           flip: whether to average the probabilities of each image with those
             of its mirror image.
+          rendering: how images are decoded and resized.
         """
         forward = make_prediction_function(
             classifier, partition, xla=xla, flip=flip
@@ -160,6 +163,7 @@ class Predictor:
         self._files = FileForward(
             forward,
             image_px=classifier.image_px,
+            rendering=rendering,
             batch_size=batch_size,
             trunk=features,
             shapes=shapes,

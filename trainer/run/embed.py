@@ -13,9 +13,9 @@ import tensorflow as tf
 from trainer import interrupt
 from trainer.config import Config
 from trainer.data.check import CheckedSplit, read_encoded_image
-from trainer.data.decode import decode_image, resize
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.manifest import Manifest
+from trainer.data.rendering import render, rendering_of
 from trainer.data.samples import printable
 from trainer.distribute.runtime import Runtime
 from trainer.errors import TrainerError, one_line
@@ -113,7 +113,9 @@ def embed(config: Config, given: frozenset[str]) -> None:
     )
 
     def thumbnail(row: int, side: int) -> np.ndarray:
-        image = resize(decode_image(tf.constant(encoded(row))), side)
+        image = render(
+            tf.constant(encoded(row)), side, rendering_of(extractor.config)
+        )
         interrupt.check()
         return tf.cast(tf.round(image), tf.uint8).numpy()
 
@@ -182,6 +184,7 @@ def _of_files(
     reader = FileForward(
         forward,
         image_px=classifier.image_px,
+        rendering=rendering_of(extractor.config),
         batch_size=extractor.config.batch_size,
         trunk=trunk,
         # The cut is before the head.
@@ -203,7 +206,7 @@ def _of_files(
             " that can"
         )
     turned = [printable(x.path) for x in good if x.orientation != UPRIGHT]
-    if turned:
+    if turned and not rendering_of(extractor.config).exif:
         _warn(orientation_warning(len(turned), turned[0]))
     embedding = Embedding(
         features=np.stack([x.output for x in good if x.output is not None]),
@@ -241,7 +244,7 @@ def _of_dataset(
     ]
     bad = tuple((str(x.path), x.reason) for x in manifest.skipped)
     _warn_of_bad(bad)
-    if manifest.turned:
+    if manifest.turned and not rendering_of(extractor.config).exif:
         _warn(orientation_warning(len(manifest.turned), manifest.turned[0]))
     embedding = Embedding(
         features=np.concatenate(parts),

@@ -11,7 +11,7 @@ from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
 from trainer.model.trunk.device import DEVICE, TrunkDevices
 from trainer.model.trunk.engines import LITERT
-from trainer.train.inputs import auto_engine
+from trainer.train.stage_trunk import auto_engine
 
 STEP = "step"
 _TPU = "a TPU computes the whole step (--strategy)"

@@ -12,6 +12,7 @@ from trainer.cache import OFF, FileCache, RowCache
 from trainer.config import Config
 from trainer.config.fields import AUTO
 from trainer.data.augment import warp_kernel
+from trainer.data.rendering import Rendering, rendering_of
 from trainer.distribute import devices, strategies
 from trainer.distribute.processes import Processes
 from trainer.distribute.runtime import Runtime
@@ -48,6 +49,7 @@ class FastPaths:
       block: images per pass of the graph engine; 0 chooses the number.
       feature_dtype: see `Inputs`.
       decode_cache: whether decoded images are cached.
+      rendering: how images are decoded and resized.
       cache: the cache of features and decoded images.
       files: the cache of whole files.
       machine: see `Inputs`.
@@ -62,6 +64,7 @@ class FastPaths:
     block: int
     feature_dtype: str
     decode_cache: bool
+    rendering: Rendering
     cache: RowCache
     files: FileCache
     machine: str
@@ -105,6 +108,7 @@ class FastPaths:
         inputs = Inputs(
             partition,
             image_px=classifier.image_px,
+            rendering=self.rendering,
             engine=self.engine,
             block=self.block,
             feature_dtype=self.feature_dtype,
@@ -266,6 +270,7 @@ def fast_paths(
         block=config.trunk_block,
         feature_dtype=config.feature_dtype,
         decode_cache=config.decode_cache,
+        rendering=rendering_of(config),
         cache=row_cache(config, mode),
         files=file_cache(config),
         machine=machine_facts(runtime),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.config import Config
-from trainer.config.fields import SOUP
+from trainer.config.fields import APPLY, SOUP
 from trainer.config.validation import SPLIT
 from trainer.data.headers import orientation_warning
 from trainer.data.manifest import Manifest
@@ -124,7 +124,7 @@ def record_run(
     warning = changed_numerics(before, now)
     if warning:
         workdir.warn(warning)
-    _warn_about_data(workdir, manifest)
+    _warn_about_data(workdir, manifest, config)
     _warn_about_validation(workdir, manifest, config)
     # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
@@ -140,12 +140,14 @@ def record_run(
     )
 
 
-def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
+def _warn_about_data(
+    workdir: Workdir, manifest: Manifest, config: Config
+) -> None:
     for mine, theirs in manifest.shared_content[:5]:
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
-    if manifest.turned:
+    if manifest.turned and config.exif != APPLY:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
         )

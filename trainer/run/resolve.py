@@ -36,6 +36,7 @@ from trainer.config.fields import (
 )
 from trainer.config.recipes import BEFORE_RENDERING, RENDERING, summary
 from trainer.config.unfreeze import parse_parts
+from trainer.errors import TrainerError, UsageError
 from trainer.storage import files
 from trainer.workdir import CONFIG, Workdir
 
@@ -112,7 +113,11 @@ def _rendering(config: Config, workdir: str) -> dict[str, str]:
 
     A run that began in a version without these flags has no values of them.
     """
-    runs = (Workdir(workdir).read_json(CONFIG) or {}).get("runs", {})
+    try:
+        runs = (Workdir(workdir).read_json(CONFIG) or {}).get("runs", {})
+    except (TrainerError, UsageError):
+        # The code that opens the workdir reports it.
+        runs = {}
     stored = next(iter(runs.values()), None)
     defaults = (
         RENDERING[config.recipe]

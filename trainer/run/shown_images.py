@@ -11,6 +11,7 @@ from trainer.data.batches import training_batches
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
 from trainer.data.regularization import NOTHING
+from trainer.data.rendering import rendering_of
 from trainer.data.samples import Samples
 from trainer.train.batches import regularization_of
 
@@ -34,7 +35,7 @@ def shown_images(
     count = min(_SHOWN_IMAGES, len(samples))
     dataset = training_batches(
         samples,
-        reading=Reading(image_px=image_px),
+        reading=Reading(image_px=image_px, rendering=rendering_of(config)),
         shard=Shard(global_batch=count, num_replicas=1),
         seed=config.seed,
         start_step=0,

@@ -9,15 +9,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from trainer.config import Config
 from trainer.data.changes import changed_files, changes_warning
-from trainer.data.check import read_encoded_image
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.manifest import Manifest
+from trainer.data.rendering import rendering_fields, rendering_of
 from trainer.data.samples import printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
@@ -31,6 +30,7 @@ from trainer.results.predict import (
     write_csv,
 )
 from trainer.results.report import evaluation_line, per_class_lines
+from trainer.run.export_images import images_to_compare
 from trainer.run.own_test import refresh_predictions, why_not_own_test
 from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
@@ -43,8 +43,6 @@ from trainer.storage import files
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 _TOP_K = 5
-_COMPARED_IMAGES = 32
-_GENERATED_IMAGES = 8
 
 
 def evaluate(config: Config, given: frozenset[str]) -> None:
@@ -148,7 +146,7 @@ def _check_data(
             f"{run.dataset}: the photos have changed since the run; some"
             " test photos may have been trained on"
         )
-    if manifest.turned:
+    if manifest.turned and not rendering_of(run).exif:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
         )
@@ -190,7 +188,7 @@ def predict(config: Config, given: frozenset[str]) -> None:
     )
     # Not standard output, which may be the CSV file.
     print(one_line(summary), file=sys.stderr)
-    if notes.turned:
+    if notes.turned and not rendering_of(trained.run).exif:
         warning = orientation_warning(
             len(notes.turned), printable(notes.turned[0])
         )
@@ -218,6 +216,7 @@ def _write_predictions(
         partition=partition,
         trunk=inputs.trunk,
         flip=trained.flips,
+        rendering=rendering_of(trained.run),
     )
     with contextlib.ExitStack() as stack:
         # The bar writes to the terminal while the decoders' logs are hidden.
@@ -290,7 +289,7 @@ def export(config: Config, given: frozenset[str]) -> None:
         folder cannot be replaced.
     """
     trained = open_trained(config, given)
-    encoded = _images_to_compare(trained, given)
+    encoded = images_to_compare(trained, given)
     folder = config.output or trained.workdir.file(EXPORT_FOLDER)
     differences = write_export(
         folder,
@@ -302,8 +301,10 @@ def export(config: Config, given: frozenset[str]) -> None:
             "checkpoint": trained.which,
             "step": trained.step,
             "tta": trained.run.tta,
+            **rendering_fields(trained.run),
         },
         flip=trained.flips,
+        rendering=rendering_of(trained.run),
     )
     print(f"exported {trained.title}")
     for name, difference in differences.items():
@@ -312,39 +313,3 @@ def export(config: Config, given: frozenset[str]) -> None:
             f" on {len(encoded)} images"
         )
     print(f"export: {one_line(folder)}")
-
-
-def _images_to_compare(trained: Trained, given: frozenset[str]) -> list[bytes]:
-    """Returns encoded images of the final split, for comparing an export.
-
-    If the run's dataset is missing, it prints a warning and returns generated
-    images, because an export needs no photos.
-    """
-    try:
-        trained = with_data(trained, given)
-        stored = trained.workdir.read_json(MANIFEST)
-        final = read_manifest(trained.run, stored).final
-    except TrainerError as error:
-        if "dataset" in given:
-            raise
-        trained.workdir.warn(
-            "the run's images cannot be read, so the export is compared on"
-            f" {_GENERATED_IMAGES} generated ones ({error})"
-        )
-        return _generated_images(trained.classifier.image_px)
-    # Spread over the classes, because samples are sorted by class.
-    step = max(1, len(final) // _COMPARED_IMAGES)
-    rows = range(0, len(final), step)[:_COMPARED_IMAGES]
-    found = (read_encoded_image(final, row) for row in rows)
-    return [image for image in found if image is not None]
-
-
-def _generated_images(image_px: int) -> list[bytes]:
-    """Returns encoded PNG images of smooth random colours, always the same."""
-    rng = np.random.default_rng(0)
-    coarse = rng.uniform(0, 255, (_GENERATED_IMAGES, 4, 4, 3))
-    images = tf.image.resize(coarse.astype(np.float32), (image_px, image_px))
-    return [
-        tf.io.encode_png(image).numpy()
-        for image in tf.cast(tf.round(images), tf.uint8)
-    ]

@@ -13,6 +13,7 @@ from trainer.config.fields import EVALUATE
 from trainer.data.batches import evaluation_batches
 from trainer.data.order import Shard
 from trainer.data.reading import image_blocks
+from trainer.data.rendering import rendering_of
 from trainer.data.samples import Samples
 from trainer.distribute.strategies import ONE_DEVICE
 from trainer.run.prepare import read_manifest
@@ -78,6 +79,7 @@ def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
         np.array(rows, np.int64),
         image_px=trained.classifier.image_px,
         block=1,
+        rendering=rendering_of(trained.run),
     )
     return [
         Mistake(

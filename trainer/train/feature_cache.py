@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.cache import CachedRows
+from trainer.data.changes import changed_image
 from trainer.data.reading import PARALLEL_CALLS
+from trainer.data.samples import Samples
 from trainer.errors import UsageError
 from trainer.model.trunk.engines import Trunk
 from trainer.train.filling import CacheFill, Compute
@@ -150,6 +152,34 @@ def through_trunk(
         num_parallel_calls=PARALLEL_CALLS,
         deterministic=True,
     ).prefetch(1)
+
+
+def checked_rows(
+    dataset: tf.data.Dataset,
+    samples: Samples,
+    rows: np.ndarray,
+    report: Callable[[int], None],
+) -> Iterator[list[np.ndarray]]:
+    """Yields blocks of images, or of their features.
+
+    Args:
+      dataset: see `through_trunk`; of images or of features.
+      samples: all samples of the split.
+      rows: the indices of the samples in `dataset`.
+      report: called with the number of samples done.
+
+    Raises:
+      TrainerError: an image has changed since it was checked.
+    """
+    done = 0
+    for block, same in dataset.as_numpy_iterator():
+        if not same.all():
+            changed = rows[done + int(np.argmin(same))]
+            raise changed_image(samples.paths[changed])
+        parts = list(block) if isinstance(block, tuple) else [block]
+        done += len(parts[0])
+        report(done)
+        yield parts
 
 
 class _OtherEngineError(Exception):

@@ -11,23 +11,25 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
-from trainer.data.changes import changed_image
 from trainer.data.reading import Reading, checked_blocks
+from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import Samples
 from trainer.distribute.processes import ALONE, Processes
 from trainer.errors import TrainerError, UsageError
 from trainer.model.trunk.device import DEVICE, TrunkDevices
-from trainer.model.trunk.engines import GRAPH, LITERT, Trunk
+from trainer.model.trunk.engines import Trunk
 from trainer.model.trunk.partition import Partition
-from trainer.train.feature_cache import FeatureCache, through_trunk
+from trainer.train.feature_cache import (
+    FeatureCache,
+    checked_rows,
+    through_trunk,
+)
 from trainer.train.filling import CacheFill
 from trainer.train.stage_trunk import StageTrunk
 from trainer.train.views import Views, view_blocks, view_digests
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
-# From this many images on, LiteRT saves more time than the conversion takes.
-_MIN_IMAGES_FOR_LITERT = 500
 # (what is computed, number done, total number).
 Report = Callable[[str, int, int], None]
 
@@ -40,6 +42,7 @@ class Inputs:
         partition: Partition | None,
         *,
         image_px: int,
+        rendering: Rendering = PLAIN,
         engine: str,
         block: int,
         feature_dtype: str,
@@ -59,6 +62,7 @@ class Inputs:
           partition: its trunk runs here. If it is None or has no trunk, the
             step runs all layers.
           image_px: side of the images, in pixels.
+          rendering: how images are decoded and resized.
           engine: graph, litert or device; see `FastPaths`.
           block: images per pass of the graph engine; 0 chooses the number.
           feature_dtype: float32 or float16. Features are rounded to it,
@@ -90,6 +94,7 @@ class Inputs:
             self._cached = FeatureCache(self._trunk, self._fill, warn)
         self.kernel = kernel
         self._image_px = image_px
+        self._rendering = rendering
         # Fixed here, because an engine may fall back to another.
         self._augmented_in_step = engine == DEVICE
         self._decode_cache = decode_cache
@@ -164,6 +169,7 @@ class Inputs:
         """Returns how to read images for a step that runs all layers."""
         return Reading(
             image_px=self._image_px,
+            rendering=self._rendering,
             images=self._images(samples) if keep_images else None,
         )
 
@@ -199,7 +205,13 @@ class Inputs:
                 f"{flag}: the step computes all layers here, so there are no"
                 " features to cache; leave it out"
             )
-        views = Views(count=count, seed=seed, kernel=self.kernel, policy=policy)
+        views = Views(
+            count=count,
+            seed=seed,
+            kernel=self.kernel,
+            policy=policy,
+            rendering=self._rendering,
+        )
         digests = view_digests(samples)
         cache.check_room(digests, views)
         found = [self._features(samples, "train")] if plain else []
@@ -259,7 +271,9 @@ class Inputs:
         def blocks(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
             return self._blocks(samples, rows, f"features of {what}", engine())
 
-        keys = {"mirrored": "yes"} if mirrored else None
+        keys = self._rendering.key_fields()
+        if mirrored:
+            keys["mirrored"] = "yes"
         found = self._cached.rows(samples.digests, blocks, keys)
         if found is None:
             self._cached.warn_uncached(what, len(samples))
@@ -288,6 +302,7 @@ class Inputs:
                 "kind": "pictures",
                 "image_px": side,
                 "tensorflow": tf.__version__,
+                **self._rendering.key_fields(),
             },
             specs=[RowSpec(shape=(side, side, 3), dtype="uint8")],
             compute=compute,
@@ -313,7 +328,11 @@ class Inputs:
           TrainerError: an image has changed since it was checked.
         """
         dataset = checked_blocks(
-            samples, rows, image_px=self._image_px, block=_ROWS_PER_BLOCK
+            samples,
+            rows,
+            image_px=self._image_px,
+            block=_ROWS_PER_BLOCK,
+            rendering=self._rendering,
         )
         yield from self._computed(dataset, samples, rows, what, trunk)
 
@@ -329,22 +348,9 @@ class Inputs:
         if trunk is not None:
             assert self._trunk is not None
             dataset = through_trunk(dataset, trunk, len(self._trunk.shapes))
-        done = 0
-        for block, same in dataset.as_numpy_iterator():
-            if not same.all():
-                changed = rows[done + int(np.argmin(same))]
-                raise changed_image(samples.paths[changed])
-            parts = [block] if trunk is None else list(block)
-            done += len(parts[0])
-            self._report(what, done, len(rows))
-            yield parts
-
-
-def auto_engine(images: int, *, graph_only: bool) -> str:
-    """Returns the engine that `--trunk_engine=auto` chooses on a CPU.
-
-    Args:
-      images: number of images that will go through the trunk.
-      graph_only: whether LiteRT is missing.
-    """
-    return GRAPH if graph_only or images < _MIN_IMAGES_FOR_LITERT else LITERT
+        return checked_rows(
+            dataset,
+            samples,
+            rows,
+            lambda done: self._report(what, done, len(rows)),
+        )

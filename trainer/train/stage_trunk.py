@@ -22,6 +22,9 @@ from trainer.model.trunk.engines import (
 )
 from trainer.model.trunk.partition import Partition
 
+# From this many images on, LiteRT saves more time than the conversion takes.
+_MIN_IMAGES_FOR_LITERT = 500
+
 
 class StageTrunk:
     """The trunk of a partition, whose engine is created on first use."""
@@ -128,3 +131,13 @@ class StageTrunk:
 
     def _graph_block(self) -> int:
         return self._block or block_of(self._partition)
+
+
+def auto_engine(images: int, *, graph_only: bool) -> str:
+    """Returns the engine that `--trunk_engine=auto` chooses on a CPU.
+
+    Args:
+      images: number of images that will go through the trunk.
+      graph_only: whether LiteRT is missing.
+    """
+    return GRAPH if graph_only or images < _MIN_IMAGES_FOR_LITERT else LITERT

@@ -18,6 +18,7 @@ from trainer.data.augment import policy_fields, warp
 from trainer.data.batches import augmentation_draws
 from trainer.data.colours import recolour
 from trainer.data.reading import checked_blocks, parallel_map
+from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import Samples
 
 
@@ -30,12 +31,14 @@ class Views:
       seed: of the run.
       kernel: how images are warped: projective or gather.
       policy: a value of --augment other than off.
+      rendering: how images are decoded and resized.
     """
 
     count: int
     seed: int
     kernel: str
     policy: str
+    rendering: Rendering = PLAIN
 
     def key_fields(self, view: int) -> dict[str, Any]:
         """Returns the fields of a cache key that describe a view."""
@@ -45,6 +48,7 @@ class Views:
             "seed": self.seed,
             "kernel": self.kernel,
             "policy": policy_fields(self.policy),
+            **self.rendering.key_fields(),
         }
 
     def draws(
@@ -107,7 +111,13 @@ def view_blocks(
       bool (block,), False where the image has changed.
     """
     if images is None:
-        blocks = checked_blocks(samples, rows, image_px=image_px, block=block)
+        blocks = checked_blocks(
+            samples,
+            rows,
+            image_px=image_px,
+            block=block,
+            rendering=views.rendering,
+        )
     else:
         numbers = tf.data.Dataset.from_tensor_slices(rows).batch(block)
         blocks = parallel_map(numbers, _reader(images, image_px))
