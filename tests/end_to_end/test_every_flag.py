@@ -22,6 +22,7 @@ from tests.support import tfds_images
 from tests.support.command import command
 from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
+from tests.support.flag_cases.images import IMAGES, make_pairs
 from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
 from tests.support.flag_cases.training import TRAINING
@@ -34,7 +35,7 @@ from trainer.config.fields import FIELDS
 # TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = TRAINING + RECIPES + RUNNING + USING
+CASES = IMAGES + TRAINING + RECIPES + RUNNING + USING
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         (folder / "pool/train").rename(folder / "flat")
         make_photos(folder / "broken", train=4, test=3)
         (folder / "broken/train/sushi/001.jpg").write_bytes(b"")
+        make_pairs(folder)
         keras.utils.clear_session()
         model = tiny_backbone()
         model.set_weights([np.ones(w.shape) for w in model.weights])

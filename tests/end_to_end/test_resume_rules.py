@@ -57,6 +57,9 @@ REFUSED = {
         to="keras_none", both={**FILE, "weights_origin": "imagenet"}
     ),
     "image_size": Change(to=48),
+    "exif": Change(to="apply"),
+    "background": Change(to="white"),
+    "resize": Change(to="crop"),
     "batch_size": Change(to=6),
     "epochs": Change(to=1),
     "head_epochs": Change(to=2),

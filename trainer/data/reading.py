@@ -59,6 +59,21 @@ class Reading:
     kernel: str = "projective"
 
 
+def image_key_fields(image_px: int, rendering: Rendering) -> dict[str, Any]:
+    """Returns the fields of the cache key of decoded images.
+
+    Args:
+      image_px: side of the images.
+      rendering: how images are decoded and resized.
+    """
+    return {
+        "kind": "pictures",
+        "image_px": image_px,
+        "tensorflow": tf.__version__,
+        **rendering.key_fields(),
+    }
+
+
 def image_blocks(
     samples: Samples,
     rows: np.ndarray,

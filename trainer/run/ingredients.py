@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.config.recipes import BEFORE_RENDERING
 from trainer.config.validation import SPLIT, TEST
 from trainer.errors import TrainerError, shortened
 from trainer.run.compare import FinishedRun, check_same_test, finished_run
@@ -20,7 +21,13 @@ from trainer.workdir import BACKBONE, CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import TestedSample, tested_samples
 
 # Weights can be averaged only if these flags are equal.
-_SAME_FLAGS = ("backbone", "backbone_args", "image_size", "precision")
+_SAME_FLAGS = (
+    "backbone",
+    "backbone_args",
+    "image_size",
+    *BEFORE_RENDERING,
+    "precision",
+)
 
 Weights = dict[str, np.ndarray]
 
@@ -118,7 +125,10 @@ def _check_same_model(first: Ingredient, other: Ingredient) -> None:
     label = f"--workdirs: {other.workdir.path!r}"
     against = repr(first.workdir.path)
     for name in _SAME_FLAGS:
-        mine, theirs = other.config.get(name), first.config.get(name)
+        mine, theirs = (
+            one.config.get(name) or BEFORE_RENDERING.get(name)
+            for one in (other, first)
+        )
         if mine != theirs:
             raise TrainerError(
                 f"{label} has --{name}={shortened(str(mine))}, {against} has"

@@ -39,6 +39,7 @@ from trainer.config.unfreeze import parse_parts
 from trainer.errors import TrainerError, UsageError
 from trainer.storage import files
 from trainer.workdir import CONFIG, Workdir
+from trainer.workdir.folds import fold_workdir
 
 # Flags that did not exist in 0.1.0. At their defaults they do not count in the
 # name of the default workdir, so that an old command finds its old run.
@@ -113,8 +114,9 @@ def _rendering(config: Config, workdir: str) -> dict[str, str]:
 
     A run that began in a version without these flags has no values of them.
     """
+    folder = fold_workdir(workdir, 1) if config.runs_folds else workdir
     try:
-        runs = (Workdir(workdir).read_json(CONFIG) or {}).get("runs", {})
+        runs = (Workdir(folder).read_json(CONFIG) or {}).get("runs", {})
     except (TrainerError, UsageError):
         # The code that opens the workdir reports it.
         runs = {}

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.cache import CachedRows, FileCache, RowCache, RowSpec
-from trainer.data.reading import Reading, checked_blocks
+from trainer.data.reading import Reading, checked_blocks, image_key_fields
 from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import Samples
 from trainer.distribute.processes import ALONE, Processes
@@ -30,7 +30,7 @@ from trainer.train.views import Views, view_blocks, view_digests
 
 # Images per block while rows are computed for the cache.
 _ROWS_PER_BLOCK = 32
-# (what is computed, number done, total number).
+# What is computed, number done, total number.
 Report = Callable[[str, int, int], None]
 
 
@@ -62,7 +62,7 @@ class Inputs:
           partition: its trunk runs here. If it is None or has no trunk, the
             step runs all layers.
           image_px: side of the images, in pixels.
-          rendering: how images are decoded and resized.
+          rendering: how they are decoded and resized.
           engine: graph, litert or device; see `FastPaths`.
           block: images per pass of the graph engine; 0 chooses the number.
           feature_dtype: float32 or float16. Features are rounded to it,
@@ -271,9 +271,8 @@ class Inputs:
         def blocks(rows: np.ndarray) -> Iterator[list[np.ndarray]]:
             return self._blocks(samples, rows, f"features of {what}", engine())
 
-        keys = self._rendering.key_fields()
-        if mirrored:
-            keys["mirrored"] = "yes"
+        keys = {"mirrored": "yes"} if mirrored else {}
+        keys.update(self._rendering.key_fields())
         found = self._cached.rows(samples.digests, blocks, keys)
         if found is None:
             self._cached.warn_uncached(what, len(samples))
@@ -298,12 +297,7 @@ class Inputs:
 
         return self._fill.rows(
             samples.digests,
-            key_fields={
-                "kind": "pictures",
-                "image_px": side,
-                "tensorflow": tf.__version__,
-                **self._rendering.key_fields(),
-            },
+            key_fields=image_key_fields(side, self._rendering),
             specs=[RowSpec(shape=(side, side, 3), dtype="uint8")],
             compute=compute,
             warn=self._warn,
