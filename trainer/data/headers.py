@@ -176,8 +176,8 @@ def orientation_warning(count: int, example: str) -> str:
     return (
         f"{count} photos, such as {example}, are stored on their side or"
         " mirrored. Their EXIF orientation is not applied: they are used as"
-        " they are stored; to turn the pixels themselves, run"
-        " `mogrify -auto-orient` on a copy of the photos"
+        " they are stored; to turn them upright, train with --exif=apply in"
+        " another --workdir"
     )
 
 

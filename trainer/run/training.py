@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer.cache import OFF
 from trainer.config import Config, StageSpec
+from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.data.samples import ARRAY_RECORD
@@ -135,11 +136,18 @@ def _train_locked(setup: RunSetup) -> None:
 
 
 def _print_introduction(setup: RunSetup) -> None:
-    """Prints the workdir, the devices and the scaled learning rates."""
+    """Prints the workdir, the devices, how images are read, and the rates."""
     config, runtime = setup.config, setup.runtime
     print(f"workdir: {one_line(config.workdir)}", flush=True)
     chosen = strategy_line(runtime.strategy, runtime.processes, config.gpus)
     print(f"devices: {chosen}", flush=True)
+    changed = [
+        f"--{name}={getattr(config, name)}"
+        for name, before in BEFORE_RENDERING.items()
+        if getattr(config, name) != before
+    ]
+    if changed:
+        print(f"images: {' '.join(changed)}", flush=True)
     if config.scale_lr:
         rates = ", ".join(
             f"{spec.learning_rate:g} in {spec.stage}"
