@@ -30,8 +30,8 @@ from trainer.results.predict import (
     csv_row,
     find_inputs,
 )
+from trainer.run import export_images, use
 from trainer.run import trained as trained_module
-from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
 NAMES = ("apple pie", "sushi", "борщ")
@@ -303,12 +303,16 @@ def test_an_export_is_compared_on_images_of_all_classes(monkeypatch):
         run=None, workdir=types.SimpleNamespace(read_json=lambda name: None)
     )
     manifest = types.SimpleNamespace(final=range(70))
-    monkeypatch.setattr(use, "with_data", lambda trained, given: trained)
-    monkeypatch.setattr(use, "read_manifest", lambda *given: manifest)
     monkeypatch.setattr(
-        use, "read_encoded_image", lambda _, row: None if row == 4 else row
+        export_images, "with_data", lambda trained, given: trained
     )
-    found = use._images_to_compare(trained, frozenset())
+    monkeypatch.setattr(export_images, "read_manifest", lambda *given: manifest)
+    monkeypatch.setattr(
+        export_images,
+        "read_encoded_image",
+        lambda _, row: None if row == 4 else row,
+    )
+    found = export_images.images_to_compare(trained, frozenset())
     assert found == [0, 2, *range(6, 64, 2)]
 
 

@@ -32,13 +32,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "tfds_data_dir",
         "test_fraction",
         "on_bad_image",
+        "seed",
+    ),
+    "Images": (
         "image_size",
         "exif",
         "background",
         "resize",
         "augment",
         "augment_kernel",
-        "seed",
     ),
     "Validation": ("validation", "validation_fraction"),
     "Model and first weights": (

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -40,35 +40,33 @@ NAMES_FILE = "class_names.json"
 MAX_DIFFERENCE = 1e-4
 
 
+class _Served(NamedTuple):
+    """A classifier, and how its predictions are made; see `write_export`."""
+
+    classifier: Classifier
+    class_names: Sequence[str]
+    flip: bool
+    rendering: Rendering
+
+
 class _Servable(tf.Module):
     """The content of the SavedModel."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        class_names: Sequence[str],
-        names_file: str,
-        *,
-        flip: bool,
-        rendering: Rendering,
-    ) -> None:
+    def __init__(self, served: _Served, names_file: str) -> None:
         """Creates the module.
 
         Args:
-          classifier: in float32.
-          class_names: in the order of the logits.
+          served: what the signatures serve.
           names_file: JSON file with the class names; a copy becomes an asset.
-          flip: see `write_export`.
-          rendering: see `write_export`.
         """
         super().__init__()
-        self._flip = flip
-        self._rendering = rendering
-        self._model = classifier
+        self._flip = served.flip
+        self._rendering = served.rendering
+        self._model = classifier = served.classifier
         self._keras_variables = [
             variable.value for variable in classifier.variables.values()
         ]
-        self._names = tf.constant(list(class_names))
+        self._names = tf.constant(list(served.class_names))
         self._names_file = tf.saved_model.Asset(names_file)
 
     @tf.function(
@@ -171,6 +169,7 @@ def write_export(
         the loaded models give other probabilities. The folder is unchanged
         then.
     """
+    served = _Served(classifier, class_names, flip, rendering)
     with (
         _one_line_errors(folder),
         folders.replaced_folder(
@@ -178,27 +177,13 @@ def write_export(
         ) as partial,
     ):
         try:
-            _write(
-                partial,
-                classifier,
-                class_names,
-                flip=flip,
-                rendering=rendering,
-            )
+            _write(partial, served)
         except tf.errors.OpError as error:
             # The text is "PATH; REASON [Op:NAME]", and PATH is in the hidden
             # folder.
             said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
             raise _not_written(folder, said) from error
-        differences = _compare(
-            partial,
-            folder,
-            classifier,
-            class_names,
-            encoded,
-            flip=flip,
-            rendering=rendering,
-        )
+        differences = _compare(partial, folder, served, encoded)
         record = {
             **record,
             "class_names": list(class_names),
@@ -239,21 +224,12 @@ def _not_written(folder: str, reason: str) -> TrainerError:
     )
 
 
-def _write(
-    folder: str,
-    classifier: Classifier,
-    class_names: Sequence[str],
-    *,
-    flip: bool,
-    rendering: Rendering,
-) -> None:
+def _write(folder: str, served: _Served) -> None:
     names_file = f"{folder}/{NAMES_FILE}"
     files.write_text(
-        names_file, json.dumps(list(class_names), ensure_ascii=False)
+        names_file, json.dumps(list(served.class_names), ensure_ascii=False)
     )
-    servable = _Servable(
-        classifier, class_names, names_file, flip=flip, rendering=rendering
-    )
+    servable = _Servable(served, names_file)
     tf.saved_model.save(
         servable,
         f"{folder}/{SAVED_MODEL}",
@@ -266,24 +242,20 @@ def _write(
     # The SavedModel contains a copy.
     files.remove(names_file)
     keras_file = f"{folder}/{KERAS_FILE}"
-    keras_model(classifier, class_names, flip=flip).save(keras_file)
+    keras_model(served.classifier, served.class_names, flip=served.flip).save(
+        keras_file
+    )
 
 
 def _compare(
-    written: str,
-    folder: str,
-    classifier: Classifier,
-    class_names: Sequence[str],
-    encoded: Sequence[bytes],
-    *,
-    flip: bool,
-    rendering: Rendering,
+    written: str, folder: str, served: _Served, encoded: Sequence[bytes]
 ) -> dict[str, float]:
+    classifier, class_names = served.classifier, served.class_names
     side = classifier.image_px
     images = tf.stack(
-        [render(tf.constant(e), side, rendering) for e in encoded]
+        [render(tf.constant(e), side, served.rendering) for e in encoded]
     )
-    own = classifier.probabilities(images, flip=flip).numpy()
+    own = classifier.probabilities(images, flip=served.flip).numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")

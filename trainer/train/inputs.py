@@ -59,14 +59,12 @@ class Inputs:
         """Creates the inputs of a stage.
 
         Args:
-          partition: its trunk runs here. If it is None or has no trunk, the
-            step runs all layers.
+          partition: its trunk runs here; without one the step runs all layers.
           image_px: side of the images, in pixels.
           rendering: how they are decoded and resized.
           engine: graph, litert or device; see `FastPaths`.
           block: images per pass of the graph engine; 0 chooses the number.
-          feature_dtype: float32 or float16. Features are rounded to it,
-            whether they are cached or not.
+          feature_dtype: float32 or float16, to which all features are rounded.
           kernel: how images are warped: projective or gather.
           cache: the cache of features and decoded images.
           files: the cache of the converted trunk.
@@ -95,8 +93,7 @@ class Inputs:
         self.kernel = kernel
         self._image_px = image_px
         self._rendering = rendering
-        # Fixed here, because an engine may fall back to another.
-        self._augmented_in_step = engine == DEVICE
+        self._augmented_in_step = engine == DEVICE  # It may fall back later.
         self._decode_cache = decode_cache
         self._warn = warn
         self._report = report
