@@ -80,11 +80,11 @@ def test_a_loaded_model_that_gives_nan_is_an_error(
         }
 
     monkeypatch.setattr(keras.models, "load_model", lambda path: loaded)
+    own = export._Served(classifier, NAMES, flip=False, rendering=PLAIN)
     with pytest.raises(
         TrainerError,
         match=r"^x: model.keras does not give .* a probability nan; allowed",
     ):
-        own = export._Served(classifier, NAMES, False, PLAIN)
         export._compare(str(exported), "x", own, PNGS)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run import use
 
@@ -14,21 +15,24 @@ CHANGED, TURNED = "photos have changed since", "stored on their side"
 
 
 @pytest.mark.parametrize(
-    ("fingerprint", "given", "said"),
+    ("fingerprint", "given", "exif", "said"),
     [
-        ("same", set(), []),
-        ("same", {"dataset"}, []),
-        ("other", set(), [CHANGED, TURNED]),
+        ("same", set(), "ignore", []),
+        ("same", {"dataset"}, "ignore", []),
+        ("other", set(), "ignore", [CHANGED, TURNED]),
+        # A run of a version without --exif.
+        ("other", set(), None, [CHANGED, TURNED]),
+        ("other", set(), "apply", [CHANGED]),
         # Other data is meant.
-        ("other", {"dataset"}, [TURNED]),
+        ("other", {"dataset"}, "ignore", [TURNED]),
     ],
 )
 def test_changed_data_is_warned_of_unless_other_data_is_given(
-    fingerprint: str, given: set[str], said: list[str]
+    fingerprint: str, given: set[str], exif: str | None, said: list[str]
 ) -> None:
     warnings: list[str] = []
     trained: Any = types.SimpleNamespace(
-        run=types.SimpleNamespace(dataset="d"),
+        run=Config(dataset="d", exif=exif),
         workdir=types.SimpleNamespace(warn=warnings.append),
         class_names=("a", "b"),
     )
