@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.data.check import BadImagesError
+from trainer.data.rendering import rendering_of
 from trainer.data.sources import check_dataset
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of
@@ -267,6 +268,7 @@ def _key(candidate: Candidate, split: TrainingSplit) -> str:
         "l2_values": L2_VALUES,
         "neighbours": NEIGHBOURS,
         "versions": [tf.__version__, keras.__version__],
+        **rendering_of(config).key_fields(),
     }
     text = json.dumps(fields, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
