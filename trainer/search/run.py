@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config.fields import FIELDS, RESULT, SEARCH
+from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.sources import check_dataset
 from trainer.data.validation import source_phrase
 from trainer.errors import TrainerError, one_line, reason_of, untrusted
@@ -226,10 +227,12 @@ class _Search:
           TrainerError: it has other flags; the message names them.
         """
         own = self._flags()
+        # Searches of earlier versions had no such flags.
+        before = {**dict.fromkeys(BEFORE_RENDERING), **stored["flags"]}
         found = [
-            f"--{name} was {stored['flags'][name]!r}, is {own[name]!r}"
-            for name in sorted(own.keys() & stored["flags"].keys())
-            if own[name] != stored["flags"][name]
+            f"--{name} was {before[name]!r}, is {own[name]!r}"
+            for name in sorted(own.keys() & before.keys())
+            if own[name] != before[name]
         ]
         fixed = self._plan.space.fixed
         if not found and stored["fixed"] != fixed:
