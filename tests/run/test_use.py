@@ -8,7 +8,6 @@ import io
 import json
 import subprocess
 import sys
-import types
 
 import keras
 import numpy as np
@@ -30,8 +29,8 @@ from trainer.results.predict import (
     csv_row,
     find_inputs,
 )
-from trainer.run import export_images, use
 from trainer.run import trained as trained_module
+from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
 NAMES = ("apple pie", "sushi", "борщ")
@@ -295,25 +294,6 @@ def test_an_export_that_computes_otherwise_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match=r"model.keras does not give"):
         write_export(str(folder), classifier, NAMES, [png], {})
     assert not folder.exists()
-
-
-def test_an_export_is_compared_on_images_of_all_classes(monkeypatch):
-    """Samples are sorted by class; one of them has no image."""
-    trained = types.SimpleNamespace(
-        run=None, workdir=types.SimpleNamespace(read_json=lambda name: None)
-    )
-    manifest = types.SimpleNamespace(final=range(70))
-    monkeypatch.setattr(
-        export_images, "with_data", lambda trained, given: trained
-    )
-    monkeypatch.setattr(export_images, "read_manifest", lambda *given: manifest)
-    monkeypatch.setattr(
-        export_images,
-        "read_encoded_image",
-        lambda _, row: None if row == 4 else row,
-    )
-    found = export_images.images_to_compare(trained, frozenset())
-    assert found == [0, 2, *range(6, 64, 2)]
 
 
 @pytest.mark.parametrize(
