@@ -64,6 +64,7 @@ _LATER_FLAGS = {
         "erasing",
         "dropout",
         "ema",
+        "tta",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
