@@ -533,12 +533,13 @@ class Fields:
     )
     tta: str = _flag(
         OFF,
-        FREE,
+        RESULT,
         "Test-time augmentation: flip averages the probabilities of an image"
-        " and its mirror image, in twice the time.",
+        " and its mirror image, in twice the time. A run's own flag is the"
+        " default when its workdir is used.",
         choices=(OFF, FLIP),
-        stages=USING_STAGES,
-        but=(SOUP,),
+        stages=(*FIT_STAGES, *USING_STAGES),
+        but=(LR_FIND, SOUP),
     )
     checkpoint_every_steps: int = _flag(
         0,

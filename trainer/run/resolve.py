@@ -67,6 +67,7 @@ _LATER_FLAGS = {
         "erasing",
         "dropout",
         "ema",
+        "tta",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}

@@ -155,6 +155,8 @@ def _cook(
     for trial in trials:
         print(_trial_line(trial, ingredients), flush=True)
     source.use_mean([trial.index for trial in trials if trial.accepted])
+    if trained.flips:
+        evaluator = _evaluator(trained, manifest, source, flip=True)
     evaluation = evaluator.evaluate(manifest.final, outputs=True)
     result = _result(ingredients, trials, manifest, evaluation)
     _write(workdir, ingredients, trials[0], result)
@@ -199,7 +201,11 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
 
 
 def _evaluator(
-    trained: Trained, manifest: Manifest, source: WeightSource
+    trained: Trained,
+    manifest: Manifest,
+    source: WeightSource,
+    *,
+    flip: bool = False,
 ) -> Evaluator:
     """Returns an evaluator whose trunk is shared by all ingredients."""
     classifier = trained.classifier
@@ -221,6 +227,7 @@ def _evaluator(
         xla=trained.runtime.xla,
         partition=partition,
         inputs=inputs,
+        flip=flip,
     )
 
 
