@@ -153,6 +153,10 @@ def test_the_default_workdir_depends_on_each_result_field():
         "schedule": "cosine",
         "augment": "mild",
         "mix": "mixup:0.2",
+        "exif": "apply",
+        "background": "black",
+        "resize": "pad",
+        "tta": "flip",
     }
     names = set()
     fields = base.result_fields()
