@@ -20,8 +20,11 @@ Finished runs in OUT are not repeated, so that rungs and seeds can be added.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import csv
 import json
+import os
+import queue
 import re
 import shlex
 import statistics
@@ -73,10 +76,12 @@ RUNGS: Mapping[str, tuple[str, ...]] = {
     "best, erasing 0.25": (*_BEST, "--erasing=0.25"),
     "best, dropout 0.2": (*_BEST, "--dropout=0.2"),
 }
-# Rungs that only use the run of another one in another way.
-MIRRORED: Mapping[str, str] = {
-    f"{rung}, and mirror images": rung
-    for rung in ("best: averaged weights", "best, rate 1e-3")
+# Rungs that use the run of another one with other flags.
+SAME_RUN: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "averaged weights, and mirror images": (
+        "averaged weights",
+        ("--tta=flip",),
+    ),
 }
 
 
@@ -207,29 +212,33 @@ def _predicted(
 def _results(
     args: argparse.Namespace, rung: str, seed: int
 ) -> tuple[np.ndarray, float | None]:
-    """Runs a rung, unless it is done.
+    """Trains a rung, unless it is done.
 
     Returns:
       Whether each test photo is classified correctly, in the order of their
       ids, and the accuracy on unused training photos; None without any.
     """
-    workdir = _run(args, MIRRORED.get(rung, rung), seed)
+    trained, flags = SAME_RUN.get(rung, (rung, ()))
+    workdir = _run(args, trained, seed)
     unused = _unused_photos(args, workdir)
-    if rung in MIRRORED:
+    name = f"_{_file_name(rung)}" if flags else ""
+    if flags:
         photos = sorted((args.dataset / "test").glob("*/*"))
-        flip = "--tta=flip"
-        tested = _predicted(workdir, photos, "test_flip.csv", flip)
-        others = unused and _predicted(workdir, unused, "unused_flip.csv", flip)
+        tested = _predicted(workdir, photos, f"test{name}.csv", *flags)
     else:
         tested = _correct(workdir / "predictions.csv")
-        others = unused and _predicted(workdir, unused, "unused.csv")
+    others = unused and _predicted(workdir, unused, f"unused{name}.csv", *flags)
     correct = np.array([tested[name] for name in sorted(tested)])
     return correct, statistics.mean(others.values()) if others else None
 
 
+def _file_name(rung: str) -> str:
+    return re.sub(r"\W+", "_", rung)
+
+
 def _run(args: argparse.Namespace, rung: str, seed: int) -> Path:
     """Trains a rung, unless it is done; returns its workdir."""
-    name = re.sub(r"\W+", "_", rung)
+    name = _file_name(rung)
     workdir: Path = args.workdir / f"seed{seed}" / name
     if not (workdir / "predictions.csv").exists():
         workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -256,19 +265,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--rungs", default="", help="regular expression that the rungs match")
     add("--unused", type=int, default=200, help="photos per class")
     add("--flags", default="", help="flags of every run, in quotes")
+    add("--jobs", type=int, default=1, help="runs at a time, on separate cores")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:
-    """Runs what is missing, and prints the table after each run."""
+    """Runs what is missing, and prints the table."""
     args = _parse(argv)
     wanted = [
-        rung for rung in (*RUNGS, *MIRRORED) if re.search(args.rungs, rung)
+        rung for rung in (*RUNGS, *SAME_RUN) if re.search(args.rungs, rung)
     ]
     tested: dict[str, dict[int, np.ndarray]] = {rung: {} for rung in wanted}
     unused: dict[str, dict[int, float]] = {rung: {} for rung in wanted}
-    for seed in range(args.seeds):
-        for rung in wanted:
+    # The rungs of one run follow each other in one thread.
+    runs = [
+        (seed, [rung for rung in wanted if _trained(rung) == trained])
+        for seed in range(args.seeds)
+        for trained in dict.fromkeys(map(_trained, wanted))
+    ]
+
+    def measure(seed: int, rungs: Sequence[str]) -> None:
+        for rung in rungs:
             correct, others = _results(args, rung, seed)
             tested[rung][seed] = correct
             if others is not None:
@@ -278,7 +295,32 @@ def main(argv: list[str]) -> None:
                 f" unused {others}",
                 flush=True,
             )
-        print(f"\n{table(tested, unused)}\n", flush=True)
+
+    with _threads(args.jobs) as pool:
+        done = [pool.submit(measure, *run) for run in runs]
+        for future in concurrent.futures.as_completed(done):
+            if future.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
+            future.result()
+    print(f"\n{table(tested, unused)}\n", flush=True)
+
+
+def _trained(rung: str) -> str:
+    """Returns the rung whose run it uses."""
+    return SAME_RUN.get(rung, (rung,))[0]
+
+
+def _threads(jobs: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Returns threads whose processes have separate cores, where possible."""
+    cores = sorted(os.sched_getaffinity(0))
+    shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    for job in range(jobs):
+        shares.put(cores[job::jobs] or cores)
+    return concurrent.futures.ThreadPoolExecutor(
+        # The processes that a thread starts inherit its cores.
+        jobs,
+        initializer=lambda: os.sched_setaffinity(0, shares.get()),
+    )
 
 
 if __name__ == "__main__":
