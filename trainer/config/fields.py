@@ -534,9 +534,8 @@ class Fields:
     tta: str = _flag(
         OFF,
         RESULT,
-        "Test-time augmentation: flip averages the probabilities of an image"
-        " and its mirror image, in twice the time. A run's own flag is the"
-        " default when its workdir is used.",
+        "Test-time augmentation: flip averages over an image and its mirror"
+        " image.",
         choices=(OFF, FLIP),
         stages=(*FIT_STAGES, *USING_STAGES),
         but=(LR_FIND, SOUP),

@@ -12,6 +12,7 @@ from trainer.config.fields import (
     COSINE,
     FEATURE_EXTRACT,
     FIELDS,
+    FLIP,
     IGNORE,
     LBFGS,
     MILD,
@@ -33,13 +34,15 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "unfreeze": "all",
         "optimizer": ADAMW,
         "weight_decay": 0.01,
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-3,
         "schedule": COSINE,
         "warmup": 0.05,
-        "min_steps": 300,
+        "epochs": 10,
+        "min_steps": 600,
         "label_smoothing": 0.1,
         "ema": 0.99,
         "augment": MILD,
+        "tta": FLIP,
     },
 }
 # What unset flags of images mean. `run.resolve` sets them, because a workdir
@@ -51,7 +54,7 @@ RENDERING: Mapping[str, Mapping[str, str]] = {
     BEST_RECIPE: {"exif": APPLY, "background": WHITE, "resize": STRETCH},
 }
 # What a solved head does not read.
-_STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver"}
+_STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver", "tta"}
 
 
 def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
