@@ -80,8 +80,8 @@ def test_evaluate_gives_the_result(root: pathlib.Path, cache: str) -> None:
     evaluate(config, frozenset({"stage", "workdir", "cache"}))
     found = json.loads((workdir / "evaluation.json").read_text())
     expected = _result(root, "upright")
-    assert found["accuracy"] == expected["test_accuracy"]
-    assert found["loss"] == pytest.approx(expected["test_loss"], abs=1e-6)
+    assert found["test_accuracy"] == expected["test_accuracy"]
+    assert found["test_loss"] == pytest.approx(expected["test_loss"], abs=1e-6)
 
 
 def _rows(root: pathlib.Path, inputs: str, run: str) -> list[list[str]]:
