@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+from trainer.config.split_names import SplitNames
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source
 from trainer.data.tfds_names import is_tfds_name
 from trainer.data.tfds_source import open_tfds
+from trainer.data.walk import is_archive
 from trainer.errors import UsageError
 from trainer.storage import files
 
@@ -15,7 +17,11 @@ __all__ = ["Source", "open_source"]
 
 
 def open_source(
-    dataset: str, *, tfds_data_dir: str | None, test_fraction: float
+    dataset: str,
+    *,
+    tfds_data_dir: str | None,
+    test_fraction: float,
+    split_names: SplitNames | None = None,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
@@ -26,6 +32,7 @@ def open_source(
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, if the data set has
         only one split.
+      split_names: the folders of the splits that flags name.
 
     Raises:
       UsageError: there is no such folder or TFDS data set.
@@ -34,7 +41,18 @@ def open_source(
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
     if files.is_dir(path):
-        return open_folder(path, dataset=dataset, test_fraction=test_fraction)
+        return open_folder(
+            path,
+            dataset=dataset,
+            test_fraction=test_fraction,
+            names=split_names,
+        )
+    if split_names and split_names.given():
+        split = next(iter(split_names.given()))
+        raise UsageError(
+            f"{split_names.shown(split)}: names a folder of a folder of photos,"
+            f" and --dataset={dataset} is none; leave it out"
+        )
     return open_tfds(
         dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
     )
@@ -55,6 +73,11 @@ def check_dataset(dataset: str) -> None:
     if files.is_dir(path):
         return
     if files.exists(path):
+        if is_archive(path) and files.is_file(path):
+            raise UsageError(
+                f"--dataset={dataset!r}: an archive; unpack it and give the"
+                " folder that it holds"
+            )
         what = "a file" if files.is_file(path) else "not a folder"
         raise UsageError(f"--dataset={dataset!r}: {what}; give {LAYOUTS}")
     if _is_path(dataset):

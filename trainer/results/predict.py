@@ -11,9 +11,9 @@ from typing import NamedTuple, TextIO
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.folder import SUFFIXES, walk_images
 from trainer.data.headers import UPRIGHT
 from trainer.data.samples import printable
+from trainer.data.walk import SUFFIXES, walk_images
 from trainer.errors import TrainerError, UsageError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import MirroredTrunk, Trunk
