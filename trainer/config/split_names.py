@@ -12,7 +12,7 @@ NO_SPLIT = "none"
 ROOT = "."
 # The prefix of a folder inside each class folder.
 EACH_CLASS = "*/"
-_FLAGS = {
+SPLIT_FLAGS = {
     "train": "train_split",
     "validation": "val_split",
     "test": "test_split",
@@ -48,7 +48,7 @@ class SplitNames:
 
 def flag_of(split: str) -> str:
     """Returns the name of the flag that names the folder of a split."""
-    return _FLAGS[split]
+    return SPLIT_FLAGS[split]
 
 
 def check_split_name(split: str, value: str) -> None:

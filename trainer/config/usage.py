@@ -30,14 +30,20 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "test_fraction",
         "on_bad_image",
         "image_size",
         "augment",
         "augment_kernel",
         "seed",
     ),
-    "Validation": ("validation", "validation_fraction"),
+    "Splits": (
+        "train_split",
+        "val_split",
+        "test_split",
+        "test_fraction",
+        "validation",
+        "validation_fraction",
+    ),
     "Model and first weights": (
         "weights",
         "backbone_args",
@@ -189,7 +195,6 @@ ALIASES: Mapping[str, str] = {
     "source": "inputs",
     "task": "stage",
     "test_time_augmentation": "tta",
-    "val_split": "validation",
     "valid_pct": "validation",
     "validation_split": "validation",
 }

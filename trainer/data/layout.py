@@ -103,7 +103,7 @@ def _named_layout(root: Folder, roles: Mapping[str, list[Folder]]) -> Layout:
     _check_not_wrapped(chosen[TRAIN], roles)
     unused = [f for f in others if holds_images(f)]
     if unused:
-        raise unused_error(list(chosen.values()), unused, chosen)
+        raise unused_error(chosen, unused)
     return Layout(splits=_ordered(chosen))
 
 
@@ -181,11 +181,11 @@ def _is_class_first(tops: Sequence[Folder]) -> bool:
                 what = "does not hold such folders"
             elif TRAIN not in roles:
                 what = "holds no folder that looks like the training split"
+            inner = _listed_roles(split[0])
+            look = verb(inner, "looks like a split", "look like splits")
             raise LayoutError(
-                f"{shown_folders(split[:1])} holds"
-                f" {shown_folders(_listed_roles(split[0]))}, which"
-                f" {verb(_listed_roles(split[0]), 'looks', 'look')} like"
-                f" splits, but {shown_folders([top])} {what}; arrange all"
+                f"{shown_folders(split[:1])} holds {shown_folders(inner)},"
+                f" which {look}, but {shown_folders([top])} {what}; arrange all"
                 " classes alike, or give"
                 f" --{flag_of(TRAIN)}={ROOT} to use all images of a class"
                 " alike"

@@ -83,7 +83,7 @@ def given_layout(root: Folder, names: SplitNames) -> Layout:
     if TRAIN not in given and len(deliberate) < len(unused):
         chosen = {role: folder for role, (_, folder) in found.items()}
         stray = [f for f in unused if f not in deliberate]
-        raise unused_error(list(chosen.values()), stray, chosen)
+        raise unused_error(chosen, stray)
     return Layout(
         splits={
             role: split_folder(found[role][1], found[role][0])

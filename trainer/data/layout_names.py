@@ -202,9 +202,15 @@ def shown_folders(folders: Sequence[Folder]) -> str:
 
 
 def unused_error(
-    used: list[Folder], unused: list[Folder], chosen: Mapping[str, Folder]
+    chosen: Mapping[str, Folder], unused: list[Folder]
 ) -> LayoutError:
-    """Returns the error about folders beside the splits."""
+    """Returns the error about folders beside the splits.
+
+    Args:
+      chosen: the folder of each split, with that of the training split.
+      unused: folders with images that belong to none of them.
+    """
+    used = [chosen[s] for s in (TRAIN, VALIDATION, TEST) if s in chosen]
     look = verb(used, "looks like a split", "look like splits")
     remedy = (
         f"--{flag_of(TRAIN)}={quoted(chosen[TRAIN].name)} leaves"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.cache import FileCache
+from trainer.config.split_names import SplitNames
 from trainer.config.validation import SPLIT, TEST, ValidationRule
 from trainer.data.check import (
     BadImage,
@@ -136,6 +137,7 @@ def build_manifest(
     validation_fraction: float,
     on_bad_image: str,
     validation: ValidationRule | None = None,
+    split_names: SplitNames | None = None,
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
     tests: bool = True,
@@ -153,6 +155,7 @@ def build_manifest(
       validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
+      split_names: see `sources.open_source`.
       earlier: the `to_json` of an earlier start; unchanged files are not read
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
@@ -163,7 +166,10 @@ def build_manifest(
       TrainerError: the data set cannot be used as it is.
     """
     source = open_source(
-        dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
+        dataset,
+        tfds_data_dir=tfds_data_dir,
+        test_fraction=test_fraction,
+        split_names=split_names,
     )
     check_split(validation, source)
     if not tests:

@@ -7,6 +7,7 @@ import hashlib
 import json
 
 from trainer.cache import FileCache
+from trainer.config.split_names import SplitNames
 from trainer.data.check import apply_policy, check_images
 from trainer.data.earlier_checks import cache_checks, cached_checks
 from trainer.data.samples import Samples
@@ -39,6 +40,7 @@ def training_split(
     dataset: str,
     tfds_data_dir: str | None,
     test_fraction: float,
+    split_names: SplitNames | None = None,
     data_pct: float,
     seed: int,
     on_bad_image: str,
@@ -50,6 +52,7 @@ def training_split(
       dataset: see `sources.open_source`.
       tfds_data_dir: see `sources.open_source`.
       test_fraction: see `sources.open_source`.
+      split_names: see `sources.open_source`.
       data_pct: see `manifest.build_manifest`.
       seed: see `manifest.build_manifest`.
       on_bad_image: `fail` or `skip`.
@@ -60,7 +63,10 @@ def training_split(
       TrainerError: the data set cannot be used as it is.
     """
     source = open_source(
-        dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
+        dataset,
+        tfds_data_dir=tfds_data_dir,
+        test_fraction=test_fraction,
+        split_names=split_names,
     )
     all_known = cached_checks(cache, source)
     known = {"train": all_known.get("train", {})}

@@ -120,6 +120,7 @@ def _read_split(config: Config) -> TrainingSplit:
             dataset=config.dataset,
             tfds_data_dir=config.tfds_data_dir,
             test_fraction=config.test_fraction,
+            split_names=config.split_names,
             data_pct=config.data_pct,
             seed=config.seed,
             on_bad_image=config.on_bad_image,

@@ -64,6 +64,9 @@ _LATER_FLAGS = {
         "erasing",
         "dropout",
         "ema",
+        "train_split",
+        "val_split",
+        "test_split",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}

@@ -1,0 +1,382 @@
+"""Layouts of made-up folders, given as lists of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from trainer.config.split_names import SplitNames
+from trainer.data.layout import find_layout
+from trainer.data.layout_names import Layout, LayoutError, role_of
+from trainer.errors import UsageError
+
+
+class Tree:
+    """A folder in memory; every file is an image unless it ends in .txt."""
+
+    def __init__(self, name: str, paths: Sequence[str]) -> None:
+        self.name = name
+        inside: dict[str, list[str]] = {}
+        for path in paths:
+            first, slash, rest = path.partition("/")
+            if slash:
+                inside.setdefault(first, []).append(rest)
+        self.folders = [Tree(n, inside[n]) for n in sorted(inside)]
+        self.has_images = any(
+            path and "/" not in path and not path.endswith(".txt")
+            for path in paths
+        )
+
+
+def files(*patterns: str) -> list[str]:
+    """Expands `{a,b}/{c,d}/1` to four paths."""
+    done: list[str] = []
+    for pattern in patterns:
+        head, brace, rest = pattern.partition("{")
+        if not brace:
+            done.append(pattern)
+            continue
+        choices, _, tail = rest.partition("}")
+        done += files(*(f"{head}{x}{tail}" for x in choices.split(",")))
+    return done
+
+
+def layout_of(*patterns: str, **names: str) -> Layout:
+    return find_layout(Tree("", files(*patterns)), SplitNames(**names))
+
+
+def shown(layout: Layout) -> dict[str, str]:
+    """Returns each split's folder and class folders, such as `train: a b`."""
+    return {
+        split: f"{at.path}: {' '.join(name for name, _ in at.classes)}"
+        for split, at in layout.splits.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        (
+            "train",
+            "train Training TRN training_set trainset Train-Images TrainData",
+        ),
+        ("validation", "val Valid VALIDATION dev val_set validation-images"),
+        ("test", "test Testing TST eval Evaluation test_set testdata"),
+        (
+            None,
+            "trains trainer tester contest values invalid device set data"
+            " train1 apple",
+        ),
+    ],
+    ids=str,
+)
+def test_split_names_are_known_in_any_spelling(
+    role: str | None, names: str
+) -> None:
+    for name in names.split():
+        assert role_of(name) == role, name
+
+
+BRAIN = ("{Training,Testing}/{glioma,notumor}/1",)
+CLASS_FIRST = ("{cat,dog}/{train,test}/1",)
+CASES = {
+    "flat": (("{a,b}/1",), {"train": ": a b"}),
+    "nothing": ((), {"train": ": "}),
+    "nested classes": (("{a,b}/{x,y,z}/1", "a/1"), {"train": ": a b"}),
+    "brain scans": (
+        BRAIN,
+        {
+            "train": "Training: glioma notumor",
+            "test": "Testing: glioma notumor",
+        },
+    ),
+    "train and eval": (
+        ("{train,eval}/{a,b}/1",),
+        {"train": "train: a b", "test": "eval: a b"},
+    ),
+    "eval beside test": (
+        ("{train,eval,test}/{a,b}/1",),
+        {"train": "train: a b", "validation": "eval: a b", "test": "test: a b"},
+    ),
+    "eval beside val": (
+        ("{train,eval,val}/{a,b}/1",),
+        {"train": "train: a b", "validation": "val: a b", "test": "eval: a b"},
+    ),
+    "training_set": (
+        ("{training_set,test_set}/{a,b}/1",),
+        {"train": "training_set: a b", "test": "test_set: a b"},
+    ),
+    "train alone": (("train/{a,b}/1",), {"train": "train: a b"}),
+    "folders without images beside": (
+        ("{train,test}/{a,b}/1", "docs/readme.txt", "labels/train/1.txt"),
+        {"train": "train: a b", "test": "test: a b"},
+    ),
+    "photos of trains": (("{bus,car,train}/1",), {"train": ": bus car train"}),
+    "classes valid and invalid": (
+        ("{valid,invalid}/1",),
+        {"train": ": invalid valid"},
+    ),
+    "classes named train and test": (
+        ("{bus,train,test}/1",),
+        {"train": ": bus test train"},
+    ),
+    "class first": (
+        CLASS_FIRST,
+        {"train": "*/train: cat dog", "test": "*/test: cat dog"},
+    ),
+    "class first in mixed spelling": (
+        ("cat/{Train,Val,test}/1", "dog/{training,valid,Test}/1"),
+        {
+            "train": "*/Train: cat dog",
+            "validation": "*/Val: cat dog",
+            "test": "*/test: cat dog",
+        },
+    ),
+    "kinds of vehicles": (
+        ("road/{bus,car}/1", "rail/{train,tram}/1"),
+        {"train": ": rail road"},
+    ),
+    "four domains of the same classes": (
+        ("{art,cartoon,photo,sketch}/{a,b}/1",),
+        {"train": ": art cartoon photo sketch"},
+    ),
+    "test tube among many classes": (
+        ("{a,b,c,test tube,bullet train}/1",),
+        {"train": ": a b bullet train c test tube"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("paths", "expected"), CASES.values(), ids=CASES)
+def test_layout_is_detected(
+    paths: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    assert shown(layout_of(*paths)) == expected
+
+
+def test_class_first_images_are_those_of_the_split() -> None:
+    layout = layout_of(*CLASS_FIRST)
+    assert layout.splits["test"].classes == (
+        ("cat", "cat/test"),
+        ("dog", "dog/test"),
+    )
+
+
+def test_class_named_like_a_split_is_noted() -> None:
+    assert layout_of("{bus,test}/1").notes == (
+        "test/ is a class, although it is named like a split, because it"
+        " holds images and no folders",
+    )
+    assert not layout_of("{a,b}/1").notes
+
+
+REFUSED = {
+    "something beside the splits": (
+        ("{train,test,extra}/{a,b}/1",),
+        "train/ and test/ look like splits, and extra/ beside them would not"
+        " be used; --train_split=train leaves it out, and --train_split=."
+        " takes each folder as a class",
+    ),
+    "a split of unknown name": (
+        ("{train,holdout}/{a,b}/1",),
+        "train/ looks like a split, and holdout/ beside it would not be used;"
+        " --train_split=train leaves it out, --test_split=holdout tests on"
+        " holdout/, and --train_split=. takes each folder as a class",
+    ),
+    "a class called train with folders": (
+        ("{bus,car}/1", "train/steam/1"),
+        "train/ looks like a split, and bus/ and car/ beside it would not be"
+        " used; --train_split=train leaves them out, --test_split=bus tests"
+        " on bus/, and --train_split=. takes each folder as a class",
+    ),
+    "same folders": (
+        ("{2019,2020}/{a,b}/1",),
+        "2019/ and 2020/ hold the same folders, 'a', 'b', so each may be a"
+        " split or a class; give --train_split=2019 --test_split=2020 for"
+        " splits, or --train_split=. for classes",
+    ),
+    "two spellings of train": (
+        ("{Train,train,test}/{a,b}/1",),
+        "more than one training split: Train/, train/; keep one of them, or"
+        " name it with --train_split=Train",
+    ),
+    "no training split": (
+        ("{photos,test}/{a,b}/1",),
+        "test/ looks like a split, but no folder looks like the training"
+        " split; name it with --train_split=NAME, or give --train_split=. if"
+        " each folder is a class",
+    ),
+    "words in names": (
+        ("seg_train/seg_train/{a,b}/1", "seg_test/seg_test/{a,b}/1"),
+        "seg_test/ and seg_train/ look like splits by a word in their names;"
+        " give --train_split=seg_train --test_split=seg_test, or paths such"
+        " as seg_test/seg_test, or --train_split=. if each folder is a class",
+    ),
+    "class and split in one name": (
+        ("{train_cats,train_dogs,test_cats,test_dogs}/1",),
+        "test_cats/, test_dogs/, train_cats/ and train_dogs/ look like splits"
+        " by a word in their names; give --train_split=train_cats"
+        " --test_split=test_cats, or paths such as test_cats/images, or"
+        " --train_split=. if each folder is a class",
+    ),
+    "only some classes have splits": (
+        ("cat/{train,test}/1", "dog/1"),
+        "cat/ holds test/ and train/, which look like splits, but dog/ does"
+        " not hold such folders; arrange all classes alike, or give"
+        " --train_split=. to use all images of a class alike",
+    ),
+    "test photos in one class": (
+        ("dog/test/1", "dog/1", "cat/1"),
+        "dog/ holds test/, which looks like a split, but cat/ does not hold"
+        " such folders; arrange all classes alike, or give --train_split=. to"
+        " use all images of a class alike",
+    ),
+}
+
+
+@pytest.mark.parametrize(("paths", "text"), REFUSED.values(), ids=REFUSED)
+def test_open_question_is_refused(paths: tuple[str, ...], text: str) -> None:
+    with pytest.raises(LayoutError) as error:
+        layout_of(*paths)
+    assert str(error.value) == text
+    # The flag that the message names decides.
+    layout_of(*paths, train=".")
+
+
+@pytest.mark.parametrize(
+    ("paths", "inner"),
+    [
+        (("food/{train,test}/{a,b}/1",), "food"),
+        (("food/{a,b}/1", "docs/1.txt"), "food"),
+        (("data/food/{a,b}/1",), "data/food"),
+        (("train/{train,val}/{a,b}/1",), "train"),
+    ],
+    ids=str,
+)
+def test_wrapped_folder_names_the_inner_folder(
+    paths: tuple[str, ...], inner: str
+) -> None:
+    with pytest.raises(LayoutError, match="holds only") as error:
+        layout_of(*paths)
+    assert error.value.inner == inner
+
+
+GIVEN = {
+    "unknown names": (
+        ("{2019,2020}/{a,b}/1",),
+        {"train": "2019", "test": "2020"},
+        {"train": "2019: a b", "test": "2020: a b"},
+        (),
+    ),
+    "only the test split": (
+        ("{train,val,holdout}/{a,b}/1",),
+        {"test": "holdout"},
+        {
+            "train": "train: a b",
+            "validation": "val: a b",
+            "test": "holdout: a b",
+        },
+        (),
+    ),
+    "the rest is left out": (
+        ("{train,test,extra}/{a,b}/1",),
+        {"train": "train"},
+        {"train": "train: a b", "test": "test: a b"},
+        ("extra",),
+    ),
+    "no test split": (
+        ("{train,test}/{a,b}/1",),
+        {"test": "none"},
+        {"train": "train: a b"},
+        ("test",),
+    ),
+    "one of two validation splits": (
+        ("{train,val,valid}/{a,b}/1",),
+        {"validation": "valid"},
+        {"train": "train: a b", "validation": "valid: a b"},
+        ("val",),
+    ),
+    "paths": (
+        ("seg_train/seg_train/{a,b}/1", "seg_test/seg_test/{a,b}/1"),
+        {"train": "seg_train/seg_train", "test": "seg_test/seg_test/"},
+        {"train": "seg_train/seg_train: a b", "test": "seg_test/seg_test: a b"},
+        (),
+    ),
+    "other case": (
+        ("{One,Two}/{a,b}/1",),
+        {"train": "one", "test": "TWO"},
+        {"train": "One: a b", "test": "Two: a b"},
+        (),
+    ),
+    "each folder is a class": (
+        ("{2019,2020}/{a,b}/1",),
+        {"train": "."},
+        {"train": ": 2019 2020"},
+        (),
+    ),
+    "classes beside a test split": (
+        ("{a,b}/1", "mine/{a,b}/1"),
+        {"train": ".", "test": "mine"},
+        {"train": ": a b", "test": "mine: a b"},
+        (),
+    ),
+    "in each class": (
+        ("{cat,dog}/{old,new,junk}/1",),
+        {"train": "*/old", "test": "*/NEW"},
+        {"train": "*/old: cat dog", "test": "*/new: cat dog"},
+        ("cat/junk", "dog/junk"),
+    ),
+    "in each class, one given": (
+        ("{cat,dog}/{train,mine}/1",),
+        {"test": "*/mine"},
+        {"train": "*/train: cat dog", "test": "*/mine: cat dog"},
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("paths", "names", "expected", "unused"), GIVEN.values(), ids=GIVEN
+)
+def test_flags_name_the_splits(
+    paths: tuple[str, ...],
+    names: dict[str, str],
+    expected: dict[str, str],
+    unused: tuple[str, ...],
+) -> None:
+    layout = layout_of(*paths, **names)
+    assert shown(layout) == expected
+    assert layout.unused == unused
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (
+            {"train": "x"},
+            "--train_split='x': no such folder in --dataset; there are 2019/"
+            " and 2020/",
+        ),
+        (
+            {"test": "2020"},
+            "--test_split='2020': no folder looks like the training split;"
+            " give --train_split too; there are 2019/",
+        ),
+        (
+            {"train": "2019", "test": "2019/a"},
+            "--test_split='2019/a': the train and the test split share images"
+            " of 2019/a/; name folders that do not overlap",
+        ),
+        (
+            {"train": "*/a", "test": "2020"},
+            "--test_split='2020': not in each class folder, as another split"
+            " is; give */2020",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_names_are_usage_errors(names: dict[str, str], text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        layout_of("{2019,2020}/{a,b}/1", **names)
+    assert str(error.value) == text
