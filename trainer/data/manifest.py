@@ -24,6 +24,7 @@ from trainer.data.earlier_checks import (
     checks_to_json,
 )
 from trainer.data.headers import UPRIGHT
+from trainer.data.passed_over import PassedOver
 from trainer.data.samples import Samples, Source, printable
 from trainer.data.sources import open_source
 from trainer.data.subsets import nested_subset
@@ -65,6 +66,9 @@ class Manifest:
         `validation` unless those come from the test split.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
+      origins: see `samples.Source`.
+      passed_over: see `samples.Source`.
+      notes: see `samples.Source`.
     """
 
     name: str
@@ -81,6 +85,9 @@ class Manifest:
     train_total: int
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
     @property
     def validation_from_test(self) -> bool:
@@ -118,6 +125,11 @@ class Manifest:
             "final_split": self.final_split,
             "train_ids": list(self.train.ids),
             "validation_ids": list(self.validation.ids),
+            "origins": dict(self.origins),
+            "passed_over": {
+                reason: dict(by)
+                for reason, by in self.passed_over.counts.items()
+            },
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
@@ -224,6 +236,9 @@ def _assemble(
         fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
+        origins=source.origins,
+        passed_over=source.passed_over,
+        notes=source.notes,
     )
     if manifest.validates_on_final:
         return manifest

@@ -46,8 +46,12 @@ def open_tfds(
         class_names = FOOD10_CLASSES
     train, validation = splits["train"], splits.get("validation")
     test = splits.get("test")
+    origins = {split: f"the {split} split of {dataset}" for split in splits}
     if test is None:
         test, validation = validation, None
+        origins["test"] = origins.get(
+            "validation", f"held out from {origins['train']}"
+        )
     if test is None:
         train, test = split_flat(
             train,
@@ -63,6 +67,7 @@ def open_tfds(
         train=train,
         validation=validation,
         test=test,
+        origins=origins,
     )
 
 

@@ -23,6 +23,11 @@ from trainer.errors import (
     shortened,
 )
 from trainer.model.freeze import freeze_plan
+from trainer.results.data_line import (
+    data_facts,
+    data_line,
+    data_warnings,
+)
 from trainer.results.report import plan_lines, result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
 from trainer.run.engine_choice import uncached
@@ -99,6 +104,7 @@ def _print_plan(setup: RunSetup) -> Manifest:
         named = zip(manifest.class_names, weights, strict=True)
         text = ", ".join(f"{name} {weight:.4g}" for name, weight in named)
         print(f"class weights of the training loss: {one_line(text)}")
+    print("\n".join(_data_lines(manifest, config)))
     lines = plan_lines(
         config,
         manifest,
@@ -109,6 +115,12 @@ def _print_plan(setup: RunSetup) -> Manifest:
     )
     print("\n".join(lines))
     return manifest
+
+
+def _data_lines(manifest: Manifest, config: Config) -> list[str]:
+    """Returns what the run trains on, and what looks wrong about it."""
+    facts = data_facts(manifest)
+    return [data_line(facts), *data_warnings(facts, config)]
 
 
 def _train_locked(setup: RunSetup) -> None:
@@ -159,7 +171,10 @@ def _train(setup: RunSetup, workdir: Workdir) -> None:
     record, manifest = same_run(setup, workdir)
     if _is_complete(workdir, config):
         return
-    for line in unbalanced_lines(manifest):
+    for line in (
+        *_data_lines(manifest, config),
+        *unbalanced_lines(manifest),
+    ):
         print(line, flush=True)
     start = find_start(workdir, config)
     stages = with_min_steps(start.stages, config, manifest)
