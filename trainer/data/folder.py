@@ -39,6 +39,8 @@ from trainer.errors import TrainerError, reason_of
 from trainer.storage import files
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
+# A file of each workdir; see `trainer.workdir`, which is a room above.
+_WORKDIR_MARKER = "workdir.json"
 
 
 class _ScannedFolder:
@@ -49,19 +51,28 @@ class _ScannedFolder:
         self.path = path
         self.name = name
 
-    @functools.cached_property
+    @property
     def folders(self) -> tuple[_ScannedFolder, ...]:
         """The folders directly in it, sorted by name."""
-        return tuple(
-            _ScannedFolder(entry.path, entry.name)
-            for entry in visible(self.path)
-            if is_folder(entry)
-        )
+        return self._content[0]
 
-    @functools.cached_property
+    @property
     def has_images(self) -> bool:
         """Whether an image is directly in it."""
-        return any(map(is_image, visible(self.path)))
+        return self._content[1]
+
+    @functools.cached_property
+    def _content(self) -> tuple[tuple[_ScannedFolder, ...], bool]:
+        entries = visible(self.path)
+        if any(entry.name == _WORKDIR_MARKER for entry in entries):
+            # The charts of a run are no data.
+            return (), False
+        folders = tuple(
+            _ScannedFolder(entry.path, entry.name)
+            for entry in entries
+            if is_folder(entry)
+        )
+        return folders, any(map(is_image, entries))
 
 
 def open_folder(
