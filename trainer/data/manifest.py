@@ -168,8 +168,8 @@ def build_manifest(
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
       split_names: see `sources.open_source`.
-      earlier: the `to_json` of an earlier start; unchanged files are not read
-        again, and anything malformed is ignored.
+      earlier: the `to_json` of an earlier start, to read unchanged files only
+        once; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
 
@@ -183,26 +183,28 @@ def build_manifest(
         test_fraction=test_fraction,
         split_names=split_names,
     )
-    check_split(validation, source)
-    if not tests:
-        validation, source = without_test(validation, source)
-    splits, skipped = _check(
-        source, earlier, cache or FileCache(None), on_bad_image
-    )
-    train, num_classes = splits["train"], len(source.class_names)
-    subset = train.take(
-        nested_subset(train.samples, num_classes, data_pct, seed)
-    )
+    validation, source = _checked(validation, source, tests=tests)
+    splits, skipped = _check(source, earlier, cache, on_bad_image)
+    train, classes = splits["train"], len(source.class_names)
+    rows = nested_subset(train.samples, classes, data_pct, seed)
     roles = assign_roles(
         validation,
         splits,
-        subset,
+        train.take(rows),
         source.class_names,
         seed=seed,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
     return _assemble(source, splits, skipped, roles, tests=tests)
+
+
+def _checked(
+    rule: ValidationRule | None, source: Source, *, tests: bool
+) -> tuple[ValidationRule | None, Source]:
+    """Returns rule and source, without the test split if it is not read."""
+    check_split(rule, source)
+    return (rule, source) if tests else without_test(rule, source)
 
 
 def _assemble(
@@ -249,10 +251,11 @@ def _assemble(
 def _check(
     source: Source,
     earlier: Mapping[str, Any] | None,
-    cache: FileCache,
+    cache: FileCache | None,
     on_bad_image: str,
 ) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
     """Returns the readable samples of each split, and the skipped images."""
+    cache = cache or FileCache(None)
     known = checks_from_json(earlier, source) or cached_checks(cache, source)
     if source.test is None:
         known = {name: part for name, part in known.items() if name != "test"}
