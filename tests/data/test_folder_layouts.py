@@ -135,3 +135,45 @@ def test_pipes_are_not_opened(tmp_path: pathlib.Path) -> None:
     make_folder(tmp_path, {"": 2}, classes=CLASSES)
     os.mkfifo(tmp_path / "a" / "pipe")
     assert open_it(tmp_path).passed_over.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (
+            {"train": 2, "test": 1, "extra": 3},
+            {"train": "train", "validation": "none", "test": "test"},
+        ),
+        (
+            {"Train": 2, "valid": 1},
+            {"train": "Train", "validation": "valid", "test": "none"},
+        ),
+        ({"train": 2, "eval": 1}, {"train": "train", "test": "none"}),
+        ({"Training": 2, "Testing": 1}, {"train": "."}),
+        ({"": 2, "train": 2}, {"train": "train", "test": "none"}),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_a_run_of_an_earlier_version_keeps_its_splits(
+    tmp_path: pathlib.Path, layout: dict[str, int], expected: dict[str, str]
+) -> None:
+    make_folder(tmp_path, layout, classes=CLASSES)
+    before = open_folder(
+        str(tmp_path), dataset="d", test_fraction=0.5, as_before=True
+    )
+    now = open_it(tmp_path, **{"validation": "none", **expected})
+    assert before.splits().keys() == now.splits().keys()
+    for split, samples in before.splits().items():
+        assert samples.paths == now.splits()[split].paths
+    # The next start finds the same splits.
+    assert not before.origins
+
+
+def test_an_earlier_class_called_train_stays_a_class(
+    tmp_path: pathlib.Path,
+) -> None:
+    make_folder(tmp_path, {"": 2}, classes=("bus", "train"))
+    before = open_folder(
+        str(tmp_path), dataset="d", test_fraction=0.5, as_before=True
+    )
+    assert before.class_names == ("bus", "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import unicodedata
@@ -17,6 +18,7 @@ from trainer.config.split_names import (
     flag_of,
 )
 from trainer.data.layout import find_layout
+from trainer.data.layout_flags import earlier_names
 from trainer.data.layout_names import Layout, LayoutError, SplitFolder
 from trainer.data.passed_over import (
     NOT_AN_IMAGE,
@@ -81,6 +83,7 @@ def open_folder(
     dataset: str,
     test_fraction: float,
     names: SplitNames | None = None,
+    as_before: bool = False,
 ) -> Source:
     """Lists a folder of photos.
 
@@ -95,6 +98,8 @@ def open_folder(
       test_fraction: fraction of each class to test on, if there is no test or
         validation split.
       names: the folders of the splits that flags name.
+      as_before: whether to find the splits as versions did whose manifests
+        have no `origins`; then the source has none.
 
     Returns:
       The source, with class names and ids in NFC, and paths as on disk.
@@ -103,7 +108,11 @@ def open_folder(
       TrainerError: the folder cannot be used; the message says why.
       UsageError: a flag names a folder that does not exist.
     """
-    return _Folder(path, dataset).open(test_fraction, names)
+    opened = _Folder(path, dataset)
+    if as_before and not (names and names.given()):
+        source = opened.open(test_fraction, opened.earlier_names())
+        return dataclasses.replace(source, origins={})
+    return opened.open(test_fraction, names)
 
 
 class _Folder:
@@ -162,6 +171,11 @@ class _Folder:
             passed_over=self._tally.result(),
             notes=layout.notes,
         )
+
+    def earlier_names(self) -> SplitNames:
+        """Returns the splits that earlier versions found."""
+        with self._listing(self._root):
+            return earlier_names(_ScannedFolder(self._root, ""))
 
     def _layout(self, names: SplitNames | None) -> Layout:
         root = _ScannedFolder(self._root, os.path.basename(self._root))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from trainer.config.split_names import (
     EACH_CLASS,
     NO_SPLIT,
+    ROOT,
     SplitNames,
     flag_of,
 )
@@ -167,6 +168,20 @@ def class_first(root: Folder, names: SplitNames) -> Layout:
     if not splits:
         raise LayoutError("holds no class folders with images; add some")
     return Layout(splits=splits, unused=tuple(unused))
+
+
+def earlier_names(root: Folder) -> SplitNames:
+    """Returns the splits that earlier versions found, which knew few names."""
+    known = {f.name.lower(): f.name for f in root.folders}
+    train = next((f for f in root.folders if f.name.lower() == TRAIN), None)
+    validation = [known[x] for x in ("val", "valid", VALIDATION) if x in known]
+    if train is None or not (validation or TEST in known or train.folders):
+        return SplitNames(train=ROOT)
+    return SplitNames(
+        train=known[TRAIN],
+        validation=next(iter(validation), NO_SPLIT),
+        test=known.get(TEST, NO_SPLIT),
+    )
 
 
 def _splits_of_class(top: Folder, names: SplitNames) -> dict[str, Folder]:

@@ -114,7 +114,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Returns manifest.json, which `build_manifest` takes as `earlier`."""
+        # Without them a run of an earlier version keeps its splits.
+        origins = {"origins": dict(self.origins)} if self.origins else {}
         return {
+            **origins,
             "name": self.name,
             "location": self.location,
             "class_names": list(self.class_names),
@@ -125,7 +128,6 @@ class Manifest:
             "final_split": self.final_split,
             "train_ids": list(self.train.ids),
             "validation_ids": list(self.validation.ids),
-            "origins": dict(self.origins),
             "passed_over": {
                 reason: dict(by)
                 for reason, by in self.passed_over.counts.items()
@@ -182,6 +184,7 @@ def build_manifest(
         tfds_data_dir=tfds_data_dir,
         test_fraction=test_fraction,
         split_names=split_names,
+        earlier=earlier,
     )
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from trainer.config.split_names import SplitNames
 from trainer.data.folder import LAYOUTS, open_folder
-from trainer.data.samples import Source
+from trainer.data.samples import Source, printable
 from trainer.data.tfds_names import is_tfds_name
 from trainer.data.tfds_source import open_tfds
 from trainer.data.walk import is_archive
@@ -22,6 +24,7 @@ def open_source(
     tfds_data_dir: str | None,
     test_fraction: float,
     split_names: SplitNames | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
@@ -33,6 +36,8 @@ def open_source(
       test_fraction: fraction of each class to test on, if the data set has
         only one split.
       split_names: the folders of the splits that flags name.
+      earlier: manifest.json of the run if it has one. Its splits are found as
+        the version did that wrote it.
 
     Raises:
       UsageError: there is no such folder or TFDS data set.
@@ -46,6 +51,7 @@ def open_source(
             dataset=dataset,
             test_fraction=test_fraction,
             names=split_names,
+            as_before=_is_of_earlier_version(path, earlier),
         )
     if split_names and split_names.given():
         split = next(iter(split_names.given()))
@@ -85,6 +91,17 @@ def check_dataset(dataset: str) -> None:
             f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
             " TFDS name"
         )
+
+
+def _is_of_earlier_version(
+    path: str, manifest: Mapping[str, Any] | None
+) -> bool:
+    """Returns whether a manifest of a folder lacks `origins`."""
+    return (
+        manifest is not None
+        and manifest.get("location") == printable(files.absolute(path))
+        and "origins" not in manifest
+    )
 
 
 def _is_path(dataset: str) -> bool:
