@@ -58,8 +58,8 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
       stdin: the stream to read this list from.
 
     Returns:
-      The paths, sorted; those of a list in the list's order. From a folder, all
-      files that have an image suffix and are not hidden.
+      The paths, sorted; those of a list in the list's order. From a folder, the
+      images that `walk_images` finds.
 
     Raises:
       UsageError: no file was found.
