@@ -78,9 +78,8 @@ def _named_layout(root: Folder, roles: Mapping[str, list[Folder]]) -> Layout:
     """Returns the layout of a folder in which some folders name a split."""
     named = [f for folders in roles.values() for f in folders]
     others = [f for f in root.folders if f not in named]
-    if all(map(_photos_only, named)) and (
-        TRAIN not in roles or len(named) == 1 or any(map(holds_images, others))
-    ):
+    alone = TRAIN not in roles or len(named) == 1
+    if alone and all(map(_photos_only, named)):
         # Photos of trains, or the class "valid" beside "invalid".
         notes = tuple(
             f"{shown_folders([f])} is a class, although it is named like a"
