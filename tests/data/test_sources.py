@@ -159,6 +159,6 @@ def test_splits_of_a_tfds_data_set_have_no_folders() -> None:
             split_names=SplitNames(test="holdout"),
         )
     assert str(error.value) == (
-        "--test_split='holdout': names a folder of a folder of photos, and"
+        "--test_split='holdout': only folders of photos have such a split, and"
         " --dataset=mnist is none; leave it out"
     )

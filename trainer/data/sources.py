@@ -56,8 +56,8 @@ def open_source(
     if split_names and split_names.given():
         split = next(iter(split_names.given()))
         raise UsageError(
-            f"{split_names.shown(split)}: names a folder of a folder of photos,"
-            f" and --dataset={dataset} is none; leave it out"
+            f"{split_names.shown(split)}: only folders of photos have such a"
+            f" split, and --dataset={dataset} is none; leave it out"
         )
     return open_tfds(
         dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
