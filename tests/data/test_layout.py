@@ -137,14 +137,12 @@ REFUSED = {
     "a class called train with folders": (
         ("{bus,car}/1", "train/steam/1"),
         "train/ looks like a split, and bus/ and car/ beside it would not be"
-        " used; --train_split=train leaves them out, --test_split=bus tests"
-        " on bus/, and --train_split=. takes each folder as a class",
+        " used; --train_split=. takes each folder as a class",
     ),
     "splits without classes": (
         ("{bus,train,test}/1",),
         "train/ and test/ look like splits, and bus/ beside them would not be"
-        " used; --train_split=train leaves it out, and --train_split=. takes"
-        " each folder as a class",
+        " used; --train_split=. takes each folder as a class",
     ),
     "same folders": (
         ("{2019,2020}/{a,b}/1",),
