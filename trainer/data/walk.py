@@ -70,7 +70,9 @@ class Tally:
         )
 
 
-def walk_images(folder: str, tally: Tally | None = None) -> Iterator[str]:
+def walk_images(
+    folder: str, tally: Tally | None = None, *, as_before: bool = False
+) -> Iterator[str]:
     """Yields the paths of the images below a folder, sorted in each folder.
 
     An image is a file with the suffix of a supported format, or any other
@@ -81,41 +83,50 @@ def walk_images(folder: str, tally: Tally | None = None) -> Iterator[str]:
     Args:
       folder: the folder.
       tally: counts the files that are not images.
+      as_before: whether to find what earlier versions found: only files with
+        one of the `SUFFIXES`, and those in `SYSTEM_FOLDERS` too.
 
     Raises:
       OSError: a folder cannot be listed.
     """
-    yield from _walk(folder, set(), tally)
+    yield from _walk(folder, set(), tally, as_before)
 
 
 def _walk(
-    folder: str, visited: set[object], tally: Tally | None
+    folder: str, visited: set[object], tally: Tally | None, as_before: bool
 ) -> Iterator[str]:
     identity = files.identity(folder)
     if identity in visited:
         return
     visited.add(identity)
-    for entry in visible(folder):
+    for entry in visible(folder, as_before=as_before):
         if is_folder(entry):
-            yield from _walk(entry.path, visited, tally)
-        elif is_image(entry):
+            yield from _walk(entry.path, visited, tally, as_before)
+        elif is_image(entry, as_before=as_before):
             yield entry.path
         elif tally is not None:
             tally.add(entry.name, NOT_AN_IMAGE)
 
 
-def visible(folder: str) -> list[files.Entry]:
+def visible(folder: str, *, as_before: bool = False) -> list[files.Entry]:
     """Returns the entries of a folder, sorted by name.
 
-    Hidden names and `SYSTEM_FOLDERS` are left out.
+    Hidden names and `SYSTEM_FOLDERS` are left out; with `as_before`, of the
+    latter only `__MACOSX`.
     """
     return sorted(
-        (entry for entry in files.scan(folder) if not _is_hidden(entry.name)),
+        (
+            entry
+            for entry in files.scan(folder)
+            if not _is_hidden(entry.name, as_before)
+        ),
         key=lambda entry: entry.name,
     )
 
 
-def _is_hidden(name: str) -> bool:
+def _is_hidden(name: str, as_before: bool) -> bool:
+    if as_before:
+        return name.startswith(".") or name == "__MACOSX"
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
@@ -127,12 +138,18 @@ def is_folder(entry: files.Entry) -> bool:
         return False
 
 
-def is_image(entry: files.Entry) -> bool:
+def is_image(entry: files.Entry, *, as_before: bool = False) -> bool:
     """Returns whether an entry is the file of an image.
 
     The suffix of a supported format is enough: if the content differs, the
     check reports the file. A broken link with such a suffix counts too.
+
+    Args:
+      entry: an entry of a folder.
+      as_before: whether only `SUFFIXES` count; no file is opened.
     """
+    if as_before:
+        return entry.name.lower().endswith(SUFFIXES) and not is_folder(entry)
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in _IMAGES:
         return not is_folder(entry)
