@@ -25,12 +25,14 @@ _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz"),
     *(".txz", ".tar.zst", ".7z", ".rar"),
 )
-# Folders of NAS boxes, Windows, macOS, file systems and Jupyter, in lower case.
-SYSTEM_FOLDERS = frozenset(
+# Folders and files of NAS boxes, Windows, macOS, file systems and Jupyter, in
+# lower case.
+SYSTEM_NAMES = frozenset(
     (
         *("@eadir", "#recycle", "#snapshot", "@recycle", ".@__thumb"),
         *("$recycle.bin", "recycler", "system volume information"),
         *("__macosx", "lost+found", ".ipynb_checkpoints"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     )
 )
 
@@ -77,14 +79,14 @@ def walk_images(
 
     An image is a file with the suffix of a supported format, or any other
     file whose first bytes are those of an image. Hidden names and
-    `SYSTEM_FOLDERS` are skipped. Links are followed, but each folder is
+    `SYSTEM_NAMES` are skipped. Links are followed, but each folder is
     entered only once, so that circular links end.
 
     Args:
       folder: the folder.
       tally: counts the files that are not images.
       as_before: whether to find what earlier versions found: only files with
-        one of the `SUFFIXES`, and those in `SYSTEM_FOLDERS` too.
+        one of the `SUFFIXES`, and those in `SYSTEM_NAMES` too.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -111,7 +113,7 @@ def _walk(
 def visible(folder: str, *, as_before: bool = False) -> list[files.Entry]:
     """Returns the entries of a folder, sorted by name.
 
-    Hidden names and `SYSTEM_FOLDERS` are left out; with `as_before`, of the
+    Hidden names and `SYSTEM_NAMES` are left out; with `as_before`, of the
     latter only `__MACOSX`.
     """
     return sorted(
@@ -127,7 +129,7 @@ def visible(folder: str, *, as_before: bool = False) -> list[files.Entry]:
 def _is_hidden(name: str, as_before: bool) -> bool:
     if as_before:
         return name.startswith(".") or name == "__MACOSX"
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def is_folder(entry: files.Entry) -> bool:
