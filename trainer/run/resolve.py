@@ -67,6 +67,7 @@ _LATER_FLAGS = {
         "train_split",
         "val_split",
         "test_split",
+        "tta",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
