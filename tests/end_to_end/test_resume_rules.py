@@ -49,6 +49,8 @@ REFUSED = {
     "dataset": Change(to="{root}/two"),
     "data_pct": Change(to=50.0),
     "test_fraction": Change(to=0.5),
+    "train_split": Change(to="train"),
+    **dict.fromkeys(("val_split", "test_split"), Change(to="none")),
     "on_bad_image": Change(to="skip"),
     "backbone": Change(to="EfficientNetB0"),
     "backbone_args": Change(to="alpha=0.5"),
@@ -269,7 +271,7 @@ def test_a_change_without_effect_on_results_is_accepted(
     assert start(workdir, **both_and(name, change)) == 2
     assert warnings(again) == []
     assert workdir.exists() == (again == workdir)
-    assert "warning" not in capsys.readouterr().out
+    assert " was " not in capsys.readouterr().out
 
 
 def test_every_flag_has_a_change_of_its_effect():

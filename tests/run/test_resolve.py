@@ -157,6 +157,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "background": "black",
         "resize": "pad",
         "tta": "flip",
+        "train_split": "good",
+        "val_split": "holdout",
+        "test_split": "none",
     }
     names = set()
     fields = base.result_fields()

@@ -30,7 +30,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "test_fraction",
         "on_bad_image",
         "seed",
     ),
@@ -42,7 +41,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "augment",
         "augment_kernel",
     ),
-    "Validation": ("validation", "validation_fraction"),
+    "Splits": (
+        "train_split",
+        "val_split",
+        "test_split",
+        "test_fraction",
+        "validation",
+        "validation_fraction",
+    ),
     "Model and first weights": (
         "weights",
         "backbone_args",
@@ -194,7 +200,6 @@ ALIASES: Mapping[str, str] = {
     "source": "inputs",
     "task": "stage",
     "test_time_augmentation": "tta",
-    "val_split": "validation",
     "valid_pct": "validation",
     "validation_split": "validation",
 }

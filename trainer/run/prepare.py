@@ -126,6 +126,7 @@ def _build_manifest(
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
         validation=config.validation_rule,
+        split_names=config.split_names,
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,

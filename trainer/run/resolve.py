@@ -67,6 +67,9 @@ _LATER_FLAGS = {
         "erasing",
         "dropout",
         "ema",
+        "train_split",
+        "val_split",
+        "test_split",
         "tta",
     )
 }
