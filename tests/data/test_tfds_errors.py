@@ -69,18 +69,6 @@ def test_a_failed_preparation_is_reported_in_one_line(
     )
 
 
-def test_a_data_set_without_labelled_images_is_rejected(
-    tmp_path: pathlib.Path,
-) -> None:
-    with pytest.raises(TrainerError) as error:
-        open_it("trainer_unkeyed", tmp_path)
-    assert str(error.value) == (
-        "--dataset='trainer_unkeyed': not an image classification data set (its"
-        " supervised keys are None); give one with an image and a class label"
-        " per example"
-    )
-
-
 def test_a_data_set_without_train_split_is_rejected(
     tmp_path: pathlib.Path,
 ) -> None:

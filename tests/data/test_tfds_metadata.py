@@ -319,7 +319,7 @@ def test_class_names_are_one_per_class(
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [("1", "1 classes"), (str(10**15), "1,000,000,000,")]
+    ("count", "text"), [("1", "1 class"), (str(10**15), "1,000,000,000,")]
 )
 def test_the_number_of_classes_has_a_range(
     data_dir: pathlib.Path, count: str, text: str

@@ -88,9 +88,9 @@ class TrainerUnreachable(Images, tfds.core.GeneratorBasedBuilder):
 
 
 class TrainerUnkeyed(Images, tfds.core.GeneratorBasedBuilder):
-    """A data set without supervised keys."""
+    """A data set whose supervised keys are not an image and a label."""
 
-    keys = None
+    keys = ("label", "image")
 
 
 class TrainerFails(Images, tfds.core.GeneratorBasedBuilder):

@@ -12,6 +12,8 @@ NO_SUFFIX = "without a suffix"
 # Reasons for which a file is not used.
 NOT_AN_IMAGE, OUTSIDE = "not an image", "outside the class folders"
 UNUSED = "in folders that are not used"
+# Records of a TFDS data set, counted by split instead of suffix.
+UNLABELLED = "without a label"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class PassedOver:
 
     Attributes:
       counts: reason -> suffix in lower case, or `NO_SUFFIX` -> number of files.
+        Of `UNLABELLED` it is split -> number of records.
     """
 
     counts: Mapping[str, Mapping[str, int]] = dataclasses.field(
@@ -40,9 +43,10 @@ class PassedOver:
             if not total:
                 continue
             where = "" if reason == NOT_AN_IMAGE else f" {reason}"
+            what = "record" if reason == UNLABELLED else "file"
             ending = "" if total == 1 else "s"
             yield (
-                f"{total:,} file{ending}{where} passed over:"
+                f"{total:,} {what}{ending}{where} passed over:"
                 f" {suffixes_phrase(by_suffix)}"
             )
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,22 @@ def printable(path: str) -> str:
     """
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return text.replace("\0", "\\x00")
+
+
+def is_of_earlier_version(
+    location: str, manifest: Mapping[str, Any] | None
+) -> bool:
+    """Returns whether a manifest of a data set lacks `origins`.
+
+    Args:
+      location: where the data set is; see `Source`.
+      manifest: manifest.json of a run; None if there is none.
+    """
+    return (
+        isinstance(manifest, Mapping)
+        and manifest.get("location") == location
+        and "origins" not in manifest
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.config.split_names import SplitNames
 from trainer.data.folder import LAYOUTS, open_folder
-from trainer.data.samples import Source, printable
+from trainer.data.samples import Source, is_of_earlier_version, printable
 from trainer.data.tfds_names import is_tfds_name
 from trainer.data.tfds_source import open_tfds
 from trainer.data.walk import is_archive
@@ -51,7 +51,9 @@ def open_source(
             dataset=dataset,
             test_fraction=test_fraction,
             names=split_names,
-            as_before=_is_of_earlier_version(path, earlier),
+            as_before=is_of_earlier_version(
+                printable(files.absolute(path)), earlier
+            ),
         )
     if split_names and split_names.given():
         split = next(iter(split_names.given()))
@@ -60,7 +62,10 @@ def open_source(
             f" split, and --dataset={dataset} is none; leave it out"
         )
     return open_tfds(
-        dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
+        dataset,
+        data_dir=tfds_data_dir,
+        test_fraction=test_fraction,
+        earlier=earlier,
     )
 
 
@@ -91,17 +96,6 @@ def check_dataset(dataset: str) -> None:
             f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
             " TFDS name"
         )
-
-
-def _is_of_earlier_version(
-    path: str, manifest: Mapping[str, Any] | None
-) -> bool:
-    """Returns whether a manifest of a folder lacks `origins`."""
-    return (
-        isinstance(manifest, Mapping)
-        and manifest.get("location") == printable(files.absolute(path))
-        and "origins" not in manifest
-    )
 
 
 def _is_path(dataset: str) -> bool:

@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from trainer.data.samples import HELD_OUT, Samples, Source
+from trainer.data.passed_over import UNLABELLED, PassedOver
+from trainer.data.samples import (
+    HELD_OUT,
+    Samples,
+    Source,
+    is_of_earlier_version,
+)
 from trainer.data.subsets import split_flat
 from trainer.data.tfds_builder import Builder
+from trainer.data.tfds_features import feature_keys
 from trainer.data.tfds_names import FOOD10, FOOD10_CLASSES, TFDS_NAMES
-from trainer.data.tfds_splits import Splits, feature_keys
+from trainer.data.tfds_splits import LabelledSplits, Splits
+
+# Number of names of classes that a warning shows.
+_SHOWN = 5
 
 
 def open_tfds(
-    dataset: str, *, data_dir: str | None, test_fraction: float
+    dataset: str,
+    *,
+    data_dir: str | None,
+    test_fraction: float,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Source:
     """Finds the samples of a TFDS data set; prepares it if necessary.
 
     The test split is the final one; without it the validation split is;
     without both a part of the train split. If the data set has both, each
-    epoch is validated on the validation split.
+    epoch is validated on the validation split. Records without a label and
+    classes without a record are left out.
 
     Args:
       dataset: `name`, `name/config`, `name:version`, `food10`, or `demo`.
       data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, if there is only a
         train split.
+      earlier: manifest.json of the run if it has one; see
+        `sources.open_source`.
 
     Raises:
       UsageError: there is no such data set.
@@ -34,16 +53,12 @@ def open_tfds(
     """
     builder = Builder(dataset, TFDS_NAMES.get(dataset, dataset), data_dir)
     # Before anything is downloaded.
-    image_key, label_key = feature_keys(builder)
+    keys = feature_keys(builder)
     builder.prepare()
-    reader = Splits(builder, image_key, label_key)
-    class_names, splits = reader.class_names, reader.read()
-    if dataset == FOOD10:
-        splits = {
-            split: _only(samples, class_names, FOOD10_CLASSES)
-            for split, samples in splits.items()
-        }
-        class_names = FOOD10_CLASSES
+    as_before = is_of_earlier_version(builder.location, earlier)
+    found = Splits(builder, keys).read(as_before=as_before)
+    unlabelled = {UNLABELLED: found.unlabelled} if found.unlabelled else {}
+    class_names, splits, notes = _classes(builder, dataset, found)
     train, validation = splits["train"], splits.get("validation")
     test = splits.get("test")
     origins = {split: f"the {split} split of {dataset}" for split in splits}
@@ -68,6 +83,55 @@ def open_tfds(
         validation=validation,
         test=test,
         origins=origins,
+        passed_over=PassedOver(counts=unlabelled),
+        notes=notes,
+    )
+
+
+def _classes(
+    builder: Builder, dataset: str, found: LabelledSplits
+) -> tuple[tuple[str, ...], dict[str, Samples], tuple[str, ...]]:
+    """Returns the classes to train on, their samples, and notes about them.
+
+    Raises:
+      TrainerError: fewer than two classes have records.
+    """
+    names = found.class_names
+    used: tuple[str, ...] = FOOD10_CLASSES
+    notes: tuple[str, ...] = ()
+    if dataset != FOOD10:
+        unused = _unused(names, found.splits)
+        if not unused:
+            return names, found.splits, ()
+        used = tuple(name for name in names if name not in unused)
+        if len(used) < 2:
+            raise builder.error(
+                f"only {used[0]!r} of {len(names):,} class names has records;"
+                " give a data set with records of two classes or more"
+            )
+        notes = (_unused_note(unused, len(names)),)
+    splits = {
+        split: _only(samples, names, used)
+        for split, samples in found.splits.items()
+    }
+    return used, splits, notes
+
+
+def _unused(
+    names: tuple[str, ...], splits: Mapping[str, Samples]
+) -> frozenset[str]:
+    """Returns the names of the classes that no split has a record of."""
+    counts = sum(part.counts(len(names)) for part in splits.values())
+    return frozenset(names[i] for i in np.flatnonzero(counts == 0))
+
+
+def _unused_note(unused: frozenset[str], total: int) -> str:
+    """Returns a line about classes without records."""
+    shown = ", ".join(map(repr, sorted(unused)[:_SHOWN]))
+    more = len(unused) - _SHOWN
+    return (
+        f"{len(unused):,} of {total:,} class names have no record and are left"
+        f" out: {shown}{f' and {more:,} more' if more > 0 else ''}"
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,64 +14,60 @@ from trainer.data import array_records
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples, printable
 from trainer.data.tfds_builder import Builder, in_one_line
+from trainer.data.tfds_features import FeatureKeys
 from trainer.storage import files
 
 _MAX_CLASSES = 100_000
 
 
-def feature_keys(builder: Builder) -> tuple[str, str]:
-    """Returns the names of the image feature and of the label feature.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelledSplits:
+    """The records of a data set that have a label.
 
-    Raises:
-      TrainerError: the data set does not have one image and one class label
-        per example.
+    Attributes:
+      splits: split -> its samples, of 'train', 'validation' and 'test'.
+      class_names: in the order of the labels.
+      unlabelled: split -> number of its records without a label.
     """
-    import tensorflow_datasets as tfds
 
-    found = builder.info.features
-    is_dict = isinstance(found, tfds.features.FeaturesDict)
-    features = dict(found.items()) if is_dict else {}
-    keys = builder.info.supervised_keys
-    if keys and len(keys) == 2 and all(isinstance(k, str) for k in keys):
-        image, label = (features.get(key) for key in keys)
-        if (
-            isinstance(image, tfds.features.Image)
-            and image.np_dtype in (np.uint8, np.uint16)
-            and isinstance(label, tfds.features.ClassLabel)
-        ):
-            return keys[0], keys[1]
-    raise builder.error(
-        "not an image classification data set (its supervised keys are"
-        f" {keys}); give one with an image and a class label per example"
-    )
+    splits: dict[str, Samples]
+    class_names: tuple[str, ...]
+    unlabelled: dict[str, int]
 
 
 class Splits:
     """Reads the splits of a prepared data set."""
 
-    def __init__(self, builder: Builder, image_key: str, label_key: str):
+    def __init__(self, builder: Builder, keys: FeatureKeys):
         """Creates the reader.
 
         Args:
           builder: of a prepared data set.
-          image_key: name of the image feature.
-          label_key: name of the label feature.
+          keys: the features to read.
 
         Raises:
           TrainerError: the file format or the class names are invalid.
         """
         self._builder = builder
-        self._image_key = image_key
-        self._label_key = label_key
+        self._keys = keys
         self._record_format = _record_format(builder)
-        self.class_names = _class_names(builder, label_key)
+        # None: the labels are numbers, and `read` finds them.
+        names = _class_names(builder, keys.label) if keys.named else None
+        self._names = names
 
-    def read(self) -> dict[str, Samples]:
+    def read(self, *, as_before: bool = False) -> LabelledSplits:
         """Returns the samples of the train, validation and test split.
 
+        Records without a label (-1) are left out. A split without any label
+        is left out whole.
+
+        Args:
+          as_before: whether a single record without a label leaves out its
+            split, as in earlier versions.
+
         Raises:
-          TrainerError: a file cannot be read, or there is no train split with
-            labels.
+          TrainerError: a file cannot be read, there is no train split with
+            labels, or labels that are numbers are not 0 to n - 1.
         """
         with self._builder.parsing():
             found = {
@@ -78,19 +75,47 @@ class Splits:
                 for name, info in self._builder.info.splits.items()
                 if info.num_examples
             }
-        splits = {}
+        splits, unlabelled = {}, {}
         for split in ("train", "validation", "test"):
-            if split in found:
-                samples = self._samples(found[split])
-                # Some data sets keep the labels of the test split secret.
-                if samples.labels.min() >= 0:
-                    splits[split] = samples
+            if split not in found:
+                continue
+            samples = self._samples(found[split])
+            rows = np.flatnonzero(samples.labels >= 0)
+            without = len(samples) - len(rows)
+            if without:
+                unlabelled[split] = without
+            if not without:
+                splits[split] = samples
+            elif len(rows) and not as_before:
+                splits[split] = samples.take(rows)
         if "train" not in splits:
             raise self._builder.error(
                 "has no train split with labels (its splits:"
                 f" {', '.join(found) or 'none'}); give a data set that has one"
             )
-        return splits
+        return LabelledSplits(
+            splits=splits,
+            class_names=self._names or self._numbers(splits),
+            unlabelled=unlabelled,
+        )
+
+    def _numbers(self, splits: Mapping[str, Samples]) -> tuple[str, ...]:
+        """Returns the labels as names, if they are 0 to n - 1.
+
+        Raises:
+          TrainerError: a number is missing, or there are too few or too many.
+        """
+        found = np.unique(np.concatenate([s.labels for s in splits.values()]))
+        count, key = int(found[-1]) + 1, self._keys.label
+        if len(found) < count:
+            missing = next(i for i in range(count) if found[i] != i)
+            raise self._builder.error(
+                f"the numbers of {key!r} are {found[0]} to {found[-1]} without"
+                f" {missing}, and a label is 0 to n - 1 with a record of each;"
+                " give a data set whose labels are"
+            )
+        _check_count(self._builder, count)
+        return tuple(map(str, range(count)))
 
     def _samples(
         self, shards: Sequence[tuple[os.PathLike[str], int]]
@@ -122,7 +147,7 @@ class Splits:
             paths=tuple(paths),
             offsets=np.concatenate(offsets),
             lengths=np.concatenate(lengths),
-            record_image_key=self._image_key,
+            record_image_key=self._keys.image,
             record_format=self._record_format,
         )
 
@@ -131,13 +156,14 @@ class Splits:
 
         Records hold 64 bits, so this comes before the cast to 32.
         """
-        wrong = (labels < -1) | (labels >= len(self.class_names))
+        count = _MAX_CLASSES if self._names is None else len(self._names)
+        wrong = (labels < -1) | (labels >= count)
         if wrong.any():
             number = int(wrong.argmax())
             raise self._builder.error(
                 f"{printable(path)}: record {number} has the label"
-                f" {labels[number]}; legal are 0 to"
-                f" {len(self.class_names) - 1}, and -1 for none:"
+                f" {labels[number]}; legal are 0 to {count - 1:,}, and -1 for"
+                " none:"
                 f" {self._builder.prepare_again('correct the labels')}"
             )
 
@@ -147,7 +173,7 @@ class Splits:
         Raises:
           OSError, ValueError, tf.errors.OpError: the file cannot be read.
         """
-        keys = self._image_key, self._label_key
+        keys = self._keys.image, self._keys.label
         if not files.is_remote(path):
             # Reading a named pipe would wait for a writer.
             files.open_regular(path).close()
@@ -168,11 +194,7 @@ def _class_names(builder: Builder, label_key: str) -> tuple[str, ...]:
         feature = builder.info.features[label_key]
     # Without a file of names TFDS makes a name for each number.
     count = feature.num_classes or 0
-    if not 2 <= count <= _MAX_CLASSES:
-        raise builder.error(
-            f"{count:,} classes; legal are 2 to {_MAX_CLASSES:,}: give a data"
-            " set within this range"
-        )
+    _check_count(builder, count)
     names = tuple(feature.names)
     # TFDS accepts a file with missing or repeated names.
     if len(names) != count:
@@ -190,6 +212,15 @@ def _class_names(builder: Builder, label_key: str) -> tuple[str, ...]:
             )
         seen[form] = label
     return names
+
+
+def _check_count(builder: Builder, count: int) -> None:
+    """Raises an error if there are too few or too many classes."""
+    if not 2 <= count <= _MAX_CLASSES:
+        raise builder.error(
+            f"{count:,} class{'' if count == 1 else 'es'}; legal are 2 to"
+            f" {_MAX_CLASSES:,}: give a data set within this range"
+        )
 
 
 def _record_format(builder: Builder) -> str:
