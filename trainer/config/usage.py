@@ -30,6 +30,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
+        "columns",
+        "group_by",
+        "shots",
         "test_fraction",
         "on_bad_image",
         "image_size",

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from trainer.config.grouping import GroupRule
+from trainer.data.group_names import grouped
 from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
 from trainer.data.subsets import split_flat
 from trainer.errors import TrainerError, reason_of
@@ -57,7 +59,13 @@ def _visible(folder: str) -> list[files.Entry]:
     )
 
 
-def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
+def open_folder(
+    path: str,
+    *,
+    dataset: str,
+    test_fraction: float,
+    group_by: GroupRule | None = None,
+) -> Source:
     """Lists a folder of photos; opens no file.
 
     The folder holds `train/CLASS/...` beside `test/`, or beside a validation
@@ -70,6 +78,7 @@ def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
       dataset: the name that the user gave, for errors.
       test_fraction: fraction of each class to test on, if there is no test or
         validation split.
+      group_by: which images form a group; None groups none.
 
     Returns:
       The source, with class names and ids in NFC, and paths as on disk.
@@ -77,7 +86,7 @@ def open_folder(path: str, *, dataset: str, test_fraction: float) -> Source:
     Raises:
       TrainerError: the folder cannot be used; the message says why.
     """
-    return _Folder(path, dataset).open(test_fraction)
+    return _Folder(path, dataset).open(test_fraction, group_by)
 
 
 class _Folder:
@@ -90,7 +99,7 @@ class _Folder:
         # Split -> its folder below the root; filled by `open`.
         self._folders: dict[str, str] = {}
 
-    def open(self, test_fraction: float) -> Source:
+    def open(self, test_fraction: float, group_by: GroupRule | None) -> Source:
         """Lists the folder; see `open_folder`."""
         folders = self._folders = self._split_folders()
         splits = {}
@@ -107,6 +116,7 @@ class _Folder:
                 f"one class only, {class_names[0]!r}; classifying needs two"
                 f" or more: add a class folder with {images} to {self._all()}"
             )
+        splits = grouped(splits, group_by, dataset=self._dataset)
         if len(splits) == 1:
             splits["train"], splits["test"] = split_flat(
                 splits["train"],

@@ -23,7 +23,7 @@ from trainer.data.earlier_checks import (
     checks_to_json,
 )
 from trainer.data.headers import UPRIGHT
-from trainer.data.samples import Samples, Source, printable
+from trainer.data.samples import BadRow, Samples, Source, printable
 from trainer.data.sources import open_source
 from trainer.data.subsets import nested_subset
 from trainer.data.validation import (
@@ -60,10 +60,11 @@ class Manifest:
       shared_validation: the same for samples of `train` and `validation`, if
         the latter are not part of `final`.
       fingerprint: hexadecimal digest of the class names and of role, id,
-        label and content of every sample in `train` and `final`, and in
+        label, group and content of every sample in `train` and `final`, and in
         `validation` unless those come from the test split.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
+      bad_rows: the rows of a table that were left out.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Manifest:
     train_total: int
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
 
     @property
     def validation_from_test(self) -> bool:
@@ -121,8 +123,19 @@ class Manifest:
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
             "shared_validation": [list(p) for p in self.shared_validation],
+            "bad_rows": [dataclasses.asdict(bad) for bad in self.bad_rows],
             "splits": checks_to_json(self.splits),
+            **self._groups_to_json(),
         }
+
+    def _groups_to_json(self) -> dict[str, Any]:
+        """Returns the group of each sample in `splits`; {} without groups."""
+        found = {
+            split: list(part.samples.groups)
+            for split, part in self.splits.items()
+            if part.samples.groups
+        }
+        return {"groups": found} if found else {}
 
 
 def build_manifest(
@@ -139,6 +152,9 @@ def build_manifest(
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
     tests: bool = True,
+    columns: str | None = None,
+    group_by: str | None = None,
+    shots: int | None = None,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
@@ -157,13 +173,22 @@ def build_manifest(
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
+      columns: see `sources.open_source`.
+      group_by: see `sources.open_source`.
+      shots: number of each class's readable training samples, in place of
+        `data_pct`; None uses that.
 
     Raises:
       UsageError: there is no such data set.
       TrainerError: the data set cannot be used as it is.
     """
     source = open_source(
-        dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
+        dataset,
+        tfds_data_dir=tfds_data_dir,
+        test_fraction=test_fraction,
+        columns=columns,
+        group_by=group_by,
+        on_bad_row=on_bad_image,
     )
     check_split(validation, source)
     if not tests:
@@ -173,7 +198,7 @@ def build_manifest(
     )
     train, num_classes = splits["train"], len(source.class_names)
     subset = train.take(
-        nested_subset(train.samples, num_classes, data_pct, seed)
+        nested_subset(train.samples, num_classes, data_pct, seed, shots)
     )
     roles = assign_roles(
         validation,
@@ -218,6 +243,7 @@ def _assemble(
         fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
+        bad_rows=source.bad_rows,
     )
     if manifest.validates_on_final:
         return manifest
@@ -280,5 +306,16 @@ def _fingerprint(
             part.samples.ids, part.samples.labels, part.files, strict=True
         )
     )
-    text = json.dumps([class_names, rows])
+    # The folds of a solved head depend on the groups. Without groups the
+    # digest is as before there were any.
+    groups = sorted(
+        (role, sample_id, group)
+        for role, part in roles.items()
+        if part.samples.groups
+        for sample_id, group in zip(
+            part.samples.ids, part.samples.groups, strict=True
+        )
+    )
+    digested = [class_names, rows, groups] if groups else [class_names, rows]
+    text = json.dumps(digested)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

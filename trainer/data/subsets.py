@@ -114,17 +114,24 @@ def fold_numbers(samples: Samples, folds: int, seed: int) -> np.ndarray:
     return (ranks + samples.labels) % folds + 1
 
 
-def fold_sizes(counts: np.ndarray, folds: int) -> np.ndarray:
-    """Returns the size of each fold, int64 (folds,).
+def count_units(samples: Samples, num_classes: int) -> np.ndarray:
+    """Returns the number of groups that have images of a class.
+
+    Without groups, it is the number of samples of the class.
 
     Args:
-      counts: int (classes,), number of samples of each class in the subset.
-      folds: number of folds.
+      samples: n samples.
+      num_classes: every label is below it.
+
+    Returns:
+      int64 (num_classes,).
     """
-    rows = [
-        (np.arange(count) + label) % folds for label, count in enumerate(counts)
-    ]
-    return np.bincount(np.concatenate(rows), minlength=folds)
+    if not samples.groups:
+        return samples.counts(num_classes)
+    found = np.zeros(num_classes, np.int64)
+    per_class = groups.groups_per_class(_order(samples, ""))
+    found[: len(per_class)] = per_class
+    return found
 
 
 def stratified_sample(

@@ -22,9 +22,10 @@ class TrainingSplit:
       name: short name of the data set.
       class_names: in the order of the labels.
       samples: the subset of `data_pct`, sorted by id.
-      skipped: number of images left out because they cannot be read.
-      fingerprint: hexadecimal digest of the class names and of id, label and
-        content of every sample.
+      skipped: number of images left out because they, or their rows of a
+        table, cannot be read.
+      fingerprint: hexadecimal digest of the class names and of id, label,
+        group and content of every sample.
     """
 
     name: str
@@ -43,6 +44,9 @@ def training_split(
     seed: int,
     on_bad_image: str,
     cache: FileCache,
+    columns: str | None = None,
+    group_by: str | None = None,
+    shots: int | None = None,
 ) -> TrainingSplit:
     """Checks the training images; no image of another split is read.
 
@@ -54,13 +58,21 @@ def training_split(
       seed: see `manifest.build_manifest`.
       on_bad_image: `fail` or `skip`.
       cache: holds results of the image checks of other runs.
+      columns: see `sources.open_source`.
+      group_by: see `sources.open_source`.
+      shots: see `manifest.build_manifest`.
 
     Raises:
       UsageError: there is no such data set.
       TrainerError: the data set cannot be used as it is.
     """
     source = open_source(
-        dataset, tfds_data_dir=tfds_data_dir, test_fraction=test_fraction
+        dataset,
+        tfds_data_dir=tfds_data_dir,
+        test_fraction=test_fraction,
+        columns=columns,
+        group_by=group_by,
+        on_bad_row=on_bad_image,
     )
     all_known = cached_checks(cache, source)
     known = {"train": all_known.get("train", {})}
@@ -72,16 +84,20 @@ def training_split(
     digests = tuple(file.digest for file in splits["train"].files)
     samples = dataclasses.replace(splits["train"].samples, digests=digests)
     subset = samples.take(
-        nested_subset(samples, len(source.class_names), data_pct, seed)
+        nested_subset(samples, len(source.class_names), data_pct, seed, shots)
     )
     rows = sorted(
         zip(subset.ids, subset.labels.tolist(), subset.digests, strict=True)
     )
-    text = json.dumps([source.class_names, rows])
+    # Without groups it is as before there were any.
+    digested: list[object] = [source.class_names, rows]
+    if subset.groups:
+        digested.append(sorted(zip(subset.ids, subset.groups, strict=True)))
+    text = json.dumps(digested)
     return TrainingSplit(
         name=source.name,
         class_names=source.class_names,
         samples=subset,
-        skipped=len(result.bad),
+        skipped=len(result.bad) + len(source.bad_rows),
         fingerprint=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
     )

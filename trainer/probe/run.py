@@ -15,6 +15,7 @@ import tensorflow as tf
 from trainer.config import Config
 from trainer.data.check import BadImagesError
 from trainer.data.sources import check_dataset
+from trainer.data.table import BadRowsError
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of
 from trainer.model.weights.plan import weights_digest
@@ -31,6 +32,7 @@ from trainer.probe.table import (
     table_lines,
 )
 from trainer.run.caches import file_cache
+from trainer.run.prepare import print_bad_rows
 from trainer.run.resolve import default_workdir
 from trainer.train.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.workdir import Workdir
@@ -124,11 +126,17 @@ def _read_split(config: Config) -> TrainingSplit:
             seed=config.seed,
             on_bad_image=config.on_bad_image,
             cache=file_cache(config),
+            columns=config.columns,
+            group_by=config.group_by,
+            shots=config.shots,
         )
     except BadImagesError as error:
         if len(error.bad) > 1:
             for bad in error.bad:
                 print(f"cannot be used: {one_line(str(bad))}")
+        raise
+    except BadRowsError as error:
+        print_bad_rows(error)
         raise
 
 
@@ -138,7 +146,10 @@ def _held_out(split: TrainingSplit, seed: int) -> int:
     Raises:
       TrainerError: every class has one sample.
     """
-    folds = folds_of(split.samples.ids, split.samples.labels, seed=seed)
+    samples = split.samples
+    folds = folds_of(
+        samples.ids, samples.labels, seed=seed, groups=samples.groups
+    )
     held_out = int((folds >= 0).sum())
     if not held_out:
         raise TrainerError(

@@ -17,6 +17,8 @@ _DATA_FLAGS = (
     "dataset",
     "tfds_data_dir",
     "test_fraction",
+    "columns",
+    "group_by",
     "on_bad_image",
     "seed",
     "cache_dir",

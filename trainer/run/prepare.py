@@ -10,6 +10,7 @@ from trainer.config.checks import check_images, check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import check_dataset
+from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.errors import one_line
 from trainer.model.backbones import (
@@ -23,6 +24,9 @@ from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
 from trainer.run.resolve import backbone_name, resolve
 from trainer.train.class_weights import read_class_weights
+
+# Rows of a table that are printed one by one.
+_MAX_ROWS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +115,18 @@ def read_manifest(
             for bad in error.bad:
                 print(f"cannot be used: {one_line(str(bad))}")
         raise
+    except BadRowsError as error:
+        print_bad_rows(error)
+        raise
+
+
+def print_bad_rows(error: BadRowsError) -> None:
+    """Prints the first rows of a table that cannot be used, if several."""
+    if len(error.bad) > 1:
+        for bad in error.bad[:_MAX_ROWS]:
+            print(f"cannot be used: {one_line(str(bad))}")
+    if len(error.bad) > _MAX_ROWS:
+        print(f"... and {len(error.bad) - _MAX_ROWS} more rows")
 
 
 def _build_manifest(
@@ -129,4 +145,7 @@ def _build_manifest(
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,
+        columns=config.columns,
+        group_by=config.group_by,
+        shots=config.shots,
     )

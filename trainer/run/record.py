@@ -26,6 +26,9 @@ from trainer.train.class_weights import class_weights
 from trainer.train.start import Start, check_warm_start
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
+# Bad rows of a table of which each has its own warning.
+_MAX_ROWS = 5
+
 
 def same_run(
     setup: RunSetup, workdir: Workdir
@@ -145,6 +148,13 @@ def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
+    for row in manifest.bad_rows[:_MAX_ROWS]:
+        workdir.warn(f"left out {row} of {manifest.location}")
+    if len(manifest.bad_rows) > _MAX_ROWS:
+        workdir.warn(
+            f"left out {len(manifest.bad_rows)} rows in all; {MANIFEST} names"
+            " each"
+        )
     if manifest.turned:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])
