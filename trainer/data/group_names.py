@@ -65,4 +65,5 @@ def _name(rule: GroupRule, sample_id: str) -> str:
     match = rule.pattern.search(sample_id)
     if match is None:
         return ""
-    return "/".join(part or "" for part in match.groups() or (match[0],))
+    parts = [part or "" for part in match.groups() or (match[0],)]
+    return "/".join(parts) if any(parts) else ""

@@ -259,7 +259,7 @@ def _is_data(path: str) -> bool:
     return files.is_dir(path) or (is_table(path) and files.is_file(path))
 
 
-def _of_table(run: Config, given: frozenset[str]) -> dict[str, None]:
+def _of_table(run: Config, given: frozenset[str]) -> dict[str, Any]:
     """Returns changes that drop the run's flags of a table for other data."""
     if is_table(run.dataset):
         return {}
