@@ -323,5 +323,5 @@ def test_many_rows_need_few_bytes_each(
         tracemalloc.stop()
     assert source.test is not None
     assert len(source.train) + len(source.test) == 100_000
-    # 490 bytes were measured: 470 MiB for a million rows.
+    # About 500 bytes a row were measured.
     assert peak < 700 * 100_000

@@ -32,6 +32,8 @@ _OTHER: dict[str, Any] = {
     "dataset": "photos",
     "tfds_data_dir": "t",
     "data_pct": 5.0,
+    "columns": "path=file",
+    "group_by": "parent",
     "test_fraction": 0.4,
     "on_bad_image": "skip",
     "backbone": "VGG16",
@@ -112,6 +114,9 @@ _OTHER: dict[str, Any] = {
 
 
 def test_the_table_names_every_flag() -> None:
-    assert FIELDS.keys() - _OTHER.keys() == {"stage", "tpu", "weights_origin"}
+    # --shots excludes another --data_pct.
+    assert FIELDS.keys() - _OTHER.keys() == {
+        *("stage", "tpu", "weights_origin", "shots")
+    }
     for name, value in _OTHER.items():
         assert value != FIELDS[name].default, name

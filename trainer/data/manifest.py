@@ -24,7 +24,6 @@ from trainer.data.earlier_checks import (
 )
 from trainer.data.headers import UPRIGHT
 from trainer.data.samples import BadRow, Samples, Source, printable
-from trainer.data.sources import open_source
 from trainer.data.subsets import nested_subset
 from trainer.data.validation import (
     Roles,
@@ -140,9 +139,7 @@ class Manifest:
 
 def build_manifest(
     *,
-    dataset: str,
-    tfds_data_dir: str | None,
-    test_fraction: float,
+    source: Source,
     data_pct: float,
     seed: int,
     batch_size: int,
@@ -152,16 +149,12 @@ def build_manifest(
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
     tests: bool = True,
-    columns: str | None = None,
-    group_by: str | None = None,
     shots: int | None = None,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
     Args:
-      dataset: see `sources.open_source`.
-      tfds_data_dir: see `sources.open_source`.
-      test_fraction: see `sources.open_source`.
+      source: the data set.
       data_pct: percentage of each class's readable training samples.
       seed: decides which samples are in the subset.
       batch_size: the global one; validation takes whole batches of the test
@@ -173,23 +166,13 @@ def build_manifest(
         again, and anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
-      columns: see `sources.open_source`.
-      group_by: see `sources.open_source`.
       shots: number of each class's readable training samples, in place of
         `data_pct`; None uses that.
 
     Raises:
-      UsageError: there is no such data set.
+      UsageError: the data set lacks the split of `validation`.
       TrainerError: the data set cannot be used as it is.
     """
-    source = open_source(
-        dataset,
-        tfds_data_dir=tfds_data_dir,
-        test_fraction=test_fraction,
-        columns=columns,
-        group_by=group_by,
-        on_bad_row=on_bad_image,
-    )
     check_split(validation, source)
     if not tests:
         validation, source = without_test(validation, source)

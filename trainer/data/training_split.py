@@ -9,8 +9,7 @@ import json
 from trainer.cache import FileCache
 from trainer.data.check import apply_policy, check_images
 from trainer.data.earlier_checks import cache_checks, cached_checks
-from trainer.data.samples import Samples
-from trainer.data.sources import open_source
+from trainer.data.samples import Samples, Source
 from trainer.data.subsets import nested_subset
 
 
@@ -37,43 +36,26 @@ class TrainingSplit:
 
 def training_split(
     *,
-    dataset: str,
-    tfds_data_dir: str | None,
-    test_fraction: float,
+    source: Source,
     data_pct: float,
     seed: int,
     on_bad_image: str,
     cache: FileCache,
-    columns: str | None = None,
-    group_by: str | None = None,
     shots: int | None = None,
 ) -> TrainingSplit:
     """Checks the training images; no image of another split is read.
 
     Args:
-      dataset: see `sources.open_source`.
-      tfds_data_dir: see `sources.open_source`.
-      test_fraction: see `sources.open_source`.
+      source: the data set.
       data_pct: see `manifest.build_manifest`.
       seed: see `manifest.build_manifest`.
       on_bad_image: `fail` or `skip`.
       cache: holds results of the image checks of other runs.
-      columns: see `sources.open_source`.
-      group_by: see `sources.open_source`.
       shots: see `manifest.build_manifest`.
 
     Raises:
-      UsageError: there is no such data set.
       TrainerError: the data set cannot be used as it is.
     """
-    source = open_source(
-        dataset,
-        tfds_data_dir=tfds_data_dir,
-        test_fraction=test_fraction,
-        columns=columns,
-        group_by=group_by,
-        on_bad_row=on_bad_image,
-    )
     all_known = cached_checks(cache, source)
     known = {"train": all_known.get("train", {})}
     result = check_images(source.train, split="train", known=known["train"])
@@ -86,18 +68,22 @@ def training_split(
     subset = samples.take(
         nested_subset(samples, len(source.class_names), data_pct, seed, shots)
     )
-    rows = sorted(
-        zip(subset.ids, subset.labels.tolist(), subset.digests, strict=True)
-    )
-    # Without groups it is as before there were any.
-    digested: list[object] = [source.class_names, rows]
-    if subset.groups:
-        digested.append(sorted(zip(subset.ids, subset.groups, strict=True)))
-    text = json.dumps(digested)
     return TrainingSplit(
         name=source.name,
         class_names=source.class_names,
         samples=subset,
         skipped=len(result.bad) + len(source.bad_rows),
-        fingerprint=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+        fingerprint=_fingerprint(source.class_names, subset),
     )
+
+
+def _fingerprint(class_names: tuple[str, ...], subset: Samples) -> str:
+    rows = sorted(
+        zip(subset.ids, subset.labels.tolist(), subset.digests, strict=True)
+    )
+    digested: list[object] = [class_names, rows]
+    if subset.groups:
+        # Without groups it is as before there were any.
+        digested.append(sorted(zip(subset.ids, subset.groups, strict=True)))
+    text = json.dumps(digested)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -32,7 +32,7 @@ from trainer.probe.table import (
     table_lines,
 )
 from trainer.run.caches import file_cache
-from trainer.run.prepare import print_bad_rows
+from trainer.run.prepare import open_dataset, print_bad_rows
 from trainer.run.resolve import default_workdir
 from trainer.train.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.workdir import Workdir
@@ -119,15 +119,11 @@ def _read_split(config: Config) -> TrainingSplit:
     """Reads the training samples; prints all bad images before it fails."""
     try:
         return training_split(
-            dataset=config.dataset,
-            tfds_data_dir=config.tfds_data_dir,
-            test_fraction=config.test_fraction,
+            source=open_dataset(config),
             data_pct=config.data_pct,
             seed=config.seed,
             on_bad_image=config.on_bad_image,
             cache=file_cache(config),
-            columns=config.columns,
-            group_by=config.group_by,
             shots=config.shots,
         )
     except BadImagesError as error:

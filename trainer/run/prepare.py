@@ -9,7 +9,8 @@ from trainer.config import Config, ResolvedConfig
 from trainer.config.checks import check_images, check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
-from trainer.data.sources import check_dataset
+from trainer.data.samples import Source
+from trainer.data.sources import check_dataset, open_source
 from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.errors import one_line
@@ -120,6 +121,22 @@ def read_manifest(
         raise
 
 
+def open_dataset(config: Config) -> Source:
+    """Finds the samples of `--dataset`; decodes none of them.
+
+    Raises:
+      UsageError, TrainerError: see `sources.open_source`.
+    """
+    return open_source(
+        config.dataset,
+        tfds_data_dir=config.tfds_data_dir,
+        test_fraction=config.test_fraction,
+        columns=config.columns,
+        group_by=config.group_by,
+        on_bad_row=config.on_bad_image,
+    )
+
+
 def print_bad_rows(error: BadRowsError) -> None:
     """Prints the first rows of a table that cannot be used, if several."""
     if len(error.bad) > 1:
@@ -133,10 +150,9 @@ def _build_manifest(
     config: Config, earlier: dict[str, Any] | None, tests: bool
 ) -> Manifest:
     return build_manifest(
-        dataset=config.dataset,
-        tfds_data_dir=config.tfds_data_dir,
-        test_fraction=config.test_fraction,
+        source=open_dataset(config),
         data_pct=config.data_pct,
+        shots=config.shots,
         seed=config.seed,
         batch_size=config.batch_size,
         validation_fraction=config.validation_fraction,
@@ -145,7 +161,4 @@ def _build_manifest(
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,
-        columns=config.columns,
-        group_by=config.group_by,
-        shots=config.shots,
     )
