@@ -136,9 +136,8 @@ class Fields:
         DEMO,
         RESULT,
         "A folder of images (train/CLASS/*.jpg beside test/ or val/, or"
-        " CLASS/*.jpg), a table (.csv, .tsv or .jsonl) with columns path and"
-        " label, a TFDS name such as tf_flowers, food10 (ten classes of"
-        " food101), or demo (drawn offline).",
+        " CLASS/*.jpg), a table of images (.csv, .tsv, .jsonl), a TFDS name,"
+        " food10 (ten classes of food101), or demo (drawn offline).",
         stages=_DATA_STAGES,
     )
     tfds_data_dir: str | None = _flag(
