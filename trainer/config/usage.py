@@ -30,9 +30,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "columns",
-        "group_by",
-        "shots",
         "test_fraction",
         "on_bad_image",
         "image_size",
@@ -40,6 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "augment_kernel",
         "seed",
     ),
+    "Tables, groups and shots": ("columns", "group_by", "shots"),
     "Validation": ("validation", "validation_fraction"),
     "Model and first weights": (
         "weights",
