@@ -199,7 +199,7 @@ BAD = (
     "./1,a,train,,\n"
     "2,b,train,,1.0\n"
     "2,a,test,,\n"
-    "3,a,tset,,\n"
+    "3,a,eval,,\n"
     "4,b,test,,-1\n"
     "5,b,test,,heavy\n"
     "6,a,,,\n"
@@ -210,7 +210,7 @@ BAD = (
 REASONS = [
     "line 3: '1' is in line 2 too",
     "line 5: '2' is in line 4 too, with the label 'b'",
-    "line 6: no split 'tset'; legal are train, validation and test",
+    "line 6: no split 'eval'; legal are train, validation and test",
     "line 7: no weight '-1'; legal are numbers above 0",
     "line 8: no weight 'heavy'; legal are numbers above 0",
     "line 9: no split, but other rows have one",

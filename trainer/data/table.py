@@ -29,13 +29,14 @@ from trainer.storage import files
 
 _MAX_NAMES_CHARS = 200
 _TRAIN, _VALIDATION, _TEST = "train", "validation", "test"
-# How tables write the names of the splits, in lower case.
+# How tables write the names of the splits, in lower case. `eval` is none: some
+# data sets validate on it, others test on it.
 _SPLIT_NAMES: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training"), _TRAIN),
+    **dict.fromkeys(("train", "training", "trn"), _TRAIN),
     **dict.fromkeys(
         ("val", "valid", "validate", "validation", "dev"), _VALIDATION
     ),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), _TEST),
+    **dict.fromkeys(("test", "testing", "tst"), _TEST),
 }
 # The numbers of the splits in `_Columns.splits`; 0 is none.
 _SPLITS = ("", _TRAIN, _VALIDATION, _TEST)
