@@ -12,7 +12,7 @@ from tests.support.manifests import build, stored
 from tests.support.photos import make_photos
 from trainer.cache import FileCache
 from trainer.config.validation import parse_validation
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import Manifest, few_shots_warning
 from trainer.data.sources import open_source
 from trainer.data.table import BadRowsError
 from trainer.data.training_split import training_split
@@ -144,6 +144,13 @@ def test_shots_count_images_of_each_class(flat: pathlib.Path) -> None:
     assert more.train.counts(3).tolist() == [5, 5, 5]
     assert set(few.train.ids) < set(more.train.ids)
     assert few.final.ids == more.final.ids
+    assert few_shots_warning(more, 5) is None
+    # 24 images of each class, 4 of them to test on.
+    assert few_shots_warning(more, 20) is None
+    assert few_shots_warning(more, 21) == (
+        "--shots=21: 'apple pie' has 20, 'sushi' has 20, 'борщ' has 20; such a"
+        " class trains on all of its images"
+    )
     grouped = build(write(flat, "s.csv", per_group=3), data_pct=100, shots=5)
     assert grouped.train.counts(3).tolist() == [3, 3, 3]
 

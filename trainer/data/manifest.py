@@ -31,6 +31,7 @@ from trainer.data.validation import (
     check_split,
     without_test,
 )
+from trainer.errors import shortened
 
 # The value of `final_split` if the run does not read the test split. The final
 # samples are then the validation samples.
@@ -135,6 +136,24 @@ class Manifest:
             if part.samples.groups
         }
         return {"groups": found} if found else {}
+
+
+def few_shots_warning(manifest: Manifest, shots: int | None) -> str | None:
+    """Returns the warning about classes with fewer images than `--shots`."""
+    counts = manifest.splits["train"].samples.counts(len(manifest.class_names))
+    few = [
+        f"{name!r} has {count}"
+        for name, count in zip(
+            manifest.class_names, counts.tolist(), strict=True
+        )
+        if shots is not None and count < shots
+    ]
+    if not few:
+        return None
+    return (
+        f"--shots={shots}: {shortened(', '.join(few))}; such a class trains on"
+        " all of its images"
+    )
 
 
 def build_manifest(

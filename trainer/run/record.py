@@ -8,7 +8,7 @@ from trainer.config import Config
 from trainer.config.fields import SOUP
 from trainer.config.validation import SPLIT
 from trainer.data.headers import orientation_warning
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import Manifest, few_shots_warning
 from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.errors import TrainerError
@@ -128,6 +128,9 @@ def record_run(
     if warning:
         workdir.warn(warning)
     _warn_about_data(workdir, manifest)
+    warning = few_shots_warning(manifest, config.shots)
+    if warning:
+        workdir.warn(warning)
     _warn_about_validation(workdir, manifest, config)
     # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
