@@ -51,6 +51,17 @@ def make(**values):
         ("workdir", "a*", "--workdir='a*': TensorFlow treats a path with any"),
         ("init_from", "what?", "--init_from='what?': TensorFlow treats a path"),
         ("tfds_data_dir", "", "--tfds_data_dir='': an empty path; give a"),
+        (
+            "test_split",
+            "../mine",
+            "--test_split='../mine': not a folder of the data set; give its"
+            " path below --dataset, such as holdout, or */holdout for a folder"
+            " in each class folder, or none",
+        ),
+        ("train_split", "", "--train_split='': not a folder of the data set"),
+        ("train_split", "/data", "--train_split='/data': not a folder of the"),
+        ("val_split", "a*", "--val_split='a*': not a folder of the data set"),
+        ("val_split", ".", "--val_split='.': not a folder of the data set"),
         ("test_fraction", 1.0, "--test_fraction=1: must be a number above 0"),
         ("validation_fraction", 1.5, "--validation_fraction=1.5: must be"),
         ("clip_global_norm", 0.0, "--clip_global_norm=0: must be a number"),

@@ -36,7 +36,8 @@ def sizes(source: Source) -> dict[str, int]:
         ({"Train": 3, "TEST": 2}, {"train": 9, "test": 6}),
         ({"train": 10}, {"train": 24, "test": 6}),
         ({"": 10}, {"train": 24, "test": 6}),
-        ({"train": 3, "test": 2, "extra": 1}, {"train": 9, "test": 6}),
+        ({"Training": 3, "Testing": 2}, {"train": 9, "test": 6}),
+        ({"train": 3, "eval": 2}, {"train": 9, "test": 6}),
     ],
     ids=lambda value: "-".join(map(str, value)) or "flat",
 )
@@ -74,19 +75,28 @@ def test_nested_images_are_found_hidden_names_skipped(
         "x.gif",
         "x.webp",
         "deep/er/x.jpg",
+        "x.jfif",
+        "x.JPE",
+        # Images by content:
+        "no_suffix",
+        "x.heic",
         # Skipped:
-        "x.tiff",
         "notes.txt",
         ".hidden.jpg",
         "._x.jpg",
         ".thumbs/x.jpg",
         "__MACOSX/x.jpg",
+        "@eaDir/x.jpg",
+        "deep/lost+found/x.jpg",
         "deep/.x/x.jpg",
     ):
         write_image(root / "train" / "a" / name)
     (root / "train" / "a" / "folder.jpg").mkdir()
+    write_image(root / "train" / "a" / "x.tiff", format="TIFF")
+    (root / "train" / "a" / "BMW").write_text("BM" + 40 * "W")
     write_image(root / "train" / ".cache" / "x.jpg")
-    write_image(root / "__MACOSX" / "train" / "x.jpg")
+    for system in ("__MACOSX", "$RECYCLE.BIN", "System Volume Information"):
+        write_image(root / system / "train" / "x.jpg")
     write_image(root / "train" / "loose.jpg")
     source = open_it(root)
     assert source.class_names == ("a", "b")
@@ -94,13 +104,21 @@ def test_nested_images_are_found_hidden_names_skipped(
         "a/000.jpg",
         "a/X.JPG",
         "a/deep/er/x.jpg",
+        "a/no_suffix",
         "a/x.BMP",
+        "a/x.JPE",
         "a/x.Jpeg",
         "a/x.gif",
+        "a/x.heic",
+        "a/x.jfif",
         "a/x.png",
         "a/x.webp",
         "b/000.jpg",
     )
+    assert source.passed_over.counts == {
+        "not an image": {".tiff": 1, ".txt": 1, "without a suffix": 1},
+        "outside the class folders": {".jpg": 1},
+    }
 
 
 def test_classes_are_in_code_point_order(tmp_path: pathlib.Path) -> None:

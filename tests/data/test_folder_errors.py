@@ -72,8 +72,8 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         pytest.param(
             _empty_class,
             "--dataset='photos': class 'pie' in test/ has no image (.jpg,"
-            " .jpeg, .png, .bmp, .gif, .webp); add some, or remove the class"
-            " from train/ and test/ alike",
+            " .jpeg, .png, .bmp, .gif, .webp), only 1 .tiff; add some, or"
+            " remove the class from train/ and test/ alike",
             id="class_without_images",
         ),
         pytest.param(
@@ -100,7 +100,7 @@ _HINT = "give a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
         pytest.param(
             lambda root: make_folder(root, {"train": 1, "val": 1, "valid": 1}),
             "--dataset='photos': more than one validation split: val/,"
-            " valid/; keep one of them",
+            " valid/; keep one of them, or name it with --val_split=val",
             id="two_validation_splits",
         ),
         pytest.param(

@@ -152,3 +152,34 @@ def test_a_manifest_of_real_photos(real_data: str) -> None:
     assert len(manifest.final) == 150
     assert len(manifest.validation) == 64
     assert manifest.shared_content == ()
+
+
+def test_origins_and_files_left_out_are_recorded(
+    photos: pathlib.Path,
+) -> None:
+    (photos / "train" / "sushi" / "x.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    manifest = build(photos)
+    found = stored(manifest)
+    assert found["origins"] == {
+        "train": "photos/train/",
+        "test": "photos/test/",
+    }
+    assert found["passed_over"] == {"not an image": {".heic": 1}}
+    assert build(photos, earlier=found).to_json() == manifest.to_json()
+
+
+def test_a_run_of_an_earlier_version_keeps_its_splits(
+    photos: pathlib.Path,
+) -> None:
+    before = build(photos)
+    earlier = stored(before)
+    # As earlier versions wrote it.
+    del earlier["origins"], earlier["passed_over"]
+    make_folder(photos, {"extra": 2})
+    with pytest.raises(TrainerError, match="extra/ beside them would not be"):
+        build(photos)
+    for _ in range(2):
+        again = build(photos, earlier=earlier)
+        assert again.fingerprint == before.fingerprint
+        earlier = stored(again)
+        assert "origins" not in earlier

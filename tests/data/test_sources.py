@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from tests.support.images import CLASSES, make_folder
+from trainer.config.split_names import SplitNames
 from trainer.data.sources import Source, open_source
 from trainer.errors import TrainerError, UsageError
 
@@ -84,6 +85,12 @@ def test_the_working_folder_gives_the_name(
             id="file",
         ),
         pytest.param(
+            "photos.tar.gz",
+            "--dataset='photos.tar.gz': an archive; unpack it and give the"
+            " folder that it holds",
+            id="archive",
+        ),
+        pytest.param(
             "gone",
             f"--dataset='gone': not a folder; {_LAYOUTS}, or a table (.csv,"
             " .tsv, .jsonl)",
@@ -135,6 +142,7 @@ def test_a_wrong_value_is_a_usage_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").touch()
+    (tmp_path / "photos.tar.gz").touch()
     os.symlink("nowhere", "gone")
     with pytest.raises(UsageError) as error:
         open_it(dataset, str(tmp_path / "tfds"))
@@ -147,3 +155,17 @@ def test_an_empty_folder_is_not_a_usage_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TrainerError, match="no class folders") as error:
         open_it(str(tmp_path))
     assert error.value.exit_status == 1
+
+
+def test_splits_of_a_tfds_data_set_have_no_folders() -> None:
+    with pytest.raises(UsageError) as error:
+        open_source(
+            "mnist",
+            tfds_data_dir=None,
+            test_fraction=0.2,
+            split_names=SplitNames(test="holdout"),
+        )
+    assert str(error.value) == (
+        "--test_split='holdout': only folders of photos have such a split, and"
+        " --dataset=mnist is none; leave it out"
+    )

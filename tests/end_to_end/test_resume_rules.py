@@ -52,6 +52,8 @@ REFUSED = {
     "group_by": Change(to="parent"),
     "shots": Change(to=2),
     "test_fraction": Change(to=0.5),
+    "train_split": Change(to="train"),
+    **dict.fromkeys(("val_split", "test_split"), Change(to="none")),
     "on_bad_image": Change(to="skip"),
     "backbone": Change(to="EfficientNetB0"),
     "backbone_args": Change(to="alpha=0.5"),

@@ -8,12 +8,12 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.probe.waiting import wait_for_child, wait_until_gone
 from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
@@ -85,8 +85,10 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
     )
     probe(config(photos, tmp_path / "p"))
     out = capsys.readouterr().out
-    assert "data: 24 training images of 3 classes, 0 left out;" in out
-    assert "cross-validation on 24; the test split is not used" in out
+    assert (
+        "train/; validation: 24 photos, 5-fold cross-validation of the training"
+        " photos; test: not read; 8 photos of each class"
+    ) in out
     assert out.splitlines()[-1].startswith("  python main.py --stage=finetune")
     found = stored(tmp_path / "p")
     assert found["train_examples"] == 24
@@ -304,7 +306,7 @@ def test_a_signal_ends_the_process_of_a_backbone(
     _, error = program.communicate(timeout=60)
     assert program.returncode == 128 + number
     assert "the same command continues with the next backbone" in error
-    assert not pathlib.Path(f"/proc/{measuring}").exists()
+    wait_until_gone(measuring)
 
 
 @pytest.mark.slow
@@ -331,20 +333,4 @@ def test_a_killed_program_leaves_no_process(
     measuring = wait_for_child(program.pid)
     program.kill()
     program.wait()
-    deadline = time.monotonic() + 60
-    while pathlib.Path(f"/proc/{measuring}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def wait_for_child(parent: int) -> int:
-    """Returns the id of the process that measures."""
-    path = pathlib.Path(f"/proc/{parent}/task/{parent}/children")
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child_id in path.read_text().split():
-            line = pathlib.Path(f"/proc/{child_id}/cmdline")
-            if b"trainer.probe.serve" in line.read_bytes():
-                return int(child_id)
-        time.sleep(0.05)
-    raise AssertionError("no process was started")
+    wait_until_gone(measuring)

@@ -16,7 +16,8 @@ from tests.results.conftest import PNGS, PX
 from tests.support.classifiers import tiny_classifier
 from tests.support.images import write_image
 from trainer.data.decode import decode_image, resize
-from trainer.data.folder import open_folder, walk_images
+from trainer.data.folder import open_folder
+from trainer.data.walk import walk_images
 from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import Classifier
 from trainer.results.predict import (

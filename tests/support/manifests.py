@@ -9,7 +9,13 @@ from typing import Any
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.sources import open_source
 
-_OF_SOURCE = {"tfds_data_dir", "test_fraction", "columns", "group_by"}
+_OF_SOURCE = {
+    "tfds_data_dir",
+    "test_fraction",
+    "columns",
+    "group_by",
+    "split_names",
+}
 
 
 def build(
@@ -29,6 +35,7 @@ def build(
     source = open_source(
         str(dataset),
         on_bad_row=values["on_bad_image"],
+        earlier=earlier,
         **{name: values.pop(name) for name in _OF_SOURCE & values.keys()},
     )
     return build_manifest(source=source, earlier=earlier, **values)

@@ -35,6 +35,11 @@ from trainer.config.ranges import (
     parse_models,
     parse_workdirs,
 )
+from trainer.config.split_names import (
+    SPLIT_FLAGS,
+    check_split_name,
+    flag_of,
+)
 from trainer.config.table_columns import parse_columns
 from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import KFOLD, fold_value, parse_validation
@@ -264,6 +269,10 @@ def _check_paths(fields: Fields) -> None:
             raise UsageError(
                 f"--{name}={value!r}: not UTF-8; rename it, or give another"
             )
+    for split in SPLIT_FLAGS:
+        named = getattr(fields, flag_of(split))
+        if named is not None:
+            check_split_name(split, named)
     for name in ("tfds_data_dir", "workdir", "init_from"):
         if getattr(fields, name) == "":
             raise UsageError(

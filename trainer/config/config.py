@@ -25,6 +25,7 @@ from trainer.config.fields import (
 )
 from trainer.config.mixing import Mixing, parse_mix
 from trainer.config.ranges import parse_models
+from trainer.config.split_names import SplitNames
 from trainer.config.unfreeze import UnfreezePart, parse_parts
 from trainer.config.validation import (
     KFOLD,
@@ -66,6 +67,15 @@ class Config(Fields):
     def rate_factor(self) -> float:
         """The factor of every learning rate; 1 without --scale_lr."""
         return self.batch_size / _REFERENCE_BATCH if self.scale_lr else 1.0
+
+    @property
+    def split_names(self) -> SplitNames:
+        """The folders that --train_split, --val_split and --test_split name."""
+        return SplitNames(
+            train=self.train_split,
+            validation=self.val_split,
+            test=self.test_split,
+        )
 
     @property
     def validation_rule(self) -> ValidationRule | None:

@@ -184,6 +184,28 @@ class Fields:
         " --data_pct.",
         stages=(*TRAINING_STAGES, PROBE),
     )
+    train_split: str | None = _flag(
+        None,
+        RESULT,
+        "Folder of the training images below --dataset; */NAME: a folder in"
+        " each class folder; .: each folder is a class. If unset, found by"
+        " its name.",
+        stages=_DATA_STAGES,
+    )
+    val_split: str | None = _flag(
+        None,
+        RESULT,
+        "Folder of the validation images below --dataset, */NAME, or none. If"
+        " unset, found by its name.",
+        stages=_DATA_STAGES,
+    )
+    test_split: str | None = _flag(
+        None,
+        RESULT,
+        "Folder of the test images below --dataset, */NAME, or none. If unset,"
+        " found by its name.",
+        stages=_DATA_STAGES,
+    )
     on_bad_image: str = _flag(
         "fail",
         RESULT,

@@ -50,7 +50,15 @@ UNREAD_BY_SOLVER = {
 }
 # What embed does not read with the flag in front.
 _UNREAD_BY_EMBED = {
-    "inputs": ("tfds_data_dir", "columns", "group_by", "test_fraction"),
+    "inputs": (
+        "tfds_data_dir",
+        "columns",
+        "group_by",
+        "test_fraction",
+        "train_split",
+        "val_split",
+        "test_split",
+    ),
     "workdir": ("backbone_args", "weights", "weights_origin", "image_size"),
     "backbone": ("checkpoint",),
 }

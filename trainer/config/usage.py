@@ -30,7 +30,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "test_fraction",
         "on_bad_image",
         "image_size",
         "augment",
@@ -38,7 +37,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "seed",
     ),
     "Tables, groups and shots": ("columns", "group_by", "shots"),
-    "Validation": ("validation", "validation_fraction"),
+    "Splits": (
+        "train_split",
+        "val_split",
+        "test_split",
+        "test_fraction",
+        "validation",
+        "validation_fraction",
+    ),
     "Model and first weights": (
         "weights",
         "backbone_args",
@@ -190,7 +196,6 @@ ALIASES: Mapping[str, str] = {
     "source": "inputs",
     "task": "stage",
     "test_time_augmentation": "tta",
-    "val_split": "validation",
     "valid_pct": "validation",
     "validation_split": "validation",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
@@ -10,53 +11,44 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 
 from trainer.config.grouping import GroupRule
+from trainer.config.split_names import (
+    EACH_CLASS,
+    NO_SPLIT,
+    SplitNames,
+    flag_of,
+)
 from trainer.data.group_names import grouped
-from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
+from trainer.data.layout import find_layout
+from trainer.data.layout_flags import earlier_names
+from trainer.data.layout_names import Layout, LayoutError, SplitFolder
+from trainer.data.passed_over import (
+    NOT_AN_IMAGE,
+    OUTSIDE,
+    UNUSED,
+    suffixes_phrase,
+)
+from trainer.data.samples import (
+    HELD_OUT,
+    WHOLE_FILE,
+    Samples,
+    Source,
+    printable,
+)
+from trainer.data.scanned_folder import ScannedFolder
 from trainer.data.subsets import split_flat
+from trainer.data.walk import (
+    SUFFIXES,
+    Tally,
+    is_archive,
+    is_folder,
+    is_image,
+    visible,
+    walk_images,
+)
 from trainer.errors import TrainerError, reason_of
 from trainer.storage import files
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-_VALIDATION_NAMES = ("val", "valid", "validation")
-_SPLIT_NAMES = ("train", "test", *_VALIDATION_NAMES)
-
-
-def walk_images(folder: str) -> Iterator[str]:
-    """Yields the paths of the images below a folder, sorted in each folder.
-
-    An image is a file with one of the `SUFFIXES`. Hidden names and `__MACOSX`
-    are skipped. Links are followed, but each folder is entered only once, so
-    that circular links end.
-
-    Raises:
-      OSError: a folder cannot be listed.
-    """
-    yield from _walk(folder, set())
-
-
-def _walk(folder: str, visited: set[object]) -> Iterator[str]:
-    identity = files.identity(folder)
-    if identity in visited:
-        return
-    visited.add(identity)
-    for entry in _visible(folder):
-        if _is_folder(entry):
-            yield from _walk(entry.path, visited)
-        elif _is_image(entry):
-            yield entry.path
-
-
-def _visible(folder: str) -> list[files.Entry]:
-    """Returns the visible entries of a folder, sorted by name."""
-    return sorted(
-        (
-            entry
-            for entry in files.scan(folder)
-            if not entry.name.startswith(".") and entry.name != "__MACOSX"
-        ),
-        key=lambda entry: entry.name,
-    )
 
 
 def open_folder(
@@ -65,13 +57,15 @@ def open_folder(
     dataset: str,
     test_fraction: float,
     group_by: GroupRule | None = None,
+    names: SplitNames | None = None,
+    as_before: bool = False,
 ) -> Source:
-    """Lists a folder of photos; opens no file.
+    """Lists a folder of photos.
 
-    The folder holds `train/CLASS/...` beside `test/`, or beside a validation
-    split (`val/`, `valid/` or `validation/`), or beside both. If there is only
-    `train/`, or `CLASS/...`, a part is split off to test on. Classes and ids
-    are in NFC and sorted by code point. Hidden files and folders are skipped.
+    `layout.find_layout` says which folders are splits and which are classes.
+    If there is no test or validation split, a part is split off to test on.
+    Classes and ids are in NFC and sorted by code point. Only files without
+    the suffix of an image are opened, to read their first bytes.
 
     Args:
       path: an existing folder.
@@ -79,14 +73,22 @@ def open_folder(
       test_fraction: fraction of each class to test on, if there is no test or
         validation split.
       group_by: which images form a group; None groups none.
+      names: the folders of the splits that flags name.
+      as_before: whether to find the splits as versions did whose manifests
+        have no `origins`; then the source has none.
 
     Returns:
       The source, with class names and ids in NFC, and paths as on disk.
 
     Raises:
       TrainerError: the folder cannot be used; the message says why.
+      UsageError: a flag names a folder that does not exist.
     """
-    return _Folder(path, dataset).open(test_fraction, group_by)
+    opened = _Folder(path, dataset)
+    if as_before and not (names and names.given()):
+        source = opened.open(test_fraction, opened.earlier_names(), group_by)
+        return dataclasses.replace(source, origins={})
+    return opened.open(test_fraction, names, group_by)
 
 
 class _Folder:
@@ -98,18 +100,27 @@ class _Folder:
         self._dataset = dataset
         # Split -> its folder below the root; filled by `open`.
         self._folders: dict[str, str] = {}
+        self._tally = Tally()
 
-    def open(self, test_fraction: float, group_by: GroupRule | None) -> Source:
+    def open(
+        self,
+        test_fraction: float,
+        names: SplitNames | None,
+        group_by: GroupRule | None,
+    ) -> Source:
         """Lists the folder; see `open_folder`."""
-        folders = self._folders = self._split_folders()
+        layout = self._layout(names)
+        folders = {split: at.path for split, at in layout.splits.items()}
+        self._folders = folders
         splits = {}
         class_names: tuple[str, ...] = ()
-        for split, folder in folders.items():
-            classes = self._classes(folder)
+        for split, at in layout.splits.items():
+            classes = self._classes(at)
             if split == "train":
                 class_names = tuple(sorted(classes))
-            self._check_same_classes(class_names, classes, folder)
-            splits[split] = self._samples(folder, classes)
+            self._check_same_classes(class_names, classes, at.path)
+            splits[split] = self._samples(at.path, classes)
+        self._count_unused(layout)
         if len(class_names) < 2:
             images = "images" if len(splits) > 1 else "two or more images"
             raise self._error(
@@ -117,6 +128,11 @@ class _Folder:
                 f" or more: add a class folder with {images} to {self._all()}"
             )
         splits = grouped(splits, group_by, dataset=self._dataset)
+        name = printable(os.path.basename(self._root)) or "photos"
+        origins = {
+            split: f"{name}/{printable(path)}".rstrip("/") + "/"
+            for split, path in folders.items()
+        }
         if len(splits) == 1:
             splits["train"], splits["test"] = split_flat(
                 splits["train"],
@@ -125,14 +141,54 @@ class _Folder:
                 dataset=self._dataset,
                 remedy=f"add images{self._or_remove(class_names)}",
             )
+            origins["test"] = f"{HELD_OUT} {origins['train']}"
         return Source(
-            name=printable(os.path.basename(self._root)) or "photos",
+            name=name,
             location=printable(self._root),
             class_names=class_names,
             train=splits["train"],
             validation=splits.get("validation"),
             test=splits.get("test"),
+            origins=origins,
+            passed_over=self._tally.result(),
+            notes=layout.notes,
         )
+
+    def earlier_names(self) -> SplitNames:
+        """Returns the splits that earlier versions found."""
+        with self._listing(self._root):
+            return earlier_names(ScannedFolder(self._root, ""))
+
+    def _layout(self, names: SplitNames | None) -> Layout:
+        root = ScannedFolder(self._root, os.path.basename(self._root))
+        try:
+            with self._listing(self._root):
+                return find_layout(root, names)
+        except LayoutError as error:
+            inner = ""
+            if error.inner:
+                inside = os.path.join(self._dataset, printable(error.inner))
+                inner = f": --dataset={inside!r}"
+            raise self._error(f"{error}{inner}") from error
+
+    def _count_unused(self, layout: Layout) -> None:
+        """Counts the files outside the class folders."""
+        loose = {""}
+        for at in layout.splits.values():
+            if at.path.startswith(EACH_CLASS):
+                loose.update(name for name, _ in at.classes)
+            else:
+                loose.add(at.path)
+        for folder in sorted(loose):
+            for entry in self._scan(os.path.join(self._root, folder)):
+                if is_folder(entry):
+                    continue
+                what = OUTSIDE if is_image(entry) else NOT_AN_IMAGE
+                self._tally.add(entry.name, what)
+        for folder in layout.unused:
+            path = os.path.join(self._root, folder)
+            with self._listing(path):
+                self._tally.add_below(path, UNUSED)
 
     def _error(self, text: str) -> TrainerError:
         return TrainerError(f"--dataset={self._dataset!r}: {text}")
@@ -150,42 +206,9 @@ class _Folder:
         where = f" from {self._all()} alike" if several else ""
         return f", or remove the class{where}"
 
-    def _split_folders(self) -> dict[str, str]:
-        """Returns the folder of each split; '' for train means the root."""
-        found = {}
-        for entry in self._scan(self._root):
-            name = entry.name.lower()
-            if name in _SPLIT_NAMES and _is_folder(entry):
-                # If there are both Train and train, train comes last and wins.
-                found[name] = entry.name
-        if "train" not in found or self._is_class(found):
-            return {"train": ""}
-        validation = [name for name in _VALIDATION_NAMES if name in found]
-        if len(validation) > 1:
-            raise self._error(
-                "more than one validation split:"
-                f" {', '.join(f'{found[name]}/' for name in validation)};"
-                " keep one of them"
-            )
-        folders = {"train": found["train"]}
-        if validation:
-            folders["validation"] = found[validation[0]]
-        if "test" in found:
-            folders["test"] = found["test"]
-        return folders
-
-    def _is_class(self, found: Mapping[str, str]) -> bool:
-        """Returns whether `train` is a class of its own: photos of trains."""
-        if len(found) > 1:
-            return False
-        entries = self._scan(os.path.join(self._root, found["train"]))
-        return any(_is_image(entry) for entry in entries) and not any(
-            _is_folder(entry) for entry in entries
-        )
-
     def _scan(self, folder: str) -> list[files.Entry]:
         with self._listing(folder):
-            return _visible(folder)
+            return visible(folder)
 
     @contextlib.contextmanager
     def _listing(self, folder: str) -> Iterator[None]:
@@ -198,30 +221,42 @@ class _Folder:
                 " that can be read"
             ) from error
 
-    def _classes(self, folder: str) -> dict[str, str]:
-        """Returns class name in NFC -> name of its folder, for one split."""
+    def _classes(self, split: SplitFolder) -> dict[str, str]:
+        """Returns class name in NFC -> path below the root, for one split."""
         classes: dict[str, str] = {}
-        for entry in self._scan(os.path.join(self._root, folder)):
-            if not _is_folder(entry):
-                continue
-            name = _nfc(entry.name)
+        folders: dict[str, str] = {}
+        folder = split.path
+        for on_disk, path in split.classes:
+            name = _nfc(on_disk)
             if name in classes:
                 raise self._error(
                     f"two folders of class {name!r} in"
-                    f" {self._where(folder)}, {classes[name]!a} and"
-                    f" {entry.name!a}: the same name in two Unicode"
+                    f" {self._where(folder)}, {folders[name]!a} and"
+                    f" {on_disk!a}: the same name in two Unicode"
                     " forms; merge them"
                 )
-            classes[name] = entry.name
+            classes[name], folders[name] = path, on_disk
         if not classes:
-            advice = f"give {LAYOUTS}"
-            if folder and folder != self._folders["train"]:
-                train = printable(self._folders["train"])
-                advice = f"add those of {train}/, each with images"
-            raise self._error(
-                f"no class folders in {self._where(folder)}; {advice}"
-            )
+            raise self._no_classes(folder)
         return classes
+
+    def _no_classes(self, folder: str) -> TrainerError:
+        """Returns the error about a split without class folders."""
+        advice = f"give {LAYOUTS}"
+        split = next(s for s, path in self._folders.items() if path == folder)
+        if split != "train":
+            train = printable(self._folders["train"])
+            advice = (
+                f"add those of {train}/, each with images, or give"
+                f" --{flag_of(split)}={NO_SPLIT} to leave it out"
+            )
+        entries = self._scan(os.path.join(self._root, folder))
+        archives = [x.name for x in entries if is_archive(x.name)]
+        if archives:
+            advice = f"unpack {printable(archives[0])} first"
+        return self._error(
+            f"no class folders in {self._where(folder)}; {advice}"
+        )
 
     def _where(self, folder: str) -> str:
         return f"{printable(folder)}/" if folder else "it"
@@ -248,9 +283,10 @@ class _Folder:
         """Returns all images of a split, sorted by id."""
         rows: dict[str, tuple[int, str]] = {}
         for label, name in enumerate(sorted(classes)):
-            below = os.path.join(self._root, folder, classes[name])
+            below = os.path.join(self._root, classes[name])
             count = len(rows)
-            for path in self._images(below):
+            tally = Tally()
+            for path in self._images(below, tally):
                 relative = path[len(below) + 1 :].replace(os.sep, "/")
                 sample_id = f"{name}/{_nfc(relative)}"
                 if sample_id in rows:
@@ -262,9 +298,10 @@ class _Folder:
             if len(rows) == count:
                 raise self._error(
                     f"class {name!r} in {self._where(folder)} has no image"
-                    f" ({', '.join(SUFFIXES)}); add some"
+                    f" ({', '.join(SUFFIXES)}){_instead(tally)}; add some"
                     f"{self._or_remove(classes)}"
                 )
+            self._tally.add_all(tally)
         ids = sorted(rows)
         return Samples(
             ids=tuple(ids),
@@ -274,24 +311,18 @@ class _Folder:
             lengths=np.full(len(ids), WHOLE_FILE, np.int64),
         )
 
-    def _images(self, folder: str) -> list[str]:
+    def _images(self, folder: str, tally: Tally) -> list[str]:
         """Returns the paths of the images of a class."""
         with self._listing(folder):
-            return list(walk_images(folder))
+            return list(walk_images(folder, tally))
+
+
+def _instead(tally: Tally) -> str:
+    """Returns `, only 20 .heic`, about a class folder without images."""
+    by_suffix = tally.result().counts.get(NOT_AN_IMAGE)
+    return f", only {suffixes_phrase(by_suffix)}" if by_suffix else ""
 
 
 def _nfc(name: str) -> str:
     """Returns a printable name in NFC: macOS stores decomposed names."""
     return unicodedata.normalize("NFC", printable(name))
-
-
-def _is_folder(entry: files.Entry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself.
-        return False
-
-
-def _is_image(entry: files.Entry) -> bool:
-    # A broken link counts as an image, which the check then reports.
-    return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)

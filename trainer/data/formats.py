@@ -22,14 +22,9 @@ from trainer.data.limits import (
     MAX_PIXELS_PER_BYTE,
     MAX_SPARSE_PIXELS,
 )
+from trainer.data.signatures import format_of
 
 _LEGAL = "JPEG, PNG, BMP, GIF and WebP can be read"
-_FORMATS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-)
 _UNSUPPORTED = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -70,7 +65,7 @@ def what_is_wrong(encoded: bytes) -> str | None:
     """Returns what is wrong with an image; None if it can be decoded."""
     if not encoded:
         return "an empty file"
-    image_format = _image_format(encoded)
+    image_format = format_of(encoded)
     if image_format is None:
         return f"looks like {_unsupported(encoded)}; {_LEGAL}"
     broken = f"a broken, truncated or unsupported {image_format}"
@@ -89,15 +84,6 @@ def what_is_wrong(encoded: bytes) -> str | None:
     except tf.errors.OpError:
         return broken
     return None
-
-
-def _image_format(encoded: bytes) -> str | None:
-    """Returns JPEG, PNG, GIF, BMP, WebP, or None."""
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "WebP"
-    return next(
-        (name for magic, name in _FORMATS if encoded.startswith(magic)), None
-    )
 
 
 def _excess(encoded: bytes, image_format: str) -> str | None:

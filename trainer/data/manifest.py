@@ -23,6 +23,7 @@ from trainer.data.earlier_checks import (
     checks_to_json,
 )
 from trainer.data.headers import UPRIGHT
+from trainer.data.passed_over import PassedOver
 from trainer.data.samples import BadRow, Samples, Source, printable
 from trainer.data.subsets import nested_subset
 from trainer.data.validation import (
@@ -65,6 +66,9 @@ class Manifest:
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
       bad_rows: the rows of a table that were left out.
+      origins: see `samples.Source`.
+      passed_over: see `samples.Source`.
+      notes: see `samples.Source`.
     """
 
     name: str
@@ -82,6 +86,9 @@ class Manifest:
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
     bad_rows: tuple[BadRow, ...] = ()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
     @property
     def validation_from_test(self) -> bool:
@@ -108,7 +115,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Returns manifest.json, which `build_manifest` takes as `earlier`."""
+        # Without them a run of an earlier version keeps its splits.
+        origins = {"origins": dict(self.origins)} if self.origins else {}
         return {
+            **origins,
             "name": self.name,
             "location": self.location,
             "class_names": list(self.class_names),
@@ -119,6 +129,10 @@ class Manifest:
             "final_split": self.final_split,
             "train_ids": list(self.train.ids),
             "validation_ids": list(self.validation.ids),
+            "passed_over": {
+                reason: dict(by)
+                for reason, by in self.passed_over.counts.items()
+            },
             "skipped": [dataclasses.asdict(bad) for bad in self.skipped],
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
@@ -181,8 +195,8 @@ def build_manifest(
       validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
-      earlier: the `to_json` of an earlier start; unchanged files are not read
-        again, and anything malformed is ignored.
+      earlier: the `to_json` of an earlier start, to read unchanged files only
+        once; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
       shots: number of each class's readable training samples, in place of
@@ -192,26 +206,28 @@ def build_manifest(
       UsageError: the data set lacks the split of `validation`.
       TrainerError: the data set cannot be used as it is.
     """
-    check_split(validation, source)
-    if not tests:
-        validation, source = without_test(validation, source)
-    splits, skipped = _check(
-        source, earlier, cache or FileCache(None), on_bad_image
-    )
-    train, num_classes = splits["train"], len(source.class_names)
-    subset = train.take(
-        nested_subset(train.samples, num_classes, data_pct, seed, shots)
-    )
+    validation, source = _checked(validation, source, tests=tests)
+    splits, skipped = _check(source, earlier, cache, on_bad_image)
+    train, classes = splits["train"], len(source.class_names)
+    rows = nested_subset(train.samples, classes, data_pct, seed, shots)
     roles = assign_roles(
         validation,
         splits,
-        subset,
+        train.take(rows),
         source.class_names,
         seed=seed,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
     return _assemble(source, splits, skipped, roles, tests=tests)
+
+
+def _checked(
+    rule: ValidationRule | None, source: Source, *, tests: bool
+) -> tuple[ValidationRule | None, Source]:
+    """Returns rule and source, without the test split if it is not read."""
+    check_split(rule, source)
+    return (rule, source) if tests else without_test(rule, source)
 
 
 def _assemble(
@@ -246,6 +262,9 @@ def _assemble(
         train_total=len(splits["train"].samples),
         splits=splits,
         bad_rows=source.bad_rows,
+        origins=source.origins,
+        passed_over=source.passed_over,
+        notes=source.notes,
     )
     if manifest.validates_on_final:
         return manifest
@@ -256,10 +275,11 @@ def _assemble(
 def _check(
     source: Source,
     earlier: Mapping[str, Any] | None,
-    cache: FileCache,
+    cache: FileCache | None,
     on_bad_image: str,
 ) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
     """Returns the readable samples of each split, and the skipped images."""
+    cache = cache or FileCache(None)
     known = checks_from_json(earlier, source) or cached_checks(cache, source)
     if source.test is None:
         known = {name: part for name, part in known.items() if name != "test"}

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from trainer.data.passed_over import PassedOver
+
 WHOLE_FILE = -1
+# The beginning of an origin whose samples are a part of another split.
+HELD_OUT = "held out from"
 TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
 
 
@@ -133,6 +137,10 @@ class Source:
       validation: the validation split; None if there is none.
       test: the test split; None only if there is a validation split.
       bad_rows: rows of a table that were left out.
+      origins: where each split comes from, by its name: 'photos/train/', or
+        'held out from photos/'.
+      passed_over: files of the data set that are not used.
+      notes: decisions about the layout that might be meant otherwise.
     """
 
     name: str
@@ -142,6 +150,9 @@ class Source:
     validation: Samples | None
     test: Samples | None
     bad_rows: tuple[BadRow, ...] = ()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Samples]:
         """Returns the existing splits by name."""

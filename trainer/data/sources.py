@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from trainer.config.grouping import COLUMN, NONE, GroupRule, parse_group_by
+from trainer.config.split_names import SplitNames
 from trainer.config.table_columns import (
     TABLE_SUFFIXES,
     is_table,
     parse_columns,
 )
 from trainer.data.folder import LAYOUTS, open_folder
-from trainer.data.samples import Source
+from trainer.data.samples import Source, printable
 from trainer.data.table import open_table
 from trainer.data.tfds_names import is_tfds_name
 from trainer.data.tfds_source import open_tfds
+from trainer.data.walk import is_archive
 from trainer.errors import UsageError
 from trainer.storage import files
 
@@ -29,6 +33,8 @@ def open_source(
     columns: str | None = None,
     group_by: str | None = None,
     on_bad_row: str = "fail",
+    split_names: SplitNames | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
@@ -43,6 +49,9 @@ def open_source(
       group_by: the value of --group_by; None groups by the column of groups of
         a table that has one.
       on_bad_row: `fail` or `skip`, for a table.
+      split_names: the folders of the splits that flags name.
+      earlier: manifest.json of the run if it has one. Its splits are found as
+        the version did that wrote it.
 
     Raises:
       UsageError: there is no such folder, table or TFDS data set, or it has no
@@ -52,6 +61,8 @@ def open_source(
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
     rule = parse_group_by(group_by)
+    if not files.is_dir(path):
+        _check_no_split_flags(dataset, split_names)
     if is_table(path) and files.is_file(path):
         return open_table(
             path,
@@ -68,6 +79,8 @@ def open_source(
             dataset=dataset,
             test_fraction=test_fraction,
             group_by=rule,
+            names=split_names,
+            as_before=_is_of_earlier_version(path, earlier),
         )
     if rule is not None and rule.mode != NONE:
         raise UsageError(
@@ -77,6 +90,16 @@ def open_source(
     return open_tfds(
         dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
     )
+
+
+def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
+    """Rejects the flags of folders of splits for another data set."""
+    if names and names.given():
+        split = next(iter(names.given()))
+        raise UsageError(
+            f"{names.shown(split)}: only folders of photos have such a"
+            f" split, and --dataset={dataset} is none; leave it out"
+        )
 
 
 def _check_no_table_flags(
@@ -111,6 +134,11 @@ def check_dataset(dataset: str) -> None:
     if files.is_dir(path) or (is_table(path) and files.is_file(path)):
         return
     if files.exists(path):
+        if is_archive(path) and files.is_file(path):
+            raise UsageError(
+                f"--dataset={dataset!r}: an archive; unpack it and give the"
+                " folder that it holds"
+            )
         what = "a file" if files.is_file(path) else "not a folder"
         raise UsageError(
             f"--dataset={dataset!r}: {what}; give {LAYOUTS}, or a table"
@@ -122,6 +150,17 @@ def check_dataset(dataset: str) -> None:
             f"--dataset={dataset!r}: no such {what}; give {LAYOUTS} or a"
             " TFDS name"
         )
+
+
+def _is_of_earlier_version(
+    path: str, manifest: Mapping[str, Any] | None
+) -> bool:
+    """Returns whether a manifest of a folder lacks `origins`."""
+    return (
+        isinstance(manifest, Mapping)
+        and manifest.get("location") == printable(files.absolute(path))
+        and "origins" not in manifest
+    )
 
 
 def _is_path(dataset: str) -> bool:

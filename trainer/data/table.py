@@ -16,6 +16,7 @@ from trainer.config.grouping import COLUMN, GroupRule
 from trainer.config.table_columns import GROUP, SPLIT, WEIGHT
 from trainer.data.group_names import grouped
 from trainer.data.samples import (
+    HELD_OUT,
     WHOLE_FILE,
     BadRow,
     Samples,
@@ -260,6 +261,8 @@ class _Opened:
         self._check(parts, found)
         self._check_column()
         parts = grouped(parts, self.group_by, dataset=self.dataset)
+        file = printable(os.path.basename(self.root))
+        origins = dict.fromkeys(parts, file)
         if len(parts) == 1:
             parts[_TRAIN], parts[_TEST] = split_flat(
                 parts[_TRAIN],
@@ -268,6 +271,7 @@ class _Opened:
                 dataset=self.dataset,
                 remedy="add rows, or remove those of the class",
             )
+            origins[_TEST] = f"{HELD_OUT} {file}"
         stem = os.path.splitext(os.path.basename(self.root))[0]
         return Source(
             name=printable(stem) or "table",
@@ -277,6 +281,7 @@ class _Opened:
             validation=parts.get(_VALIDATION),
             test=parts.get(_TEST),
             bad_rows=tuple(self.bad),
+            origins=origins,
         )
 
     def _samples(self, rows: np.ndarray, labels: np.ndarray) -> Samples:

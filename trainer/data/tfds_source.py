@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from trainer.data.samples import Samples, Source
+from trainer.data.samples import HELD_OUT, Samples, Source
 from trainer.data.subsets import split_flat
 from trainer.data.tfds_builder import Builder
 from trainer.data.tfds_names import FOOD10, FOOD10_CLASSES, TFDS_NAMES
@@ -46,8 +46,12 @@ def open_tfds(
         class_names = FOOD10_CLASSES
     train, validation = splits["train"], splits.get("validation")
     test = splits.get("test")
+    origins = {split: f"the {split} split of {dataset}" for split in splits}
     if test is None:
         test, validation = validation, None
+        origins["test"] = origins.get(
+            "validation", f"{HELD_OUT} {origins['train']}"
+        )
     if test is None:
         train, test = split_flat(
             train,
@@ -63,6 +67,7 @@ def open_tfds(
         train=train,
         validation=validation,
         test=test,
+        origins=origins,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 
 from trainer.cache import FileCache
 from trainer.data.check import apply_policy, check_images
 from trainer.data.earlier_checks import cache_checks, cached_checks
+from trainer.data.passed_over import PassedOver
 from trainer.data.samples import Samples, Source
 from trainer.data.subsets import nested_subset
 
@@ -21,17 +23,26 @@ class TrainingSplit:
       name: short name of the data set.
       class_names: in the order of the labels.
       samples: the subset of `data_pct`, sorted by id.
-      skipped: number of images left out because they, or their rows of a
-        table, cannot be read.
+      total: number of readable training samples, before the subset.
+      skipped: number of images left out because they cannot be read.
+      bad_rows: number of rows of a table that were left out.
       fingerprint: hexadecimal digest of the class names and of id, label,
         group and content of every sample.
+      origins: see `samples.Source`.
+      passed_over: see `samples.Source`.
+      notes: see `samples.Source`.
     """
 
     name: str
     class_names: tuple[str, ...]
     samples: Samples
+    total: int
     skipped: int
     fingerprint: str
+    bad_rows: int = 0
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
 
 def training_split(
@@ -72,8 +83,13 @@ def training_split(
         name=source.name,
         class_names=source.class_names,
         samples=subset,
-        skipped=len(result.bad) + len(source.bad_rows),
+        total=len(samples),
+        skipped=len(result.bad),
+        bad_rows=len(source.bad_rows),
         fingerprint=_fingerprint(source.class_names, subset),
+        origins=source.origins,
+        passed_over=source.passed_over,
+        notes=source.notes,
     )
 
 

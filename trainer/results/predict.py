@@ -11,9 +11,9 @@ from typing import NamedTuple, TextIO
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.folder import SUFFIXES, walk_images
 from trainer.data.headers import UPRIGHT
 from trainer.data.samples import printable
+from trainer.data.walk import SUFFIXES, walk_images
 from trainer.errors import TrainerError, UsageError, reason_of
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import MirroredTrunk, Trunk
@@ -58,8 +58,8 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
       stdin: the stream to read this list from.
 
     Returns:
-      The paths, sorted; those of a list in the list's order. From a folder, all
-      files that have an image suffix and are not hidden.
+      The paths, sorted; those of a list in the list's order. From a folder, the
+      images that `walk_images` finds.
 
     Raises:
       UsageError: no file was found.

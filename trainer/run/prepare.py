@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
@@ -121,8 +122,14 @@ def read_manifest(
         raise
 
 
-def open_dataset(config: Config) -> Source:
+def open_dataset(
+    config: Config, earlier: Mapping[str, Any] | None = None
+) -> Source:
     """Finds the samples of `--dataset`; decodes none of them.
+
+    Args:
+      config: the configuration.
+      earlier: the JSON of the run's manifest, if it has one.
 
     Raises:
       UsageError, TrainerError: see `sources.open_source`.
@@ -134,6 +141,8 @@ def open_dataset(config: Config) -> Source:
         columns=config.columns,
         group_by=config.group_by,
         on_bad_row=config.on_bad_image,
+        split_names=config.split_names,
+        earlier=earlier,
     )
 
 
@@ -150,7 +159,7 @@ def _build_manifest(
     config: Config, earlier: dict[str, Any] | None, tests: bool
 ) -> Manifest:
     return build_manifest(
-        source=open_dataset(config),
+        source=open_dataset(config, earlier),
         data_pct=config.data_pct,
         shots=config.shots,
         seed=config.seed,

@@ -67,6 +67,9 @@ _LATER_FLAGS = {
         "columns",
         "group_by",
         "shots",
+        "train_split",
+        "val_split",
+        "test_split",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}

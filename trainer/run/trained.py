@@ -19,6 +19,7 @@ from trainer.config.fields import (
     TPU,
 )
 from trainer.config.grouping import COLUMN
+from trainer.config.split_names import SPLIT_FLAGS
 from trainer.config.table_columns import is_table
 from trainer.data.tfds_names import TFDS_NAMES
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
@@ -213,15 +214,20 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
     Args:
       trained: the trained classifier.
       given: names of the flags given explicitly; if `dataset` is one of them,
-        only the run's rule of validation is dropped, which may not fit other
-        data.
+        the run's rule of validation and the names of its splits are dropped,
+        which may not fit other data.
 
     Raises:
       UsageError: the dataset is at a URL, or has been removed.
     """
     run = trained.run
     if "dataset" in given:
-        run = dataclasses.replace(run, validation=None, **_of_table(run, given))
+        # Folders of other data may have other names.
+        unset: dict[str, Any] = {
+            name: None for name in SPLIT_FLAGS.values() if name not in given
+        }
+        unset |= _of_table(run, given)
+        run = dataclasses.replace(run, validation=None, **unset)
         return dataclasses.replace(trained, run=run)
     manifest = trained.workdir.read_json(MANIFEST) or {}
     location = str(manifest.get("location", run.dataset))

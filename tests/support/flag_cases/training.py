@@ -92,6 +92,33 @@ TRAINING = (
         without=[24, 4, 6],
         given=[15, 4, 15],
     ),
+    # The splits change places.
+    Case(
+        flag="train_split",
+        value="test",
+        also={"test_split": "train", **DRY},
+        see=samples,
+        without=None,
+        given=[9, 4, 12],
+    ),
+    # Without a test split, the validation split is what is evaluated on.
+    Case(
+        flag="val_split",
+        value="test",
+        also=DRY,
+        see=samples,
+        without=[12, 4, 9],
+        given=[12, 9],
+    ),
+    # One of four of each class is held out to test on.
+    Case(
+        flag="test_split",
+        value="none",
+        also=DRY,
+        see=samples,
+        without=[12, 4, 9],
+        given=[9, 3, 3],
+    ),
     Case(
         flag="on_bad_image",
         value="skip",
