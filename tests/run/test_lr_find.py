@@ -106,7 +106,9 @@ def test_a_sweep_suggests_a_rate_and_changes_no_run(
     assert "--unfreeze=last:3" in words
     assert "--precision=auto" in words
     assert not [word for word in words if word.startswith("--workdir")]
-    assert found["command"] in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert found["command"] in out
+    assert "\ndata: 3 classes; train: " in out.partition("at most")[0]
     # From other weights, with the same seed: twice the same bytes.
     again = [
         find(photos, tmp_path / name, init_from=str(run), head_epochs=0)

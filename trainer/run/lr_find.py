@@ -104,7 +104,7 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
         manifest = read_manifest(config)
         if config.init_from:
             check_warm_start(config, manifest.class_names)
-        print_data(manifest, config, scratch.warn)
+        print_data(manifest, config)
         start = find_start(scratch, config)
         print(f"weights: {one_line(start.why)}", flush=True)
         classifier = first_classifier(setup, scratch, start, manifest)
