@@ -145,7 +145,7 @@ def training_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
     """Yields the warnings about the training images alone."""
     yield from map(for_terminal, facts.notes)
     ones = np.flatnonzero(facts.train == 1)
-    if not len(ones):
+    if not len(ones) or fields.shots == 1:
         return
     if fields.data_pct < 1:
         yield (
@@ -172,6 +172,8 @@ def _swapped(facts: DataFacts) -> Iterator[str]:
         "if the folders are exchanged, name them by --train_split and"
         " --test_split"
     )
+    if not facts.origins.get(TRAIN, "/").endswith("/"):
+        remedy = "check the column of splits"
     if _is_held_out(facts, TEST):
         remedy = "give a smaller --test_fraction"
     yield (

@@ -152,7 +152,7 @@ def _warn_about_data(workdir: Workdir, manifest: Manifest) -> None:
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
     for row in manifest.bad_rows[:_MAX_ROWS]:
-        workdir.warn(f"left out {row} of {manifest.location}")
+        workdir.warn(f"left out {manifest.location}, {row}")
     if len(manifest.bad_rows) > _MAX_ROWS:
         workdir.warn(
             f"left out {len(manifest.bad_rows)} rows in all; {MANIFEST} names"
