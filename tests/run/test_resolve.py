@@ -156,6 +156,7 @@ def test_the_default_workdir_depends_on_each_result_field():
         "columns": "path=file",
         "group_by": "parent",
         "shots": 3,
+        "tta": "flip",
         "train_split": "good",
         "val_split": "holdout",
         "test_split": "none",

@@ -552,12 +552,12 @@ class Fields:
     )
     tta: str = _flag(
         OFF,
-        FREE,
-        "Test-time augmentation: flip averages the probabilities of an image"
-        " and its mirror image, in twice the time.",
+        RESULT,
+        "Test-time augmentation: flip averages over an image and its mirror"
+        " image.",
         choices=(OFF, FLIP),
-        stages=USING_STAGES,
-        but=(SOUP,),
+        stages=(*FIT_STAGES, *USING_STAGES),
+        but=(LR_FIND, SOUP),
     )
     checkpoint_every_steps: int = _flag(
         0,

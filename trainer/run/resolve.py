@@ -70,6 +70,7 @@ _LATER_FLAGS = {
         "train_split",
         "val_split",
         "test_split",
+        "tta",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
