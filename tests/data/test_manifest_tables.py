@@ -11,13 +11,15 @@ import pytest
 from tests.support.manifests import build, stored
 from tests.support.photos import make_photos
 from trainer.cache import FileCache
+from trainer.config.split_names import SplitNames
 from trainer.config.validation import parse_validation
 from trainer.data.manifest import Manifest, few_shots_warning
 from trainer.data.sources import open_source
 from trainer.data.table import BadRowsError
 from trainer.data.training_split import training_split
 from trainer.data.validation import fold_of_each
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, UsageError
+from trainer.results.data_line import data_facts, data_line
 from trainer.train.head_path import folds_of
 
 
@@ -203,3 +205,21 @@ def test_folds_of_the_solved_head_keep_groups(flat: pathlib.Path) -> None:
     )
     assert rare.tolist()[1] == rare.tolist()[3] == -1
     assert sorted([rare[0], rare[2]])[0] >= 0
+
+
+def test_the_line_counts_groups_and_bad_rows(flat: pathlib.Path) -> None:
+    path = write(flat, "line.csv", per_group=3)
+    with open(path, "a") as file:
+        file.write("\r\npie/1.jpg,,x\r\n,pie,x")
+    data = {"data_pct": 100, "on_bad_image": "skip"}
+    # One of the 8 groups of each class is tested on.
+    assert data_line(data_facts(build(path, **data))) == (
+        "data: 3 classes; train: 63 photos from line.csv; validation: 4 of the"
+        " test photos; test: 9 photos held out from line.csv; 21 photos of each"
+        " class; 21 groups of training photos; 2 unusable rows left out"
+    )
+
+
+def test_splits_of_a_table_have_no_folders(flat: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match=r"^--test_split='x': only folders"):
+        build(write(flat, "t.csv"), split_names=SplitNames(test="x"))
