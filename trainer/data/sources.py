@@ -54,8 +54,7 @@ def open_source(
         the version did that wrote it.
 
     Raises:
-      UsageError: there is no such folder, table or TFDS data set, or it has no
-        columns or groups as asked for.
+      UsageError: there is no such data set, or no such columns or groups.
       TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
@@ -82,11 +81,7 @@ def open_source(
             names=split_names,
             as_before=_is_of_earlier_version(path, earlier),
         )
-    if rule is not None and rule.mode != NONE:
-        raise UsageError(
-            f"--group_by={group_by!r}: the images of {dataset!r} have no paths,"
-            " as a TFDS data set has none; leave it out"
-        )
+    _check_no_groups(dataset, rule)
     return open_tfds(
         dataset, data_dir=tfds_data_dir, test_fraction=test_fraction
     )
@@ -116,6 +111,15 @@ def _check_no_table_flags(
                 f"{flag}: {dataset!r} is no table; leave it out, or give"
                 f" --dataset=FILE with one of {', '.join(TABLE_SUFFIXES)}"
             )
+
+
+def _check_no_groups(dataset: str, rule: GroupRule | None) -> None:
+    """Rejects groups of a TFDS data set."""
+    if rule is not None and rule.mode != NONE:
+        raise UsageError(
+            f"--group_by={rule.text!r}: the images of {dataset!r} have no"
+            " paths, as a TFDS data set has none; leave it out"
+        )
 
 
 def check_dataset(dataset: str) -> None:
