@@ -41,14 +41,13 @@ import tensorflow as tf
 
 from benchmarks import choose_photos, class_names, link_photos
 from benchmarks.fit_model import Classifier, build, moving_statistics
+from benchmarks.fit_recipe import BEST, adamw, mirrored_accuracy
 from trainer.config.fields import BEST_RECIPE, IMAGENET, TUTORIAL
-from trainer.config.recipes import RECIPES
 from trainer.errors import TrainerError, UsageError
 
 __all__ = ["main", "parse", "run"]
 
 _VALIDATION_FRACTION = 0.25
-_BEST = RECIPES[BEST_RECIPE]
 
 
 class StepClock(keras.callbacks.Callback):
@@ -104,29 +103,46 @@ def _compile(
     )
 
 
-def _adamw(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of `--recipe=best` for a stage of `steps`."""
-    warmup = round(_BEST["warmup"] * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=_BEST["weight_decay"],
-        use_ema=True,
-        ema_momentum=_BEST["ema"],
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def _tested(
+    classifier: Classifier,
+    test: tf.data.Dataset,
+    before: list[np.ndarray],
+    *,
+    best: bool,
+) -> dict[str, Any]:
+    """Returns the metrics of trained weights; see `train_stage`.
+
+    Args:
+      classifier: trained.
+      test: batches of all test photos.
+      before: the moving statistics before the training.
+      best: whether it was trained with `--recipe=best`.
+    """
+    loss, accuracy = classifier.model.evaluate(test, verbose=0)
+    if best:
+        accuracy = mirrored_accuracy(classifier.model, test)
+    after = moving_statistics(classifier.base)
+    changes = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
+    weights = classifier.model.trainable_variables
+    return {
+        "trainable_params": sum(math.prod(w.shape) for w in weights),
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+        "batchnorm_max_change": float(max(changes, default=0.0)),
+    }
 
 
-def _mirrored_accuracy(model: keras.Model, test: tf.data.Dataset) -> float:
-    """Returns the accuracy of the mean over images and mirror images."""
-    correct = []
-    for images, labels in test:
-        mean = model(images) + model(tf.image.flip_left_right(images))
-        correct.append(np.argmax(mean, axis=1) == np.argmax(labels, axis=1))
-    return float(np.mean(np.concatenate(correct)))
+def _validation(
+    folder: Path, steps: int, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Returns what `fit` validates on after each epoch; {} for no steps.
+
+    The recipe has many short epochs, and nothing to choose by validation.
+    """
+    if not steps:
+        return {}
+    photos = read_photos(folder, args, shuffle=True)
+    return {"validation_data": photos, "validation_steps": steps}
 
 
 def train_stage(
@@ -157,21 +173,16 @@ def train_stage(
     test_photos = args.dataset / "test"
     train = read_photos(photos, args, shuffle=True)
     test = read_photos(test_photos, args, shuffle=False)
-    optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(learning_rate)
     if best:
-        least = -(-_BEST["min_steps"] // len(train))
+        least = -(-BEST["min_steps"] // len(train))
         epochs = range(epochs.start, epochs.start + max(len(epochs), least))
-        optimizer = _adamw(learning_rate, len(epochs) * len(train))
-    smoothing = _BEST["label_smoothing"] if best else 0.0
-    _compile(classifier.model, optimizer, smoothing)
+        optimizer = adamw(learning_rate, len(epochs) * len(train))
+        _compile(classifier.model, optimizer, BEST["label_smoothing"])
+    else:
+        _compile(classifier.model, keras.optimizers.Adam(learning_rate), 0.0)
     before = moving_statistics(classifier.base)
     clock = StepClock()
-    # The recipe has many short epochs, and nothing to choose by validation.
     steps = 0 if best else max(1, int(_VALIDATION_FRACTION * len(test)))
-    validation = {
-        "validation_data": read_photos(test_photos, args, shuffle=True),
-        "validation_steps": steps,
-    }
     started = time.perf_counter()
     history = classifier.model.fit(
         train,
@@ -179,24 +190,15 @@ def train_stage(
         initial_epoch=epochs.start,
         callbacks=[clock],
         verbose=2,
-        **(validation if steps else {}),
+        **_validation(test_photos, steps, args),
     ).history
     seconds = time.perf_counter() - started
-    loss, accuracy = classifier.model.evaluate(test, verbose=0)
-    if best:
-        accuracy = _mirrored_accuracy(classifier.model, test)
-    after = moving_statistics(classifier.base)
-    changes = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
-    weights = classifier.model.trainable_variables
     trained, tested = len(train.file_paths), len(test.file_paths)
     validated = min(steps * args.batch_size, tested)
     return {
         "train_examples": trained,
         "test_examples": tested,
-        "trainable_params": sum(math.prod(w.shape) for w in weights),
-        "test_loss": loss,
-        "test_accuracy": accuracy,
-        "batchnorm_max_change": float(max(changes, default=0.0)),
+        **_tested(classifier, test, before, best=best),
         "history": history,
         "seconds": seconds,
         "step_seconds": statistics.fmean(clock.seconds[1:] or clock.seconds),
@@ -289,8 +291,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--recipe", choices=recipes, default=TUTORIAL, help="of fine-tuning")
     args = parser.parse_args(argv)
     if args.recipe == BEST_RECIPE:
-        args.epochs = _BEST["epochs"]
-        args.learning_rate = _BEST["learning_rate"]
+        args.epochs = BEST["epochs"]
+        args.learning_rate = BEST["learning_rate"]
     if args.finetune_pct is None:
         args.finetune_list = args.finetune_list or args.train_list
         args.finetune_pct = args.data_pct
