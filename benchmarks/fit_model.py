@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.fit_recipe import BEST
 from trainer.config.fields import BEST_RECIPE, IMAGENET
 from trainer.errors import TrainerError, UsageError
 from trainer.model import lite
@@ -106,6 +107,8 @@ def build(args: argparse.Namespace, num_classes: int) -> Classifier:
     else:
         x = base(x, training=False)
     x = keras.layers.GlobalAveragePooling2D()(x)
+    if args.recipe == BEST_RECIPE:
+        x = keras.layers.Dropout(BEST["dropout"])(x)
     outputs = keras.layers.Dense(num_classes, activation="softmax")(x)
     return Classifier(keras.Model(inputs, outputs), base)
 

@@ -80,7 +80,8 @@ def test_the_working_folder_gives_the_name(
         ),
         pytest.param(
             "photo.jpg",
-            f"--dataset='photo.jpg': a file; {_LAYOUTS}",
+            f"--dataset='photo.jpg': a file; {_LAYOUTS}, or a table (.csv,"
+            " .tsv, .jsonl)",
             id="file",
         ),
         pytest.param(
@@ -91,8 +92,14 @@ def test_the_working_folder_gives_the_name(
         ),
         pytest.param(
             "gone",
-            f"--dataset='gone': not a folder; {_LAYOUTS}",
+            f"--dataset='gone': not a folder; {_LAYOUTS}, or a table (.csv,"
+            " .tsv, .jsonl)",
             id="link_to_nowhere",
+        ),
+        pytest.param(
+            "rows.csv",
+            f"--dataset='rows.csv': no such file; {_LAYOUTS} or a TFDS name",
+            id="table",
         ),
         pytest.param(
             "tf_flower",

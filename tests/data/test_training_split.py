@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, FileCache
 from trainer.data import check
-from trainer.data.manifest import build_manifest
+from trainer.data.sources import open_source
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError
 
@@ -39,9 +40,16 @@ def cache(tmp_path: pathlib.Path) -> FileCache:
 def read(
     photos: pathlib.Path, cache: FileCache | None = None, **changes: Any
 ) -> TrainingSplit:
+    values = {**DATA, **changes}
+    source = open_source(
+        str(photos),
+        **{
+            name: values.pop(name)
+            for name in ("tfds_data_dir", "test_fraction")
+        },
+    )
     return training_split(
-        **{**DATA, "dataset": str(photos), **changes},
-        cache=cache or FileCache(None),
+        source=source, **values, cache=cache or FileCache(None)
     )
 
 
@@ -52,9 +60,7 @@ def test_samples_are_those_that_a_run_trains_on(
 ) -> None:
     folder = photos if layout == "train and test" else photos / "train"
     found = read(folder, seed=seed)
-    run = build_manifest(
-        **{**DATA, **OTHERS, "dataset": str(folder), "seed": seed}
-    )
+    run = build(folder, **{**DATA, **OTHERS, "seed": seed})
     assert found.samples.ids == run.train.ids
     assert found.samples.digests == run.train.digests
     assert found.samples.labels.tolist() == run.train.labels.tolist()
@@ -100,9 +106,8 @@ def test_checks_are_shared_with_runs(
     monkeypatch.setattr(check, "read_encoded_image", counting)
     read(photos, cache)
     assert len(reads) == 24
-    values = {**DATA, **OTHERS, "dataset": str(photos), "cache": cache}
     for _ in range(2):
-        build_manifest(**values)
+        build(photos, **DATA, **OTHERS, cache=cache)
         read(photos, cache)
     # The run has read its 9 test images.
     assert len(reads) == 24 + 9

@@ -48,6 +48,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         make_photos(folder / "two", train=4, test=3, classes=("left", "right"))
         make_photos(folder / "pool", train=10, test=0)
         (folder / "pool/train").rename(folder / "flat")
+        write_table(folder / "named.csv", "file,dish,who", folder / "flat")
+        write_table(folder / "grouped.csv", "path,label,group", folder / "flat")
         make_photos(folder / "broken", train=4, test=3)
         (folder / "broken/train/sushi/001.jpg").write_bytes(b"")
         make_pairs(folder)
@@ -59,6 +61,16 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         (folder / "classes.json").write_text(json.dumps(classes))
         make_source(folder)
         yield Commands(folder)
+
+
+def write_table(path: pathlib.Path, header: str, photos: pathlib.Path) -> None:
+    """Lists CLASS/NNN.jpg; each class has groups of five images."""
+    rows = [
+        f"{photo.relative_to(path.parent)},{photo.parent.name},"
+        f"{photo.parent.name}{int(photo.stem) // 5}"
+        for photo in photos.glob("*/*.jpg")
+    ]
+    path.write_text("\n".join([header, *rows]))
 
 
 def make_source(folder: pathlib.Path) -> None:

@@ -16,12 +16,8 @@ import tensorflow as tf
 from tests.support.determinism import undone
 from tests.support.photos import make_photos
 from tests.support.runs import (
-    assert_same_arrays,
     lines,
     small,
-    stopped_after,
-    train,
-    weights,
 )
 from tests.support.tiny import tiny_backbone, use_tiny_backbone
 from trainer.config import Config
@@ -48,6 +44,9 @@ REFUSED = {
     "stage": Change(to="feature_extract"),
     "dataset": Change(to="{root}/two"),
     "data_pct": Change(to=50.0),
+    "columns": Change(to="path=file"),
+    "group_by": Change(to="parent"),
+    "shots": Change(to=2),
     "test_fraction": Change(to=0.5),
     "train_split": Change(to="train"),
     **dict.fromkeys(("val_split", "test_split"), Change(to="none")),
@@ -305,48 +304,3 @@ def test_auto_flags_compare_by_resolved_value(start, tmp_path):
         tmp_path / "run", xla="off", strategy="one_device", deterministic="on"
     )
     assert warnings(tmp_path / "run") == []
-
-
-@pytest.fixture
-def stopped(root, tmp_path, monkeypatch):
-    """A run that ended after its first save, of four."""
-    use_tiny_backbone(monkeypatch)
-    with stopped_after(1):
-        train(str(root / "photos"), tmp_path / "run", **BASE)
-    return tmp_path / "run"
-
-
-@pytest.fixture(scope="module")
-def whole(root):
-    """The weights of a run in one piece, and its result."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        result = train(str(root / "photos"), root / "whole", **BASE)
-    return weights(root / "whole", "finetune"), result
-
-
-@pytest.mark.slow
-def test_a_resume_refuses_another_seed(root, stopped, whole):
-    with pytest.raises(TrainerError, match="--seed was 0, is 3"):
-        train(str(root / "photos"), stopped, **BASE, seed=3)
-    train(str(root / "photos"), stopped, **BASE)
-    assert warnings(stopped) == []
-    assert_same_arrays(weights(stopped, "finetune"), whole[0])
-
-
-@pytest.mark.slow
-def test_a_resume_with_other_logging_is_bit_identical(root, stopped, whole):
-    free = {"log_every_steps": 5, "checkpoint_every_steps": 2}
-    train(str(root / "photos"), stopped, **BASE, **free, keep_checkpoints=1)
-    assert warnings(stopped) == []
-    assert_same_arrays(weights(stopped, "finetune"), whole[0])
-
-
-@pytest.mark.slow
-def test_a_resume_on_two_replicas_gives_one_warning(root, stopped, whole):
-    two = {"strategy": "mirrored", "logical_cpus": 2}
-    result = train(str(root / "photos"), stopped, **BASE, **two)
-    (text,) = warnings(stopped)
-    assert "replicas was 1, is 2" in text
-    assert result["steps"] == whole[1]["steps"]
-    assert result["test_loss"] == pytest.approx(whole[1]["test_loss"], rel=1e-4)

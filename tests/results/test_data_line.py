@@ -31,7 +31,9 @@ def facts(**changes: Any) -> DataFacts:
         "final": (60, 60),
         "final_split": "test",
         "origins": ORIGINS,
+        "groups": 0,
         "skipped": 0,
+        "bad_rows": 0,
         "passed_over": PassedOver(),
         "notes": (),
         **changes,
@@ -92,6 +94,23 @@ def facts(**changes: Any) -> DataFacts:
         ),
         pytest.param(
             {
+                "origins": {
+                    "train": "d.csv",
+                    "validation": "d.csv",
+                    "test": "held out from d.csv",
+                },
+                "groups": 1200,
+                "skipped": 2,
+                "bad_rows": 1,
+            },
+            "data: 2 classes; train: 600 photos from d.csv; validation: 120"
+            " photos from d.csv; test: 120 photos held out from d.csv; 300"
+            " photos of each class; 1,200 groups of training photos; 1"
+            " unusable row left out; 2 unreadable photos left out",
+            id="table",
+        ),
+        pytest.param(
+            {
                 "class_names": ("pie", "su\x1bshi"),
                 "train": (7, 6),
                 "train_total": 26,
@@ -126,6 +145,10 @@ def test_rare_suffixes_are_summed_up() -> None:
 
 def warned(changes: dict[str, Any], **flags: Any) -> list[str]:
     return list(data_warnings(facts(**changes), Config(**flags)))
+
+
+def test_one_shot_is_no_class_of_one() -> None:
+    assert warned({"train": (1, 1)}, shots=1) == []
 
 
 def test_good_data_gives_no_warning() -> None:
@@ -220,6 +243,17 @@ def test_good_data_gives_no_warning() -> None:
             "120 test photos are more than the 119 training photos; give a"
             " smaller --test_fraction",
             id="test_fraction_over_half",
+        ),
+        pytest.param(
+            {
+                "train": (59, 60),
+                "train_total": 119,
+                "origins": {"train": "d.csv", "test": "d.csv"},
+            },
+            {},
+            "120 test photos are more than the 119 training photos; check the"
+            " column of splits",
+            id="test_larger_than_train_in_a_table",
         ),
         pytest.param(
             {"notes": ("test/ is a class",)},

@@ -55,11 +55,11 @@ def test_finetune_without_weights_trains_the_head_first():
     head, own = resolve(config, 224).stages()
     assert dataclasses.astuple(head) == (
         *("feature_extract", 2, 0.01, "none"),
-        *("adam", 0, 0),
+        *("adam", 0, 0, 1),
     )
     assert dataclasses.astuple(own) == (
         *("finetune", 7, 1e-4, "last:10"),
-        *("adam", 0, 0),
+        *("adam", 0, 0, 1),
     )
     alone = resolve(make(head_epochs=0), 224).stages()
     assert [spec.stage for spec in alone] == ["finetune"]
@@ -156,6 +156,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "exif": "apply",
         "background": "black",
         "resize": "pad",
+        "columns": "path=file",
+        "group_by": "parent",
+        "shots": 3,
         "tta": "flip",
         "train_split": "good",
         "val_split": "holdout",

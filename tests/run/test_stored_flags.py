@@ -32,6 +32,8 @@ _OTHER: dict[str, Any] = {
     "dataset": "photos",
     "tfds_data_dir": "t",
     "data_pct": 5.0,
+    "columns": "path=file",
+    "group_by": "parent",
     "test_fraction": 0.4,
     "train_split": "t",
     "val_split": "v",
@@ -118,6 +120,9 @@ _OTHER: dict[str, Any] = {
 
 
 def test_the_table_names_every_flag() -> None:
-    assert FIELDS.keys() - _OTHER.keys() == {"stage", "tpu", "weights_origin"}
+    # --shots excludes another --data_pct.
+    assert FIELDS.keys() - _OTHER.keys() == {
+        *("stage", "tpu", "weights_origin", "shots")
+    }
     for name, value in _OTHER.items():
         assert value != FIELDS[name].default, name

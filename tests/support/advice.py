@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from tests.support import tfds_images
 from tests.support.images import make_folder, write_image
-from trainer.data.manifest import build_manifest
+from tests.support.manifests import build
 from trainer.errors import TrainerError
 
 # TFDS knows these data sets once the module is imported.
@@ -47,13 +47,10 @@ class Given:
 
     def open(self) -> None:
         """Builds the manifest, as a run does before training."""
-        build_manifest(
-            dataset=self.dataset or str(self.photos),
+        build(
+            self.dataset or self.photos,
             tfds_data_dir=self.data_dir or str(self.root / "tfds"),
-            test_fraction=0.2,
             data_pct=100,
-            seed=0,
-            batch_size=4,
             validation_fraction=0.25,
             on_bad_image=self.on_bad_image,
         )

@@ -7,6 +7,15 @@ import pathlib
 from typing import Any
 
 from trainer.data.manifest import Manifest, build_manifest
+from trainer.data.sources import open_source
+
+_OF_SOURCE = {
+    "tfds_data_dir",
+    "test_fraction",
+    "columns",
+    "group_by",
+    "split_names",
+}
 
 
 def build(
@@ -22,9 +31,14 @@ def build(
         "validation_fraction": 0.5,
         "on_bad_image": "fail",
     }
-    return build_manifest(
-        dataset=str(dataset), earlier=earlier, **{**options, **changes}
+    values = {**options, **changes}
+    source = open_source(
+        str(dataset),
+        on_bad_row=values["on_bad_image"],
+        earlier=earlier,
+        **{name: values.pop(name) for name in _OF_SOURCE & values.keys()},
     )
+    return build_manifest(source=source, earlier=earlier, **values)
 
 
 def stored(manifest: Manifest) -> dict[str, Any]:

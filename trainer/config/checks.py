@@ -26,6 +26,7 @@ from trainer.config.fields import (
     USING_STAGES,
     Fields,
 )
+from trainer.config.grouping import parse_group_by
 from trainer.config.mixing import parse_mix
 from trainer.config.ranges import (
     check_choice,
@@ -40,6 +41,7 @@ from trainer.config.split_names import (
     check_split_name,
     flag_of,
 )
+from trainer.config.table_columns import parse_columns
 from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import KFOLD, fold_value, parse_validation
 from trainer.errors import UsageError
@@ -48,6 +50,7 @@ from trainer.storage import files
 # TensorFlow treats a path with any of these as a glob pattern.
 _PATTERN = frozenset("*?[\\")
 _MOMENTUM = FIELDS["momentum"].default
+_DATA_PCT = FIELDS["data_pct"].default
 
 
 def check_fields(fields: Fields) -> None:
@@ -75,6 +78,7 @@ def check_fields(fields: Fields) -> None:
                 " not one per fold; give one fold, such as"
                 f" {fold_value(1, rule.folds)}"
             )
+    _check_data(fields)
     if fields.backbones is not None:
         parse_backbones(fields.backbones)
     _check_l2(fields)
@@ -91,6 +95,16 @@ def _check_unfreeze(fields: Fields) -> None:
         raise UsageError(
             f"--unfreeze={fields.unfreeze!r}: --stage={fields.stage} cannot"
             f" fine-tune in parts; give one rule without @{remedy}"
+        )
+
+
+def _check_data(fields: Fields) -> None:
+    parse_columns(fields.columns)
+    parse_group_by(fields.group_by)
+    if fields.shots is not None and fields.data_pct != _DATA_PCT:
+        raise UsageError(
+            f"--shots={fields.shots}: not possible with"
+            f" --data_pct={fields.data_pct:g}; leave one of them out"
         )
 
 

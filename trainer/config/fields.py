@@ -139,8 +139,8 @@ class Fields:
         DEMO,
         RESULT,
         "A folder of images (train/CLASS/*.jpg beside test/ or val/, or"
-        " CLASS/*.jpg), a TFDS name such as tf_flowers, food10 (ten classes of"
-        " food101), or demo (drawn offline).",
+        " CLASS/*.jpg), a table of images (.csv, .tsv, .jsonl), a TFDS name,"
+        " food10 (ten classes of food101), or demo (drawn offline).",
         stages=_DATA_STAGES,
     )
     tfds_data_dir: str | None = _flag(
@@ -162,6 +162,30 @@ class Fields:
         "Fraction of each class held out for testing if the data has no test"
         " split.",
         stages=(*FIT_STAGES, PROBE, EMBED),
+    )
+    columns: str | None = _flag(
+        None,
+        RESULT,
+        "Names of the columns of a table of images, such as"
+        " path=file,label=species; path, label, split, group and weight if"
+        " unset.",
+        stages=_DATA_STAGES,
+    )
+    group_by: str | None = _flag(
+        None,
+        RESULT,
+        "Which images stay together in every split, subset and fold: parent"
+        " (those of one folder name), regex:PATTERN (of the path), column (of"
+        " a table) or none. If unset, the column group of a table that has"
+        " one.",
+        stages=_DATA_STAGES,
+    )
+    shots: int | None = _flag(
+        None,
+        RESULT,
+        "Number of training samples of each class to train on, in place of"
+        " --data_pct.",
+        stages=(*TRAINING_STAGES, PROBE),
     )
     train_split: str | None = _flag(
         None,
@@ -188,8 +212,8 @@ class Fields:
     on_bad_image: str = _flag(
         "fail",
         RESULT,
-        "What to do with an unreadable image: stop before training, or leave"
-        " it out.",
+        "What to do with an unreadable image, or a bad row of a table: stop"
+        " before training, or leave it out.",
         choices=("fail", "skip"),
         stages=(*FIT_STAGES, PROBE, EVALUATE, EXPORT),
     )

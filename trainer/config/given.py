@@ -52,6 +52,8 @@ UNREAD_BY_SOLVER = {
 _UNREAD_BY_EMBED = {
     "inputs": (
         "tfds_data_dir",
+        "columns",
+        "group_by",
         "test_fraction",
         "train_split",
         "val_split",

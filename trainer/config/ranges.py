@@ -16,6 +16,10 @@ _MAX_L2 = 1e6
 
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "data_pct": ("a number above 0 and up to 100", lambda x: 0 < x <= 100),
+    "shots": (
+        "a whole number of images from 1 to 1000000",
+        lambda x: 1 <= x <= 10**6,
+    ),
     "test_fraction": ("a number above 0 and below 1", lambda x: 0 < x < 1),
     "validation_fraction": (
         "a number above 0 and up to 1",

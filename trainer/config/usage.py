@@ -41,6 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "augment",
         "augment_kernel",
     ),
+    "Tables, groups and shots": ("columns", "group_by", "shots"),
     "Splits": (
         "train_split",
         "val_split",

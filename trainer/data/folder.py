@@ -10,12 +10,14 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
+from trainer.config.grouping import GroupRule
 from trainer.config.split_names import (
     EACH_CLASS,
     NO_SPLIT,
     SplitNames,
     flag_of,
 )
+from trainer.data.group_names import grouped
 from trainer.data.layout import find_layout
 from trainer.data.layout_flags import earlier_names
 from trainer.data.layout_names import Layout, LayoutError, SplitFolder
@@ -54,6 +56,7 @@ def open_folder(
     *,
     dataset: str,
     test_fraction: float,
+    group_by: GroupRule | None = None,
     names: SplitNames | None = None,
     as_before: bool = False,
 ) -> Source:
@@ -69,6 +72,7 @@ def open_folder(
       dataset: the name that the user gave, for errors.
       test_fraction: fraction of each class to test on, if there is no test or
         validation split.
+      group_by: which images form a group; None groups none.
       names: the folders of the splits that flags name.
       as_before: whether to find splits and images as versions did whose
         manifests have no `origins`; then the source has none.
@@ -83,9 +87,9 @@ def open_folder(
     as_before = as_before and not (names and names.given())
     opened = _Folder(path, dataset, as_before=as_before)
     if as_before:
-        source = opened.open(test_fraction, opened.earlier_names())
+        source = opened.open(test_fraction, opened.earlier_names(), group_by)
         return dataclasses.replace(source, origins={})
-    return opened.open(test_fraction, names)
+    return opened.open(test_fraction, names, group_by)
 
 
 class _Folder:
@@ -100,7 +104,12 @@ class _Folder:
         self._tally = Tally()
         self._as_before = as_before
 
-    def open(self, test_fraction: float, names: SplitNames | None) -> Source:
+    def open(
+        self,
+        test_fraction: float,
+        names: SplitNames | None,
+        group_by: GroupRule | None,
+    ) -> Source:
         """Lists the folder; see `open_folder`."""
         layout = self._layout(names)
         folders = {split: at.path for split, at in layout.splits.items()}
@@ -120,6 +129,7 @@ class _Folder:
                 f"one class only, {class_names[0]!r}; classifying needs two"
                 f" or more: add a class folder with {images} to {self._all()}"
             )
+        splits = grouped(splits, group_by, dataset=self._dataset)
         name = printable(os.path.basename(self._root)) or "photos"
         origins = {
             split: f"{name}/{printable(path)}".rstrip("/") + "/"

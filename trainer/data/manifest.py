@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.cache import FileCache
-from trainer.config.split_names import SplitNames
 from trainer.config.validation import SPLIT, TEST, ValidationRule
 from trainer.data.check import (
     BadImage,
@@ -25,8 +24,7 @@ from trainer.data.earlier_checks import (
 )
 from trainer.data.headers import UPRIGHT
 from trainer.data.passed_over import PassedOver
-from trainer.data.samples import Samples, Source, printable
-from trainer.data.sources import open_source
+from trainer.data.samples import BadRow, Samples, Source, printable
 from trainer.data.subsets import nested_subset
 from trainer.data.validation import (
     Roles,
@@ -34,6 +32,7 @@ from trainer.data.validation import (
     check_split,
     without_test,
 )
+from trainer.errors import shortened
 
 # The value of `final_split` if the run does not read the test split. The final
 # samples are then the validation samples.
@@ -62,10 +61,11 @@ class Manifest:
       shared_validation: the same for samples of `train` and `validation`, if
         the latter are not part of `final`.
       fingerprint: hexadecimal digest of the class names and of role, id,
-        label and content of every sample in `train` and `final`, and in
+        label, group and content of every sample in `train` and `final`, and in
         `validation` unless those come from the test split.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
+      bad_rows: the rows of a table that were left out.
       origins: see `samples.Source`.
       passed_over: see `samples.Source`.
       notes: see `samples.Source`.
@@ -85,6 +85,7 @@ class Manifest:
     train_total: int
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
+    bad_rows: tuple[BadRow, ...] = ()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
     notes: tuple[str, ...] = ()
@@ -136,32 +137,57 @@ class Manifest:
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
             "shared_validation": [list(p) for p in self.shared_validation],
+            "bad_rows": [dataclasses.asdict(bad) for bad in self.bad_rows],
             "splits": checks_to_json(self.splits),
+            **self._groups_to_json(),
         }
+
+    def _groups_to_json(self) -> dict[str, Any]:
+        """Returns the group of each sample in `splits`; {} without groups."""
+        found = {
+            split: list(part.samples.groups)
+            for split, part in self.splits.items()
+            if part.samples.groups
+        }
+        return {"groups": found} if found else {}
+
+
+def few_shots_warning(manifest: Manifest, shots: int | None) -> str | None:
+    """Returns the warning about classes with fewer images than `--shots`."""
+    counts = manifest.splits["train"].samples.counts(len(manifest.class_names))
+    few = [
+        f"{name!r} has {count}"
+        for name, count in zip(
+            manifest.class_names, counts.tolist(), strict=True
+        )
+        if shots is not None and count < shots
+    ]
+    if not few:
+        return None
+    return (
+        f"--shots={shots}: {shortened(', '.join(few))}; such a class trains on"
+        " all of its images"
+    )
 
 
 def build_manifest(
     *,
-    dataset: str,
-    tfds_data_dir: str | None,
-    test_fraction: float,
+    source: Source,
     data_pct: float,
     seed: int,
     batch_size: int,
     validation_fraction: float,
     on_bad_image: str,
     validation: ValidationRule | None = None,
-    split_names: SplitNames | None = None,
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
     tests: bool = True,
+    shots: int | None = None,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
     Args:
-      dataset: see `sources.open_source`.
-      tfds_data_dir: see `sources.open_source`.
-      test_fraction: see `sources.open_source`.
+      source: the data set.
       data_pct: percentage of each class's readable training samples.
       seed: decides which samples are in the subset.
       batch_size: the global one; validation takes whole batches of the test
@@ -169,27 +195,21 @@ def build_manifest(
       validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
-      split_names: see `sources.open_source`.
       earlier: the `to_json` of an earlier start, to read unchanged files only
         once; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
+      shots: number of each class's readable training samples, in place of
+        `data_pct`; None uses that.
 
     Raises:
-      UsageError: there is no such data set.
+      UsageError: the data set lacks the split of `validation`.
       TrainerError: the data set cannot be used as it is.
     """
-    source = open_source(
-        dataset,
-        tfds_data_dir=tfds_data_dir,
-        test_fraction=test_fraction,
-        split_names=split_names,
-        earlier=earlier,
-    )
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
     train, classes = splits["train"], len(source.class_names)
-    rows = nested_subset(train.samples, classes, data_pct, seed)
+    rows = nested_subset(train.samples, classes, data_pct, seed, shots)
     roles = assign_roles(
         validation,
         splits,
@@ -241,6 +261,7 @@ def _assemble(
         fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
+        bad_rows=source.bad_rows,
         origins=source.origins,
         passed_over=source.passed_over,
         notes=source.notes,
@@ -307,5 +328,16 @@ def _fingerprint(
             part.samples.ids, part.samples.labels, part.files, strict=True
         )
     )
-    text = json.dumps([class_names, rows])
+    # The folds of a solved head depend on the groups. Without groups the
+    # digest is as before there were any.
+    groups = sorted(
+        (role, sample_id, group)
+        for role, part in roles.items()
+        if part.samples.groups
+        for sample_id, group in zip(
+            part.samples.ids, part.samples.groups, strict=True
+        )
+    )
+    digested = [class_names, rows, groups] if groups else [class_names, rows]
+    text = json.dumps(digested)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -74,6 +74,8 @@ class Samples:
         bytes feature that holds the encoded image.
       record_format: format of the record files, `TFRECORD` or `ARRAY_RECORD`.
       digests: digests of the encoded images; empty until they are checked.
+      groups: the group of each sample, which no split divides; "" for a sample
+        that is a group by itself. Empty if the data set has no groups.
     """
 
     ids: tuple[str, ...]
@@ -84,13 +86,15 @@ class Samples:
     record_image_key: str | None = None
     record_format: str = TFRECORD
     digests: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         columns = (self.labels, self.paths, self.offsets, self.lengths)
         if any(len(column) != len(self.ids) for column in columns):
             raise ValueError("columns differ in length")
-        if self.digests and len(self.digests) != len(self.ids):
-            raise ValueError("columns differ in length")
+        for optional in (self.digests, self.groups):
+            if optional and len(optional) != len(self.ids):
+                raise ValueError("columns differ in length")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,6 +112,9 @@ class Samples:
             digests=tuple(self.digests[row] for row in rows)
             if self.digests
             else (),
+            groups=tuple(self.groups[row] for row in rows)
+            if self.groups
+            else (),
         )
 
     def id_hashes(self) -> np.ndarray:
@@ -117,6 +124,22 @@ class Samples:
     def counts(self, num_classes: int) -> np.ndarray:
         """Returns int64 (num_classes,), the number of samples per class."""
         return np.bincount(self.labels, minlength=num_classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BadRow:
+    """A row of a table that cannot be used.
+
+    Attributes:
+      line: number of its first line in the file, from 1.
+      reason: what is wrong with it.
+    """
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,6 +153,7 @@ class Source:
       train: the train split.
       validation: the validation split; None if there is none.
       test: the test split; None only if there is a validation split.
+      bad_rows: rows of a table that were left out.
       origins: where each split comes from, by its name: 'photos/train/', or
         'held out from photos/'.
       passed_over: files of the data set that are not used.
@@ -142,6 +166,7 @@ class Source:
     train: Samples
     validation: Samples | None
     test: Samples | None
+    bad_rows: tuple[BadRow, ...] = ()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
     notes: tuple[str, ...] = ()

@@ -6,9 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config.grouping import COLUMN, NONE, GroupRule, parse_group_by
 from trainer.config.split_names import SplitNames
+from trainer.config.table_columns import (
+    TABLE_SUFFIXES,
+    is_table,
+    parse_columns,
+)
 from trainer.data.folder import LAYOUTS, open_folder
 from trainer.data.samples import Source, is_of_earlier_version, printable
+from trainer.data.table import open_table
 from trainer.data.tfds_names import is_tfds_name
 from trainer.data.tfds_source import open_tfds
 from trainer.data.walk import is_archive
@@ -23,44 +30,58 @@ def open_source(
     *,
     tfds_data_dir: str | None,
     test_fraction: float,
+    columns: str | None = None,
+    group_by: str | None = None,
+    on_bad_row: str = "fail",
     split_names: SplitNames | None = None,
     earlier: Mapping[str, Any] | None = None,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
     Args:
-      dataset: a folder; or `demo`, which comes with the project and is drawn
-        on first use; or `food10`, ten classes of TFDS `food101`; or a TFDS
-        name: `name`, `name/config`, `name:version`.
+      dataset: a folder; a table of images; `demo`, which comes with the
+        project and is drawn on first use; `food10`, ten classes of TFDS
+        `food101`; or a TFDS name: `name`, `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, if the data set has
         only one split.
+      columns: the value of --columns, for a table.
+      group_by: the value of --group_by; None groups by the column of groups of
+        a table that has one.
+      on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run if it has one. Its splits are found as
         the version did that wrote it.
 
     Raises:
-      UsageError: there is no such folder or TFDS data set.
+      UsageError: there is no such data set, or no such columns or groups.
       TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
+    rule = parse_group_by(group_by)
+    if not files.is_dir(path):
+        _check_no_split_flags(dataset, split_names)
+    if is_table(path) and files.is_file(path):
+        return open_table(
+            path,
+            dataset=dataset,
+            columns=parse_columns(columns),
+            test_fraction=test_fraction,
+            on_bad_row=on_bad_row,
+            group_by=rule,
+        )
+    _check_no_table_flags(dataset, columns, rule)
     if files.is_dir(path):
         return open_folder(
             path,
             dataset=dataset,
             test_fraction=test_fraction,
+            group_by=rule,
             names=split_names,
-            as_before=is_of_earlier_version(
-                printable(files.absolute(path)), earlier
-            ),
+            as_before=_is_of_earlier_version(path, earlier),
         )
-    if split_names and split_names.given():
-        split = next(iter(split_names.given()))
-        raise UsageError(
-            f"{split_names.shown(split)}: only folders of photos have such a"
-            f" split, and --dataset={dataset} is none; leave it out"
-        )
+    _check_no_groups(dataset, rule)
     return open_tfds(
         dataset,
         data_dir=tfds_data_dir,
@@ -69,11 +90,47 @@ def open_source(
     )
 
 
+def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
+    """Rejects the flags of folders of splits for another data set."""
+    if names and names.given():
+        split = next(iter(names.given()))
+        raise UsageError(
+            f"{names.shown(split)}: only folders of photos have such a"
+            f" split, and --dataset={dataset} is none; leave it out"
+        )
+
+
+def _check_no_table_flags(
+    dataset: str, columns: str | None, rule: GroupRule | None
+) -> None:
+    """Rejects the flags of tables for another data set."""
+    by_column = rule is not None and rule.mode == COLUMN
+    for flag, given in {
+        f"--columns={columns!r}": columns is not None,
+        f"--group_by={COLUMN}": by_column,
+    }.items():
+        if given:
+            raise UsageError(
+                f"{flag}: {dataset!r} is no table; leave it out, or give"
+                f" --dataset=FILE with one of {', '.join(TABLE_SUFFIXES)}"
+            )
+
+
+def _check_no_groups(dataset: str, rule: GroupRule | None) -> None:
+    """Rejects groups of a TFDS data set."""
+    if rule is not None and rule.mode != NONE:
+        raise UsageError(
+            f"--group_by={rule.text!r}: the images of {dataset!r} have no"
+            " paths, as a TFDS data set has none; leave it out"
+        )
+
+
 def check_dataset(dataset: str) -> None:
-    """Checks that a value can be a folder or a TFDS name; reads no data.
+    """Checks that a value can be data, or a TFDS name; reads no data.
 
     Raises:
-      UsageError: the value is empty, or a path that is not a folder.
+      UsageError: the value is empty, or a path that is neither a folder nor a
+        table.
     """
     if not dataset:
         raise UsageError(
@@ -81,7 +138,7 @@ def check_dataset(dataset: str) -> None:
             " as tf_flowers"
         )
     path = os.path.expanduser(dataset)
-    if files.is_dir(path):
+    if files.is_dir(path) or (is_table(path) and files.is_file(path)):
         return
     if files.exists(path):
         if is_archive(path) and files.is_file(path):
@@ -90,12 +147,22 @@ def check_dataset(dataset: str) -> None:
                 " folder that it holds"
             )
         what = "a file" if files.is_file(path) else "not a folder"
-        raise UsageError(f"--dataset={dataset!r}: {what}; give {LAYOUTS}")
-    if _is_path(dataset):
         raise UsageError(
-            f"--dataset={dataset!r}: no such folder; give {LAYOUTS} or a"
+            f"--dataset={dataset!r}: {what}; give {LAYOUTS}, or a table"
+            f" ({', '.join(TABLE_SUFFIXES)})"
+        )
+    if _is_path(dataset) or is_table(dataset):
+        what = "file" if is_table(dataset) else "folder"
+        raise UsageError(
+            f"--dataset={dataset!r}: no such {what}; give {LAYOUTS} or a"
             " TFDS name"
         )
+
+
+def _is_of_earlier_version(
+    path: str, manifest: Mapping[str, Any] | None
+) -> bool:
+    return is_of_earlier_version(printable(files.absolute(path)), manifest)
 
 
 def _is_path(dataset: str) -> bool:

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from trainer.data import groups
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 
@@ -23,11 +24,16 @@ def subset_size(n_class: int, pct: float) -> int:
 
 
 def nested_subset(
-    samples: Samples, num_classes: int, pct: float, seed: int
+    samples: Samples,
+    num_classes: int,
+    pct: float,
+    seed: int,
+    shots: int | None = None,
 ) -> np.ndarray:
     """Returns the rows of a stratified subset.
 
-    The subset of a smaller `pct` is part of that of a larger one.
+    The subset of a smaller `pct` is part of that of a larger one, and so with
+    `shots`. No group is divided; see `groups.prefix`.
 
     Args:
       samples: n samples.
@@ -35,14 +41,19 @@ def nested_subset(
       pct: percentage of each class, 0 < pct <= 100; at least one sample of
         each class that has any.
       seed: chooses the subset.
+      shots: number of samples of each class, in place of `pct`; a class that
+        has fewer gives all.
 
     Returns:
       int64 row numbers, sorted by id.
     """
     sizes = [
-        min(n, subset_size(n, pct))
+        min(n, shots or subset_size(n, pct))
         for n in samples.counts(num_classes).tolist()
     ]
+    if samples.groups:
+        chosen = groups.prefix(_subset_order(samples, seed), sizes)
+        return _sorted_by_id(samples, np.flatnonzero(chosen))
     return _first_of_each_class(samples, sizes, _subset_salt(seed))
 
 
@@ -61,13 +72,17 @@ def held_out(samples: Samples, fraction: Decimal, seed: int) -> np.ndarray:
     single one.
 
     Args:
-      samples: n samples, of `nested_subset`.
+      samples: n samples, of `nested_subset`; with groups all training samples,
+        to which `groups.nested_held_out` applies.
       fraction: fraction of each class, in (0, 0.5].
       seed: the seed of the subset.
 
     Returns:
       bool (n,).
     """
+    if samples.groups:
+        order = _subset_order(samples, seed)
+        return groups.nested_held_out(order, held_out_count, fraction)
     return np.array(
         [
             held_out_count(rank + 1, fraction) > held_out_count(rank, fraction)
@@ -84,29 +99,39 @@ def fold_numbers(samples: Samples, folds: int, seed: int) -> np.ndarray:
     `nested_subset` grows, no sample changes its fold.
 
     Args:
-      samples: n samples, of `nested_subset`.
+      samples: n samples, of `nested_subset`; with groups all training samples,
+        to which `groups.nested_folds` applies.
       folds: number of folds.
       seed: the seed of the subset.
 
     Returns:
       int64 (n,), from 1 to `folds`.
     """
+    if samples.groups:
+        return groups.nested_folds(_subset_order(samples, seed), folds)
     ranks = _class_ranks(samples, _subset_salt(seed))
     # The label spreads what is left over from the classes to other folds.
     return (ranks + samples.labels) % folds + 1
 
 
-def fold_sizes(counts: np.ndarray, folds: int) -> np.ndarray:
-    """Returns the size of each fold, int64 (folds,).
+def count_units(samples: Samples, num_classes: int) -> np.ndarray:
+    """Returns the number of groups that have images of a class.
+
+    Without groups, it is the number of samples of the class.
 
     Args:
-      counts: int (classes,), number of samples of each class in the subset.
-      folds: number of folds.
+      samples: n samples.
+      num_classes: every label is below it.
+
+    Returns:
+      int64 (num_classes,).
     """
-    rows = [
-        (np.arange(count) + label) % folds for label, count in enumerate(counts)
-    ]
-    return np.bincount(np.concatenate(rows), minlength=folds)
+    if not samples.groups:
+        return samples.counts(num_classes)
+    found = np.zeros(num_classes, np.int64)
+    per_class = groups.groups_per_class(_order(samples, ""))
+    found[: len(per_class)] = per_class
+    return found
 
 
 def stratified_sample(
@@ -155,13 +180,20 @@ def split_by_hash(
       Row numbers to train on and to test on, int64, each sorted by id.
 
     Raises:
-      ValueError: a class has fewer than two samples.
+      ValueError: a class has fewer than two samples, or the groups cannot be
+        divided so that each class is on both sides.
     """
     counts = samples.counts(num_classes).tolist()
     if min(counts) < 2:
         raise ValueError("a class has fewer than two samples")
     sizes = [min(n - 1, max(1, int(n * _decimal(fraction)))) for n in counts]
-    test = _first_of_each_class(samples, sizes, "split")
+    if samples.groups:
+        chosen = groups.closest(_order(samples, "split"), sizes)
+        if chosen is None:
+            raise ValueError("the groups cannot be divided")
+        test = _sorted_by_id(samples, np.flatnonzero(chosen))
+    else:
+        test = _first_of_each_class(samples, sizes, "split")
     rest = sorted(
         set(range(len(samples))) - set(test.tolist()),
         key=lambda row: samples.ids[row],
@@ -190,7 +222,7 @@ def split_flat(
       The samples to train on, and those to test on.
 
     Raises:
-      TrainerError: a class has fewer than two samples.
+      TrainerError: a class has fewer than two samples, or all in one group.
     """
     for name, n in zip(
         class_names, samples.counts(len(class_names)).tolist(), strict=True
@@ -202,8 +234,33 @@ def split_flat(
                 " each class needs two, one to train and one to test on:"
                 f" {remedy}"
             )
-    train, test = split_by_hash(samples, len(class_names), fraction)
+    _check_divisible(samples, class_names, dataset)
+    try:
+        train, test = split_by_hash(samples, len(class_names), fraction)
+    except ValueError as error:
+        raise TrainerError(
+            f"--dataset={dataset!r}: no test split with whole groups leaves"
+            " every class images to train and to test on; give the data set a"
+            " test split of its own, or smaller groups"
+        ) from error
     return samples.take(train), samples.take(test)
+
+
+def _check_divisible(
+    samples: Samples, class_names: tuple[str, ...], dataset: str
+) -> None:
+    if not samples.groups:
+        return
+    found = groups.groups_per_class(_order(samples, "split"))
+    for label, name in enumerate(class_names):
+        if found[label] < 2:
+            row = int(np.flatnonzero(samples.labels == label)[0])
+            raise TrainerError(
+                f"--dataset={dataset!r}: class {name!r} has one group,"
+                f" {samples.groups[row]!r}; without a test split each class"
+                " needs two, one to train and one to test on: add images of"
+                " another group, or give the data set a test split of its own"
+            )
 
 
 def validation_count(
@@ -221,6 +278,26 @@ def validation_count(
 
 def _subset_salt(seed: int) -> str:
     return f"subset {seed}"
+
+
+def _subset_order(samples: Samples, seed: int) -> groups.Grouping:
+    return _order(samples, _subset_salt(seed))
+
+
+def _order(samples: Samples, salt: str) -> groups.Grouping:
+    """Returns the groups of samples that have groups, in a hash's order."""
+    return groups.make_grouping(
+        samples.ids,
+        samples.labels,
+        samples.groups,
+        num_classes=int(samples.labels.max(initial=-1)) + 1,
+        salt=salt,
+    )
+
+
+def _sorted_by_id(samples: Samples, rows: np.ndarray) -> np.ndarray:
+    found = sorted(rows.tolist(), key=lambda row: samples.ids[row])
+    return np.array(found, np.int64)
 
 
 def _class_ranks(samples: Samples, salt: str) -> np.ndarray:
@@ -262,6 +339,5 @@ def _first_of_each_class(
       int64 row numbers, sorted by id.
     """
     limits = np.array(sizes, np.int64)[samples.labels]
-    taken = np.flatnonzero(_class_ranks(samples, salt) < limits).tolist()
-    taken.sort(key=lambda row: samples.ids[row])
-    return np.array(taken, np.int64)
+    taken = np.flatnonzero(_class_ranks(samples, salt) < limits)
+    return _sorted_by_id(samples, taken)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data.passed_over import UNLABELLED, PassedOver
 from trainer.data.samples import (
     HELD_OUT,
     Samples,
@@ -57,7 +56,6 @@ def open_tfds(
     builder.prepare()
     as_before = is_of_earlier_version(builder.location, earlier)
     found = Splits(builder, keys).read(as_before=as_before)
-    unlabelled = {UNLABELLED: found.unlabelled} if found.unlabelled else {}
     class_names, splits, notes = _classes(builder, dataset, found)
     train, validation = splits["train"], splits.get("validation")
     test = splits.get("test")
@@ -83,7 +81,7 @@ def open_tfds(
         validation=validation,
         test=test,
         origins=origins,
-        passed_over=PassedOver(counts=unlabelled),
+        passed_over=found.passed_over,
         notes=notes,
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data import array_records
+from trainer.data.passed_over import UNLABELLED, PassedOver
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import ARRAY_RECORD, TFRECORD, Samples, printable
 from trainer.data.tfds_builder import Builder, in_one_line
@@ -27,12 +28,12 @@ class LabelledSplits:
     Attributes:
       splits: split -> its samples, of 'train', 'validation' and 'test'.
       class_names: in the order of the labels.
-      unlabelled: split -> number of its records without a label.
+      passed_over: the records without a label.
     """
 
     splits: dict[str, Samples]
     class_names: tuple[str, ...]
-    unlabelled: dict[str, int]
+    passed_over: PassedOver
 
 
 class Splits:
@@ -96,7 +97,9 @@ class Splits:
         return LabelledSplits(
             splits=splits,
             class_names=self._names or self._numbers(splits),
-            unlabelled=unlabelled,
+            passed_over=PassedOver(
+                counts={UNLABELLED: unlabelled} if unlabelled else {}
+            ),
         )
 
     def _numbers(self, splits: Mapping[str, Samples]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from trainer.config.validation import (
     ValidationRule,
 )
 from trainer.data.check import CheckedSplit
-from trainer.data.samples import Source
+from trainer.data.samples import Samples, Source
 from trainer.data.subsets import (
+    count_units,
     fold_numbers,
     held_out,
     stratified_sample,
@@ -137,20 +138,65 @@ def assign_roles(
         )
     assert rule is not None
     if mode == TRAIN:
-        chosen = held_out(subset.samples, rule.fraction, seed)
-        _check_some_held_out(rule, chosen)
+        chosen = _in_subset(
+            splits,
+            subset,
+            lambda samples: held_out(samples, rule.fraction, seed),
+        )
+        _check_some_held_out(rule, chosen, bool(subset.samples.groups))
         source = TRAIN
     else:
         assert mode == FOLD
         _check_folds(rule, subset, class_names)
-        numbers = fold_numbers(subset.samples, rule.folds, seed)
+        numbers = fold_of_each(splits, subset, rule.folds, seed)
         chosen = numbers == rule.fold
+        _check_each_is_trained(rule, subset.samples, chosen, class_names)
         source = f"fold {rule.fold} of {rule.folds}"
     return Roles(
         train=subset.take(np.flatnonzero(~chosen)),
         validation=subset.take(np.flatnonzero(chosen)),
         source=source,
     )
+
+
+def fold_of_each(
+    splits: Mapping[str, CheckedSplit],
+    subset: CheckedSplit,
+    folds: int,
+    seed: int,
+) -> np.ndarray:
+    """Returns the fold of each sample of the training subset.
+
+    Args:
+      splits: the readable samples of each split.
+      subset: the training subset, n samples.
+      folds: number of folds.
+      seed: the seed of the subset.
+
+    Returns:
+      int64 (n,), from 1 to `folds`.
+    """
+    return _in_subset(
+        splits, subset, lambda samples: fold_numbers(samples, folds, seed)
+    )
+
+
+def _in_subset(
+    splits: Mapping[str, CheckedSplit],
+    subset: CheckedSplit,
+    rule: Callable[[Samples], np.ndarray],
+) -> np.ndarray:
+    """Returns what a rule says of each sample of the subset.
+
+    The groups before a group decide its role, and a smaller subset may lack
+    some of these. So that no role changes with --data_pct, a rule for groups
+    is applied to all training samples.
+    """
+    if not subset.samples.groups:
+        return rule(subset.samples)
+    train = splits["train"].samples
+    rows = {sample_id: row for row, sample_id in enumerate(train.ids)}
+    return rule(train)[[rows[sample_id] for sample_id in subset.samples.ids]]
 
 
 def source_phrase(source: str) -> str:
@@ -186,19 +232,40 @@ def _mode(
     return rule.mode
 
 
-def _check_some_held_out(rule: ValidationRule, chosen: np.ndarray) -> None:
+def _check_some_held_out(
+    rule: ValidationRule, chosen: np.ndarray, grouped: bool
+) -> None:
     if not chosen.any():
         raise TrainerError(
-            f"--validation={rule.text}: each class has one training sample in"
+            f"--validation={rule.text}: each class has one training"
+            f" {'group' if grouped else 'sample'} in"
             " the subset, so none can be held out; give a larger --data_pct,"
             " or add images"
+        )
+
+
+def _check_each_is_trained(
+    rule: ValidationRule,
+    subset: Samples,
+    chosen: np.ndarray,
+    class_names: tuple[str, ...],
+) -> None:
+    """Checks that no class is in one fold alone, as groups may cause."""
+    counts = subset.take(np.flatnonzero(~chosen)).counts(len(class_names))
+    missing = [repr(class_names[row]) for row in np.flatnonzero(counts == 0)]
+    if missing:
+        raise TrainerError(
+            f"--validation={rule.text}: all groups of class {_joined(missing)}"
+            f" are in fold {rule.fold}; give another number of folds, or add"
+            " images of other groups"
         )
 
 
 def _check_folds(
     rule: ValidationRule, subset: CheckedSplit, class_names: tuple[str, ...]
 ) -> None:
-    counts = subset.samples.counts(len(class_names)).tolist()
+    grouped = bool(subset.samples.groups)
+    counts = count_units(subset.samples, len(class_names)).tolist()
     small = [
         f"{name!r} has {n}"
         for name, n in zip(class_names, counts, strict=True)
@@ -208,7 +275,8 @@ def _check_folds(
         return
     raise TrainerError(
         f"--validation={rule.text}: {rule.folds} folds need {rule.folds}"
-        f" training samples of each class in the subset; {_joined(small)};"
+        f" training {'groups' if grouped else 'samples'} of each class in the"
+        f" subset; {_joined(small)};"
         " give fewer folds or a larger --data_pct, or add images"
     )
 

@@ -84,7 +84,12 @@ def measure(
     classifier = new_classifier(setup, classes, load=True)
     extracted = _features(setup, classifier, split, measured)
     samples = split.samples
-    folds = folds_of(samples.ids, samples.labels, seed=setup.config.seed)
+    folds = folds_of(
+        samples.ids,
+        samples.labels,
+        seed=setup.config.seed,
+        groups=samples.groups,
+    )
     known = extracted.features, samples.labels, classes, folds
     # As for a solved head: threads gain nothing, and one thread rounds alike
     # on any number of cores.

@@ -17,6 +17,7 @@ from trainer.config import Config
 from trainer.data.check import BadImagesError
 from trainer.data.rendering import rendering_of
 from trainer.data.sources import check_dataset
+from trainer.data.table import BadRowsError
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of
 from trainer.model.weights.plan import weights_digest
@@ -38,6 +39,7 @@ from trainer.results.data_line import (
     training_warnings,
 )
 from trainer.run.caches import file_cache
+from trainer.run.prepare import open_dataset, print_bad_rows
 from trainer.run.resolve import default_workdir
 from trainer.train.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.workdir import Workdir
@@ -117,19 +119,20 @@ def _read_split(config: Config) -> TrainingSplit:
     """Reads the training samples; prints all bad images before it fails."""
     try:
         return training_split(
-            dataset=config.dataset,
-            tfds_data_dir=config.tfds_data_dir,
-            test_fraction=config.test_fraction,
-            split_names=config.split_names,
+            source=open_dataset(config),
             data_pct=config.data_pct,
             seed=config.seed,
             on_bad_image=config.on_bad_image,
             cache=file_cache(config),
+            shots=config.shots,
         )
     except BadImagesError as error:
         if len(error.bad) > 1:
             for bad in error.bad:
                 print(f"cannot be used: {one_line(str(bad))}")
+        raise
+    except BadRowsError as error:
+        print_bad_rows(error)
         raise
 
 
@@ -148,7 +151,10 @@ def _held_out(split: TrainingSplit, seed: int) -> np.ndarray:
     Raises:
       TrainerError: every class has one sample.
     """
-    folds = folds_of(split.samples.ids, split.samples.labels, seed=seed)
+    samples = split.samples
+    folds = folds_of(
+        samples.ids, samples.labels, seed=seed, groups=samples.groups
+    )
     held_out = np.flatnonzero(folds >= 0)
     if not len(held_out):
         raise TrainerError(

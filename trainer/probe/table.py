@@ -17,6 +17,8 @@ _DATA_FLAGS = (
     "dataset",
     "tfds_data_dir",
     "test_fraction",
+    "columns",
+    "group_by",
     "train_split",
     "val_split",
     "test_split",

@@ -17,6 +17,7 @@ from trainer.results.escaping import for_terminal
 
 if TYPE_CHECKING:
     from trainer.data.manifest import Manifest
+    from trainer.data.samples import Samples
     from trainer.data.training_split import TrainingSplit
 
 # Below these the accuracy of two epochs differs by chance; at 100 images, the
@@ -38,7 +39,9 @@ class DataFacts:
       final: int (classes,), samples of each class that results are of.
       final_split: 'test', 'validation' or another word if no split is read.
       origins: where the splits come from; see `samples.Source`.
+      groups: number of groups of training samples.
       skipped: images left out because they cannot be read.
+      bad_rows: rows of a table that were left out.
       passed_over: files that are not used.
       notes: see `samples.Source`.
     """
@@ -51,7 +54,9 @@ class DataFacts:
     final: np.ndarray
     final_split: str
     origins: Mapping[str, str]
+    groups: int
     skipped: int
+    bad_rows: int
     passed_over: PassedOver
     notes: tuple[str, ...]
 
@@ -68,7 +73,9 @@ def data_facts(manifest: Manifest) -> DataFacts:
         final=manifest.final.counts(classes),
         final_split=manifest.final_split,
         origins=manifest.origins,
+        groups=_groups(manifest.train),
         skipped=len(manifest.skipped),
+        bad_rows=len(manifest.bad_rows),
         passed_over=manifest.passed_over,
         notes=manifest.notes,
     )
@@ -94,7 +101,9 @@ def training_facts(
         final=np.zeros_like(held_out),
         final_split="",
         origins=split.origins,
+        groups=_groups(split.samples),
         skipped=split.skipped,
+        bad_rows=split.bad_rows,
         passed_over=split.passed_over,
         notes=split.notes,
     )
@@ -109,6 +118,10 @@ def data_line(facts: DataFacts) -> str:
         f"test: {_final(facts)}",
         _sizes(facts),
     ]
+    if facts.groups:
+        parts.append(f"{_count(facts.groups, 'group')} of training photos")
+    if facts.bad_rows:
+        parts.append(f"{_count(facts.bad_rows, 'unusable row')} left out")
     if facts.skipped:
         parts.append(f"{_count(facts.skipped, 'unreadable photo')} left out")
     parts += facts.passed_over.lines()
@@ -132,7 +145,7 @@ def training_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
     """Yields the warnings about the training images alone."""
     yield from map(for_terminal, facts.notes)
     ones = np.flatnonzero(facts.train == 1)
-    if not len(ones):
+    if not len(ones) or fields.shots == 1:
         return
     if fields.data_pct < 1:
         yield (
@@ -159,6 +172,8 @@ def _swapped(facts: DataFacts) -> Iterator[str]:
         "if the folders are exchanged, name them by --train_split and"
         " --test_split"
     )
+    if not facts.origins.get(TRAIN, "/").endswith("/"):
+        remedy = "check the column of splits"
     if _is_held_out(facts, TEST):
         remedy = "give a smaller --test_fraction"
     yield (
@@ -253,6 +268,12 @@ def _from(facts: DataFacts, split: str) -> str:
 
 def _is_held_out(facts: DataFacts, split: str) -> bool:
     return facts.origins.get(split, "").startswith(HELD_OUT)
+
+
+def _groups(samples: Samples) -> int:
+    """Returns the number of groups; a sample without one counts as one."""
+    named = set(samples.groups) - {""}
+    return len(named) + samples.groups.count("") if named else 0
 
 
 def _count(number: int, noun: str = "photo") -> str:

@@ -61,6 +61,8 @@ _RUN_FACTS = tuple(name for name in FACTS if FACTS[name] == RESULT)
 # What a finetune must share with the feature_extract it continues.
 _SAME_START = (
     "data_pct",
+    "shots",
+    "group_by",
     "backbone",
     "backbone_args",
     "image_size",

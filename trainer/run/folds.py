@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from trainer.config import Config, ResolvedConfig
 from trainer.config.validation import fold_value
-from trainer.data.subsets import fold_sizes
+from trainer.data.validation import fold_of_each
 from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, untrusted
 from trainer.model.backbones import find_backbone
@@ -81,13 +83,16 @@ def dry_run(config: Config) -> None:
     config = _resolved(config)
     _announce(config, 1)
     manifest = training.dry_run(fold_config(config, 1))
-    num_classes = len(manifest.class_names)
-    counts = manifest.train.counts(num_classes)
-    counts = counts + manifest.validation.counts(num_classes)
-    sizes = fold_sizes(counts, _folds(config))
+    train = manifest.splits["train"]
+    subset = {*manifest.train.ids, *manifest.validation.ids}
+    rows = [row for row, i in enumerate(train.samples.ids) if i in subset]
+    numbers = fold_of_each(
+        manifest.splits, train.take(np.array(rows)), _folds(config), config.seed
+    )
+    sizes = np.bincount(numbers, minlength=_folds(config) + 1)[1:]
     print("")
     for fold, size in enumerate(sizes.tolist(), 1):
-        rest = counts.sum() - size
+        rest = len(rows) - size
         print(f"fold {fold}: {rest} samples to train, {size} to validate")
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.checks import check_images, check_views
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
-from trainer.data.sources import check_dataset
+from trainer.data.samples import Source
+from trainer.data.sources import check_dataset, open_source
+from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.errors import one_line
 from trainer.model.backbones import (
@@ -23,6 +26,9 @@ from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
 from trainer.run.resolve import backbone_name, resolve
 from trainer.train.class_weights import read_class_weights
+
+# Rows of a table that are printed one by one.
+_MAX_ROWS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,22 +117,56 @@ def read_manifest(
             for bad in error.bad:
                 print(f"cannot be used: {one_line(str(bad))}")
         raise
+    except BadRowsError as error:
+        print_bad_rows(error)
+        raise
+
+
+def open_dataset(
+    config: Config, earlier: Mapping[str, Any] | None = None
+) -> Source:
+    """Finds the samples of `--dataset`; decodes none of them.
+
+    Args:
+      config: the configuration.
+      earlier: the JSON of the run's manifest, if it has one.
+
+    Raises:
+      UsageError, TrainerError: see `sources.open_source`.
+    """
+    return open_source(
+        config.dataset,
+        tfds_data_dir=config.tfds_data_dir,
+        test_fraction=config.test_fraction,
+        columns=config.columns,
+        group_by=config.group_by,
+        on_bad_row=config.on_bad_image,
+        split_names=config.split_names,
+        earlier=earlier,
+    )
+
+
+def print_bad_rows(error: BadRowsError) -> None:
+    """Prints the first rows of a table that cannot be used, if several."""
+    if len(error.bad) > 1:
+        for bad in error.bad[:_MAX_ROWS]:
+            print(f"cannot be used: {one_line(str(bad))}")
+    if len(error.bad) > _MAX_ROWS:
+        print(f"... and {len(error.bad) - _MAX_ROWS} more rows")
 
 
 def _build_manifest(
     config: Config, earlier: dict[str, Any] | None, tests: bool
 ) -> Manifest:
     return build_manifest(
-        dataset=config.dataset,
-        tfds_data_dir=config.tfds_data_dir,
-        test_fraction=config.test_fraction,
+        source=open_dataset(config, earlier),
         data_pct=config.data_pct,
+        shots=config.shots,
         seed=config.seed,
         batch_size=config.batch_size,
         validation_fraction=config.validation_fraction,
         on_bad_image=config.on_bad_image,
         validation=config.validation_rule,
-        split_names=config.split_names,
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,

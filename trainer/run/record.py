@@ -8,7 +8,7 @@ from trainer.config import Config
 from trainer.config.fields import APPLY, SOUP
 from trainer.config.validation import SPLIT
 from trainer.data.headers import orientation_warning
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import Manifest, few_shots_warning
 from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.errors import TrainerError
@@ -25,6 +25,9 @@ from trainer.run.prepare import RunSetup, read_manifest
 from trainer.train.class_weights import class_weights
 from trainer.train.start import Start, check_warm_start
 from trainer.workdir import CONFIG, MANIFEST, Workdir
+
+# Bad rows of a table of which each has its own warning.
+_MAX_ROWS = 5
 
 
 def same_run(
@@ -125,6 +128,9 @@ def record_run(
     if warning:
         workdir.warn(warning)
     _warn_about_data(workdir, manifest, config)
+    warning = few_shots_warning(manifest, config.shots)
+    if warning:
+        workdir.warn(warning)
     _warn_about_validation(workdir, manifest, config)
     # backbone.json may have been written after `same_run`.
     record = {**record, **backbone_facts(workdir)}
@@ -147,6 +153,13 @@ def _warn_about_data(
         workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
+    for row in manifest.bad_rows[:_MAX_ROWS]:
+        workdir.warn(f"left out {manifest.location}, {row}")
+    if len(manifest.bad_rows) > _MAX_ROWS:
+        workdir.warn(
+            f"left out {len(manifest.bad_rows)} rows in all; {MANIFEST} names"
+            " each"
+        )
     if manifest.turned and config.exif != APPLY:
         workdir.warn(
             orientation_warning(len(manifest.turned), manifest.turned[0])

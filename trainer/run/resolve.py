@@ -67,6 +67,9 @@ _LATER_FLAGS = {
         "erasing",
         "dropout",
         "ema",
+        "columns",
+        "group_by",
+        "shots",
         "train_split",
         "val_split",
         "test_split",
@@ -198,7 +201,8 @@ def default_workdir(config: Config) -> str:
     if config.stage != PROBE:
         parts.insert(1, backbone_name(config))
     if config.stage != STUDY:
-        parts.append(f"{config.data_pct:g}pct")
+        shots = config.shots
+        parts.append(f"{shots}shots" if shots else f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))
     return os.path.join("runs", re.sub(r"[^\w.-]+", "_", name))
 

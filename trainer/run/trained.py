@@ -17,7 +17,9 @@ from trainer.config.fields import (
     OFF,
     TPU,
 )
+from trainer.config.grouping import COLUMN
 from trainer.config.split_names import SPLIT_FLAGS
+from trainer.config.table_columns import is_table
 from trainer.data.tfds_names import TFDS_NAMES
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
@@ -223,6 +225,7 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
         unset: dict[str, Any] = {
             name: None for name in SPLIT_FLAGS.values() if name not in given
         }
+        unset |= _of_table(run, given)
         run = dataclasses.replace(run, validation=None, **unset)
         return dataclasses.replace(trained, run=run)
     manifest = trained.workdir.read_json(MANIFEST) or {}
@@ -240,9 +243,9 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
         # Prepared by TFDS in DATA_DIR/NAME/VERSION.
         if files.is_dir(location) and run.tfds_data_dir is None:
             changes["tfds_data_dir"] = data_dir
-    elif files.is_dir(location):
+    elif _is_data(location):
         changes["dataset"] = location
-    elif not files.is_dir(run.dataset):
+    elif not _is_data(run.dataset):
         raise UsageError(
             f"--dataset: not given, and the run's images are no longer in"
             f" {location}; give --dataset=FOLDER"
@@ -254,6 +257,22 @@ def with_data(trained: Trained, given: frozenset[str]) -> Trained:
         )
     run = dataclasses.replace(run, **changes)
     return dataclasses.replace(trained, run=run)
+
+
+def _is_data(path: str) -> bool:
+    """Returns whether a path is a folder or a table."""
+    return files.is_dir(path) or (is_table(path) and files.is_file(path))
+
+
+def _of_table(run: Config, given: frozenset[str]) -> dict[str, Any]:
+    """Returns changes that drop the run's flags of a table for other data."""
+    if is_table(run.dataset):
+        return {}
+    stored = {
+        "columns": run.columns is not None,
+        "group_by": run.group_by == COLUMN,
+    }
+    return {name: None for name in stored if stored[name] and name not in given}
 
 
 def open_fast_paths(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.data.groups import make_grouping, nested_folds
 from trainer.train import exact_head
 from trainer.train.principal_axes import Rotated
 
@@ -43,7 +44,12 @@ class PathPoint:
 
 
 def folds_of(
-    ids: Sequence[str], labels: np.ndarray, *, seed: int, folds: int = FOLDS
+    ids: Sequence[str],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    folds: int = FOLDS,
+    groups: Sequence[str] = (),
 ) -> np.ndarray:
     """Assigns samples to stratified folds, by a hash of sample id and seed.
 
@@ -52,15 +58,21 @@ def folds_of(
     class with fewer samples than folds is held out in some folds only. A class
     of one sample is never held out: a head cannot be trained without it.
 
+    With groups, each group is in one fold; see `data.groups.nested_folds`. The
+    groups of a class that would be in one fold only are never held out.
+
     Args:
       ids: of the samples, unique.
       labels: int (n,).
       seed: of the run.
       folds: number of folds.
+      groups: the group of each sample; empty without groups.
 
     Returns:
       int64 (n,), the fold that holds a sample out; -1 for none.
     """
+    if groups:
+        return _folds_of_groups(ids, labels, groups, seed, folds)
     found = np.full(len(ids), -1, np.int64)
     dealt = 0
     for label in np.unique(labels):
@@ -70,6 +82,31 @@ def folds_of(
         for row in sorted(rows, key=lambda row: _rank(ids[row], seed)):
             found[row] = dealt % folds
             dealt += 1
+    return found
+
+
+def _folds_of_groups(
+    ids: Sequence[str],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    seed: int,
+    folds: int,
+) -> np.ndarray:
+    grouping = make_grouping(
+        ids,
+        labels,
+        groups,
+        num_classes=int(labels.max(initial=-1)) + 1,
+        salt=f"folds {seed}",
+    )
+    found = nested_folds(grouping, folds) - 1
+    for label in np.unique(labels):
+        if len(np.unique(found[labels == label])) == 1:
+            for rows, classes in zip(
+                grouping.rows, grouping.classes, strict=True
+            ):
+                if label in classes:
+                    found[rows] = -1
     return found
 
 

@@ -229,7 +229,10 @@ class SolvedStage(StageLoop):
             return given, f"l2 {given:g}"
         samples = self._job.train
         folds = folds_of(
-            samples.ids, samples.labels, seed=self._job.config.seed
+            samples.ids,
+            samples.labels,
+            seed=self._job.config.seed,
+            groups=samples.groups,
         )
         if (folds < 0).all():
             return FALLBACK_L2, (

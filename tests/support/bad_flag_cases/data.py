@@ -129,6 +129,54 @@ DATA = (
             ("tiff", f"looks like TIFF; {_READABLE}"),
         )
     ),
+    Case(
+        name="shots and data_pct",
+        flags={"shots": 5, "data_pct": 10},
+        status=USAGE,
+        words=("--shots=5: not possible with --data_pct=10; leave one",),
+    ),
+    Case(
+        name="shots 0",
+        flags={"shots": 0},
+        status=USAGE,
+        words=("--shots=0: must be a whole number of images from 1",),
+    ),
+    Case(
+        name="columns",
+        flags={"columns": "file"},
+        status=USAGE,
+        words=(
+            "--columns='file': 'file' is not such a pair; give COLUMN=NAME",
+        ),
+    ),
+    Case(
+        name="columns of a folder",
+        flags={"columns": "path=file"},
+        status=USAGE,
+        words=("--columns='path=file': '{root}/photos' is no table; leave it",),
+    ),
+    Case(
+        name="column of groups of a folder",
+        flags={"group_by": "column"},
+        status=USAGE,
+        words=("--group_by=column: '{root}/photos' is no table; leave it out",),
+    ),
+    Case(
+        name="grouping",
+        flags={"group_by": "person"},
+        status=USAGE,
+        words=("--group_by='person': no such grouping; give parent, column",),
+    ),
+    Case(
+        name="group in two splits",
+        flags={"group_by": "parent"},
+        status=FAILURE,
+        words=(
+            "--dataset='{root}/photos': group '",
+            "has images in train and in test; move each group to one split, or"
+            " give --group_by=none",
+        ),
+    ),
     *(
         Case(
             name=f"data_pct {value}",

@@ -57,6 +57,32 @@ TRAINING = (
         without=[12, 4, 9],
         given=[6, 4, 9],
     ),
+    Case(
+        flag="shots",
+        value=2,
+        also=DRY,
+        see=samples,
+        without=[12, 4, 9],
+        given=[6, 4, 9],
+    ),
+    # Ten of each class, 2 to test on; refused without the names.
+    Case(
+        flag="columns",
+        value="path=file,label=dish,group=who",
+        also={"dataset": "{root}/named.csv", "group_by": "none", **DRY},
+        see=samples,
+        without=None,
+        given=[24, 4, 6],
+    ),
+    # Two groups of five in each class; one of them is tested on.
+    Case(
+        flag="group_by",
+        value="none",
+        also={"dataset": "{root}/grouped.csv", **DRY},
+        see=samples,
+        without=[15, 4, 15],
+        given=[24, 4, 6],
+    ),
     # Ten of each class. Of 6 or 15 to test on, one batch of four validates.
     Case(
         flag="test_fraction",

@@ -1,0 +1,52 @@
+"""A stopped run resumed with other flags: refused, or the same result."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.end_to_end.test_resume_rules import BASE, warnings
+from tests.support.runs import assert_same_arrays, stopped_after, train, weights
+from trainer.errors import TrainerError
+
+
+@pytest.fixture
+def stopped(photos, tiny, tmp_path):
+    """A run that ended after its first save, of four."""
+    with stopped_after(1):
+        train(photos, tmp_path / "run", **BASE)
+    return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def whole(photos, tiny, tmp_path_factory):
+    """The weights of a run in one piece, and its result."""
+    folder = tmp_path_factory.mktemp("whole")
+    result = train(photos, folder / "run", **BASE)
+    return weights(folder / "run", "finetune"), result
+
+
+@pytest.mark.slow
+def test_a_resume_refuses_another_seed(photos, stopped, whole):
+    with pytest.raises(TrainerError, match="--seed was 0, is 3"):
+        train(photos, stopped, **BASE, seed=3)
+    train(photos, stopped, **BASE)
+    assert warnings(stopped) == []
+    assert_same_arrays(weights(stopped, "finetune"), whole[0])
+
+
+@pytest.mark.slow
+def test_a_resume_with_other_logging_is_bit_identical(photos, stopped, whole):
+    free = {"log_every_steps": 5, "checkpoint_every_steps": 2}
+    train(photos, stopped, **BASE, **free, keep_checkpoints=1)
+    assert warnings(stopped) == []
+    assert_same_arrays(weights(stopped, "finetune"), whole[0])
+
+
+@pytest.mark.slow
+def test_a_resume_on_two_replicas_gives_one_warning(photos, stopped, whole):
+    two = {"strategy": "mirrored", "logical_cpus": 2}
+    result = train(photos, stopped, **BASE, **two)
+    (text,) = warnings(stopped)
+    assert "replicas was 1, is 2" in text
+    assert result["steps"] == whole[1]["steps"]
+    assert result["test_loss"] == pytest.approx(whole[1]["test_loss"], rel=1e-4)
