@@ -39,15 +39,14 @@ def open_source(
     """Finds the samples of a data set; decodes none of them.
 
     Args:
-      dataset: a folder; a table of images; `demo`, which comes with the
-        project and is drawn on first use; `food10`, ten classes of TFDS
-        `food101`; or a TFDS name: `name`, `name/config`, `name:version`.
+      dataset: a folder; a table of images; `demo`, drawn on first use;
+        `food10`, ten classes of TFDS `food101`; or a TFDS name: `name`,
+        `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, if the data set has
         only one split.
       columns: the value of --columns, for a table.
-      group_by: the value of --group_by; None groups by the column of groups of
-        a table that has one.
+      group_by: the value of --group_by; None: by a table's column of groups.
       on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run if it has one. Its splits are found as
