@@ -43,17 +43,15 @@ def open_source(
         `food10`, ten classes of TFDS `food101`; or a TFDS name: `name`,
         `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
-      test_fraction: fraction of each class to test on, if the data set has
-        only one split.
-      columns: the value of --columns, for a table.
+      test_fraction: fraction of each class to test on, without a split for it.
+      columns: for a table, the value of --columns.
       group_by: the value of --group_by; None: by a table's column of groups.
       on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
-      earlier: manifest.json of the run if it has one. Its splits are found as
-        the version did that wrote it.
+      earlier: manifest.json of the run; splits are found as its version did.
 
     Raises:
-      UsageError: there is no such data set, or no such columns or groups.
+      UsageError: no such data set, columns or groups.
       TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
