@@ -50,6 +50,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         (folder / "pool/train").rename(folder / "flat")
         write_table(folder / "named.csv", "file,dish,who", folder / "flat")
         write_table(folder / "grouped.csv", "path,label,group", folder / "flat")
+        make_photos(folder / "near", train=1, test=1, classes=("sushi", "bun"))
         make_photos(folder / "broken", train=4, test=3)
         (folder / "broken/train/sushi/001.jpg").write_bytes(b"")
         make_pairs(folder)

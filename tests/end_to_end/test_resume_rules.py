@@ -123,6 +123,7 @@ PASSED = {
     # The folder itself was moved.
     "workdir": Change(to="{root}/moved"),
     "checkpoint": Change(to="best"),
+    "strict_classes": Change(to=True),
     "inputs": Change(to="{root}/photos"),
     "output": Change(to="{root}/out"),
     "top_k": Change(to=2),

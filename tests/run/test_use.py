@@ -14,9 +14,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.photos import make_photos
-from tests.support.runs import TINY, train
-from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, UsageError
@@ -34,21 +31,6 @@ from trainer.run import use
 from trainer.run.use import evaluate, export, predict
 
 NAMES = ("apple pie", "sushi", "борщ")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return make_photos(tmp_path_factory.mktemp("photos"))
-
-
-@pytest.fixture(scope="module")
-def trained(photos, tmp_path_factory):
-    """The workdir and result of a run of the tiny backbone."""
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    values = {**TINY, "stage": "feature_extract", "epochs": 3}
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_backbone(patch)
-        return workdir, train(photos, workdir, **values)
 
 
 def _predict(workdir, inputs, output, **values):

@@ -555,6 +555,13 @@ class Fields:
         stages=(*USING_STAGES, EMBED),
         but=(SOUP,),
     )
+    strict_classes: bool = _flag(
+        False,
+        FREE,
+        "Whether to refuse a --dataset folder that lacks classes of the run or"
+        " has others.",
+        stages=(EVALUATE,),
+    )
     inputs: str | None = _flag(
         None,
         FREE,

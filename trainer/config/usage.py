@@ -99,6 +99,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Using a trained model": (
         "checkpoint",
+        "strict_classes",
         "inputs",
         "output",
         "top_k",

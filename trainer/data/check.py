@@ -124,6 +124,13 @@ class CheckedSplit:
             files=tuple(self.files[row] for row in rows),
         )
 
+    def with_digests(self) -> CheckedSplit:
+        """Returns the split with the digests of its files in its samples."""
+        digests = tuple(file.digest for file in self.files)
+        return dataclasses.replace(
+            self, samples=dataclasses.replace(self.samples, digests=digests)
+        )
+
 
 def check_images(
     samples: Samples,
@@ -188,6 +195,7 @@ def apply_policy(
     *,
     class_names: Sequence[str],
     on_bad_image: str,
+    every_class: bool = True,
 ) -> dict[str, CheckedSplit]:
     """Applies the policy for bad images.
 
@@ -195,6 +203,7 @@ def apply_policy(
       results: the result of each split.
       class_names: in the order of the labels.
       on_bad_image: `fail` or `skip`.
+      every_class: whether each split must have every class.
 
     Returns:
       The readable samples of each split, by its name.
@@ -212,7 +221,7 @@ def apply_policy(
         samples = result.samples.take(good)
         counts = samples.counts(len(class_names)).tolist()
         for label, name in enumerate(class_names):
-            if not counts[label]:
+            if every_class and not counts[label]:
                 first_bad = _first_bad(result, label)
                 raise TrainerError(
                     f"class {name!r}: no readable image in the"

@@ -37,6 +37,8 @@ from trainer.errors import shortened
 # The value of `final_split` if the run does not read the test split. The final
 # samples are then the validation samples.
 UNTESTED = "held_out"
+# The value of `final_split` if a folder is evaluated as a whole.
+WHOLE_FOLDER = "whole_folder"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -292,15 +294,7 @@ def _check(
     )
     cache_checks(cache, source, known, splits)
     skipped = tuple(bad for result in results for bad in result.bad)
-    return {name: _with_digests(part) for name, part in splits.items()}, skipped
-
-
-def _with_digests(part: CheckedSplit) -> CheckedSplit:
-    """Returns the split with the digests of its files in its samples."""
-    digests = tuple(file.digest for file in part.files)
-    return dataclasses.replace(
-        part, samples=dataclasses.replace(part.samples, digests=digests)
-    )
+    return {name: part.with_digests() for name, part in splits.items()}, skipped
 
 
 def _shared_content(

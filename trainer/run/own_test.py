@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.config.fields import OFF
-from trainer.data.manifest import Manifest
+from trainer.data.manifest import WHOLE_FOLDER, Manifest
 from trainer.errors import TrainerError
 from trainer.results.escaping import for_terminal
 from trainer.results.evaluation import Evaluation
@@ -40,6 +40,8 @@ def _why_not(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
 ) -> str:
     workdir, final = trained.workdir, manifest.final
+    if manifest.final_split == WHOLE_FOLDER:
+        return "these are not the images that the run was tested on"
     try:
         result = workdir.read_json(RESULT) or {}
         earlier = tested_samples(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
@@ -111,14 +112,22 @@ def read_manifest(
       UsageError, TrainerError: see `build_manifest`.
     """
     try:
-        return _build_manifest(config, earlier, tests)
+        with listing_bad_images():
+            return _build_manifest(config, earlier, tests)
+    except BadRowsError as error:
+        print_bad_rows(error)
+        raise
+
+
+@contextlib.contextmanager
+def listing_bad_images() -> Iterator[None]:
+    """Prints all images that cannot be read, if an error names only one."""
+    try:
+        yield
     except BadImagesError as error:
         if len(error.bad) > 1:
             for bad in error.bad:
                 print(f"cannot be used: {one_line(str(bad))}")
-        raise
-    except BadRowsError as error:
-        print_bad_rows(error)
         raise
 
 

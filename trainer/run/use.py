@@ -32,13 +32,13 @@ from trainer.results.predict import (
 from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.export_images import images_to_compare
 from trainer.run.own_test import refresh_predictions, why_not_own_test
-from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
     Trained,
     open_fast_paths,
     open_trained,
     with_data,
 )
+from trainer.run.whole_folder import read_data
 from trainer.storage import files
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
@@ -46,7 +46,10 @@ _TOP_K = 5
 
 
 def evaluate(config: Config, given: frozenset[str]) -> None:
-    """Evaluates a checkpoint of a workdir on its final split.
+    """Evaluates a checkpoint of a workdir.
+
+    The data are the run's final split, or a whole folder if `--dataset` is one
+    that the run was not trained on.
 
     Args:
       config: the configuration, with stage evaluate.
@@ -68,11 +71,15 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
 
 
 def _evaluate(trained: Trained, given: frozenset[str]) -> None:
-    trained = with_data(trained, given)
-    run, workdir, runtime = trained.run, trained.workdir, trained.runtime
+    before, workdir, runtime = trained.run, trained.workdir, trained.runtime
     stored = workdir.read_json(MANIFEST) or {}
-    manifest = runtime.processes.chief_first(lambda: read_manifest(run, stored))
+    trained = with_data(trained, given)
+    run = trained.run
+    whole, manifest = runtime.processes.chief_first(
+        lambda: read_data(trained, before, given, stored)
+    )
     _check_data(trained, manifest, stored, given)
+    about = whole.announce(trained, stored) if whole else {}
     partition, inputs = open_fast_paths(trained, images=len(manifest.final))
     evaluator = Evaluator(
         runtime.strategy,
@@ -93,15 +100,14 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         "dataset": run.dataset,
         "final_split": manifest.final_split,
         "tta": run.tta,
+        **about,
         **evaluation.to_json(),
     }
     changed = changed_files(manifest)
     if changed:
         workdir.warn(changes_warning(changed))
-    print(
-        f"{trained.title}, {manifest.final_split} split,"
-        f" {evaluation_line(metrics)}"
-    )
+    of = "whole folder" if whole else f"{manifest.final_split} split"
+    print(f"{trained.title}, {of}, {evaluation_line(metrics)}")
     print("\n".join(per_class_lines(metrics)))
     try:
         workdir.write_json(EVALUATION, metrics)

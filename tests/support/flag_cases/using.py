@@ -16,6 +16,20 @@ USING = (
         given="flip",
     ),
     Case(
+        # One of three classes, and another.
+        flag="strict_classes",
+        value=True,
+        also={
+            "stage": "evaluate",
+            "workdir": "{root}/source",
+            "dataset": "{root}/near",
+        },
+        alone=True,
+        see=lambda ran: ran.said.status,
+        without=0,
+        given=1,
+    ),
+    Case(
         flag="workdirs",
         value="{root}/source,{root}/twin",
         also={"stage": "soup", "workdir": "{root}/soup"},
