@@ -24,6 +24,7 @@ def test_a_finetune_keeps_the_record_of_the_feature_extract(
         shared_content=(),
         shared_validation=(),
         skipped=(),
+        bad_rows=(),
         turned=(),
         to_json=dict,
     )
