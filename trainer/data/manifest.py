@@ -154,13 +154,15 @@ class Manifest:
 
 def few_shots_warning(manifest: Manifest, shots: int | None) -> str | None:
     """Returns the warning about classes with fewer images than `--shots`."""
+    if shots is None:
+        return None
     counts = manifest.splits["train"].samples.counts(len(manifest.class_names))
     few = [
         f"{name!r} has {count}"
         for name, count in zip(
             manifest.class_names, counts.tolist(), strict=True
         )
-        if shots is not None and count < shots
+        if count < shots
     ]
     if not few:
         return None
