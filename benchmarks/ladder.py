@@ -253,9 +253,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--workdir", type=Path, required=True, help="folder for all runs")
     add("--data_pct", default="10", help="percentage of the training photos")
     add("--seeds", type=int, default=3, help="number of seeds")
-    add("--rungs", default="", help="text in the names of wanted rungs, a|b")
+    add("--rungs", default="", help="regular expression that the rungs match")
     add("--unused", type=int, default=200, help="photos per class")
-    add("--flags", default="", help="flags of every run, in one word")
+    add("--flags", default="", help="flags of every run, in quotes")
     return parser.parse_args(argv)
 
 

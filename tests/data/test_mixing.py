@@ -1,4 +1,4 @@
-"""What is drawn to mix, erase and drop, and what it does to a batch."""
+"""Draws for mixing, erasing and dropout, and their effect on a batch."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_one_part_is_bit_identical_to_its_rule_and_epochs(few, tmp_path):
 
 @pytest.mark.slow
 def test_the_last_part_may_get_more_epochs(few, gradual, tmp_path):
-    """As with a larger --epochs: bit-identical to a run of as many."""
+    """A run that is extended equals a run that had these epochs at once."""
     workdir = tmp_path / "run"
     shorter = PARTS.replace("3]@2", "3]@1")
     train(few, workdir, **{**GRADUAL, "unfreeze": shorter})

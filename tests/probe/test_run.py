@@ -8,12 +8,12 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.probe.waiting import wait_for_child, wait_until_gone
 from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
@@ -304,7 +304,7 @@ def test_a_signal_ends_the_process_of_a_backbone(
     _, error = program.communicate(timeout=60)
     assert program.returncode == 128 + number
     assert "the same command continues with the next backbone" in error
-    assert not pathlib.Path(f"/proc/{measuring}").exists()
+    wait_until_gone(measuring)
 
 
 @pytest.mark.slow
@@ -331,20 +331,4 @@ def test_a_killed_program_leaves_no_process(
     measuring = wait_for_child(program.pid)
     program.kill()
     program.wait()
-    deadline = time.monotonic() + 60
-    while pathlib.Path(f"/proc/{measuring}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def wait_for_child(parent: int) -> int:
-    """Returns the id of the process that measures."""
-    path = pathlib.Path(f"/proc/{parent}/task/{parent}/children")
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child_id in path.read_text().split():
-            line = pathlib.Path(f"/proc/{child_id}/cmdline")
-            if b"trainer.probe.serve" in line.read_bytes():
-                return int(child_id)
-        time.sleep(0.05)
-    raise AssertionError("no process was started")
+    wait_until_gone(measuring)

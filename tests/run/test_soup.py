@@ -161,7 +161,7 @@ def test_a_killed_soup_is_no_run_and_starts_again(
     path = runs / "left/result.json"
     stored = path.read_text()
     path.write_text(stored.replace('"train_seconds": ', '"train_seconds": 1'))
-    with pytest.raises(TrainerError, match="holds a mean of other weights"):
+    with pytest.raises(TrainerError, match="holds a soup of other runs"):
         cook(runs, out, "good", "left")
     path.write_text(stored)
     with pytest.raises(TrainerError, match="give the folder as --init_from"):

@@ -220,7 +220,7 @@ def parsed_job(job: Any) -> Config:
 def test_a_killed_search_continues_with_the_half_done_trial(
     photos: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """In processes of their own; the rows are those without a kill."""
+    """A search killed during its trials has the rows of one without a kill."""
     once, killed = tmp_path / "once", tmp_path / "killed"
     subprocess.run(_command(photos, once), check=True)
     for sent, pattern in (

@@ -173,14 +173,10 @@ class TrainingRun:
 
     def _show_augmentation(self, step: int) -> None:
         """Writes images of the first batch, before and after augmentation."""
-        before, after = (
-            shown_images(
-                self._manifest.train,
-                self._config,
-                image_px=self._classifier.image_px,
-                changed=changed,
-            )
-            for changed in (False, True)
+        before, after = shown_images(
+            self._manifest.train,
+            self._config,
+            image_px=self._classifier.image_px,
         )
         self._writer.augmented(step, before, after)
 

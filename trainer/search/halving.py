@@ -33,7 +33,7 @@ Rows = Mapping[str, Row]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a search does next.
+    """The next step of a search.
 
     Attributes:
       job: the next run; None if the search is over.

@@ -1,4 +1,4 @@
-"""What a search checks and prints before TensorFlow is imported."""
+"""Checks a search and prints its plan, before TensorFlow is imported."""
 
 from __future__ import annotations
 

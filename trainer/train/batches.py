@@ -110,5 +110,5 @@ def regularization_of(config: Config, channels: int = 0) -> Regularization:
         mix=config.mixing,
         erasing=config.erasing,
         dropout=config.dropout if channels else 0.0,
-        channels=channels,
+        channels=channels if config.dropout else 0,
     )

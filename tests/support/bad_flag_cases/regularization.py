@@ -43,7 +43,7 @@ REGULARIZATION = (
         name="mix of one image",
         flags={"batch_size": 1, "mix": "mixup:0.2"},
         status=USAGE,
-        words=("--mix=mixup:0.2: mixes the images of a batch", "a larger one"),
+        words=("mixes the images of a batch", "give a larger batch"),
     ),
     *(
         Case(
