@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.images import make_folder, write_image
 from trainer.config.split_names import SplitNames
-from trainer.data import folder
+from trainer.data import scanned_folder
 from trainer.data.folder import open_folder
 from trainer.data.samples import Source
 from trainer.errors import TrainerError
@@ -122,7 +122,7 @@ def test_an_unlabelled_test_folder_can_be_left_out(
 
 
 def test_workdirs_beside_the_splits_are_no_data(tmp_path: pathlib.Path) -> None:
-    assert folder._WORKDIR_MARKER == workdir.MARKER
+    assert scanned_folder.WORKDIR_MARKER == workdir.MARKER
     make_folder(tmp_path, {"train": 1, "test": 1}, classes=CLASSES)
     write_image(tmp_path / "runs" / "one" / "chart.png")
     with pytest.raises(TrainerError, match="runs/ beside them would not be"):

@@ -38,8 +38,7 @@ def tiny_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("augment", [False, True], ids=["plain", "augmented"])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(("replicas", "augment"), [(1, True), (2, False)])
 def test_caches_and_blocks_change_no_bit(
     photos: str,
     tmp_path: pathlib.Path,

@@ -28,8 +28,6 @@ MIRRORED = {"strategy": "mirrored", "logical_cpus": 2}
 # What the devices compute with, and the largest difference from the step, as
 # a part of the way that the weights travelled.
 WAYS: dict[str, tuple[dict[str, Any], float]] = {
-    "xla": (XLA, 1e-3),
-    "bfloat16": (BFLOAT16, 0.05),
     "xla bfloat16 mirrored": ({**XLA, **BFLOAT16, **MIRRORED}, 0.05),
     "device": ({"trunk_engine": "device"}, 1e-3),
 }

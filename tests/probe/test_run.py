@@ -85,8 +85,10 @@ def test_probe_writes_the_rows_and_reads_no_test_image(
     )
     probe(config(photos, tmp_path / "p"))
     out = capsys.readouterr().out
-    assert "data: 24 training images of 3 classes, 0 left out;" in out
-    assert "cross-validation on 24; the test split is not used" in out
+    assert (
+        "train/; validation: 24 photos, 5-fold cross-validation of the training"
+        " photos; test: not read; 8 photos of each class"
+    ) in out
     assert out.splitlines()[-1].startswith("  python main.py --stage=finetune")
     found = stored(tmp_path / "p")
     assert found["train_examples"] == 24

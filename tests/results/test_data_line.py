@@ -132,6 +132,8 @@ def test_good_data_gives_no_warning() -> None:
     assert warned({}) == []
     assert warned({"validation": (97, 3)}) == []
     assert warned({"train": (60, 60), "train_total": 120}) == []
+    # A small subset of train is no smaller split.
+    assert warned({"train": (30, 29)}, data_pct=10.0) == []
     assert warned({"train": (2, 2), "final": (2, 2)}, data_pct=0.5) == []
 
 
@@ -141,7 +143,7 @@ def test_good_data_gives_no_warning() -> None:
         pytest.param(
             {"validation": (50, 49)},
             {},
-            "data: only 99 validation photos in all, so the best epoch is"
+            "only 99 validation photos in all, so the best epoch is"
             " chosen partly by chance; add photos, or compare by"
             " --validation=kfold:5",
             id="few_validation",
@@ -149,45 +151,88 @@ def test_good_data_gives_no_warning() -> None:
         pytest.param(
             {"validation": (98, 2), "validation_source": "test"},
             {},
-            "data: only 2 validation photos of sushi, so the best epoch is"
+            "only 2 validation photos of sushi, so the best epoch is"
             " chosen partly by chance; --validation_fraction=1 uses all test"
             " photos",
             id="few_validation_of_a_class",
         ),
         pytest.param(
+            {"validation": (50, 49), "validation_source": "test"},
+            {},
+            "only 99 validation photos in all, so the best epoch is chosen"
+            " partly by chance; --validation_fraction=1 uses all test photos",
+            id="few_validation_of_the_test_photos",
+        ),
+        pytest.param(
+            {
+                "validation": (50, 49),
+                "final": (50, 49),
+                "validation_source": "test",
+            },
+            {},
+            "only 99 validation photos in all, so the best epoch is chosen"
+            " partly by chance; add photos, or compare by"
+            " --validation=kfold:5",
+            id="few_test_photos",
+        ),
+        pytest.param(
+            {"validation": (50, 49), "validation_source": "fold 2 of 5"},
+            {},
+            "only 99 validation photos in all, so the best epoch is chosen"
+            " partly by chance; add photos",
+            id="few_validation_of_a_fold",
+        ),
+        pytest.param(
             {"train": (300, 1)},
             {},
-            "data: one training photo only in sushi; add photos, or remove"
-            " the class",
+            "one training photo only in sushi; add photos, or remove the class",
             id="class_of_one",
+        ),
+        pytest.param(
+            {"train": (30, 1)},
+            {"data_pct": 1.0},
+            "one training photo only in sushi; --data_pct is 1 %; add photos,"
+            " or use more",
+            id="class_of_one_in_a_subset",
         ),
         pytest.param(
             {"train": (1, 1), "final": (1, 1)},
             {"data_pct": 0.1},
-            "data: one training photo per class, because --data_pct is 0.1 %;"
-            " 10 % is --data_pct=10",
+            "one training photo only in 2 of 2 classes, because --data_pct is"
+            " 0.1 %; 10 % is --data_pct=10",
             id="fraction_as_percentage",
         ),
         pytest.param(
-            {"train": (59, 60)},
+            {"train": (59, 60), "train_total": 119},
             {},
-            "data: 120 test photos are more than the 119 training photos; if"
+            "120 test photos are more than the 119 training photos; if"
             " the folders are exchanged, name them by --train_split and"
             " --test_split",
             id="test_larger_than_train",
         ),
         pytest.param(
+            {
+                "train": (59, 60),
+                "train_total": 119,
+                "origins": {"test": "held out from photos/"},
+            },
+            {"test_fraction": 0.6},
+            "120 test photos are more than the 119 training photos; give a"
+            " smaller --test_fraction",
+            id="test_fraction_over_half",
+        ),
+        pytest.param(
             {"notes": ("test/ is a class",)},
             {},
-            "data: test/ is a class",
+            "test/ is a class",
             id="note",
         ),
         pytest.param(
             {},
             {"weights": "none", "backbone": "VGG16", "unfreeze": "last:10"},
-            "weights: random, and layers that stay frozen never learn"
-            " (--weights=none without --unfreeze=all); give"
-            " --weights=imagenet, or --stage=finetune --unfreeze=all; without"
+            "--weights=none without --unfreeze=all: frozen layers keep their"
+            " random weights and never learn; give --weights=imagenet,"
+            " or --stage=finetune --unfreeze=all; without"
             " a network, --backbone=EfficientNetLite0 has ImageNet weights on"
             " this machine",
             id="dead_network",
@@ -199,9 +244,9 @@ def test_good_data_gives_no_warning() -> None:
                 "backbone": "EfficientNetLite0",
                 "stage": "feature_extract",
             },
-            "weights: random, and layers that stay frozen never learn"
-            " (--weights=none without --unfreeze=all); give"
-            " --weights=imagenet, or --stage=finetune --unfreeze=all",
+            "--weights=none without --unfreeze=all: frozen layers keep their"
+            " random weights and never learn; give --weights=imagenet,"
+            " or --stage=finetune --unfreeze=all",
             id="dead_network_of_a_head",
         ),
     ],
@@ -216,6 +261,7 @@ def test_doubtful_data_gives_one_line(
     "flags",
     [
         {"unfreeze": "all"},
+        {"unfreeze": "none@5,all@10"},
         {"unfreeze": "last:10", "init_from": "run"},
     ],
     ids=str,

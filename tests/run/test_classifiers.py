@@ -23,15 +23,11 @@ SMALL = (
     "ConvNeXtTiny",
     "EfficientNetB0",
     "EfficientNetV2B0",
-    "InceptionV3",
-    "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
     "NASNetMobile",
     "ResNet50",
-    "ResNet50V2",
     "VGG16",
-    "Xception",
 )
 
 

@@ -153,6 +153,9 @@ def test_the_default_workdir_depends_on_each_result_field():
         "schedule": "cosine",
         "augment": "mild",
         "mix": "mixup:0.2",
+        "train_split": "good",
+        "val_split": "holdout",
+        "test_split": "none",
     }
     names = set()
     fields = base.result_fields()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
@@ -26,7 +25,14 @@ from trainer.data.passed_over import (
     UNUSED,
     suffixes_phrase,
 )
-from trainer.data.samples import WHOLE_FILE, Samples, Source, printable
+from trainer.data.samples import (
+    HELD_OUT,
+    WHOLE_FILE,
+    Samples,
+    Source,
+    printable,
+)
+from trainer.data.scanned_folder import ScannedFolder
 from trainer.data.subsets import split_flat
 from trainer.data.walk import (
     SUFFIXES,
@@ -41,40 +47,6 @@ from trainer.errors import TrainerError, reason_of
 from trainer.storage import files
 
 LAYOUTS = "a folder of photos (train/CLASS/*.jpg or CLASS/*.jpg)"
-# A file of each workdir; see `trainer.workdir`, which is a room above.
-_WORKDIR_MARKER = "workdir.json"
-
-
-class _ScannedFolder:
-    """A folder on disk or at a URL, listed when it is first asked."""
-
-    def __init__(self, path: str, name: str) -> None:
-        """Creates the folder without listing it."""
-        self.path = path
-        self.name = name
-
-    @property
-    def folders(self) -> tuple[_ScannedFolder, ...]:
-        """The folders directly in it, sorted by name."""
-        return self._content[0]
-
-    @property
-    def has_images(self) -> bool:
-        """Whether an image is directly in it."""
-        return self._content[1]
-
-    @functools.cached_property
-    def _content(self) -> tuple[tuple[_ScannedFolder, ...], bool]:
-        entries = visible(self.path)
-        if any(entry.name == _WORKDIR_MARKER for entry in entries):
-            # The charts of a run are no data.
-            return (), False
-        folders = tuple(
-            _ScannedFolder(entry.path, entry.name)
-            for entry in entries
-            if is_folder(entry)
-        )
-        return folders, any(map(is_image, entries))
 
 
 def open_folder(
@@ -159,7 +131,7 @@ class _Folder:
                 dataset=self._dataset,
                 remedy=f"add images{self._or_remove(class_names)}",
             )
-            origins["test"] = f"held out from {origins['train']}"
+            origins["test"] = f"{HELD_OUT} {origins['train']}"
         return Source(
             name=name,
             location=printable(self._root),
@@ -175,10 +147,10 @@ class _Folder:
     def earlier_names(self) -> SplitNames:
         """Returns the splits that earlier versions found."""
         with self._listing(self._root):
-            return earlier_names(_ScannedFolder(self._root, ""))
+            return earlier_names(ScannedFolder(self._root, ""))
 
     def _layout(self, names: SplitNames | None) -> Layout:
-        root = _ScannedFolder(self._root, os.path.basename(self._root))
+        root = ScannedFolder(self._root, os.path.basename(self._root))
         try:
             with self._listing(self._root):
                 return find_layout(root, names)

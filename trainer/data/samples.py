@@ -12,6 +12,8 @@ import numpy as np
 from trainer.data.passed_over import PassedOver
 
 WHOLE_FILE = -1
+# The beginning of an origin whose samples are a part of another split.
+HELD_OUT = "held out from"
 TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
 
 

@@ -98,7 +98,7 @@ def _is_of_earlier_version(
 ) -> bool:
     """Returns whether a manifest of a folder lacks `origins`."""
     return (
-        manifest is not None
+        isinstance(manifest, Mapping)
         and manifest.get("location") == printable(files.absolute(path))
         and "origins" not in manifest
     )

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from trainer.data.samples import Samples, Source
+from trainer.data.samples import HELD_OUT, Samples, Source
 from trainer.data.subsets import split_flat
 from trainer.data.tfds_builder import Builder
 from trainer.data.tfds_names import FOOD10, FOOD10_CLASSES, TFDS_NAMES
@@ -50,7 +50,7 @@ def open_tfds(
     if test is None:
         test, validation = validation, None
         origins["test"] = origins.get(
-            "validation", f"held out from {origins['train']}"
+            "validation", f"{HELD_OUT} {origins['train']}"
         )
     if test is None:
         train, test = split_flat(

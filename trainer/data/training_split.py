@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 
 from trainer.cache import FileCache
 from trainer.config.split_names import SplitNames
 from trainer.data.check import apply_policy, check_images
 from trainer.data.earlier_checks import cache_checks, cached_checks
+from trainer.data.passed_over import PassedOver
 from trainer.data.samples import Samples
 from trainer.data.sources import open_source
 from trainer.data.subsets import nested_subset
@@ -23,16 +25,24 @@ class TrainingSplit:
       name: short name of the data set.
       class_names: in the order of the labels.
       samples: the subset of `data_pct`, sorted by id.
+      total: number of readable training samples, before the subset.
       skipped: number of images left out because they cannot be read.
       fingerprint: hexadecimal digest of the class names and of id, label and
         content of every sample.
+      origins: see `samples.Source`.
+      passed_over: see `samples.Source`.
+      notes: see `samples.Source`.
     """
 
     name: str
     class_names: tuple[str, ...]
     samples: Samples
+    total: int
     skipped: int
     fingerprint: str
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
+    notes: tuple[str, ...] = ()
 
 
 def training_split(
@@ -88,6 +98,10 @@ def training_split(
         name=source.name,
         class_names=source.class_names,
         samples=subset,
+        total=len(samples),
         skipped=len(result.bad),
         fingerprint=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+        origins=source.origins,
+        passed_over=source.passed_over,
+        notes=source.notes,
     )

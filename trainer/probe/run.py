@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
@@ -29,6 +30,11 @@ from trainer.probe.table import (
     ranked,
     recommended,
     table_lines,
+)
+from trainer.results.data_line import (
+    data_line,
+    training_facts,
+    training_warnings,
 )
 from trainer.run.caches import file_cache
 from trainer.run.resolve import default_workdir
@@ -76,14 +82,7 @@ def _probe(
     config: Config, candidates: Sequence[Candidate], workdir: Workdir
 ) -> None:
     split = _read_split(config)
-    held_out = _held_out(split, config.seed)
-    print(
-        f"data: {len(split.samples)} training images of"
-        f" {len(split.class_names)} classes, {split.skipped} left out;"
-        f" {FOLDS}-fold cross-validation on {held_out}; the test split is not"
-        " used",
-        flush=True,
-    )
+    _print_data(config, split, workdir)
     record = _Record(config, split, workdir)
     record.add(candidates)
     rows = record.rows
@@ -133,20 +132,29 @@ def _read_split(config: Config) -> TrainingSplit:
         raise
 
 
-def _held_out(split: TrainingSplit, seed: int) -> int:
-    """Returns the number of samples that are held out once.
+def _print_data(config: Config, split: TrainingSplit, workdir: Workdir) -> None:
+    """Prints what is compared on, and warns of what looks wrong."""
+    held_out = _held_out(split, config.seed)
+    facts = training_facts(split, held_out, f"{FOLDS}-fold cross-validation")
+    print(data_line(facts), flush=True)
+    for text in training_warnings(facts, config):
+        workdir.warn(text)
+
+
+def _held_out(split: TrainingSplit, seed: int) -> np.ndarray:
+    """Returns int (classes,), the samples of each class held out once.
 
     Raises:
       TrainerError: every class has one sample.
     """
     folds = folds_of(split.samples.ids, split.samples.labels, seed=seed)
-    held_out = int((folds >= 0).sum())
-    if not held_out:
+    held_out = np.flatnonzero(folds >= 0)
+    if not len(held_out):
         raise TrainerError(
             f"--dataset: {split.name} has one training image per class, so none"
             " can be held out; give more images, or a larger --data_pct"
         )
-    return held_out
+    return split.samples.take(held_out).counts(len(split.class_names))
 
 
 class _Record:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.config.fields import DEMO_BACKBONE, FEATURE_EXTRACT, NONE, Fields
+from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import SPLIT, TEST, TRAIN
 from trainer.data.passed_over import PassedOver
+from trainer.data.samples import HELD_OUT
 from trainer.results.escaping import for_terminal
 
 if TYPE_CHECKING:
     from trainer.data.manifest import Manifest
+    from trainer.data.training_split import TrainingSplit
 
 # Below these the accuracy of two epochs differs by chance; at 100 images, the
 # standard error of an accuracy of 0.9 is 0.03.
@@ -31,7 +34,7 @@ class DataFacts:
       train_total: readable samples of the training split, before `data_pct`
         and before any is held out.
       validation: int (classes,), validation samples of each class.
-      validation_source: SPLIT, TEST, TRAIN or 'fold 2 of 5'.
+      validation_source: SPLIT, TEST, TRAIN, or a phrase such as 'fold 2 of 5'.
       final: int (classes,), samples of each class that results are of.
       final_split: 'test', 'validation' or another word if no split is read.
       origins: where the splits come from; see `samples.Source`.
@@ -71,14 +74,40 @@ def data_facts(manifest: Manifest) -> DataFacts:
     )
 
 
+def training_facts(
+    split: TrainingSplit, held_out: np.ndarray, how: str
+) -> DataFacts:
+    """Returns the facts of a stage that reads the training split alone.
+
+    Args:
+      split: the training split.
+      held_out: int (classes,), samples of each class that are held out once
+        in cross-validation.
+      how: how samples are held out, such as '5-fold cross-validation'.
+    """
+    return DataFacts(
+        class_names=split.class_names,
+        train=split.samples.counts(len(split.class_names)),
+        train_total=split.total,
+        validation=held_out,
+        validation_source=how,
+        final=np.zeros_like(held_out),
+        final_split="",
+        origins=split.origins,
+        skipped=split.skipped,
+        passed_over=split.passed_over,
+        notes=split.notes,
+    )
+
+
 def data_line(facts: DataFacts) -> str:
     """Returns what a run trains on, in one line."""
     parts = [
-        f"{len(facts.class_names):,} classes",
+        _classes_phrase(facts),
         f"train: {_train(facts)}",
         f"validation: {_validation(facts)}",
         f"test: {_final(facts)}",
-        _classes(facts),
+        _sizes(facts),
     ]
     if facts.skipped:
         parts.append(f"{_count(facts.skipped, 'unreadable photo')} left out")
@@ -87,38 +116,55 @@ def data_line(facts: DataFacts) -> str:
 
 
 def data_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
-    """Yields a line for each thing that looks wrong.
+    """Yields the text of a warning for each thing that looks wrong.
 
     Args:
       facts: of the data.
       fields: the resolved flags of the run.
     """
-    for note in facts.notes:
-        yield f"data: {for_terminal(note)}"
+    yield from training_warnings(facts, fields)
     yield from _few_validation(facts)
+    yield from _swapped(facts)
+    yield from _dead_network(fields)
+
+
+def training_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
+    """Yields the warnings about the training images alone."""
+    yield from map(for_terminal, facts.notes)
     ones = np.flatnonzero(facts.train == 1)
-    # With a small --data_pct one image a class is no property of the data.
-    tiny = fields.data_pct < 1 and len(ones) == len(facts.train)
-    if tiny:
+    if not len(ones):
+        return
+    if fields.data_pct < 1:
         yield (
-            f"data: one training photo per class, because --data_pct is"
+            f"one training photo only in {len(ones):,} of"
+            f" {_classes_phrase(facts)}, because --data_pct is"
             f" {fields.data_pct:g} %; {100 * fields.data_pct:g} % is"
             f" --data_pct={100 * fields.data_pct:g}"
         )
-    elif len(ones):
-        names = ", ".join(for_terminal(facts.class_names[i]) for i in ones[:5])
-        more = f" and {len(ones) - 5} more" if len(ones) > 5 else ""
-        yield (
-            f"data: one training photo only in {names}{more}; add photos, or"
-            " remove the class"
-        )
-    if facts.final_split == TEST and facts.final.sum() > facts.train.sum():
-        yield (
-            f"data: {facts.final.sum():,} test photos are more than the"
-            f" {facts.train.sum():,} training photos; if the folders are"
-            " exchanged, name them by --train_split and --test_split"
-        )
-    yield from _dead_network(fields)
+        return
+    names = ", ".join(for_terminal(facts.class_names[i]) for i in ones[:5])
+    more = f" and {len(ones) - 5:,} more" if len(ones) > 5 else ""
+    remedy = "add photos, or remove the class"
+    if fields.data_pct < 100:
+        remedy = f"--data_pct is {fields.data_pct:g} %; add photos, or use more"
+    yield f"one training photo only in {names}{more}; {remedy}"
+
+
+def _swapped(facts: DataFacts) -> Iterator[str]:
+    """Yields a warning if more photos are tested on than trained on."""
+    tests = int(facts.final.sum())
+    if facts.final_split != TEST or tests <= facts.train_total:
+        return
+    remedy = (
+        "if the folders are exchanged, name them by --train_split and"
+        " --test_split"
+    )
+    if _is_held_out(facts, TEST):
+        remedy = "give a smaller --test_fraction"
+    yield (
+        f"{tests:,} test photos are more than the {facts.train_total:,}"
+        f" training photos; {remedy}"
+    )
 
 
 def _few_validation(facts: DataFacts) -> Iterator[str]:
@@ -131,17 +177,20 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     else:
         return
     remedy = "add photos, or compare by --validation=kfold:5"
-    if facts.validation_source == TEST:
+    if facts.validation_source == TEST and total < facts.final.sum():
         remedy = "--validation_fraction=1 uses all test photos"
+    elif facts.validation_source not in (SPLIT, TEST, TRAIN):
+        remedy = "add photos"
     yield (
-        f"data: only {what}, so the best epoch is chosen partly by chance;"
-        f" {remedy}"
+        f"only {what}, so the best epoch is chosen partly by chance; {remedy}"
     )
 
 
 def _dead_network(fields: Fields) -> Iterator[str]:
     """Yields a line if a random backbone stays frozen."""
-    frozen = fields.stage == FEATURE_EXTRACT or fields.unfreeze != "all"
+    parts = parse_parts(fields.unfreeze)
+    rules = [part.rule for part in parts] or [fields.unfreeze]
+    frozen = fields.stage == FEATURE_EXTRACT or "all" not in rules
     if fields.weights != NONE or fields.init_from or not frozen:
         return
     remedy = "give --weights=imagenet, or --stage=finetune --unfreeze=all"
@@ -151,8 +200,8 @@ def _dead_network(fields: Fields) -> Iterator[str]:
             " weights on this machine"
         )
     yield (
-        "weights: random, and layers that stay frozen never learn"
-        f" (--weights=none without --unfreeze=all); {remedy}"
+        "--weights=none without --unfreeze=all: frozen layers keep their random"
+        f" weights and never learn; {remedy}"
     )
 
 
@@ -181,7 +230,11 @@ def _final(facts: DataFacts) -> str:
     return "not read"
 
 
-def _classes(facts: DataFacts) -> str:
+def _classes_phrase(facts: DataFacts) -> str:
+    return f"{len(facts.class_names):,} classes"
+
+
+def _sizes(facts: DataFacts) -> str:
     small, large = int(facts.train.argmin()), int(facts.train.argmax())
     if facts.train[small] == facts.train[large]:
         return f"{_count(int(facts.train[small]))} of each class"
@@ -197,7 +250,11 @@ def _from(facts: DataFacts, split: str) -> str:
     origin = for_terminal(facts.origins.get(split, ""))
     if not origin:
         return ""
-    return f" {origin}" if origin.startswith("held out") else f" from {origin}"
+    return f" {origin}" if _is_held_out(facts, split) else f" from {origin}"
+
+
+def _is_held_out(facts: DataFacts, split: str) -> bool:
+    return facts.origins.get(split, "").startswith(HELD_OUT)
 
 
 def _count(number: int, noun: str = "photo") -> str:

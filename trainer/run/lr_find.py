@@ -21,7 +21,11 @@ from trainer.run.classifiers import first_classifier
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.resolve import backbone_name, resolve
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
-from trainer.run.training import choose_fast_paths, with_min_steps
+from trainer.run.training import (
+    choose_fast_paths,
+    print_data,
+    with_min_steps,
+)
 from trainer.storage import files
 from trainer.train.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
 from trainer.train.start import check_warm_start, find_start
@@ -100,6 +104,7 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
         manifest = read_manifest(config)
         if config.init_from:
             check_warm_start(config, manifest.class_names)
+        print_data(manifest, config, scratch.warn)
         start = find_start(scratch, config)
         print(f"weights: {one_line(start.why)}", flush=True)
         classifier = first_classifier(setup, scratch, start, manifest)

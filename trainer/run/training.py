@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
+from typing import TextIO
 
 import tensorflow as tf
 
@@ -44,13 +46,17 @@ from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
 
 
-def train(config: Config, *, tests: bool = True) -> None:
+def train(
+    config: Config, *, tests: bool = True, data_stream: TextIO | None = None
+) -> None:
     """Trains as configured, or resumes the same run in the workdir.
 
     Args:
       config: the configuration of the run.
       tests: whether the finished model is evaluated on the test split. If
         not, it is evaluated on the validation samples.
+      data_stream: a second stream for the line about the data and its
+        warnings, for callers that hide standard output.
 
     Raises:
       UsageError: the flags are invalid.
@@ -59,7 +65,7 @@ def train(config: Config, *, tests: bool = True) -> None:
     """
     setup = prepare(config, tests=tests)
     with multi_worker.working(setup.runtime.processes):
-        _train_locked(setup)
+        _train_locked(setup, data_stream)
 
 
 def dry_run(config: Config) -> Manifest:
@@ -104,7 +110,7 @@ def _print_plan(setup: RunSetup) -> Manifest:
         named = zip(manifest.class_names, weights, strict=True)
         text = ", ".join(f"{name} {weight:.4g}" for name, weight in named)
         print(f"class weights of the training loss: {one_line(text)}")
-    print("\n".join(_data_lines(manifest, config)))
+    print_data(manifest, config)
     lines = plan_lines(
         config,
         manifest,
@@ -117,13 +123,30 @@ def _print_plan(setup: RunSetup) -> Manifest:
     return manifest
 
 
-def _data_lines(manifest: Manifest, config: Config) -> list[str]:
-    """Returns what the run trains on, and what looks wrong about it."""
+def print_data(
+    manifest: Manifest,
+    config: Config,
+    warn: Callable[[str], None] | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Prints what a run trains on, and what looks wrong about it.
+
+    Args:
+      manifest: the samples of the run.
+      config: the resolved configuration.
+      warn: called with the text of each warning; None prints it.
+      stream: where to print; None is standard output.
+    """
     facts = data_facts(manifest)
-    return [data_line(facts), *data_warnings(facts, config)]
+    print(data_line(facts), file=stream, flush=True)
+    for text in data_warnings(facts, config):
+        if warn is None:
+            print(f"warning: {text}", file=stream, flush=True)
+        else:
+            warn(text)
 
 
-def _train_locked(setup: RunSetup) -> None:
+def _train_locked(setup: RunSetup, data_stream: TextIO | None) -> None:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
@@ -134,7 +157,7 @@ def _train_locked(setup: RunSetup) -> None:
             # If the chief does not get the lock, all processes raise its error.
             processes.by_chief(lambda: stack.enter_context(locked(workdir)))
             workdir.remove_partial()
-            _train(setup, workdir)
+            _train(setup, workdir, data_stream)
     except BaseException as error:
         # Do not leave an empty folder after a typo.
         if new:
@@ -165,16 +188,18 @@ def _print_introduction(setup: RunSetup) -> None:
         )
 
 
-def _train(setup: RunSetup, workdir: Workdir) -> None:
+def _train(
+    setup: RunSetup, workdir: Workdir, data_stream: TextIO | None
+) -> None:
     """Trains in a workdir that this process has locked."""
     config, processes = setup.config, setup.runtime.processes
     record, manifest = same_run(setup, workdir)
     if _is_complete(workdir, config):
         return
-    for line in (
-        *_data_lines(manifest, config),
-        *unbalanced_lines(manifest),
-    ):
+    print_data(manifest, config, workdir.warn)
+    if data_stream is not None:
+        print_data(manifest, config, stream=data_stream)
+    for line in unbalanced_lines(manifest):
         print(line, flush=True)
     start = find_start(workdir, config)
     stages = with_min_steps(start.stages, config, manifest)

@@ -102,6 +102,8 @@ class _Search:
         self._stopwatch = Stopwatch(clock)
         self._rows: dict[str, Row] = {}
         self._data: dict[str, Any] = {}
+        # Whether a trial has printed the line about the data.
+        self._shown = False
         assert plan.config.budget is not None
         self._limit_seconds = plan.config.budget * _MINUTE_SECONDS
         stored = workdir.read_json(SEARCH_JSON)
@@ -178,8 +180,10 @@ class _Search:
         run = TrialRun(
             config=dataclasses.replace(
                 job.config(), workdir=self._folder(job.key), keep_checkpoints=1
-            )
+            ),
+            shows_data=not self._shown,
         )
+        self._shown = True
         left = self._limit_seconds - self._stopwatch.seconds
         try:
             answer = apart.ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,9 +20,11 @@ class TrialRun:
 
     Attributes:
       config: the configuration of the run, with a workdir.
+      shows_data: whether to print the line about the data and its warnings.
     """
 
     config: Config
+    shows_data: bool = False
 
 
 def train_trial(run: TrialRun) -> Mapping[str, Any]:
@@ -39,9 +42,10 @@ def train_trial(run: TrialRun) -> Mapping[str, Any]:
     # `_load` has already imported this module and TensorFlow.
     from trainer.run import training
 
-    # Discards the output; the search prints one line per trial.
+    shown = sys.stdout if run.shows_data else None
+    # Discards the rest; the search prints one line per trial.
     with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
-        training.train(run.config, tests=False)
+        training.train(run.config, tests=False, data_stream=shown)
     workdir = Workdir(run.config.workdir or "")
     result = workdir.read_json(RESULT) or {}
     manifest = workdir.read_json(MANIFEST) or {}
