@@ -18,7 +18,7 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, probe, lr_find, search, soup, evaluate, predict, export,"
+            " study, check_data, probe, lr_find, search, soup, evaluate, predict, export,"
             " embed, compare; did you mean finetune?",
         ),
         (

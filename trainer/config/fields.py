@@ -18,6 +18,7 @@ COMPARE = "compare"
 SOUP = "soup"
 LR_FIND = "lr_find"
 PROBE = "probe"
+CHECK_DATA = "check_data"
 SEARCH = "search"
 EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
@@ -56,6 +57,7 @@ USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
     STUDY,
+    CHECK_DATA,
     PROBE,
     LR_FIND,
     SEARCH,
@@ -69,10 +71,10 @@ STAGES = (*_WORKDIR_STAGES, COMPARE)
 _READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE, SEARCH: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
-_DATA_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EXPORT, EMBED)
+_DATA_STAGES = (*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, EXPORT, EMBED)
 # The stages that build a backbone by name.
-_BACKBONE_STAGES = (*FIT_STAGES, EMBED)
-_CACHE_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EMBED)
+_BACKBONE_STAGES = (*FIT_STAGES, CHECK_DATA, EMBED)
+_CACHE_STAGES = (*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, EMBED)
 
 # The effect of changing a field: RESULT changes the metrics of a run; NUMERICS
 # changes only their last bits; FREE changes nothing that is saved.
@@ -158,7 +160,7 @@ class Fields:
         RESULT,
         "Fraction of each class held out for testing if the data has no test"
         " split.",
-        stages=(*FIT_STAGES, PROBE, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EMBED),
     )
     train_split: str | None = _flag(
         None,
@@ -194,8 +196,8 @@ class Fields:
         None,
         RESULT,
         "A keras.applications classifier by name, or EfficientNetLite0 to"
-        " EfficientNetLite4. If unset, EfficientNetLite0 for the demo, else"
-        " EfficientNetB0.",
+        " EfficientNetLite4. If unset, EfficientNetLite0 for the demo and in"
+        " check_data, else EfficientNetB0.",
         stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(
@@ -224,8 +226,8 @@ class Fields:
         None,
         RESULT,
         "Side of the square input images, in pixels; if unset, the backbone's"
-        " own size, or 128 for the demo.",
-        stages=(*FIT_STAGES, PROBE, EMBED),
+        " own size, or 128 for the demo and in check_data.",
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EMBED),
     )
     batch_size: int = _flag(
         32,
@@ -464,7 +466,7 @@ class Fields:
         RESULT,
         "Seed of the subset, the order, the augmentation and new weights; of"
         " the resamples of compare.",
-        stages=(*FIT_STAGES, PROBE, COMPARE),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, COMPARE),
     )
     workdir: str | None = _flag(
         None,
@@ -518,6 +520,13 @@ class Fields:
         " export (WORKDIR/export if unset); JSON file for compare; FILE.npz"
         " for features, or a folder for TensorBoard's projector.",
         stages=(PREDICT, EXPORT, EMBED, COMPARE),
+    )
+    write_list: str | None = _flag(
+        None,
+        FREE,
+        "CSV file (path,label,split) of the images in which check_data finds"
+        " nothing.",
+        stages=(CHECK_DATA,),
     )
     top_k: int | None = _flag(
         None,
@@ -686,7 +695,7 @@ class Fields:
         None,
         FREE,
         "Numbers of the GPUs to use, from 0, such as 0,1; all if unset.",
-        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, PREDICT, EMBED),
     )
     tpu: str | None = _flag(
         None,
@@ -708,7 +717,7 @@ class Fields:
         "Use only TensorFlow operations that repeat bit for bit; auto does so"
         " on CPUs, and not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, PREDICT, EMBED),
     )
     models: str = _flag(
         "0,1,2,3,4",

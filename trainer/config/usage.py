@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         "tfds_data_dir",
         "on_bad_image",
+        "write_list",
         "image_size",
         "augment",
         "augment_kernel",

@@ -169,9 +169,7 @@ def _look_at_row(samples: Samples, row: int) -> tuple[np.ndarray, ...]:
 def _decoded(encoded: bytes, image_format: str, short_px: int) -> np.ndarray:
     """Returns uint8 (h, w, 3); a large JPEG is decoded at a smaller size."""
     if image_format == "JPEG":
-        ratio = next(
-            (r for r in (8, 4, 2) if short_px // r >= _DECODED_PX), 1
-        )
+        ratio = next((r for r in (8, 4, 2) if short_px // r >= _DECODED_PX), 1)
         return tf.io.decode_jpeg(encoded, channels=3, ratio=ratio).numpy()
     return decode_image(tf.constant(encoded)).numpy()
 
