@@ -121,7 +121,10 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _finding_json(pool: Pool, finding: Finding) -> dict[str, Any]:
-    found = {**described(pool, finding.row), "detail": finding.detail}
+    found: dict[str, Any] = {
+        **described(pool, finding.row),
+        "detail": finding.detail,
+    }
     if finding.other >= 0:
         found["other"] = described(pool, finding.other)
     return found
