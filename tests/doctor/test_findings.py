@@ -55,7 +55,10 @@ def looks_with(count: int = 30, **changes: float) -> Looks:
         ({"brightness": 15.0}, [DARK]),
         ({"brightness": 240.0}, [BRIGHT]),
         ({"colour": 5.0}, [GREY]),
-        ({"widths": 5, "brightness": 3.0, "colour": 2.0}, [TINY, ASPECT, DARK, GREY]),
+        (
+            {"widths": 5, "brightness": 3, "colour": 2},
+            [TINY, ASPECT, DARK, GREY],
+        ),
     ],
 )
 def test_unusual_pixels(changes: dict[str, float], kinds: list[str]) -> None:

@@ -192,6 +192,14 @@ class Fields:
         choices=("fail", "skip"),
         stages=(*FIT_STAGES, PROBE, EVALUATE, EXPORT),
     )
+    on_duplicate: str = _flag(
+        "warn",
+        RESULT,
+        "What to do with training images that are also validated or tested on,"
+        " or that have several labels: warn, leave them out, or stop.",
+        choices=("warn", "skip", "fail"),
+        stages=FIT_STAGES,
+    )
     backbone: str | None = _flag(
         None,
         RESULT,

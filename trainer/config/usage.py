@@ -30,13 +30,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "on_bad_image",
-        "write_list",
         "image_size",
         "augment",
         "augment_kernel",
         "seed",
     ),
+    "Faulty images": ("on_bad_image", "on_duplicate", "write_list"),
     "Splits": (
         "train_split",
         "val_split",

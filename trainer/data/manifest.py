@@ -17,6 +17,12 @@ from trainer.data.check import (
     apply_policy,
     check_images,
 )
+from trainer.data.duplicates import (
+    WARN,
+    Contradiction,
+    contradictions,
+    without_duplicates,
+)
 from trainer.data.earlier_checks import (
     cache_checks,
     cached_checks,
@@ -66,6 +72,7 @@ class Manifest:
         `validation` unless those come from the test split.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
+      contradictions: the images that have several labels.
       origins: see `samples.Source`.
       passed_over: see `samples.Source`.
       notes: see `samples.Source`.
@@ -85,6 +92,7 @@ class Manifest:
     train_total: int
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
     notes: tuple[str, ...] = ()
@@ -136,6 +144,7 @@ class Manifest:
             "turned": len(self.turned),
             "shared_content": [list(pair) for pair in self.shared_content],
             "shared_validation": [list(p) for p in self.shared_validation],
+            "contradictions": [list(c.samples) for c in self.contradictions],
             "splits": checks_to_json(self.splits),
         }
 
@@ -155,6 +164,7 @@ def build_manifest(
     earlier: Mapping[str, Any] | None = None,
     cache: FileCache | None = None,
     tests: bool = True,
+    on_duplicate: str = WARN,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
@@ -174,6 +184,7 @@ def build_manifest(
         once; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
+      on_duplicate: see `duplicates.kept_rows`.
 
     Raises:
       UsageError: there is no such data set.
@@ -199,7 +210,18 @@ def build_manifest(
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
+    others = [roles.validation]
+    if tests:
+        others.append(splits[_final_split(splits)])
+    kept = without_duplicates(
+        on_duplicate, roles.train, others, source.class_names
+    )
+    roles = dataclasses.replace(roles, train=kept)
     return _assemble(source, splits, skipped, roles, tests=tests)
+
+
+def _final_split(splits: Mapping[str, CheckedSplit]) -> str:
+    return "test" if "test" in splits else "validation"
 
 
 def _checked(
@@ -219,9 +241,7 @@ def _assemble(
     tests: bool,
 ) -> Manifest:
     """Returns the manifest of samples whose roles are assigned."""
-    final_split = "test" if "test" in splits else "validation"
-    if not tests:
-        final_split = UNTESTED
+    final_split = _final_split(splits) if tests else UNTESTED
     final = splits[final_split] if tests else roles.validation
     by_role = {"train": roles.train, "final": final}
     # Validation samples from the test split follow from it.
@@ -241,6 +261,7 @@ def _assemble(
         fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
+        contradictions=contradictions(splits, source.class_names),
         origins=source.origins,
         passed_over=source.passed_over,
         notes=source.notes,

@@ -189,7 +189,6 @@ def _report(config: Config, checked: Checked, workdir: Workdir) -> int:
     if not total:
         print("nothing found")
         return 0
-    print(
-        f"{total:,} findings in {len(checked.rows()) + len(checked.pool.bad):,} images"
-    )
+    images = len(checked.rows()) + len(checked.pool.bad)
+    print(f"{total:,} findings in {images:,} images")
     return FOUND

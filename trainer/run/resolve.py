@@ -68,6 +68,7 @@ _LATER_FLAGS = {
         "train_split",
         "val_split",
         "test_split",
+        "on_duplicate",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}
