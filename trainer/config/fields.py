@@ -124,7 +124,7 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train, choose settings, or use trained models.",
+        "Train, choose settings, or use trained models.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -204,8 +204,8 @@ class Fields:
         None,
         RESULT,
         "A keras.applications classifier by name, or EfficientNetLite0 to"
-        " EfficientNetLite4. If unset, EfficientNetLite0 for the demo and in"
-        " check_data, else EfficientNetB0.",
+        " EfficientNetLite4. If unset, EfficientNetB0, or EfficientNetLite0 for"
+        " the demo and in check_data.",
         stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(

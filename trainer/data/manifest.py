@@ -184,7 +184,7 @@ def build_manifest(
         once; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
-      on_duplicate: see `duplicates.kept_rows`.
+      on_duplicate: `warn`, `skip` or `fail`; see `duplicates.kept_rows`.
 
     Raises:
       UsageError: there is no such data set.
@@ -210,14 +210,19 @@ def build_manifest(
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
-    others = [roles.validation]
-    if tests:
-        others.append(splits[_final_split(splits)])
-    kept = without_duplicates(
-        on_duplicate, roles.train, others, source.class_names
-    )
-    roles = dataclasses.replace(roles, train=kept)
+    final = splits[_final_split(splits)] if tests else roles.validation
+    roles = _without_duplicates(on_duplicate, roles, final, source)
     return _assemble(source, splits, skipped, roles, tests=tests)
+
+
+def _without_duplicates(
+    policy: str, roles: Roles, final: CheckedSplit, source: Source
+) -> Roles:
+    """Returns the roles without what a policy leaves out of training."""
+    train = without_duplicates(
+        policy, roles.train, [roles.validation, final], source.class_names
+    )
+    return dataclasses.replace(roles, train=train)
 
 
 def _final_split(splits: Mapping[str, CheckedSplit]) -> str:
