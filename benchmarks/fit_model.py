@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.fields import IMAGENET
+from trainer.config.fields import BEST_RECIPE, IMAGENET
 from trainer.errors import TrainerError, UsageError
 from trainer.model import lite
 from trainer.model.backbones import find_backbone
@@ -88,7 +88,13 @@ def build(args: argparse.Namespace, num_classes: int) -> Classifier:
     base.trainable = False
     inputs = keras.Input(shape)
     x = inputs
-    if args.augment:
+    if args.augment and args.recipe == BEST_RECIPE:
+        # The mild augmentation: up to 15 degrees.
+        x = keras.layers.RandomFlip("horizontal")(x)
+        x = keras.layers.RandomRotation(15 / 360)(x)
+        x = keras.layers.RandomZoom(0.2)(x)
+        x = keras.layers.RandomTranslation(0.05, 0.05)(x)
+    elif args.augment:
         x = keras.layers.RandomFlip("horizontal")(x)
         x = keras.layers.RandomRotation(0.2)(x)
         x = keras.layers.RandomZoom(0.2)(x)

@@ -12,6 +12,9 @@ model, as the tutorials do; Keras 3 `fit` overrides that False with its own
 cannot override it. `batchnorm_max_change` in the result shows whether BatchNorm
 was in inference mode.
 
+--recipe=best fine-tunes with what Keras has of this trainer's recipe of that
+name. The head is trained with Adam, because Keras cannot solve it exactly.
+
 Two things differ from the tutorials. Keras 3 has no RandomHeight and
 RandomWidth, so a second RandomZoom with two independent factors replaces them.
 Each epoch is validated on shuffled photos, since the first quarter of the test
@@ -38,12 +41,14 @@ import tensorflow as tf
 
 from benchmarks import choose_photos, class_names, link_photos
 from benchmarks.fit_model import Classifier, build, moving_statistics
-from trainer.config.fields import IMAGENET
+from trainer.config.fields import BEST_RECIPE, IMAGENET, TUTORIAL
+from trainer.config.recipes import RECIPES
 from trainer.errors import TrainerError, UsageError
 
 __all__ = ["main", "parse", "run"]
 
 _VALIDATION_FRACTION = 0.25
+_BEST = RECIPES[BEST_RECIPE]
 
 
 class StepClock(keras.callbacks.Callback):
@@ -86,15 +91,42 @@ def read_photos(
     )
 
 
-def _compile(model: keras.Model, learning_rate: float) -> None:
+def _compile(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float
+) -> None:
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(),
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
         metrics=["accuracy"],
         # "auto" would compile models without augmentation, which is slow on a
         # CPU.
         jit_compile=False,
     )
+
+
+def _adamw(learning_rate: float, steps: int) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of `--recipe=best` for a stage of `steps`."""
+    warmup = round(_BEST["warmup"] * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=_BEST["weight_decay"],
+        use_ema=True,
+        ema_momentum=_BEST["ema"],
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _mirrored_accuracy(model: keras.Model, test: tf.data.Dataset) -> float:
+    """Returns the accuracy of the mean over images and mirror images."""
+    correct = []
+    for images, labels in test:
+        mean = model(images) + model(tf.image.flip_left_right(images))
+        correct.append(np.argmax(mean, axis=1) == np.argmax(labels, axis=1))
+    return float(np.mean(np.concatenate(correct)))
 
 
 def train_stage(
@@ -103,6 +135,8 @@ def train_stage(
     epochs: range,
     learning_rate: float,
     args: argparse.Namespace,
+    *,
+    best: bool = False,
 ) -> dict[str, Any]:
     """Compiles, fits and evaluates; trains all currently trainable variables.
 
@@ -110,8 +144,9 @@ def train_stage(
       classifier: trained in place.
       photos: the folder of training photos.
       epochs: numbers of the epochs, counted across stages.
-      learning_rate: learning rate of Adam.
+      learning_rate: learning rate of the optimizer.
       args: see `parse`.
+      best: whether to train with `--recipe=best`.
 
     Returns:
       The stage's metrics. `seconds` is the time of `fit`, validation included;
@@ -122,22 +157,34 @@ def train_stage(
     test_photos = args.dataset / "test"
     train = read_photos(photos, args, shuffle=True)
     test = read_photos(test_photos, args, shuffle=False)
-    _compile(classifier.model, learning_rate)
+    optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(learning_rate)
+    if best:
+        least = -(-_BEST["min_steps"] // len(train))
+        epochs = range(epochs.start, epochs.start + max(len(epochs), least))
+        optimizer = _adamw(learning_rate, len(epochs) * len(train))
+    smoothing = _BEST["label_smoothing"] if best else 0.0
+    _compile(classifier.model, optimizer, smoothing)
     before = moving_statistics(classifier.base)
     clock = StepClock()
-    steps = max(1, int(_VALIDATION_FRACTION * len(test)))
+    # The recipe has many short epochs, and nothing to choose by validation.
+    steps = 0 if best else max(1, int(_VALIDATION_FRACTION * len(test)))
+    validation = {
+        "validation_data": read_photos(test_photos, args, shuffle=True),
+        "validation_steps": steps,
+    }
     started = time.perf_counter()
     history = classifier.model.fit(
         train,
         epochs=epochs.stop,
         initial_epoch=epochs.start,
-        validation_data=read_photos(test_photos, args, shuffle=True),
-        validation_steps=steps,
         callbacks=[clock],
         verbose=2,
+        **(validation if steps else {}),
     ).history
     seconds = time.perf_counter() - started
     loss, accuracy = classifier.model.evaluate(test, verbose=0)
+    if best:
+        accuracy = _mirrored_accuracy(classifier.model, test)
     after = moving_statistics(classifier.base)
     changes = [np.abs(a - b).max() for a, b in zip(after, before, strict=True)]
     weights = classifier.model.trainable_variables
@@ -184,12 +231,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             classifier.model.save_weights(args.save_to)
         if args.epochs:
             classifier.base.trainable = True
-            for layer in classifier.base.layers[: -args.unfreeze_last]:
+            best = args.recipe == BEST_RECIPE
+            frozen = (
+                () if best else classifier.base.layers[: -args.unfreeze_last]
+            )
+            for layer in frozen:
                 layer.trainable = False
             photos = link_photos(train, second, Path(folder) / "finetune")
             epochs = range(epochs.stop, epochs.stop + args.epochs)
             stages["finetune"] = train_stage(
-                classifier, photos, epochs, args.learning_rate, args
+                classifier, photos, epochs, args.learning_rate, args, best=best
             )
     versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
     return {"arguments": vars(args), "versions": versions, "stages": stages}
@@ -234,7 +285,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--save_to", type=Path, help="file for the weights after the head")
     add("--start_from", type=Path, help="file of --save_to")
     add("--noaugment", dest="augment", action="store_false")
+    recipes = (TUTORIAL, BEST_RECIPE)
+    add("--recipe", choices=recipes, default=TUTORIAL, help="of fine-tuning")
     args = parser.parse_args(argv)
+    if args.recipe == BEST_RECIPE:
+        args.epochs = _BEST["epochs"]
+        args.learning_rate = _BEST["learning_rate"]
     if args.finetune_pct is None:
         args.finetune_list = args.finetune_list or args.train_list
         args.finetune_pct = args.data_pct

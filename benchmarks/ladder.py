@@ -20,8 +20,11 @@ Finished runs in OUT are not repeated, so that rungs and seeds can be added.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import csv
 import json
+import os
+import queue
 import re
 import shlex
 import statistics
@@ -40,10 +43,10 @@ __all__ = ["RUNGS", "gain", "main", "table"]
 _SOLVED = ("--stage=feature_extract", "--recipe=quick")
 _FROM_SOLVED = ("--stage=finetune", "--head_solver=lbfgs")
 _ALL = (*_FROM_SOLVED, "--unfreeze=all")
-_STEPS = (*_ALL, "--min_steps=300")
+_STEPS = (*_ALL, "--epochs=10", "--min_steps=600")
 _ADAMW = (*_STEPS, "--optimizer=adamw", "--weight_decay=0.01")
 _COSINE = (*_ADAMW, "--schedule=cosine", "--warmup=0.05")
-_RATE = (*_COSINE, "--learning_rate=3e-4")
+_RATE = (*_COSINE, "--learning_rate=1e-3")
 _MILD = (*_RATE, "--augment=mild")
 _SMOOTH = (*_MILD, "--label_smoothing=0.1")
 _BEST = ("--stage=finetune", "--recipe=best")
@@ -52,31 +55,38 @@ RUNGS: Mapping[str, tuple[str, ...]] = {
     "solved head alone": _SOLVED,
     "last ten layers, from the solved head": _FROM_SOLVED,
     "all layers": _ALL,
-    "at least 300 steps": _STEPS,
+    "10 epochs, at least 600 steps": _STEPS,
     "AdamW 0.01": _ADAMW,
     "warm-up and cosine": _COSINE,
-    "rate 3e-4": _RATE,
+    "rate 1e-3": _RATE,
     "mild augmentation": _MILD,
     "label smoothing 0.1": _SMOOTH,
-    "best: averaged weights": (*_SMOOTH, "--ema=0.99"),
+    "best: averaged weights, mirror images": (
+        *_SMOOTH,
+        "--ema=0.99",
+        "--tta=flip",
+    ),
     # Each of these changes one flag of `best`.
-    "best, rate 1e-3": (*_BEST, "--learning_rate=1e-3"),
-    "best, rate 1e-4": (*_BEST, "--learning_rate=1e-4"),
+    "best, rate 3e-4": (*_BEST, "--learning_rate=3e-4"),
+    "best, rate 2e-3": (*_BEST, "--learning_rate=2e-3"),
+    "best, 300 steps": (*_BEST, "--min_steps=300"),
+    "best, 1000 steps": (*_BEST, "--min_steps=1000"),
     "best, tutorial augmentation": (*_BEST, "--augment=tutorial"),
     "best, TrivialAugment": (*_BEST, "--augment=trivial"),
     "best, no augmentation": (*_BEST, "--augment=off"),
     "best, layer decay 0.8": (*_BEST, "--layer_decay=0.8"),
-    "best, 1000 steps": (*_BEST, "--min_steps=1000"),
     "best, 5 views for the head": (*_BEST, "--head_views=5"),
     "best, mixup 0.2": (*_BEST, "--mix=mixup:0.2"),
     "best, CutMix 1": (*_BEST, "--mix=cutmix:1"),
     "best, erasing 0.25": (*_BEST, "--erasing=0.25"),
     "best, dropout 0.2": (*_BEST, "--dropout=0.2"),
 }
-# Rungs that only use the run of another one in another way.
-MIRRORED: Mapping[str, str] = {
-    f"{rung}, and mirror images": rung
-    for rung in ("best: averaged weights", "best, rate 1e-3")
+# Rungs that use the run of another one with other flags.
+SAME_RUN: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "best, without mirror images": (
+        "best: averaged weights, mirror images",
+        ("--tta=off",),
+    ),
 }
 
 
@@ -207,29 +217,33 @@ def _predicted(
 def _results(
     args: argparse.Namespace, rung: str, seed: int
 ) -> tuple[np.ndarray, float | None]:
-    """Runs a rung, unless it is done.
+    """Trains a rung, unless it is done.
 
     Returns:
       Whether each test photo is classified correctly, in the order of their
       ids, and the accuracy on unused training photos; None without any.
     """
-    workdir = _run(args, MIRRORED.get(rung, rung), seed)
+    trained, flags = SAME_RUN.get(rung, (rung, ()))
+    workdir = _run(args, trained, seed)
     unused = _unused_photos(args, workdir)
-    if rung in MIRRORED:
+    name = f"_{_file_name(rung)}" if flags else ""
+    if flags:
         photos = sorted((args.dataset / "test").glob("*/*"))
-        flip = "--tta=flip"
-        tested = _predicted(workdir, photos, "test_flip.csv", flip)
-        others = unused and _predicted(workdir, unused, "unused_flip.csv", flip)
+        tested = _predicted(workdir, photos, f"test{name}.csv", *flags)
     else:
         tested = _correct(workdir / "predictions.csv")
-        others = unused and _predicted(workdir, unused, "unused.csv")
+    others = unused and _predicted(workdir, unused, f"unused{name}.csv", *flags)
     correct = np.array([tested[name] for name in sorted(tested)])
     return correct, statistics.mean(others.values()) if others else None
 
 
+def _file_name(rung: str) -> str:
+    return re.sub(r"\W+", "_", rung)
+
+
 def _run(args: argparse.Namespace, rung: str, seed: int) -> Path:
     """Trains a rung, unless it is done; returns its workdir."""
-    name = re.sub(r"\W+", "_", rung)
+    name = _file_name(rung)
     workdir: Path = args.workdir / f"seed{seed}" / name
     if not (workdir / "predictions.csv").exists():
         workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -256,19 +270,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--rungs", default="", help="regular expression that the rungs match")
     add("--unused", type=int, default=200, help="photos per class")
     add("--flags", default="", help="flags of every run, in quotes")
+    add("--jobs", type=int, default=1, help="runs at a time, on separate cores")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> None:
-    """Runs what is missing, and prints the table after each run."""
+    """Runs what is missing, and prints the table."""
     args = _parse(argv)
     wanted = [
-        rung for rung in (*RUNGS, *MIRRORED) if re.search(args.rungs, rung)
+        rung for rung in (*RUNGS, *SAME_RUN) if re.search(args.rungs, rung)
     ]
     tested: dict[str, dict[int, np.ndarray]] = {rung: {} for rung in wanted}
     unused: dict[str, dict[int, float]] = {rung: {} for rung in wanted}
-    for seed in range(args.seeds):
-        for rung in wanted:
+    # The rungs of one run follow each other in one thread.
+    runs = [
+        (seed, [rung for rung in wanted if _trained(rung) == trained])
+        for seed in range(args.seeds)
+        for trained in dict.fromkeys(map(_trained, wanted))
+    ]
+
+    def measure(seed: int, rungs: Sequence[str]) -> None:
+        for rung in rungs:
             correct, others = _results(args, rung, seed)
             tested[rung][seed] = correct
             if others is not None:
@@ -278,7 +300,32 @@ def main(argv: list[str]) -> None:
                 f" unused {others}",
                 flush=True,
             )
-        print(f"\n{table(tested, unused)}\n", flush=True)
+
+    with _threads(args.jobs) as pool:
+        done = [pool.submit(measure, *run) for run in runs]
+        for future in concurrent.futures.as_completed(done):
+            if future.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
+            future.result()
+    print(f"\n{table(tested, unused)}\n", flush=True)
+
+
+def _trained(rung: str) -> str:
+    """Returns the rung whose run it uses."""
+    return SAME_RUN.get(rung, (rung,))[0]
+
+
+def _threads(jobs: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Returns threads whose processes have separate cores, where possible."""
+    cores = sorted(os.sched_getaffinity(0))
+    shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    for job in range(jobs):
+        shares.put(cores[job::jobs] or cores)
+    return concurrent.futures.ThreadPoolExecutor(
+        # The processes that a thread starts inherit its cores.
+        jobs,
+        initializer=lambda: os.sched_setaffinity(0, shares.get()),
+    )
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def test_json_round_trip():
         ("feature_extract", "checkpoint"),
         ("evaluate", "epochs"),
         ("evaluate", "data_pct"),
-        ("finetune", "tta"),
+        ("lr_find", "tta"),
         ("soup", "tta"),
         ("soup", "checkpoint"),
         ("lr_find", "learning_rate"),

@@ -89,6 +89,8 @@ def test_nested_images_are_found_hidden_names_skipped(
         "@eaDir/x.jpg",
         "deep/lost+found/x.jpg",
         "deep/.x/x.jpg",
+        "Thumbs.db",
+        "desktop.ini",
     ):
         write_image(root / "train" / "a" / name)
     (root / "train" / "a" / "folder.jpg").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -167,6 +168,25 @@ def test_a_run_of_an_earlier_version_keeps_its_splits(
         assert samples.paths == now.splits()[split].paths
     # The next start finds the same splits.
     assert not before.origins
+
+
+def test_a_run_of_an_earlier_version_keeps_its_images(
+    tmp_path: pathlib.Path,
+) -> None:
+    make_folder(tmp_path, {"": 2}, classes=CLASSES)
+    first = sorted((tmp_path / "a").iterdir())[0]
+    for name in ("b/1.jfif", "b/two", "b/@eaDir/3.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(first, tmp_path / name)
+
+    def ids(as_before: bool) -> set[str]:
+        source = open_folder(
+            str(tmp_path), dataset="d", test_fraction=0.5, as_before=as_before
+        )
+        return {x for part in source.splits().values() for x in part.ids}
+
+    assert ids(True) - ids(False) == {"b/@eaDir/3.jpg"}
+    assert ids(False) - ids(True) == {"b/1.jfif", "b/two"}
 
 
 def test_an_earlier_class_called_train_stays_a_class(

@@ -45,6 +45,18 @@ CASES = {
             "test": "Testing: glioma notumor",
         },
     ),
+    "train and testing": (
+        ("{train,testing}/{a,b}/1",),
+        {"train": "train: a b", "test": "testing: a b"},
+    ),
+    "capitals and hyphens": (
+        ("{TRAIN-images,Val_Set,TEST}/{a,b}/1",),
+        {
+            "train": "TRAIN-images: a b",
+            "validation": "Val_Set: a b",
+            "test": "TEST: a b",
+        },
+    ),
     "train and eval": (
         ("{train,eval}/{a,b}/1",),
         {"train": "train: a b", "test": "eval: a b"},
@@ -137,20 +149,24 @@ REFUSED = {
     "a class called train with folders": (
         ("{bus,car}/1", "train/steam/1"),
         "train/ looks like a split, and bus/ and car/ beside it would not be"
-        " used; --train_split=train leaves them out, --test_split=bus tests"
-        " on bus/, and --train_split=. takes each folder as a class",
+        " used; --train_split=. takes each folder as a class",
     ),
     "splits without classes": (
         ("{bus,train,test}/1",),
         "train/ and test/ look like splits, and bus/ beside them would not be"
-        " used; --train_split=train leaves it out, and --train_split=. takes"
-        " each folder as a class",
+        " used; --train_split=. takes each folder as a class",
     ),
     "same folders": (
         ("{2019,2020}/{a,b}/1",),
         "2019/ and 2020/ hold the same folders, 'a', 'b', so each may be a"
         " split or a class; give --train_split=2019 --test_split=2020 for"
         " splits, or --train_split=. for classes",
+    ),
+    "three with the same folders": (
+        ("{fold1,fold2,fold3}/{a,b}/1",),
+        "fold1/, fold2/ and fold3/ hold the same folders, 'a', 'b', so each"
+        " may be a split or a class; give --train_split=fold1"
+        " --test_split=fold2 for splits, or --train_split=. for classes",
     ),
     "two spellings of train": (
         ("{Train,train,test}/{a,b}/1",),

@@ -110,5 +110,6 @@ def test_unbalanced_data_are_named_before_training(tmp_path, dry):
     line = "data: unbalanced, 2 images of sushi to 6 of apple pie; accuracy"
     before, found, after = said.out.partition(line)
     assert found
+    assert "\ndata: 3 classes; train: 14 photos from photos/train/" in before
     assert "epoch 1/1" not in before
     assert ("epoch 1/1" in after) is not dry

@@ -213,7 +213,7 @@ def test_the_best_recipe_warms_up_in_each_part(few, tmp_path):
     # Twelve steps, three of them warm-up: at the end of an epoch, t = 2, 5, 8
     # and 11 of the cosine over the nine steps from t = 3.
     cosine = [
-        3e-4 * (1 if t < 3 else (1 + np.cos(np.pi * (t - 3) / 9)) / 2)
+        1e-3 * (1 if t < 3 else (1 + np.cos(np.pi * (t - 3) / 9)) / 2)
         for t in (2, 5, 8, 11)
     ]
     for name in NAMES:

@@ -61,6 +61,7 @@ COMBINATIONS: Mapping[str, Mapping[str, Any]] = {
         "class_weights": "balanced",
         "clip_global_norm": 1.0,
         "scale_lr": True,
+        "tta": "flip",
     },
     "lamb": {
         "optimizer": "lamb",

@@ -10,6 +10,7 @@ import pytest
 from tests.support.command import command
 from tests.support.runs import (
     FINISHED,
+    assert_same_arrays,
     assert_same_runs,
     lines,
     small,
@@ -109,6 +110,36 @@ def test_more_epochs_of_a_schedule_are_refused(photos, straight):
     with pytest.raises(TrainerError) as error:
         train(photos, workdir, **{**RECIPE, "epochs": 5})
     assert "continue in another --workdir with --init_from" in str(error.value)
+
+
+@pytest.mark.slow
+def test_few_photos_are_not_validated_in_each_epoch(photos, tmp_path):
+    """The weights are those of a run that validates in each epoch."""
+    values = {**FINISHED, "stage": "finetune", "ema": 0.5, "head_epochs": 0}
+    often = tmp_path / "often"
+    train(photos, often, **{**values, "epochs": 20})
+    # 20 epochs of three steps: at most ten validations.
+    apart = tmp_path / "apart"
+    values |= {"min_steps": 58, "epochs": 1, "log_every_steps": 5}
+    result = train(photos, apart, **values)
+    assert (result["epochs"], result["steps"]) == (20, 60)
+    assert_same_arrays(weights(apart, "finetune"), weights(often, "finetune"))
+    ends, steps = (
+        [
+            (line["epoch"], line["step"])
+            for line in lines(apart, "metrics.jsonl")
+            if (line["split"], line["span"]) == kind
+        ]
+        for kind in (("validation", "epoch"), ("train", "steps"))
+    )
+    assert ends == [(2 * i, 6 * i) for i in range(1, 11)]
+    assert steps == [(-(-5 * i // 3), 5 * i) for i in range(1, 13)]
+    # Stopped within two epochs.
+    again = tmp_path / "again"
+    values |= {"checkpoint_every_steps": 4, "steps_per_loop": 4}
+    with stopped_after(4):
+        train(photos, again, **values)
+    assert_same_runs((again, train(photos, again, **values)), (apart, result))
 
 
 def test_a_recipe_is_stored_as_its_flags(photos, tmp_path):

@@ -143,24 +143,24 @@ def test_good_data_gives_no_warning() -> None:
         pytest.param(
             {"validation": (50, 49)},
             {},
-            "only 99 validation photos in all, so the best epoch is"
-            " chosen partly by chance; add photos, or compare by"
+            "only 99 validation photos in all, so validation accuracy"
+            " varies by chance; add photos, or compare by"
             " --validation=kfold:5",
             id="few_validation",
         ),
         pytest.param(
             {"validation": (98, 2), "validation_source": "test"},
             {},
-            "only 2 validation photos of sushi, so the best epoch is"
-            " chosen partly by chance; --validation_fraction=1 uses all test"
+            "only 2 validation photos of sushi, so validation accuracy"
+            " varies by chance; --validation_fraction=1 uses all test"
             " photos",
             id="few_validation_of_a_class",
         ),
         pytest.param(
             {"validation": (50, 49), "validation_source": "test"},
             {},
-            "only 99 validation photos in all, so the best epoch is chosen"
-            " partly by chance; --validation_fraction=1 uses all test photos",
+            "only 99 validation photos in all, so validation accuracy"
+            " varies by chance; --validation_fraction=1 uses all test photos",
             id="few_validation_of_the_test_photos",
         ),
         pytest.param(
@@ -170,16 +170,16 @@ def test_good_data_gives_no_warning() -> None:
                 "validation_source": "test",
             },
             {},
-            "only 99 validation photos in all, so the best epoch is chosen"
-            " partly by chance; add photos, or compare by"
+            "only 99 validation photos in all, so validation accuracy"
+            " varies by chance; add photos, or compare by"
             " --validation=kfold:5",
             id="few_test_photos",
         ),
         pytest.param(
             {"validation": (50, 49), "validation_source": "fold 2 of 5"},
             {},
-            "only 99 validation photos in all, so the best epoch is chosen"
-            " partly by chance; add photos",
+            "only 99 validation photos in all, so validation accuracy"
+            " varies by chance; add photos",
             id="few_validation_of_a_fold",
         ),
         pytest.param(

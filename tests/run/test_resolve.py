@@ -154,6 +154,7 @@ def test_the_default_workdir_depends_on_each_result_field():
         "schedule": "cosine",
         "augment": "mild",
         "mix": "mixup:0.2",
+        "tta": "flip",
         "train_split": "good",
         "val_split": "holdout",
         "test_split": "none",

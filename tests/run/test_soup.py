@@ -243,6 +243,10 @@ def test_an_unfinished_run_a_study_and_a_used_folder_are_refused(
         cook(runs, runs / "good", "good", "left")
     with pytest.raises(TrainerError, match="holds a run; give a new folder"):
         cook(runs, runs / "wrong", "good", "left")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/search.json").write_text("{}")
+    with pytest.raises(TrainerError, match=r"holds .search\.json., but soup"):
+        cook(runs, tmp_path / "search", "good", "left")
     with pytest.raises(UsageError, match="two or more workdirs"):
         cook(runs, tmp_path / "out", "good")
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.runs import TINY, train
+from tests.support.runs import TINY, assert_same_arrays, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
@@ -164,6 +164,47 @@ def test_a_flipped_evaluation_does_not_change_cached_features(
     assert flipped["test_loss"] != first["test_loss"]
     assert evaluated(workdir, **where, tta="flip") == flipped
     assert (workdir / "predictions.csv").read_bytes() == predictions
+
+
+@pytest.mark.slow
+def test_a_run_with_the_flag_is_tested_and_used_with_it(
+    photos, workdir, tmp_path, monkeypatch, capsys
+):
+    """The same weights as without it, and another test of them."""
+    use_tiny_backbone(monkeypatch)
+    own = tmp_path / "run"
+    values = {**TINY, "stage": "feature_extract", "epochs": 12}
+    folder = str(photos / "photos")
+    result = train(folder, own, **values, learning_rate=0.02, tta="flip")
+    assert_same_arrays(*(weights(w, "feature_extract") for w in (own, workdir)))
+    plain = json.loads((workdir / "result.json").read_text())
+    for name in ("best_validation_loss", "best_validation_accuracy"):
+        assert result[name] == plain[name]
+    assert (result["tta"], plain["tta"]) == ("flip", "off")
+    flipped = evaluated(workdir, tta="flip")
+    assert result["test_loss"] == flipped["test_loss"] != plain["test_loss"]
+    # Used as it was tested, unless the flag is given.
+    predictions = (own / "predictions.csv").read_bytes()
+    capsys.readouterr()
+    assert evaluated(own)["test_loss"] == flipped["test_loss"]
+    assert "predictions: " in capsys.readouterr().out
+    assert (own / "predictions.csv").read_bytes() == predictions
+    assert evaluated(own, tta="off")["test_loss"] == plain["test_loss"]
+    assert "was not tested with --tta=off" in capsys.readouterr().out
+    both = [
+        probabilities(one, photos / "photos/test", tmp_path / name, **more)
+        for one, name, more in (
+            (own, "own.csv", {}),
+            (workdir, "plain.csv", {"tta": "flip"}),
+        )
+    ]
+    np.testing.assert_array_equal(*both)
+    export(
+        Config(stage="export", workdir=str(own), output=str(tmp_path / "x")),
+        frozenset({"stage", "workdir", "output"}),
+    )
+    record = json.loads((tmp_path / "x/export.json").read_text())
+    assert record["tta"] == "flip"
 
 
 @pytest.mark.slow

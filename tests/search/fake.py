@@ -42,6 +42,7 @@ class Trainer:
 
     Attributes:
       runs: the configuration of each run, in order.
+      shows_data: whether each run prints the line about the data.
       accuracy: the accuracy of a run; a negative one fails.
       seconds: the time that a run takes.
       stops: number of the run, from 0, in which a signal arrives.
@@ -50,6 +51,7 @@ class Trainer:
     def __init__(self, path: pathlib.Path) -> None:
         self.clock = ManualClock()
         self.runs: list[Config] = []
+        self.shows_data: list[bool] = []
         self.limits: list[float | None] = []
         self.accuracy: Callable[[Config], float] = lambda config: 0.5
         self.loss: Callable[[Config], float] = lambda config: 1.0
@@ -72,6 +74,7 @@ class Trainer:
         config = run.config
         assert config.workdir is not None
         self.runs.append(config)
+        self.shows_data.append(run.shows_data)
         self.limits.append(limit_seconds)
         files.make_dirs(config.workdir)
         (pathlib.Path(config.workdir) / "checkpoint").write_text("here")

@@ -49,6 +49,7 @@ def test_the_budget_decides_how_many_trials_run(
     trainer.seconds = by_epochs
     stored = trainer.search(budget=minutes)
     assert len(trainer.runs) == runs
+    assert trainer.shows_data == [True] + [False] * (runs - 1)
     assert len(stored["cut_by_budget"]) == cut
     assert trainer.clock.now() <= max(minutes, 10.0) * 60
 

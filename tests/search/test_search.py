@@ -107,12 +107,17 @@ def untimed(stored: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_search_reads_no_test_image(
-    photos: pathlib.Path, tmp_path: pathlib.Path, here: ManualClock
+    photos: pathlib.Path,
+    tmp_path: pathlib.Path,
+    here: ManualClock,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Unreadable test images change nothing, and so do other labels."""
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     first = searched(folder, tmp_path / "one", here)
+    out = capsys.readouterr().out
+    assert out.count("\ndata: 3 classes; train: 27 of 30 photos from ") == 1
     names = sorted(path.name for path in (folder / "test").iterdir())
     # Every test image gets the label of the next class.
     for name in names:

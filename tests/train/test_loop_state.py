@@ -48,7 +48,9 @@ class Epochs:
     def __init__(self) -> None:
         self.begun: list[tuple[int, int, int]] = []
 
-    def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
+    def epoch(
+        self, stage: str, epoch: int, epochs: int, done: int, *, passes: int
+    ) -> None:
         self.begun.append((epoch, epochs, done))
 
     def steps(self, examples: int, loss: float, accuracy: float) -> None:

@@ -54,18 +54,18 @@ def test_each_line_is_the_mean_over_its_own_steps(tmp_path: pathlib.Path):
     workdir.create()
     state = begin(step=2)
     metrics = StepMetrics(workdir, NoWriter(), "feature_extract")
-    account = StepAccount(state, metrics, log_every_steps=2)
+    account = StepAccount(state, metrics, log_every_steps=2, epoch_steps=3)
     # Calls of three and two steps: absolute steps 3, 4, 5 and 6, 7.
-    account.add(call_of([1.0, 2.0, 4.0]), PLAN.trainable, 1, 1.0)
-    account.add(call_of([8.0, 16.0]), PLAN.trainable, 1, 1.0)
+    account.add(call_of([1.0, 2.0, 4.0]), PLAN.trainable, 1.0)
+    account.add(call_of([8.0, 16.0]), PLAN.trainable, 1.0)
     metrics.position()
     found = [
-        (x["step"], x["loss"], x["accuracy"], x["gradient_norm"])
+        (x["epoch"], x["step"], x["loss"], x["accuracy"], x["gradient_norm"])
         for x in lines(tmp_path, "metrics.jsonl")
     ]
     assert found == [
-        (4, 1.5, (1 + 2) / 8, 1.5),
-        (6, 6.0, (3 + 1) / 8, 0.5),
+        (1, 4, 1.5, (1 + 2) / 8, 1.5),
+        (2, 6, 6.0, (3 + 1) / 8, 0.5),
     ]
     # Step 7 waits for the next line; the epoch has all five steps.
     assert state.window_sums == {"loss": 64.0, "correct": 2.0, "count": 4.0}
@@ -77,9 +77,9 @@ def test_the_largest_gradient_of_all_calls_is_kept(tmp_path: pathlib.Path):
     workdir.create()
     state = begin()
     metrics = StepMetrics(workdir, NoWriter(), "feature_extract")
-    account = StepAccount(state, metrics, log_every_steps=100)
+    account = StepAccount(state, metrics, log_every_steps=100, epoch_steps=3)
     for gradient in (0.25, 0.75, 0.5):
-        account.add(call_of([1.0], gradient), PLAN.trainable, 1, 1.0)
+        account.add(call_of([1.0], gradient), PLAN.trainable, 1.0)
     assert state.gradient_max == {"head/kernel": 0.75}
 
 

@@ -240,6 +240,15 @@ def _check_required(fields: Fields) -> None:
             f"--workdir='': --stage={SOUP} needs a folder for the averaged"
             " weights; give a new folder as --workdir=FOLDER"
         )
+    if fields.stage == SOUP:
+        assert fields.workdir
+        assert fields.workdirs
+        sources = map(files.absolute, parse_workdirs(fields.workdirs))
+        if files.absolute(fields.workdir) in sources:
+            raise UsageError(
+                f"--workdir={fields.workdir!r}: is also one of --workdirs; give"
+                " a new folder, to which the averaged weights are written"
+            )
     if fields.stage == PREDICT and not fields.inputs:
         raise UsageError(
             "--inputs='': --stage=predict needs images; give a file, a"

@@ -159,6 +159,10 @@ class Config(Fields):
         return parse_models(self.models)
 
 
+# See `StageSpec.at_least`.
+_STEPS_APART, _VALIDATIONS = 20, 10
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """The settings that differ between the stages of one run.
@@ -172,6 +176,7 @@ class StageSpec:
         of one step and without a learning rate.
       views: number of views of each image to cache; 0 caches none.
       part: the number of the part of finetune, from 1; 0 if there are no parts.
+      validate_every: epochs from one validation and checkpoint to the next.
     """
 
     stage: str
@@ -181,6 +186,7 @@ class StageSpec:
     solver: str = ADAM
     views: int = 0
     part: int = 0
+    validate_every: int = 1
 
     @property
     def solved(self) -> bool:
@@ -190,14 +196,23 @@ class StageSpec:
     def at_least(self, steps: int, epoch_steps: int) -> StageSpec:
         """Returns the stage with enough epochs for a number of steps.
 
+        If there are so few photos that it needs more epochs, the stage does not
+        validate after each, which would take longer than the training: at least
+        20 steps apart, but ten times in all.
+
         Args:
           steps: the value of --min_steps; a solved head has no steps.
           epoch_steps: number of steps per epoch.
         """
         if self.solved:
             return self
-        epochs = max(self.epochs, -(-steps // epoch_steps))
-        return dataclasses.replace(self, epochs=epochs)
+        epochs = -(-steps // epoch_steps)
+        if epochs <= self.epochs:
+            return self
+        apart = min(-(-_STEPS_APART // epoch_steps), epochs // _VALIDATIONS)
+        return dataclasses.replace(
+            self, epochs=epochs, validate_every=max(apart, 1)
+        )
 
     @property
     def views_read(self) -> int:

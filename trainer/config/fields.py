@@ -203,9 +203,8 @@ class Fields:
     backbone: str | None = _flag(
         None,
         RESULT,
-        "A keras.applications classifier by name, or EfficientNetLite0 to"
-        " EfficientNetLite4. If unset, EfficientNetB0, or EfficientNetLite0 for"
-        " the demo and in check_data.",
+        "A keras.applications classifier, or EfficientNetLite0 to 4. If unset,"
+        " EfficientNetB0, or EfficientNetLite0 for the demo and check_data.",
         stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(
@@ -545,12 +544,12 @@ class Fields:
     )
     tta: str = _flag(
         OFF,
-        FREE,
-        "Test-time augmentation: flip averages the probabilities of an image"
-        " and its mirror image, in twice the time.",
+        RESULT,
+        "Test-time augmentation: flip averages over an image and its mirror"
+        " image.",
         choices=(OFF, FLIP),
-        stages=USING_STAGES,
-        but=(SOUP,),
+        stages=(*FIT_STAGES, *USING_STAGES),
+        but=(LR_FIND, SOUP),
     )
     checkpoint_every_steps: int = _flag(
         0,

@@ -11,6 +11,7 @@ from trainer.config.fields import (
     COSINE,
     FEATURE_EXTRACT,
     FIELDS,
+    FLIP,
     LBFGS,
     MILD,
     QUICK,
@@ -28,17 +29,19 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "unfreeze": "all",
         "optimizer": ADAMW,
         "weight_decay": 0.01,
-        "learning_rate": 3e-4,
+        "learning_rate": 1e-3,
         "schedule": COSINE,
         "warmup": 0.05,
-        "min_steps": 300,
+        "epochs": 10,
+        "min_steps": 600,
         "label_smoothing": 0.1,
         "ema": 0.99,
         "augment": MILD,
+        "tta": FLIP,
     },
 }
 # What a solved head does not read.
-_STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver"}
+_STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver", "tta"}
 
 
 def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:

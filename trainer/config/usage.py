@@ -61,6 +61,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "backbone_lr_scale",
         "layer_decay",
         "ema",
+        "tta",
     ),
     "Regularization": ("label_smoothing", "mix", "erasing", "dropout"),
     "Training": (
@@ -95,7 +96,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "inputs",
         "output",
         "top_k",
-        "tta",
     ),
     "Several models": ("models", "seeds", "backbones", "budget", "workdirs"),
     "Devices": (

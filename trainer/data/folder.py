@@ -70,8 +70,8 @@ def open_folder(
       test_fraction: fraction of each class to test on, if there is no test or
         validation split.
       names: the folders of the splits that flags name.
-      as_before: whether to find the splits as versions did whose manifests
-        have no `origins`; then the source has none.
+      as_before: whether to find splits and images as versions did whose
+        manifests have no `origins`; then the source has none.
 
     Returns:
       The source, with class names and ids in NFC, and paths as on disk.
@@ -80,8 +80,9 @@ def open_folder(
       TrainerError: the folder cannot be used; the message says why.
       UsageError: a flag names a folder that does not exist.
     """
-    opened = _Folder(path, dataset)
-    if as_before and not (names and names.given()):
+    as_before = as_before and not (names and names.given())
+    opened = _Folder(path, dataset, as_before=as_before)
+    if as_before:
         source = opened.open(test_fraction, opened.earlier_names())
         return dataclasses.replace(source, origins={})
     return opened.open(test_fraction, names)
@@ -90,13 +91,14 @@ def open_folder(
 class _Folder:
     """A data set folder, and the name that the user gave it."""
 
-    def __init__(self, path: str, dataset: str) -> None:
+    def __init__(self, path: str, dataset: str, *, as_before: bool) -> None:
         """Creates the folder; see `open_folder` for the arguments."""
         self._root = files.absolute(path)
         self._dataset = dataset
         # Split -> its folder below the root; filled by `open`.
         self._folders: dict[str, str] = {}
         self._tally = Tally()
+        self._as_before = as_before
 
     def open(self, test_fraction: float, names: SplitNames | None) -> Source:
         """Lists the folder; see `open_folder`."""
@@ -147,13 +149,16 @@ class _Folder:
     def earlier_names(self) -> SplitNames:
         """Returns the splits that earlier versions found."""
         with self._listing(self._root):
-            return earlier_names(ScannedFolder(self._root, ""))
+            return earlier_names(self._scanned())
+
+    def _scanned(self) -> ScannedFolder:
+        name = os.path.basename(self._root)
+        return ScannedFolder(self._root, name, as_before=self._as_before)
 
     def _layout(self, names: SplitNames | None) -> Layout:
-        root = ScannedFolder(self._root, os.path.basename(self._root))
         try:
             with self._listing(self._root):
-                return find_layout(root, names)
+                return find_layout(self._scanned(), names)
         except LayoutError as error:
             inner = ""
             if error.inner:
@@ -173,7 +178,7 @@ class _Folder:
             for entry in self._scan(os.path.join(self._root, folder)):
                 if is_folder(entry):
                     continue
-                what = OUTSIDE if is_image(entry) else NOT_AN_IMAGE
+                what = OUTSIDE if self._is_image(entry) else NOT_AN_IMAGE
                 self._tally.add(entry.name, what)
         for folder in layout.unused:
             path = os.path.join(self._root, folder)
@@ -198,7 +203,10 @@ class _Folder:
 
     def _scan(self, folder: str) -> list[files.Entry]:
         with self._listing(folder):
-            return visible(folder)
+            return visible(folder, as_before=self._as_before)
+
+    def _is_image(self, entry: files.Entry) -> bool:
+        return is_image(entry, as_before=self._as_before)
 
     @contextlib.contextmanager
     def _listing(self, folder: str) -> Iterator[None]:
@@ -304,7 +312,7 @@ class _Folder:
     def _images(self, folder: str, tally: Tally) -> list[str]:
         """Returns the paths of the images of a class."""
         with self._listing(folder):
-            return list(walk_images(folder, tally))
+            return list(walk_images(folder, tally, as_before=self._as_before))
 
 
 def _instead(tally: Tally) -> str:

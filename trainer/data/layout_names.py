@@ -212,17 +212,23 @@ def unused_error(
     """
     used = [chosen[s] for s in (TRAIN, VALIDATION, TEST) if s in chosen]
     look = verb(used, "looks like a split", "look like splits")
-    remedy = (
-        f"--{flag_of(TRAIN)}={quoted(chosen[TRAIN].name)} leaves"
-        f" {verb(unused, 'it', 'them')} out"
-    )
-    if TEST not in chosen:
-        remedy += (
-            f", --{flag_of(TEST)}={quoted(unused[0].name)} tests on"
-            f" {shown_folders(unused[:1])}"
+    remedies = []
+    # Only flags that work: a split needs class folders with images.
+    if sum(map(holds_images, chosen[TRAIN].folders)) > 1:
+        remedies.append(
+            f"--{flag_of(TRAIN)}={quoted(chosen[TRAIN].name)} leaves"
+            f" {verb(unused, 'it', 'them')} out"
         )
+    testable = [f for f in unused if any(map(holds_images, f.folders))]
+    if TEST not in chosen and testable:
+        remedies.append(
+            f"--{flag_of(TEST)}={quoted(testable[0].name)} tests on"
+            f" {shown_folders(testable[:1])}"
+        )
+    last = f"--{flag_of(TRAIN)}={ROOT} takes each folder as a class"
+    if remedies:
+        last = f"{', '.join(remedies)}, and {last}"
     return LayoutError(
         f"{shown_folders(used)} {look}, and {shown_folders(unused)} beside"
-        f" {verb(used, 'it', 'them')} would not be used; {remedy}, and"
-        f" --{flag_of(TRAIN)}={ROOT} takes each folder as a class"
+        f" {verb(used, 'it', 'them')} would not be used; {last}"
     )

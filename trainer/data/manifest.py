@@ -199,29 +199,38 @@ def build_manifest(
     )
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
-    train, classes = splits["train"], len(source.class_names)
-    rows = nested_subset(train.samples, classes, data_pct, seed)
     roles = assign_roles(
         validation,
         splits,
-        train.take(rows),
+        _subset(splits["train"], source, data_pct, seed),
         source.class_names,
         seed=seed,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
-    final = splits[_final_split(splits)] if tests else roles.validation
-    roles = _without_duplicates(on_duplicate, roles, final, source)
+    roles = _without_duplicates(on_duplicate, roles, splits, source, tests)
     return _assemble(source, splits, skipped, roles, tests=tests)
 
 
+def _subset(
+    train: CheckedSplit, source: Source, data_pct: float, seed: int
+) -> CheckedSplit:
+    classes = len(source.class_names)
+    return train.take(nested_subset(train.samples, classes, data_pct, seed))
+
+
 def _without_duplicates(
-    policy: str, roles: Roles, final: CheckedSplit, source: Source
+    policy: str,
+    roles: Roles,
+    splits: Mapping[str, CheckedSplit],
+    source: Source,
+    tests: bool,
 ) -> Roles:
     """Returns the roles without what a policy leaves out of training."""
-    train = without_duplicates(
-        policy, roles.train, [roles.validation, final], source.class_names
-    )
+    others = [roles.validation]
+    if tests:
+        others.append(splits[_final_split(splits)])
+    train = without_duplicates(policy, roles.train, others, source.class_names)
     return dataclasses.replace(roles, train=train)
 
 

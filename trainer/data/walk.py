@@ -25,12 +25,14 @@ _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz"),
     *(".txz", ".tar.zst", ".7z", ".rar"),
 )
-# Folders of NAS boxes, Windows, macOS, file systems and Jupyter, in lower case.
-SYSTEM_FOLDERS = frozenset(
+# Folders and files of NAS boxes, Windows, macOS, file systems and Jupyter, in
+# lower case.
+SYSTEM_NAMES = frozenset(
     (
         *("@eadir", "#recycle", "#snapshot", "@recycle", ".@__thumb"),
         *("$recycle.bin", "recycler", "system volume information"),
         *("__macosx", "lost+found", ".ipynb_checkpoints"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     )
 )
 
@@ -70,53 +72,64 @@ class Tally:
         )
 
 
-def walk_images(folder: str, tally: Tally | None = None) -> Iterator[str]:
+def walk_images(
+    folder: str, tally: Tally | None = None, *, as_before: bool = False
+) -> Iterator[str]:
     """Yields the paths of the images below a folder, sorted in each folder.
 
     An image is a file with the suffix of a supported format, or any other
     file whose first bytes are those of an image. Hidden names and
-    `SYSTEM_FOLDERS` are skipped. Links are followed, but each folder is
+    `SYSTEM_NAMES` are skipped. Links are followed, but each folder is
     entered only once, so that circular links end.
 
     Args:
       folder: the folder.
       tally: counts the files that are not images.
+      as_before: whether to find what earlier versions found: only files with
+        one of the `SUFFIXES`, and those in `SYSTEM_NAMES` too.
 
     Raises:
       OSError: a folder cannot be listed.
     """
-    yield from _walk(folder, set(), tally)
+    yield from _walk(folder, set(), tally, as_before)
 
 
 def _walk(
-    folder: str, visited: set[object], tally: Tally | None
+    folder: str, visited: set[object], tally: Tally | None, as_before: bool
 ) -> Iterator[str]:
     identity = files.identity(folder)
     if identity in visited:
         return
     visited.add(identity)
-    for entry in visible(folder):
+    for entry in visible(folder, as_before=as_before):
         if is_folder(entry):
-            yield from _walk(entry.path, visited, tally)
-        elif is_image(entry):
+            yield from _walk(entry.path, visited, tally, as_before)
+        elif is_image(entry, as_before=as_before):
             yield entry.path
         elif tally is not None:
             tally.add(entry.name, NOT_AN_IMAGE)
 
 
-def visible(folder: str) -> list[files.Entry]:
+def visible(folder: str, *, as_before: bool = False) -> list[files.Entry]:
     """Returns the entries of a folder, sorted by name.
 
-    Hidden names and `SYSTEM_FOLDERS` are left out.
+    Hidden names and `SYSTEM_NAMES` are left out; with `as_before`, of the
+    latter only `__MACOSX`.
     """
     return sorted(
-        (entry for entry in files.scan(folder) if not _is_hidden(entry.name)),
+        (
+            entry
+            for entry in files.scan(folder)
+            if not _is_hidden(entry.name, as_before)
+        ),
         key=lambda entry: entry.name,
     )
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+def _is_hidden(name: str, as_before: bool) -> bool:
+    if as_before:
+        return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def is_folder(entry: files.Entry) -> bool:
@@ -127,12 +140,18 @@ def is_folder(entry: files.Entry) -> bool:
         return False
 
 
-def is_image(entry: files.Entry) -> bool:
+def is_image(entry: files.Entry, *, as_before: bool = False) -> bool:
     """Returns whether an entry is the file of an image.
 
     The suffix of a supported format is enough: if the content differs, the
     check reports the file. A broken link with such a suffix counts too.
+
+    Args:
+      entry: an entry of a folder.
+      as_before: whether only `SUFFIXES` count; no file is opened.
     """
+    if as_before:
+        return entry.name.lower().endswith(SUFFIXES) and not is_folder(entry)
     suffix = os.path.splitext(entry.name)[1].lower()
     if suffix in _IMAGES:
         return not is_folder(entry)

@@ -82,7 +82,7 @@ def _probe(
     config: Config, candidates: Sequence[Candidate], workdir: Workdir
 ) -> None:
     split = _read_split(config)
-    _print_data(config, split, workdir)
+    _print_data(config, split)
     record = _Record(config, split, workdir)
     record.add(candidates)
     rows = record.rows
@@ -132,13 +132,13 @@ def _read_split(config: Config) -> TrainingSplit:
         raise
 
 
-def _print_data(config: Config, split: TrainingSplit, workdir: Workdir) -> None:
+def _print_data(config: Config, split: TrainingSplit) -> None:
     """Prints what is compared on, and warns of what looks wrong."""
     held_out = _held_out(split, config.seed)
     facts = training_facts(split, held_out, f"{FOLDS}-fold cross-validation")
     print(data_line(facts), flush=True)
     for text in training_warnings(facts, config):
-        workdir.warn(text)
+        print(f"warning: {text}", flush=True)
 
 
 def _held_out(split: TrainingSplit, seed: int) -> np.ndarray:

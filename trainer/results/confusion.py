@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.results.escaping import for_plot
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -17,23 +15,23 @@ _LABELLED_CLASSES = 40
 
 
 def draw_confusion(
-    axes: Axes, counts: np.ndarray, names: Sequence[str], *, zeros: bool
+    axes: Axes, counts: np.ndarray, labels: Sequence[str], *, zeros: bool
 ) -> None:
     """Shades each cell by its share of the row, and writes the counts.
 
     Args:
       axes: the axes to draw on, created inside `escaping.plot_style`.
       counts: (classes, classes) integers, rows true, columns predicted.
-      names: class names; more than 40 get no labels and no counts.
+      labels: of the classes, from `fonts.plot_labels`; more than 40 are not
+        drawn, and neither are the counts.
       zeros: whether empty cells show a 0.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(names) > _LABELLED_CLASSES:
+    if len(labels) > _LABELLED_CLASSES:
         return
-    labels = [for_plot(name) for name in names]
     axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
     for i, j in np.ndindex(counts.shape):

@@ -181,9 +181,7 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
         remedy = "--validation_fraction=1 uses all test photos"
     elif facts.validation_source not in (SPLIT, TEST, TRAIN):
         remedy = "add photos"
-    yield (
-        f"only {what}, so the best epoch is chosen partly by chance; {remedy}"
-    )
+    yield (f"only {what}, so validation accuracy varies by chance; {remedy}")
 
 
 def _dead_network(fields: Fields) -> Iterator[str]:

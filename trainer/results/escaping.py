@@ -64,9 +64,8 @@ def for_plot(text: str) -> str:
 def plot_style(**parameters: object) -> Iterator[None]:
     """Returns a context for charts in which names are plain text.
 
-    Hides matplotlib's warnings. It warns of glyphs that its font lacks, such as
-    Chinese ones, which it draws as boxes, and of long labels that squeeze the
-    axes.
+    Hides matplotlib's warnings, such as those of long labels that squeeze the
+    axes. `fonts.plot_labels` chooses fonts that have the characters of names.
 
     Args:
       **parameters: more settings of matplotlib, with two underscores for each

@@ -20,11 +20,13 @@ class ConsoleProgress:
         self._bar: tqdm | None = None
         self._rows: tqdm | None = None
 
-    def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
-        """Starts the bar of an epoch at `done` examples."""
+    def epoch(
+        self, stage: str, epoch: int, epochs: int, done: int, *, passes: int = 1
+    ) -> None:
+        """Starts the bar of `passes` epochs at `done` examples."""
         if sys.stdout.isatty():
             self._bar = tqdm(
-                total=self._examples,
+                total=passes * self._examples,
                 initial=done,
                 bar_format=_FORMAT,
                 desc=f"{stage} {epoch}/{epochs}",

@@ -12,6 +12,7 @@ import tensorflow as tf
 from trainer.results.confusion import draw_confusion
 from trainer.results.escaping import for_markdown, for_terminal, plot_style
 from trainer.results.evaluation import Evaluation
+from trainer.results.fonts import plot_labels
 
 FOLDER = "tensorboard"
 # The writer of the metrics at the end of a stage, for any split.
@@ -66,12 +67,17 @@ class TensorBoardWriter:
         """Writes the confusion matrix at the end of a stage as an image."""
         if not self._writes:
             return
+        legend = plot_labels(evaluation.class_names).legend
         with self._writer(FINAL).as_default():
             tf.summary.image(
                 "confusion_matrix",
                 confusion_image(evaluation)[None],
                 step=step,
             )
+            if legend:
+                rows = {k: for_markdown(v) for k, v in legend.items()}
+                text = _markdown_table("number", "class", rows)
+                tf.summary.text("confusion_matrix", text, step=step)
 
     def head_chart(self, step: int, image: np.ndarray) -> None:
         """Writes the chart of a solved head, uint8 (height, width, 3)."""
@@ -80,11 +86,11 @@ class TensorBoardWriter:
 
     def configuration(self, values: Mapping[str, Any]) -> None:
         """Writes a text page with every field of the configuration."""
-        rows = [
-            f"| {k} | {for_markdown(json.dumps(v, ensure_ascii=False))} |"
+        rows = {
+            k: for_markdown(json.dumps(v, ensure_ascii=False))
             for k, v in values.items()
-        ]
-        text = "\n".join(["| field | value |", "|---|---|", *rows])
+        }
+        text = _markdown_table("field", "value", rows)
         with self._writer("train").as_default():
             tf.summary.text("configuration", text, step=0)
 
@@ -111,18 +117,24 @@ def _hparam(value: Any) -> Any:
     return for_terminal(value) if isinstance(value, str) else value
 
 
+def _markdown_table(left: str, right: str, rows: Mapping[str, str]) -> str:
+    body = [f"| {key} | {value} |" for key, value in rows.items()]
+    return "\n".join([f"| {left} | {right} |", "|---|---|", *body])
+
+
 def confusion_image(evaluation: Evaluation) -> np.ndarray:
     """Returns the confusion matrix as uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names, counts = evaluation.class_names, evaluation.confusion
-    side = min(3.0 + 0.45 * len(names), 14.0)
-    with plot_style():
+    counts = evaluation.confusion
+    labels = plot_labels(evaluation.class_names)
+    side = min(3.0 + 0.45 * len(counts), 14.0)
+    with plot_style(font__family=labels.families):
         figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        draw_confusion(axes, counts, names, zeros=True)
+        draw_confusion(axes, counts, labels.texts, zeros=True)
         axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

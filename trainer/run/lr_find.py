@@ -26,10 +26,9 @@ from trainer.run.training import (
     print_data,
     with_min_steps,
 )
-from trainer.storage import files
 from trainer.train.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
 from trainer.train.start import check_warm_start, find_start
-from trainer.workdir import MARKER, Workdir
+from trainer.workdir import Workdir
 
 RECORD, CHART = "lr_find.json", "lr_find.png"
 
@@ -53,7 +52,7 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
     """
     image_px = find_backbone(backbone_name(config)).image_px
     workdir = Workdir(resolve(config, image_px).workdir)
-    _check_own(workdir)
+    workdir.check_holds_only((RECORD, CHART), LR_FIND)
     setup = prepare(
         dataclasses.replace(config, stage=FINETUNE, workdir=workdir.path)
     )
@@ -72,25 +71,6 @@ def lr_find(config: Config, given: frozenset[str]) -> None:
             workdir.remove_if_empty()
 
 
-def _check_own(workdir: Workdir) -> None:
-    """Checks that a folder is empty, or holds only an earlier sweep.
-
-    Raises:
-      TrainerError: the folder holds something else, such as a run.
-    """
-    other = [
-        name
-        for name in files.names(workdir.path)
-        if name not in (MARKER, RECORD, CHART) and not files.is_partial(name)
-    ]
-    if other:
-        raise TrainerError(
-            f"--workdir={workdir.path!r}: holds {other[0]!r}, but {LR_FIND}"
-            " needs a folder without a run; give a new one, or leave the flag"
-            " out"
-        )
-
-
 def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
     """Trains the head if the finetune run would, and then sweeps the rates.
 
@@ -104,7 +84,7 @@ def _sweep(setup: RunSetup) -> tuple[str, Sweep]:
         manifest = read_manifest(config)
         if config.init_from:
             check_warm_start(config, manifest.class_names)
-        print_data(manifest, config, scratch.warn)
+        print_data(manifest, config)
         start = find_start(scratch, config)
         print(f"weights: {one_line(start.why)}", flush=True)
         classifier = first_classifier(setup, scratch, start, manifest)

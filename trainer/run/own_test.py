@@ -40,8 +40,6 @@ def _why_not(
     trained: Trained, manifest: Manifest, stored: Mapping[str, Any]
 ) -> str:
     workdir, final = trained.workdir, manifest.final
-    if trained.run.tta != OFF:
-        return f"the run was not tested with --tta={trained.run.tta}"
     try:
         result = workdir.read_json(RESULT) or {}
         earlier = tested_samples(
@@ -57,6 +55,9 @@ def _why_not(
         return (
             f"--checkpoint={trained.which} is not what the run's result is of"
         )
+    # An earlier version tested without it.
+    if trained.run.tta != result.get("tta", OFF):
+        return f"the run was not tested with --tta={trained.run.tta}"
     if trained.step != result.get("result_step", result.get("steps")):
         return "the run is not finished"
     samples = map(TestedSample, final.labels.tolist(), final.digests)

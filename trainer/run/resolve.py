@@ -69,6 +69,7 @@ _LATER_FLAGS = {
         "val_split",
         "test_split",
         "on_duplicate",
+        "tta",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}

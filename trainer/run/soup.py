@@ -11,10 +11,10 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.config.fields import SOUP
+from trainer.config.fields import EVALUATE, SOUP
 from trainer.config.ranges import parse_workdirs
 from trainer.data.manifest import Manifest
-from trainer.errors import TrainerError, UsageError, first_line, reason_of
+from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.freeze import freeze_plan
 from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
@@ -54,19 +54,13 @@ def soup(config: Config, given: frozenset[str]) -> None:
       given: names of the flags given explicitly.
 
     Raises:
-      UsageError: a workdir does not exist, or `--workdir` is one of
-        `--workdirs`.
+      UsageError: a workdir does not exist.
       TrainerError: the runs cannot be averaged, or `--workdir` holds something
         else.
     """
     assert config.workdir is not None
     assert config.workdirs is not None
     paths = parse_workdirs(config.workdirs)
-    if files.absolute(config.workdir) in map(files.absolute, paths):
-        raise UsageError(
-            f"--workdir={config.workdir!r}: is also one of --workdirs; give a"
-            " new folder, to which the averaged weights are written"
-        )
     ingredients = read_ingredients(paths)
     workdir = Workdir(config.workdir)
     check_no_folds(workdir, "workdir")
@@ -105,10 +99,14 @@ def _is_complete(workdir: Workdir, facts: dict[str, Any]) -> bool:
     """Prints the result and returns True if the soup is complete.
 
     Raises:
-      TrainerError: the workdir holds a run, or a soup of other runs.
+      TrainerError: the workdir holds something else, such as a run or a soup
+        of other runs.
     """
     stored = workdir.read_json(CONFIG)
     if stored is None:
+        # A search or a probe has no config.json. A soup that was stopped may
+        # have left the first of its files.
+        workdir.check_holds_only((BACKBONE, MANIFEST), SOUP)
         return False
     if stored.get(SOUP) != facts:
         what = "a soup of other runs" if SOUP in stored else "a run"
@@ -155,6 +153,8 @@ def _cook(
     for trial in trials:
         print(_trial_line(trial, ingredients), flush=True)
     source.use_mean([trial.index for trial in trials if trial.accepted])
+    if trained.flips:
+        evaluator = _evaluator(trained, manifest, source, flip=True)
     evaluation = evaluator.evaluate(manifest.final, outputs=True)
     result = _result(ingredients, trials, manifest, evaluation)
     _write(workdir, ingredients, trials[0], result)
@@ -169,7 +169,12 @@ def _open(
     config: Config, given: frozenset[str], ingredient: Ingredient
 ) -> Trained:
     """Opens the classifier and the devices as `evaluate` does."""
-    of_one = dataclasses.replace(config, workdir=ingredient.workdir.path)
+    of_one = dataclasses.replace(
+        config,
+        stage=EVALUATE,
+        workdir=ingredient.workdir.path,
+        workdirs=None,
+    )
     opened = open_trained(of_one, given)
     return with_data(opened, given)
 
@@ -199,7 +204,11 @@ def _manifest(trained: Trained, ingredient: Ingredient) -> Manifest:
 
 
 def _evaluator(
-    trained: Trained, manifest: Manifest, source: WeightSource
+    trained: Trained,
+    manifest: Manifest,
+    source: WeightSource,
+    *,
+    flip: bool = False,
 ) -> Evaluator:
     """Returns an evaluator whose trunk is shared by all ingredients."""
     classifier = trained.classifier
@@ -221,6 +230,7 @@ def _evaluator(
         xla=trained.runtime.xla,
         partition=partition,
         inputs=inputs,
+        flip=flip,
     )
 
 

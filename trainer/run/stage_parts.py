@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from trainer.config import StageSpec
+from trainer.config.fields import FLIP
 from trainer.data.manifest import Manifest
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
@@ -58,7 +59,7 @@ class StageJobs:
     def make(
         self, spec: StageSpec, later: StageSpec | None, step: int
     ) -> tuple[StageJob, Evaluator]:
-        """Returns the job of a stage, and its evaluator.
+        """Returns the job of a stage, and the evaluator of its final test.
 
         Args:
           spec: the settings of the stage.
@@ -101,9 +102,10 @@ class StageJobs:
                 and not manifest.validates_on_final
             ),
         )
-        return job, evaluator
+        flips = self._config.tta == FLIP
+        return job, self._evaluator(paths, flip=True) if flips else evaluator
 
-    def _evaluator(self, paths: StagePaths) -> Evaluator:
+    def _evaluator(self, paths: StagePaths, *, flip: bool = False) -> Evaluator:
         runtime = self._setup.runtime
         return Evaluator(
             runtime.strategy,
@@ -115,6 +117,7 @@ class StageJobs:
             xla=runtime.xla,
             partition=paths.evaluated,
             inputs=paths.inputs,
+            flip=flip,
         )
 
     def _stage_paths(

@@ -65,6 +65,7 @@ def stage_result(
         "learning_rate": None if spec.solved else spec.learning_rate,
         "steps": outcome.step,
         "final_split": manifest.final_split,
+        "tta": config.tta,
         **evaluation.to_json(),
         "validation_examples": len(manifest.validation),
         "validation_from_test": manifest.validation_from_test,

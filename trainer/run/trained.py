@@ -15,7 +15,6 @@ from trainer.config.fields import (
     FLIP,
     FREE,
     OFF,
-    SOUP,
     TPU,
 )
 from trainer.config.split_names import SPLIT_FLAGS
@@ -196,7 +195,7 @@ def _run_here(run: Config, config: Config, given: frozenset[str]) -> Config:
     # The evaluations of the training run had this batch size.
     values["batch_size"] = run.batch_size // run.accumulate_steps
     values |= {name: getattr(config, name) for name in given - {"stage"}}
-    if config.stage not in (EVALUATE, SOUP):
+    if config.stage != EVALUATE:
         values |= {"strategy": "one_device", "logical_cpus": 1}
     if config.stage == EXPORT:
         values["precision"] = "float32"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from typing import TextIO
 
 import tensorflow as tf
@@ -55,8 +54,8 @@ def train(
       config: the configuration of the run.
       tests: whether the finished model is evaluated on the test split. If
         not, it is evaluated on the validation samples.
-      data_stream: a second stream for the line about the data and its
-        warnings, for callers that hide standard output.
+      data_stream: where to print the line about the data and its warnings;
+        None is standard output.
 
     Raises:
       UsageError: the flags are invalid.
@@ -124,26 +123,19 @@ def _print_plan(setup: RunSetup) -> Manifest:
 
 
 def print_data(
-    manifest: Manifest,
-    config: Config,
-    warn: Callable[[str], None] | None = None,
-    stream: TextIO | None = None,
+    manifest: Manifest, config: Config, stream: TextIO | None = None
 ) -> None:
     """Prints what a run trains on, and what looks wrong about it.
 
     Args:
       manifest: the samples of the run.
       config: the resolved configuration.
-      warn: called with the text of each warning; None prints it.
       stream: where to print; None is standard output.
     """
     facts = data_facts(manifest)
     print(data_line(facts), file=stream, flush=True)
     for text in data_warnings(facts, config):
-        if warn is None:
-            print(f"warning: {text}", file=stream, flush=True)
-        else:
-            warn(text)
+        print(f"warning: {text}", file=stream, flush=True)
 
 
 def _train_locked(setup: RunSetup, data_stream: TextIO | None) -> None:
@@ -196,9 +188,7 @@ def _train(
     record, manifest = same_run(setup, workdir)
     if _is_complete(workdir, config):
         return
-    print_data(manifest, config, workdir.warn)
-    if data_stream is not None:
-        print_data(manifest, config, stream=data_stream)
+    print_data(manifest, config, data_stream)
     for line in unbalanced_lines(manifest):
         print(line, flush=True)
     start = find_start(workdir, config)

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from trainer.config.fields import FINETUNE
 from trainer.results.confusion import draw_confusion
-from trainer.results.escaping import for_html, for_plot, plot_style
+from trainer.results.escaping import for_html, plot_style
+from trainer.results.fonts import PlotLabels, plot_labels
 from trainer.study.models import BASE_MODEL
 
 # Okabe and Ito's palette, for readers with colour blindness.
@@ -99,7 +100,8 @@ def class_bars(record: Mapping[str, Any]) -> str:
     """Draws the accuracy of each class for each model, first seed only."""
     names, rows = record["classes"], record["models"]
     height = 0.8 / len(rows)
-    with _style():
+    labels = plot_labels(names)
+    with _style(labels):
         figure = Figure(
             figsize=(5.5, 1.2 + 0.17 * len(names) * (len(rows) + 1)),
             layout="constrained",
@@ -115,7 +117,7 @@ def class_bars(record: Mapping[str, Any]) -> str:
                 color=COLOURS[row["model"]],
                 label=f"model {row['model']}",
             )
-        axes.set_yticks(places, [for_plot(name) for name in names])
+        axes.set_yticks(places, labels.texts)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.set_xlabel("accuracy")
@@ -133,17 +135,30 @@ def confusion_matrix(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """Draws the counts, rows true, columns predicted, shaded by row share."""
     counts = np.array(row["confusion"])
     side = min(2.5 + 0.45 * len(names), 12)
-    with _style():
+    labels = plot_labels(names)
+    with _style(labels):
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.subplots()
-        draw_confusion(axes, counts, names, zeros=False)
+        draw_confusion(axes, counts, labels.texts, zeros=False)
         return _svg(figure, f"Confusion matrix of model {row['model']}")
 
 
-def _style() -> AbstractContextManager[None]:
+def numbers_of_classes(names: Sequence[str]) -> str:
+    """Returns HTML with the classes that the charts show as numbers, or ""."""
+    legend = plot_labels(names).legend
+    if not legend:
+        return ""
+    text = ", ".join(f"{k} is {for_html(v)}" for k, v in legend.items())
+    return f"<p>Classes in the charts: {text}.</p>"
+
+
+def _style(
+    labels: PlotLabels | None = None,
+) -> AbstractContextManager[None]:
     """Returns the context in which to build and draw a chart."""
+    fonts = {"font__family": labels.families} if labels else {}
     return plot_style(
-        font__size=10, svg__fonttype="path", svg__hashsalt="study"
+        font__size=10, svg__fonttype="path", svg__hashsalt="study", **fonts
     )
 
 

@@ -9,7 +9,12 @@ from typing import Any
 from trainer.errors import reason_of
 from trainer.results.escaping import for_html
 from trainer.storage import files
-from trainer.study.charts import class_bars, confusion_matrix, learning_curves
+from trainer.study.charts import (
+    class_bars,
+    confusion_matrix,
+    learning_curves,
+    numbers_of_classes,
+)
 from trainer.study.mistakes import Mistake
 from trainer.study.table import caption, table_columns
 
@@ -80,6 +85,7 @@ def write_html(
         chart("learning curves", lambda: learning_curves(curves, boundary)),
         "<h2>Accuracy by class</h2>",
         chart("accuracy by class", lambda: class_bars(record)),
+        numbers_of_classes(record["classes"]),
         f"<h2>Confusion matrix of model {last['model']}</h2>",
         '<div class="narrow">',
         chart(

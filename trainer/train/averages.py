@@ -11,7 +11,7 @@ is that of TensorFlow's ExponentialMovingAverage, counted from t = 1.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import tensorflow as tf
@@ -41,6 +41,7 @@ class WeightAverages:
         """
         self.decay = decay
         self._weights = dict(weights)
+        self._exchange: Callable[[], None] | None = None
         self.count = tf.Variable(
             0,
             dtype=tf.int64,
@@ -70,6 +71,12 @@ class WeightAverages:
 
     def exchange(self) -> None:
         """Exchanges weights and averages, on every replica."""
+        # As a graph, which is several times as fast for many variables.
+        if self._exchange is None:
+            self._exchange = tf.function(self._exchange_all, autograph=False)
+        self._exchange()
+
+    def _exchange_all(self) -> None:
         for key, average in self.values.items():
             variable = self._weights[key]
             weight = tf.convert_to_tensor(variable.value)

@@ -64,6 +64,7 @@ class StageLoop:
             self._state,
             self._metrics,
             log_every_steps=config.log_every_steps,
+            epoch_steps=self._epoch_steps,
         )
         self._updates = StageUpdates(job, self._epoch_steps)
         self._checkpoints = StageCheckpoints(
@@ -85,7 +86,7 @@ class StageLoop:
         """
         state = self._state
         self._resume()
-        end = state.start_step + self._job.spec.epochs * self._epoch_steps
+        end = self._end()
         # During a call, weights and files do not match, so a signal must wait
         # until the call has returned.
         with interrupt.deferred():
@@ -94,6 +95,11 @@ class StageLoop:
         return end_stage(
             self._job, state, self._updates, epoch_steps=self._epoch_steps
         )
+
+    def _end(self) -> int:
+        """Returns the absolute step at which the stage ends."""
+        steps = self._job.spec.epochs * self._epoch_steps
+        return self._state.start_step + steps
 
     def _goes_on(self, end: int) -> bool:
         """Returns whether the stage has steps or a validation left."""
@@ -174,16 +180,22 @@ class StageLoop:
         self._save(epoch=True)
 
     def _epoch(self, train: TrainFunction, batches: Iterator[Batch]) -> None:
-        """Trains to the end of the current epoch, validates and saves."""
+        """Trains to the end of the current epoch, validates and saves.
+
+        With `validate_every` it trains as many epochs.
+        """
         state, every = self._state, self._job.config.checkpoint_every_steps
-        done = (state.step - state.start_step) % self._epoch_steps
-        epoch_end = state.step + self._epoch_steps - done
-        epoch = (epoch_end - state.start_step) // self._epoch_steps
+        spec = self._job.spec
+        steps = spec.validate_every * self._epoch_steps
+        done = (state.step - state.start_step) % steps
+        epoch_end = min(state.step + steps - done, self._end())
+        left = epoch_end - state.step + done
         self._job.progress.epoch(
             state.stage,
-            epoch,
-            self._job.spec.epochs,
+            (epoch_end - state.start_step) // self._epoch_steps,
+            spec.epochs,
             int(state.epoch_sums["count"]),
+            passes=left // self._epoch_steps,
         )
         steps_per_call = StepsPerCall(self._job.config.steps_per_loop)
         while state.step < epoch_end:
@@ -191,7 +203,7 @@ class StageLoop:
             if every:
                 left = min(left, every - state.step % every)
             count = min(steps_per_call.steps, left)
-            steps_per_call.update(self._call(train, batches, count, epoch))
+            steps_per_call.update(self._call(train, batches, count))
             if self._stopping.after_call(state):
                 # A kill after this point must not move the end.
                 state.pending_validation = True
@@ -205,9 +217,8 @@ class StageLoop:
         self._end_epoch()
 
     def _call(
-        self, train: TrainFunction, batches: Iterator[Batch], steps: int,
-        epoch: int,
-    ) -> float:  # fmt: skip
+        self, train: TrainFunction, batches: Iterator[Batch], steps: int
+    ) -> float:
         """Trains a number of steps in one call, and adds up their metrics.
 
         Returns:
@@ -223,7 +234,7 @@ class StageLoop:
         seconds = time.perf_counter() - began
         state.seconds += seconds
         check_finite(call, state.step)
-        self._account.add(call, self._job.plan.trainable, epoch, seconds)
+        self._account.add(call, self._job.plan.trainable, seconds)
         means = means_of(state.epoch_sums)
         self._job.progress.steps(
             int(call.sums["count"].sum()), means["loss"], means["accuracy"]

@@ -92,7 +92,12 @@ class StepAccount:
     """Adds the results of training steps to the state of a stage."""
 
     def __init__(
-        self, state: StageState, metrics: StepMetrics, *, log_every_steps: int
+        self,
+        state: StageState,
+        metrics: StepMetrics,
+        *,
+        log_every_steps: int,
+        epoch_steps: int,
     ) -> None:
         """Creates the account.
 
@@ -100,7 +105,9 @@ class StepAccount:
           state: its sums are updated in place.
           metrics: receives a line every few steps.
           log_every_steps: number of steps per line.
+          epoch_steps: number of steps per epoch.
         """
+        self._epoch_steps = epoch_steps
         self._state = state
         self._metrics = metrics
         self._log_every_steps = log_every_steps
@@ -109,7 +116,6 @@ class StepAccount:
         self,
         call: TrainCall,
         trainable: Sequence[str],
-        epoch: int,
         seconds: float,
     ) -> None:
         """Adds the steps of one call.
@@ -117,7 +123,6 @@ class StepAccount:
         Args:
           call: the result of the call.
           trainable: keys of the trainable variables, in order.
-          epoch: the epoch of the stage, from 1.
           seconds: duration of the call.
         """
         state = self._state
@@ -133,10 +138,11 @@ class StepAccount:
                     sums[name] += float(call.sums[name][i])
             if state.step % self._log_every_steps == 0:
                 norm = float(call.sums["gradient_norm"][i])
+                done = state.step - state.start_step
                 self._metrics.record(
                     "train",
                     state.step,
-                    epoch,
+                    -(-done // self._epoch_steps),
                     means_of(state.window_sums) | {"gradient_norm": norm},
                     span="steps",
                     times={"images_per_second": examples / seconds},

@@ -43,8 +43,18 @@ class Evaluated(Protocol):
 class Progress(Protocol):
     """Shows the progress of the loop on the terminal."""
 
-    def epoch(self, stage: str, epoch: int, epochs: int, done: int) -> None:
-        """Begins an epoch, of which `done` examples are already trained on."""
+    def epoch(
+        self, stage: str, epoch: int, epochs: int, done: int, *, passes: int = 1
+    ) -> None:
+        """Begins one epoch, or several without a validation in between.
+
+        Args:
+          stage: the name of the stage.
+          epoch: the number of the last of these epochs, from 1.
+          epochs: the number of epochs of the stage.
+          done: number of examples that are already trained on.
+          passes: number of these epochs.
+        """
 
     def steps(self, examples: int, loss: float, accuracy: float) -> None:
         """Adds trained examples, with the epoch's loss and accuracy so far."""

@@ -24,7 +24,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from trainer.config.fields import STAGES
@@ -234,6 +234,24 @@ class Workdir:
                 f"--{flag}={self.path!r}: no such folder; give the workdir"
                 " of an earlier run"
             )
+
+    def check_holds_only(self, names: Collection[str], stage: str) -> None:
+        """Checks that a folder is new, or was left by a stopped start.
+
+        Args:
+          names: the files that an earlier start may have left.
+          stage: the stage that needs the folder, for the message.
+
+        Raises:
+          TrainerError: the folder holds something else, such as a run.
+        """
+        expected = {MARKER, LOCK, EVENTS, *names}
+        for name in files.names(self.path):
+            if name not in expected and not files.is_partial(name):
+                raise TrainerError(
+                    f"--workdir={self.path!r}: holds {name!r}, but {stage}"
+                    " needs a folder without a run; give a new one"
+                )
 
     def file(self, *parts: str) -> str:
         """Returns the path of a file or folder in the workdir."""

@@ -203,11 +203,12 @@ LOOKING = tuple(
             ("--epochs: not read by --stage=embed",),
         ),
         (
-            "mirror images in training",
-            {"tta": "flip"},
+            "mirror images to find a rate",
+            {"stage": "lr_find", "tta": "flip"},
             (
-                "--tta: not read by --stage=feature_extract, only by evaluate,"
-                " predict, export; leave it out",
+                "--tta: not read by --stage=lr_find, only by feature_extract,"
+                " finetune, study, evaluate, predict, export, search; leave it"
+                " out",
             ),
         ),
         (
