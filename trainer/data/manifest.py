@@ -180,8 +180,7 @@ def build_manifest(
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
       split_names: see `sources.open_source`.
-      earlier: the `to_json` of an earlier start, to read unchanged files only
-        once; anything malformed is ignored.
+      earlier: the `to_json` of an earlier start; anything malformed is ignored.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
       on_duplicate: `warn`, `skip` or `fail`; see `duplicates.kept_rows`.

@@ -28,12 +28,12 @@ from trainer.run.prepare import RunSetup
 from trainer.train import exact_head
 from trainer.train.head_features import head_features
 from trainer.train.head_path import chosen_point, cross_validate, folds_of
-from trainer.train.principal_axes import rotated, standardisation
+from trainer.train.principal_axes import Rotated, rotated, standardisation
 
 # From large to small. The order of suspects barely depends on the strength, so
 # few values are compared, on few images.
 _L2_VALUES = (10.0, 1.0, 0.1)
-_IMAGES_FOR_L2 = 2000
+_IMAGES_FOR_L2, _MAX_AXES = 2000, 512
 _BATCH = 32
 
 
@@ -134,7 +134,7 @@ def held_out_probabilities(
       num_classes: at least 2.
       folds: int (n,), see `head_path.folds_of`.
     """
-    axes = rotated(features, standardisation(features))
+    axes = _largest_axes(rotated(features, standardisation(features)))
     some = slice(None, None, -(-len(labels) // _IMAGES_FOR_L2))
     path = cross_validate(
         dataclasses.replace(axes, coordinates=axes.coordinates[some]),
@@ -160,6 +160,16 @@ def held_out_probabilities(
         logits = axes.coordinates[held] @ solution.kernel + solution.bias
         found[held] = softmax(logits, axis=1)
     return found
+
+
+def _largest_axes(axes: Rotated) -> Rotated:
+    """Returns the axes of the largest variances, to save memory and time."""
+    some = slice(-_MAX_AXES, None)
+    return Rotated(
+        coordinates=axes.coordinates[:, some].copy(),
+        variances=axes.variances[some],
+        axes=axes.axes[:, some],
+    )
 
 
 def _features(
@@ -188,7 +198,7 @@ def _key(setup: RunSetup, pool: Pool, folds: np.ndarray) -> dict[str, object]:
     config = setup.config
     return {
         "kind": "out of fold",
-        "format": 1,
+        "format": 2,
         "data": pool.fingerprint(),
         "folds": hashlib.blake2b(folds.tobytes(), digest_size=16).hexdigest(),
         "backbone": config.backbone,
