@@ -170,4 +170,5 @@ def _build_manifest(
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,
+        on_duplicate=config.on_duplicate,
     )
