@@ -48,6 +48,7 @@ _PATHS = (
     "tfds_data_dir",
     "weights",
     "workdir",
+    "write_list",
 )
 _MAX_FLAGFILE_BYTES = 1 << 20
 _LEGAL = {

@@ -13,6 +13,7 @@ import flags
 from trainer import interrupt, streams
 from trainer.config import Config
 from trainer.config.fields import (
+    CHECK_DATA,
     COMPARE,
     EMBED,
     EVALUATE,
@@ -119,6 +120,10 @@ def _stage_function(
     config: Config, given: frozenset[str]
 ) -> Callable[[Config], None]:
     """Imports and returns what runs the stage."""
+    if config.stage == CHECK_DATA:
+        from trainer.doctor.run import check_data
+
+        return lambda config: _exit(check_data(config))
     if config.stage == PROBE:
         from trainer.probe.run import probe
 
@@ -152,9 +157,16 @@ def _stage_function(
     return trainer.dry_run if config.dry_run else trainer.train
 
 
+def _exit(status: int) -> None:
+    if status:
+        sys.exit(status)
+
+
 def _remedy(config: Config) -> str:
     if config.stage == PROBE:
         return "; the same command continues with the next backbone"
+    if config.stage == CHECK_DATA:
+        return "; the same command continues with what is cached"
     if config.stage == SEARCH:
         return "; the same command resumes the interrupted trial"
     if config.stage not in FIT_STAGES or config.dry_run:

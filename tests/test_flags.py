@@ -136,8 +136,8 @@ def test_without_a_stage_nothing_starts(arguments):
     assert said.out == ""
     assert said.err == (
         "error: --stage: not given; give one of feature_extract, finetune,"
-        " study, probe, lr_find, search, soup, evaluate, predict, export,"
-        " embed, compare, for example --stage=finetune to train\n"
+        " study, check_data, probe, lr_find, search, soup, evaluate, predict,"
+        " export, embed, compare, for example --stage=finetune to train\n"
     )
 
 

@@ -32,6 +32,7 @@ ROOMS = (
     "results",
     "run",
     "probe",
+    "doctor",
     "search",
     "study",
     "demo",

@@ -18,8 +18,8 @@ def make(**values):
             "stage",
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
-            " study, probe, lr_find, search, soup, evaluate, predict, export,"
-            " embed, compare; did you mean finetune?",
+            " study, check_data, probe, lr_find, search, soup, evaluate,"
+            " predict, export, embed, compare; did you mean finetune?",
         ),
         (
             "data_pct",

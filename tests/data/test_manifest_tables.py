@@ -13,7 +13,8 @@ from tests.support.photos import make_photos
 from trainer.cache import FileCache
 from trainer.config.split_names import SplitNames
 from trainer.config.validation import parse_validation
-from trainer.data.manifest import Manifest, few_shots_warning
+from trainer.data.manifest import Manifest
+from trainer.data.shots import few_shots_warning
 from trainer.data.sources import open_source
 from trainer.data.table import BadRowsError
 from trainer.data.training_split import training_split

@@ -54,6 +54,11 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         make_photos(folder / "broken", train=4, test=3)
         (folder / "broken/train/sushi/001.jpg").write_bytes(b"")
         make_pairs(folder)
+        make_photos(folder / "twins", train=4, test=3)
+        shutil.copy(
+            folder / "twins/train/sushi/001.jpg",
+            folder / "twins/test/sushi/001.jpg",
+        )
         keras.utils.clear_session()
         model = tiny_backbone()
         model.set_weights([np.ones(w.shape) for w in model.weights])

@@ -132,6 +132,7 @@ def test_the_default_workdir_depends_on_each_result_field():
     legal = {
         "stage": "feature_extract",
         "on_bad_image": "skip",
+        "on_duplicate": "skip",
         "weights_origin": "imagenet",
         "unfreeze": "all",
         "init_from_checkpoint": "best",

@@ -8,6 +8,7 @@ from trainer.config.fields import (
     ADAM,
     ADAMW,
     AUTO,
+    CHECK_DATA,
     COMPARE,
     FEATURE_EXTRACT,
     FIELDS,
@@ -238,7 +239,7 @@ def _check_devices(fields: Fields) -> None:
 
 
 def _check_required(fields: Fields) -> None:
-    stages = (*FIT_STAGES, LR_FIND, PROBE, SEARCH)
+    stages = (*FIT_STAGES, CHECK_DATA, LR_FIND, PROBE, SEARCH)
     if fields.stage in stages and not fields.dataset:
         raise UsageError(
             "--dataset='': no data named; give a folder of photos"
@@ -284,7 +285,7 @@ def _check_paths(fields: Fields) -> None:
         named = getattr(fields, flag_of(split))
         if named is not None:
             check_split_name(split, named)
-    for name in ("tfds_data_dir", "workdir", "init_from"):
+    for name in ("tfds_data_dir", "workdir", "init_from", "write_list"):
         if getattr(fields, name) == "":
             raise UsageError(
                 f"--{name}='': an empty path; give a folder, or leave the"

@@ -18,6 +18,7 @@ COMPARE = "compare"
 SOUP = "soup"
 LR_FIND = "lr_find"
 PROBE = "probe"
+CHECK_DATA = "check_data"
 SEARCH = "search"
 EMBED = "embed"
 # The dataset that this program draws, its default backbone and image size, and
@@ -59,6 +60,7 @@ USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
     STUDY,
+    CHECK_DATA,
     PROBE,
     LR_FIND,
     SEARCH,
@@ -72,10 +74,10 @@ STAGES = (*_WORKDIR_STAGES, COMPARE)
 _READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE, SEARCH: FINETUNE}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
-_DATA_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EXPORT, EMBED)
+_DATA_STAGES = (*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, EXPORT, EMBED)
 # The stages that build a backbone by name.
-_BACKBONE_STAGES = (*FIT_STAGES, EMBED)
-_CACHE_STAGES = (*FIT_STAGES, PROBE, EVALUATE, EMBED)
+_BACKBONE_STAGES = (*FIT_STAGES, CHECK_DATA, EMBED)
+_CACHE_STAGES = (*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, EMBED)
 
 # The effect of changing a field: RESULT changes the metrics of a run; NUMERICS
 # changes only their last bits; FREE changes nothing that is saved.
@@ -125,7 +127,7 @@ class Fields:
     stage: str = _flag(
         FINETUNE,
         RESULT,
-        "What to do: train, choose settings, or use trained models.",
+        "Train, choose settings, or use trained models.",
         choices=STAGES,
     )
     recipe: str = _flag(
@@ -161,7 +163,7 @@ class Fields:
         RESULT,
         "Fraction of each class held out for testing if the data has no test"
         " split.",
-        stages=(*FIT_STAGES, PROBE, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EMBED),
     )
     columns: str | None = _flag(
         None,
@@ -217,12 +219,19 @@ class Fields:
         choices=("fail", "skip"),
         stages=(*FIT_STAGES, PROBE, EVALUATE, EXPORT),
     )
+    on_duplicate: str = _flag(
+        "warn",
+        RESULT,
+        "What to do with training images that are also validated or tested on,"
+        " or that have several labels: warn, leave them out, or stop.",
+        choices=("warn", "skip", "fail"),
+        stages=FIT_STAGES,
+    )
     backbone: str | None = _flag(
         None,
         RESULT,
-        "A keras.applications classifier by name, or EfficientNetLite0 to"
-        " EfficientNetLite4. If unset, EfficientNetLite0 for the demo, else"
-        " EfficientNetB0.",
+        "A keras.applications classifier, or EfficientNetLite0 to 4. If unset,"
+        " EfficientNetB0, or EfficientNetLite0 for the demo and check_data.",
         stages=_BACKBONE_STAGES,
     )
     backbone_args: str = _flag(
@@ -251,8 +260,8 @@ class Fields:
         None,
         RESULT,
         "Side of the square input images, in pixels; if unset, the backbone's"
-        " own size, or 128 for the demo.",
-        stages=(*FIT_STAGES, PROBE, EMBED),
+        " own size, or 128 for the demo and in check_data.",
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EMBED),
     )
     exif: str | None = _flag(
         None,
@@ -515,7 +524,7 @@ class Fields:
         RESULT,
         "Seed of the subset, the order, the augmentation and new weights; of"
         " the resamples of compare.",
-        stages=(*FIT_STAGES, PROBE, COMPARE),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, COMPARE),
     )
     workdir: str | None = _flag(
         None,
@@ -576,6 +585,13 @@ class Fields:
         " export (WORKDIR/export if unset); JSON file for compare; FILE.npz"
         " for features, or a folder for TensorBoard's projector.",
         stages=(PREDICT, EXPORT, EMBED, COMPARE),
+    )
+    write_list: str | None = _flag(
+        None,
+        FREE,
+        "CSV file (path,label,split) of the images in which check_data finds"
+        " nothing.",
+        stages=(CHECK_DATA,),
     )
     top_k: int | None = _flag(
         None,
@@ -744,7 +760,7 @@ class Fields:
         None,
         FREE,
         "Numbers of the GPUs to use, from 0, such as 0,1; all if unset.",
-        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, PREDICT, EMBED),
     )
     tpu: str | None = _flag(
         None,
@@ -766,7 +782,7 @@ class Fields:
         "Use only TensorFlow operations that repeat bit for bit; auto does so"
         " on CPUs, and not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
-        stages=(*FIT_STAGES, PROBE, EVALUATE, PREDICT, EMBED),
+        stages=(*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, PREDICT, EMBED),
     )
     models: str = _flag(
         "0,1,2,3,4",

@@ -30,7 +30,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Data": (
         "tfds_data_dir",
-        "on_bad_image",
         "seed",
     ),
     "Images": (
@@ -42,6 +41,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "augment_kernel",
     ),
     "Tables, groups and shots": ("columns", "group_by", "shots"),
+    "Faulty images": ("on_bad_image", "on_duplicate", "write_list"),
     "Splits": (
         "train_split",
         "val_split",

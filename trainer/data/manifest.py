@@ -16,6 +16,13 @@ from trainer.data.check import (
     apply_policy,
     check_images,
 )
+from trainer.data.duplicates import (
+    WARN,
+    Contradiction,
+    contradictions,
+    shared_content,
+    without_duplicates,
+)
 from trainer.data.earlier_checks import (
     cache_checks,
     cached_checks,
@@ -32,7 +39,6 @@ from trainer.data.validation import (
     check_split,
     without_test,
 )
-from trainer.errors import shortened
 
 # The value of `final_split` if the run does not read the test split. The final
 # samples are then the validation samples.
@@ -68,6 +74,7 @@ class Manifest:
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
       bad_rows: the rows of a table that were left out.
+      contradictions: the images that have several labels.
       origins: see `samples.Source`.
       passed_over: see `samples.Source`.
       notes: see `samples.Source`.
@@ -88,6 +95,7 @@ class Manifest:
     splits: Mapping[str, CheckedSplit]
     shared_validation: tuple[tuple[str, str], ...] = ()
     bad_rows: tuple[BadRow, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
     origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
     passed_over: PassedOver = dataclasses.field(default_factory=PassedOver)
     notes: tuple[str, ...] = ()
@@ -140,6 +148,7 @@ class Manifest:
             "shared_content": [list(pair) for pair in self.shared_content],
             "shared_validation": [list(p) for p in self.shared_validation],
             "bad_rows": [dataclasses.asdict(bad) for bad in self.bad_rows],
+            "contradictions": [list(c.samples) for c in self.contradictions],
             "splits": checks_to_json(self.splits),
             **self._groups_to_json(),
         }
@@ -152,24 +161,6 @@ class Manifest:
             if part.samples.groups
         }
         return {"groups": found} if found else {}
-
-
-def few_shots_warning(manifest: Manifest, shots: int | None) -> str | None:
-    """Returns the warning about classes with fewer images than `--shots`."""
-    counts = manifest.splits["train"].samples.counts(len(manifest.class_names))
-    few = [
-        f"{name!r} has {count}"
-        for name, count in zip(
-            manifest.class_names, counts.tolist(), strict=True
-        )
-        if shots is not None and count < shots
-    ]
-    if not few:
-        return None
-    return (
-        f"--shots={shots}: {shortened(', '.join(few))}; such a class trains on"
-        " all of its images"
-    )
 
 
 def build_manifest(
@@ -185,6 +176,7 @@ def build_manifest(
     cache: FileCache | None = None,
     tests: bool = True,
     shots: int | None = None,
+    on_duplicate: str = WARN,
 ) -> Manifest:
     """Checks every image and assigns samples to train, validation and test.
 
@@ -203,6 +195,7 @@ def build_manifest(
       tests: whether to read the test split; other samples stay the same.
       shots: number of each class's readable training samples, in place of
         `data_pct`; None uses that.
+      on_duplicate: `warn`, `skip` or `fail`; see `duplicates.kept_rows`.
 
     Raises:
       UsageError: the data set lacks the split of `validation`.
@@ -210,18 +203,40 @@ def build_manifest(
     """
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
-    train, classes = splits["train"], len(source.class_names)
-    rows = nested_subset(train.samples, classes, data_pct, seed, shots)
+    classes = len(source.class_names)
+    rows = nested_subset(
+        splits["train"].samples, classes, data_pct, seed, shots
+    )
     roles = assign_roles(
         validation,
         splits,
-        train.take(rows),
+        splits["train"].take(rows),
         source.class_names,
         seed=seed,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
+    roles = _without_duplicates(on_duplicate, roles, splits, source, tests)
     return _assemble(source, splits, skipped, roles, tests=tests)
+
+
+def _without_duplicates(
+    policy: str,
+    roles: Roles,
+    splits: Mapping[str, CheckedSplit],
+    source: Source,
+    tests: bool,
+) -> Roles:
+    """Returns the roles without what a policy leaves out of training."""
+    others = [roles.validation]
+    if tests:
+        others.append(splits[_final_split(splits)])
+    train = without_duplicates(policy, roles.train, others, source.class_names)
+    return dataclasses.replace(roles, train=train)
+
+
+def _final_split(splits: Mapping[str, CheckedSplit]) -> str:
+    return "test" if "test" in splits else "validation"
 
 
 def _checked(
@@ -241,9 +256,7 @@ def _assemble(
     tests: bool,
 ) -> Manifest:
     """Returns the manifest of samples whose roles are assigned."""
-    final_split = "test" if "test" in splits else "validation"
-    if not tests:
-        final_split = UNTESTED
+    final_split = _final_split(splits) if tests else UNTESTED
     final = splits[final_split] if tests else roles.validation
     by_role = {"train": roles.train, "final": final}
     # Validation samples from the test split follow from it.
@@ -259,18 +272,19 @@ def _assemble(
         final=final.samples,
         final_split=final_split,
         skipped=skipped,
-        shared_content=_shared_content(roles.train, final),
+        shared_content=shared_content(roles.train, final),
         fingerprint=_fingerprint(source.class_names, by_role),
         train_total=len(splits["train"].samples),
         splits=splits,
         bad_rows=source.bad_rows,
+        contradictions=contradictions(splits, source.class_names),
         origins=source.origins,
         passed_over=source.passed_over,
         notes=source.notes,
     )
     if manifest.validates_on_final:
         return manifest
-    shared = _shared_content(roles.train, roles.validation)
+    shared = shared_content(roles.train, roles.validation)
     return dataclasses.replace(manifest, shared_validation=shared)
 
 
@@ -295,20 +309,6 @@ def _check(
     cache_checks(cache, source, known, splits)
     skipped = tuple(bad for result in results for bad in result.bad)
     return {name: part.with_digests() for name, part in splits.items()}, skipped
-
-
-def _shared_content(
-    train: CheckedSplit, other: CheckedSplit
-) -> tuple[tuple[str, str], ...]:
-    """Returns a pair of ids per sample of `other` whose image is in `train`."""
-    train_ids: dict[str, str] = {}
-    for file, sample_id in zip(train.files, train.samples.ids, strict=True):
-        train_ids.setdefault(file.digest, sample_id)
-    return tuple(
-        (train_ids[file.digest], sample_id)
-        for file, sample_id in zip(other.files, other.samples.ids, strict=True)
-        if file.digest in train_ids
-    )
 
 
 def _fingerprint(

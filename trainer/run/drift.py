@@ -76,6 +76,7 @@ _SAME_START = (
     "validation",
     "precision",
     "on_bad_image",
+    "on_duplicate",
     *_RUN_FACTS,
 )
 # Unset flags that `run.resolve` sets, so that their record is never None.

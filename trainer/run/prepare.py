@@ -179,4 +179,5 @@ def _build_manifest(
         earlier=earlier,
         cache=file_cache(config),
         tests=tests,
+        on_duplicate=config.on_duplicate,
     )

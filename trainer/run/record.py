@@ -7,12 +7,15 @@ from typing import Any
 from trainer.config import Config
 from trainer.config.fields import APPLY, SOUP
 from trainer.config.validation import SPLIT
+from trainer.data.duplicates import COLUMNS, duplicate_rows
 from trainer.data.headers import orientation_warning
-from trainer.data.manifest import Manifest, few_shots_warning
+from trainer.data.manifest import Manifest
+from trainer.data.shots import few_shots_warning
 from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.errors import TrainerError
 from trainer.model.weights.plan import weights_digest
+from trainer.results.escaping import csv_line, for_csv
 from trainer.run.drift import (
     backbone_facts,
     changed_numerics,
@@ -28,6 +31,7 @@ from trainer.workdir import CONFIG, MANIFEST, Workdir
 
 # Bad rows of a table of which each has its own warning.
 _MAX_ROWS = 5
+DUPLICATES = "duplicates.csv"
 
 
 def same_run(
@@ -149,8 +153,7 @@ def record_run(
 def _warn_about_data(
     workdir: Workdir, manifest: Manifest, config: Config
 ) -> None:
-    for mine, theirs in manifest.shared_content[:5]:
-        workdir.warn(f"the same photo is in train and test: {mine}, {theirs}")
+    _warn_about_duplicates(workdir, manifest)
     for bad in manifest.skipped:
         workdir.warn(f"left out {bad.path}: {bad.reason}")
     for row in manifest.bad_rows[:_MAX_ROWS]:
@@ -166,13 +169,51 @@ def _warn_about_data(
         )
 
 
+def _warn_about_duplicates(workdir: Workdir, manifest: Manifest) -> None:
+    """Writes duplicates.csv and warns, if there are any; else removes it."""
+    rows = list(
+        duplicate_rows(
+            manifest.shared_content,
+            manifest.shared_validation,
+            manifest.contradictions,
+        )
+    )
+    if not rows:
+        workdir.remove(DUPLICATES)
+        return
+    workdir.write_text(
+        DUPLICATES,
+        "".join(
+            csv_line([for_csv(cell) for cell in row])
+            for row in (COLUMNS, *rows)
+        ),
+    )
+    where = (
+        f"{workdir.file(DUPLICATES)} lists all; --on_duplicate=skip trains"
+        " without them"
+    )
+    for split, pairs in (
+        ("test", manifest.shared_content),
+        ("validation", manifest.shared_validation),
+    ):
+        if pairs:
+            mine, theirs = pairs[0]
+            workdir.warn(
+                f"photos of {split} that are in train too: {len(pairs):,}, such"
+                f" as {theirs}, the same as {mine}; {where}"
+            )
+    if manifest.contradictions:
+        first, other = manifest.contradictions[0].differing()
+        workdir.warn(
+            f"photos with several labels: {len(manifest.contradictions):,},"
+            f" such as {first[0]}/{first[1]}, the same as"
+            f" {other[0]}/{other[1]}; {where}"
+        )
+
+
 def _warn_about_validation(
     workdir: Workdir, manifest: Manifest, config: Config
 ) -> None:
-    for mine, theirs in manifest.shared_validation[:5]:
-        workdir.warn(
-            f"the same photo is in train and validation: {mine}, {theirs}"
-        )
     if not config.honest_validation:
         return
     if manifest.validates_on_final:

@@ -17,6 +17,7 @@ from typing import Any
 from trainer.config import Config, ResolvedConfig
 from trainer.config.fields import (
     AUTO,
+    CHECK_DATA,
     DEFAULT_BACKBONE,
     DEMO,
     DEMO_BACKBONE,
@@ -73,6 +74,7 @@ _LATER_FLAGS = {
         "train_split",
         "val_split",
         "test_split",
+        "on_duplicate",
         "tta",
     )
 }
@@ -90,7 +92,10 @@ def resolve(
       image_px: the backbone's own image size, in pixels.
       on_tpu: whether the run trains on a TPU.
     """
-    own_px = DEMO_IMAGE_PX if _is_demo(config) else image_px
+    small = _is_demo(config) or (
+        config.stage == CHECK_DATA and config.backbone is None
+    )
+    own_px = DEMO_IMAGE_PX if small else image_px
     parts = parse_parts(config.unfreeze) if config.stage == FINETUNE else ()
     decided: dict[str, Any] = {
         "backbone": backbone_name(config),
@@ -144,7 +149,9 @@ def _rendering(config: Config, workdir: str) -> dict[str, str]:
 
 def backbone_name(config: Config) -> str:
     """Returns the given backbone, or the dataset's default."""
-    default = DEMO_BACKBONE if _is_demo(config) else DEFAULT_BACKBONE
+    # A check needs no network, and is quick with a small backbone.
+    offline = _is_demo(config) or config.stage == CHECK_DATA
+    default = DEMO_BACKBONE if offline else DEFAULT_BACKBONE
     return config.backbone or default
 
 
@@ -200,7 +207,7 @@ def default_workdir(config: Config) -> str:
     parts = [source, config.stage]
     if config.stage != PROBE:
         parts.insert(1, backbone_name(config))
-    if config.stage != STUDY:
+    if config.stage not in (STUDY, CHECK_DATA):
         shots = config.shots
         parts.append(f"{shots}shots" if shots else f"{config.data_pct:g}pct")
     name = "-".join((*parts, digest))

@@ -3,6 +3,7 @@
 workdir.json     marks the folder as a workdir of this program
 config.json      the flags of each stage's run, and facts about the machine
 manifest.json    the samples of each split
+duplicates.csv   images that are in several splits or have several labels
 backbone.json    the backbone's architecture
 metrics.jsonl    training and validation metrics at absolute steps
 head_path.json   the cross-validation of a head that was solved exactly

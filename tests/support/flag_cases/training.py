@@ -127,6 +127,15 @@ TRAINING = (
         without=None,
         given=[11, 4, 9],
     ),
+    # One of the training images is in the test split too.
+    Case(
+        flag="on_duplicate",
+        value="skip",
+        also={"dataset": "{root}/twins", **DRY},
+        see=samples,
+        without=[12, 4, 9],
+        given=[11, 4, 9],
+    ),
     Case(
         flag="backbone",
         value="VGG16",

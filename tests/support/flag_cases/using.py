@@ -1,4 +1,4 @@
-"""Flags of the stages that use finished runs."""
+"""Flags of the stages that use finished runs, or check data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ from tests.support.flag_cases.case import Case
 from trainer.workdir import RESULT
 
 USING = (
+    # One training image is in the test split too; 20 of 21 are listed.
+    Case(
+        flag="write_list",
+        value="{root}/list.csv",
+        also={
+            "stage": "check_data",
+            "dataset": "{root}/twins",
+            "weights": "none",
+            "image_size": 32,
+            "workdir": "{root}/checked",
+        },
+        alone=True,
+        see=lambda ran: (ran.said.status, "(20 images)" in ran.said.out),
+        without=(3, False),
+        given=(3, True),
+    ),
     Case(
         flag="tta",
         value="flip",

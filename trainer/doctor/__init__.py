@@ -1,0 +1,1 @@
+"""Checks a data set before training: images, duplicates and labels."""
