@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import pytest
+import tensorflow as tf
 
 from tests.support.trees import expanded
 from trainer.config.split_names import SplitNames
@@ -169,6 +170,20 @@ def test_circular_links_end(tmp_path: pathlib.Path) -> None:
     (folder / "test/pie/loop").symlink_to(folder / "test/pie")
     (folder / "other/loop").symlink_to(folder)
     assert open_it(folder).samples.ids == ("test/pie/1.jpg",)
+
+
+def test_a_folder_at_a_url_is_read() -> None:
+    root = "ram://labelled/photos"
+    for path in ("train/pie/1.jpg", "test/sushi/2.jpg", "test/cake/3.jpg"):
+        tf.io.gfile.makedirs(os.path.dirname(f"{root}/{path}"))
+        tf.io.write_file(f"{root}/{path}", b"image")
+    found = open_labelled_folder(root, dataset=root, class_names=RUN)
+    assert found.samples.paths == (
+        f"{root}/test/sushi/2.jpg",
+        f"{root}/train/pie/1.jpg",
+    )
+    assert found.samples.labels.tolist() == [2, 0]
+    assert found.left_out == {"cake": 1}
 
 
 @pytest.mark.parametrize(

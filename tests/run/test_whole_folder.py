@@ -206,6 +206,18 @@ def test_the_run_s_own_folder_keeps_its_test_split(
     assert "predictions: " in said.out
 
 
+def test_the_folder_of_the_test_split_gives_the_run_s_result(
+    home: Home,
+) -> None:
+    said, found = evaluate(home, home[1] / "test")
+    result = json.loads((home[0] / "result.json").read_text())
+    assert "data: 15 photos of 3 classes from test/\n" in said.out
+    for name in ("test_confusion", "test_accuracy", "test_macro_f1"):
+        assert found[name] == result[name], name
+    assert found["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
+    assert found["training_images"] == 0
+
+
 @pytest.mark.slow
 def test_an_unreadable_image_stops_or_is_left_out(
     home: Home, tmp_path: pathlib.Path

@@ -201,7 +201,8 @@ class _Reader:
         yield from walk_images(os.path.join(self._root, below), self._tally)
 
     def _relative(self, path: str) -> str:
-        return printable(path[len(self._root) + 1 :].replace(os.sep, "/"))
+        below = path[len(os.path.join(self._root, "")) :]
+        return printable(below.replace(os.sep, "/"))
 
     def _shown(self, path: str) -> str:
         name = os.path.basename(self._root) or self._root
