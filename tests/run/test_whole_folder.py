@@ -219,6 +219,24 @@ def test_the_folder_of_the_test_split_gives_the_run_s_result(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("xla", ["on", "off"])
+def test_replicas_agree_on_a_whole_folder(
+    home: Home, tmp_path: pathlib.Path, xla: str
+) -> None:
+    """15 images in batches of 8 are padded."""
+    others = tmp_path / "others"
+    new_photos(others, {"apple pie": 8, "sushi": 7, "cake": 1})
+    _, one = evaluate(home, others)
+    said, several = evaluate(
+        home, others, strategy="mirrored", logical_cpus=2, xla=xla
+    )
+    assert said.status == 0, said.err
+    assert several["test_confusion"] == one["test_confusion"]
+    assert several["test_examples"] == 15
+    assert several["test_loss"] == pytest.approx(one["test_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
 def test_an_unreadable_image_stops_or_is_left_out(
     home: Home, tmp_path: pathlib.Path
 ) -> None:
