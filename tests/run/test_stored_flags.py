@@ -39,6 +39,8 @@ _OTHER: dict[str, Any] = {
     "val_split": "v",
     "test_split": "none",
     "on_bad_image": "skip",
+    "on_duplicate": "skip",
+    "write_list": "list.csv",
     "backbone": "VGG16",
     "backbone_args": "a=1",
     "weights": "none",

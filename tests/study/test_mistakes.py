@@ -44,7 +44,7 @@ def samples(tmp_path) -> Samples:
 def trained(samples, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patches a run so that it predicts the probabilities above."""
     run = types.SimpleNamespace(
-        run=None,
+        run=Config(dataset="d"),
         workdir=types.SimpleNamespace(read_json=lambda name: None),
         classifier=types.SimpleNamespace(image_px=8),
         class_names=NAMES,

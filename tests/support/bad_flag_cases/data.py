@@ -19,7 +19,7 @@ DATA = (
         status=USAGE,
         words=(
             "--stage='finetun'",
-            "feature_extract, finetune, study, probe, lr_find, search",
+            "feature_extract, finetune, study, check_data, probe, lr_find",
             "did you mean finetune?",
         ),
     ),
