@@ -66,11 +66,8 @@ def test_a_finished_run_finds_its_table(
     assert said.status == 0, said.err
     found = json.loads((workdir / "evaluation.json").read_text())
     assert found["test_accuracy"] == result["test_accuracy"]
-    # The folder has the same images; the columns are those of a table.
+    # The folder is evaluated whole; it has no columns.
     said = command(
-        "--stage=evaluate",
-        f"--workdir={workdir}",
-        f"--dataset={flat}",
-        "--group_by=none",
+        "--stage=evaluate", f"--workdir={workdir}", f"--dataset={flat}"
     )
     assert said.status == 0, said.err
