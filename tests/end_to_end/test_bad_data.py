@@ -97,9 +97,9 @@ def test_evaluate_on_data_of_other_classes(root, finished, tmp_path):
     assert_one_line(
         said.err,
         (
-            f"--dataset={other!r}: its classes are ['a', 'b'], the run's are"
-            " ['apple pie', 'sushi', 'борщ']",
-            "give data of the same classes",
+            f"--dataset={other!r}: no image in a folder with the name of a"
+            " class of the run, such as 'apple pie'; give a folder",
+            "'apple pie', 'sushi', 'борщ'",
         ),
     )
     assert said.status == FAILURE

@@ -41,6 +41,7 @@ _OTHER: dict[str, Any] = {
     "on_bad_image": "skip",
     "on_duplicate": "skip",
     "write_list": "list.csv",
+    "strict_classes": True,
     "backbone": "VGG16",
     "backbone_args": "a=1",
     "weights": "none",
