@@ -1,4 +1,4 @@
-"""What Keras has of this trainer's `--recipe=best`."""
+"""The parts of `--recipe=best` that Keras provides."""
 
 from __future__ import annotations
 

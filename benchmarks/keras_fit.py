@@ -12,8 +12,8 @@ model, as the tutorials do; Keras 3 `fit` overrides that False with its own
 cannot override it. `batchnorm_max_change` in the result shows whether BatchNorm
 was in inference mode.
 
---recipe=best fine-tunes with what Keras has of this trainer's recipe of that
-name. The head is trained with Adam, because Keras cannot solve it exactly.
+--recipe=best fine-tunes with the parts of this trainer's recipe `best` that
+Keras provides. Adam trains the head, because Keras cannot solve it exactly.
 
 Two things differ from the tutorials. Keras 3 has no RandomHeight and
 RandomWidth, so a second RandomZoom with two independent factors replaces them.

@@ -1,4 +1,4 @@
-"""Runs on tables, on groups and on shots: who trains, validates and tests."""
+"""The samples of each split with tables, groups and `--shots`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an encoded image to a square of pixels, in every rendering."""
+"""Decoded square images for each `--exif`, `--background` and `--resize`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What unset flags of images mean, by recipe and workdir."""
+"""Defaults of the flags of images, by recipe and workdir."""
 
 from __future__ import annotations
 

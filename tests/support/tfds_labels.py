@@ -19,7 +19,7 @@ _ALL = (0, 1, 2, 0, 1, 2)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """What one config of the data set holds.
+    """The features and labels of one config of the data set.
 
     Attributes:
       splits: split -> the label of each record.

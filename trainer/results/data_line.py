@@ -27,7 +27,7 @@ _MIN_VALIDATION, _MIN_VALIDATION_PER_CLASS = 100, 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class DataFacts:
-    """What the line shows.
+    """The facts that the line shows.
 
     Attributes:
       class_names: in the order of the labels.
