@@ -318,7 +318,9 @@ def _trained(rung: str) -> str:
 
 
 def _threads(jobs: int) -> concurrent.futures.ThreadPoolExecutor:
-    """Returns threads whose processes have separate cores, where possible."""
+    """Returns threads whose processes have separate cores, on Linux."""
+    if not hasattr(os, "sched_setaffinity"):
+        return concurrent.futures.ThreadPoolExecutor(jobs)
     cores = sorted(os.sched_getaffinity(0))
     shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
     for job in range(jobs):
