@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         default="random",
         help="random: at random instants; boundaries: at each boundary"
         " between two writes; solved: at those of a run whose head is solved;"
-        " study: a study, at five boundaries; folds: a run in folds",
+        " study: a study, at three boundaries; folds: a run in folds",
     )
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="part of a boundary's name"

@@ -52,12 +52,12 @@ def test_a_solved_head_killed_between_any_two_writes():
 
 
 @pytest.mark.slow
-def test_a_study_killed_five_times_ends_the_same():
+def test_a_study_killed_three_times_ends_the_same():
     said = kill_fuzz("--part=study")
-    assert len(re.findall("^killed: ", said, re.M)) == 5
+    assert len(re.findall("^killed: ", said, re.M)) == 3
 
 
 @pytest.mark.slow
-def test_folds_killed_four_times_end_the_same():
+def test_folds_killed_twice_end_the_same():
     said = kill_fuzz("--part=folds")
-    assert len(re.findall("^killed: ", said, re.M)) == 4
+    assert len(re.findall("^killed: ", said, re.M)) == 2

@@ -22,7 +22,7 @@ from tensorflow.python.ops import gen_io_ops
 
 from tests.kill.command import wrap
 from trainer.train.solved_stage import SolvedStage
-from trainer.workdir import MetricsFile, Workdir
+from trainer.workdir import MetricsFile
 
 BEFORE, AFTER = "before", "after"
 
@@ -128,22 +128,18 @@ def _manage(method: str, kind: str, when: str) -> Boundary:
     return Boundary(_MANAGER, method, f"{_HEAD}{kind}$", when)
 
 
-# In the order in which one run reaches them. Each attempt resumes where the
-# previous one was killed. The run keeps one checkpoint and epoch boundaries.
+# In the order in which one run reaches them, each with another state of the
+# files. Each attempt resumes where the previous one was killed. The run keeps
+# one checkpoint and epoch boundaries.
 BOUNDARIES = {
     "folder created, with its probe file": Boundary(
         os, "remove", r"/\.probe-", BEFORE
     ),
-    "backbone.json written, not renamed": _replace(r"backbone\.json", BEFORE),
-    "backbone.json, no manifest.json": _replace(r"backbone\.json", AFTER),
-    "manifest.json written, not renamed": _replace(r"manifest\.json", BEFORE),
-    "manifest.json, no config.json": _replace(r"manifest\.json", AFTER),
     "config.json written, not renamed": _replace(r"config\.json", BEFORE),
     "config.json, no checkpoint": _replace(r"config\.json", AFTER),
     # Step 0, which a rollback may restore, then step 2.
     "first: shard written, not merged": _merge(_FIRST, BEFORE),
     "first: data renamed, no index": _merge(_FIRST, _index_share(None)),
-    "first: index empty": _merge(_FIRST, _index_share(0.0)),
     "first: index truncated": _merge(_FIRST, _index_share(0.6)),
     "first: not in TensorFlow's list": Boundary(
         checkpoint_management,
@@ -155,58 +151,30 @@ BOUNDARIES = {
     "half a line of metrics": _append('"steps"', _half_a_line),
     "metrics of steps, no checkpoint": _append('"steps"', AFTER),
     "later: older checkpoint not removed": _manage("_sweep", "last", BEFORE),
-    "metrics truncated, nothing trained": Boundary(
-        MetricsFile, "cut", "", AFTER
-    ),
     # Step 6, the end of an epoch.
-    "metrics of an epoch, no checkpoint": _append('"validation"', AFTER),
     "best saved, epoch and last not saved": _manage("save", "best", AFTER),
     "best and epoch saved, last not saved": _manage("save", "epoch", AFTER),
-    "best again: data renamed, no index": _merge(
-        f"{_HEAD}best/", _index_share(None)
-    ),
     "later: older index removed, data not removed": Boundary(
         file_io, "delete_file", rf"{_FIRST}.*\.index$", AFTER
     ),
-    # Step 8.
-    "checkpoint saved, no event": Boundary(Workdir, "event", " save$", BEFORE),
-    "head complete, no marker": _replace(
-        r"feature_extract/result\.json", BEFORE
-    ),
+    # The end of a stage, and of the run.
     "marker of the head, no finetune yet": _replace(
         r"feature_extract/result\.json", AFTER
     ),
-    "first of finetune: index truncated": _merge(
-        "/finetune/last/", _index_share(0.6)
-    ),
-    "metrics of finetune, no checkpoint": _append('"finetune".*"steps"', AFTER),
-    "finetune complete, no marker": _replace(r"finetune/result\.json", BEFORE),
     "marker, no result.json": _replace(r"finetune/result\.json", AFTER),
-    "result.json written, not renamed": Boundary(
-        os, "replace", _RESULT, BEFORE
-    ),
     "result.json, no event": Boundary(os, "replace", _RESULT, AFTER),
 }
 
-# Those of a run whose head is solved, up to its first checkpoint of finetune.
+# Those of a run whose head is solved, up to the marker of its head.
 SOLVED_BOUNDARIES = {
     "features computed, nothing solved": Boundary(
         SolvedStage, "_solve", "", BEFORE
     ),
-    "head_path.json written, not moved": _replace(r"head_path\.json", BEFORE),
     "head_path.json, head not set": _replace(r"head_path\.json", AFTER),
-    "head set, not validated": Boundary(SolvedStage, "_assign", "", AFTER),
     "figures of the head, not saved": _append('"validation"', AFTER),
     "best saved, last not": _manage("save", "best", AFTER),
-    "head: data moved, no index": _merge(_FIRST, _index_share(None)),
-    "head: index cut short": _merge(_FIRST, _index_share(0.6)),
-    "head saved, not noted": Boundary(Workdir, "event", " save$", BEFORE),
-    "head_path.svg written, not moved": _replace(r"head_path\.svg", BEFORE),
     "head_path.svg, no marker": _replace(r"head_path\.svg", AFTER),
     "marker of the head, no finetune": _replace(
         r"feature_extract/result\.json", AFTER
-    ),
-    "finetune's first: index cut short": _merge(
-        "/finetune/last/", _index_share(0.6)
     ),
 }

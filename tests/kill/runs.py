@@ -13,6 +13,7 @@ from tests.kill.command import BETWEEN, HEAD, PHASES, run_command
 from tests.kill.ending import differences, ending
 from tests.support.command import arguments
 from tests.support.photos import make_photos
+from trainer.config.recipes import BEFORE_RENDERING
 
 # Small, but with several epochs, augmentation, a padded last batch, checkpoints
 # within epochs, frozen layers, and learning rates that change every weight.
@@ -57,6 +58,8 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
         # Two epochs, with averages that follow them.
         "min_steps": 0,
         "ema": 0.8,
+        # Their graphs take most of the time of an attempt.
+        **BEFORE_RENDERING,
         "head_epochs": None,
         "head_learning_rate": None,
     },

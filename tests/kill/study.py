@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 from tests.kill.attempt import Attempt, Ended
-from tests.kill.boundaries import AFTER, BEFORE, Boundary
+from tests.kill.boundaries import BEFORE, Boundary
 from tests.kill.command import FINETUNE, run_command
 from tests.kill.ending import differences, study_ending
 from tests.kill.runs import Bench, KillTestError, check, in_child
@@ -18,7 +18,7 @@ _VALUES = {"stage": "study", "models": "3,4", "epochs": 2, "head_epochs": 1}
 
 
 def kill_a_study(bench: Bench) -> list[str]:
-    """Kills a study five times, and compares it with an uninterrupted one.
+    """Kills a study three times, and compares it with an uninterrupted one.
 
     Returns:
       The differences.
@@ -39,24 +39,16 @@ def kill_a_study(bench: Bench) -> list[str]:
     check(start(whole).end(), log)
     expected = in_child(whole, study_ending)
 
-    def kill_in_training(entry: int, where: str) -> None:
-        attempt = start(killed)
-        attempt.wait_for(FINETUNE, entry)
-        _must_be_killed(attempt.kill(), log, where)
-
     def kill_at(boundary: Boundary, where: str) -> None:
         _must_be_killed(start(killed, boundary.arm).end(), log, where)
 
     # The phase begins again after a validation and after a checkpoint.
-    kill_in_training(3, "in model 3, after an epoch")
+    attempt = start(killed)
+    attempt.wait_for(FINETUNE, 3)
+    _must_be_killed(attempt.kill(), log, "in model 3, after an epoch")
     kill_at(
         Boundary(study, "_announce", "finetune, 100 %", BEFORE),
         "between models 3 and 4",
-    )
-    kill_in_training(2, "in model 4, after two steps of an epoch")
-    kill_at(
-        Boundary(study.Workdir, "write_json", r" study\.json", AFTER),
-        "study.json written, no study.md",
     )
     kill_at(
         Boundary(study, "write_html", r"report\.html", BEFORE),
