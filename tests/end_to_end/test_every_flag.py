@@ -1,7 +1,8 @@
 """Every flag changes something besides the configuration that is echoed.
 
 Each case runs the command without and with the flag, and looks at the same
-thing both times: a number, a file, an error.
+thing both times: a number, a file, an error. Cases that do not depend on each
+other share a command with all their flags.
 """
 
 from __future__ import annotations
@@ -107,11 +108,21 @@ def params_of(cases: tuple[Case, ...]) -> list[Any]:
     ]
 
 
+def served_together(case: Case) -> list[Case]:
+    """Returns the cases that one command serves."""
+    if not case.together:
+        return [case]
+    found = [c for c in CASES if c.together == case.together]
+    assert all((c.also, c.alone) == (case.also, case.alone) for c in found)
+    assert len({c.flag for c in found}) == len(found)
+    return found
+
+
 @pytest.mark.parametrize("case", params_of(CASES))
 def test_a_flag_changes_its_view(commands: Commands, case: Case) -> None:
     before = case.see(commands.run(case.also, alone=case.alone))
-    with_flag = {**case.also, case.flag: case.value}
-    after = case.see(commands.run(with_flag, alone=case.alone))
+    flags = {c.flag: c.value for c in served_together(case)}
+    after = case.see(commands.run({**case.also, **flags}, alone=case.alone))
     assert before == case.without
     assert after == case.given
     assert before != after

@@ -41,6 +41,8 @@ class Case:
       given: its value with the flag.
       also: other flags of both commands.
       alone: whether both commands are run without the flags of `BASE`.
+      together: names cases with the same `also` and views that do not depend
+        on each other; one command with all their flags serves them.
     """
 
     flag: str
@@ -50,6 +52,7 @@ class Case:
     given: Any
     also: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     alone: bool = False
+    together: str = ""
 
     @property
     def slow(self) -> bool:

@@ -18,12 +18,13 @@ from tests.support.flag_cases.views import (
     steps,
 )
 from trainer.config.mixing import CUTMIX, Mixing
+from trainer.config.recipes import BEFORE_RENDERING
 
 RECIPES = (
     Case(
         flag="recipe",
         value="best",
-        also={"stage": "finetune", "min_steps": 0},
+        also={"stage": "finetune", "min_steps": 0, **BEFORE_RENDERING},
         see=head_steps,
         without=15,
         given=1,
@@ -58,6 +59,7 @@ RECIPES = (
         see=last_rate,
         without=1e-3,
         given=pytest.approx(1e-3 / 3),
+        together="changed examples",
     ),
     # Three of four steps are done.
     Case(
@@ -76,6 +78,7 @@ RECIPES = (
         see=move_of_conv3,
         without=pytest.approx(1e-4, rel=1e-2),
         given=pytest.approx(0.5e-4, rel=1e-2),
+        together="rates",
     ),
     # The tiny backbone has no blocks: conv3 is the third layer below the head.
     Case(
@@ -92,6 +95,7 @@ RECIPES = (
         see=lambda ran: {loss.smoothing for loss in ran.did.losses},
         without={0.0},
         given={0.1},
+        together="changed examples",
     ),
     Case(
         flag="mix",
@@ -99,6 +103,7 @@ RECIPES = (
         see=lambda ran: {r.mix for r in ran.did.regularizations},
         without=set(),
         given={Mixing(method=CUTMIX, alpha=1.0)},
+        together="changed examples",
     ),
     Case(
         flag="erasing",
@@ -106,6 +111,7 @@ RECIPES = (
         see=lambda ran: {r.erasing for r in ran.did.regularizations},
         without=set(),
         given={0.5},
+        together="changed examples",
     ),
     # The tiny backbone has 16 channels. The images that are shown have none.
     Case(
@@ -116,6 +122,7 @@ RECIPES = (
         },
         without=set(),
         given={(0.5, 16)},
+        together="another source",
     ),
     # After one step the average has a tenth of the initial weight, 0.
     Case(

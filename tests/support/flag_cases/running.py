@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-
-from tests.support.flag_cases.case import DRY, FINETUNE, PREDICT, STUDY, Case
+from tests.support.flag_cases.case import (
+    DRY,
+    FINETUNE,
+    ONE_STEP,
+    PREDICT,
+    STUDY,
+    Case,
+)
 from tests.support.flag_cases.commands import BASE
 from tests.support.flag_cases.views import (
     cached_dtypes,
@@ -14,7 +19,6 @@ from tests.support.flag_cases.views import (
     dtype_policies,
     evaluated_step,
     finished,
-    finished_at,
     kept_checkpoints,
     logged,
     own_workdir,
@@ -31,13 +35,6 @@ from tests.support.flag_cases.views import (
 )
 
 RUNNING = (
-    Case(
-        flag="workdir",
-        value="{root}/elsewhere",
-        see=functools.partial(finished_at, "elsewhere"),
-        without=False,
-        given=True,
-    ),
     Case(
         flag="workdir",
         value="{root}/elsewhere",
@@ -156,6 +153,7 @@ RUNNING = (
         see=saves,
         without=[3],
         given=[2, 3],
+        together="changed examples",
     ),
     Case(
         flag="keep_checkpoints",
@@ -173,13 +171,13 @@ RUNNING = (
         without=False,
         given=True,
     ),
-    # Unset, it begins with one.
     Case(
         flag="steps_per_loop",
         value=3,
         see=lambda ran: ran.did.calls[0],
         without=1,
         given=3,
+        together="fast paths",
     ),
     Case(
         flag="log_every_steps",
@@ -187,6 +185,7 @@ RUNNING = (
         see=logged,
         without=[],
         given=[2],
+        together="changed examples",
     ),
     Case(
         flag="precision",
@@ -230,6 +229,7 @@ RUNNING = (
         see=lambda ran: ran.did.trunks,
         without=[("graph", 32)],
         given=[("graph", 2)],
+        together="fast paths",
     ),
     Case(
         flag="feature_dtype",
@@ -238,6 +238,7 @@ RUNNING = (
         see=cached_dtypes,
         without={"float32", "uint8"},
         given={"float16", "uint8"},
+        together="fast paths",
     ),
     Case(
         flag="fold_batch_norm",
@@ -245,11 +246,12 @@ RUNNING = (
         see=lambda ran: ran.did.folded,
         without=True,
         given=False,
+        together="fast paths",
     ),
     Case(
         flag="quick_gradients",
         value="off",
-        also=FINETUNE,
+        also={**FINETUNE, **ONE_STEP},
         see=lambda ran: ran.did.quick,
         without=True,
         given=False,
@@ -257,10 +259,10 @@ RUNNING = (
     Case(
         flag="augment_kernel",
         value="gather",
-        # On a CPU both give the same bits.
         see=lambda ran: ran.did.kernels,
         without={"projective"},
         given={"gather"},
+        together="fast paths",
     ),
     # Images to train on, features to validate on, and those of the rest.
     Case(
@@ -289,7 +291,6 @@ RUNNING = (
     Case(
         flag="cache_disk_mib",
         value=0,
-        also={"cache": "disk"},
         see=cached_segments,
         without=3,
         given=0,

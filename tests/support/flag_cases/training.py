@@ -40,6 +40,7 @@ TRAINING = (
         see=classes,
         without=sorted(CLASSES),
         given=["left", "right"],
+        together="another source",
     ),
     Case(
         flag="tfds_data_dir",
@@ -159,6 +160,7 @@ TRAINING = (
         see=conv1_values,
         without=216,
         given=1,
+        together="another source",
     ),
     Case(
         flag="weights_origin",
@@ -178,6 +180,7 @@ TRAINING = (
         see=first_backbone_shape,
         without=[32, 32],
         given=[48, 48],
+        together="another source",
     ),
     Case(flag="batch_size", value=6, see=steps, without=3, given=2),
     Case(flag="epochs", value=2, see=steps, without=3, given=6),
@@ -204,6 +207,7 @@ TRAINING = (
         see=bias_after_one_step,
         without=pytest.approx(1e-3, rel=1e-3),
         given=pytest.approx(0.1, rel=1e-3),
+        together="rates",
     ),
     # A solved head takes one step.
     Case(
@@ -228,6 +232,7 @@ TRAINING = (
         see=lambda ran: {loss.class_weights for loss in ran.did.losses},
         without={()},
         given={(1.0, 2.0, 0.5)},
+        together="changed examples",
     ),
     Case(
         flag="head_views",
@@ -254,6 +259,7 @@ TRAINING = (
         see=lambda ran: ran.did.parts,
         without=[],
         given=[2],
+        together="changed examples",
     ),
     Case(
         flag="augment",
@@ -300,6 +306,7 @@ TRAINING = (
         see=lambda ran: monitored(ran) == ["best_validation_loss"],
         without=False,
         given=True,
+        together="fast paths",
     ),
     # Such a rate moves no weight, so every validation is like the first.
     Case(

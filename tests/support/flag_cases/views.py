@@ -245,10 +245,6 @@ def evaluated_step(ran: Ran) -> str:
     return re.search(r"at step (\d+) ", ran.said.out)[1]
 
 
-def finished_at(place: str, ran: Ran) -> bool:
-    return (ran.root / place / "result.json").exists()
-
-
 def finished(ran: Ran) -> bool:
     return (ran.workdir / "result.json").exists()
 
