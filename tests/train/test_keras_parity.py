@@ -113,7 +113,6 @@ def _assign(classifier, values) -> None:
         variable.assign(values[key])
 
 
-PLANS = ("none", "last:10", "all")
 # ReLU has a kink, where two orders of summation may take different sides; in
 # a random deep network with all layers trained one such flip was seen to turn
 # 20 % of an update. EfficientNets but Lite are smooth; of the others one saw
@@ -122,20 +121,17 @@ PLANS = ("none", "last:10", "all")
 # times that.
 BOUND, KINKED_BOUND = 1e-4, 5e-3
 KINKED = ("EfficientNetLite0", "MobileNetV2", "ResNet50V2")
-CASES = {
-    "EfficientNetB0": PLANS,
-    "EfficientNetLite0": PLANS[:2],
-    "EfficientNetV2B0": PLANS[:1],
-    "MobileNetV2": PLANS,
-    "ResNet50V2": PLANS[:2],
-}
+# One family for each kind of block, and each rule of freezing.
+CASES = (
+    ("EfficientNetB0", "all"),
+    ("EfficientNetLite0", "none"),
+    ("MobileNetV2", "last:10"),
+    ("ResNet50V2", "none"),
+)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "unfreeze"),
-    [(name, plan) for name, plans in CASES.items() for plan in plans],
-)
+@pytest.mark.parametrize(("name", "unfreeze"), CASES)
 def test_five_steps_equal_keras_fit(name, unfreeze):
     classifier = live_classifier(name, CLASSES)
     features = classifier.backbone(
