@@ -36,6 +36,9 @@ RUN = {
     "epochs": 3,
     "learning_rate": 1e-3,
     "clip_global_norm": 0.5,
+    "mix": "cutmix:1",
+    "erasing": 0.5,
+    "dropout": 0.25,
     "log_every_steps": 1,
     "checkpoint_every_steps": 1,
 }
@@ -263,12 +266,12 @@ def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
 def test_two_processes_end_early_together(say, tmp_path):
     workdir = tmp_path / "patient"
     # Such a rate moves no weight, so no epoch is better than the first.
-    rates = {"learning_rate": 1e-30, "head_learning_rate": 1e-30}
-    left = ran(2, say(workdir, **rates, patience=2, epochs=9), tmp_path / "p")
+    values = {**HEAD, "learning_rate": 1e-30, "patience": 2, "epochs": 9}
+    left = ran(2, say(workdir, **values), tmp_path / "p")
     assert [p.err for p in left] == ["", ""]
     result = json.loads((workdir / "result.json").read_text())
     assert result["stopped_early"]["epoch"] == 3
-    assert result["steps"] == 3 + 9
+    assert result["steps"] == 9
     workdir = tmp_path / "limited"
     # Over in the first call, on any clock: one step for each stage.
     limit = {"time_limit": 1e-6, "steps_per_loop": 1}
@@ -278,24 +281,6 @@ def test_two_processes_end_early_together(say, tmp_path):
     assert result["steps"] == 2
     assert left[0].out.count("the time limit of 1e-06 minutes") == 4
     assert left[1].out == ""
-
-
-def test_two_processes_mix_images_like_one(say, tmp_path):
-    flags = {"mix": "cutmix:1", "erasing": 0.5, "dropout": 0.25}
-    whole = tmp_path / "whole"
-    single(say(whole, **flags), whole)
-    ran(2, say(tmp_path / "shared", **flags), tmp_path / "said")
-    assert_same_training(whole, tmp_path / "shared")
-
-
-def test_a_run_of_one_process_resumes_on_two(say, tmp_path):
-    whole, workdir = tmp_path / "whole", tmp_path / "grown"
-    single(say(whole, **HEAD, epochs=3), whole)
-    single(say(workdir, **HEAD, epochs=1), workdir)
-    ran(2, say(workdir, **HEAD, epochs=3), tmp_path / "said")
-    assert_same_training(whole, workdir)
-    (text,) = shown(workdir, "events.jsonl")
-    assert "processes was 1, is 2" in text
 
 
 def test_an_error_of_the_chief_ends_all_processes(photos, say, tmp_path):
