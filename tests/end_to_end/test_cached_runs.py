@@ -56,16 +56,15 @@ def test_caches_and_blocks_change_no_bit(
         return workdir, train(photos, workdir, **{**fields, **values})
 
     plain = run("off", cache="off")
-    others: dict[str, dict[str, Any]] = {
-        "disk": {"cache": "disk"},
-        "no_images": {"cache": "disk", "decode_cache": False},
-    }
+    others: dict[str, dict[str, Any]] = {"disk": {"cache": "disk"}}
     if replicas == 1:
         others |= {
-            "ram": {"cache": "ram"},
-            "auto": {"cache": "auto"},
-            "mapped": {"cache": "disk", "cache_ram_mib": 1},
-            "one_by_one": {"cache": "off", "trunk_block": 1},
+            "one_by_one": {"cache": "ram", "trunk_block": 1},
+            "mapped": {
+                "cache": "disk",
+                "cache_ram_mib": 1,
+                "decode_cache": False,
+            },
         }
     for name, values in others.items():
         assert_same_runs(run(name, **values), plain)
@@ -125,15 +124,13 @@ def test_a_failing_cache_is_a_warning(
     one = train(photos, tmp_path / "off", **{**fields, "cache": "off"})
     (tmp_path / "file").write_text("")
     folder = str(tmp_path / "file" / "cache")
-    for mode in ("auto", "disk"):
-        workdir = tmp_path / mode
-        two = train(
-            photos, workdir, **{**fields, "cache": mode, "cache_dir": folder}
-        )
-        assert_same_runs((tmp_path / "off", one), (workdir, two))
-        warnings = [
-            line["text"]
-            for line in lines(workdir, "events.jsonl")
-            if line["event"] == "warning" and "--cache_dir" in line["text"]
-        ]
-        assert len(warnings) == 1
+    workdir = tmp_path / "disk"
+    values = {**fields, "cache": "disk", "cache_dir": folder}
+    two = train(photos, workdir, **values)
+    assert_same_runs((tmp_path / "off", one), (workdir, two))
+    warnings = [
+        line["text"]
+        for line in lines(workdir, "events.jsonl")
+        if line["event"] == "warning" and "--cache_dir" in line["text"]
+    ]
+    assert len(warnings) == 1
