@@ -53,8 +53,8 @@ def assert_same_ends(one: pathlib.Path, two: pathlib.Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
-    [{}, {"strategy": "mirrored", "logical_cpus": 2}, {"head_views": 5}],
-    ids=["one", "mirrored", "more views than epochs"],
+    [{}, {"strategy": "mirrored", "logical_cpus": 2, "head_views": 5}],
+    ids=["one", "mirrored, with more views than epochs"],
 )
 def test_a_head_on_cached_views_is_that_of_an_augmented_run(
     photos: str, tmp_path: pathlib.Path, values: dict[str, Any]
@@ -90,23 +90,20 @@ def test_fewer_views_than_epochs_are_read_in_turn(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("views", [{**ADAM, "head_views": 2}, SOLVED])
 def test_a_finetune_with_views_resumes_to_the_same_bits(
-    photos: str, tmp_path: pathlib.Path, views: dict[str, Any]
+    photos: str, tmp_path: pathlib.Path
 ) -> None:
-    values = {**views, "stage": "finetune", "epochs": 2, "unfreeze": "last:3"}
-    values |= {} if "head_solver" in views else {"head_epochs": 2}
+    values = {**SOLVED, "stage": "finetune", "epochs": 2, "unfreeze": "last:3"}
     whole = run(photos, tmp_path / "whole", **values)
-    for saves in (1, 2):
-        with stopped_after(saves):
-            run(photos, tmp_path / f"{saves}", **values)
-        again = run(photos, tmp_path / f"{saves}", **values)
-        assert again["test_loss"] == whole["test_loss"]
-        for stage in (HEAD, "finetune"):
-            assert_same_arrays(
-                weights(tmp_path / f"{saves}", stage),
-                weights(tmp_path / "whole", stage),
-            )
+    with stopped_after(1):
+        run(photos, tmp_path / "again", **values)
+    again = run(photos, tmp_path / "again", **values)
+    assert again["test_loss"] == whole["test_loss"]
+    for stage in (HEAD, "finetune"):
+        assert_same_arrays(
+            weights(tmp_path / "again", stage),
+            weights(tmp_path / "whole", stage),
+        )
 
 
 @pytest.mark.slow
