@@ -19,22 +19,17 @@ from trainer.run.classifiers import new_classifier, stored_classifier
 from trainer.run.prepare import prepare
 from trainer.workdir import BACKBONE, Workdir
 
-SMALL = (
-    "ConvNeXtTiny",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "NASNetMobile",
-    "ResNet50",
-    "VGG16",
-)
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights"),
-    [*((name, "none") for name in SMALL), ("EfficientNetB0", "imagenet")],
+    # Rescaling within the model, in two forms; layers of Keras' own.
+    [
+        ("EfficientNetB0", "imagenet"),
+        ("EfficientNetB0", "none"),
+        ("ConvNeXtTiny", "none"),
+        ("MobileNetV3Small", "none"),
+    ],
 )
 def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
     backbone = find_backbone(name)

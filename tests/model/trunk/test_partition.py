@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import pictures, tiny_classifier
+from tests.support.params import slow
 from tools.xla_step import calibrate
 from trainer.model import cpu_gradients
 from trainer.model.backbones import FORM_NA, build_backbone, find_backbone
@@ -23,18 +24,24 @@ from trainer.model.trunk import partition as partition_module
 from trainer.model.trunk.partition import Partition, partition_classifier
 
 PX = 32
-# Each with its form, where it has several.
 QUICK = ("MobileNetV2", FORM_NA)
-SLOW = (
-    ("EfficientNetB0", "imagenet"),
-    ("EfficientNetB0", "keras_none"),
-    ("ResNet50V2", FORM_NA),
-    ("MobileNetV3Small", FORM_NA),
-    ("DenseNet121", FORM_NA),
-    ("ConvNeXtTiny", FORM_NA),
-    ("EfficientNetLite0", FORM_NA),
-)
 RULES = ("none", "last:10", "last:40", "all")
+# Of each family, the cuts that differ from those of others.
+SLOW = (
+    ("none", "EfficientNetB0", "imagenet"),
+    ("last:10", "EfficientNetB0", "keras_none"),
+    ("last:10", "ResNet50V2", FORM_NA),
+    ("last:40", "MobileNetV3Small", FORM_NA),
+    ("last:10", "DenseNet121", FORM_NA),
+    ("all", "ConvNeXtTiny", FORM_NA),
+    ("last:40", "EfficientNetLite0", FORM_NA),
+)
+SLOW_QUICK = (
+    ("all", "EfficientNetB0", "imagenet"),
+    ("all", "ConvNeXtTiny", FORM_NA),
+    ("last:10", "EfficientNetLite0", FORM_NA),
+    ("all", "EfficientNetLite0", FORM_NA),
+)
 
 
 @functools.lru_cache(maxsize=1)
@@ -154,11 +161,10 @@ def check_variables(
 
 
 @pytest.mark.parametrize(
-    ("name", "form"),
-    [QUICK, *(pytest.param(*s, marks=pytest.mark.slow) for s in SLOW)],
-    ids=lambda value: value,
+    ("unfreeze", "name", "form"),
+    [*((rule, *QUICK) for rule in RULES), *slow(*SLOW)],
+    ids=str,
 )
-@pytest.mark.parametrize("unfreeze", RULES)
 def test_tail_after_trunk_is_the_classifier(
     unfreeze: str, name: str, form: str
 ) -> None:
@@ -174,14 +180,10 @@ def test_unfolded_tail_after_trunk_is_the_classifier(unfreeze: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"),
-    [
-        QUICK,
-        *(pytest.param(*SLOW[i], marks=pytest.mark.slow) for i in (0, 3, 5, 6)),
-    ],
-    ids=lambda value: value,
+    ("unfreeze", "name", "form"),
+    [("last:10", *QUICK), ("all", *QUICK), *slow(*SLOW_QUICK)],
+    ids=str,
 )
-@pytest.mark.parametrize("unfreeze", ["last:10", "all"])
 def test_quick_gradients_are_those_of_the_classifier(
     monkeypatch: pytest.MonkeyPatch, unfreeze: str, name: str, form: str
 ) -> None:

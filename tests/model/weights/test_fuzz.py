@@ -41,7 +41,7 @@ from trainer.run.classifiers import stored_classifier
 from trainer.train.checkpoints import restore_variables
 from trainer.workdir import BACKBONE, Workdir
 
-MUTATIONS = 500
+MUTATIONS = 150
 ARCHITECTURE = "architecture"
 _SECONDS, _DEADLY_SECONDS, _MIB = 5.0, 30, 1024
 _DATA = ".data-00000-of-00001"
