@@ -255,16 +255,16 @@ def test_draws_have_the_stated_distribution() -> None:
 
 
 def test_a_draw_depends_only_on_seed_epoch_and_sample() -> None:
-    values = [-(2**63), -1, 0, 1, 2, 2**32, 2**63 - 1]
+    values = [-(2**63), 0, 1, 2**32, 2**63 - 1]
     draw = tf.function(draw_parameters)
     seen = {}
     for seed in values:
-        for epoch in (0, 1, 2, 2**32):
+        for epoch in (0, 1, 2**32):
             for row in values:
                 args = tf.constant(epoch, tf.int64), tf.constant(row, tf.int64)
                 drawn = tuple(draw_parameters(seed, *args).numpy()[1:])
                 seen[drawn] = seed, epoch, row
-    assert len(seen) == len(values) * 4 * len(values)
+    assert len(seen) == len(values) * 3 * len(values)
     args = tf.constant(2, tf.int64), tf.constant(2**32, tf.int64)
     np.testing.assert_array_equal(draw(1, *args), draw_parameters(1, *args))
     # Golden values: detect a TensorFlow version that draws other numbers.

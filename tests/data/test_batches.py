@@ -17,6 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.support.determinism import undone
+from tests.support.params import slow
 from tests.support.records import as_records
 from trainer.data.augment import affine, draw_parameters
 from trainer.data.batches import evaluation_batches, training_batches
@@ -164,12 +165,8 @@ def test_matrices_are_drawn_by_seed_epoch_and_sample(samples: Samples) -> None:
     assert len({matrix.tobytes() for matrix in matrices}) == 31
 
 
-SHARDS = {
-    "2_replicas": [shard(4, 2)],
-    "4_replicas": [shard(4, 4)],
-    "4_replicas_on_2_pipelines": [shard(4, 4, p, 2) for p in (0, 1)],
-    "2_replicas_on_2_pipelines": [shard(4, 2, p, 2) for p in (0, 1)],
-}
+# Four replicas, and two, on two pipelines.
+FOUR, TWO = ([shard(4, n, p, 2) for p in (0, 1)] for n in (4, 2))
 
 
 def join(shards: list[Shard], parts: list[Elements]) -> Elements:
@@ -186,8 +183,11 @@ def join(shards: list[Shard], parts: list[Elements]) -> Elements:
     ]
 
 
-@pytest.mark.parametrize("shards", SHARDS.values(), ids=SHARDS)
-@pytest.mark.parametrize("read", ["train", "resume", "evaluate"])
+@pytest.mark.parametrize(
+    ("read", "shards"),
+    [("train", FOUR), ("resume", TWO), *slow(("evaluate", FOUR))],
+    ids=["train", "resume", "evaluate"],
+)
 def test_shards_make_up_the_same_global_batches(
     read: str, shards: list[Shard], samples: Samples
 ) -> None:
@@ -216,8 +216,9 @@ def test_an_element_may_be_all_padding(samples: Samples) -> None:
     assert not parts[-1]["labels"].any()
 
 
-@pytest.mark.parametrize("start", [1, 3, 4, 9])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("replicas", "start"), [(1, 3), (2, 4), *slow((1, 9), (2, 1))]
+)
 def test_a_later_start_changes_nothing(
     replicas: int, start: int, samples: Samples
 ) -> None:
@@ -267,8 +268,10 @@ def test_evaluation_keeps_the_given_order(samples: Samples) -> None:
     assert [part["mask"].sum() for part in parts] == [4, 1]
 
 
-@pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
-@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize(
+    ("deterministic", "record_format"),
+    [(True, ARRAY_RECORD), (False, TFRECORD)],
+)
 def test_records_give_the_same_images_as_files(
     samples: Samples,
     tmp_path: pathlib.Path,
@@ -299,23 +302,26 @@ def test_records_give_the_same_images_as_files(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("record_format", [TFRECORD, ARRAY_RECORD])
 def test_reading_records_logs_no_warning(
-    samples: Samples, tmp_path: pathlib.Path, record_format: str
+    samples: Samples, tmp_path: pathlib.Path
 ) -> None:
     """TensorFlow warns if it has to run a parallel map sequentially."""
-    pickled = tmp_path / "samples"
-    records = as_records(samples, tmp_path, record_format)
-    pickled.write_bytes(pickle.dumps(records))
+    pickled = []
+    for record_format in (TFRECORD, ARRAY_RECORD):
+        folder = tmp_path / record_format
+        folder.mkdir()
+        records = as_records(samples, folder, record_format)
+        (folder / "samples").write_bytes(pickle.dumps(records))
+        pickled.append(str(folder / "samples"))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.records", str(pickled)],
+        [sys.executable, "-m", "tests.support.records", *pickled],
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == f"{-(-N // 4)} batches\n"
+    assert done.stdout == f"{-(-N // 4)} batches\n" * 2
     assert "MapDataset" not in done.stderr
     assert "determinis" not in done.stderr
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.data.test_batches import assert_same, elements, join, shard
+from tests.support.params import slow
 from trainer.config.mixing import CUTMIX, MIXUP, Mixing
 from trainer.data.batches import training_batches
 from trainer.data.order import Shard, epoch_order
@@ -172,40 +173,28 @@ SHARDS = {
 
 
 # Each case traces a data set, which takes most of a second.
-QUICK = ("all", "4_replicas_on_2_pipelines")
-
-
 @pytest.mark.parametrize(
-    ("name", "shards"),
+    ("name", "key"),
     [
-        pytest.param(
-            name,
-            shards,
-            marks=[] if (name, key) == QUICK else [pytest.mark.slow],
-            id=f"{name}-{key}",
-        )
-        for name in ALL
-        for key, shards in SHARDS.items()
+        ("all", "4_replicas_on_2_pipelines"),
+        *slow(
+            ("all", "2_replicas"),
+            ("all", "2_replicas_on_2_pipelines"),
+            ("cutmix", "4_replicas"),
+            ("cutmix", "4_replicas_on_2_pipelines"),
+        ),
     ],
 )
 def test_replicas_read_the_same_pixels(
-    samples: Samples, name: str, shards: list[Shard]
+    samples: Samples, name: str, key: str
 ) -> None:
+    shards = SHARDS[key]
     parts = [train(samples, part, ALL[name]) for part in shards]
     assert_same(join(shards, parts), train(samples, shard(), ALL[name]))
 
 
 @pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        pytest.param(
-            name,
-            start,
-            marks=[] if (name, start) == ("all", 4) else [pytest.mark.slow],
-        )
-        for name in ALL
-        for start in (1, 3, 4)
-    ],
+    ("name", "start"), [("all", 4), *slow(("all", 1), ("cutmix", 3))]
 )
 def test_a_later_start_changes_nothing(
     samples: Samples, name: str, start: int

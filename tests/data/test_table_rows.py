@@ -220,9 +220,7 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_a_million_rows_need_no_memory(
-    tmp_path: pathlib.Path, name: str
-) -> None:
+def test_many_rows_need_no_memory(tmp_path: pathlib.Path, name: str) -> None:
     path = tmp_path / name
     row = "{n}.jpg,cat\n"
     with path.open("w") as file:
@@ -230,11 +228,11 @@ def test_a_million_rows_need_no_memory(
             row = '{{"path": "{n}.jpg", "label": "cat"}}\n'
         else:
             file.write("path,label\n")
-        file.writelines(row.format(n=n) for n in range(1_000_000))
+        file.writelines(row.format(n=n) for n in range(200_000))
     tracemalloc.start()
     try:
         rows = read_rows(str(path), parse_columns(None), dataset=name)
-        assert sum(isinstance(row, TableRow) for row in rows) == 1_000_000
+        assert sum(isinstance(row, TableRow) for row in rows) == 200_000
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -80,22 +80,23 @@ def read_encoded(samples: Samples, row: int) -> tf.Tensor:
     return image_of_record(record, samples.record_image_key)
 
 
-def main(pickled: str) -> None:
-    """Reads an epoch of pickled samples as a deterministic run does."""
+def main(*pickled: str) -> None:
+    """Reads epochs of pickled samples as a deterministic run does."""
     tf.config.experimental.enable_op_determinism()
-    samples = pickle.loads(pathlib.Path(pickled).read_bytes())
-    steps = -(-len(samples) // 4)
-    dataset = training_batches(
-        samples,
-        reading=Reading(image_px=8),
-        shard=Shard(global_batch=4, num_replicas=1),
-        seed=0,
-        start_step=0,
-        total_steps=steps,
-        augment=False,
-    )
-    print(len(list(dataset)), "batches")
+    for path in pickled:
+        samples = pickle.loads(pathlib.Path(path).read_bytes())
+        steps = -(-len(samples) // 4)
+        dataset = training_batches(
+            samples,
+            reading=Reading(image_px=8),
+            shard=Shard(global_batch=4, num_replicas=1),
+            seed=0,
+            start_step=0,
+            total_steps=steps,
+            augment=False,
+        )
+        print(len(list(dataset)), "batches")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Reads training batches of 50,000 images and prints the memory used.
+"""Reads training batches of 20,000 images and prints the memory used.
 
     python -m tests.support.streaming FOLDER FORMAT
 
@@ -22,14 +22,14 @@ from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
 from trainer.train.inputs import Inputs
 
-IMAGES, SHARDS, DISTINCT, CLASSES = 50_000, 5, 300, 100
-# An epoch has 391 steps: 390 full batches and one of 80 images.
-IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 400, 100
+IMAGES, SHARDS, DISTINCT, CLASSES = 20_000, 5, 300, 100
+# An epoch has 157 steps: 156 full batches and one of 32 images.
+IMAGE_PX, BATCH, STEPS, SETTLED = 64, 128, 200, 50
 _MIB = 2**20
 
 
 def make_records(folder: pathlib.Path, record_format: str) -> Samples:
-    """Writes 50,000 records that repeat a few hundred images."""
+    """Writes 20,000 records that repeat a few hundred images."""
     rng = np.random.default_rng(0)
     records = []
     for _ in range(DISTINCT):
