@@ -44,15 +44,12 @@ def straight(tiny, photos, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("name", "values", "saves"),
+    ("name", "values", "saves", "number"),
     [
-        ("patience", PATIENCE, 2),
-        ("patience", PATIENCE, 9),
+        ("patience", PATIENCE, 9, signal.SIGTERM),
         # The end is saved, and is not validated.
-        ("time", TIME, 1),
-        ("time", TIME, 3),
+        ("time", TIME, 1, signal.SIGKILL),
     ],
 )
 def test_a_run_ended_by_a_signal_ends_where_it_would_have(
