@@ -103,8 +103,7 @@ def norm(arrays: Any) -> float:
     ("features", "xla"),
     [
         pytest.param(False, False, id="images"),
-        pytest.param(True, False, id="features"),
-        pytest.param(False, True, id="images-xla", marks=pytest.mark.slow),
+        pytest.param(True, False, id="features", marks=pytest.mark.slow),
         pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
     ],
 )

@@ -129,18 +129,13 @@ def fitted(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "count",
-    [pytest.param(8, marks=pytest.mark.slow), 5],
-    ids=lambda n: f"{n} of 8 rows real",
-)
-@pytest.mark.parametrize(
-    "options",
+    ("count", "options"),
     [
-        {},
-        {"replicas": 2},
-        pytest.param({"replicas": 4}, marks=pytest.mark.slow),
-        {"accumulate_steps": 2},
-        pytest.param({"xla": True}, marks=pytest.mark.slow),
+        (5, {}),
+        (5, {"replicas": 2}),
+        pytest.param(5, {"replicas": 4}, marks=pytest.mark.slow),
+        pytest.param(8, {"accumulate_steps": 2}, marks=pytest.mark.slow),
+        pytest.param(5, {"xla": True}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

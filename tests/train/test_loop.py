@@ -48,9 +48,8 @@ def test_the_first_of_two_best_validations_is_kept(
     assert [p.name for p in saved] == [f"ckpt-{2 * steps}.index"]
 
 
-@pytest.mark.parametrize(
-    "which", ["best", pytest.param("last", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["best", "last"])
 def test_finetune_starts_from_the_checkpoint_asked_for(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch, which: str
 ):

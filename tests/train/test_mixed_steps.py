@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import TINY_PX, tiny_classifier
+from tests.support.params import slow
 from tests.support.steps import Trainer, norm, pure_step, tiny_batch
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.partition import partition_classifier
@@ -112,27 +113,13 @@ def keras_gradients(classifier, batch) -> tuple[dict, float, int]:
 
 
 @pytest.mark.parametrize(
-    "unfreeze",
+    ("cut", "parts", "unfreeze"),
     [
-        "last:2",
-        *(pytest.param(r, marks=pytest.mark.slow) for r in ("all", "none")),
+        (True, 2, "last:2"),
+        *slow((True, 1, "none"), (False, 1, "last:2"), (False, 2, "all")),
     ],
 )
-@pytest.mark.parametrize(
-    ("cut", "parts"),
-    [
-        pytest.param(True, 2, id="tail-2"),
-        *(
-            pytest.param(cut, parts, id=name, marks=pytest.mark.slow)
-            for cut, parts, name in (
-                (True, 1, "tail-1"),
-                (False, 1, "whole-1"),
-                (False, 2, "whole-2"),
-            )
-        ),
-    ],
-)
-def test_a_step_has_the_gradients_of_keras(unfreeze, cut, parts):
+def test_a_step_has_the_gradients_of_keras(cut, parts, unfreeze):
     classifier = tiny_classifier()
     plan = freeze_plan(classifier, unfreeze)
     channels = classifier.head.kernel.shape[0]
@@ -185,16 +172,14 @@ def step_of(classifier, plan, batch, *, partition, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [8, 5])
 @pytest.mark.parametrize(
-    "options",
+    ("count", "options"),
     [
-        {"replicas": 2},
-        {"replicas": 4},
-        {"accumulate_steps": 2},
-        {"replicas": 2, "accumulate_steps": 2},
-        {"xla": True},
-        {"xla": True, "replicas": 2},
+        (8, {"replicas": 2}),
+        (5, {"replicas": 4}),
+        (5, {"replicas": 2, "accumulate_steps": 2}),
+        (8, {"xla": True}),
+        (5, {"xla": True, "replicas": 2}),
     ],
     ids=str,
 )

@@ -127,6 +127,7 @@ def test_a_nonfinite_loss_keeps_earlier_checkpoints(
     assert names == {"ckpt-6.index"}
 
 
+@pytest.mark.slow
 def test_rollback_repeats_the_epoch_at_half_the_rate(
     photos, tmp_path, monkeypatch, capsys
 ):
@@ -198,6 +199,7 @@ def test_a_fourth_rollback_is_an_error(photos, tmp_path, monkeypatch):
         _train(photos, tmp_path / "run", on_nonfinite="rollback")
 
 
+@pytest.mark.slow
 def test_the_message_names_the_inputs_of_the_step(
     photos, tmp_path, monkeypatch
 ):

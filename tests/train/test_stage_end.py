@@ -150,7 +150,7 @@ def test_the_next_run_starts_from_the_weights_of_the_result(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", [None, "last", "best"])
+@pytest.mark.parametrize("which", [None, "last"])
 def test_finetune_in_a_workdir_of_a_head(photos, tmp_path, monkeypatch, which):
     """A second command continues with the weights that the first ended with."""
     honest(monkeypatch)
@@ -186,6 +186,7 @@ def test_last_weights_of_the_head_may_be_asked_for(
     assert distance(weights(path, HEAD, "best"), after) > 1e-6
 
 
+@pytest.mark.slow
 def test_a_resume_after_the_restore_has_the_same_result(
     photos, tmp_path, monkeypatch
 ):
