@@ -51,6 +51,7 @@ def test_resume_with_a_changed_file_is_refused(photos, tmp_path):
     assert train(photos, tmp_path / "run", **asked, epochs=2)["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_only_the_training_loss_is_weighted(photos, tmp_path):
     """Twice the weight of each class is twice the training loss."""
     losses = []

@@ -12,6 +12,7 @@ from tests.support.photos import make_photos
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
+@pytest.mark.slow
 def test_the_data_line_and_its_warnings_precede_training(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -60,6 +60,7 @@ def test_finetune_starts_from_a_feature_extract_in_the_workdir(
         train(photos, steps, **HEAD, epochs=3)
 
 
+@pytest.mark.slow
 def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):
     workdir = tmp_path / "run"
     train(photos, workdir, **HEAD)

@@ -52,12 +52,11 @@ def results(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
-    [
-        pytest.param({"learning_rate": 0.3}, id="adam", marks=pytest.mark.slow),
-        pytest.param({"head_solver": "lbfgs", "epochs": 1}, id="solved"),
-    ],
+    [{"learning_rate": 0.3}, {"head_solver": "lbfgs", "epochs": 1}],
+    ids=["adam", "solved"],
 )
 def test_labels_of_test_images_choose_nothing(
     photos: str, relabelled: str, tmp_path: pathlib.Path, values: dict[str, Any]

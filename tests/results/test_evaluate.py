@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.classifiers import TINY_PX, copy_of, tiny_classifier
+from tests.support.params import slow
 from tests.support.replicas import strategy_of
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.results.evaluate import Evaluator
@@ -90,7 +91,8 @@ def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "batch"), [(1, 1), (1, 3), (1, 8), (1, 16), (2, 8), (2, 16)]
+    ("replicas", "batch"),
+    [(1, 3), (2, 8), *slow((1, 1), (2, 16))],
 )
 def test_every_example_counts_once(samples, logits, replicas, batch):
     """The last batch is full, has one row, or lacks one.
@@ -259,7 +261,7 @@ def test_class_metrics_are_those_of_scikit_learn(
     [
         # Twenty batches of one take several calls.
         (1, 1, False),
-        (4, 8, False),
+        pytest.param(4, 8, False, marks=pytest.mark.slow),
         pytest.param(2, 8, False, marks=pytest.mark.slow),
         pytest.param(1, 8, True, marks=pytest.mark.slow),
         pytest.param(2, 8, True, marks=pytest.mark.slow),
@@ -283,7 +285,9 @@ def test_outputs_are_keras_logits_in_order(
         assert plain.to_json() == found.to_json()
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize(
+    "replicas", [2, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_flip_gives_the_metrics_of_mean_probabilities(
     samples, pixels, replicas
 ):

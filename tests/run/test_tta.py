@@ -113,17 +113,11 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
     "values",
     [
         pytest.param({"cache": "ram"}, id="cached"),
-        pytest.param({"cache": "off"}, id="uncached"),
-        pytest.param(
-            {"trunk_engine": "step"}, id="step", marks=pytest.mark.slow
-        ),
+        pytest.param({"cache": "off"}, id="uncached", marks=pytest.mark.slow),
         pytest.param(
             {"trunk_engine": "litert", "batch_size": 4},
             id="litert",
             marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            {"trunk_engine": "device"}, id="device", marks=pytest.mark.slow
         ),
         pytest.param(
             {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
