@@ -130,6 +130,7 @@ def test_a_failure_names_the_flag_for_the_folder(
     assert len(open_demo(tmp_path).train) == 120
 
 
+@pytest.mark.slow
 def test_data_prepared_by_another_process_is_used(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

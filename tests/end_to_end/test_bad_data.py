@@ -90,6 +90,7 @@ def test_evaluate_warns_of_photos_that_changed(root, tmp_path):
     assert (said.status, warning in said.out) == (0, True)
 
 
+@pytest.mark.slow
 def test_evaluate_on_data_of_other_classes(root, finished, tmp_path):
     other = make_photos(tmp_path, train=2, test=2, classes=("a", "b"))
     flags = evaluating(str(finished), dataset=other)

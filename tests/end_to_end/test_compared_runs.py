@@ -69,6 +69,7 @@ def test_the_command_that_compare_names_writes_the_predictions(two):
     assert "+0.0000  [+0.0000, +0.0000]" in said.out.replace("   ", "")
 
 
+@pytest.mark.slow
 def test_only_the_final_evaluation_writes_predictions(two, tmp_path):
     workdir, _ = two
     path = workdir / "predictions.csv"

@@ -21,6 +21,8 @@ from trainer.results.export import keras_model, write_export
 from trainer.run.use import evaluate, export, predict
 
 PX = 32
+pytestmark = pytest.mark.slow
+
 CLASSES = ("left", "right", "top")
 
 
@@ -113,21 +115,18 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
     "values",
     [
         pytest.param({"cache": "ram"}, id="cached"),
-        pytest.param({"cache": "off"}, id="uncached", marks=pytest.mark.slow),
+        pytest.param({"cache": "off"}, id="uncached"),
         pytest.param(
             {"trunk_engine": "litert", "batch_size": 4},
             id="litert",
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
             id="replicas",
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             {"xla": "on", "trunk_engine": "step"},
             id="xla",
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -142,7 +141,6 @@ def test_evaluate_averages_on_every_path(workdir, expected, values):
     )
 
 
-@pytest.mark.slow
 def test_a_flipped_evaluation_does_not_change_cached_features(
     workdir, tmp_path, capsys
 ):
@@ -160,7 +158,6 @@ def test_a_flipped_evaluation_does_not_change_cached_features(
     assert (workdir / "predictions.csv").read_bytes() == predictions
 
 
-@pytest.mark.slow
 def test_a_run_with_the_flag_is_tested_and_used_with_it(
     photos, workdir, tmp_path, monkeypatch, capsys
 ):
@@ -201,7 +198,6 @@ def test_a_run_with_the_flag_is_tested_and_used_with_it(
     assert record["tta"] == "flip"
 
 
-@pytest.mark.slow
 def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
     config = Config(
         stage="export", workdir=str(workdir), output=str(tmp_path), tta="flip"
@@ -223,7 +219,6 @@ def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
         np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-6)
 
 
-@pytest.mark.slow
 def test_an_export_that_does_not_flip_is_refused(tmp_path, monkeypatch):
     """The comparison uses the same option as the exported models."""
     inputs = keras.Input((8, 8, 3))

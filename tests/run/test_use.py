@@ -262,6 +262,7 @@ def test_an_export_refuses_a_folder_of_other_files(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_export_that_computes_otherwise_is_an_error(tmp_path, monkeypatch):
     png = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
     classifier = _tiny("raw")

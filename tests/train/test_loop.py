@@ -33,6 +33,7 @@ def fields(**values: object) -> dict[str, object]:
     return {"backbone_args": "", "weights": "none", "batch_size": 4, **values}
 
 
+@pytest.mark.slow
 def test_the_first_of_two_best_validations_is_kept(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ):

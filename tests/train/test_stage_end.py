@@ -82,6 +82,7 @@ def distance(one: dict[str, Any], two: dict[str, Any]) -> float:
     )
 
 
+@pytest.mark.slow
 def test_the_result_is_of_the_best_validation(source):
     path, result = source
     (head,) = result["earlier_stages"]

@@ -162,6 +162,7 @@ def test_bfloat16_keeps_variables_and_gradients_in_float32(bfloat16, replicas):
         assert np.any(trainer.classifier.variables[key].numpy() != before[key])
 
 
+@pytest.mark.slow
 def test_bfloat16_gradients_are_near_those_of_float32(bfloat16):
     halves = bfloat16()
     plan = freeze_plan(halves, "all")

@@ -252,6 +252,7 @@ def test_a_resume_keeps_the_count_of_patience(photos, tmp_path, monkeypatch):
 LIMIT = {**RUN, "steps_per_loop": 1, "epochs": 3}
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_a_run_within_an_epoch(
     photos, tmp_path, monkeypatch, capsys
 ):

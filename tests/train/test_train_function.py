@@ -296,9 +296,8 @@ def test_xla_on_two_replicas_trains_like_one_without_xla():
     assert apart <= 1e-4 * norm(moves.values())
 
 
-@pytest.mark.parametrize(
-    "replicas", [1, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_xla_trains_like_no_xla(replicas):
     batch = tiny_batch(3, 4)
     batch["matrices"] = matrices_of(4)
