@@ -52,7 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     bench = Bench(root)
     try:
         if asked.part == "random":
-            wrong = _random_kills(bench, asked.kills, asked.seed)
+            wrong = _random_kills(
+                bench, asked.kills, asked.seed, asked.variants
+            )
         elif asked.part == "boundaries":
             # One checkpoint kept: there is none to fall back on.
             wrong = _boundary_kills(bench, ONE_KEPT, BOUNDARIES, asked.only)
@@ -82,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--variants",
+        type=int,
+        default=len(VARIANTS),
+        help="kill runs of the first N sets of flags only",
+    )
+    parser.add_argument(
         "--part",
         choices=PARTS,
         default="random",
@@ -95,13 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _random_kills(bench: Bench, kills: int, seed: int) -> list[str]:
+def _random_kills(
+    bench: Bench, kills: int, seed: int, variants: int
+) -> list[str]:
     """Kills runs at random instants; returns the differences."""
     needed = max(1, int(kills * _SHARE))
     aim, wrong = Aim(kills, needed, seed), list[str]()
     runs = 0
     while not aim.done():
-        run = Run(bench, f"run{runs}", runs % len(VARIANTS))
+        run = Run(bench, f"run{runs}", runs % variants)
         runs += 1
         found = _kill_until_complete(run, aim)
         wrong += [f"{run.name}: {line}" for line in found]

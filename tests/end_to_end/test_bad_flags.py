@@ -15,7 +15,6 @@ from tests.support.bad_flag_cases.case import (
     FAILURE,
     FINETUNE,
     FIX,
-    TWO_REPLICAS,
     USAGE,
     assert_one_line,
     filled,
@@ -86,15 +85,9 @@ def test_a_workdir_refused_once_can_be_used(root, tmp_path):
             ("/truncated/test/sushi/001.jpg: a broken, truncated", FIX),
             marks=pytest.mark.slow,
         ),
-        pytest.param(
-            {"batch_size": 7, **TWO_REPLICAS},
-            USAGE,
-            ("--batch_size=7: not divisible by the 2 replicas",),
-            marks=pytest.mark.slow,
-        ),
         ({"stage": "finetun"}, USAGE, ("--stage='finetun'",)),
     ],
-    ids=["image", "replicas", "stage"],
+    ids=["image", "stage"],
 )
 def test_a_process_prints_one_line_for_bad_input(
     root, tmp_path, flags, status, words

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework import random_seed
@@ -15,7 +9,7 @@ from tensorflow.python.framework import random_seed
 from benchmarks.determinism import measure, summary
 from tests.support.determinism import is_on, undone
 from tests.support.photos import make_photos
-from tests.support.runs import assert_same_arrays, lines, small, train, weights
+from tests.support.runs import small, train
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.distribute import devices
@@ -80,53 +74,6 @@ def test_an_operation_that_cannot_repeat_names_the_flag(tmp_path, monkeypatch):
     assert "X is missing.; give --deterministic=off, and" in str(error.value)
     with undone(), pytest.raises(TrainerError, match="; fix the cause, and"):
         training.train(Config(**fields, deterministic="off"))
-
-
-_RUN = """
-import sys
-import pytest
-from tests.support.command import command
-from tests.support.determinism import is_on
-from tests.support.tiny import use_tiny_backbone
-use_tiny_backbone(pytest.MonkeyPatch())
-said = command(*sys.argv[1:])
-sys.exit(said.err or (0 if is_on() else "it is off"))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_same_bits(tmp_path):
-    flags = {
-        "stage": "finetune",
-        "dataset": make_photos(tmp_path / "photos"),
-        "backbone": "MobileNetV2",
-        "weights": "none",
-        "image_size": 32,
-        "batch_size": 8,
-        "epochs": 2,
-        "head_epochs": 1,
-        "log_every_steps": 1,
-        "deterministic": "on",
-    }
-    one, two = tmp_path / "one", tmp_path / "two"
-    for workdir in (one, two):
-        _in_a_process(flags | {"workdir": workdir})
-        config = json.loads((workdir / "config.json").read_text())
-        assert config["environment"]["deterministic"] == "on"
-    for stage in ("feature_extract", "finetune"):
-        assert_same_arrays(weights(one, stage), weights(two, stage))
-    assert lines(one, "metrics.jsonl") == lines(two, "metrics.jsonl")
-    assert len(lines(one, "metrics.jsonl")) > 9
-
-
-def _in_a_process(flags: dict[str, object]) -> None:
-    subprocess.run(
-        [sys.executable, "-c", _RUN, *(f"--{k}={v}" for k, v in flags.items())],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": "."},
-        cwd=pathlib.Path(__file__).parents[2],
-    )
 
 
 @pytest.mark.slow

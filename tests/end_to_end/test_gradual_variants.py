@@ -18,7 +18,6 @@ from tests.support.jobs import Job, run_command
 from tests.support.photos import make_photos
 from tests.support.runs import (
     TINY,
-    assert_same_arrays,
     assert_same_runs,
     lines,
     small,
@@ -88,19 +87,6 @@ def conv3(workdir: pathlib.Path, stage: str, which: str = "last") -> np.ndarray:
     found = weights(workdir, stage, which)
     (key,) = (k for k in found if k.startswith("model/") and "conv3" in k)
     return found[key]
-
-
-def test_parts_follow_a_feature_extract_in_the_workdir(few, tmp_path):
-    both, one = tmp_path / "both", tmp_path / "one"
-    train(few, both, **TINY, stage="feature_extract", epochs=1)
-    result = train(few, both, **TWO_PARTS)
-    whole = train(few, one, **TWO_PARTS)
-    for name in ("feature_extract", *NAMES):
-        assert_same_arrays(weights(both, name), weights(one, name))
-    assert lines(both, "metrics.jsonl") == lines(one, "metrics.jsonl")
-    assert [row["stage"] for row in result["earlier_stages"]] == [
-        row["stage"] for row in whole["earlier_stages"]
-    ]
 
 
 def test_each_part_has_its_own_cut_and_features(few, tmp_path, monkeypatch):

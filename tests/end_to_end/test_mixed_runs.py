@@ -72,17 +72,6 @@ def test_engines_and_kernels_train_alike(
     assert_near(straight[0], tmp_path / "other")
 
 
-def test_a_run_resumes_on_two_replicas(
-    photos: str, straight: Any, tmp_path: pathlib.Path
-) -> None:
-    values = {**MIXED, "checkpoint_every_steps": 2}
-    with stopped_after(7):
-        train(photos, tmp_path / "run", **values)
-    values |= {"strategy": "mirrored", "logical_cpus": 2}
-    train(photos, tmp_path / "run", **values)
-    assert_near(tmp_path / "run", straight[0])
-
-
 def test_dropout_reads_cached_views_and_features(
     photos: str, tmp_path: pathlib.Path
 ) -> None:

@@ -46,7 +46,6 @@ def tiny_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("engine", "augment", "values"),
     [
-        ("step", True, {}),
         (
             "step",
             True,

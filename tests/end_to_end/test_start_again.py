@@ -95,23 +95,6 @@ def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
 
 
 @pytest.mark.slow
-def test_finetune_may_have_another_batch_size_than_the_head(photos, tmp_path):
-    workdir = tmp_path / "run"
-    train(photos, workdir, **HEAD)
-    result = train(
-        photos,
-        workdir,
-        stage="finetune",
-        **TINY,
-        batch_size=4,
-        validation_fraction=1.0,
-    )
-    # Three steps of eight, then six of four.
-    assert result["steps"] == 9
-    assert result["validation_examples"] == 15
-
-
-@pytest.mark.slow
 def test_finetune_refuses_a_head_with_epochs_left(
     photos, tmp_path, monkeypatch
 ):

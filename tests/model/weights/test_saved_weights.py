@@ -28,11 +28,8 @@ FAMILIES = (
             "DenseNet121",
             "EfficientNetB0",
             "EfficientNetLite0",
-            "EfficientNetV2B0",
             "InceptionResNetV2",
-            "InceptionV3",
             "NASNetMobile",
-            "ResNet50",
             "ResNet50V2",
             "Xception",
         )
