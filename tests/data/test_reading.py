@@ -9,15 +9,15 @@ import pytest
 import tensorflow as tf
 
 from tests.support.encoders import png_of
-from trainer.data import reading
-from trainer.data.rendering import Rendering
+from trainer.data import rendering
+from trainer.data.reading import image_blocks
 from trainer.data.samples import WHOLE_FILE, Samples
 
 
 def test_data_sets_share_the_traced_rendering(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To trace it takes 0.9 s, and a run makes about ten data sets."""
+    """To trace it takes up to 0.9 s, and a run makes a dozen data sets."""
     photo = np.random.default_rng(7).integers(0, 256, (24, 40, 3), np.uint8)
     (tmp_path / "a.png").write_bytes(png_of(photo))
     one = Samples(
@@ -28,26 +28,26 @@ def test_data_sets_share_the_traced_rendering(
         lengths=np.full(1, WHOLE_FILE, np.int64),
     )
     traced = []
-    real = reading.render
+    real = rendering.render
 
     def noting(*args: object) -> tf.Tensor:
         traced.append(args[1:])
         return real(*args)
 
-    monkeypatch.setattr(reading, "render", noting)
-    rendering = Rendering(exif=True, background=(255, 255, 255))
+    monkeypatch.setattr(rendering, "render", noting)
+    how = rendering.Rendering(exif=True, background=(255, 255, 255))
     # No other test uses this size.
     found = [
         next(
-            reading.image_blocks(
+            image_blocks(
                 one, np.zeros(n, np.int64), image_px=19, block=n,
-                rendering=rendering,
+                rendering=how,
             ).as_numpy_iterator()
         )
         for n in (1, 2)
     ]  # fmt: skip
-    assert traced == [(19, rendering)]
-    expected = real(tf.constant(png_of(photo)), 19, rendering)
+    assert traced == [(19, how)]
+    expected = real(tf.constant(png_of(photo)), 19, how)
     for blocks in found:
         for image in blocks:
             np.testing.assert_array_equal(image, expected)
