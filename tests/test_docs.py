@@ -31,8 +31,8 @@ OF_MAIN = (
 )  # fmt: skip
 # Options of other programs that the pages mention.
 FOREIGN = {
-    *("config", "display-name", "file_format", "find-links", "logdir"),
-    *("name", "no-deps", "nodes", "region", "strict", "zone"),
+    *("config", "display-name", "dist", "file_format", "find-links"),
+    *("logdir", "name", "no-deps", "nodes", "region", "strict", "zone"),
     # The forms --flag=value and --noname.
     *("flag", "noname"),
 }
