@@ -234,11 +234,12 @@ def test_a_killed_search_continues_with_the_half_done_trial(
     once, killed = tmp_path / "once", tmp_path / "killed"
     subprocess.run(_command(photos, once), check=True)
     process = subprocess.Popen(_command(photos, killed))
-    # The first trial is finished, and the second has saved.
-    while (
-        not list(killed.glob("trials/*/checkpoints/feature_extract/last/*"))
-        or _rows(killed)[0]["state"] != "done"
-        or len(list(killed.glob("trials/*"))) > 1
+    # The first trial is finished and removed, and the second has saved.
+    while not (
+        (killed / "search.json").exists()
+        and _rows(killed)[0]["state"] == "done"
+        and len(list(killed.glob("trials/*"))) == 1
+        and list(killed.glob("trials/*/checkpoints/feature_extract/last/*"))
     ):
         assert process.poll() is None
         time.sleep(0.02)
