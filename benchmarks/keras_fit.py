@@ -85,6 +85,7 @@ def read_photos(
         batch_size=args.batch_size,
         image_size=(args.image_size, args.image_size),
         interpolation="bilinear",
+        crop_to_aspect_ratio=args.recipe == BEST_RECIPE,
         shuffle=shuffle,
         seed=args.seed,
     )

@@ -10,6 +10,7 @@ from trainer.config.fields import (
     APPLY,
     BEST_RECIPE,
     COSINE,
+    CROP,
     FEATURE_EXTRACT,
     FIELDS,
     FLIP,
@@ -38,7 +39,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "schedule": COSINE,
         "warmup": 0.05,
         "epochs": 10,
-        "min_steps": 300,
+        "min_steps": 600,
         "label_smoothing": 0.1,
         "dropout": 0.2,
         "ema": 0.99,
@@ -52,7 +53,7 @@ BEFORE_RENDERING = {"exif": IGNORE, "background": OFF, "resize": STRETCH}
 RENDERING: Mapping[str, Mapping[str, str]] = {
     TUTORIAL: BEFORE_RENDERING,
     QUICK: {"exif": APPLY, "background": WHITE, "resize": STRETCH},
-    BEST_RECIPE: {"exif": APPLY, "background": WHITE, "resize": STRETCH},
+    BEST_RECIPE: {"exif": APPLY, "background": WHITE, "resize": CROP},
 }
 # What a solved head does not read.
 _STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver", "tta"}
