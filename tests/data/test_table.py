@@ -211,8 +211,8 @@ REASONS = [
     "line 3: '1' is in line 2 too",
     "line 5: '2' is in line 4 too, with the label 'b'",
     "line 6: no split 'eval'; legal are train, validation and test",
-    "line 7: no weight '-1'; legal are numbers above 0",
-    "line 8: no weight 'heavy'; legal are numbers above 0",
+    "line 7: no weight '-1'; legal are 0 and numbers from 1e-06 to 1e+06",
+    "line 8: no weight 'heavy'; legal are 0 and numbers from 1e-06 to 1e+06",
     "line 9: no split, but other rows have one",
     "line 10: 4 cells, but 5 columns",
 ]
@@ -260,15 +260,8 @@ def test_bad_rows_are_named_and_counted(tmp_path: pathlib.Path) -> None:
             {},
             "class 'b' has 1 image; without a test split each class needs two",
         ),
-        (
-            "path,label,weight\n1,a,1\n2,b,0.5\n",
-            {},
-            "line 3: a weight other than 1, but weights of images are not"
-            " supported yet; remove the column 'weight', or give"
-            " --columns=weight= to ignore it",
-        ),
     ],
-    ids=["empty", "bad", "one_class", "no_train", "missing", "small", "weight"],
+    ids=["empty", "bad", "one_class", "no_train", "missing", "small"],
 )
 def test_tables_that_cannot_be_used(
     tmp_path: pathlib.Path, text: str, options: dict[str, Any], words: str
@@ -277,6 +270,37 @@ def test_tables_that_cannot_be_used(
         open_it(table(tmp_path, text), **options)
     assert str(error.value).startswith("--dataset='d.csv': ")
     assert words in str(error.value)
+
+
+def test_weights_stay_with_their_rows(tmp_path: pathlib.Path) -> None:
+    text = "path,label,split,weight\n3,a,train,0\n1,b,train,2.5\n"
+    text += "4,a,test,\n2,b,test,1e6\n"
+    source = open_it(table(tmp_path, text))
+    assert source.test is not None
+    assert source.train.ids == ("1", "3")
+    assert source.train.weights is not None
+    assert source.train.weights.tolist() == [2.5, 0]
+    assert source.test.weights is not None
+    assert source.test.weights.tolist() == [1e6, 1]
+    assert source.train.take([1]).weights.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "cell", ["-0.5", "nan", "inf", "1e-7", "2e6", "1,5", "heavy"]
+)
+def test_illegal_weights_are_bad_rows(
+    tmp_path: pathlib.Path, cell: str
+) -> None:
+    text = "path\tlabel\tweight\n" + f"1\ta\t{cell}\n"
+    with pytest.raises(BadRowsError) as error:
+        open_it(table(tmp_path, text, "d.tsv"))
+    assert f"line 2: no weight '{cell}'; legal are 0 and" in str(error.value)
+
+
+def test_weights_of_one_are_as_no_column(tmp_path: pathlib.Path) -> None:
+    text = "path,label,weight\n" + rows("a{},a,1", 1, 2)
+    text += rows("b{},b,1.0", 1, 2)
+    assert open_it(table(tmp_path, text)).train.weights is None
 
 
 def test_ignored_weights_are_not_read(tmp_path: pathlib.Path) -> None:
