@@ -340,24 +340,3 @@ def test_batches_under_a_strategy_are_the_same(samples: Samples) -> None:
     )
     got = [{k: v.numpy() for k, v in e.items()} for e in distributed]
     assert_same(got, train(samples, shard()))
-
-
-def test_each_row_has_its_weight(samples: Samples) -> None:
-    start, weights = 4, np.arange(N) / 4
-    weighted = dataclasses.replace(samples, weights=weights)
-    plain = train(samples, shard(), start=start)
-    for one, other in zip(
-        train(weighted, shard(), start=start), plain, strict=True
-    ):
-        found = one.pop("importance")
-        assert found.dtype == np.float32
-        assert_same([one], [other])
-        rows = np.array(rows_of([other]))
-        expected = np.where(rows < 0, 0, weights[rows])
-        assert found.tolist() == expected.tolist()
-    (first, *_) = elements(
-        evaluation_batches(
-            weighted, reading=Reading(image_px=PX), shard=shard()
-        )
-    )
-    assert "importance" not in first
