@@ -272,45 +272,6 @@ def test_tables_that_cannot_be_used(
     assert words in str(error.value)
 
 
-def test_weights_stay_with_their_rows(tmp_path: pathlib.Path) -> None:
-    text = "path,label,split,weight\n3,a,train,0\n1,b,train,2.5\n"
-    text += "4,a,test,\n2,b,test,1e6\n"
-    source = open_it(table(tmp_path, text))
-    assert source.test is not None
-    assert source.train.ids == ("1", "3")
-    assert source.train.weights is not None
-    assert source.train.weights.tolist() == [2.5, 0]
-    assert source.test.weights is not None
-    assert source.test.weights.tolist() == [1e6, 1]
-    assert source.train.take([1]).weights.tolist() == [0]
-
-
-@pytest.mark.parametrize(
-    "cell", ["-0.5", "nan", "inf", "1e-7", "2e6", "1,5", "heavy"]
-)
-def test_illegal_weights_are_bad_rows(
-    tmp_path: pathlib.Path, cell: str
-) -> None:
-    text = "path\tlabel\tweight\n" + f"1\ta\t{cell}\n"
-    with pytest.raises(BadRowsError) as error:
-        open_it(table(tmp_path, text, "d.tsv"))
-    assert f"line 2: no weight '{cell}'; legal are 0 and" in str(error.value)
-
-
-def test_weights_of_one_are_as_no_column(tmp_path: pathlib.Path) -> None:
-    text = "path,label,weight\n" + rows("a{},a,1", 1, 2)
-    text += rows("b{},b,1.0", 1, 2)
-    assert open_it(table(tmp_path, text)).train.weights is None
-
-
-def test_ignored_weights_are_not_read(tmp_path: pathlib.Path) -> None:
-    text = "path,label,weight\n" + rows("a{},a,heavy", 1, 2)
-    text += rows("b{},b,0.5", 1, 2)
-    source = open_it(table(tmp_path, text), columns="weight=")
-    assert sorted(source.train.ids)[0][0] == "a"
-    assert len(source.train) == 2
-
-
 def test_asked_for_groups_must_exist(tmp_path: pathlib.Path) -> None:
     text = "path,label\n" + rows("a{},a", 1, 2) + rows("b{},b", 1, 2)
     with pytest.raises(UsageError) as error:
