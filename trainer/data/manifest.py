@@ -304,7 +304,9 @@ def _check(
 ) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
     """Returns the readable samples of each split, and the skipped images."""
     cache = cache or FileCache(None)
-    known = checks_from_json(earlier, source) or cached_checks(cache, source)
+    known = checks_from_json(earlier, source.location) or cached_checks(
+        cache, source.location
+    )
     if source.test is None:
         known = {name: part for name, part in known.items() if name != "test"}
     results = [
@@ -314,7 +316,7 @@ def _check(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
-    cache_checks(cache, source, known, splits)
+    cache_checks(cache, source.location, known, splits)
     skipped = tuple(bad for result in results for bad in result.bad)
     return {name: part.with_digests() for name, part in splits.items()}, skipped
 

@@ -89,7 +89,7 @@ def read_pool(source: Source, cache: FileCache) -> Pool:
       source: the data set.
       cache: holds results of the image checks of other runs.
     """
-    known = cached_checks(cache, source)
+    known = cached_checks(cache, source.location)
     results = [
         check_images(part, split=split, known=known.get(split))
         for split, part in source.splits().items()
@@ -101,7 +101,7 @@ def read_pool(source: Source, cache: FileCache) -> Pool:
             samples=result.samples.take(rows),
             files=tuple(file for file in result.files if file),
         )
-    cache_checks(cache, source, known, good)
+    cache_checks(cache, source.location, known, good)
     return Pool(
         source=source,
         samples=_joined(good),

@@ -202,7 +202,10 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     remedy = "add photos, or compare by --validation=kfold:5"
     if facts.validation_source == TEST and total < facts.final.sum():
         remedy = "--validation_fraction=1 uses all test photos"
-    elif facts.validation_source not in (SPLIT, TEST, TRAIN):
+    elif facts.validation_source not in (SPLIT, TEST, TRAIN) or (
+        # The trials of a search read no test split, and take no folds.
+        facts.final_split not in (TEST, "validation")
+    ):
         remedy = "add photos"
     yield (f"only {what}, so validation accuracy varies by chance; {remedy}")
 
