@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.support import tfds_labels
+from trainer.data.manifest import build_manifest
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
@@ -38,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     [
         ("some_unlabelled", FOOD, [2, 2, 2], [1, 1, 1]),
         ("unused_names", ("pie", "sushi"), [2, 2], [1, 1]),
+        ("untested_class", FOOD, [2, 2, 2], [1, 0, 2]),
         ("without_keys", FOOD, [2, 2, 2], [2, 2, 2]),
         ("scalar", ("0", "1", "2"), [2, 2, 2], [2, 2, 2]),
         ("tensor", ("0", "1"), [2, 2], [1, 1]),
@@ -176,3 +178,28 @@ def test_the_reason_of_a_refusal_is_named(
     )
     # Nothing is prepared before that.
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_must_be_trained_on_but_not_tested_on(
+    folder: pathlib.Path,
+) -> None:
+    source = open_it("untested_class", folder)
+    assert source.notes == (
+        "the test split has no record of 1 of 3 classes, so its results say"
+        " nothing about them: 'ramen'",
+    )
+    options: dict[str, Any] = {
+        "data_pct": 100,
+        "seed": 0,
+        "batch_size": 2,
+        "validation_fraction": 1,
+        "on_bad_image": "fail",
+    }
+    manifest = build_manifest(source=source, **options)
+    assert manifest.final.counts(3).tolist() == [1, 0, 2]
+    with pytest.raises(TrainerError) as error:
+        build_manifest(source=open_it("untrained_class", folder), **options)
+    assert str(error.value) == (
+        "class 'sushi': no readable image in the train split; give a data set"
+        " that has images of every class"
+    )

@@ -57,6 +57,8 @@ CASES = {
         ),
         splits={"train": (1, 3, 1, 3), "test": (3, 1)},
     ),
+    "untested_class": Labelled(splits={"train": _ALL, "test": (2, 0, 2)}),
+    "untrained_class": Labelled(splits={"train": (0, 1, 0), "test": _ALL}),
     "one_used_name": Labelled(splits={"train": (1, 1), "test": (1,)}),
     "without_keys": Labelled(keys=None),
     "scalar": Labelled(features=features(label=NUMBER)),
