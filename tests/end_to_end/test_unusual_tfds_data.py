@@ -42,6 +42,12 @@ pytestmark = pytest.mark.slow
             {"pie": 1, "ramen": 0, "sushi": 2},
         ),
         (
+            "pixels",
+            "data: 3 classes; train: 6 photos from the train split of"
+            " trainer_labels/pixels",
+            {"pie": 2, "ramen": 2, "sushi": 2},
+        ),
+        (
             "tensor",
             "1 record without a label passed over: 1 train\n",
             {"0": 1, "1": 1},

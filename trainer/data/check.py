@@ -13,6 +13,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from trainer.data.array_records import read_records
+from trainer.data.decode import image_of_record
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import orientation
 from trainer.data.samples import (
@@ -308,9 +309,21 @@ def read_encoded_image(samples: Samples, row: int) -> bytes | None:
         data = files.read(path, offset, None if whole else length)
     if samples.record_image_key is None:
         return data
+    if samples.record_image_shape is not None:
+        return _image_of_pixels(data, samples)
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:
         return None
     values = features[samples.record_image_key].bytes_list.value
     return values[0] if values else None
+
+
+def _image_of_pixels(record: bytes, samples: Samples) -> bytes | None:
+    """Returns the pixels of a record as PNG; None if it has none."""
+    key, shape = samples.record_image_key, samples.record_image_shape
+    try:
+        found = image_of_record(tf.constant(record), str(key), shape)
+    except tf.errors.OpError:
+        return None
+    return bytes(found.numpy())

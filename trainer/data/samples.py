@@ -84,6 +84,8 @@ class Samples:
       record_image_key: None if the sample's bytes are the encoded image; else
         they are a serialised `tf.train.Example`, and this is the name of the
         bytes feature that holds the encoded image.
+      record_image_shape: (height, width, channels) if that feature holds pixels
+        as numbers, else None.
       record_format: format of the record files, `TFRECORD` or `ARRAY_RECORD`.
       digests: digests of the encoded images; empty until they are checked.
       groups: the group of each sample, which no split divides; "" for a sample
@@ -98,6 +100,7 @@ class Samples:
     offsets: np.ndarray
     lengths: np.ndarray
     record_image_key: str | None = None
+    record_image_shape: tuple[int, int, int] | None = None
     record_format: str = TFRECORD
     digests: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()

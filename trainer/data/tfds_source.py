@@ -59,7 +59,6 @@ def open_tfds(
     class_names, splits, notes = _classes(builder, dataset, found)
     train, validation = splits["train"], splits.get("validation")
     test = splits.get("test")
-    notes += tuple(_lacking(class_names, splits))
     origins = {split: f"the {split} split of {dataset}" for split in splits}
     if test is None:
         test, validation = validation, None
@@ -83,7 +82,7 @@ def open_tfds(
         test=test,
         origins=origins,
         passed_over=found.passed_over,
-        notes=notes,
+        notes=(*notes, *_lacking(class_names, splits)),
     )
 
 
