@@ -20,6 +20,7 @@ ROOMS = (
     "errors",
     "interrupt",
     "native_logs",
+    "native_memory",
     "streams",
     "storage",
     "config",

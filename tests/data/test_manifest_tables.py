@@ -224,3 +224,56 @@ def test_the_line_counts_groups_and_bad_rows(flat: pathlib.Path) -> None:
 def test_splits_of_a_table_have_no_folders(flat: pathlib.Path) -> None:
     with pytest.raises(UsageError, match=r"^--test_split='x': only folders"):
         build(write(flat, "t.csv"), split_names=SplitNames(test="x"))
+
+
+def weighted(flat: pathlib.Path, **weights: str) -> str:
+    """Writes a table in which some images, by label and number, weigh more."""
+    rows = ["path,label,weight"]
+    for photo in sorted(flat.glob("*/*.jpg")):
+        label = photo.parent.name
+        weight = weights.get(f"{label}_{int(photo.stem)}", "1")
+        rows.append(f"{label}/{photo.name},{label},{weight}")
+    path = flat / "weighted.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_weights_of_training_samples_are_data(flat: pathlib.Path) -> None:
+    plain = build(weighted(flat))
+    assert plain.fingerprint == build(write(flat, "plain.csv")).fingerprint
+    assert "train_weights" not in plain.to_json()
+    named = {
+        split: [i for i in ids if i.startswith("sushi")]
+        for split, ids in (
+            ("train", plain.train.ids),
+            ("test", plain.final.ids),
+        )
+    }
+    key = {
+        split: f"sushi_{int(pathlib.PurePath(ids[0]).stem)}"
+        for split, ids in named.items()
+    }
+    one = build(weighted(flat, **{key["train"]: "2"}))
+    other = build(weighted(flat, **{key["train"]: "3"}))
+    tested = build(weighted(flat, **{key["test"]: "3"}))
+    assert len({m.fingerprint for m in (plain, one, other)}) == 3
+    assert tested.fingerprint == plain.fingerprint
+    again = build(weighted(flat, **{key["train"]: "2", key["test"]: "5"}))
+    assert again.fingerprint == one.fingerprint
+    weights = dict(
+        zip(one.train.ids, stored(one)["train_weights"], strict=True)
+    )
+    assert weights.pop(named["train"][0]) == 2
+    assert set(weights.values()) == {1}
+    assert "weights from 1 to 2 in the training loss" in data_line(
+        data_facts(one)
+    )
+
+
+def test_weights_of_0_alone_are_refused(flat: pathlib.Path) -> None:
+    every = {
+        f"{photo.parent.name}_{int(photo.stem)}": "0"
+        for photo in flat.glob("*/*.jpg")
+    }
+    with pytest.raises(TrainerError, match="have the weight 0, so there is no"):
+        build(weighted(flat, **every))

@@ -211,8 +211,8 @@ REASONS = [
     "line 3: '1' is in line 2 too",
     "line 5: '2' is in line 4 too, with the label 'b'",
     "line 6: no split 'eval'; legal are train, validation and test",
-    "line 7: no weight '-1'; legal are numbers above 0",
-    "line 8: no weight 'heavy'; legal are numbers above 0",
+    "line 7: no weight '-1'; legal are 0 and numbers from 1e-06 to 1e+06",
+    "line 8: no weight 'heavy'; legal are 0 and numbers from 1e-06 to 1e+06",
     "line 9: no split, but other rows have one",
     "line 10: 4 cells, but 5 columns",
 ]
@@ -260,15 +260,8 @@ def test_bad_rows_are_named_and_counted(tmp_path: pathlib.Path) -> None:
             {},
             "class 'b' has 1 image; without a test split each class needs two",
         ),
-        (
-            "path,label,weight\n1,a,1\n2,b,0.5\n",
-            {},
-            "line 3: a weight other than 1, but weights of images are not"
-            " supported yet; remove the column 'weight', or give"
-            " --columns=weight= to ignore it",
-        ),
     ],
-    ids=["empty", "bad", "one_class", "no_train", "missing", "small", "weight"],
+    ids=["empty", "bad", "one_class", "no_train", "missing", "small"],
 )
 def test_tables_that_cannot_be_used(
     tmp_path: pathlib.Path, text: str, options: dict[str, Any], words: str
@@ -277,14 +270,6 @@ def test_tables_that_cannot_be_used(
         open_it(table(tmp_path, text), **options)
     assert str(error.value).startswith("--dataset='d.csv': ")
     assert words in str(error.value)
-
-
-def test_ignored_weights_are_not_read(tmp_path: pathlib.Path) -> None:
-    text = "path,label,weight\n" + rows("a{},a,heavy", 1, 2)
-    text += rows("b{},b,0.5", 1, 2)
-    source = open_it(table(tmp_path, text), columns="weight=")
-    assert sorted(source.train.ids)[0][0] == "a"
-    assert len(source.train) == 2
 
 
 def test_asked_for_groups_must_exist(tmp_path: pathlib.Path) -> None:

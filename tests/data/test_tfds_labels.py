@@ -5,10 +5,19 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tests.support import tfds_labels
+from trainer.data.check import (
+    CheckedSplit,
+    check_images,
+    read_encoded_image,
+)
+from trainer.data.manifest import build_manifest
+from trainer.data.reading import checked_blocks
 from trainer.data.samples import Source
 from trainer.data.tfds_source import open_tfds
 from trainer.errors import TrainerError
@@ -38,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     [
         ("some_unlabelled", FOOD, [2, 2, 2], [1, 1, 1]),
         ("unused_names", ("pie", "sushi"), [2, 2], [1, 1]),
+        ("untested_class", FOOD, [2, 2, 2], [1, 0, 2]),
         ("without_keys", FOOD, [2, 2, 2], [2, 2, 2]),
         ("scalar", ("0", "1", "2"), [2, 2, 2], [2, 2, 2]),
         ("tensor", ("0", "1"), [2, 2], [1, 1]),
@@ -148,10 +158,17 @@ REASONS = {
     "float_label": (
         "its feature 'label' is float32, and a label is a ClassLabel or int64"
     ),
-    "tensor_image": (
-        "its feature 'image' holds pixels as a Tensor of shape (9, 7, 3), and"
-        " only encoded images can be read, those of tfds.features.Image"
-    ),
+    **{
+        config: (
+            f"its feature 'image' is a Tensor of {what}, and pixels in a Tensor"
+            " are uint8 of a fixed shape with 1 or 3 channels, without encoding"
+        )
+        for config, what in (
+            ("float_pixels", "float32 of shape (9, 7, 3)"),
+            ("sizes_of_pixels", "uint8 of shape (None, 7, 3)"),
+            ("zlib_pixels", "uint8 of shape (9, 7, 3) encoded as zlib"),
+        )
+    },
     "float_image": (
         "the pixels of its feature 'image' are float32, not uint8 or uint16"
     ),
@@ -176,3 +193,66 @@ def test_the_reason_of_a_refusal_is_named(
     )
     # Nothing is prepared before that.
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_must_be_trained_on_but_not_tested_on(
+    folder: pathlib.Path,
+) -> None:
+    source = open_it("untested_class", folder)
+    assert source.notes == (
+        "the test split has no record of 1 of 3 classes, so its results say"
+        " nothing about them: 'ramen'",
+    )
+    options: dict[str, Any] = {
+        "data_pct": 100,
+        "seed": 0,
+        "batch_size": 2,
+        "validation_fraction": 1,
+        "on_bad_image": "fail",
+    }
+    manifest = build_manifest(source=source, **options)
+    assert manifest.final.counts(3).tolist() == [1, 0, 2]
+    with pytest.raises(TrainerError) as error:
+        build_manifest(source=open_it("untrained_class", folder), **options)
+    assert str(error.value) == (
+        "class 'sushi': no readable image in the train split; give a data set"
+        " that has images of every class"
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "channels"), [("pixels", 3), ("grey_pixels", 1)]
+)
+def test_pixels_in_a_tensor_are_images(
+    folder: pathlib.Path, config: str, channels: int
+) -> None:
+    source = open_it(config, folder)
+    samples = source.train
+    assert samples.record_image_shape == (9, 7, channels)
+    result = check_images(samples, split="train")
+    assert result.bad == ()
+    assert len({file.digest for file in result.files if file}) == 6
+    data = tfds.load(
+        f"trainer_labels/{config}",
+        split="train",
+        data_dir=str(folder),
+        read_config=tfds.ReadConfig(add_tfds_id=True),
+    )
+    expected = {
+        example["tfds_id"].decode(): example["image"]
+        for example in tfds.as_numpy(data)
+    }
+    checked = CheckedSplit(samples=samples, files=result.files).with_digests()
+    rows = np.arange(6)
+    ((images, same),) = checked_blocks(
+        checked.samples, rows, image_px=9, block=6
+    )
+    assert same.numpy().all()
+    for row in rows:
+        levels = np.broadcast_to(expected[samples.ids[row]], (9, 7, 3))
+        resized = tf.round(tf.image.resize(levels, (9, 9)))
+        np.testing.assert_array_equal(images[row], resized)
+        encoded = read_encoded_image(samples, row)
+        np.testing.assert_array_equal(
+            tf.io.decode_png(encoded, channels=3), levels
+        )

@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -141,3 +143,21 @@ def test_flipped_labels_rank_first(
     first = flipped & set(ranks[:45])
     print(f"{len(first)} of {len(flipped)} flipped labels in the first 45")
     assert len(first) >= 0.7 * len(flipped)
+
+
+def test_a_whole_check_needs_less_than_1_gib(tmp_path: pathlib.Path) -> None:
+    root = pathlib.Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(root / "main.py"),
+            "--stage=check_data",
+            f"--dataset={pathlib.Path(_DATA, 'food3')}",
+            f"--workdir={tmp_path / 'checked'}",
+            f"--cache_dir={tmp_path / 'cache'}",
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == FOUND
+    assert used.ru_maxrss < 2**20  # KiB.

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from PIL import Image
 
 from tests.support.command import command
 from tests.support.photos import make_photos
-from trainer.doctor.labels import held_out_probabilities
+from trainer.config.table_columns import parse_columns
+from trainer.data.table import open_table
+from trainer.doctor.labels import held_out_probabilities, largest_axes
 
 _NO_LABELS: dict[str, Any] = {
     "stage": "check_data",
@@ -141,7 +144,104 @@ def test_held_out_probabilities_find_a_flipped_label() -> None:
     given[[4, 11]] = 1 - given[[4, 11]]
     folds = np.arange(40) % 5
     folds[39] = -1
-    found = held_out_probabilities(features, given, 2, folds)
+    found = held_out_probabilities(largest_axes(features), given, 2, folds)
     assert found[:39].sum(1) == pytest.approx(1)
     assert found[39].tolist() == [0, 0]
     assert (found[:39].argmax(1) == labels[:39]).all()
+
+
+def test_a_table_is_checked_with_its_columns(photos: pathlib.Path) -> None:
+    rows = ["file,dish,split,who,weight"]
+    for number, image in enumerate(sorted(photos.glob("*/*/*.jpg"))):
+        split, label, name = image.parts[-3:]
+        who = f"{split} {number // 2}"
+        rows.append(f"{split}/{label}/{name},{label},{split},{who},{number}")
+    path = photos / "d.csv"
+    path.write_text("\n".join([*rows, "no cells", ""]), encoding="utf-8")
+    written = photos.parent / "clean.csv"
+    flags = {"dataset": path, "write_list": written}
+    flags["columns"] = "path=file,label=dish,group=who"
+    status, record, _ = check(photos, **flags)
+    assert status == 3
+    assert [bad["id"] for bad in record["findings"]["unreadable"]] == [
+        f"line {len(rows) + 1}"
+    ]
+    assert record["images"] == len(rows) - 1 == 27
+    one, two = (
+        open_table(
+            str(table),
+            dataset="",
+            columns=parse_columns(columns),
+            test_fraction=0.2,
+            on_bad_row="skip",
+        )
+        for table, columns in ((path, flags["columns"]), (written, None))
+    )
+    for split, part in one.splits().items():
+        other = two.splits()[split]
+        assert part.groups == other.groups
+        assert part.weights is not None
+        assert other.weights is not None
+        assert part.weights.tolist() == other.weights.tolist()
+        assert part.labels.tolist() == other.labels.tolist()
+
+
+HOSTILE = (
+    "a,b.jpg",
+    'quo"te.jpg',
+    "'single'.jpg",
+    "line\nfeed.jpg",
+    "carriage\rreturn.jpg",
+    "crlf\r\nin.jpg",
+    "tab\tin.jpg",
+    "=SUM(A1).jpg",
+    "semi;colon.jpg",
+    "#hash %20 ünï.jpg",
+    "\N{BYTE ORDER MARK}bom.jpg",
+)
+
+
+def test_a_list_of_hostile_names_is_read_back(photos: pathlib.Path) -> None:
+    for name, image in zip(
+        HOSTILE, sorted(photos.glob("train/*/*.jpg")), strict=False
+    ):
+        image.rename(image.with_name(name))
+    odd = photos / "train" / 'so "called", dish'
+    (photos / "train" / "sushi").rename(odd)
+    (photos / "test" / "sushi").rename(photos / "test" / odd.name)
+    written = photos.parent / "clean.csv"
+    status, record, _ = check(photos, write_list=written)
+    assert status == 0
+    source = open_table(
+        str(written),
+        dataset=str(written),
+        columns=parse_columns(None),
+        test_fraction=0.2,
+        on_bad_row="fail",
+    )
+    assert list(source.class_names) == sorted(record["classes"])
+    for split, part in source.splits().items():
+        images = {str(p) for p in photos.glob(f"{split}/*/*.jpg")}
+        assert set(part.paths) == images
+        for path, label in zip(part.paths, part.labels.tolist(), strict=True):
+            name = pathlib.Path(path).parent.name
+            assert (
+                unicodedata.normalize("NFC", name)
+                == (source.class_names[label])
+            )
+
+
+def test_names_that_a_table_would_strip_are_refused(
+    photos: pathlib.Path,
+) -> None:
+    image = min(photos.glob("train/*/*.jpg"))
+    image.rename(image.with_name("end.jpg "))
+    values = {
+        **_NO_LABELS,
+        "dataset": photos,
+        "workdir": photos.parent / "checked",
+        "write_list": photos.parent / "clean.csv",
+    }
+    heard = command(*(f"--{name}={value}" for name, value in values.items()))
+    assert heard.status == 1
+    assert "end.jpg ' begins or ends with a space, which tables" in heard.err

@@ -39,6 +39,10 @@ def test_margin_is_the_label_minus_the_best_other_class() -> None:
         # Its margin, 0.05 - 0.94, is below that of image 2; the thresholds
         # are 0.6 and (0.8 + 0.05) / 2.
         ({4: [0.94, 0.05, 0.01]}, [4, 2]),
+        # Image 4 reaches the threshold of class 0, (0.9 + 0.7 + 0.2) / 3, but
+        # its label is more probable than 1 / 3.
+        ({4: [0.62, 0.36, 0.02]}, [2]),
+        ({4: [0.68, 0.31, 0.01]}, [2, 4]),
         # Nothing is suspect if every image agrees with its label.
         ({2: [0.9, 0.05, 0.05], 4: [0.1, 0.8, 0.1]}, []),
     ],

@@ -36,6 +36,18 @@ pytestmark = pytest.mark.slow
             {"pie": 1, "sushi": 1},
         ),
         (
+            "untested_class",
+            "warning: the test split has no record of 1 of 3 classes, so its"
+            " results say nothing about them: 'ramen'\n",
+            {"pie": 1, "ramen": 0, "sushi": 2},
+        ),
+        (
+            "pixels",
+            "data: 3 classes; train: 6 photos from the train split of"
+            " trainer_labels/pixels",
+            {"pie": 2, "ramen": 2, "sushi": 2},
+        ),
+        (
             "tensor",
             "1 record without a label passed over: 1 train\n",
             {"0": 1, "1": 1},

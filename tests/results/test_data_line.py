@@ -206,6 +206,13 @@ def test_good_data_gives_no_warning() -> None:
             id="few_validation_of_a_fold",
         ),
         pytest.param(
+            {"validation": (50, 49), "final_split": "held_out"},
+            {},
+            "only 99 validation photos in all, so validation accuracy"
+            " varies by chance; add photos",
+            id="few_validation_of_a_search",
+        ),
+        pytest.param(
             {"train": (300, 1)},
             {},
             "one training photo only in sushi; add photos, or remove the class",

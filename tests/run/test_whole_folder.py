@@ -16,6 +16,7 @@ from sklearn import metrics as sklearn_metrics
 from tests.support.command import Said, arguments, command
 from tests.support.photos import CLASSES
 from tests.support.tiny import use_tiny_backbone
+from trainer.data import check
 
 Home = tuple[pathlib.Path, pathlib.Path]
 
@@ -262,3 +263,29 @@ def test_a_rule_of_groups_plays_no_part(
         "error: --group_by='parent': plays no part where a folder is evaluated"
         " as a whole; leave it out\n",
     )
+
+
+def test_images_of_a_folder_are_checked_once(
+    home: Home, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = tmp_path / "others"
+    new_photos(others, {"apple pie": 3, "sushi": 3})
+    read: list[int] = []
+    real = check.read_encoded_image
+
+    def reading(samples: Any, row: int) -> bytes | None:
+        read.append(row)
+        return real(samples, row)
+
+    monkeypatch.setattr(check, "read_encoded_image", reading)
+    cache = {"cache_dir": tmp_path / "cache"}
+    _, one = evaluate(home, others, **cache)
+    assert len(read) == 6
+    _, two = evaluate(home, others, **cache)
+    assert len(read) == 6
+    assert one["test_loss"] == two["test_loss"]
+    # A changed file is read again.
+    image = others / "sushi" / "0.png"
+    Image.new("RGB", (9, 9), (3, 2, 1)).save(image)
+    evaluate(home, others, **cache)
+    assert len(read) == 7

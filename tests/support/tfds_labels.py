@@ -41,6 +41,12 @@ def features(image: Any = IMAGE, label: Any = LABEL) -> dict[str, Any]:
     return {"image": image, "label": label}
 
 
+def pixels(shape: tuple[int, ...], number: int) -> np.ndarray:
+    """Returns random levels of a record whose pixels are no image file."""
+    rng = np.random.default_rng(number)
+    return rng.integers(0, 256, shape).astype(np.uint8)
+
+
 CASES = {
     "some_unlabelled": Labelled(
         splits={
@@ -57,6 +63,8 @@ CASES = {
         ),
         splits={"train": (1, 3, 1, 3), "test": (3, 1)},
     ),
+    "untested_class": Labelled(splits={"train": _ALL, "test": (2, 0, 2)}),
+    "untrained_class": Labelled(splits={"train": (0, 1, 0), "test": _ALL}),
     "one_used_name": Labelled(splits={"train": (1, 1), "test": (1,)}),
     "without_keys": Labelled(keys=None),
     "scalar": Labelled(features=features(label=NUMBER)),
@@ -83,9 +91,31 @@ CASES = {
     "float_label": Labelled(
         features=features(label=tfds.features.Scalar(dtype=np.float32))
     ),
-    "tensor_image": Labelled(
+    "pixels": Labelled(
         features=features(
             image=tfds.features.Tensor(shape=(9, 7, 3), dtype=np.uint8)
+        )
+    ),
+    "grey_pixels": Labelled(
+        features=features(
+            image=tfds.features.Tensor(shape=(9, 7, 1), dtype=np.uint8)
+        )
+    ),
+    "float_pixels": Labelled(
+        features=features(
+            image=tfds.features.Tensor(shape=(9, 7, 3), dtype=np.float32)
+        )
+    ),
+    "sizes_of_pixels": Labelled(
+        features=features(
+            image=tfds.features.Tensor(shape=(None, 7, 3), dtype=np.uint8)
+        )
+    ),
+    "zlib_pixels": Labelled(
+        features=features(
+            image=tfds.features.Tensor(
+                shape=(9, 7, 3), dtype=np.uint8, encoding="zlib"
+            )
         )
     ),
     "float_image": Labelled(
@@ -130,5 +160,8 @@ class TrainerLabels(tfds.core.GeneratorBasedBuilder):
         self, split: str, labels: tuple[int, ...]
     ) -> Iterator[tuple[str, Any]]:
         for i, label in enumerate(labels):
-            image = png(len(split) * 100 + i)
+            image: Any = png(len(split) * 100 + i)
+            feature = CASES[self.builder_config.name].features["image"]
+            if type(feature) is tfds.features.Tensor:
+                image = pixels(feature.shape, i)
             yield f"{split}{i}", {"image": image, "label": label}

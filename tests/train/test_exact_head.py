@@ -226,3 +226,16 @@ def test_memory_is_bounded_by_the_features():
     assert peak <= 8 * n * d + (4 << 20)
     # Far less than all of them as float64, standardised, would take.
     assert 8 * n * d + (4 << 20) < 3 * 8 * n * d
+
+
+@pytest.mark.parametrize(("count", "most"), [(40, 4), (5, 3), (40, 99)])
+def test_the_largest_axes_are_the_last_of_all(count: int, most: int) -> None:
+    rng = np.random.default_rng(count)
+    features = rng.normal(0, 1, (count, 8)).astype(np.float32)
+    by = standardisation(features)
+    every, largest = rotated(features, by), rotated(features, by, max_axes=most)
+    np.testing.assert_array_equal(largest.variances, every.variances[-most:])
+    np.testing.assert_allclose(largest.axes, every.axes[:, -most:], atol=1e-12)
+    np.testing.assert_allclose(
+        largest.coordinates, every.coordinates[:, -most:], atol=1e-5
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.decode import image_feature
 from trainer.storage import files
 
 # The options of the library's own data source: records are read in any order,
@@ -78,7 +79,10 @@ def read_records(paths: Sequence[str], numbers: Sequence[int]) -> list[bytes]:
 
 
 def read_columns(
-    path: str, image_key: str, label_key: str
+    path: str,
+    image_key: str,
+    label_key: str,
+    image_shape: tuple[int, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads the labels and sizes of all records; checks that each is intact.
 
@@ -86,6 +90,7 @@ def read_columns(
       path: the file.
       image_key: name of the image feature, which must exist.
       label_key: name of the label feature.
+      image_shape: see `image_of_record`.
 
     Returns:
       Labels and lengths in bytes, int64 (records,) each.
@@ -95,7 +100,7 @@ def read_columns(
       tf.errors.OpError: a record lacks one of the features.
     """
     spec = {
-        image_key: tf.io.FixedLenFeature((), tf.string),
+        image_key: image_feature(image_shape),
         label_key: tf.io.FixedLenFeature((), tf.int64),
     }
     # The file may have been replaced since this process opened it.

@@ -73,7 +73,8 @@ def training_batches(
       with `matrices` for `augment.warp`. If the regularization changes images,
       they are already warped, so there are no matrices. Mixed images come with
       `labels2` and `lambdas`; see `mixing.mixed`. With dropout, an element also
-      has `dropout` float32 (b, channels).
+      has `dropout` float32 (b, channels). If the samples have weights, it has
+      `importance` float32 (b,).
 
     Raises:
       ValueError: start_step is not in 0 ... total_steps.
@@ -90,6 +91,8 @@ def training_batches(
         partners=regularization.mixes,
     )
     draws = [augmentation_draws(samples, seed, policy)] if augment else []
+    if samples.weights is not None:
+        draws.append(_importance(samples.weights))
     if regularization != NOTHING:
         draws.append(regularization.draws(samples, seed, reading.image_px))
     return _batches(rows, samples, reading, shard, draws, regularization)
@@ -208,6 +211,18 @@ def _without_images(
         return found
 
     return element
+
+
+def _importance(weights: np.ndarray) -> _Draw:
+    """Returns a function of row and epoch, int64: the weight of the sample."""
+    values = tf.constant(weights.astype(np.float32))
+
+    def draw(row: tf.Tensor, epoch: tf.Tensor) -> Element:
+        del epoch
+        found = values[tf.maximum(row, 0)]
+        return {"importance": tf.where(row != PADDING, found, 0.0)}
+
+    return draw
 
 
 def augmentation_draws(samples: Samples, seed: int, policy: str) -> _Draw:

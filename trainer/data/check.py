@@ -13,6 +13,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from trainer.data.array_records import read_records
+from trainer.data.decode import image_of_record
 from trainer.data.formats import unfit_to_read, what_is_wrong
 from trainer.data.headers import orientation
 from trainer.data.samples import (
@@ -26,6 +27,7 @@ from trainer.errors import TrainerError
 from trainer.native_logs import native_notes_hidden
 from trainer.storage import files
 
+TRAIN = "train"
 # Checking one image costs less than handing a task to a thread.
 _IMAGES_PER_TASK = 32
 
@@ -203,14 +205,15 @@ def apply_policy(
       results: the result of each split.
       class_names: in the order of the labels.
       on_bad_image: `fail` or `skip`.
-      every_class: whether each split must have every class.
+      every_class: whether train must have every class, and each other split
+        those that it has samples of.
 
     Returns:
       The readable samples of each split, by its name.
 
     Raises:
       BadImagesError: there are bad images and the policy is `fail`.
-      TrainerError: a class has no readable image in one of the splits.
+      TrainerError: a class has no readable image in a split that must have it.
     """
     bad = [image for result in results for image in result.bad]
     if bad and on_bad_image == "fail":
@@ -220,8 +223,11 @@ def apply_policy(
         good = [row for row, file in enumerate(result.files) if file]
         samples = result.samples.take(good)
         counts = samples.counts(len(class_names)).tolist()
+        listed = result.samples.counts(len(class_names)).tolist()
         for label, name in enumerate(class_names):
-            if every_class and not counts[label]:
+            # Some TFDS splits have no record of a class.
+            needed = every_class and (result.split == TRAIN or listed[label])
+            if needed and not counts[label]:
                 first_bad = _first_bad(result, label)
                 raise TrainerError(
                     f"class {name!r}: no readable image in the"
@@ -303,9 +309,21 @@ def read_encoded_image(samples: Samples, row: int) -> bytes | None:
         data = files.read(path, offset, None if whole else length)
     if samples.record_image_key is None:
         return data
+    if samples.record_image_shape is not None:
+        return _image_of_pixels(data, samples)
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:
         return None
     values = features[samples.record_image_key].bytes_list.value
     return values[0] if values else None
+
+
+def _image_of_pixels(record: bytes, samples: Samples) -> bytes | None:
+    """Returns the pixels of a record as PNG; None if it has none."""
+    key, shape = samples.record_image_key, samples.record_image_shape
+    try:
+        found = image_of_record(tf.constant(record), str(key), shape)
+    except tf.errors.OpError:
+        return None
+    return bytes(found.numpy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from trainer.config.backgrounds import Colour
@@ -227,12 +229,16 @@ def read_record(
     return tf.data.experimental.from_variant(variant, spec).take(1)
 
 
-def image_of_record(record: tf.Tensor, key: str) -> tf.Tensor:
+def image_of_record(
+    record: tf.Tensor, key: str, shape: tuple[int, ...] | None = None
+) -> tf.Tensor:
     """Returns the encoded image in a record.
 
     Args:
       record: string scalar, a `tf.train.Example`.
-      key: name of the bytes feature that holds the image.
+      key: name of the feature that holds the image.
+      shape: of the pixels that the feature holds as numbers, which are encoded
+        as PNG here; None if it holds an encoded image.
 
     Returns:
       string scalar.
@@ -240,5 +246,15 @@ def image_of_record(record: tf.Tensor, key: str) -> tf.Tensor:
     Raises:
       tf.errors.OpError: the record has no such feature.
     """
-    feature = tf.io.FixedLenFeature((), tf.string)
-    return tf.io.parse_single_example(record, {key: feature})[key]
+    found = tf.io.parse_single_example(record, {key: image_feature(shape)})[key]
+    if shape is None:
+        return found
+    # Without compression, so that another version writes the same bytes.
+    return tf.io.encode_png(tf.cast(found, tf.uint8), compression=0)
+
+
+def image_feature(shape: tuple[int, ...] | None) -> Any:
+    """Returns the form of the image in a record; see `image_of_record`."""
+    if shape is None:
+        return tf.io.FixedLenFeature((), tf.string)
+    return tf.io.FixedLenFeature(shape, tf.int64)

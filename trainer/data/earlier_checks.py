@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from trainer.cache import FileCache
 from trainer.data.check import CheckedFile, CheckedSplit
-from trainer.data.samples import Source
 
 # Split -> sample id -> the result for its file.
 EarlierChecks = Mapping[str, Mapping[str, CheckedFile]]
@@ -36,20 +35,20 @@ def checks_to_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
 
 
 def checks_from_json(
-    manifest: Mapping[str, Any] | None, source: Source
+    manifest: Mapping[str, Any] | None, location: str
 ) -> EarlierChecks:
     """Returns the results of an earlier check of the same data set.
 
     Args:
       manifest: JSON with a `location`, and `splits` as `checks_to_json`
         returns them; None if there is none.
-      source: the data set.
+      location: of the data set; see `Source`.
 
     Returns:
       {} if the JSON is of another data set or malformed.
     """
     try:
-        if manifest is None or manifest["location"] != source.location:
+        if manifest is None or manifest["location"] != location:
             return {}
         return {
             split: _files_from_json(columns)
@@ -59,35 +58,50 @@ def checks_from_json(
         return {}
 
 
-def cached_checks(cache: FileCache, source: Source) -> EarlierChecks:
-    """Returns the results that another run cached; {} if there are none."""
-    content = cache.read(_cache_key(source))
+def cached_checks(
+    cache: FileCache, location: str, part: str = ""
+) -> EarlierChecks:
+    """Returns the results that another run cached; {} if there are none.
+
+    Args:
+      cache: holds the results.
+      location: of the data set; see `Source`.
+      part: what was checked, if not the splits of the data set.
+    """
+    content = cache.read(_cache_key(location, part))
     try:
-        return checks_from_json(json.loads(content), source) if content else {}
+        found = json.loads(content) if content else None
     except ValueError:
         return {}
+    return checks_from_json(found, location)
 
 
 def cache_checks(
     cache: FileCache,
-    source: Source,
+    location: str,
     earlier: EarlierChecks,
     splits: Mapping[str, CheckedSplit],
+    part: str = "",
 ) -> None:
     """Caches the results of a check for other runs.
 
     Writes nothing if they are the same as `earlier`.
+
+    Args:
+      cache: holds the results.
+      location: of the data set; see `Source`.
+      earlier: what `cached_checks` returned.
+      splits: the checked samples.
+      part: see `cached_checks`.
     """
     found = {
         split: dict(zip(part.samples.ids, part.files, strict=True))
         for split, part in splits.items()
     }
     if found != earlier:
-        content = {
-            "location": source.location,
-            "splits": checks_to_json(splits),
-        }
-        cache.write(_cache_key(source), json.dumps(content).encode())
+        content = {"location": location, "splits": checks_to_json(splits)}
+        key = _cache_key(location, part)
+        cache.write(key, json.dumps(content).encode())
 
 
 def _files_from_json(columns: Mapping[str, Any]) -> dict[str, CheckedFile]:
@@ -112,10 +126,11 @@ def _files_from_json(columns: Mapping[str, Any]) -> dict[str, CheckedFile]:
     }
 
 
-def _cache_key(source: Source) -> dict[str, str]:
+def _cache_key(location: str, part: str) -> dict[str, str]:
     # Another version of TensorFlow may decode what this one cannot.
     return {
         "kind": "looks",
-        "location": source.location,
+        "location": location,
         "tensorflow": tf.__version__,
+        **({"part": part} if part else {}),
     }

@@ -31,6 +31,11 @@ from trainer.data.earlier_checks import (
 )
 from trainer.data.headers import UPRIGHT
 from trainer.data.passed_over import PassedOver
+from trainer.data.sample_weights import (
+    check_weights,
+    weights_fields,
+    weights_to_json,
+)
 from trainer.data.samples import BadRow, Samples, Source, printable
 from trainer.data.subsets import nested_subset
 from trainer.data.validation import (
@@ -70,7 +75,8 @@ class Manifest:
         the latter are not part of `final`.
       fingerprint: hexadecimal digest of the class names and of role, id,
         label, group and content of every sample in `train` and `final`, and in
-        `validation` unless those come from the test split.
+        `validation` unless those come from the test split; and of the weights
+        in `train`.
       train_total: number of readable training samples, before the subset.
       splits: all readable samples of the data set, by split.
       bad_rows: the rows of a table that were left out.
@@ -151,6 +157,7 @@ class Manifest:
             "contradictions": [list(c.samples) for c in self.contradictions],
             "splits": checks_to_json(self.splits),
             **self._groups_to_json(),
+            **weights_to_json(self.train),
         }
 
     def _groups_to_json(self) -> dict[str, Any]:
@@ -256,6 +263,7 @@ def _assemble(
     tests: bool,
 ) -> Manifest:
     """Returns the manifest of samples whose roles are assigned."""
+    check_weights(roles.train.samples, source.location)
     final_split = _final_split(splits) if tests else UNTESTED
     final = splits[final_split] if tests else roles.validation
     by_role = {"train": roles.train, "final": final}
@@ -296,7 +304,9 @@ def _check(
 ) -> tuple[dict[str, CheckedSplit], tuple[BadImage, ...]]:
     """Returns the readable samples of each split, and the skipped images."""
     cache = cache or FileCache(None)
-    known = checks_from_json(earlier, source) or cached_checks(cache, source)
+    known = checks_from_json(earlier, source.location) or cached_checks(
+        cache, source.location
+    )
     if source.test is None:
         known = {name: part for name, part in known.items() if name != "test"}
     results = [
@@ -306,7 +316,7 @@ def _check(
     splits = apply_policy(
         results, class_names=source.class_names, on_bad_image=on_bad_image
     )
-    cache_checks(cache, source, known, splits)
+    cache_checks(cache, source.location, known, splits)
     skipped = tuple(bad for result in results for bad in result.bad)
     return {name: part.with_digests() for name, part in splits.items()}, skipped
 
@@ -333,5 +343,6 @@ def _fingerprint(
         )
     )
     digested = [class_names, rows, groups] if groups else [class_names, rows]
+    digested += weights_fields(roles["train"].samples)
     text = json.dumps(digested)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

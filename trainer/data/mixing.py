@@ -110,7 +110,8 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
       The element with the first b rows. `labels2` int32 (b,) has the labels of
       the partners. `lambdas` float32 (b,) in [0, 1] has the weights of the
       examples' own labels; with CutMix, the fraction of the image that is not
-      replaced.
+      replaced. If the element has `importance`, `importance2` float32 (b,) has
+      that of the partners.
     """
     mask, places = element["mask"], partners(element["mask"])
     batch, image_px = places.shape[0], element["images"].shape[1]
@@ -129,6 +130,11 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
         images = tf.where(inside(boxes, image_px), other, own)
         sides = tf.cast(boxes[:, 2:] - boxes[:, :2], tf.float32)
         lambdas = 1.0 - sides[:, 0] * sides[:, 1] / image_px**2
-    labels = found["labels"]
-    second = tf.where(real, tf.gather(element["labels"], places), labels)
+
+    def of_partners(name: str) -> tf.Tensor:
+        return tf.where(real, tf.gather(element[name], places), found[name])
+
+    if "importance" in found:
+        found["importance2"] = of_partners("importance")
+    second = of_partners("labels")
     return {**found, "images": images, "labels2": second, "lambdas": lambdas}

@@ -172,7 +172,10 @@ def decoded_images(
         return parallel_map(rows, of_file)
 
     def of_record(row: tf.Tensor, epoch: tf.Tensor, record: tf.Tensor) -> Any:
-        decoded = decode(row, lambda: image_of_record(record, key))
+        decoded = decode(
+            row,
+            lambda: image_of_record(record, key, samples.record_image_shape),
+        )
         return finish(row, epoch, *decoded)
 
     if samples.record_format == ARRAY_RECORD:

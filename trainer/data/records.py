@@ -7,6 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.decode import image_feature
 from trainer.storage import files
 
 # A TFRecord holds 8 bytes of length and 4 of checksum before the payload, and
@@ -59,8 +60,19 @@ def _remote_spans(path: str) -> tuple[np.ndarray, np.ndarray]:
     return ends - lengths - _FOOTER_BYTES, lengths
 
 
-def read_labels(path: str, image_key: str, label_key: str) -> np.ndarray:
+def read_labels(
+    path: str,
+    image_key: str,
+    label_key: str,
+    image_shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
     """Returns the labels; checks that each record has an image.
+
+    Args:
+      path: the file.
+      image_key: name of the image feature.
+      label_key: name of the label feature.
+      image_shape: see `image_of_record`.
 
     Returns:
       int64 (records,).
@@ -69,7 +81,7 @@ def read_labels(path: str, image_key: str, label_key: str) -> np.ndarray:
       tf.errors.OpError: a record is damaged or lacks one of the features.
     """
     spec = {
-        image_key: tf.io.FixedLenFeature((), tf.string),
+        image_key: image_feature(image_shape),
         label_key: tf.io.FixedLenFeature((), tf.int64),
     }
     labels = (

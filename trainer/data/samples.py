@@ -56,6 +56,18 @@ def is_of_earlier_version(
     )
 
 
+def without_ones(
+    weights: np.ndarray | None, rows: np.ndarray
+) -> np.ndarray | None:
+    """Returns the weights of some samples; None if all are 1.
+
+    So samples whose weights are 1 are the same as samples without weights.
+    """
+    if weights is None or (weights[rows] == 1).all():
+        return None
+    return weights[rows]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
     """Columns of equal length, one row per sample.
@@ -72,10 +84,14 @@ class Samples:
       record_image_key: None if the sample's bytes are the encoded image; else
         they are a serialised `tf.train.Example`, and this is the name of the
         bytes feature that holds the encoded image.
+      record_image_shape: (height, width, channels) if that feature holds pixels
+        as numbers, else None.
       record_format: format of the record files, `TFRECORD` or `ARRAY_RECORD`.
       digests: digests of the encoded images; empty until they are checked.
       groups: the group of each sample, which no split divides; "" for a sample
         that is a group by itself. Empty if the data set has no groups.
+      weights: float64 (n,), factors of the training loss, at least 0; None if
+        all are 1.
     """
 
     ids: tuple[str, ...]
@@ -84,9 +100,11 @@ class Samples:
     offsets: np.ndarray
     lengths: np.ndarray
     record_image_key: str | None = None
+    record_image_shape: tuple[int, int, int] | None = None
     record_format: str = TFRECORD
     digests: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         columns = (self.labels, self.paths, self.offsets, self.lengths)
@@ -95,6 +113,8 @@ class Samples:
         for optional in (self.digests, self.groups):
             if optional and len(optional) != len(self.ids):
                 raise ValueError("columns differ in length")
+        if self.weights is not None and len(self.weights) != len(self.ids):
+            raise ValueError("columns differ in length")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,6 +135,7 @@ class Samples:
             groups=tuple(self.groups[row] for row in rows)
             if self.groups
             else (),
+            weights=without_ones(self.weights, rows),
         )
 
     def id_hashes(self) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import posixpath
 import unicodedata
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trainer.config.grouping import COLUMN, GroupRule
-from trainer.config.table_columns import GROUP, SPLIT, WEIGHT
+from trainer.config.table_columns import GROUP, SPLIT
 from trainer.data.group_names import grouped
 from trainer.data.samples import (
     HELD_OUT,
@@ -22,6 +21,7 @@ from trainer.data.samples import (
     Samples,
     Source,
     printable,
+    without_ones,
 )
 from trainer.data.subsets import split_flat
 from trainer.data.table_rows import TableRow, read_rows
@@ -29,6 +29,8 @@ from trainer.errors import TrainerError, UsageError, shortened
 from trainer.storage import files
 
 _MAX_NAMES_CHARS = 200
+# A float32 can hold all weights and their products with those of classes.
+_LOWEST, _HIGHEST = 1e-6, 1e6
 _TRAIN, _VALIDATION, _TEST = "train", "validation", "test"
 # How tables write the names of the splits, in lower case. `eval` is none: some
 # data sets validate on it, others test on it.
@@ -142,7 +144,7 @@ class _Columns:
         self.splits = array("b")
         self.groups: list[str] = []
         self.label_names: dict[str, int] = {}
-        self.weighted_line = 0
+        self.weights = array("d")
         # Rows of the usable images in the order of their ids.
         self.rows = np.zeros(0, np.int64)
         self._texts: dict[str, str] = {}
@@ -156,9 +158,10 @@ class _Columns:
                 return f"no split {row.split!r}; legal are {_LEGAL_SPLITS}"
         weight = _weight(row.weight)
         if weight is None:
-            return f"no weight {row.weight!r}; legal are numbers above 0"
-        if weight != 1 and not self.weighted_line:
-            self.weighted_line = row.line
+            return (
+                f"no weight {row.weight!r}; legal are 0 and numbers from"
+                f" {_LOWEST:g} to {_HIGHEST:g}"
+            )
         label = unicodedata.normalize("NFC", printable(row.label))
         sample_id = _id_of(row.path)
         self.ids.append(sample_id)
@@ -167,6 +170,7 @@ class _Columns:
         number = self.label_names.setdefault(label, len(self.label_names))
         self.labels.append(number)
         self.splits.append(_SPLITS.index(split))
+        self.weights.append(weight)
         group = row.group if self._by_column else ""
         self.groups.append(self._texts.setdefault(group, group))
         return None
@@ -209,7 +213,8 @@ def _weight(text: str) -> float | None:
         weight = float(text)
     except ValueError:
         return None
-    return weight if 0 < weight < math.inf else None
+    legal = weight == 0 or _LOWEST <= weight <= _HIGHEST
+    return weight if legal else None
 
 
 def _id_of(path: str) -> str:
@@ -239,13 +244,6 @@ class _Opened:
             raise self._error(
                 f"has no usable row{left_out}; give a table with one row per"
                 " image"
-            )
-        if table.weighted_line:
-            name = self.columns[WEIGHT]
-            raise self._error(
-                f"line {table.weighted_line}: a weight other than 1, but"
-                " weights of images are not supported yet; remove the column"
-                f" {name!r}, or give --columns={WEIGHT}= to ignore it"
             )
         labels = np.array(table.labels, np.int32)
         splits = np.array(table.splits, np.int8)
@@ -295,6 +293,7 @@ class _Opened:
             offsets=np.zeros(len(rows), np.int64),
             lengths=np.full(len(rows), WHOLE_FILE, np.int64),
             groups=groups if any(table.groups) else (),
+            weights=without_ones(np.array(table.weights), rows),
         )
 
     def _check(self, parts: Mapping[str, Samples], names: list[str]) -> None:

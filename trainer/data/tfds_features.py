@@ -18,6 +18,7 @@ class FeatureKeys:
 
     Attributes:
       image: name of the feature that holds the encoded image.
+      image_shape: (height, width, channels) if it holds pixels as numbers.
       label: name of the feature that holds the label.
       named: whether the label is a `ClassLabel`, which has the names of the
         classes; otherwise it is a whole number.
@@ -26,6 +27,7 @@ class FeatureKeys:
     image: str
     label: str
     named: bool
+    image_shape: tuple[int, int, int] | None = None
 
 
 class _UnusableError(Exception):
@@ -45,14 +47,14 @@ def feature_keys(builder: Builder) -> FeatureKeys:
     try:
         features = _features(builder.info.features)
         image, label = _keys(builder.info.supervised_keys, features)
-        _check_image(image, features[image])
+        shape = _image_shape(image, features[image])
         named = _is_named(label, features[label])
     except _UnusableError as reason:
         raise builder.error(
             f"not an image classification data set ({reason}); give one with"
             " an image and a class label per example"
         ) from None
-    return FeatureKeys(image=image, label=label, named=named)
+    return FeatureKeys(image=image, label=label, named=named, image_shape=shape)
 
 
 def _features(found: Any) -> dict[str, Any]:
@@ -85,24 +87,46 @@ def _keys(keys: Any, features: dict[str, Any]) -> tuple[str, str]:
     return keys[0], keys[1]
 
 
-def _check_image(key: str, feature: Any) -> None:
-    """Raises an error unless the feature is an image of 8 or 16 bits."""
+def _image_shape(key: str, feature: Any) -> tuple[int, int, int] | None:
+    """Returns the shape of an image whose records hold numbers, else None.
+
+    Raises:
+      _UnusableError: the feature is no image of 8 or 16 bits.
+    """
     import tensorflow_datasets as tfds
 
     if isinstance(feature, tfds.features.Image):
         if feature.np_dtype in (np.uint8, np.uint16):
-            return
+            return None
         raise _UnusableError(
             f"the pixels of its feature {key!r} are"
             f" {np.dtype(feature.np_dtype).name}, not uint8 or uint16"
         )
     if _is_tensor(feature) and len(feature.shape) == 3:
-        raise _UnusableError(
-            f"its feature {key!r} holds pixels as a Tensor of shape"
-            f" {feature.shape}, and only encoded images can be read, those of"
-            " tfds.features.Image"
-        )
+        return _shape_of_pixels(key, feature)
     raise _UnusableError(f"its feature {key!r} is {_what(feature)}, no image")
+
+
+def _shape_of_pixels(key: str, feature: Any) -> tuple[int, int, int]:
+    """Returns the shape of a Tensor of pixels.
+
+    Raises:
+      _UnusableError: they are not uint8 of a fixed shape, or are compressed.
+    """
+    height, width, channels = feature.shape
+    legal = height and width and channels in (1, 3)
+    name = np.dtype(feature.np_dtype).name
+    # TFDS has no public name for it. The default writes numbers.
+    encoding = getattr(feature, "_encoding", None)
+    encoding = getattr(encoding, "value", encoding)
+    if not legal or name != "uint8" or encoding not in (None, "none"):
+        how = "" if encoding in (None, "none") else f" encoded as {encoding}"
+        raise _UnusableError(
+            f"its feature {key!r} is a Tensor of {name} of shape"
+            f" {feature.shape}{how}, and pixels in a Tensor are uint8 of a"
+            " fixed shape with 1 or 3 channels, without encoding"
+        )
+    return height, width, channels
 
 
 def _is_named(key: str, feature: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def open_tfds(
         test=test,
         origins=origins,
         passed_over=found.passed_over,
-        notes=notes,
+        notes=(*notes, *_lacking(class_names, splits)),
     )
 
 
@@ -115,6 +115,31 @@ def _classes(
     return used, splits, notes
 
 
+def _lacking(
+    names: tuple[str, ...], splits: Mapping[str, Samples]
+) -> Iterator[str]:
+    """Yields a line for each split without records of some classes.
+
+    A class without training records is an error later.
+    """
+    for split, samples in splits.items():
+        counts = samples.counts(len(names))
+        missing = [names[i] for i in np.flatnonzero(counts == 0)]
+        if missing and split != "train":
+            yield (
+                f"the {split} split has no record of {len(missing):,} of"
+                f" {len(names):,} classes, so its results say nothing about"
+                f" them: {_shown(missing)}"
+            )
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Returns some of the names, and the number of the others."""
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    more = len(names) - _SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
 def _unused(
     names: tuple[str, ...], splits: Mapping[str, Samples]
 ) -> frozenset[str]:
@@ -125,11 +150,9 @@ def _unused(
 
 def _unused_note(unused: frozenset[str], total: int) -> str:
     """Returns a line about classes without records."""
-    shown = ", ".join(map(repr, sorted(unused)[:_SHOWN]))
-    more = len(unused) - _SHOWN
     return (
         f"{len(unused):,} of {total:,} class names have no record and are left"
-        f" out: {shown}{f' and {more:,} more' if more > 0 else ''}"
+        f" out: {_shown(sorted(unused))}"
     )
 
 

@@ -151,6 +151,7 @@ class Splits:
             offsets=np.concatenate(offsets),
             lengths=np.concatenate(lengths),
             record_image_key=self._keys.image,
+            record_image_shape=self._keys.image_shape,
             record_format=self._record_format,
         )
 
@@ -176,7 +177,7 @@ class Splits:
         Raises:
           OSError, ValueError, tf.errors.OpError: the file cannot be read.
         """
-        keys = self._keys.image, self._keys.label
+        keys = self._keys.image, self._keys.label, self._keys.image_shape
         if not files.is_remote(path):
             # Reading a named pipe would wait for a writer.
             files.open_regular(path).close()

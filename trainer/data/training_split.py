@@ -67,13 +67,13 @@ def training_split(
     Raises:
       TrainerError: the data set cannot be used as it is.
     """
-    all_known = cached_checks(cache, source)
+    all_known = cached_checks(cache, source.location)
     known = {"train": all_known.get("train", {})}
     result = check_images(source.train, split="train", known=known["train"])
     splits = apply_policy(
         [result], class_names=source.class_names, on_bad_image=on_bad_image
     )
-    cache_checks(cache, source, known, splits)
+    cache_checks(cache, source.location, known, splits)
     digests = tuple(file.digest for file in splits["train"].files)
     samples = dataclasses.replace(splits["train"].samples, digests=digests)
     subset = samples.take(

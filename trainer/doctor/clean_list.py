@@ -38,7 +38,8 @@ def write_list(checked: Checked, path: str) -> int:
       path: of the CSV file, which is replaced.
 
     Raises:
-      TrainerError: the name of a file is not text, or nothing is left.
+      TrainerError: the name of a file is not text, or a name begins or ends
+        with a space, or nothing is left.
     """
     pool = checked.pool
     left_out = checked.rows()
@@ -48,9 +49,14 @@ def write_list(checked: Checked, path: str) -> int:
             f"--write_list={path!r}: every image has a finding, so the list"
             " would be empty; see check.html"
         )
+    samples = pool.samples
+    names = list(COLUMNS)
+    names += ["group"] if samples.groups else []
+    names += [] if samples.weights is None else ["weight"]
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    # The default would not quote a name with a carriage return.
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(names)
     for row in rows:
         image = files.absolute(os.path.expanduser(pool.samples.paths[row]))
         if image != printable(image):
@@ -58,7 +64,18 @@ def write_list(checked: Checked, path: str) -> int:
                 f"--write_list={path!r}: the name of {printable(image)} is not"
                 " text; rename it"
             )
-        label = pool.class_names[int(pool.samples.labels[row])]
-        writer.writerow((image, label, pool.splits[row]))
+        cells = [image, pool.class_names[int(samples.labels[row])]]
+        cells.append(pool.splits[row])
+        if samples.groups:
+            cells.append(samples.groups[row])
+        if samples.weights is not None:
+            cells.append(repr(float(samples.weights[row])))
+        for cell in cells:
+            if cell != cell.strip():
+                raise TrainerError(
+                    f"--write_list={path!r}: {cell!r} begins or ends with a"
+                    " space, which tables do not keep; rename it"
+                )
+        writer.writerow(cells)
     write_text(path, stream.getvalue())
     return len(rows)

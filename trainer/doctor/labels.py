@@ -21,6 +21,7 @@ from trainer.doctor.pool import Pool
 from trainer.errors import untrusted
 from trainer.model.freeze import freeze_plan
 from trainer.model.weights.plan import weights_digest
+from trainer.native_memory import return_freed
 from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import new_classifier
 from trainer.run.fast_paths import fast_paths
@@ -89,16 +90,23 @@ def out_of_fold(
     began = time.perf_counter()
     features = _features(setup, pool, warn)
     speed = len(features) / (time.perf_counter() - began)
+    channels = features.shape[1]
+    # Keras and TensorFlow hold the graphs of the features. Their memory must
+    # not add to that of the head.
+    keras.utils.clear_session()
+    return_freed()
     # As for a solved head: threads gain nothing, and one thread rounds alike
     # on any number of cores.
     with threadpool_limits(1, user_api="blas"):
+        axes = largest_axes(features)
+        del features
         probabilities = held_out_probabilities(
-            features, pool.samples.labels, classes, folds
+            axes, pool.samples.labels, classes, folds
         )
     found = OutOfFold(
         rows=rows,
         probabilities=probabilities[rows].astype(np.float32),
-        channels=features.shape[1],
+        channels=channels,
         images_per_second=speed,
     )
     cache.write(key, _packed(found))
@@ -118,8 +126,17 @@ def grouped_folds(pool: Pool, groups: np.ndarray, *, seed: int) -> np.ndarray:
     return folds_of(ids, samples.labels[first], seed=seed)[inverse]
 
 
+def largest_axes(features: np.ndarray) -> Rotated:
+    """Returns features in at most 512 axes, to save memory and time.
+
+    Args:
+      features: float32 (n, d).
+    """
+    return rotated(features, standardisation(features), max_axes=_MAX_AXES)
+
+
 def held_out_probabilities(
-    features: np.ndarray,
+    axes: Rotated,
     labels: np.ndarray,
     num_classes: int,
     folds: np.ndarray,
@@ -129,12 +146,11 @@ def held_out_probabilities(
     The L2 strength is the one that `--head_l2=auto` would choose among fewer.
 
     Args:
-      features: float32 (n, d).
+      axes: of the features of n images.
       labels: int (n,).
       num_classes: at least 2.
       folds: int (n,), see `head_path.folds_of`.
     """
-    axes = _largest_axes(rotated(features, standardisation(features)))
     some = slice(None, None, -(-len(labels) // _IMAGES_FOR_L2))
     path = cross_validate(
         dataclasses.replace(axes, coordinates=axes.coordinates[some]),
@@ -162,22 +178,14 @@ def held_out_probabilities(
     return found
 
 
-def _largest_axes(axes: Rotated) -> Rotated:
-    """Returns the axes of the largest variances, to save memory and time."""
-    some = slice(-_MAX_AXES, None)
-    return Rotated(
-        coordinates=axes.coordinates[:, some].copy(),
-        variances=axes.variances[some],
-        axes=axes.axes[:, some],
-    )
-
-
 def _features(
     setup: RunSetup, pool: Pool, warn: Callable[[str], None]
 ) -> np.ndarray:
     """Returns float32 (n, channels), from the cache where they are."""
     samples = pool.samples
     classifier = new_classifier(setup, len(pool.class_names), load=True)
+    # Building and loading free much, and the conversion needs most of all.
+    return_freed()
     shown = ConsoleProgress(len(samples)).rows
     paths = fast_paths(
         setup.config, setup.runtime, images=len(samples), training=False

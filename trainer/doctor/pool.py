@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class Pool:
       samples: the readable samples of all splits, with digests. An id is
         SPLIT/ID, so that it is unique.
       splits: the split of each sample: 'train', 'validation' or 'test'.
-      bad: the images that cannot be read.
+      bad: the images that cannot be read, after the rows of a table that
+        cannot be used.
     """
 
     source: Source
@@ -73,6 +75,9 @@ def open_pool(config: Config) -> Source:
         config.dataset,
         tfds_data_dir=config.tfds_data_dir,
         test_fraction=config.test_fraction,
+        columns=config.columns,
+        group_by=config.group_by,
+        on_bad_row="skip",
         split_names=config.split_names,
     )
 
@@ -84,7 +89,7 @@ def read_pool(source: Source, cache: FileCache) -> Pool:
       source: the data set.
       cache: holds results of the image checks of other runs.
     """
-    known = cached_checks(cache, source)
+    known = cached_checks(cache, source.location)
     results = [
         check_images(part, split=split, known=known.get(split))
         for split, part in source.splits().items()
@@ -96,15 +101,29 @@ def read_pool(source: Source, cache: FileCache) -> Pool:
             samples=result.samples.take(rows),
             files=tuple(file for file in result.files if file),
         )
-    cache_checks(cache, source, known, good)
+    cache_checks(cache, source.location, known, good)
     return Pool(
         source=source,
         samples=_joined(good),
         splits=tuple(
             split for split, part in good.items() for _ in part.samples.ids
         ),
-        bad=tuple(bad for result in results for bad in result.bad),
+        bad=(
+            *_bad_rows(source),
+            *(bad for result in results for bad in result.bad),
+        ),
     )
+
+
+def _bad_rows(source: Source) -> Iterator[BadImage]:
+    """Yields the rows of a table that cannot be used, as images."""
+    for row in source.bad_rows:
+        yield BadImage(
+            split="",
+            id=f"line {row.line}",
+            path=source.location,
+            reason=row.reason,
+        )
 
 
 def _joined(parts: dict[str, CheckedSplit]) -> Samples:
@@ -124,4 +143,25 @@ def _joined(parts: dict[str, CheckedSplit]) -> Samples:
         digests=tuple(
             file.digest for part in parts.values() for file in part.files
         ),
+        groups=_joined_groups(samples),
+        weights=_joined_weights(samples),
+    )
+
+
+def _joined_groups(parts: Sequence[Samples]) -> tuple[str, ...]:
+    if not any(part.groups for part in parts):
+        return ()
+    return tuple(
+        group for part in parts for group in part.groups or ("",) * len(part)
+    )
+
+
+def _joined_weights(parts: Sequence[Samples]) -> np.ndarray | None:
+    if all(part.weights is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.ones(len(part)) if part.weights is None else part.weights
+            for part in parts
+        ]
     )

@@ -21,6 +21,7 @@ from trainer.doctor.pool import Pool, open_pool, read_pool
 from trainer.doctor.report import Checked, by_kind, estimate, lines, to_json
 from trainer.doctor.suspects import margins, ranked_suspects
 from trainer.errors import TrainerError, one_line
+from trainer.native_memory import return_freed, return_large_at_once
 from trainer.results.progress import ConsoleProgress
 from trainer.run.caches import file_cache, row_cache
 from trainer.run.prepare import RunSetup, prepare
@@ -46,6 +47,7 @@ def check_data(config: Config) -> int:
       TrainerError: the data set has no readable image.
       Stopped: a signal arrived.
     """
+    return_large_at_once()
     check_dataset(config.dataset)
     setup = prepare(dataclasses.replace(config, strategy="one_device"))
     source = open_pool(config)
@@ -82,6 +84,7 @@ def _check(setup: RunSetup, source: Source, workdir: Workdir) -> Checked:
         warn=workdir.warn,
     )
     exact, near = copy_groups(pool, looks)
+    return_freed()
     predicted = _predictions(setup, pool, near, workdir)
     found = [
         *(

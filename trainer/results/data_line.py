@@ -12,6 +12,7 @@ from trainer.config.fields import DEMO_BACKBONE, FEATURE_EXTRACT, NONE, Fields
 from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import SPLIT, TEST, TRAIN
 from trainer.data.passed_over import PassedOver
+from trainer.data.sample_weights import weights_phrase
 from trainer.data.samples import HELD_OUT
 from trainer.results.escaping import for_terminal
 
@@ -40,6 +41,8 @@ class DataFacts:
       final_split: 'test', 'validation' or another word if no split is read.
       origins: where the splits come from; see `samples.Source`.
       groups: number of groups of training samples.
+      weights: of the training samples; None if all are 1, or if they are not
+        used.
       skipped: images left out because they cannot be read.
       bad_rows: rows of a table that were left out.
       passed_over: files that are not used.
@@ -55,6 +58,7 @@ class DataFacts:
     final_split: str
     origins: Mapping[str, str]
     groups: int
+    weights: np.ndarray | None = None
     skipped: int
     bad_rows: int
     passed_over: PassedOver
@@ -74,6 +78,7 @@ def data_facts(manifest: Manifest) -> DataFacts:
         final_split=manifest.final_split,
         origins=manifest.origins,
         groups=_groups(manifest.train),
+        weights=manifest.train.weights,
         skipped=len(manifest.skipped),
         bad_rows=len(manifest.bad_rows),
         passed_over=manifest.passed_over,
@@ -102,6 +107,7 @@ def training_facts(
         final_split="",
         origins=split.origins,
         groups=_groups(split.samples),
+        weights=None,
         skipped=split.skipped,
         bad_rows=split.bad_rows,
         passed_over=split.passed_over,
@@ -120,6 +126,8 @@ def data_line(facts: DataFacts) -> str:
     ]
     if facts.groups:
         parts.append(f"{_count(facts.groups, 'group')} of training photos")
+    if facts.weights is not None:
+        parts.append(f"{weights_phrase(facts.weights)} in the training loss")
     if facts.bad_rows:
         parts.append(f"{_count(facts.bad_rows, 'unusable row')} left out")
     if facts.skipped:
@@ -194,7 +202,10 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     remedy = "add photos, or compare by --validation=kfold:5"
     if facts.validation_source == TEST and total < facts.final.sum():
         remedy = "--validation_fraction=1 uses all test photos"
-    elif facts.validation_source not in (SPLIT, TEST, TRAIN):
+    elif facts.validation_source not in (SPLIT, TEST, TRAIN) or (
+        # The trials of a search read no test split, and take no folds.
+        facts.final_split not in (TEST, "validation")
+    ):
         remedy = "add photos"
     yield (f"only {what}, so validation accuracy varies by chance; {remedy}")
 

@@ -15,11 +15,13 @@ from trainer.data.check import (
     apply_policy,
     check_images,
 )
+from trainer.data.earlier_checks import cache_checks, cached_checks
 from trainer.data.labelled_folder import LabelledFolder, open_labelled_folder
 from trainer.data.manifest import WHOLE_FOLDER, Manifest
 from trainer.data.samples import printable
 from trainer.errors import TrainerError, UsageError, shortened, untrusted
 from trainer.results.escaping import for_terminal
+from trainer.run.caches import file_cache
 from trainer.run.prepare import listing_bad_images, open_dataset, read_manifest
 from trainer.run.trained import Trained
 from trainer.storage import files
@@ -174,7 +176,11 @@ def read_whole_folder(trained: Trained, given: frozenset[str]) -> WholeFolder:
     )
     if config.strict_classes:
         _check_classes(config, folder)
-    result = check_images(folder.samples, split=WHOLE_FOLDER)
+    cache = file_cache(config)
+    known = cached_checks(cache, folder.location, WHOLE_FOLDER)
+    result = check_images(
+        folder.samples, split=WHOLE_FOLDER, known=known.get(WHOLE_FOLDER)
+    )
     with listing_bad_images():
         checked = apply_policy(
             [result],
@@ -182,6 +188,7 @@ def read_whole_folder(trained: Trained, given: frozenset[str]) -> WholeFolder:
             on_bad_image=config.on_bad_image,
             every_class=False,
         )
+    cache_checks(cache, folder.location, known, checked, WHOLE_FOLDER)
     final = checked[WHOLE_FOLDER].with_digests()
     if not len(final.samples):
         raise TrainerError(

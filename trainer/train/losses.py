@@ -51,16 +51,22 @@ class TrainingLoss:
           logits: float32 (batch, classes).
           batch: `labels` int32 (batch,). A mixed batch also has `labels2`
             int32 (batch,) and `lambdas` float32 (batch,), the weights of
-            `labels`; those of `labels2` are 1 - `lambdas`.
+            `labels`; those of `labels2` are 1 - `lambdas`. `importance` and
+            `importance2` float32 (batch,), if there are any, are factors of the
+            losses of `labels` and `labels2`.
 
         Returns:
           float32 (batch,).
         """
         losses = self.of(logits, batch["labels"])
+        if "importance" in batch:
+            losses *= batch["importance"]
         if "lambdas" not in batch:
             return losses
         weights = batch["lambdas"]
         others = self.of(logits, batch["labels2"])
+        if "importance2" in batch:
+            others *= batch["importance2"]
         return weights * losses + (1.0 - weights) * others
 
 

@@ -75,7 +75,11 @@ def standardisation(
 
 
 def rotated(
-    features: np.ndarray, by: Standardisation, *, block: int = BLOCK
+    features: np.ndarray,
+    by: Standardisation,
+    *,
+    block: int = BLOCK,
+    max_axes: int | None = None,
 ) -> Rotated:
     """Returns the standardised features in their principal axes.
 
@@ -83,6 +87,8 @@ def rotated(
       features: float32 (n, d), not standardised.
       by: their standardisation.
       block: rows that are read as float64 at a time.
+      max_axes: keeps at most this many axes, those of the largest variances;
+        None keeps all.
     """
     count, width = features.shape
     # If samples are fewer than features, work in an orthonormal basis of the
@@ -95,6 +101,8 @@ def rotated(
         own = z if span is None else z @ span
         products += own.T @ own
     variances, axes = np.linalg.eigh(products / count)
+    if max_axes is not None:
+        variances, axes = variances[-max_axes:], axes[:, -max_axes:].copy()
     if span is not None:
         axes = span @ axes
     coordinates = np.empty((count, axes.shape[1]), np.float32)

@@ -275,8 +275,14 @@ class SolvedStage(StageLoop):
 
     def _importance(self) -> np.ndarray | None:
         """Returns the factor of each sample's loss; None for 1."""
-        weights = self._job.loss.class_weights
-        return np.array(weights)[self._labels] if weights else None
+        of_classes = self._job.loss.class_weights
+        weights = self._job.train.weights
+        if weights is not None:
+            weights = np.tile(weights, self._passes)
+        if not of_classes:
+            return weights
+        found = np.array(of_classes)[self._labels]
+        return found if weights is None else found * weights
 
     def _assign(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the head on every replica."""

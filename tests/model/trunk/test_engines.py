@@ -185,7 +185,7 @@ def test_litert_with_other_features_is_rejected(
         lambda self, index: real(self, index) * np.float32(error),
     )
     with pytest.raises(
-        ValueError, match=r"^computes other features than the graph$"
+        ValueError, match=r"^computes other features than TensorFlow$"
     ):
         make_lite()
 

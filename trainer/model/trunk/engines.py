@@ -12,7 +12,6 @@ import hashlib
 import json
 import queue
 import warnings
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +21,7 @@ from trainer.cache import FileCache
 from trainer.errors import reason_of
 from trainer.model.trunk.partition import Partition
 from trainer.native_logs import native_notes_hidden
+from trainer.native_memory import return_freed
 
 GRAPH, LITERT = "graph", "litert"
 # Limit of the largest activation in a block, in bytes: about one core's share
@@ -69,9 +69,7 @@ class GraphTrunk:
         """
         self.block = block
         self._side = partition.classifier.image_px
-        self._function = _concrete(
-            partition, partition.trunk_constants(), block
-        )
+        self._function = _concrete(partition, block)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Computes features.
@@ -186,7 +184,7 @@ def lite_trunk(
 ) -> LiteTrunk:
     """Returns the trunk in LiteRT, converted once and cached.
 
-    Its features are compared with the graph's every time, even if the model
+    Its features are compared with TensorFlow's every time, even if the model
     comes from the cache, because a wrong trunk would silently spoil all
     features.
 
@@ -201,28 +199,30 @@ def lite_trunk(
       ValueError: LiteRT cannot convert the trunk, or computes other features.
     """
     key_fields = {**trunk_key(partition), "kind": "litert", "machine": machine}
-    side = partition.classifier.image_px
-    function = _concrete(partition, partition.trunk_constants(), 1)
     content = cache.read(key_fields)
     if content is not None:
         # If the cached model fails in any way, convert again.
         with contextlib.suppress(Exception):
             trunk = LiteTrunk(content, cores=cores)
-            _compare(trunk, function, side)
+            _compare(trunk, partition)
             return trunk
     try:
-        content = _converted(function)
+        content = _converted(partition)
+        # The graph and the conversion took many times what the weights take.
+        return_freed()
         trunk = LiteTrunk(content, cores=cores)
     except Exception as error:
         # The converter raises many types, bare Exception among them.
         raise ValueError(f"cannot be converted ({reason_of(error)})") from error
-    _compare(trunk, function, side)
+    _compare(trunk, partition)
     cache.write(key_fields, content)
     return trunk
 
 
-def _converted(function: Any) -> bytes:
-    """Returns a concrete function as a LiteRT model file."""
+def _converted(partition: Partition) -> bytes:
+    """Returns the trunk as a LiteRT model file."""
+    function = _concrete(partition, 1)
+    return_freed()
     with native_notes_hidden(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
@@ -231,8 +231,11 @@ def _converted(function: Any) -> bytes:
         return bytes(converter.convert())
 
 
-def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
-    """Checks that LiteRT computes the features that the graph computes.
+def _compare(trunk: LiteTrunk, partition: Partition) -> None:
+    """Checks that LiteRT computes the features that TensorFlow computes.
+
+    TensorFlow runs layer by layer, because a graph would hold several copies of
+    the weights.
 
     Raises:
       ValueError: a feature differs by more than MAX_DIFFERENCE.
@@ -241,16 +244,20 @@ def _compare(trunk: LiteTrunk, function: Any, side: int) -> None:
     # A smooth image, like a photo. White noise can cause such large activations
     # that even two runs of TensorFlow differ by more.
     coarse = rng.uniform(0, 255, (1, 4, 4, 3)).astype(np.float32)
+    side = partition.classifier.image_px
     image = tf.image.resize(coarse, (side, side)).numpy()
-    for mine, theirs in zip(
-        trunk(image), function(tf.constant(image)), strict=True
-    ):
-        theirs = theirs.numpy()
+    with tf.device("CPU:0"):
+        expected = partition.trunk(
+            [tf.constant(array) for array in partition.trunk_constants()],
+            tf.constant(image),
+        )
+    for mine, tensor in zip(trunk(image), expected, strict=True):
+        theirs = tensor.numpy()
         bound = MAX_DIFFERENCE * max(float(np.abs(theirs).max()), 1e-30)
         if mine.shape != theirs.shape or not (
             float(np.abs(mine - theirs).max()) <= bound
         ):
-            raise ValueError("computes other features than the graph")
+            raise ValueError("computes other features than TensorFlow")
 
 
 def block_of(partition: Partition) -> int:
@@ -275,15 +282,16 @@ def trunk_key(partition: Partition) -> dict[str, str]:
     return {"trunk": digest.hexdigest(), "cut": json.dumps(partition.cut)}
 
 
-def _concrete(
-    partition: Partition, constants: Sequence[np.ndarray], block: int
-) -> Any:
+def _concrete(partition: Partition, block: int) -> Any:
     """Traces the trunk for blocks of a fixed number of images."""
     side = partition.classifier.image_px
 
     @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:
-        # Convert inside the function, so the graph contains constants.
+        # Convert inside the function, so the graph contains constants. Read
+        # there too, because the function would keep arrays from outside.
+        with tf.init_scope():
+            constants = partition.trunk_constants()
         return partition.trunk(
             [tf.constant(array) for array in constants], images
         )
