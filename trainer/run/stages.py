@@ -219,6 +219,8 @@ class TrainingRun:
         )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
+        if self._workdir.writes:
+            keep_only_last(self._workdir, spec.stage)
         return result
 
     def _draw_head_path(self, step: int) -> None:

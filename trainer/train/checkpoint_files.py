@@ -41,7 +41,7 @@ def find_checkpoints(workdir: Workdir, stage: str, which: str) -> list[str]:
     found = [
         os.path.join(folder, name.removesuffix(".index"))
         for name in files.names(folder)
-        if _INDEX.fullmatch(name) and _is_whole(os.path.join(folder, name))
+        if _INDEX.fullmatch(name) and is_whole(os.path.join(folder, name))
     ]
     return sorted(found, key=checkpoint_step, reverse=True)
 
@@ -59,6 +59,21 @@ def remove_checkpoint(path: str) -> None:
     for name in files.names(folder):
         if name.startswith(f"{prefix}.data-"):
             files.remove(os.path.join(folder, name))
+
+
+def keep_only_last(workdir: Workdir, stage: str) -> None:
+    """Removes what only an unfinished stage needs.
+
+    That is its older checkpoints, which replace a damaged one, and its epoch
+    boundary, which a rollback restores.
+
+    Args:
+      workdir: the workdir of the run; only a process that writes calls this.
+      stage: the name of the finished stage.
+    """
+    older = find_checkpoints(workdir, stage, LAST)[1:]
+    for path in (*older, *find_checkpoints(workdir, stage, EPOCH)):
+        remove_checkpoint(path)
 
 
 def checkpoint_step(path: str) -> int:
@@ -92,7 +107,8 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
     return sorted(truncated)
 
 
-def _is_whole(index: str) -> bool:
+def is_whole(index: str) -> bool:
+    """Returns whether an index file exists and is not truncated."""
     # Reading a pipe would block.
     if not files.is_file(index):
         return False
