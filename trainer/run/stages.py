@@ -24,6 +24,7 @@ from trainer.run.prepare import RunSetup
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
+from trainer.train.checkpoint_files import keep_only_last
 from trainer.train.inputs import Inputs
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageOutcome
