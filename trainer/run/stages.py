@@ -220,7 +220,7 @@ class TrainingRun:
         )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
-        if self._workdir.writes:
+        if self._workdir.writes and self._config.keep_checkpoints is None:
             keep_only_last(self._workdir, spec.stage)
         return result
 

@@ -18,6 +18,9 @@ from trainer.workdir import Workdir
 
 PREFIX = "ckpt"
 LAST, BEST, EPOCH = "last", "best", "epoch"
+# Without --keep_checkpoints, while a stage trains. If the latest checkpoint is
+# damaged, the one before it is used.
+KEPT_IN_TRAINING = 3
 _INDEX = re.compile(r"ckpt-\d+\.index")
 _PART = re.compile(r"(ckpt-\d+)(\.index|\.data-.*)")
 _TEMPORARY = re.compile(r"ckpt-\d+_temp|checkpoint\.tmp.*")
@@ -62,17 +65,13 @@ def remove_checkpoint(path: str) -> None:
 
 
 def keep_only_last(workdir: Workdir, stage: str) -> None:
-    """Removes what only an unfinished stage needs.
-
-    That is its older checkpoints, which replace a damaged one, and its epoch
-    boundary, which a rollback restores.
+    """Removes all latest checkpoints of a stage but the last.
 
     Args:
       workdir: the workdir of the run; only a process that writes calls this.
       stage: the name of the finished stage.
     """
-    older = find_checkpoints(workdir, stage, LAST)[1:]
-    for path in (*older, *find_checkpoints(workdir, stage, EPOCH)):
+    for path in find_checkpoints(workdir, stage, LAST)[1:]:
         remove_checkpoint(path)
 
 
