@@ -34,7 +34,7 @@ def root(tmp_path_factory):
 def finished(root):
     """A workdir with a complete run, which tests copy and damage."""
     workdir = root / "finished"
-    values = {**BASE, "epochs": 2, "workdir": workdir}
+    values = {**BASE, "epochs": 2, "workdir": workdir, "keep_checkpoints": 2}
     said = command(*filled(root, values))
     assert said.status == 0, said.err
     return workdir

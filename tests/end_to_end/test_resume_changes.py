@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from tests.end_to_end.test_resume_rules import BASE, warnings
-from tests.support.runs import assert_same_arrays, stopped_after, train, weights
+from tests.support.runs import (
+    FINISHED,
+    assert_same_arrays,
+    assert_same_runs,
+    stopped_after,
+    train,
+    weights,
+)
 from trainer.errors import TrainerError
+from trainer.train import checkpoints
 
 
 @pytest.fixture
@@ -50,3 +60,22 @@ def test_a_resume_on_two_replicas_gives_one_warning(photos, stopped, whole):
     assert "replicas was 1, is 2" in text
     assert result["steps"] == whole[1]["steps"]
     assert result["test_loss"] == pytest.approx(whole[1]["test_loss"], rel=1e-4)
+
+
+def test_a_run_of_an_earlier_version_resumes(
+    photos: str,
+    tiny: None,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its checkpoints have all weights, also those saved after the resume."""
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    values = {**FINISHED, "stage": "finetune"}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "left_out", lambda *a, **k: frozenset())
+        # The third save is the first of finetune.
+        with stopped_after(3):
+            train(photos, resumed, **values)
+    assert not (resumed / "checkpoints/frozen").exists()
+    one = resumed, train(photos, resumed, **values)
+    assert_same_runs(one, (straight, train(photos, straight, **values)))

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.support.photos import CLASSES
+from tests.support.runs import saved_arrays
 from tests.support.tiny import tiny_backbone
 from trainer.data.rendering import render
 from trainer.model.pixels import preprocess
@@ -23,12 +24,11 @@ def _checkpoint(workdir: pathlib.Path) -> str:
 
 def model_weights(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the arrays of the model in the checkpoint, by key."""
-    reader = tf.train.load_checkpoint(_checkpoint(workdir))
     found = {}
-    for name in reader.get_variable_to_shape_map():
+    for name, array in saved_arrays(_checkpoint(workdir)).items():
         if name.startswith("model/"):
             key = name.removeprefix("model/").partition("/.ATTR")[0]
-            found[key.replace(".S", "/")] = reader.get_tensor(name)
+            found[key.replace(".S", "/")] = array
     return found
 
 

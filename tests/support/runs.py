@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tests.support.classifiers import live_classifier
 from trainer.config import Config
+from trainer.model.weights.frozen import FOLDER, frozen_prefix
 from trainer.run import training
 from trainer.train.checkpoints import StageCheckpoints
 
@@ -89,12 +90,20 @@ def weights(workdir: pathlib.Path, stage: str, kind: str = "last") -> dict:
     path = tf.train.latest_checkpoint(
         str(workdir / "checkpoints" / stage / kind)
     )
-    reader = tf.train.load_checkpoint(path)
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.startswith(("model/", "slots/", "weights/", "averaged/"))
-    }
+    return saved_arrays(path)
+
+
+def saved_arrays(path: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a checkpoint and of the run's frozen weights."""
+    arrays = {}
+    for prefix in filter(None, (frozen_prefix(path), path)):
+        reader = tf.train.load_checkpoint(prefix)
+        arrays |= {
+            name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if name.startswith(("model/", "slots/", "weights/", "averaged/"))
+        }
+    return arrays
 
 
 def lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
@@ -132,9 +141,12 @@ def assert_same_runs(
     That is weights and slots of all stages, metrics, predictions and
     result.json.
     """
-    stages = sorted(p.name for p in (one[0] / "checkpoints").iterdir())
-    assert stages == sorted(p.name for p in (two[0] / "checkpoints").iterdir())
-    for stage in stages:
+    stages, others = (
+        {p.name for p in (workdir / "checkpoints").iterdir()} - {FOLDER}
+        for workdir, _ in (one, two)
+    )
+    assert stages == others
+    for stage in sorted(stages):
         assert_same_arrays(weights(one[0], stage), weights(two[0], stage))
     assert lines(one[0], "metrics.jsonl") == lines(two[0], "metrics.jsonl")
     assert untimed(one[1]) == untimed(two[1])

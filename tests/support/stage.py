@@ -63,18 +63,7 @@ class Stage:
         self.trainable = [self.variables[key] for key in plan.trainable]
         self.optimizer = keras.optimizers.Adam(rate)
         self.optimizer.build(self.trainable)
-        self.state = StageState(
-            stage=STAGE,
-            start_step=0,
-            step=0,
-            epoch_sums={"loss": 0.0, "correct": 0.0, "count": 0.0},
-            window_sums={"loss": 0.0, "correct": 0.0, "count": 0.0},
-            best=None,
-            digests={},
-            gradient_max={},
-            metrics_position=0,
-            seconds=0.0,
-        )
+        self.state = StageState.begin(STAGE, 0, self.variables, plan)
         self.workdir = Workdir(str(path))
         self.checkpoints = StageCheckpoints(
             self.workdir,

@@ -617,10 +617,11 @@ class Fields:
         stages=FIT_STAGES,
         but=(SEARCH,),
     )
-    keep_checkpoints: int = _flag(
-        3,
+    keep_checkpoints: int | None = _flag(
+        None,
         FREE,
-        "Number of latest checkpoints to keep, besides the best one.",
+        "Number of latest checkpoints to keep, besides the best one; if unset,"
+        " 3 while a stage trains, and 1 when it has finished.",
         stages=FIT_STAGES,
         but=(SEARCH,),
     )

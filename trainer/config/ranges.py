@@ -72,7 +72,10 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "budget": ("a number of minutes above 0", lambda x: x > 0),
     "seed": ("a whole number from 0 to 2**31-1", lambda x: 0 <= x < 2**31),
     "checkpoint_every_steps": ("a whole number >= 0", lambda x: x >= 0),
-    "keep_checkpoints": ("a whole number >= 1", lambda x: x >= 1),
+    "keep_checkpoints": (
+        "a whole number >= 1, or left out for 3 in training and 1 after it",
+        lambda x: x >= 1,
+    ),
     "log_every_steps": ("a whole number >= 1", lambda x: x >= 1),
     "seeds": (
         "a whole number from 1 to 1000",

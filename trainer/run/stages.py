@@ -24,6 +24,7 @@ from trainer.run.prepare import RunSetup
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
+from trainer.train.checkpoint_files import keep_only_last
 from trainer.train.inputs import Inputs
 from trainer.train.metrics import StepMetrics
 from trainer.train.stage import StageOutcome
@@ -219,6 +220,8 @@ class TrainingRun:
         )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)
+        if self._workdir.writes and self._config.keep_checkpoints is None:
+            keep_only_last(self._workdir, spec.stage)
         return result
 
     def _draw_head_path(self, step: int) -> None:

@@ -18,6 +18,9 @@ from trainer.workdir import Workdir
 
 PREFIX = "ckpt"
 LAST, BEST, EPOCH = "last", "best", "epoch"
+# Without --keep_checkpoints, while a stage trains. If the latest checkpoint is
+# damaged, the one before it is used.
+KEPT_IN_TRAINING = 3
 _INDEX = re.compile(r"ckpt-\d+\.index")
 _PART = re.compile(r"(ckpt-\d+)(\.index|\.data-.*)")
 _TEMPORARY = re.compile(r"ckpt-\d+_temp|checkpoint\.tmp.*")
@@ -41,7 +44,7 @@ def find_checkpoints(workdir: Workdir, stage: str, which: str) -> list[str]:
     found = [
         os.path.join(folder, name.removesuffix(".index"))
         for name in files.names(folder)
-        if _INDEX.fullmatch(name) and _is_whole(os.path.join(folder, name))
+        if _INDEX.fullmatch(name) and is_whole(os.path.join(folder, name))
     ]
     return sorted(found, key=checkpoint_step, reverse=True)
 
@@ -59,6 +62,17 @@ def remove_checkpoint(path: str) -> None:
     for name in files.names(folder):
         if name.startswith(f"{prefix}.data-"):
             files.remove(os.path.join(folder, name))
+
+
+def keep_only_last(workdir: Workdir, stage: str) -> None:
+    """Removes all latest checkpoints of a stage but the last.
+
+    Args:
+      workdir: the workdir of the run; only a process that writes calls this.
+      stage: the name of the finished stage.
+    """
+    for path in find_checkpoints(workdir, stage, LAST)[1:]:
+        remove_checkpoint(path)
 
 
 def checkpoint_step(path: str) -> int:
@@ -92,7 +106,8 @@ def remove_unfinished(workdir: Workdir, stage: str) -> list[str]:
     return sorted(truncated)
 
 
-def _is_whole(index: str) -> bool:
+def is_whole(index: str) -> bool:
+    """Returns whether an index file exists and is not truncated."""
     # Reading a pipe would block.
     if not files.is_file(index):
         return False

@@ -31,7 +31,17 @@ from trainer.train.checkpoint_files import (
     remove_checkpoint,
     remove_unfinished,
 )
-from trainer.train.state import StageState, StateInCheckpoint
+from trainer.train.frozen_weights import (
+    by_key,
+    left_out,
+    missing_keys,
+    restore_left_out,
+)
+from trainer.train.state import (
+    StageState,
+    StateInCheckpoint,
+    digests_in_checkpoint,
+)
 from trainer.workdir import Workdir
 
 _NO_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
@@ -53,11 +63,15 @@ class StageCheckpoints:
         keep_best: int = 1,
         averages: WeightAverages | None = None,
     ) -> None:
-        """Creates the checkpoint managers; nothing is restored or saved yet.
+        """Creates the checkpoint managers.
+
+        Nothing is restored yet. The first stage of a run stores the frozen
+        weights; see `frozen_weights.left_out`.
 
         Args:
           workdir: the workdir with the checkpoints.
-          variables: the variables of the classifier, by key.
+          variables: the variables of the classifier, by key; at the start of
+            the stage, unless it resumes.
           optimizer: already built, so that its slots exist.
           state: the state of the stage; `restore` changes it in place.
           keep: number of latest checkpoints to keep.
@@ -69,16 +83,26 @@ class StageCheckpoints:
             weights beside them.
 
         Raises:
-          TrainerError: TensorFlow's list of checkpoints is not a file.
+          TrainerError: TensorFlow's list of checkpoints is not a file; or the
+            frozen weights cannot be written or read.
         """
         self._workdir = workdir
         self._state = state
         self._averages = averages
-        stored = {
-            "model": _by_key(variables),
-            "slots": _slots(optimizer),
-            "state": StateInCheckpoint(state),
+        out = left_out(
+            workdir,
+            state.stage,
+            variables,
+            trainable=list(state.gradient_max),
+        )
+        self._left_out = {
+            key: variables[key] for key in variables if key in out
         }
+        model = {key: variables[key] for key in variables if key not in out}
+        stored = {"model": by_key(model), "state": StateInCheckpoint(state)}
+        # The best one is never trained on, so it needs no more than this.
+        self._best = tf.train.Checkpoint(**stored)
+        stored["slots"] = _slots(optimizer)
         if averages is not None:
             stored["weights"] = averages.values
             stored["averaged"] = averages.count
@@ -111,7 +135,7 @@ class StageCheckpoints:
                 ],
             )
         return tf.train.CheckpointManager(
-            self._checkpoint,
+            self._best if kind == BEST else self._checkpoint,
             folder,
             max_to_keep=self._keep[kind],
             checkpoint_name=PREFIX,
@@ -175,6 +199,8 @@ class StageCheckpoints:
     def _restore(self, path: str) -> None:
         with _restoring(path, _remedy(path)):
             self._checkpoint.restore(path).assert_consumed()
+        if self._left_out:
+            restore_left_out(path, self._left_out, self._state.digests)
         if self._averages is not None:
             self._averages.exchange()
 
@@ -267,10 +293,6 @@ class StageCheckpoints:
                 files.remove(f"{path}.index")
 
 
-def _by_key(variables: Mapping[str, keras.Variable]) -> dict[str, Any]:
-    return {key: variable.value for key, variable in variables.items()}
-
-
 def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
     # The learning rate is excluded, because a restored one would override the
     # flag.
@@ -299,13 +321,20 @@ def restore_variables(
       TrainerError: the checkpoint cannot be read, is of another model, or
         contains non-finite values or negative variances.
     """
-    checkpoint = tf.train.Checkpoint(model=_by_key(variables))
     remedy = remedy or _remedy(path)
     with _restoring(path, remedy):
         _read_all(path)
-        status = checkpoint.restore(path)
+        digests = digests_in_checkpoint(path)
+        # A checkpoint of another model has no digest of what it lacks, so
+        # TensorFlow says what does not match.
+        missing = missing_keys(path, variables) & digests.keys()
+        own = {key: variables[key] for key in variables if key not in missing}
+        status = tf.train.Checkpoint(model=by_key(own)).restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
+        if missing:
+            others = {key: variables[key] for key in sorted(missing)}
+            restore_left_out(path, others, digests)
     for key, variable in variables.items():
         # Training cannot recover from such values, and predictions with them
         # are meaningless.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from trainer import interrupt
 from trainer.data.order import steps_per_epoch
 from trainer.train.batches import TrainingBatches
+from trainer.train.checkpoint_files import KEPT_IN_TRAINING
 from trainer.train.checkpoints import StageCheckpoints
 from trainer.train.graph_loops import StepsPerCall
 from trainer.train.metrics import (
@@ -72,7 +73,7 @@ class StageLoop:
             variables=variables,
             optimizer=self._updates.optimizer,
             state=self._state,
-            keep=config.keep_checkpoints,
+            keep=config.keep_checkpoints or KEPT_IN_TRAINING,
             keep_best=2 if job.restore_best else 1,
             averages=self._updates.averages,
         )

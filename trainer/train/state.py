@@ -132,6 +132,10 @@ _STATE_SHAPE = {
 }
 
 
+# The name that TensorFlow gives the item `state` of a checkpoint.
+_STATE_NAME = "state/.ATTRIBUTES/py_state"
+
+
 class StateInCheckpoint(tf.train.experimental.PythonState):
     """Stores a StageState in a checkpoint, as JSON."""
 
@@ -157,6 +161,23 @@ class StateInCheckpoint(tf.train.experimental.PythonState):
             # A field that an earlier version did not have keeps its default.
             if field.name in values:
                 setattr(self.state, field.name, values[field.name])
+
+
+def digests_in_checkpoint(prefix: str) -> dict[str, str]:
+    """Returns the digests in the state of a checkpoint; {} without a state.
+
+    Args:
+      prefix: the prefix of a checkpoint whose index has been checked.
+
+    Raises:
+      ValueError: the state is not the JSON of a state.
+    """
+    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+    if not reader.has_tensor(_STATE_NAME):
+        return {}
+    values = json.loads(reader.get_tensor(_STATE_NAME))
+    check_shape(values, _STATE_SHAPE)
+    return dict(values["digests"])
 
 
 def no_sums() -> dict[str, float]:

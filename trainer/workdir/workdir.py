@@ -14,6 +14,7 @@ predictions.csv  the prediction for each test sample of the finished run
 lr_find.json     the learning-rate sweep of --stage=lr_find
 out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
+checkpoints/frozen/weights/  the weights that the first stage does not train
 tensorboard/{train,validation}/
 """
 

@@ -157,11 +157,11 @@ RUNNING = (
     ),
     Case(
         flag="keep_checkpoints",
-        value=1,
-        also={"epochs": 2},
+        value=2,
+        also={"epochs": 3},
         see=kept_checkpoints,
-        without=["ckpt-3", "ckpt-6"],
-        given=["ckpt-6"],
+        without=["ckpt-9"],
+        given=["ckpt-6", "ckpt-9"],
     ),
     Case(
         flag="on_nonfinite",

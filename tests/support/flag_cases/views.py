@@ -119,10 +119,10 @@ def bias_after_one_step(ran: Ran) -> float:
 def step_of_source(ran: Ran) -> list[int]:
     """Returns the checkpoints of `source` that the head nearly equals."""
     bias = variable(ran.workdir, "head.Sbias")
-    folder = ran.root / "source/checkpoints/feature_extract/last"
+    folder = ran.root / "source/checkpoints/feature_extract"
     found = []
-    for step in (3, 6):
-        reader = tf.train.load_checkpoint(str(folder / f"ckpt-{step}"))
+    for step, which in ((3, "best"), (6, "last")):
+        reader = tf.train.load_checkpoint(str(folder / which / f"ckpt-{step}"))
         (key,) = (
             key
             for key in reader.get_variable_to_shape_map()

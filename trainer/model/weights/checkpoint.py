@@ -22,6 +22,7 @@ from tensorflow.python.training import checkpoint_state_pb2
 
 from trainer.errors import TrainerError, untrusted
 from trainer.model.weights.checkpoint_index import check_index
+from trainer.model.weights.frozen import frozen_prefix
 from trainer.model.weights.saved_weights import (
     DAMAGED,
     LayerPair,
@@ -71,14 +72,20 @@ def checkpoint_prefix(path: str) -> str | None:
 
 
 def checkpoint_files(prefix: str) -> list[str]:
-    """Returns the paths of a checkpoint's files, sorted."""
-    folder, name = os.path.split(prefix)
-    pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
-    return [
-        os.path.join(folder, entry)
-        for entry in files.names(folder or ".")
-        if pattern.fullmatch(entry)
-    ]
+    """Returns the paths of a checkpoint's files, sorted.
+
+    Those of the frozen weights of a run come after those of its checkpoint.
+    """
+    found = []
+    for each in filter(None, (prefix, frozen_prefix(prefix))):
+        folder, name = os.path.split(each)
+        pattern = re.compile(re.escape(name) + r"\.(index|data-\d+-of-\d+)")
+        found += [
+            os.path.join(folder, entry)
+            for entry in files.names(folder or ".")
+            if pattern.fullmatch(entry)
+        ]
+    return found
 
 
 def pairs_in_checkpoint(
@@ -96,26 +103,37 @@ def pairs_in_checkpoint(
         or is incomplete.
     """
     with untrusted(label, DAMAGED):
-        reader, graph = _open(label, prefix)
-        return pair_by_name(label, _layers(reader, graph), model)
+        found = [_open(label, prefix)]
+        # A checkpoint of this trainer leaves out what the run never trains.
+        if frozen := frozen_prefix(prefix):
+            found.append(_open(label, frozen))
+        return pair_by_name(label, _layers(found), model)
 
 
-def _layers(reader: Any, graph: Any) -> list[SavedLayer]:
-    """Returns the layers in a checkpoint, unordered."""
-    shapes = reader.get_variable_to_shape_map()
+def _layers(opened: list[tuple[Any, Any]]) -> list[SavedLayer]:
+    """Returns the layers in checkpoints, unordered.
+
+    Args:
+      opened: readers and object graphs. What is in several checkpoints is read
+        from the first.
+    """
     layers: dict[str, dict[str, SavedWeight]] = collections.defaultdict(dict)
-    # Keras 2 optimizers name slots like Adam/m/conv/kernel. If variables have
-    # the same layer and name, the shortest path is the model's.
-    variables = sorted(_variables(graph), key=lambda item: item[0].count("/"))
-    for path, key, _ in variables:
-        parent, _, name = path.rpartition("/")
-        if key in shapes:
-            weight = SavedWeight(
-                name=name,
-                shape=tuple(shapes[key]),
-                read=functools.partial(reader.get_tensor, key),
-            )
-            layers[parent.rpartition("/")[2]].setdefault(name, weight)
+    for reader, graph in opened:
+        shapes = reader.get_variable_to_shape_map()
+        # Keras 2 optimizers name slots like Adam/m/conv/kernel. If variables
+        # have the same layer and name, the shortest path is the model's.
+        variables = sorted(
+            _variables(graph), key=lambda item: item[0].count("/")
+        )
+        for path, key, _ in variables:
+            parent, _, name = path.rpartition("/")
+            if key in shapes:
+                weight = SavedWeight(
+                    name=name,
+                    shape=tuple(shapes[key]),
+                    read=functools.partial(reader.get_tensor, key),
+                )
+                layers[parent.rpartition("/")[2]].setdefault(name, weight)
     return [
         SavedLayer(name=name, weights=tuple(weights.values()))
         for name, weights in layers.items()
