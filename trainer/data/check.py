@@ -220,8 +220,12 @@ def apply_policy(
         good = [row for row, file in enumerate(result.files) if file]
         samples = result.samples.take(good)
         counts = samples.counts(len(class_names)).tolist()
+        # Images with several labels may lack a class outside of training.
+        needed = every_class and (
+            not samples.multilabel or result.split == "train"
+        )
         for label, name in enumerate(class_names):
-            if every_class and not counts[label]:
+            if needed and not counts[label]:
                 first_bad = _first_bad(result, label)
                 raise TrainerError(
                     f"class {name!r}: no readable image in the"
@@ -253,7 +257,7 @@ def _first_bad(result: CheckResult, label: int) -> str:
     """Returns ` (PATH: REASON)` for a class's first bad image, else ``."""
     rows = [row for row, file in enumerate(result.files) if file is None]
     for row, image in zip(rows, result.bad, strict=True):
-        if result.samples.labels[row] == label:
+        if result.samples.having(label)[row]:
             return f" ({image})"
     return ""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config.fields import MULTILABEL
 from trainer.config.grouping import COLUMN, NONE, GroupRule, parse_group_by
 from trainer.config.split_names import SplitNames
 from trainer.config.table_columns import (
@@ -35,6 +36,7 @@ def open_source(
     on_bad_row: str = "fail",
     split_names: SplitNames | None = None,
     earlier: Mapping[str, Any] | None = None,
+    several: bool = False,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
@@ -49,9 +51,12 @@ def open_source(
       on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run; splits are found as its version did.
+      several: whether an image may have any number of labels, as only a table
+        can say.
 
     Raises:
-      UsageError: no such data set, columns or groups.
+      UsageError: no such data set, columns or groups; or several labels, but
+        no table.
       TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
@@ -67,6 +72,13 @@ def open_source(
             test_fraction=test_fraction,
             on_bad_row=on_bad_row,
             group_by=rule,
+            several=several,
+        )
+    if several:
+        raise UsageError(
+            f"--task={MULTILABEL}: needs a table of images, but"
+            f" --dataset={dataset!r} is none; give a file with one of"
+            f" {', '.join(TABLE_SUFFIXES)}"
         )
     _check_no_table_flags(dataset, columns, rule)
     if files.is_dir(path):

@@ -15,6 +15,7 @@ from trainer.config.validation import (
     ValidationRule,
 )
 from trainer.data.check import CheckedSplit
+from trainer.data.label_sets import label_sample, labels_held_out
 from trainer.data.samples import Samples, Source
 from trainer.data.subsets import (
     count_units,
@@ -132,7 +133,11 @@ def assign_roles(
     if mode == TEST:
         test = splits["test"].samples
         count = validation_count(len(test), batch_size, validation_fraction)
-        rows = stratified_sample(test, len(class_names), count)
+        rows = (
+            label_sample(test, count)
+            if test.multilabel
+            else stratified_sample(test, len(class_names), count)
+        )
         return Roles(
             train=subset, validation=splits["test"].take(rows), source=TEST
         )
@@ -141,9 +146,13 @@ def assign_roles(
         chosen = _in_subset(
             splits,
             subset,
-            lambda samples: held_out(samples, rule.fraction, seed),
+            lambda samples: (
+                labels_held_out(samples, rule.fraction, seed)
+                if samples.multilabel
+                else held_out(samples, rule.fraction, seed)
+            ),
         )
-        _check_some_held_out(rule, chosen, bool(subset.samples.groups))
+        _check_some_held_out(rule, chosen, subset.samples)
         source = TRAIN
     else:
         assert mode == FOLD
@@ -189,10 +198,11 @@ def _in_subset(
     """Returns what a rule says of each sample of the subset.
 
     The groups before a group decide its role, and a smaller subset may lack
-    some of these. So that no role changes with --data_pct, a rule for groups
-    is applied to all training samples.
+    some of these. The same is true of samples with several labels. So that no
+    role changes with --data_pct, such a rule is applied to all training
+    samples.
     """
-    if not subset.samples.groups:
+    if not subset.samples.groups and not subset.samples.multilabel:
         return rule(subset.samples)
     train = splits["train"].samples
     rows = {sample_id: row for row, sample_id in enumerate(train.ids)}
@@ -233,14 +243,16 @@ def _mode(
 
 
 def _check_some_held_out(
-    rule: ValidationRule, chosen: np.ndarray, grouped: bool
+    rule: ValidationRule, chosen: np.ndarray, subset: Samples
 ) -> None:
     if not chosen.any():
+        what = "group" if subset.groups else "sample"
+        why = f"each class has one training {what} in the subset, so none can"
+        if subset.multilabel:
+            why = f"the subset has no {what} to spare, so none can"
         raise TrainerError(
-            f"--validation={rule.text}: each class has one training"
-            f" {'group' if grouped else 'sample'} in"
-            " the subset, so none can be held out; give a larger --data_pct,"
-            " or add images"
+            f"--validation={rule.text}: {why} be held out; give a larger"
+            " --data_pct, or add images"
         )
 
 

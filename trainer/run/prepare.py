@@ -9,6 +9,7 @@ from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.checks import check_images, check_views
+from trainer.config.fields import MULTILABEL
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.samples import Source
@@ -152,6 +153,7 @@ def open_dataset(
         on_bad_row=config.on_bad_image,
         split_names=config.split_names,
         earlier=earlier,
+        several=config.task == MULTILABEL,
     )
 
 
