@@ -41,6 +41,7 @@ MONITOR_NAMES = {
     MAP: "mAP",
 }
 SINGLE, MULTILABEL = "single", "multilabel"
+EXACT_MATCH = "exact_match"
 ADAMW, SGD, LAMB = "adamw", "sgd", "lamb"
 OPTIMIZER_TITLES = {ADAM: "Adam", ADAMW: "AdamW", SGD: "SGD", LAMB: "LAMB"}
 OPTIMIZERS = tuple(OPTIMIZER_TITLES)

@@ -107,10 +107,10 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
         `partners`), and `weights` for mixup or `boxes` for CutMix.
 
     Returns:
-      The element with the first b rows. `labels2` int32 (b,) has the labels of
-      the partners. `lambdas` float32 (b,) in [0, 1] has the weights of the
-      examples' own labels; with CutMix, the fraction of the image that is not
-      replaced.
+      The element with the first b rows. `labels2` has the labels of the
+      partners, in the shape of `labels`. `lambdas` float32 (b,) in [0, 1] has
+      the weights of the examples' own labels; with CutMix, the fraction of the
+      image that is not replaced.
     """
     mask, places = element["mask"], partners(element["mask"])
     batch, image_px = places.shape[0], element["images"].shape[1]
@@ -130,5 +130,6 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
         sides = tf.cast(boxes[:, 2:] - boxes[:, :2], tf.float32)
         lambdas = 1.0 - sides[:, 0] * sides[:, 1] / image_px**2
     labels = found["labels"]
-    second = tf.where(real, tf.gather(element["labels"], places), labels)
+    mixes = real[:, None] if labels.shape.rank == 2 else real
+    second = tf.where(mixes, tf.gather(element["labels"], places), labels)
     return {**found, "images": images, "labels2": second, "lambdas": lambdas}

@@ -31,6 +31,9 @@ class DataFacts:
 
     Attributes:
       class_names: in the order of the labels.
+      photos: number of samples to train on, to validate on, and that results
+        are of.
+      several: whether a sample may have several labels.
       train: int (classes,), training samples of each class.
       train_total: readable samples of the training split, before `data_pct`
         and before any is held out.
@@ -47,6 +50,8 @@ class DataFacts:
     """
 
     class_names: tuple[str, ...]
+    photos: tuple[int, int, int]
+    several: bool
     train: np.ndarray
     train_total: int
     validation: np.ndarray
@@ -66,6 +71,12 @@ def data_facts(manifest: Manifest) -> DataFacts:
     classes = len(manifest.class_names)
     return DataFacts(
         class_names=manifest.class_names,
+        photos=(
+            len(manifest.train),
+            len(manifest.validation),
+            len(manifest.final),
+        ),
+        several=manifest.train.multilabel,
         train=manifest.train.counts(classes),
         train_total=manifest.train_total,
         validation=manifest.validation.counts(classes),
@@ -94,6 +105,8 @@ def training_facts(
     """
     return DataFacts(
         class_names=split.class_names,
+        photos=(len(split.samples), int(held_out.sum()), 0),
+        several=False,
         train=split.samples.counts(len(split.class_names)),
         train_total=split.total,
         validation=held_out,
@@ -111,8 +124,10 @@ def training_facts(
 
 def data_line(facts: DataFacts) -> str:
     """Returns what a run trains on, in one line."""
+    labels = [_labels(facts)] if facts.several else []
     parts = [
         _classes_phrase(facts),
+        *labels,
         f"train: {_train(facts)}",
         f"validation: {_validation(facts)}",
         f"test: {_final(facts)}",
@@ -165,7 +180,7 @@ def training_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
 
 def _swapped(facts: DataFacts) -> Iterator[str]:
     """Yields a warning if more photos are tested on than trained on."""
-    tests = int(facts.final.sum())
+    tests = facts.photos[2]
     if facts.final_split != TEST or tests <= facts.train_total:
         return
     remedy = (
@@ -183,7 +198,7 @@ def _swapped(facts: DataFacts) -> Iterator[str]:
 
 
 def _few_validation(facts: DataFacts) -> Iterator[str]:
-    total, least = int(facts.validation.sum()), int(facts.validation.min())
+    total, least = facts.photos[1], int(facts.validation.min())
     if total < _MIN_VALIDATION:
         what = f"{_count(total, 'validation photo')} in all"
     elif least < _MIN_VALIDATION_PER_CLASS:
@@ -192,11 +207,14 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     else:
         return
     remedy = "add photos, or compare by --validation=kfold:5"
-    if facts.validation_source == TEST and total < facts.final.sum():
+    if facts.several:
+        remedy = "add photos"
+    if facts.validation_source == TEST and total < facts.photos[2]:
         remedy = "--validation_fraction=1 uses all test photos"
     elif facts.validation_source not in (SPLIT, TEST, TRAIN):
         remedy = "add photos"
-    yield (f"only {what}, so validation accuracy varies by chance; {remedy}")
+    metric = "mAP and thresholds vary" if facts.several else "accuracy varies"
+    yield f"only {what}, so validation {metric} by chance; {remedy}"
 
 
 def _dead_network(fields: Fields) -> Iterator[str]:
@@ -219,13 +237,13 @@ def _dead_network(fields: Fields) -> Iterator[str]:
 
 
 def _train(facts: DataFacts) -> str:
-    count = int(facts.train.sum())
+    count = facts.photos[0]
     of = f"{count:,} of " if count < facts.train_total else ""
     return f"{of}{_count(facts.train_total)}{_from(facts, 'train')}"
 
 
 def _validation(facts: DataFacts) -> str:
-    count = int(facts.validation.sum())
+    count = facts.photos[1]
     if facts.validation_source == SPLIT:
         return f"{_count(count)}{_from(facts, 'validation')}"
     if facts.validation_source == TEST:
@@ -237,7 +255,7 @@ def _validation(facts: DataFacts) -> str:
 
 def _final(facts: DataFacts) -> str:
     if facts.final_split == TEST:
-        return f"{_count(int(facts.final.sum()))}{_from(facts, TEST)}"
+        return f"{_count(facts.photos[2])}{_from(facts, TEST)}"
     if facts.final_split == "validation":
         return "none, so the results are of the validation photos"
     return "not read"
@@ -245,6 +263,11 @@ def _final(facts: DataFacts) -> str:
 
 def _classes_phrase(facts: DataFacts) -> str:
     return f"{len(facts.class_names):,} classes"
+
+
+def _labels(facts: DataFacts) -> str:
+    mean = facts.train.sum() / max(facts.photos[0], 1)
+    return f"{mean:.2f} labels per training photo"
 
 
 def _sizes(facts: DataFacts) -> str:
