@@ -31,9 +31,6 @@ class DataFacts:
 
     Attributes:
       class_names: in the order of the labels.
-      photos: number of samples to train on, to validate on, and that results
-        are of.
-      several: whether a sample may have several labels.
       train: int (classes,), training samples of each class.
       train_total: readable samples of the training split, before `data_pct`
         and before any is held out.
@@ -47,11 +44,11 @@ class DataFacts:
       bad_rows: rows of a table that were left out.
       passed_over: files that are not used.
       notes: see `samples.Source`.
+      labelled: if a sample may have several labels, the number of samples to
+        train on, to validate on, and that results are of; else None.
     """
 
     class_names: tuple[str, ...]
-    photos: tuple[int, int, int]
-    several: bool
     train: np.ndarray
     train_total: int
     validation: np.ndarray
@@ -64,19 +61,24 @@ class DataFacts:
     bad_rows: int
     passed_over: PassedOver
     notes: tuple[str, ...]
+    labelled: tuple[int, int, int] | None = None
+
+    @property
+    def photos(self) -> tuple[int, int, int]:
+        """Number of samples to train on, to validate on, and to test on."""
+        if self.labelled is not None:
+            return self.labelled
+        counts = (self.train, self.validation, self.final)
+        train, validation, final = (int(count.sum()) for count in counts)
+        return train, validation, final
 
 
 def data_facts(manifest: Manifest) -> DataFacts:
     """Returns the facts of a manifest."""
     classes = len(manifest.class_names)
+    sizes = len(manifest.train), len(manifest.validation), len(manifest.final)
     return DataFacts(
         class_names=manifest.class_names,
-        photos=(
-            len(manifest.train),
-            len(manifest.validation),
-            len(manifest.final),
-        ),
-        several=manifest.train.multilabel,
         train=manifest.train.counts(classes),
         train_total=manifest.train_total,
         validation=manifest.validation.counts(classes),
@@ -89,6 +91,7 @@ def data_facts(manifest: Manifest) -> DataFacts:
         bad_rows=len(manifest.bad_rows),
         passed_over=manifest.passed_over,
         notes=manifest.notes,
+        labelled=sizes if manifest.train.multilabel else None,
     )
 
 
@@ -105,8 +108,6 @@ def training_facts(
     """
     return DataFacts(
         class_names=split.class_names,
-        photos=(len(split.samples), int(held_out.sum()), 0),
-        several=False,
         train=split.samples.counts(len(split.class_names)),
         train_total=split.total,
         validation=held_out,
@@ -124,7 +125,7 @@ def training_facts(
 
 def data_line(facts: DataFacts) -> str:
     """Returns what a run trains on, in one line."""
-    labels = [_labels(facts)] if facts.several else []
+    labels = [_labels(facts)] if facts.labelled else []
     parts = [
         _classes_phrase(facts),
         *labels,
@@ -207,13 +208,13 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     else:
         return
     remedy = "add photos, or compare by --validation=kfold:5"
-    if facts.several:
+    if facts.labelled:
         remedy = "add photos"
     if facts.validation_source == TEST and total < facts.photos[2]:
         remedy = "--validation_fraction=1 uses all test photos"
     elif facts.validation_source not in (SPLIT, TEST, TRAIN):
         remedy = "add photos"
-    metric = "mAP and thresholds vary" if facts.several else "accuracy varies"
+    metric = "mAP and thresholds vary" if facts.labelled else "accuracy varies"
     yield f"only {what}, so validation {metric} by chance; {remedy}"
 
 

@@ -136,18 +136,18 @@ def _layer_lines(stages: list[tuple[StageSpec, FreezePlan]]) -> Iterator[str]:
 
 def _sample_lines(manifest: Manifest) -> Iterator[str]:
     names = [for_terminal(name) for name in manifest.class_names]
-    columns = {
-        "train": manifest.train.counts(len(names)),
-        "validation": manifest.validation.counts(len(names)),
-        manifest.final_split: manifest.final.counts(len(names)),
+    parts = {
+        "train": manifest.train,
+        "validation": manifest.validation,
+        manifest.final_split: manifest.final,
     }
-    sizes = map(len, (manifest.train, manifest.validation, manifest.final))
+    columns = {k: part.counts(len(names)) for k, part in parts.items()}
     width = max(len(name) for name in (*names, "all classes"))
     yield f"{'samples':{width}}" + "".join(f"{k:>12}" for k in columns)
     for i, name in enumerate(names):
         cells = "".join(f"{counts[i]:>12}" for counts in columns.values())
         yield f"{name:{width}}" + cells
-    totals = "".join(f"{size:>12}" for size in sizes)
+    totals = "".join(f"{len(part):>12}" for part in parts.values())
     yield f"{'all classes':{width}}" + totals
     yield f"validation: {source_phrase(manifest.validation_source)}"
 
