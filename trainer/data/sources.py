@@ -41,29 +41,24 @@ def open_source(
     """Finds the samples of a data set; decodes none of them.
 
     Args:
-      dataset: a folder; a table of images; `demo`, drawn on first use;
-        `food10`, ten classes of TFDS `food101`; or a TFDS name: `name`,
-        `name/config`, `name:version`.
+      dataset: a folder; a table; `demo`, drawn on first use; `food10`; or a
+        TFDS name: `name`, `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, without a split for it.
       columns: for a table, the value of --columns.
       group_by: the value of --group_by; None: by a table's column of groups.
-      on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run; splits are found as its version did.
-      several: whether an image may have any number of labels, as only a table
-        can say.
+      on_bad_row, several: see `table.open_table`.
 
     Raises:
-      UsageError: no such data set, columns or groups; or several labels, but
-        no table.
+      UsageError: no such data set, columns or groups.
       TrainerError: the data set cannot be used as it is.
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
     rule = parse_group_by(group_by)
-    if not files.is_dir(path):
-        _check_no_split_flags(dataset, split_names)
+    _check_no_split_flags(dataset, split_names)
     if is_table(path) and files.is_file(path):
         return open_table(
             path,
@@ -74,13 +69,7 @@ def open_source(
             group_by=rule,
             several=several,
         )
-    if several:
-        raise UsageError(
-            f"--task={MULTILABEL}: needs a table of images, but"
-            f" --dataset={dataset!r} is none; give a file with one of"
-            f" {', '.join(TABLE_SUFFIXES)}"
-        )
-    _check_no_table_flags(dataset, columns, rule)
+    _check_no_table_flags(dataset, columns, rule, several)
     if files.is_dir(path):
         return open_folder(
             path,
@@ -101,7 +90,8 @@ def open_source(
 
 def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
     """Rejects the flags of folders of splits for another data set."""
-    if names and names.given():
+    is_folder = files.is_dir(os.path.expanduser(dataset))
+    if names and names.given() and not is_folder:
         split = next(iter(names.given()))
         raise UsageError(
             f"{names.shown(split)}: only folders of photos have such a"
@@ -110,13 +100,14 @@ def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
 
 
 def _check_no_table_flags(
-    dataset: str, columns: str | None, rule: GroupRule | None
+    dataset: str, columns: str | None, rule: GroupRule | None, several: bool
 ) -> None:
     """Rejects the flags of tables for another data set."""
     by_column = rule is not None and rule.mode == COLUMN
     for flag, given in {
         f"--columns={columns!r}": columns is not None,
         f"--group_by={COLUMN}": by_column,
+        f"--task={MULTILABEL}": several,
     }.items():
         if given:
             raise UsageError(

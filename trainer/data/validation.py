@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 import numpy as np
 
@@ -133,11 +134,7 @@ def assign_roles(
     if mode == TEST:
         test = splits["test"].samples
         count = validation_count(len(test), batch_size, validation_fraction)
-        rows = (
-            label_sample(test, count)
-            if test.multilabel
-            else stratified_sample(test, len(class_names), count)
-        )
+        rows = _sample(test, len(class_names), count)
         return Roles(
             train=subset, validation=splits["test"].take(rows), source=TEST
         )
@@ -146,11 +143,7 @@ def assign_roles(
         chosen = _in_subset(
             splits,
             subset,
-            lambda samples: (
-                labels_held_out(samples, rule.fraction, seed)
-                if samples.multilabel
-                else held_out(samples, rule.fraction, seed)
-            ),
+            lambda samples: _held_out(samples, rule.fraction, seed),
         )
         _check_some_held_out(rule, chosen, subset.samples)
         source = TRAIN
@@ -166,6 +159,20 @@ def assign_roles(
         validation=subset.take(np.flatnonzero(chosen)),
         source=source,
     )
+
+
+def _sample(samples: Samples, num_classes: int, count: int) -> np.ndarray:
+    """Returns the rows of a fixed stratified sample of the test split."""
+    if samples.multilabel:
+        return label_sample(samples, count)
+    return stratified_sample(samples, num_classes, count)
+
+
+def _held_out(samples: Samples, fraction: Decimal, seed: int) -> np.ndarray:
+    """Returns which samples are held out to validate on, bool (n,)."""
+    if samples.multilabel:
+        return labels_held_out(samples, fraction, seed)
+    return held_out(samples, fraction, seed)
 
 
 def fold_of_each(

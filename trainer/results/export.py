@@ -51,6 +51,13 @@ class _Served(NamedTuple):
     # Of each class, float32 (classes,); None if an image has one label.
     thresholds: np.ndarray | None = None
 
+    def record(self) -> dict[str, Any]:
+        """Returns what export.json says about the thresholds; {} without."""
+        if self.thresholds is None:
+            return {}
+        named = thresholds_to_json(self.thresholds, self.class_names)
+        return {"thresholds": named}
+
 
 class _Servable(tf.Module):
     """The content of the SavedModel."""
@@ -140,26 +147,21 @@ def write_export(
       folder: the output folder; replaced if it contains only an earlier export.
       classifier: in float32.
       class_names: in the order of the logits.
-      encoded: whole image files to compare on; at least one.
+      encoded: image files to compare on; at least one.
       record: more content of export.json.
-      flip: whether the models average the probabilities of an image and its
-        mirror image. The predictions that they are compared with do the same.
+      flip: whether predictions, here and in the models, are averaged over an
+        image and its mirror image.
       rendering: how the signatures decode and resize images.
       thresholds: float32 (classes,), if an image may have several labels.
 
     Returns:
-      The largest difference of a probability from this trainer's, by signature
-      or file.
+      The largest difference of a probability, by signature or file.
 
     Raises:
       TrainerError: the folder contains other files or cannot be written to, or
-        the loaded models give other probabilities. The folder is unchanged
-        then.
+        the loaded models predict something else. It is unchanged then.
     """
     served = _Served(classifier, class_names, flip, rendering, thresholds)
-    if thresholds is not None:
-        named = thresholds_to_json(thresholds, class_names)
-        record = {**record, "thresholds": named}
     with (
         _one_line_errors(folder),
         folders.replaced_folder(
@@ -176,6 +178,7 @@ def write_export(
         differences = _compare(partial, folder, served, encoded)
         record = {
             **record,
+            **served.record(),
             "class_names": list(class_names),
             "image_size": classifier.image_px,
             "compared_images": len(encoded),
