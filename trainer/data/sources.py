@@ -47,13 +47,13 @@ def open_source(
       test_fraction: fraction of each class to test on, without a split for it.
       columns: for a table, the value of --columns.
       group_by: the value of --group_by; None: by a table's column of groups.
+      on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run; splits are found as its version did.
-      on_bad_row, several: see `table.open_table`.
+      several: for a table, whether an image may have several labels.
 
     Raises:
-      UsageError: no such data set, columns or groups.
-      TrainerError: the data set cannot be used as it is.
+      UsageError, TrainerError: there is no such data set, or it does not fit.
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
