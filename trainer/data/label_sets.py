@@ -10,7 +10,7 @@ and seed alone. A group of samples is dealt as a whole.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -140,16 +140,39 @@ def deal_two(units: LabelUnits, fraction: float) -> np.ndarray:
     Returns:
       bool (u,).
     """
-    kept = units.firsts()
+    kept, has = units.firsts(), units.counts > 0
     fixed = np.where(kept, 0, -1)
+    # Those of classes with too few units for a share of one come first, so
+    # that the dealing makes up for them.
+    few = [c for c in range(has.shape[1]) if has[:, c].sum() * fraction < 1]
+    fixed[_one_of_each(few, has, kept, fixed == 1)] = 1
     shares = (1 - fraction, fraction)
     held = deal(units.counts, units.sizes, shares, fixed) == 1
-    has = units.counts > 0
-    for label in range(has.shape[1]):
-        others = np.flatnonzero(has[:, label] & ~kept)
-        if len(others) and not held[others].any():
-            held[others[-1]] = True
+    held[_one_of_each(range(has.shape[1]), has, kept, held)] = True
     return held
+
+
+def _one_of_each(
+    classes: Iterable[int], has: np.ndarray, kept: np.ndarray, held: np.ndarray
+) -> list[int]:
+    """Returns a unit to hold out for each class that has none held out.
+
+    Args:
+      classes: the classes to look at.
+      has: bool (u, classes), whether a unit has a class.
+      kept: bool (u,), the units that cannot be held out.
+      held: bool (u,), the units that are held out already.
+    """
+    found: list[int] = []
+    for label in classes:
+        others = np.flatnonzero(has[:, label] & ~kept)
+        if (
+            len(others)
+            and not held[others].any()
+            and not has[found, label].any()
+        ):
+            found.append(int(others[-1]))
+    return found
 
 
 def prefix(units: LabelUnits, size: int) -> np.ndarray:
