@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainer.config.fields import (
+    FIELDS,
     LOSS,
     MAP,
     MULTILABEL,
@@ -21,11 +22,13 @@ def check_task(fields: Fields) -> None:
     """Checks the flags that `--task=multilabel` restricts.
 
     Args:
-      fields: of a run, or of a command that uses one.
+      fields: of a run. A stage that does not read the flag is not checked.
 
     Raises:
       UsageError: a flag does not fit the task; the message names the first.
     """
+    if fields.stage not in FIELDS["task"].metadata["stages"]:
+        return
     if fields.task != MULTILABEL:
         if fields.monitor == MAP:
             raise UsageError(

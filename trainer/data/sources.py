@@ -103,11 +103,16 @@ def _check_no_table_flags(
     dataset: str, columns: str | None, rule: GroupRule | None, several: bool
 ) -> None:
     """Rejects the flags of tables for another data set."""
+    if several:
+        raise UsageError(
+            f"--dataset={dataset!r}: is no table, but an image may have several"
+            f" labels (--task={MULTILABEL}); give a file with one of"
+            f" {', '.join(TABLE_SUFFIXES)}"
+        )
     by_column = rule is not None and rule.mode == COLUMN
     for flag, given in {
         f"--columns={columns!r}": columns is not None,
         f"--group_by={COLUMN}": by_column,
-        f"--task={MULTILABEL}": several,
     }.items():
         if given:
             raise UsageError(
