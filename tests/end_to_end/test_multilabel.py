@@ -24,24 +24,16 @@ from tests.support.runs import (
     lines,
     stopped_after,
     train,
-    weights,
 )
 
 pytestmark = pytest.mark.usefixtures("tiny")
-HEAD = {
+SOLVED = {
     **TINY,
     "stage": "feature_extract",
     "task": "multilabel",
     "monitor": "loss",
     "validation": "train:0.25",
-}
-SOLVED = {**HEAD, "head_solver": "lbfgs"}
-FINETUNE = {
-    **HEAD,
-    "stage": "finetune",
-    "unfreeze": "last:3",
-    "learning_rate": 0.01,
-    "tta": "flip",
+    "head_solver": "lbfgs",
 }
 
 
@@ -57,15 +49,6 @@ def finished(
     """A run with a solved head, and its result."""
     workdir = tmp_path_factory.mktemp("several-run") / "run"
     return workdir, train(table, workdir, **SOLVED)
-
-
-@pytest.fixture(scope="module")
-def tuned(
-    table: str, tiny: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[pathlib.Path, dict[str, Any]]:
-    """A finetune run without a cache, and its result."""
-    workdir = tmp_path_factory.mktemp("several-tuned") / "run"
-    return workdir, train(table, workdir, **FINETUNE, cache="off")
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -298,75 +281,12 @@ def test_exports_decide_at_the_thresholds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["feature_extract", "finetune"])
-def test_a_stopped_run_ends_with_the_same_bits(
+def test_a_stopped_head_ends_with_the_same_bits(
+    finished: tuple[pathlib.Path, dict[str, Any]],
     table: str,
-    request: pytest.FixtureRequest,
-    tmp_path: pathlib.Path,
-    stage: str,
-) -> None:
-    """The stopped run caches features; that of the fixture may not."""
-    tunes = stage == "finetune"
-    whole, result = request.getfixturevalue("tuned" if tunes else "finished")
-    values = {**(FINETUNE if tunes else SOLVED), "checkpoint_every_steps": 2}
-    for _ in range(3 if tunes else 1):
-        with stopped_after(1):
-            train(table, tmp_path / "run", **values)
-    again = train(table, tmp_path / "run", **values)
-    assert_same_runs((whole, result), (tmp_path / "run", again))
-
-
-@pytest.mark.slow
-def test_two_replicas_train_like_one(
-    table: str,
-    tuned: tuple[pathlib.Path, dict[str, Any]],
     tmp_path: pathlib.Path,
 ) -> None:
-    workdir, result = tuned
-    values = {**FINETUNE, "strategy": "mirrored", "logical_cpus": 2}
-    found = train(table, tmp_path / "two", **values)
-    assert found["test_map"] == pytest.approx(result["test_map"], abs=1e-6)
-    assert found["test_loss"] == pytest.approx(result["test_loss"], rel=1e-4)
-    one = weights(workdir, "finetune")
-    two = weights(tmp_path / "two", "finetune")
-    for key, value in one.items():
-        np.testing.assert_allclose(two[key], value, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_groups_and_the_best_recipe_train(tmp_path: pathlib.Path) -> None:
-    table = make_label_table(tmp_path / "data", group=3)
-    said = command(
-        "--stage=finetune",
-        "--recipe=best",
-        "--task=multilabel",
-        f"--dataset={table}",
-        "--validation=auto",
-        "--monitor=map",
-        "--mix=mixup:0.2",
-        "--data_pct=60",
-        "--backbone=MobileNetV2",
-        "--weights=none",
-        "--image_size=32",
-        "--batch_size=8",
-        "--epochs=1",
-        "--min_steps=0",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    assert said.status == 0, said.err
-    stored = json.loads((tmp_path / "run/manifest.json").read_text())
-    groups = stored["groups"]
-    assert not set(groups["train"]) & set(groups["test"])
-    of = dict(
-        zip(stored["splits"]["train"]["ids"], groups["train"], strict=True)
-    )
-    sides = [
-        {of[name] for name in stored[f"{split}_ids"]}
-        for split in ("train", "validation")
-    ]
-    assert not sides[0] & sides[1]
-    result = json.loads((tmp_path / "run/result.json").read_text())
-    assert result["monitor"] == "map"
-    assert result["best_monitor_value"] == result["best_validation_map"]
-    assert 0 <= result["test_map"] <= 1
-    assert "best validation mAP" in said.out
+    with stopped_after(1):
+        train(table, tmp_path / "run", **SOLVED, cache="off")
+    again = train(table, tmp_path / "run", **SOLVED)
+    assert_same_runs(finished, (tmp_path / "run", again))

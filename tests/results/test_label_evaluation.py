@@ -45,12 +45,13 @@ def samples(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "batch", "flip"),
     [
         (1, 5, True),
-        pytest.param(1, 32, False, marks=pytest.mark.slow),
-        pytest.param(2, 8, False, marks=pytest.mark.slow),
+        (1, 32, False),
+        (2, 8, False),
     ],
 )
 def test_logits_and_loss_are_those_of_keras(

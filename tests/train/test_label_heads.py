@@ -108,6 +108,7 @@ def test_losses_are_means_over_classes() -> None:
     assert np.isfinite(far).all()
 
 
+@pytest.mark.slow
 def test_cross_validation_holds_images_out_once() -> None:
     """The only image of the rare class is always trained on."""
     features, labels = data()
