@@ -26,7 +26,7 @@ PAGES = sorted(
 # The flags of main.py: those of this program, some of absl's, and the negated
 # form of each boolean flag.
 OF_MAIN = (
-    {*FIELDS, "flagfile", "help", "verbosity"}
+    {*FIELDS, "completion", "flagfile", "help", "verbosity", "version"}
     | {f"no{name}" for name, field in FIELDS.items() if field.type == "bool"}
 )  # fmt: skip
 # Options of other programs that the pages mention.

@@ -10,12 +10,12 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-import flags
 from tests.support.command import command
 from tests.support.damage import mutated
+from trainer.command import flags
 from trainer.config import Config
 from trainer.config.fields import FIELDS
-from trainer.config.usage import ALIASES, START, help_text
+from trainer.config.usage import ALIASES, help_text, start_text
 from trainer.errors import UsageError
 
 
@@ -53,8 +53,8 @@ def test_each_field_has_one_flag():
     values = absl_flags.FlagValues()
     before = set(values)
     flags.define(values)
-    help_flags = {"help", "h", "helpshort", "?", "helpfull"}
-    assert set(values) - before == set(FIELDS) | help_flags
+    texts = {"help", "h", "helpshort", "?", "helpfull", "version", "completion"}
+    assert set(values) - before == set(FIELDS) | texts
 
 
 def test_values_arrive_with_their_types(parsed):
@@ -118,7 +118,7 @@ def test_no_arguments_print_how_to_begin(parsed, capsys):
     assert exit_.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == START + "\n"
+    assert said.err == start_text() + "\n"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_absl_flags_are_shown_by_helpfull_only():
     for name in ("help", "helpfull"):
         done = subprocess.run(
             [sys.executable, "main.py", f"--{name}"],
-            cwd=pathlib.Path(flags.__file__).parent,
+            cwd=pathlib.Path(__file__).parents[1],
             capture_output=True,
             text=True,
             timeout=120,

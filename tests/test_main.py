@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import main
+from trainer.command import program
 from trainer.config import Config
 
 
@@ -26,4 +26,4 @@ def test_a_stopped_run_is_told_to_resume_if_it_can(
     values: dict[str, Any], resumes: bool
 ) -> None:
     text = "; the same command resumes from the last checkpoint"
-    assert main._remedy(Config(dataset="d", **values)) == text * resumes
+    assert program._remedy(Config(dataset="d", **values)) == text * resumes

@@ -36,6 +36,7 @@ ROOMS = (
     "search",
     "study",
     "demo",
+    "command",
 )
 # The upward imports that are allowed: (module, room) -> the reason.
 EXCEPTIONS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-import flags
 from benchmarks.ladder import RUNGS, gain, table
+from trainer.command import flags
 from trainer.config.recipes import RECIPES
 
 

@@ -6,10 +6,10 @@ from trainer.config.fields import FIELDS
 from trainer.config.usage import (
     ALIASES,
     GROUPS,
-    START,
     help_text,
     hint_for,
     hint_for_word,
+    start_text,
 )
 
 SCREEN_LINES, SCREEN_COLUMNS = 24, 80
@@ -37,7 +37,7 @@ def test_the_first_group_has_the_ten_most_used_flags():
 
 def test_a_group_of_help_fits_a_screen():
     start, *groups = help_text().split("\n\n")
-    assert start == START
+    assert start == start_text()
     assert [group.partition(":")[0] for group in groups] == list(GROUPS)
     for group in groups:
         lines = group.splitlines()

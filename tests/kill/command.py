@@ -9,9 +9,8 @@ from typing import Any
 
 import keras
 
-import flags
-import main
 from tests.support.tiny import tiny_backbone
+from trainer.command import flags, program
 from trainer.config.fields import FEATURE_EXTRACT
 from trainer.run import (
     folds,  # noqa: F401, imported once for all forks
@@ -45,7 +44,7 @@ def run_command(
     if arm is not None:
         arm()
     sys.argv = ["main.py", *arguments]
-    flags.run(main.main)
+    flags.run(program.main)
 
 
 def wrap(

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from absl import flags as absl_flags
 
-import flags
 from tests.support.clock import ManualClock
 from tests.support.determinism import undone
 from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
+from trainer.command import flags
 from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.run import apart

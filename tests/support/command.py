@@ -10,8 +10,7 @@ from unittest import mock
 
 from absl import flags as absl_flags
 
-import flags
-import main
+from trainer.command import flags, program
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ def command(*arguments: str) -> Said:
         mock.patch.object(flags, "config_from_flags", read),
     ):
         try:
-            main.main(flags.parse(["main.py", *arguments], values))
+            program.main(flags.parse(["main.py", *arguments], values))
         except SystemExit as end:
             status = int(end.code or 0)
     return Said(status=status, out=_text(out), err=_text(err))

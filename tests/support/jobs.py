@@ -21,10 +21,9 @@ from typing import Any
 
 import keras
 
-import flags
-import main
 from tests.support import loaded
 from tests.support.tiny import NAMES, tiny_backbone
+from trainer.command import flags, program
 
 assert loaded
 # Many times what a job takes, because the machine may be busy.
@@ -99,7 +98,7 @@ def run_command(arguments: Sequence[str]) -> None:
     for name in NAMES:
         setattr(keras.applications, name, tiny_backbone)
     sys.argv = ["main.py", *arguments]
-    flags.run(main.main)
+    flags.run(program.main)
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 
 from trainer.config.fields import FIELDS, STAGES
 
-START = """\
-usage: python main.py --stage=STAGE [--flag=value ...]
-try the demo:     python main.py --stage=finetune --data_pct=10
-use your photos:  python main.py --stage=finetune --dataset=FOLDER
-list the flags:   python main.py --help (--helpfull: also absl's flags)"""
+COMMAND = "transfer-trainer"
+
+
+def command_name() -> str:
+    """Returns how the program was started, for commands to copy."""
+    name = os.path.basename(sys.argv[0]).removesuffix(".exe")
+    return COMMAND if name == COMMAND else "python main.py"
+
+
+def start_text() -> str:
+    """Returns a short usage."""
+    name = command_name()
+    return f"""\
+usage: {name} --stage=STAGE [--flag=value ...]
+try the demo:     {name} --stage=finetune --data_pct=10
+use your photos:  {name} --stage=finetune --dataset=FOLDER
+list the flags:   {name} --help (--helpfull: also absl's flags)"""
+
 
 # The groups of --help, in the order in which a new user needs them.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -226,7 +241,7 @@ def help_text() -> str:
         "\n".join((f"{title}:", *_group_lines(names)))
         for title, names in GROUPS.items()
     )
-    return "\n\n".join((START, *groups))
+    return "\n\n".join((start_text(), *groups))
 
 
 def _group_lines(names: tuple[str, ...]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from trainer.config import Config
 from trainer.config.fields import FIELDS
+from trainer.config.usage import command_name
 from trainer.errors import shortened
 from trainer.probe.row import Row
 from trainer.probe.scores import NEIGHBOURS
@@ -135,4 +136,4 @@ def command_line(config: Config, row: Row) -> str:
     if config.image_size is not None:
         values["image_size"] = str(config.image_size)
     flags = (shlex.quote(f"--{name}={x}") for name, x in values.items())
-    return for_terminal(" ".join(("python main.py", *flags)))
+    return for_terminal(" ".join((command_name(), *flags)))

@@ -14,6 +14,7 @@ import numpy as np
 from trainer.config import Config
 from trainer.config.fields import MULTILABEL
 from trainer.config.ranges import parse_workdirs
+from trainer.config.usage import command_name
 from trainer.errors import TrainerError, UsageError, shortened
 from trainer.results.comparison import ComparedRun, compare_runs
 from trainer.results.predictions_file import (
@@ -199,7 +200,7 @@ def _predictions(run: FinishedRun) -> SamplePredictions:
     """
     path = run.workdir.file(PREDICTIONS)
     command = (
-        "python main.py --stage=evaluate"
+        f"{command_name()} --stage=evaluate"
         f" --workdir={shlex.quote(run.workdir.path)}"
     )
     remedy = f"write it again with: {command}"

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.config.fields import FIELDS, FINETUNE, LR_FIND
+from trainer.config.usage import command_name
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.model.backbones import find_backbone
 from trainer.results.rate_chart import rate_chart
@@ -188,7 +189,7 @@ def _command(
     config: Config, given: frozenset[str], rate: float
 ) -> Iterator[str]:
     """Yields the words of the command that trains with the rate."""
-    yield from ("python", "main.py", f"--stage={FINETUNE}")
+    yield from (*command_name().split(), f"--stage={FINETUNE}")
     for name, field in FIELDS.items():
         if name not in given - {"stage", "workdir"}:
             continue

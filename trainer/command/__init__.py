@@ -1,0 +1,1 @@
+"""The command line: flags, the program that reads them, and completion."""
