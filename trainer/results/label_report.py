@@ -46,7 +46,8 @@ def label_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
     """Yields the metrics at the thresholds, and one line per class.
 
     Args:
-      metrics: from `MultilabelEvaluation.to_json`.
+      metrics: from `MultilabelEvaluation.to_json`. A class may be missing in a
+        file that was changed.
     """
     precisions = metrics["test_per_class_average_precision"]
     yield (
@@ -64,14 +65,14 @@ def label_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
     )
     for shown, name in zip(names, precisions, strict=True):
         precision, recall, f1 = (
-            _cell(metrics[f"test_per_class_{which}"][name])
+            _cell(metrics[f"test_per_class_{which}"].get(name))
             for which in ("precision", "recall", "f1")
         )
         yield (
             f"  {shown:{width}}  {_cell(precisions[name]):>8}"
-            f"{metrics['test_per_class_support'][name]:>10,}"
-            f"{metrics['thresholds'][name]:>11.4f}{precision:>11}{recall:>8}"
-            f"{f1:>8}"
+            f"{metrics['test_per_class_support'].get(name, 0):>10,}"
+            f"{_cell(metrics['thresholds'].get(name)):>11}{precision:>11}"
+            f"{recall:>8}{f1:>8}"
         )
 
 
