@@ -167,6 +167,29 @@ def test_predict_has_labels_and_all_probabilities(
     assert "--top_k=2: not read with a run whose images have" in said.err
 
 
+def test_an_unfinished_stage_decides_at_one_half(
+    finished: tuple[pathlib.Path, dict[str, Any]],
+    table: str,
+    tmp_path: pathlib.Path,
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    images = f"--inputs={pathlib.Path(table).parent}"
+    said = said_by("predict", run, images, "--checkpoint=last")
+    assert "warning: --checkpoint=last is not what the run's" in said.err
+    (run / "checkpoints/feature_extract/result.json").unlink()
+    said = said_by("predict", run, images)
+    assert "so the thresholds of all classes are 0.5" in said.err
+    for row in rows_of(said.out):
+        chances = [float(row[f"probability_{name}"]) for name in LABELS]
+        reached = [
+            name
+            for name, chance in zip(LABELS, chances, strict=True)
+            if chance >= 0.5
+        ]
+        assert row["labels"] == "|".join(reached)
+
+
 REFUSED = {
     "evaluate a folder": (
         ["--stage=evaluate", "--workdir={run}", "--dataset={folder}"],
