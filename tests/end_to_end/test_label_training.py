@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.command import command
+from tests.support.command import arguments, command
+from tests.support.jobs import Job, run_command
 from tests.support.label_photos import make_label_table
 from tests.support.runs import (
     TINY,
@@ -74,6 +75,40 @@ def test_two_replicas_train_like_one(
     two = weights(tmp_path / "two", "finetune")
     for key, value in one.items():
         np.testing.assert_allclose(two[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_train_like_one(
+    table: str, tmp_path: pathlib.Path
+) -> None:
+    """The batches of 12 end with three images, so one process has padding."""
+    values = {
+        "stage": "feature_extract",
+        "task": "multilabel",
+        "dataset": table,
+        "backbone": "MobileNetV2",
+        "weights": "none",
+        "image_size": 32,
+        "batch_size": 12,
+        "epochs": 1,
+        "validation": "train:0.25",
+        "learning_rate": 0.01,
+    }
+    said = command(*arguments({**values, "workdir": tmp_path / "one"}))
+    assert said.status == 0, said.err
+    shared = arguments({**values, "workdir": tmp_path / "two"})
+    left = Job(2, tmp_path / "jobs", run_command, shared).wait()
+    assert [(one.status, one.err) for one in left] == [(0, "")] * 2
+    one, two = (
+        json.loads((tmp_path / name / "result.json").read_text())
+        for name in ("one", "two")
+    )
+    for name in ("test_loss", "test_map", "best_validation_loss"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    assert two["test_examples"] == one["test_examples"]
+    assert two["thresholds"] == pytest.approx(one["thresholds"], abs=1e-4)
+    before = weights(tmp_path / "one", "feature_extract")
+    for key, value in weights(tmp_path / "two", "feature_extract").items():
+        np.testing.assert_allclose(value, before[key], rtol=1e-3, atol=1e-5)
 
 
 def test_groups_and_the_best_recipe_train(tmp_path: pathlib.Path) -> None:
