@@ -22,6 +22,7 @@ from tests.support.bad_flag_cases.case import (
 from tests.support.bad_flag_cases.data import DATA
 from tests.support.bad_flag_cases.fast_paths import FAST_PATHS
 from tests.support.bad_flag_cases.folders import make_folders, make_weights
+from tests.support.bad_flag_cases.labels import LABELS
 from tests.support.bad_flag_cases.looking import LOOKING
 from tests.support.bad_flag_cases.regularization import REGULARIZATION
 from tests.support.bad_flag_cases.training import TRAINING
@@ -39,6 +40,7 @@ CASES = (
     *REGULARIZATION,
     *UNFREEZE,
     *LOOKING,
+    *LABELS,
 )
 
 

@@ -51,6 +51,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         (folder / "pool/train").rename(folder / "flat")
         write_table(folder / "named.csv", "file,dish,who", folder / "flat")
         write_table(folder / "grouped.csv", "path,label,group", folder / "flat")
+        write_labels(folder / "labels.csv", folder / "flat")
         make_photos(folder / "near", train=1, test=1, classes=("sushi", "bun"))
         make_photos(folder / "broken", train=4, test=3)
         (folder / "broken/train/sushi/001.jpg").write_bytes(b"")
@@ -78,6 +79,16 @@ def write_table(path: pathlib.Path, header: str, photos: pathlib.Path) -> None:
         for photo in photos.glob("*/*.jpg")
     ]
     path.write_text("\n".join([header, *rows]))
+
+
+def write_labels(path: pathlib.Path, photos: pathlib.Path) -> None:
+    """Lists CLASS/NNN.jpg; three images have a second label."""
+    rows = [
+        f"{photo.relative_to(path.parent)},{photo.parent.name}"
+        for photo in sorted(photos.glob("*/*.jpg"))
+    ]
+    rows = [f"{row}|sushi" if n < 3 else row for n, row in enumerate(rows)]
+    path.write_text("\n".join(["path,label", *rows]))
 
 
 def make_source(folder: pathlib.Path) -> None:

@@ -47,6 +47,10 @@ REFUSED = {
     "columns": Change(to="path=file"),
     "group_by": Change(to="parent"),
     "shots": Change(to=2),
+    "task": Change(
+        to="multilabel",
+        both={"dataset": "{root}/labels.csv", "monitor": "loss"},
+    ),
     "test_fraction": Change(to=0.5),
     "train_split": Change(to="train"),
     **dict.fromkeys(("val_split", "test_split"), Change(to="none")),
@@ -153,6 +157,9 @@ def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rules")
     make_photos(folder / "photos")
     make_photos(folder / "two", classes=("left", "right"))
+    photos = sorted((folder / "photos/train").glob("*/*.jpg"))
+    rows = [f"{p.relative_to(folder)},{p.parent.name}" for p in photos]
+    (folder / "labels.csv").write_text("\n".join(["path,label", *rows]))
     model = tiny_backbone()
     model.set_weights([np.ones(w.shape) for w in model.weights])
     model.save_weights(folder / "ones.weights.h5")

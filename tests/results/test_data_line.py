@@ -47,6 +47,14 @@ def facts(**changes: Any) -> DataFacts:
     ("changes", "line"),
     [
         pytest.param(
+            {"labelled": (500, 100, 110)},
+            "data: 2 classes; 1.20 labels per training photo; train: 500 of"
+            " 600 photos from photos/train/; validation: 100 photos from"
+            " photos/val/; test: 110 photos from photos/test/; 300 photos of"
+            " each class",
+            id="several_labels",
+        ),
+        pytest.param(
             {},
             "data: 2 classes; train: 600 photos from photos/train/;"
             " validation: 120 photos from photos/val/; test: 120 photos from"

@@ -167,6 +167,11 @@ def test_the_default_workdir_depends_on_each_result_field():
     }
     names = set()
     fields = base.result_fields()
+    # Several labels need a table and another --monitor.
+    del fields["task"]
+    table = dataclasses.replace(base, dataset="t.csv", monitor="loss")
+    several = dataclasses.replace(table, task="multilabel")
+    assert default_workdir(several) != default_workdir(table)
     for name in fields:
         value = legal.get(name) or other[type(getattr(base, name))]
         changed = dataclasses.replace(base, **{name: value})

@@ -123,9 +123,9 @@ _OTHER: dict[str, Any] = {
 
 
 def test_the_table_names_every_flag() -> None:
-    # --shots excludes another --data_pct.
+    # --shots excludes another --data_pct, several labels --class_weights.
     assert FIELDS.keys() - _OTHER.keys() == {
-        *("stage", "tpu", "weights_origin", "shots")
+        *("stage", "tpu", "weights_origin", "shots", "task")
     }
     for name, value in _OTHER.items():
         assert value != FIELDS[name].default, name

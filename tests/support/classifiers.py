@@ -118,6 +118,7 @@ def copy_of(
             pixels=classifier.pixels,
             num_classes=classifier.head.units,
             seed=0,
+            multilabel=classifier.multilabel,
         )
         for key, variable in copy.variables.items():
             variable.assign(classifier.variables[key].numpy())

@@ -43,6 +43,7 @@ from trainer.config.split_names import (
     flag_of,
 )
 from trainer.config.table_columns import parse_columns
+from trainer.config.tasks import check_task
 from trainer.config.unfreeze import parse_parts
 from trainer.config.validation import KFOLD, fold_value, parse_validation
 from trainer.errors import UsageError
@@ -80,6 +81,7 @@ def check_fields(fields: Fields) -> None:
                 f" {fold_value(1, rule.folds)}"
             )
     _check_data(fields)
+    check_task(fields)
     if fields.backbones is not None:
         parse_backbones(fields.backbones)
     _check_l2(fields)

@@ -31,14 +31,17 @@ IMAGENET = "imagenet"
 AUTO = "auto"
 ADAM, LBFGS = "adam", "lbfgs"
 LAST, BEST = "last", "best"
-LOSS, ACCURACY = "loss", "accuracy"
+LOSS, ACCURACY, MAP = "loss", "accuracy", "map"
 # The metrics of --monitor, and how they are printed.
 MONITOR_NAMES = {
     ACCURACY: "accuracy",
     LOSS: "loss",
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
+    MAP: "mAP",
 }
+SINGLE, MULTILABEL = "single", "multilabel"
+EXACT_MATCH = "exact_match"
 ADAMW, SGD, LAMB = "adamw", "sgd", "lamb"
 OPTIMIZER_TITLES = {ADAM: "Adam", ADAMW: "AdamW", SGD: "SGD", LAMB: "LAMB"}
 OPTIMIZERS = tuple(OPTIMIZER_TITLES)
@@ -144,6 +147,15 @@ class Fields:
         " CLASS/*.jpg), a table of images (.csv, .tsv, .jsonl), a TFDS name,"
         " food10 (ten classes of food101), or demo (drawn offline).",
         stages=_DATA_STAGES,
+    )
+    task: str = _flag(
+        SINGLE,
+        RESULT,
+        "Whether each image has one label, or any number of labels, which a"
+        " table of images separates by |.",
+        choices=(SINGLE, MULTILABEL),
+        stages=TRAINING_STAGES,
+        but=(LR_FIND, SEARCH),
     )
     tfds_data_dir: str | None = _flag(
         None,
@@ -480,7 +492,8 @@ class Fields:
         ACCURACY,
         RESULT,
         "Metric of the validation that decides which checkpoint is the best;"
-        " of two with the same value, the one with the lower loss.",
+        " of two with the same value, the one with the lower loss. With"
+        " --task=multilabel loss, if unset, or map.",
         choices=tuple(MONITOR_NAMES),
         stages=TRAINING_STAGES,
         but=(SEARCH,),

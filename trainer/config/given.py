@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from trainer.config.checks import check_images, check_views
 from trainer.config.fields import (
+    CHECK_DATA,
     EMBED,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
     LBFGS,
     LR_FIND,
+    PROBE,
     SEARCH,
     STUDY,
     TRAINING_STAGES,
@@ -48,6 +50,8 @@ UNREAD_BY_SOLVER = {
     STUDY: ("head_epochs", "head_learning_rate"),
     SEARCH: ("head_epochs", "head_learning_rate"),
 }
+# The stages that read data, but not images with several labels.
+_ONE_LABEL_STAGES = (STUDY, CHECK_DATA, PROBE, LR_FIND, SEARCH)
 # What embed does not read with the flag in front.
 _UNREAD_BY_EMBED = {
     "inputs": (
@@ -85,8 +89,13 @@ def check_given(stage: str, given: frozenset[str]) -> None:
     for name in sorted(given & FIELDS.keys()):
         stages = FIELDS[name].metadata["stages"]
         if stage not in stages:
+            needs = (
+                ", which needs one label per image"
+                if name == "task" and stage in _ONE_LABEL_STAGES
+                else ""
+            )
             raise UsageError(
-                f"--{name}: not read by --stage={stage}, only by"
+                f"--{name}: not read by --stage={stage}{needs}, only by"
                 f" {', '.join(stages)}; leave it out"
             )
 

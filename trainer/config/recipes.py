@@ -16,7 +16,9 @@ from trainer.config.fields import (
     FLIP,
     IGNORE,
     LBFGS,
+    LOSS,
     MILD,
+    MULTILABEL,
     OFF,
     QUICK,
     STRETCH,
@@ -62,6 +64,8 @@ _STEPS_ONLY = frozenset(RECIPES[BEST_RECIPE]) - {"head_solver", "tta"}
 def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
     """Returns the values of all flags, those of the recipe included.
 
+    With several labels per image, --monitor is the loss unless it is given.
+
     Args:
       values: the value of each flag, by name.
       given: names of the flags given explicitly, which override the recipe.
@@ -85,6 +89,8 @@ def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
         # The head is solved, so that there are no steps to set.
         for name in _STEPS_ONLY & expanded.keys() - given:
             expanded[name] = values[name]
+    if expanded["task"] == MULTILABEL and "monitor" not in given:
+        expanded["monitor"] = LOSS
     return expanded
 
 

@@ -66,9 +66,10 @@ def training_batches(
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
       for each step one per replica, in order. With b = shard.replica_batch an
-      element has `labels` int32 (b,); `mask` float32 (b,), 1, or 0 where the
-      last batch of an epoch is padded; and either `features`, a tuple of
-      float32 (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
+      element has `labels` int32 (b,), or float32 (b, classes) of 0 and 1 if a
+      sample may have several; `mask` float32 (b,), 1, or 0 where the last batch
+      of an epoch is padded; and either `features`, a tuple of float32
+      (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
       0..255 (zeros where padded), not yet augmented. If `augment`, images come
       with `matrices` for `augment.warp`. If the regularization changes images,
       they are already warped, so there are no matrices. Mixed images come with
@@ -198,12 +199,18 @@ def _without_images(
     samples: Samples, draws: Sequence[_Draw]
 ) -> Callable[[tf.Tensor, tf.Tensor], Element]:
     """Returns a function from row and epoch to label, mask and drawn values."""
-    labels = tf.constant(samples.labels.astype(np.int32))
+    several = samples.multilabel
+    # One byte per class; the steps get floats.
+    stored = np.uint8 if several else np.int32
+    labels = tf.constant(samples.labels.astype(stored))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
         real = row != PADDING
+        own = labels[tf.maximum(row, 0)]
+        if several:
+            own = tf.cast(own, tf.float32)
         found = {
-            "labels": tf.where(real, labels[tf.maximum(row, 0)], 0),
+            "labels": tf.where(real, own, tf.zeros_like(own)),
             "mask": tf.cast(real, tf.float32),
         }
         for draw in draws:

@@ -225,8 +225,10 @@ def apply_policy(
         counts = samples.counts(len(class_names)).tolist()
         listed = result.samples.counts(len(class_names)).tolist()
         for label, name in enumerate(class_names):
-            # Some TFDS splits have no record of a class.
-            needed = every_class and (result.split == TRAIN or listed[label])
+            # Some TFDS splits have no record of a class, and images with
+            # several labels may lack one outside of training.
+            listed_here = listed[label] and not samples.multilabel
+            needed = every_class and (result.split == TRAIN or listed_here)
             if needed and not counts[label]:
                 first_bad = _first_bad(result, label)
                 raise TrainerError(
@@ -259,7 +261,7 @@ def _first_bad(result: CheckResult, label: int) -> str:
     """Returns ` (PATH: REASON)` for a class's first bad image, else ``."""
     rows = [row for row, file in enumerate(result.files) if file is None]
     for row, image in zip(rows, result.bad, strict=True):
-        if result.samples.labels[row] == label:
+        if result.samples.having(label)[row]:
             return f" ({image})"
     return ""
 

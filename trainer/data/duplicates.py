@@ -45,10 +45,11 @@ def contradictions(
     found = collections.defaultdict(list)
     for split, part in splits.items():
         samples = part.samples
-        for digest, sample_id, label in zip(
-            samples.digests, samples.ids, samples.labels.tolist(), strict=True
+        names = samples.label_names(class_names)
+        for digest, sample_id, name in zip(
+            samples.digests, samples.ids, names, strict=True
         ):
-            found[digest].append((split, sample_id, class_names[label]))
+            found[digest].append((split, sample_id, name))
     return tuple(
         Contradiction(samples=tuple(copies))
         for copies in found.values()
@@ -97,9 +98,10 @@ def kept_rows(
     if policy == WARN:
         return np.arange(len(train))
     elsewhere = {digest for part in others for digest in part.digests}
-    labels: dict[str, set[int]] = collections.defaultdict(set)
-    for digest, label in zip(train.digests, train.labels.tolist(), strict=True):
-        labels[digest].add(label)
+    labels: dict[str, set[str]] = collections.defaultdict(set)
+    names = train.label_names(class_names)
+    for digest, name in zip(train.digests, names, strict=True):
+        labels[digest].add(name)
     faulty = np.array(
         [d in elsewhere or len(labels[d]) > 1 for d in train.digests], bool
     )
@@ -112,7 +114,7 @@ def kept_rows(
             " the rest"
         )
     rows = np.flatnonzero(~faulty)
-    counts = np.bincount(train.labels[rows], minlength=len(class_names))
+    counts = train.take(rows).counts(len(class_names))
     if not counts.all():
         name = class_names[int(np.argmin(counts))]
         raise TrainerError(

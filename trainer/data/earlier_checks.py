@@ -23,7 +23,7 @@ def checks_to_json(splits: Mapping[str, CheckedSplit]) -> dict[str, Any]:
     return {
         split: {
             "ids": list(part.samples.ids),
-            "labels": part.samples.labels.tolist(),
+            "labels": part.samples.label_values(),
             "digests": [file.digest for file in part.files],
             "sizes": [file.size for file in part.files],
             "mtimes_ns": [file.mtime_ns for file in part.files],

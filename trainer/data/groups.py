@@ -65,12 +65,7 @@ def make_grouping(
       num_classes: the number of classes.
       salt: different salts give independent orders.
     """
-    members: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
-    for row, (sample_id, group) in enumerate(zip(ids, groups, strict=True)):
-        # The second part keeps a group apart from an id of the same name.
-        members[(group, "group") if group else (sample_id, "")].append(row)
-    keys = sorted(members, key=lambda key: (_hash(f"{salt}\n{key[0]}"), key))
-    rows = tuple(np.array(members[key], np.int64) for key in keys)
+    rows = ordered_groups(ids, groups, salt=salt)
     pairs = [np.unique(labels[r], return_counts=True) for r in rows]
     return Grouping(
         rows=rows,
@@ -78,6 +73,27 @@ def make_grouping(
         counts=tuple(pair[1].astype(np.int64) for pair in pairs),
         num_classes=num_classes,
     )
+
+
+def ordered_groups(
+    ids: Sequence[str], groups: Sequence[str], *, salt: str
+) -> tuple[np.ndarray, ...]:
+    """Returns the rows of each group, in the order of `make_grouping`.
+
+    Args:
+      ids: see `make_grouping`.
+      groups: see `make_grouping`.
+      salt: see `make_grouping`.
+
+    Returns:
+      int64 row numbers, one array for each group.
+    """
+    members: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    for row, (sample_id, group) in enumerate(zip(ids, groups, strict=True)):
+        # The second part keeps a group apart from an id of the same name.
+        members[(group, "group") if group else (sample_id, "")].append(row)
+    keys = sorted(members, key=lambda key: (_hash(f"{salt}\n{key[0]}"), key))
+    return tuple(np.array(members[key], np.int64) for key in keys)
 
 
 def groups_per_class(grouping: Grouping) -> np.ndarray:

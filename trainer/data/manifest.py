@@ -30,6 +30,7 @@ from trainer.data.earlier_checks import (
     checks_to_json,
 )
 from trainer.data.headers import UPRIGHT
+from trainer.data.label_sets import nested_label_subset
 from trainer.data.passed_over import PassedOver
 from trainer.data.sample_weights import (
     check_weights,
@@ -210,9 +211,13 @@ def build_manifest(
     """
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
-    classes = len(source.class_names)
-    rows = nested_subset(
-        splits["train"].samples, classes, data_pct, seed, shots
+    train = splits["train"].samples
+    rows = (
+        nested_label_subset(train, data_pct, seed)
+        if train.multilabel
+        else nested_subset(
+            train, len(source.class_names), data_pct, seed, shots
+        )
     )
     roles = assign_roles(
         validation,
@@ -326,10 +331,13 @@ def _fingerprint(
 ) -> str:
     """Returns a digest that does not depend on the order of the samples."""
     rows = sorted(
-        (role, sample_id, int(label), file.digest)
+        (role, sample_id, label, file.digest)
         for role, part in roles.items()
         for sample_id, label, file in zip(
-            part.samples.ids, part.samples.labels, part.files, strict=True
+            part.samples.ids,
+            part.samples.label_values(),
+            part.files,
+            strict=True,
         )
     )
     # The folds of a solved head depend on the groups. Without groups the

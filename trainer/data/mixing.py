@@ -107,11 +107,11 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
         `partners`), and `weights` for mixup or `boxes` for CutMix.
 
     Returns:
-      The element with the first b rows. `labels2` int32 (b,) has the labels of
-      the partners. `lambdas` float32 (b,) in [0, 1] has the weights of the
-      examples' own labels; with CutMix, the fraction of the image that is not
-      replaced. If the element has `importance`, `importance2` float32 (b,) has
-      that of the partners.
+      The element with the first b rows. `labels2` has the labels of the
+      partners, in the shape of `labels`. `lambdas` float32 (b,) in [0, 1] has
+      the weights of the examples' own labels; with CutMix, the fraction of the
+      image that is not replaced. If the element has `importance`, `importance2`
+      float32 (b,) has that of the partners.
     """
     mask, places = element["mask"], partners(element["mask"])
     batch, image_px = places.shape[0], element["images"].shape[1]
@@ -132,7 +132,9 @@ def mixed(element: dict[str, Any]) -> dict[str, Any]:
         lambdas = 1.0 - sides[:, 0] * sides[:, 1] / image_px**2
 
     def of_partners(name: str) -> tf.Tensor:
-        return tf.where(real, tf.gather(element[name], places), found[name])
+        own_values = found[name]
+        mixes = real[:, None] if own_values.shape.rank == 2 else real
+        return tf.where(mixes, tf.gather(element[name], places), own_values)
 
     if "importance" in found:
         found["importance2"] = of_partners("importance")

@@ -13,6 +13,8 @@ import numpy as np
 from trainer.data.passed_over import PassedOver
 
 WHOLE_FILE = -1
+# Between the labels of a sample that has several.
+SEPARATOR = "|"
 # The beginning of an origin whose samples are a part of another split.
 HELD_OUT = "held out from"
 TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
@@ -75,7 +77,8 @@ class Samples:
     Attributes:
       ids: unique within the split; the POSIX path below the split's folder,
         in NFC, or the `tfds_id`.
-      labels: int32 (n,), indices into the data set's class names.
+      labels: int32 (n,), indices into the data set's class names; with several
+        labels per sample, uint8 (n, classes), 1 for each class that it has.
       paths: the file that holds the sample's encoded image. Several samples
         may share one (a TFRecord shard).
       offsets: int64 (n,), the position of the sample's bytes in that file; in
@@ -142,9 +145,37 @@ class Samples:
         """Returns int64 (n,), the `id_hash` of each sample id."""
         return np.array([id_hash(i) for i in self.ids], np.int64)
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether a sample may have any number of labels."""
+        return self.labels.ndim == 2
+
     def counts(self, num_classes: int) -> np.ndarray:
         """Returns int64 (num_classes,), the number of samples per class."""
+        if self.multilabel:
+            return self.labels.sum(axis=0, dtype=np.int64)
         return np.bincount(self.labels, minlength=num_classes)
+
+    def having(self, label: int) -> np.ndarray:
+        """Returns which samples are of a class, bool (n,)."""
+        if self.multilabel:
+            return self.labels[:, label] > 0
+        return self.labels == label
+
+    def label_values(self) -> list[Any]:
+        """Returns the label of each sample, or the list of its labels."""
+        if not self.multilabel:
+            return self.labels.tolist()
+        return [np.flatnonzero(row).tolist() for row in self.labels]
+
+    def label_names(self, class_names: Sequence[str]) -> list[str]:
+        """Returns the class name of each sample, several joined by `|`."""
+        if not self.multilabel:
+            return [class_names[label] for label in self.labels.tolist()]
+        return [
+            SEPARATOR.join(class_names[label] for label in labels)
+            for labels in self.label_values()
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

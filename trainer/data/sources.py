@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.config.fields import MULTILABEL
 from trainer.config.grouping import COLUMN, NONE, GroupRule, parse_group_by
 from trainer.config.split_names import SplitNames
 from trainer.config.table_columns import (
@@ -35,13 +36,13 @@ def open_source(
     on_bad_row: str = "fail",
     split_names: SplitNames | None = None,
     earlier: Mapping[str, Any] | None = None,
+    several: bool = False,
 ) -> Source:
     """Finds the samples of a data set; decodes none of them.
 
     Args:
-      dataset: a folder; a table of images; `demo`, drawn on first use;
-        `food10`, ten classes of TFDS `food101`; or a TFDS name: `name`,
-        `name/config`, `name:version`.
+      dataset: a folder; a table; `demo`, drawn on first use; `food10`; or a
+        TFDS name: `name`, `name/config`, `name:version`.
       tfds_data_dir: where TFDS keeps its data; None: its own default.
       test_fraction: fraction of each class to test on, without a split for it.
       columns: for a table, the value of --columns.
@@ -49,16 +50,15 @@ def open_source(
       on_bad_row: `fail` or `skip`, for a table.
       split_names: the folders of the splits that flags name.
       earlier: manifest.json of the run; splits are found as its version did.
+      several: for a table, whether an image may have several labels.
 
     Raises:
-      UsageError: no such data set, columns or groups.
-      TrainerError: the data set cannot be used as it is.
+      UsageError, TrainerError: there is no such data set, or it does not fit.
     """
     check_dataset(dataset)
     path = os.path.expanduser(dataset)
     rule = parse_group_by(group_by)
-    if not files.is_dir(path):
-        _check_no_split_flags(dataset, split_names)
+    _check_no_split_flags(dataset, split_names)
     if is_table(path) and files.is_file(path):
         return open_table(
             path,
@@ -67,8 +67,9 @@ def open_source(
             test_fraction=test_fraction,
             on_bad_row=on_bad_row,
             group_by=rule,
+            several=several,
         )
-    _check_no_table_flags(dataset, columns, rule)
+    _check_no_table_flags(dataset, columns, rule, several)
     if files.is_dir(path):
         return open_folder(
             path,
@@ -89,7 +90,8 @@ def open_source(
 
 def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
     """Rejects the flags of folders of splits for another data set."""
-    if names and names.given():
+    is_folder = files.is_dir(os.path.expanduser(dataset))
+    if names and names.given() and not is_folder:
         split = next(iter(names.given()))
         raise UsageError(
             f"{names.shown(split)}: only folders of photos have such a"
@@ -98,9 +100,15 @@ def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
 
 
 def _check_no_table_flags(
-    dataset: str, columns: str | None, rule: GroupRule | None
+    dataset: str, columns: str | None, rule: GroupRule | None, several: bool
 ) -> None:
     """Rejects the flags of tables for another data set."""
+    if several:
+        raise UsageError(
+            f"--dataset={dataset!r}: is no table, but an image may have several"
+            f" labels (--task={MULTILABEL}); give a file with one of"
+            f" {', '.join(TABLE_SUFFIXES)}"
+        )
     by_column = rule is not None and rule.mode == COLUMN
     for flag, given in {
         f"--columns={columns!r}": columns is not None,

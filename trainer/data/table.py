@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import posixpath
-import unicodedata
-from array import array
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from trainer.config.grouping import COLUMN, GroupRule
-from trainer.config.table_columns import GROUP, SPLIT
+from trainer.config.table_columns import GROUP, LABEL, SPLIT
 from trainer.data.group_names import grouped
+from trainer.data.label_cells import label_matrix, other_separator
+from trainer.data.label_sets import split_labels
 from trainer.data.samples import (
     HELD_OUT,
+    SEPARATOR,
     WHOLE_FILE,
     BadRow,
     Samples,
@@ -24,26 +24,19 @@ from trainer.data.samples import (
     without_ones,
 )
 from trainer.data.subsets import split_flat
-from trainer.data.table_rows import TableRow, read_rows
+from trainer.data.table_rows import read_rows
+from trainer.data.usable_rows import (
+    LEGAL_SPLITS,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    UsableRows,
+)
 from trainer.errors import TrainerError, UsageError, shortened
 from trainer.storage import files
 
 _MAX_NAMES_CHARS = 200
-# A float32 can hold all weights and their products with those of classes.
-_LOWEST, _HIGHEST = 1e-6, 1e6
-_TRAIN, _VALIDATION, _TEST = "train", "validation", "test"
-# How tables write the names of the splits, in lower case. `eval` is none: some
-# data sets validate on it, others test on it.
-_SPLIT_NAMES: Mapping[str, str] = {
-    **dict.fromkeys(("train", "training", "trn"), _TRAIN),
-    **dict.fromkeys(
-        ("val", "valid", "validate", "validation", "dev"), _VALIDATION
-    ),
-    **dict.fromkeys(("test", "testing", "tst"), _TEST),
-}
-# The numbers of the splits in `_Columns.splits`; 0 is none.
-_SPLITS = ("", _TRAIN, _VALIDATION, _TEST)
-_LEGAL_SPLITS = "train, validation and test"
 
 
 class BadRowsError(TrainerError):
@@ -76,6 +69,7 @@ def open_table(
     test_fraction: float,
     on_bad_row: str,
     group_by: GroupRule | None = None,
+    several: bool = False,
 ) -> Source:
     """Reads a table of images; opens none of them.
 
@@ -92,6 +86,8 @@ def open_table(
       on_bad_row: `fail` or `skip`.
       group_by: which images form a group; None reads the column of groups, if
         the table has one.
+      several: whether an image may have any number of labels; see
+        `label_cells.label_set`.
 
     Returns:
       The source. The id of a sample is its path as written, in POSIX form and
@@ -104,9 +100,9 @@ def open_table(
     """
     root = files.absolute(path)
     by_column = group_by is None or group_by.mode == COLUMN
-    table = _Columns(by_column)
+    table = UsableRows(by_column, several)
     bad: list[BadRow] = []
-    for row in read_rows(path, columns, dataset=dataset):
+    for row in read_rows(path, columns, dataset=dataset, several=several):
         if isinstance(row, BadRow):
             bad.append(row)
         else:
@@ -123,106 +119,8 @@ def open_table(
         group_by=group_by,
         table=table,
         bad=bad,
+        several=several,
     ).source(test_fraction)
-
-
-class _Columns:
-    """The cells of the usable rows, by column, without repeated texts."""
-
-    def __init__(self, by_column: bool) -> None:
-        """Creates empty columns.
-
-        Args:
-          by_column: whether to read the column of groups.
-        """
-        self._by_column = by_column
-        self.ids: list[str] = []
-        # The path as written; the id itself where both are the same.
-        self.paths: list[str] = []
-        self.lines = array("q")
-        self.labels = array("i")
-        self.splits = array("b")
-        self.groups: list[str] = []
-        self.label_names: dict[str, int] = {}
-        self.weights = array("d")
-        # Rows of the usable images in the order of their ids.
-        self.rows = np.zeros(0, np.int64)
-        self._texts: dict[str, str] = {}
-
-    def add(self, row: TableRow) -> str | None:
-        """Adds a row; returns what is wrong with it, or None."""
-        split = ""
-        if row.split:
-            split = _SPLIT_NAMES.get(row.split.lower(), "?")
-            if split == "?":
-                return f"no split {row.split!r}; legal are {_LEGAL_SPLITS}"
-        weight = _weight(row.weight)
-        if weight is None:
-            return (
-                f"no weight {row.weight!r}; legal are 0 and numbers from"
-                f" {_LOWEST:g} to {_HIGHEST:g}"
-            )
-        label = unicodedata.normalize("NFC", printable(row.label))
-        sample_id = _id_of(row.path)
-        self.ids.append(sample_id)
-        self.paths.append(sample_id if sample_id == row.path else row.path)
-        self.lines.append(row.line)
-        number = self.label_names.setdefault(label, len(self.label_names))
-        self.labels.append(number)
-        self.splits.append(_SPLITS.index(split))
-        self.weights.append(weight)
-        group = row.group if self._by_column else ""
-        self.groups.append(self._texts.setdefault(group, group))
-        return None
-
-    def finish(self) -> list[BadRow]:
-        """Orders the rows by id; returns those that cannot be used."""
-        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
-        bad: dict[int, str] = {}
-        # Sorting is stable: the first of equal ids has the first line.
-        first = -1
-        for row in order:
-            if first >= 0 and self.ids[row] == self.ids[first]:
-                bad[row] = _repeats(self, first, row)
-            else:
-                first = row
-        splits = np.array(self.splits, np.int8)
-        if splits.any():
-            for row in np.flatnonzero(splits == 0).tolist():
-                bad.setdefault(row, "no split, but other rows have one")
-        self.rows = np.array([r for r in order if r not in bad], np.int64)
-        return [
-            BadRow(line=self.lines[row], reason=reason)
-            for row, reason in bad.items()
-        ]
-
-
-def _repeats(table: _Columns, first: int, row: int) -> str:
-    where = f"{table.ids[row]!r} is in line {table.lines[first]} too"
-    if table.labels[row] != table.labels[first]:
-        names = list(table.label_names)
-        return f"{where}, with the label {names[table.labels[first]]!r}"
-    return where
-
-
-def _weight(text: str) -> float | None:
-    """Returns the weight in a cell, 1 in an empty one; None if illegal."""
-    if not text:
-        return 1.0
-    try:
-        weight = float(text)
-    except ValueError:
-        return None
-    legal = weight == 0 or _LOWEST <= weight <= _HIGHEST
-    return weight if legal else None
-
-
-def _id_of(path: str) -> str:
-    """Returns the id of the image with a path as written in a table."""
-    text = unicodedata.normalize("NFC", printable(path))
-    if files.is_remote(text):
-        return text
-    return posixpath.normpath(text.replace(os.sep, "/"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,8 +131,9 @@ class _Opened:
     dataset: str
     columns: Mapping[str, str]
     group_by: GroupRule | None
-    table: _Columns
+    table: UsableRows
     bad: list[BadRow]
+    several: bool
 
     def source(self, test_fraction: float) -> Source:
         """Returns the data set; see `open_table`."""
@@ -247,39 +146,76 @@ class _Opened:
             )
         labels = np.array(table.labels, np.int32)
         splits = np.array(table.splits, np.int8)
-        names = list(table.label_names)
-        found = sorted({names[n] for n in np.unique(labels[table.rows])})
-        of_name = {name: number for number, name in enumerate(found)}
-        renumbered = np.array([of_name.get(n, -1) for n in names], np.int32)
+        found, renumbered = self._classes(labels)
         parts = {}
-        for number, split in enumerate(_SPLITS):
+        for number, split in enumerate(SPLITS):
             rows = table.rows[splits[table.rows] == number]
             if len(rows):
-                parts[split or _TRAIN] = self._samples(rows, renumbered[labels])
+                parts[split or TRAIN] = self._samples(rows, renumbered[labels])
         self._check(parts, found)
         self._check_column()
         parts = grouped(parts, self.group_by, dataset=self.dataset)
         file = printable(os.path.basename(self.root))
         origins = dict.fromkeys(parts, file)
         if len(parts) == 1:
-            parts[_TRAIN], parts[_TEST] = split_flat(
-                parts[_TRAIN],
-                tuple(found),
-                test_fraction,
-                dataset=self.dataset,
-                remedy="add rows, or remove those of the class",
+            parts[TRAIN], parts[TEST] = self._split(
+                parts[TRAIN], found, test_fraction
             )
-            origins[_TEST] = f"{HELD_OUT} {file}"
+            origins[TEST] = f"{HELD_OUT} {file}"
         stem = os.path.splitext(os.path.basename(self.root))[0]
         return Source(
             name=printable(stem) or "table",
             location=printable(self.root),
-            class_names=tuple(found),
-            train=parts[_TRAIN],
-            validation=parts.get(_VALIDATION),
-            test=parts.get(_TEST),
+            class_names=found,
+            train=parts[TRAIN],
+            validation=parts.get(VALIDATION),
+            test=parts.get(TEST),
             bad_rows=tuple(self.bad),
             origins=origins,
+        )
+
+    def _classes(
+        self, labels: np.ndarray
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """Returns the class names, and what the label numbers mean.
+
+        Args:
+          labels: int32, the label number of each row.
+
+        Returns:
+          The sorted names. For each label number, the index of its class; with
+          several labels, a row of 0 and 1, one for each class.
+        """
+        names = list(self.table.label_names)
+        used = np.unique(labels[self.table.rows]).tolist()
+        if self.several:
+            mistaken = other_separator([names[n] for n in used])
+            if mistaken:
+                label, separator = mistaken
+                raise self._error(
+                    "no image has two labels, but the label"
+                    f" {shortened(repr(label))} has a {separator!r}; write"
+                    f" {SEPARATOR} between the labels of an image, or rename"
+                    " the label"
+                )
+            return label_matrix(names, used)
+        found = sorted({names[n] for n in used})
+        of_name = {name: number for number, name in enumerate(found)}
+        numbers = [of_name.get(n, -1) for n in names]
+        return tuple(found), np.array(numbers, np.int32)
+
+    def _split(
+        self, samples: Samples, names: tuple[str, ...], fraction: float
+    ) -> tuple[Samples, Samples]:
+        """Returns the samples to train on and to test on."""
+        if self.several:
+            return split_labels(samples, fraction, dataset=self.dataset)
+        return split_flat(
+            samples,
+            names,
+            fraction,
+            dataset=self.dataset,
+            remedy="add rows, or remove those of the class",
         )
 
     def _samples(self, rows: np.ndarray, labels: np.ndarray) -> Samples:
@@ -296,27 +232,49 @@ class _Opened:
             weights=without_ones(np.array(table.weights), rows),
         )
 
-    def _check(self, parts: Mapping[str, Samples], names: list[str]) -> None:
-        """Checks that there are two classes, and all of them in each split."""
-        if len(names) < 2:
+    def _check(
+        self, parts: Mapping[str, Samples], names: tuple[str, ...]
+    ) -> None:
+        """Checks that there are two classes, and all of them in each split.
+
+        With several labels, only training needs all classes.
+        """
+        if not names:
             raise self._error(
-                f"one class only, {names[0]!r}; classifying needs two or more"
+                f"no image has a label; fill the column {self.columns[LABEL]!r}"
             )
-        if _TRAIN not in parts:
+        if len(names) < 2:
+            remedy = (
+                "; to find images of it, give --task=single and a second label"
+                " for all others"
+                if self.several
+                else ""
+            )
             raise self._error(
-                f"no row of split {_TRAIN!r}; the column"
-                f" {self.columns[SPLIT]!r} must have {_LEGAL_SPLITS}, or give"
+                f"one class only, {names[0]!r}; classifying needs two or"
+                f" more{remedy}"
+            )
+        if TRAIN not in parts:
+            raise self._error(
+                f"no row of split {TRAIN!r}; the column"
+                f" {self.columns[SPLIT]!r} must have {LEGAL_SPLITS}, or give"
                 f" --columns={SPLIT}= to ignore it"
             )
         for split, samples in parts.items():
             counts = samples.counts(len(names)).tolist()
             missing = [n for n, c in zip(names, counts, strict=True) if not c]
-            if missing:
+            if missing and (split == TRAIN or not self.several):
                 listed = ", ".join(map(repr, missing))
+                who = "training" if self.several else "each split"
                 raise self._error(
                     f"no {split} row of class"
-                    f" {shortened(listed, _MAX_NAMES_CHARS)}; each split needs"
+                    f" {shortened(listed, _MAX_NAMES_CHARS)}; {who} needs"
                     " every class: add rows, or remove those of the class"
+                )
+            if not any(counts):
+                raise self._error(
+                    f"no {split} row has a label, so there is nothing to"
+                    " measure; add rows with labels"
                 )
 
     def _check_column(self) -> None:

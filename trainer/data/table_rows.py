@@ -8,11 +8,11 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.config.table_columns import COLUMNS, NEEDED
-from trainer.data.samples import BadRow
+from trainer.config.table_columns import COLUMNS, LABEL, NEEDED, PATH
+from trainer.data.samples import SEPARATOR, BadRow
 from trainer.errors import TrainerError, reason_of, shortened
 from trainer.storage import files
 
@@ -48,7 +48,11 @@ class TableRow:
 
 
 def read_rows(
-    path: str, names: Mapping[str, str], *, dataset: str
+    path: str,
+    names: Mapping[str, str],
+    *,
+    dataset: str,
+    several: bool = False,
 ) -> Iterator[TableRow | BadRow]:
     """Yields the rows of a table in the order of the file.
 
@@ -60,6 +64,8 @@ def read_rows(
       path: the file; its suffix, .csv, .tsv or .jsonl, decides the format.
       names: the name of each column; see `table_columns.parse_columns`.
       dataset: the name that the user gave, for errors.
+      several: whether an image may have any number of labels. Then a label may
+        be empty, and in JSON lines it may be a list of labels.
 
     Yields:
       The cells of a row without spaces around them, or what is wrong with it.
@@ -68,7 +74,7 @@ def read_rows(
       TrainerError: the file cannot be read, has no header with the needed
         columns, or is no table of this format.
     """
-    table = _Table(path, names, dataset)
+    table = _Table(path, names, dataset, several)
     with table.opened() as lines:
         if os.path.splitext(path)[1].lower() == ".jsonl":
             yield from table.json_rows(lines)
@@ -80,12 +86,19 @@ class _Table:
     """A table file, the names of its columns and the name of the data set."""
 
     def __init__(
-        self, path: str, names: Mapping[str, str], dataset: str
+        self,
+        path: str,
+        names: Mapping[str, str],
+        dataset: str,
+        several: bool,
     ) -> None:
         """Creates the table; see `read_rows` for the arguments."""
         self._path = path
         self._names = names
         self._dataset = dataset
+        self._several = several
+        # The columns that no cell may leave empty.
+        self._needed = (PATH,) if several else NEEDED
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Iterator[str]]:
@@ -139,14 +152,19 @@ class _Table:
         cells: dict[str, str] = {}
         for column in COLUMNS:
             name = self._names[column]
-            text = _json_text(values.get(name) if name else None)
+            value = values.get(name) if name else None
+            if self._several and column == LABEL and isinstance(value, list):
+                value, reason = _joined_labels(value)
+                if reason:
+                    return BadRow(line=number, reason=reason)
+            text = _json_text(value)
             if text is None:
                 return BadRow(
                     line=number,
                     reason=f"{name!r} is neither a text nor a number",
                 )
             cells[column] = text
-        return _row(number, cells, self._names)
+        return _row(number, cells, self._names, self._needed)
 
     def cell_rows(self, lines: Iterator[str]) -> Iterator[TableRow | BadRow]:
         """Yields the rows of CSV or TSV."""
@@ -172,7 +190,7 @@ class _Table:
                     )
                 else:
                     found = {c: cells[place] for c, place in places.items()}
-                    yield _row(number, found, self._names)
+                    yield _row(number, found, self._names, self._needed)
         finally:
             csv.field_size_limit(limit)
 
@@ -252,8 +270,22 @@ def _json_text(value: Any) -> str | None:
     return str(value)
 
 
+def _joined_labels(values: list[Any]) -> tuple[str, str]:
+    """Returns a list of labels as one cell, and what is wrong with it."""
+    labels = [_json_text(value) for value in values]
+    for label in labels:
+        if label is None:
+            return "", "a label is neither a text nor a number"
+        if not label.strip() or SEPARATOR in label:
+            return "", f"a label {shortened(repr(label))}"
+    return SEPARATOR.join(label for label in labels if label), ""
+
+
 def _row(
-    number: int, cells: Mapping[str, str], names: Mapping[str, str]
+    number: int,
+    cells: Mapping[str, str],
+    names: Mapping[str, str],
+    needed: Sequence[str],
 ) -> TableRow | BadRow:
     """Returns a row, or what is wrong with its cells."""
     found = {column: cells.get(column, "").strip() for column in COLUMNS}
@@ -268,7 +300,7 @@ def _row(
             )
         if "\0" in text:
             return BadRow(line=number, reason=f"{names[column]!r} has a NUL")
-    for column in NEEDED:
+    for column in needed:
         if not found[column]:
             return BadRow(line=number, reason=f"no {names[column]!r}")
     return TableRow(line=number, **found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from trainer.config.validation import (
     ValidationRule,
 )
 from trainer.data.check import CheckedSplit
+from trainer.data.label_sets import label_sample, labels_held_out
 from trainer.data.samples import Samples, Source
 from trainer.data.subsets import (
     count_units,
@@ -132,7 +134,7 @@ def assign_roles(
     if mode == TEST:
         test = splits["test"].samples
         count = validation_count(len(test), batch_size, validation_fraction)
-        rows = stratified_sample(test, len(class_names), count)
+        rows = _sample(test, len(class_names), count)
         return Roles(
             train=subset, validation=splits["test"].take(rows), source=TEST
         )
@@ -141,9 +143,9 @@ def assign_roles(
         chosen = _in_subset(
             splits,
             subset,
-            lambda samples: held_out(samples, rule.fraction, seed),
+            lambda samples: _held_out(samples, rule.fraction, seed),
         )
-        _check_some_held_out(rule, chosen, bool(subset.samples.groups))
+        _check_some_held_out(rule, chosen, subset.samples)
         source = TRAIN
     else:
         assert mode == FOLD
@@ -157,6 +159,20 @@ def assign_roles(
         validation=subset.take(np.flatnonzero(chosen)),
         source=source,
     )
+
+
+def _sample(samples: Samples, num_classes: int, count: int) -> np.ndarray:
+    """Returns the rows of a fixed stratified sample of the test split."""
+    if samples.multilabel:
+        return label_sample(samples, count)
+    return stratified_sample(samples, num_classes, count)
+
+
+def _held_out(samples: Samples, fraction: Decimal, seed: int) -> np.ndarray:
+    """Returns which samples are held out to validate on, bool (n,)."""
+    if samples.multilabel:
+        return labels_held_out(samples, fraction, seed)
+    return held_out(samples, fraction, seed)
 
 
 def fold_of_each(
@@ -189,10 +205,11 @@ def _in_subset(
     """Returns what a rule says of each sample of the subset.
 
     The groups before a group decide its role, and a smaller subset may lack
-    some of these. So that no role changes with --data_pct, a rule for groups
-    is applied to all training samples.
+    some of these. The same is true of samples with several labels. So that no
+    role changes with --data_pct, such a rule is applied to all training
+    samples.
     """
-    if not subset.samples.groups:
+    if not subset.samples.groups and not subset.samples.multilabel:
         return rule(subset.samples)
     train = splits["train"].samples
     rows = {sample_id: row for row, sample_id in enumerate(train.ids)}
@@ -233,14 +250,16 @@ def _mode(
 
 
 def _check_some_held_out(
-    rule: ValidationRule, chosen: np.ndarray, grouped: bool
+    rule: ValidationRule, chosen: np.ndarray, subset: Samples
 ) -> None:
     if not chosen.any():
+        what = "group" if subset.groups else "sample"
+        why = f"each class has one training {what} in the subset, so none can"
+        if subset.multilabel:
+            why = f"the subset has no {what} to spare, so none can"
         raise TrainerError(
-            f"--validation={rule.text}: each class has one training"
-            f" {'group' if grouped else 'sample'} in"
-            " the subset, so none can be held out; give a larger --data_pct,"
-            " or add images"
+            f"--validation={rule.text}: {why} be held out; give a larger"
+            " --data_pct, or add images"
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from trainer.model.mirrored import mean_logits, mirror
+from trainer.model.mirrored import mean_logits, mean_sigmoid_logits, mirror
 from trainer.model.pixels import preprocess
 
 HEAD = "head"
@@ -30,6 +30,8 @@ class Classifier:
         in every process.
       can_train: keys of the variables that Keras trains if no layer is frozen.
         Moving statistics and seeds are not among them.
+      multilabel: whether an image may have any number of classes, so that each
+        has a probability of its own: the sigmoid of its logit.
     """
 
     model: keras.Model
@@ -39,6 +41,7 @@ class Classifier:
     image_px: int
     variables: dict[str, keras.Variable]
     can_train: frozenset[str]
+    multilabel: bool = False
 
     def logits(
         self,
@@ -64,7 +67,7 @@ class Classifier:
     def probabilities(
         self, images: tf.Tensor, *, flip: bool = False
     ) -> tf.Tensor:
-        """Computes the softmax of `logits` with the variables' current values.
+        """Computes probabilities with the variables' current values.
 
         Args:
           images: float32 (batch, image_px, image_px, 3) in 0..255.
@@ -79,8 +82,20 @@ class Classifier:
         logits = self.logits(variables, values, images)
         if flip:
             mirrored = self.logits(variables, values, mirror(images))
-            logits = mean_logits(logits, mirrored)
+            logits = self.mean_logits(logits, mirrored)
+        return self.probabilities_of(logits)
+
+    def probabilities_of(self, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the softmax of logits; with several labels, the sigmoid."""
+        if self.multilabel:
+            return tf.sigmoid(logits)
         return tf.nn.softmax(logits)
+
+    def mean_logits(self, plain: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+        """Returns the logits of the mean of two probabilities."""
+        if self.multilabel:
+            return mean_sigmoid_logits(plain, mirrored)
+        return mean_logits(plain, mirrored)
 
     def logits_and_updates(
         self,
@@ -132,7 +147,12 @@ class Classifier:
 
 
 def make_classifier(
-    backbone: keras.Model, *, pixels: str, num_classes: int, seed: int
+    backbone: keras.Model,
+    *,
+    pixels: str,
+    num_classes: int,
+    seed: int,
+    multilabel: bool = False,
 ) -> Classifier:
     """Puts global average pooling and a new head on a backbone.
 
@@ -142,6 +162,7 @@ def make_classifier(
       pixels: its pixel contract.
       num_classes: at least 2.
       seed: determines the head's initial weights.
+      multilabel: see `Classifier`.
     """
     image_px = backbone.input_shape[1]
     inputs = keras.Input((image_px, image_px, 3), name="pixels")
@@ -171,6 +192,7 @@ def make_classifier(
         image_px=image_px,
         variables=variables,
         can_train=frozenset(k for k, v in variables.items() if v.trainable),
+        multilabel=multilabel,
     )
 
 

@@ -17,6 +17,25 @@ def mirror(images: tf.Tensor) -> tf.Tensor:
     return tf.reverse(images, axis=[2])
 
 
+def mean_sigmoid_logits(plain: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    """Returns logits whose sigmoid is the mean of two sigmoids.
+
+    With p the mean, they are log(p / (1 - p)).
+
+    Args:
+      plain: logits of images, float32 (n, classes).
+      mirrored: logits of their mirror images, with the same shape.
+
+    Returns:
+      float32 (n, classes).
+    """
+    both = tf.stack([plain, mirrored], axis=0)
+    # The factor 1/2 of both means cancels out.
+    return tf.reduce_logsumexp(
+        tf.math.log_sigmoid(both), axis=0
+    ) - tf.reduce_logsumexp(tf.math.log_sigmoid(-both), axis=0)
+
+
 def mean_logits(plain: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns logits whose softmax is the mean of two softmaxes.
 

@@ -47,6 +47,8 @@ class DataFacts:
       bad_rows: rows of a table that were left out.
       passed_over: files that are not used.
       notes: see `samples.Source`.
+      labelled: if a sample may have several labels, the number of samples to
+        train on, to validate on, and that results are of; else None.
     """
 
     class_names: tuple[str, ...]
@@ -63,11 +65,22 @@ class DataFacts:
     bad_rows: int
     passed_over: PassedOver
     notes: tuple[str, ...]
+    labelled: tuple[int, int, int] | None = None
+
+    @property
+    def photos(self) -> tuple[int, int, int]:
+        """Number of samples to train on, to validate on, and to test on."""
+        if self.labelled is not None:
+            return self.labelled
+        counts = (self.train, self.validation, self.final)
+        train, validation, final = (int(count.sum()) for count in counts)
+        return train, validation, final
 
 
 def data_facts(manifest: Manifest) -> DataFacts:
     """Returns the facts of a manifest."""
     classes = len(manifest.class_names)
+    sizes = len(manifest.train), len(manifest.validation), len(manifest.final)
     return DataFacts(
         class_names=manifest.class_names,
         train=manifest.train.counts(classes),
@@ -83,6 +96,7 @@ def data_facts(manifest: Manifest) -> DataFacts:
         bad_rows=len(manifest.bad_rows),
         passed_over=manifest.passed_over,
         notes=manifest.notes,
+        labelled=sizes if manifest.train.multilabel else None,
     )
 
 
@@ -117,8 +131,10 @@ def training_facts(
 
 def data_line(facts: DataFacts) -> str:
     """Returns what a run trains on, in one line."""
+    labels = [_labels(facts)] if facts.labelled else []
     parts = [
         _classes_phrase(facts),
+        *labels,
         f"train: {_train(facts)}",
         f"validation: {_validation(facts)}",
         f"test: {_final(facts)}",
@@ -173,7 +189,7 @@ def training_warnings(facts: DataFacts, fields: Fields) -> Iterator[str]:
 
 def _swapped(facts: DataFacts) -> Iterator[str]:
     """Yields a warning if more photos are tested on than trained on."""
-    tests = int(facts.final.sum())
+    tests = facts.photos[2]
     if facts.final_split != TEST or tests <= facts.train_total:
         return
     remedy = (
@@ -191,7 +207,7 @@ def _swapped(facts: DataFacts) -> Iterator[str]:
 
 
 def _few_validation(facts: DataFacts) -> Iterator[str]:
-    total, least = int(facts.validation.sum()), int(facts.validation.min())
+    total, least = facts.photos[1], int(facts.validation.min())
     if total < _MIN_VALIDATION:
         what = f"{_count(total, 'validation photo')} in all"
     elif least < _MIN_VALIDATION_PER_CLASS:
@@ -200,14 +216,17 @@ def _few_validation(facts: DataFacts) -> Iterator[str]:
     else:
         return
     remedy = "add photos, or compare by --validation=kfold:5"
-    if facts.validation_source == TEST and total < facts.final.sum():
+    if facts.labelled:
+        remedy = "add photos"
+    if facts.validation_source == TEST and total < facts.photos[2]:
         remedy = "--validation_fraction=1 uses all test photos"
     elif facts.validation_source not in (SPLIT, TEST, TRAIN) or (
         # The trials of a search read no test split, and take no folds.
         facts.final_split not in (TEST, "validation")
     ):
         remedy = "add photos"
-    yield (f"only {what}, so validation accuracy varies by chance; {remedy}")
+    metric = "mAP and thresholds vary" if facts.labelled else "accuracy varies"
+    yield f"only {what}, so validation {metric} by chance; {remedy}"
 
 
 def _dead_network(fields: Fields) -> Iterator[str]:
@@ -230,13 +249,13 @@ def _dead_network(fields: Fields) -> Iterator[str]:
 
 
 def _train(facts: DataFacts) -> str:
-    count = int(facts.train.sum())
+    count = facts.photos[0]
     of = f"{count:,} of " if count < facts.train_total else ""
     return f"{of}{_count(facts.train_total)}{_from(facts, 'train')}"
 
 
 def _validation(facts: DataFacts) -> str:
-    count = int(facts.validation.sum())
+    count = facts.photos[1]
     if facts.validation_source == SPLIT:
         return f"{_count(count)}{_from(facts, 'validation')}"
     if facts.validation_source == TEST:
@@ -248,7 +267,7 @@ def _validation(facts: DataFacts) -> str:
 
 def _final(facts: DataFacts) -> str:
     if facts.final_split == TEST:
-        return f"{_count(int(facts.final.sum()))}{_from(facts, TEST)}"
+        return f"{_count(facts.photos[2])}{_from(facts, TEST)}"
     if facts.final_split == "validation":
         return "none, so the results are of the validation photos"
     return "not read"
@@ -256,6 +275,11 @@ def _final(facts: DataFacts) -> str:
 
 def _classes_phrase(facts: DataFacts) -> str:
     return f"{len(facts.class_names):,} classes"
+
+
+def _labels(facts: DataFacts) -> str:
+    mean = facts.train.sum() / max(facts.photos[0], 1)
+    return f"{mean:.2f} labels per training photo"
 
 
 def _sizes(facts: DataFacts) -> str:

@@ -15,6 +15,8 @@ from trainer.data.samples import Samples
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.partition import Partition
 from trainer.results.evaluation import Evaluation
+from trainer.results.multilabel import MultilabelEvaluation, sigmoid
+from trainer.results.thresholds import best_thresholds
 from trainer.train.graph_loops import make_evaluation_function
 from trainer.train.inputs import Inputs
 from trainer.train.steps import TOP_K
@@ -81,6 +83,56 @@ class Evaluator:
           outputs: whether to return the logits of every sample too, on every
             process. The metrics are the same either way.
         """
+        totals, logits = self._totals(samples, again, outputs)
+        count = float(totals["count"])
+        confusion = np.rint(totals["confusion"]).astype(np.int64)
+        return Evaluation(
+            loss=float(totals["loss"]) / count,
+            accuracy=float(np.trace(confusion)) / count,
+            top5_accuracy=(
+                float(totals["top5"]) / count
+                if len(self._class_names) > TOP_K
+                else None
+            ),
+            confusion=confusion,
+            class_names=self._class_names,
+            outputs=logits,
+        )
+
+    def evaluate_labels(
+        self,
+        samples: Samples,
+        *,
+        again: bool = False,
+        thresholds: np.ndarray | None = None,
+    ) -> MultilabelEvaluation:
+        """Returns the metrics over all samples, which have several labels.
+
+        Every process gets the logits of all samples, from which all metrics
+        but the loss are computed.
+
+        Args:
+          samples: at least one sample.
+          again: see `evaluate`.
+          thresholds: see `MultilabelEvaluation`; None chooses them on these
+            samples.
+        """
+        totals, logits = self._totals(samples, again, True)
+        assert logits is not None
+        if thresholds is None:
+            thresholds = best_thresholds(samples.labels, sigmoid(logits))
+        return MultilabelEvaluation(
+            loss=float(totals["loss"]) / float(totals["count"]),
+            targets=samples.labels,
+            outputs=logits,
+            thresholds=thresholds,
+            class_names=self._class_names,
+        )
+
+    def _totals(
+        self, samples: Samples, again: bool, outputs: bool
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """Returns the sums over all samples, and their logits if asked for."""
         iterator = iter(self._batches(samples, again))
         steps = steps_per_epoch(len(samples), self._batch_size)
         totals: dict[str, Any] = {}
@@ -99,20 +151,7 @@ class Evaluator:
                 part[:] = sums.pop("logits")[: len(part)]
             totals = {k: totals.get(k, 0.0) + v for k, v in sums.items()}
             interrupt.check()
-        count = float(totals["count"])
-        confusion = np.rint(totals["confusion"]).astype(np.int64)
-        return Evaluation(
-            loss=float(totals["loss"]) / count,
-            accuracy=float(np.trace(confusion)) / count,
-            top5_accuracy=(
-                float(totals["top5"]) / count
-                if len(self._class_names) > TOP_K
-                else None
-            ),
-            confusion=confusion,
-            class_names=self._class_names,
-            outputs=logits,
-        )
+        return totals, logits
 
     def _batches(
         self, samples: Samples, again: bool

@@ -87,6 +87,10 @@ class Evaluation:
         """
         return _mean(self.recall)
 
+    def headline(self) -> dict[str, float]:
+        """Returns the metrics of the final line of metrics.jsonl."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
     def per_class(self) -> dict[str, float | None]:
         """Returns the accuracy of each class; None if it has no examples."""
         return self._by_class(self.recall)

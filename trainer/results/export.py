@@ -26,13 +26,14 @@ import tensorflow as tf
 from trainer.data.rendering import PLAIN, Rendering, fit, render
 from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
-from trainer.model.pixels import preprocessing_layers
 from trainer.results.export_files import (
     KERAS_FILE,
     RECORD,
     SAVED_MODEL,
     own_files,
 )
+from trainer.results.keras_export import keras_model
+from trainer.results.thresholds import thresholds_to_json
 from trainer.storage import files, folders
 
 NAMES_FILE = "class_names.json"
@@ -47,6 +48,15 @@ class _Served(NamedTuple):
     class_names: Sequence[str]
     flip: bool
     rendering: Rendering
+    # Of each class, float32 (classes,); None if an image has one label.
+    thresholds: np.ndarray | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Returns what export.json says about the thresholds; {} without."""
+        if self.thresholds is None:
+            return {}
+        named = thresholds_to_json(self.thresholds, self.class_names)
+        return {"thresholds": named}
 
 
 class _Servable(tf.Module):
@@ -67,6 +77,11 @@ class _Servable(tf.Module):
             variable.value for variable in classifier.variables.values()
         ]
         self._names = tf.constant(list(served.class_names))
+        self._thresholds = (
+            None
+            if served.thresholds is None
+            else tf.constant(served.thresholds, tf.float32)
+        )
         self._names_file = tf.saved_model.Asset(names_file)
 
     @tf.function(
@@ -92,50 +107,27 @@ class _Servable(tf.Module):
     def names(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns class names by their positions in the probabilities.
 
+        If an image may have several labels, it returns the thresholds too.
         TensorFlow Serving refuses to call a signature without inputs
         ("Expected at least one input Tensor").
         """
-        return {"class_names": tf.gather(self._names, indices)}
+        found = {"class_names": tf.gather(self._names, indices)}
+        if self._thresholds is not None:
+            found["thresholds"] = tf.gather(self._thresholds, indices)
+        return found
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self._model.probabilities(images, flip=self._flip)
+        if self._thresholds is not None:
+            reached = probabilities >= self._thresholds
+            return {
+                "probabilities": probabilities,
+                "decisions": tf.cast(reached, tf.int32),
+            }
         return {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
         }
-
-
-def keras_model(
-    classifier: Classifier, class_names: Sequence[str], *, flip: bool = False
-) -> keras.Model:
-    """Builds the model (n, px, px, 3) in 0..255 -> `probabilities`, `label`.
-
-    It contains no code of this project, so Keras alone can load it. The class
-    names are `get_layer("label").get_vocabulary()`.
-    """
-    side = classifier.image_px
-    inputs = keras.Input((side, side, 3), name="images")
-    x = inputs
-    for layer in preprocessing_layers(classifier.pixels):
-        x = layer(x)
-    if flip:
-        of_each = [
-            keras.layers.Softmax()(classifier.model(images, training=False))
-            for images in (x, keras.ops.flip(x, axis=2))
-        ]
-        probabilities = keras.layers.Average(name="probabilities")(of_each)
-    else:
-        logits = classifier.model(x, training=False)
-        probabilities = keras.layers.Softmax(name="probabilities")(logits)
-    label = keras.layers.StringLookup(
-        vocabulary=list(class_names),
-        num_oov_indices=0,
-        invert=True,
-        name="label",
-    )(keras.ops.argmax(probabilities, axis=-1))
-    return keras.Model(
-        inputs, {"probabilities": probabilities, "label": label}, name="export"
-    )
 
 
 def write_export(
@@ -147,6 +139,7 @@ def write_export(
     *,
     flip: bool = False,
     rendering: Rendering = PLAIN,
+    thresholds: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -154,22 +147,21 @@ def write_export(
       folder: the output folder; replaced if it contains only an earlier export.
       classifier: in float32.
       class_names: in the order of the logits.
-      encoded: whole image files to compare on; at least one.
+      encoded: image files to compare on; at least one.
       record: more content of export.json.
-      flip: whether the models average the probabilities of an image and its
-        mirror image. The predictions that they are compared with do the same.
+      flip: whether predictions, here and in the models, are averaged over an
+        image and its mirror image.
       rendering: how the signatures decode and resize images.
+      thresholds: float32 (classes,), if an image may have several labels.
 
     Returns:
-      The largest difference of a probability from this trainer's, by signature
-      or file.
+      The largest difference of a probability, by signature or file.
 
     Raises:
       TrainerError: the folder contains other files or cannot be written to, or
-        the loaded models give other probabilities. The folder is unchanged
-        then.
+        the loaded models predict something else. It is unchanged then.
     """
-    served = _Served(classifier, class_names, flip, rendering)
+    served = _Served(classifier, class_names, flip, rendering, thresholds)
     with (
         _one_line_errors(folder),
         folders.replaced_folder(
@@ -186,6 +178,7 @@ def write_export(
         differences = _compare(partial, folder, served, encoded)
         record = {
             **record,
+            **served.record(),
             "class_names": list(class_names),
             "image_size": classifier.image_px,
             "compared_images": len(encoded),
@@ -242,9 +235,22 @@ def _write(folder: str, served: _Served) -> None:
     # The SavedModel contains a copy.
     files.remove(names_file)
     keras_file = f"{folder}/{KERAS_FILE}"
-    keras_model(served.classifier, served.class_names, flip=served.flip).save(
-        keras_file
-    )
+    keras_model(
+        served.classifier,
+        served.class_names,
+        flip=served.flip,
+        thresholds=served.thresholds,
+    ).save(keras_file)
+
+
+def _consistent(answer: dict[str, tf.Tensor], served: _Served) -> bool:
+    """Returns whether labels, or decisions, are those of the probabilities."""
+    found = answer["probabilities"].numpy()
+    if served.thresholds is not None:
+        expected = found >= served.thresholds
+        return bool((answer["decisions"].numpy() == expected).all())
+    labels = [label.decode() for label in answer["label"].numpy()]
+    return labels == [served.class_names[i] for i in found.argmax(axis=1)]
 
 
 def _compare(
@@ -268,10 +274,8 @@ def _compare(
     for name, answer in answers.items():
         found = answer["probabilities"].numpy()
         difference = float(np.abs(found - own).max())
-        labels = [label.decode() for label in answer["label"].numpy()]
-        expected = [class_names[i] for i in found.argmax(axis=1)]
         # A comparison with NaN is false.
-        if not difference <= MAX_DIFFERENCE or labels != expected:
+        if not difference <= MAX_DIFFERENCE or not _consistent(answer, served):
             raise TrainerError(
                 f"{folder}: {name} does not give this trainer's predictions"
                 f" (largest difference of a probability {difference:.3g};"

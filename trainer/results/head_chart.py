@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # (key of a point, key of its standard error, label).
-_PANELS = (
-    ("accuracy", "accuracy_standard_error", "accuracy"),
-    ("loss", "standard_error", "loss"),
-)
+_LOSS = ("loss", "standard_error", "loss")
+_ACCURACY = ("accuracy", "accuracy_standard_error", "accuracy")
+# Of images with several labels.
+_EXACT_MATCH = ("exact_match", "exact_match_standard_error", "exact match")
 
 
 def head_chart(record: Mapping[str, Any]) -> tuple[str, np.ndarray]:
@@ -51,8 +51,10 @@ def head_chart(record: Mapping[str, Any]) -> tuple[str, np.ndarray]:
 
 def _draw(figure: Figure, record: Mapping[str, Any]) -> None:
     points = record["path"]
-    panels = figure.subplots(len(_PANELS), 1, sharex=True)
-    for axes, (key, error, label) in zip(panels, _PANELS, strict=True):
+    several = "exact_match" in points[0]
+    shown = (_EXACT_MATCH if several else _ACCURACY, _LOSS)
+    panels = figure.subplots(len(shown), 1, sharex=True)
+    for axes, (key, error, label) in zip(panels, shown, strict=True):
         _panel(axes, points, key, error)
         axes.axvline(record["l2"], color="#d55e00", linestyle=":")
         axes.set_ylabel(f"cross-validated {label}")

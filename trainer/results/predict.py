@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
 import numpy as np
@@ -26,6 +26,7 @@ from trainer.results.escaping import (
     path_for_csv,
 )
 from trainer.results.file_forward import Features, FileForward
+from trainer.results.label_csv import joined, probability_columns
 from trainer.storage import files
 from trainer.train.steps import Batch, make_prediction_function
 
@@ -37,8 +38,8 @@ class Prediction(NamedTuple):
 
     Attributes:
       path: as given.
-      probabilities: float32 (classes,) with sum 1; None if the file cannot be
-        read.
+      probabilities: float32 (classes,) with sum 1, or each in [0, 1] if an
+        image may have several labels; None if the file cannot be read.
       error: the reason why the file cannot be read; empty if it can.
       orientation: from its EXIF data, 1 to 8; 1 is upright.
     """
@@ -227,7 +228,7 @@ def csv_row(
 
 
 def write_csv(
-    predictions: Iterator[Prediction],
+    predictions: Iterable[Prediction],
     stream: TextIO,
     class_names: Sequence[str],
     top_k: int,
@@ -239,11 +240,61 @@ def write_csv(
     Returns:
       The number of files that could not be read.
     """
+    return _write_rows(
+        predictions,
+        stream,
+        csv_header(top_k),
+        lambda prediction: csv_row(prediction, class_names, top_k),
+    )
+
+
+def write_label_csv(
+    predictions: Iterable[Prediction],
+    stream: TextIO,
+    class_names: Sequence[str],
+    thresholds: np.ndarray,
+) -> int:
+    """Writes a header and one row per file, if it may have several labels.
+
+    The columns are `file`, `labels` (those whose probability is at least the
+    threshold), the probability of each class, and `error`.
+
+    Args:
+      predictions: one for each file.
+      stream: receives the CSV.
+      class_names: in the order of the probabilities.
+      thresholds: float32 (classes,).
+
+    Returns:
+      The number of files that could not be read.
+    """
+
+    def row(prediction: Prediction) -> list[str]:
+        found = prediction.probabilities
+        cells = [""] * (1 + len(class_names))
+        if found is not None:
+            labels = for_csv(joined(found >= thresholds, class_names))
+            cells = [labels, *(f"{p:.{_DIGITS}f}" for p in found)]
+        path = path_for_csv(printable(prediction.path))
+        return [path, *cells, for_csv(prediction.error)]
+
+    columns = probability_columns(class_names)
+    header = ["file", "labels", *columns, "error"]
+    return _write_rows(predictions, stream, header, row)
+
+
+def _write_rows(
+    predictions: Iterable[Prediction],
+    stream: TextIO,
+    header: list[str],
+    row: Callable[[Prediction], list[str]],
+) -> int:
+    """Writes the rows; returns the number of files that could not be read."""
     to_terminal = stream.isatty()
-    stream.write(csv_line(csv_header(top_k)))
+    stream.write(csv_line(header))
     bad = 0
     for prediction in predictions:
-        cells = csv_row(prediction, class_names, top_k)
+        cells = row(prediction)
         if to_terminal:
             cells = [for_terminal(cell) for cell in cells]
         stream.write(csv_line(cells))

@@ -16,6 +16,8 @@ from trainer.data.samples import Samples
 from trainer.errors import TrainerError, reason_of, shortened
 from trainer.results.escaping import csv_line, for_csv
 from trainer.results.evaluation import Evaluation
+from trainer.results.label_csv import label_predictions_text
+from trainer.results.multilabel import MultilabelEvaluation
 from trainer.workdir import PREDICTIONS, Workdir
 
 COLUMNS = ("id", "true", "predicted", "probability", "true_probability")
@@ -57,9 +59,14 @@ def predictions_text(
 
 
 def write_predictions(
-    workdir: Workdir, samples: Samples, evaluation: Evaluation
+    workdir: Workdir,
+    samples: Samples,
+    evaluation: Evaluation | MultilabelEvaluation,
 ) -> None:
     """Writes predictions.csv, if the evaluation has outputs.
+
+    With several labels per image, the file has other columns; see
+    `label_csv.label_predictions_text`.
 
     Args:
       workdir: of the run; only the chief writes.
@@ -71,9 +78,15 @@ def write_predictions(
     """
     if evaluation.outputs is None or not workdir.writes:
         return
-    text = predictions_text(
-        samples.ids, samples.labels, evaluation.outputs, evaluation.class_names
-    )
+    if isinstance(evaluation, Evaluation):
+        text = predictions_text(
+            samples.ids,
+            samples.labels,
+            evaluation.outputs,
+            evaluation.class_names,
+        )
+    else:
+        text = label_predictions_text(samples, evaluation)
     workdir.write_text(PREDICTIONS, text)
 
 

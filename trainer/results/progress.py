@@ -6,6 +6,8 @@ import sys
 
 from tqdm import tqdm
 
+from trainer.config.fields import ACCURACY
+
 # The metrics fit into 80 columns; the bar takes the remaining width.
 _FORMAT = (
     "{desc} {percentage:3.0f}%{postfix}, {rate_fmt}, {remaining} left |{bar}|"
@@ -15,8 +17,15 @@ _FORMAT = (
 class ConsoleProgress:
     """Shows one bar per epoch on a terminal, one line per epoch elsewhere."""
 
-    def __init__(self, train_examples: int) -> None:
+    def __init__(self, train_examples: int, hits: str = ACCURACY) -> None:
+        """Creates the display; shows nothing yet.
+
+        Args:
+          train_examples: number of training examples of an epoch.
+          hits: the name of the share of correct examples.
+        """
         self._examples = train_examples
+        self._hits = hits.replace("_", " ")
         self._bar: tqdm | None = None
         self._rows: tqdm | None = None
 
@@ -36,11 +45,11 @@ class ConsoleProgress:
                 dynamic_ncols=True,
             )
 
-    def steps(self, examples: int, loss: float, accuracy: float) -> None:
-        """Advances the bar; shows loss and accuracy of the epoch so far."""
+    def steps(self, examples: int, loss: float, hits: float) -> None:
+        """Advances the bar; shows the metrics of the epoch so far."""
         if self._bar is not None:
             self._bar.set_postfix_str(
-                f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False
+                f"loss {loss:.4f}, {self._hits} {hits:.4f}", refresh=False
             )
             self._bar.update(examples)
 

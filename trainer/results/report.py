@@ -14,6 +14,7 @@ from trainer.config.fields import (
     BEST,
     CONSTANT,
     MONITOR_NAMES,
+    MULTILABEL,
     OPTIMIZER_TITLES,
     SOUP,
 )
@@ -23,6 +24,12 @@ from trainer.data.order import steps_per_epoch
 from trainer.data.validation import source_phrase
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
+from trainer.results.label_report import (
+    best_label_validation,
+    label_class_lines,
+    label_evaluation_line,
+    label_table,
+)
 from trainer.results.statistics import wilson_interval
 from trainer.train.stopping import stop_text
 
@@ -129,23 +136,26 @@ def _layer_lines(stages: list[tuple[StageSpec, FreezePlan]]) -> Iterator[str]:
 
 def _sample_lines(manifest: Manifest) -> Iterator[str]:
     names = [for_terminal(name) for name in manifest.class_names]
-    columns = {
-        "train": manifest.train.counts(len(names)),
-        "validation": manifest.validation.counts(len(names)),
-        manifest.final_split: manifest.final.counts(len(names)),
+    parts = {
+        "train": manifest.train,
+        "validation": manifest.validation,
+        manifest.final_split: manifest.final,
     }
+    columns = {k: part.counts(len(names)) for k, part in parts.items()}
     width = max(len(name) for name in (*names, "all classes"))
     yield f"{'samples':{width}}" + "".join(f"{k:>12}" for k in columns)
     for i, name in enumerate(names):
         cells = "".join(f"{counts[i]:>12}" for counts in columns.values())
         yield f"{name:{width}}" + cells
-    totals = "".join(f"{c.sum():>12}" for c in columns.values())
+    totals = "".join(f"{len(part):>12}" for part in parts.values())
     yield f"{'all classes':{width}}" + totals
     yield f"validation: {source_phrase(manifest.validation_source)}"
 
 
 def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
     """Yields a line if a class has far more training samples than another."""
+    if manifest.train.multilabel:
+        return  # Some labels are always rare.
     counts = manifest.train.counts(len(manifest.class_names))
     small, large = int(counts.argmin()), int(counts.argmax())
     if counts[large] < _UNBALANCED * counts[small]:
@@ -168,22 +178,11 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
       workdir: the workdir to show, with the command that opens TensorBoard on
         it.
     """
-    shown = f"{result['final_split']} loss"
     yield ""
-    head = f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
-    if "test_examples" in result:
-        head += f"{'95 % interval':>18}{'examples':>12}"
-    yield head
-    for row in (*result.get("earlier_stages", ()), result):
-        examples = row.get("test_examples")
-        interval = interval_text(row["test_accuracy"], examples)
-        yield (
-            f"{row['stage']:18}{row['steps']:>8}"
-            f"{row['test_loss']:>18.4f}{row['test_accuracy']:>12.4f}"
-            + (f"{interval:>18}{examples:>12,}" if interval else "")
-        )
-    yield ""
-    yield from per_class_lines(result)
+    if _has_labels(result):
+        yield from label_table(result)
+    else:
+        yield from _accuracy_table(result)
     # Earlier versions did not store the source.
     earlier = TEST if result["validation_from_test"] else SPLIT
     source = for_terminal(
@@ -208,8 +207,34 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         yield tensorboard_command(workdir)
 
 
+def _has_labels(result: dict[str, Any]) -> bool:
+    """Returns whether an image may have several labels."""
+    return result.get("task") == MULTILABEL
+
+
+def _accuracy_table(result: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the results of each stage, and of each class."""
+    shown = f"{result['final_split']} loss"
+    head = f"{'stage':18}{'steps':>8}{shown:>18}{'accuracy':>12}"
+    if "test_examples" in result:
+        head += f"{'95 % interval':>18}{'examples':>12}"
+    yield head
+    for row in (*result.get("earlier_stages", ()), result):
+        examples = row.get("test_examples")
+        interval = interval_text(row["test_accuracy"], examples)
+        yield (
+            f"{row['stage']:18}{row['steps']:>8}"
+            f"{row['test_loss']:>18.4f}{row['test_accuracy']:>12.4f}"
+            + (f"{interval:>18}{examples:>12,}" if interval else "")
+        )
+    yield ""
+    yield from per_class_lines(result)
+
+
 def _best_shown(result: dict[str, Any]) -> str:
     """Returns the monitored metric of the best validation, and its accuracy."""
+    if _has_labels(result):
+        return best_label_validation(result)
     shown = _with_interval(
         result["best_validation_accuracy"], result.get("validation_examples")
     )
@@ -258,11 +283,13 @@ def _with_interval(share: float, total: int | None) -> str:
 
 
 def evaluation_line(metrics: dict[str, Any]) -> str:
-    """Returns loss and accuracy of an evaluation, on one line.
+    """Returns loss and accuracy, or mAP, of an evaluation, on one line.
 
     Args:
       metrics: from `Evaluation.to_json`.
     """
+    if _has_labels(metrics):
+        return label_evaluation_line(metrics)
     accuracy, examples = metrics["test_accuracy"], metrics["test_examples"]
     return (
         f"{examples} examples: loss {metrics['test_loss']:.4f},"
@@ -277,6 +304,9 @@ def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
       metrics: from `Evaluation.to_json`; those of an earlier version have no
         more than accuracies.
     """
+    if _has_labels(metrics):
+        yield from label_class_lines(metrics)
+        return
     if "test_top5_accuracy" in metrics:
         share = metrics["test_top5_accuracy"]
         interval = interval_text(share, metrics.get("test_examples"))

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config import Config
+from trainer.config.fields import MULTILABEL
 from trainer.data.manifest import Manifest
 from trainer.distribute import devices
 from trainer.errors import TrainerError, one_line, untrusted
@@ -179,6 +180,7 @@ def _from_architecture(
             pixels=pixels,
             num_classes=num_classes,
             seed=config.seed,
+            multilabel=config.task == MULTILABEL,
         )
 
 
@@ -193,7 +195,7 @@ def stored_classifier(
 
     Args:
       workdir: the workdir of the run.
-      config: its `precision` and `seed` are used.
+      config: its `precision`, `seed` and `task` are used.
       strategy: the variables are created under it.
       num_classes: number of outputs.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Config
+from trainer.config.fields import MULTILABEL
 from trainer.config.ranges import parse_workdirs
 from trainer.config.usage import command_name
 from trainer.errors import TrainerError, UsageError, shortened
@@ -103,6 +104,11 @@ def finished_run(path: str) -> FinishedRun:
         raise TrainerError(
             f"{label}: its run is not finished; finish it with the command"
             " that began it, or give another workdir"
+        )
+    if result.get("task") == MULTILABEL:
+        raise TrainerError(
+            f"{label}: its images have several labels, which cannot be"
+            " compared or averaged yet; give runs of images with one label"
         )
     return FinishedRun(
         workdir=workdir,

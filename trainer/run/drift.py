@@ -63,6 +63,7 @@ _SAME_START = (
     "data_pct",
     "shots",
     "group_by",
+    "task",
     "backbone",
     "backbone_args",
     "image_size",

@@ -18,7 +18,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.rendering import render, rendering_of
 from trainer.data.samples import printable
 from trainer.distribute.runtime import Runtime
-from trainer.errors import TrainerError, one_line
+from trainer.errors import TrainerError, UsageError, one_line
 from trainer.model.backbones import find_backbone
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan, set_trainable
@@ -105,6 +105,11 @@ def embed(config: Config, given: frozenset[str]) -> None:
         if config.workdir is not None
         else _plain(config, given)
     )
+    if paths is None and extractor.classifier.multilabel:
+        raise UsageError(
+            f"--dataset={config.dataset!r}: the run's images have several"
+            " labels, which embed cannot write; give --inputs=IMAGES"
+        )
     check_output(config.output)
     embedding, encoded = (
         _of_dataset(config, extractor)

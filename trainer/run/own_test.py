@@ -10,6 +10,7 @@ from trainer.data.manifest import WHOLE_FOLDER, Manifest
 from trainer.errors import TrainerError
 from trainer.results.escaping import for_terminal
 from trainer.results.evaluation import Evaluation
+from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.predictions_file import write_predictions
 from trainer.run.trained import Trained
 from trainer.workdir import MANIFEST, PREDICTIONS, RESULT
@@ -62,14 +63,17 @@ def _why_not(
         return f"the run was not tested with --tta={trained.run.tta}"
     if trained.step != result.get("result_step", result.get("steps")):
         return "the run is not finished"
-    samples = map(TestedSample, final.labels.tolist(), final.digests)
+    samples = map(TestedSample, final.label_values(), final.digests)
     if earlier != dict(zip(final.ids, samples, strict=True)):
         return "these are not the images that the run was tested on"
     return ""
 
 
 def refresh_predictions(
-    trained: Trained, manifest: Manifest, evaluation: Evaluation, why_not: str
+    trained: Trained,
+    manifest: Manifest,
+    evaluation: Evaluation | MultilabelEvaluation,
+    why_not: str,
 ) -> None:
     """Writes predictions.csv, or prints why not.
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from trainer.config import Config, ResolvedConfig
 from trainer.config.checks import check_images, check_views
+from trainer.config.fields import MULTILABEL
 from trainer.data.check import BadImagesError
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.samples import Source
 from trainer.data.sources import check_dataset, open_source
 from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
-from trainer.errors import one_line
+from trainer.errors import TrainerError, one_line
 from trainer.model.backbones import (
     Backbone,
     check_backbone,
@@ -152,6 +153,7 @@ def open_dataset(
         on_bad_row=config.on_bad_image,
         split_names=config.split_names,
         earlier=earlier,
+        several=config.task == MULTILABEL,
     )
 
 
@@ -167,7 +169,7 @@ def print_bad_rows(error: BadRowsError) -> None:
 def _build_manifest(
     config: Config, earlier: dict[str, Any] | None, tests: bool
 ) -> Manifest:
-    return build_manifest(
+    manifest = build_manifest(
         source=open_dataset(config, earlier),
         data_pct=config.data_pct,
         shots=config.shots,
@@ -181,3 +183,19 @@ def _build_manifest(
         tests=tests,
         on_duplicate=config.on_duplicate,
     )
+    _check_labelled(config, manifest)
+    return manifest
+
+
+def _check_labelled(config: Config, manifest: Manifest) -> None:
+    """Checks that there are labels to measure, if images may have none."""
+    for what, samples in (
+        ("validation", manifest.validation),
+        ("test", manifest.final),
+    ):
+        if samples.multilabel and not samples.labels.any():
+            raise TrainerError(
+                f"--dataset={config.dataset!r}: none of the {len(samples)}"
+                f" {what} images has a label, so there is nothing to measure;"
+                " add images with labels"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.config import Config
-from trainer.config.fields import APPLY, SOUP
+from trainer.config.fields import APPLY, MULTILABEL, SOUP
 from trainer.config.validation import SPLIT
 from trainer.data.duplicates import COLUMNS, duplicate_rows
 from trainer.data.headers import orientation_warning
@@ -16,6 +16,7 @@ from trainer.distribute import devices
 from trainer.errors import TrainerError
 from trainer.model.weights.plan import weights_digest
 from trainer.results.escaping import csv_line, for_csv
+from trainer.results.thresholds import DEFAULT_THRESHOLD
 from trainer.run.drift import (
     backbone_facts,
     changed_numerics,
@@ -214,6 +215,8 @@ def _warn_about_duplicates(workdir: Workdir, manifest: Manifest) -> None:
 def _warn_about_validation(
     workdir: Workdir, manifest: Manifest, config: Config
 ) -> None:
+    if config.task == MULTILABEL:
+        _warn_about_thresholds(workdir, manifest)
     if not config.honest_validation:
         return
     if manifest.validates_on_final:
@@ -229,10 +232,31 @@ def _warn_about_validation(
         manifest.validation.counts(num_classes),
         manifest.class_names,
     )
-    if untested:
+    if untested and config.task != MULTILABEL:
         workdir.warn(
             "a class with one training image has none to validate on:"
             f" {untested}"
+        )
+
+
+def _warn_about_thresholds(workdir: Workdir, manifest: Manifest) -> None:
+    """Warns if thresholds are chosen on test images, or on no image."""
+    if manifest.validates_on_final:
+        workdir.warn(
+            "the thresholds of the classes are chosen on images that the run"
+            " is tested on, so F1 and exact match are too high; give"
+            " --validation=train:0.1"
+        )
+    classes = len(manifest.class_names)
+    lacking = classes_without_validation(
+        manifest.train.counts(classes),
+        manifest.validation.counts(classes),
+        manifest.class_names,
+    )
+    if lacking:
+        workdir.warn(
+            f"no validation image of {lacking}, so the threshold is"
+            f" {DEFAULT_THRESHOLD}"
         )
 
 

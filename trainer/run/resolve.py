@@ -76,6 +76,7 @@ _LATER_FLAGS = {
         "test_split",
         "on_duplicate",
         "tta",
+        "task",
     )
 }
 _PRECISION = {False: "float32", True: "bfloat16"}

@@ -17,7 +17,7 @@ from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
 from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
-from trainer.train.metrics import Writer
+from trainer.train.metrics import Writer, hits_name
 from trainer.train.stage import StageJob
 from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir
@@ -53,7 +53,9 @@ class StageJobs:
         self._options = options
         self._writer = writer
         self._paths: StagePaths | None = None
-        self._progress = ConsoleProgress(len(manifest.train))
+        self._progress = ConsoleProgress(
+            len(manifest.train), hits_name(setup.config.task)
+        )
         self._stopwatch = Stopwatch()
 
     def make(
@@ -92,7 +94,11 @@ class StageJobs:
             start_step=step,
             workdir=self._workdir,
             validate=functools.partial(
-                evaluator.evaluate, manifest.validation, again=True
+                evaluator.evaluate_labels
+                if manifest.validation.multilabel
+                else evaluator.evaluate,
+                manifest.validation,
+                again=True,
             ),
             writer=self._writer,
             progress=self._progress,

@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 from trainer.config import Config, StageSpec
-from trainer.config.fields import FEATURE_EXTRACT
+from trainer.config.fields import ACCURACY, FEATURE_EXTRACT
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.model.freeze import FreezePlan
 from trainer.results.evaluation import Evaluation
+from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.statistics import wilson_interval
 from trainer.train.stage import StageOutcome
 from trainer.train.start import stage_marker
@@ -26,6 +27,8 @@ _EARLIER = (
     "test_examples",
     "test_accuracy",
     "test_accuracy_interval",
+    "test_map",
+    "test_micro_f1",
     "train_seconds",
     "result_checkpoint",
     "result_step",
@@ -40,7 +43,7 @@ def stage_result(
     spec: StageSpec,
     plan: FreezePlan,
     outcome: StageOutcome,
-    evaluation: Evaluation,
+    evaluation: Evaluation | MultilabelEvaluation,
 ) -> dict[str, Any]:
     """Returns the stage's part of result.json.
 
@@ -71,9 +74,7 @@ def stage_result(
         "validation_from_test": manifest.validation_from_test,
         "validation_source": manifest.validation_source,
         **outcome.to_json(),
-        "best_validation_accuracy_interval": list(
-            wilson_interval(outcome.best["accuracy"], len(manifest.validation))
-        ),
+        **_interval(outcome, manifest),
         "total_params": plan.total_params,
         "trainable_params": plan.trainable_params,
         "train_seconds": round(outcome.seconds, 3),
@@ -89,6 +90,16 @@ def stage_result(
     if earlier:
         result["earlier_stages"] = earlier
     return result
+
+
+def _interval(outcome: StageOutcome, manifest: Manifest) -> dict[str, Any]:
+    """Returns the interval of the best validation accuracy, if there is one."""
+    if ACCURACY not in outcome.best:
+        return {}
+    low, high = wilson_interval(
+        outcome.best[ACCURACY], len(manifest.validation)
+    )
+    return {"best_validation_accuracy_interval": [low, high]}
 
 
 def _earlier_stages(

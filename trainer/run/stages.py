@@ -15,6 +15,7 @@ from trainer.model.freeze import FreezePlan
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
 from trainer.results.head_chart import head_chart
+from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
@@ -138,7 +139,6 @@ class TrainingRun:
         Returns:
           The stage's part of result.json.
         """
-        manifest = self._manifest
         job, evaluator = self._jobs.make(spec, later, step)
         self._note_trunk(spec.stage, job.inputs)
         augments = self._config.augments and (not spec.solved or spec.views > 0)
@@ -146,13 +146,26 @@ class TrainingRun:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
         outcome = stage_loop(job).run()
-        evaluation = evaluator.evaluate(
-            manifest.final, outputs=spec.stage == self._config.last_stage
-        )
+        evaluation = self._final(spec, evaluator)
         self._write_out_of_fold(spec, evaluator)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, job.inputs)
         return self._finish_stage(spec, job.plan, outcome, evaluation)
+
+    def _final(
+        self, spec: StageSpec, evaluator: Evaluator
+    ) -> Evaluation | MultilabelEvaluation:
+        """Evaluates the result of a stage on the final samples.
+
+        With several labels per image, the thresholds are those of the
+        validation with the same weights.
+        """
+        final, held_out = self._manifest.final, self._manifest.validation
+        if not final.multilabel:
+            last = spec.stage == self._config.last_stage
+            return evaluator.evaluate(final, outputs=last)
+        chosen = evaluator.evaluate_labels(held_out).thresholds
+        return evaluator.evaluate_labels(final, thresholds=chosen)
 
     def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""
@@ -186,7 +199,7 @@ class TrainingRun:
         spec: StageSpec,
         plan: FreezePlan,
         outcome: StageOutcome,
-        evaluation: Evaluation,
+        evaluation: Evaluation | MultilabelEvaluation,
     ) -> dict[str, Any]:
         """Writes metrics and predictions of the result, and the marker.
 
@@ -196,19 +209,21 @@ class TrainingRun:
             FINAL,
             outcome.result_step,
             None,
-            {"loss": evaluation.loss, "accuracy": evaluation.accuracy},
+            evaluation.headline(),
             span="final",
             times={},
         )
         # TensorBoard's HParams looks for metrics in the same writer.
         with self._optional("hyper-parameters"):
             self._writer.hparams(self._config.result_fields())
-        with self._optional("confusion matrix"):
-            self._writer.confusion(outcome.result_step, evaluation)
+        if isinstance(evaluation, Evaluation):
+            with self._optional("confusion matrix"):
+                self._writer.confusion(outcome.result_step, evaluation)
         if spec.solved and self._workdir.writes:
             with self._optional(f"chart of {HEAD_PATH}"):
                 self._draw_head_path(outcome.result_step)
-        write_predictions(self._workdir, self._manifest.final, evaluation)
+        if spec.stage == self._config.last_stage:
+            write_predictions(self._workdir, self._manifest.final, evaluation)
         result = stage_result(
             self._config,
             self._workdir,

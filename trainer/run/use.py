@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -22,16 +22,19 @@ from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.native_logs import native_notes_hidden
 from trainer.results.evaluate import Evaluator
+from trainer.results.evaluation import Evaluation
 from trainer.results.export import write_export
+from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.predict import (
     Prediction,
     Predictor,
     find_inputs,
-    write_csv,
 )
 from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.export_images import images_to_compare
+from trainer.run.label_thresholds import trained_thresholds
 from trainer.run.own_test import refresh_predictions, why_not_own_test
+from trainer.run.prediction_rows import RowWriter, csv_output, row_writer
 from trainer.run.trained import (
     Trained,
     open_fast_paths,
@@ -39,10 +42,7 @@ from trainer.run.trained import (
     with_data,
 )
 from trainer.run.whole_folder import read_data
-from trainer.storage import files
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
-
-_TOP_K = 5
 
 
 def evaluate(config: Config, given: frozenset[str]) -> None:
@@ -92,7 +92,14 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         flip=trained.flips,
     )
     why_not = why_not_own_test(trained, manifest, stored)
-    evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
+    evaluation: Evaluation | MultilabelEvaluation
+    if trained.classifier.multilabel:
+        thresholds = trained_thresholds(trained)
+        evaluation = evaluator.evaluate_labels(
+            manifest.final, thresholds=thresholds
+        )
+    else:
+        evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
@@ -173,15 +180,10 @@ def predict(config: Config, given: frozenset[str]) -> None:
     assert config.inputs is not None
     paths = find_inputs(config.inputs)
     trained = open_trained(config, given)
-    names = trained.class_names
-    top_k = config.top_k or min(_TOP_K, len(names))
-    if top_k > len(names):
-        raise TrainerError(
-            f"--top_k={top_k}: the run in {trained.workdir.path} has"
-            f" {len(names)} classes; give that many or fewer"
-        )
     notes = _Notes()
-    bad = _write_predictions(trained, paths, notes, config.output, top_k)
+    bad = _write_predictions(
+        trained, paths, notes, config.output, row_writer(trained, config.top_k)
+    )
     if bad == len(paths):
         raise TrainerError(
             f"--inputs={config.inputs!r}: none of the {bad} files could be"
@@ -206,7 +208,7 @@ def _write_predictions(
     paths: list[str],
     notes: _Notes,
     output: str | None,
-    top_k: int,
+    write: RowWriter,
 ) -> int:
     """Predicts all files, shows a progress bar, and writes the CSV file.
 
@@ -236,8 +238,8 @@ def _write_predictions(
             disable=not terminal.isatty(),
             leave=False,
         )
-        out = stack.enter_context(_csv_output(output))
-        return write_csv(iter(rows), out, trained.class_names, top_k)
+        out = stack.enter_context(csv_output(output))
+        return write(rows, out)
 
 
 @dataclasses.dataclass
@@ -266,22 +268,6 @@ def _noted(
         yield prediction
 
 
-@contextlib.contextmanager
-def _csv_output(path: str | None) -> Iterator[TextIO]:
-    """Opens standard output, or a file that is created when it is complete."""
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        with files.output_stream(path) as stream:
-            yield stream
-    except OSError as error:
-        raise TrainerError(
-            f"--output={path!r}: cannot be written to ({error.strerror}); give"
-            " a file that can"
-        ) from error
-
-
 def export(config: Config, given: frozenset[str]) -> None:
     """Writes a SavedModel and a .keras file, and compares their predictions.
 
@@ -297,6 +283,7 @@ def export(config: Config, given: frozenset[str]) -> None:
     trained = open_trained(config, given)
     encoded = images_to_compare(trained, given)
     folder = config.output or trained.workdir.file(EXPORT_FOLDER)
+    several = trained.classifier.multilabel
     differences = write_export(
         folder,
         trained.classifier,
@@ -311,6 +298,7 @@ def export(config: Config, given: frozenset[str]) -> None:
         },
         flip=trained.flips,
         rendering=rendering_of(trained.run),
+        thresholds=trained_thresholds(trained) if several else None,
     )
     print(f"exported {trained.title}")
     for name, difference in differences.items():

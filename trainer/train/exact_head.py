@@ -1,9 +1,15 @@
-"""A linear head, solved exactly: multinomial logistic regression by L-BFGS.
+"""A linear head, solved exactly: logistic regression by L-BFGS.
 
 Pure functions of arrays. With z the standardised features of a sample,
 W (d, classes) and b (classes) minimise
 
     mean over samples of -log softmax(W' z + b)[label]  +  l2 / 2 * |W|^2
+
+With several labels per sample, each class has a logistic regression of its own.
+Their losses are added up, so that one solution finds all of them:
+
+    mean over samples of sum over classes of
+        log(1 + exp(-y (W' z + b)))  +  l2 / 2 * |W|^2,  y = 1 or -1
 
 The bias is not regularised. For l2 > 0 the loss is strictly convex in W, so the
 solution depends on no learning rate, order, seed or start.
@@ -17,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from trainer.train.logistic import class_losses, log_softmax, sample_losses
 from trainer.train.principal_axes import BLOCK, Standardisation
 
 # Maximum gradient norm of a solution, relative to the norm at zero weights.
@@ -38,8 +45,10 @@ class Solution:
       bias: float64 (classes,), b.
       l2: strength of the regularisation.
       loss: mean cross-entropy over the samples, times their importance,
-        without the L2 term.
-      correct: number of samples whose own class has the largest logit.
+        without the L2 term; with several labels, also the mean over the
+        classes.
+      correct: number of samples whose own class has the largest logit; with
+        several labels, of those whose labels are all correct.
       gradient: norm of the gradient, relative to the one at zero weights.
       iterations: number of L-BFGS iterations.
     """
@@ -102,9 +111,11 @@ def losses_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the cross-entropy of each sample, and whether it is correct.
 
+    With several labels, it is the mean over the classes.
+
     Args:
       features: (n, d).
-      labels: int (n,).
+      labels: int (n,), or (n, classes) of 0 and 1.
       kernel: (d, classes).
       bias: (classes,).
 
@@ -112,7 +123,10 @@ def losses_of(
       float64 (n,) and bool (n,).
     """
     logits = (features @ kernel).astype(np.float64) + bias
-    log_p = _log_softmax(logits)
+    if labels.ndim == 2:
+        right = ((logits >= 0) == (labels > 0)).all(axis=1)
+        return class_losses(logits, labels).mean(axis=1), right
+    log_p = log_softmax(logits)
     own = log_p[np.arange(len(labels)), labels]
     return -own, logits.argmax(1) == labels
 
@@ -133,7 +147,7 @@ def loss_and_gradient(
     Args:
       weights: float64 (d + 1, classes); the last row is the bias.
       features: float32 (n, d).
-      labels: int (n,), below classes.
+      labels: int (n,), below classes, or (n, classes) of 0 and 1.
       l2: strength of the regularisation.
       importance: float64 (n,), a factor of each sample's loss; None for 1. The
         mean divides by n, as that of Keras's `fit` does.
@@ -152,15 +166,13 @@ def loss_and_gradient(
         if by is not None:
             part = by.apply(part)
         part = part.astype(dtype, copy=False)
-        log_p = _log_softmax((part @ narrow).astype(np.float64) + bias)
-        own = np.arange(len(part)), labels[start : start + block]
-        residual = np.exp(log_p)
-        residual[own] -= 1.0
+        logits = (part @ narrow).astype(np.float64) + bias
+        losses, residual = sample_losses(logits, labels[start : start + block])
         if importance is None:
-            loss -= float(log_p[own].sum())
+            loss += float(losses.sum())
         else:
             factors = importance[start : start + block]
-            loss -= float(log_p[own] @ factors)
+            loss += float(losses @ factors)
             residual *= factors[:, None]
         gradient[:-1] += part.T @ residual.astype(dtype, copy=False)
         gradient[-1] += residual.sum(0)
@@ -188,7 +200,7 @@ def solve(
 
     Args:
       coordinates: float32 (n, d), of standardised features in their axes.
-      labels: int (n,), below `num_classes`.
+      labels: int (n,), below `num_classes`, or (n, classes) of 0 and 1.
       num_classes: at least 2.
       l2: strength of the regularisation, 0 or more.
       variances: float64 (d,), of the coordinates.
@@ -204,7 +216,8 @@ def solve(
         coordinates,
         labels,
         l2=l2,
-        units=_units(variances, num_classes, l2),
+        # p (1 - p) is 1/4 at zero weights, if each class is independent.
+        units=_units(variances, 4 if labels.ndim == 2 else num_classes, l2),
         importance=importance,
         dtype=dtype,
         block=block,
@@ -326,8 +339,3 @@ def _units(variances: np.ndarray, num_classes: int, l2: float) -> np.ndarray:
     curvature = np.maximum(variances, least) / num_classes + l2
     # The bias is the weight of a feature that is always 1.
     return 1 / np.sqrt(np.append(curvature, 1 / num_classes))[:, None]
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

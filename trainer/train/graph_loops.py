@@ -239,8 +239,11 @@ def make_evaluation_function(
         return replica_step(batch)[0]
 
     # A function is traced only if it is called.
-    sums_only = _evaluation_sums(strategy, replica_sums, num_classes)
-    with_logits = _evaluation_logits(strategy, replica_step, num_classes)
+    shapes = _sum_shapes(classifier, num_classes)
+    sums_only = _evaluation_sums(strategy, replica_sums, shapes)
+    with_logits = _evaluation_logits(
+        strategy, replica_step, shapes, num_classes
+    )
 
     def call(
         iterator: Iterator[Batch], steps: int, *, outputs: bool = False
@@ -254,12 +257,14 @@ def make_evaluation_function(
 
 # (iterator, steps) -> the values of an evaluation by name.
 _EvaluationLoop = Callable[[Iterator[Batch], tf.Tensor], dict[str, tf.Tensor]]
+# The shape of each sum of an evaluation.
+_SumShapes = dict[str, tuple[int, ...]]
 
 
 def _evaluation_sums(
     strategy: tf.distribute.Strategy,
     replica_sums: Callable[[Batch], dict[str, tf.Tensor]],
-    num_classes: int,
+    shapes: _SumShapes,
 ) -> _EvaluationLoop:
     """Returns the graph loop that adds up the sums of evaluation steps."""
 
@@ -274,7 +279,7 @@ def _evaluation_sums(
             return i + 1, _added(strategy, totals, sums)
 
         return tf.while_loop(
-            lambda i, _: i < steps, one_step, (0, _no_sums(num_classes))
+            lambda i, _: i < steps, one_step, (0, _no_sums(shapes))
         )[1]
 
     return evaluation_steps
@@ -283,6 +288,7 @@ def _evaluation_sums(
 def _evaluation_logits(
     strategy: tf.distribute.Strategy,
     replica_step: Callable[[Batch], tuple[dict[str, tf.Tensor], tf.Tensor]],
+    shapes: _SumShapes,
     num_classes: int,
 ) -> _EvaluationLoop:
     """Returns the graph loop that keeps the logits of all steps too."""
@@ -306,18 +312,24 @@ def _evaluation_logits(
         _, totals, rows = tf.while_loop(
             lambda i, *_: i < steps,
             one_step,
-            (0, _no_sums(num_classes), rows),
+            (0, _no_sums(shapes), rows),
         )
         return {**totals, "logits": rows.concat()}
 
     return evaluation_steps
 
 
-def _no_sums(num_classes: int) -> dict[str, tf.Tensor]:
+def _sum_shapes(classifier: Classifier, num_classes: int) -> _SumShapes:
+    """Returns the shapes of the sums of an evaluation; see `_no_sums`."""
+    if classifier.multilabel:
+        return {"loss": (), "count": ()}
+    confusion = (num_classes, num_classes)
+    return {"loss": (), "count": (), "top5": (), "confusion": confusion}
+
+
+def _no_sums(shapes: _SumShapes) -> dict[str, tf.Tensor]:
     """Returns float64 zeros in the shapes of the sums of an evaluation."""
-    totals = {k: tf.zeros((), tf.float64) for k in ("loss", "count", "top5")}
-    totals["confusion"] = tf.zeros([num_classes] * 2, tf.float64)
-    return totals
+    return {key: tf.zeros(s, tf.float64) for key, s in shapes.items()}
 
 
 def _added(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.groups import make_grouping, nested_folds
+from trainer.data.label_sets import label_folds
 from trainer.train import exact_head
 from trainer.train.principal_axes import Rotated
 
@@ -31,7 +32,8 @@ class PathPoint:
     Attributes:
       l2: strength of the regularisation.
       loss: mean cross-entropy over the held-out samples.
-      accuracy: over the held-out samples, in [0, 1].
+      accuracy: over the held-out samples, in [0, 1]; with several labels, the
+        share of samples whose labels are all correct.
       standard_error: of `loss`, from its means over the folds.
       accuracy_standard_error: of `accuracy`, likewise.
     """
@@ -58,12 +60,15 @@ def folds_of(
     class with fewer samples than folds is held out in some folds only. A class
     of one sample is never held out: a head cannot be trained without it.
 
+    Samples with several labels are stratified over all of them; see
+    `data.label_sets.label_folds`.
+
     With groups, each group is in one fold; see `data.groups.nested_folds`. The
     groups of a class that would be in one fold only are never held out.
 
     Args:
       ids: of the samples, unique.
-      labels: int (n,).
+      labels: int (n,), or (n, classes) of 0 and 1.
       seed: of the run.
       folds: number of folds.
       groups: the group of each sample; empty without groups.
@@ -71,6 +76,9 @@ def folds_of(
     Returns:
       int64 (n,), the fold that holds a sample out; -1 for none.
     """
+    if labels.ndim == 2:
+        salt = f"folds {seed}"
+        return label_folds(ids, labels, groups, folds=folds, salt=salt)
     if groups:
         return _folds_of_groups(ids, labels, groups, seed, folds)
     found = np.full(len(ids), -1, np.int64)
@@ -132,7 +140,7 @@ def cross_validate(
 
     Args:
       rotated: the features of the training subset.
-      labels: int (n,).
+      labels: int (n,), or (n, classes) of 0 and 1.
       num_classes: at least 2.
       folds: see `folds_of`; at least one sample is held out.
       importance: see `exact_head.loss_and_gradient`; the losses of held-out
@@ -221,13 +229,27 @@ def chosen_point(path: Sequence[PathPoint]) -> PathPoint:
     )
 
 
-def path_record(path: Sequence[PathPoint]) -> dict[str, Any]:
-    """Returns the content of head_path.json."""
+def path_record(
+    path: Sequence[PathPoint], *, multilabel: bool = False
+) -> dict[str, Any]:
+    """Returns the content of head_path.json.
+
+    Args:
+      path: the points.
+      multilabel: whether samples have several labels. Then the share of samples
+        whose labels are all correct is called exact_match.
+    """
+    points = [dataclasses.asdict(point) for point in path]
+    if multilabel:
+        points = [
+            {k.replace("accuracy", "exact_match"): v for k, v in x.items()}
+            for x in points
+        ]
     return {
         "rule": "largest strength whose mean validation loss over the held-out"
         " samples is within one standard error of the lowest",
         "folds": FOLDS,
         "l2": chosen_point(path).l2,
         "lowest_loss_l2": best_point(path).l2,
-        "path": [dataclasses.asdict(point) for point in path],
+        "path": points,
     }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from trainer import interrupt
+from trainer.config.fields import ACCURACY, MAP, MULTILABEL
 from trainer.data.order import steps_per_epoch
 from trainer.train.batches import TrainingBatches
 from trainer.train.checkpoint_files import KEPT_IN_TRAINING
@@ -15,6 +16,7 @@ from trainer.train.graph_loops import StepsPerCall
 from trainer.train.metrics import (
     StepAccount,
     StepMetrics,
+    hits_name,
     means_of,
 )
 from trainer.train.nonfinite import (
@@ -46,6 +48,9 @@ class StageLoop:
         )
         self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
         self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
+        self._hits = hits_name(config.task)
+        # The metric that every validation has besides the loss.
+        self._main = MAP if config.task == MULTILABEL else ACCURACY
         self._batches = TrainingBatches(
             job.inputs,
             job.train,
@@ -66,6 +71,7 @@ class StageLoop:
             self._metrics,
             log_every_steps=config.log_every_steps,
             epoch_steps=self._epoch_steps,
+            hits=self._hits,
         )
         self._updates = StageUpdates(job, self._epoch_steps)
         self._checkpoints = StageCheckpoints(
@@ -236,9 +242,9 @@ class StageLoop:
         state.seconds += seconds
         check_finite(call, state.step)
         self._account.add(call, self._job.plan.trainable, seconds)
-        means = means_of(state.epoch_sums)
+        means = means_of(state.epoch_sums, self._hits)
         self._job.progress.steps(
-            int(call.sums["count"].sum()), means["loss"], means["accuracy"]
+            int(call.sums["count"].sum()), means["loss"], means[self._hits]
         )
         return self._workdir.processes.chief_value(seconds / steps)
 
@@ -248,7 +254,7 @@ class StageLoop:
         # Rounded up, because a time limit may end the stage within an epoch.
         epoch = -((state.start_step - state.step) // self._epoch_steps)
         state.metrics_position = self._metrics.position()
-        means = means_of(state.epoch_sums)
+        means = means_of(state.epoch_sums, self._hits)
         self._metrics.record_epoch(
             "train",
             state.step,
@@ -270,14 +276,14 @@ class StageLoop:
         self._save(best=best, epoch=self._policy.enabled)
         self._job.progress.end_epoch(
             f"{self._epoch_title(epoch)}"
-            f"  loss {means['loss']:.4f}  accuracy {means['accuracy']:.4f}"
+            f"  loss {means['loss']:.4f}  {self._hits} {means[self._hits]:.4f}"
             f"  val_loss {values['loss']:.4f}"
-            f"  val_accuracy {values['accuracy']:.4f}"
+            f"  val_{self._main} {values[self._main]:.4f}"
         )
         interrupt.check()
 
     def _epoch_metrics(self) -> dict[str, float]:
-        """Returns training metrics besides loss and accuracy."""
+        """Returns training metrics besides loss and correct examples."""
         return {"learning_rate": self._rate()}
 
     def _epoch_title(self, epoch: int) -> str:
@@ -293,7 +299,7 @@ class StageLoop:
         return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
-        """Validates, and returns loss, accuracy and the monitored metric.
+        """Validates; returns loss, accuracy or mAP, and the monitored metric.
 
         Raises:
           Stopped: a signal was received. A checkpoint is saved first, and the
@@ -314,7 +320,7 @@ class StageLoop:
             raise NonFiniteError(
                 state.step, f"validation loss {evaluated.loss}"
             )
-        names = dict.fromkeys(("loss", "accuracy", state.monitor))
+        names = dict.fromkeys(("loss", self._main, state.monitor))
         return {name: getattr(evaluated, name) for name in names}
 
     def _save(

@@ -13,7 +13,8 @@ class TrainingLoss:
     """The cross-entropy that training minimises.
 
     With smoothing s and K classes, the target of the own class is 1 - s + s / K
-    and that of the others s / K (Szegedy et al., 2016).
+    and that of the others s / K (Szegedy et al., 2016). With several labels, it
+    is (1 - s) y + s / 2 for each class, as in Keras's BinaryCrossentropy.
 
     Attributes:
       smoothing: part of each label that is spread over all classes.
@@ -28,11 +29,17 @@ class TrainingLoss:
 
         Args:
           logits: float32 (batch, classes).
-          labels: int32 (batch,).
+          labels: int32 (batch,); with several labels, float32 (batch,
+            classes), 1 for each class of a sample.
 
         Returns:
           float32 (batch,).
         """
+        if labels.shape.rank == 2:
+            smoothed = labels
+            if self.smoothing:
+                smoothed = (1.0 - self.smoothing) * labels + self.smoothing / 2
+            return sigmoid_cross_entropy(logits, smoothed)
         losses = cross_entropy(logits, labels)
         if self.smoothing:
             even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
@@ -49,8 +56,8 @@ class TrainingLoss:
 
         Args:
           logits: float32 (batch, classes).
-          batch: `labels` int32 (batch,). A mixed batch also has `labels2`
-            int32 (batch,) and `lambdas` float32 (batch,), the weights of
+          batch: `labels`; see `of`. A mixed batch also has `labels2`, of the
+            same shape, and `lambdas` float32 (batch,), the weights of
             `labels`; those of `labels2` are 1 - `lambdas`. `importance` and
             `importance2` float32 (batch,), if there are any, are factors of the
             losses of `labels` and `labels2`.
@@ -78,14 +85,32 @@ def main_labels(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         that of `labels`.
 
     Returns:
-      int32 (batch,).
+      int32 (batch,), or float32 (batch, classes).
     """
     if "lambdas" not in batch:
         return batch["labels"]
     first = batch["lambdas"] >= 0.5
+    if batch["labels"].shape.rank == 2:
+        first = first[:, None]
     return tf.where(first, batch["labels"], batch["labels2"])
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the cross-entropy of each sample, nats, float32 (batch,)."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def sigmoid_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the mean binary cross-entropy over the classes of each sample.
+
+    Equals Keras's BinaryCrossentropy(from_logits=True).
+
+    Args:
+      logits: float32 (batch, classes).
+      labels: float32 (batch, classes), in [0, 1].
+
+    Returns:
+      float32 (batch,), nats.
+    """
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_mean(losses, axis=1)

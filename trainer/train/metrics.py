@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from trainer.config.fields import ACCURACY, EXACT_MATCH, MULTILABEL
 from trainer.train.graph_loops import TrainCall
 from trainer.train.state import StageState, no_sums
 from trainer.workdir import Workdir
@@ -98,6 +99,7 @@ class StepAccount:
         *,
         log_every_steps: int,
         epoch_steps: int,
+        hits: str = ACCURACY,
     ) -> None:
         """Creates the account.
 
@@ -106,7 +108,9 @@ class StepAccount:
           metrics: receives a line every few steps.
           log_every_steps: number of steps per line.
           epoch_steps: number of steps per epoch.
+          hits: see `means_of`.
         """
+        self._hits = hits
         self._epoch_steps = epoch_steps
         self._state = state
         self._metrics = metrics
@@ -143,16 +147,34 @@ class StepAccount:
                     "train",
                     state.step,
                     -(-done // self._epoch_steps),
-                    means_of(state.window_sums) | {"gradient_norm": norm},
+                    means_of(state.window_sums, self._hits)
+                    | {"gradient_norm": norm},
                     span="steps",
                     times={"images_per_second": examples / seconds},
                 )
                 state.window_sums = no_sums()
 
 
-def means_of(sums: dict[str, float]) -> dict[str, float]:
-    """Returns the mean loss and accuracy; needs at least one example."""
+def hits_name(task: str) -> str:
+    """Returns the name of the share of correct training examples.
+
+    With several labels per image, an example is correct if all of its labels
+    are, at a threshold of 0.5.
+
+    Args:
+      task: the value of --task.
+    """
+    return EXACT_MATCH if task == MULTILABEL else ACCURACY
+
+
+def means_of(sums: dict[str, float], hits: str = ACCURACY) -> dict[str, float]:
+    """Returns the mean loss and the share of correct examples.
+
+    Args:
+      sums: of at least one example.
+      hits: the name of this share.
+    """
     return {
         "loss": sums["loss"] / sums["count"],
-        "accuracy": sums["correct"] / sums["count"],
+        hits: sums["correct"] / sums["count"],
     }

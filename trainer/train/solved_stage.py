@@ -165,7 +165,7 @@ class SolvedStage(StageLoop):
     @property
     def _labels(self) -> np.ndarray:
         """The labels of all rows of features."""
-        return np.tile(self._job.train.labels, self._passes)
+        return np.concatenate([self._job.train.labels] * self._passes)
 
     def _solve(self, features: np.ndarray) -> SolvedHead:
         """Solves the head on the features of the training subset.
@@ -248,11 +248,14 @@ class SolvedStage(StageLoop):
             importance=self._importance(),
             check=interrupt.check,
         )
-        self._workdir.write_json(HEAD_PATH, path_record(path))
+        several = samples.multilabel
+        record = path_record(path, multilabel=several)
+        self._workdir.write_json(HEAD_PATH, record)
         point = chosen_point(path)
+        hits = "exact match" if several else "accuracy"
         return point.l2, (
             f"l2 {point.l2:g} of {len(path)} values by {FOLDS}-fold"
-            f" cross-validation, cross-validated accuracy {point.accuracy:.3f}"
+            f" cross-validation, cross-validated {hits} {point.accuracy:.3f}"
         )
 
     def _note_gradient(self, features: np.ndarray) -> None:

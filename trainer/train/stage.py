@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from trainer.config import Config, StageSpec
+from trainer.config.fields import ACCURACY, MAP
 from trainer.data.samples import Samples
 from trainer.distribute.runtime import Runtime
 from trainer.model.classifier import Classifier
@@ -21,23 +22,15 @@ from trainer.workdir import Workdir
 
 
 class Evaluated(Protocol):
-    """The result of a validation."""
+    """The result of a validation.
+
+    It also has an attribute for each metric of `--monitor` that the task has:
+    `accuracy`, `macro_f1` and `balanced_accuracy`, or `map`.
+    """
 
     @property
     def loss(self) -> float:
         """The mean loss over all examples."""
-
-    @property
-    def accuracy(self) -> float:
-        """The accuracy over all examples, 0 to 1."""
-
-    @property
-    def macro_f1(self) -> float:
-        """The mean F1 score of the classes, 0 to 1."""
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """The mean accuracy of the classes that have examples, 0 to 1."""
 
 
 class Progress(Protocol):
@@ -56,8 +49,14 @@ class Progress(Protocol):
           passes: number of these epochs.
         """
 
-    def steps(self, examples: int, loss: float, accuracy: float) -> None:
-        """Adds trained examples, with the epoch's loss and accuracy so far."""
+    def steps(self, examples: int, loss: float, hits: float) -> None:
+        """Adds trained examples, with the epoch's metrics so far.
+
+        Args:
+          examples: number of examples.
+          loss: the mean loss.
+          hits: the share of correct examples; see `metrics.hits_name`.
+        """
 
     def end_epoch(self, line: str) -> None:
         """Ends the epoch with a line of metrics."""
@@ -115,7 +114,7 @@ class StageOutcome:
 
     Attributes:
       step: the absolute step at its end.
-      best: step, loss, accuracy and the monitored metric of the best
+      best: step, loss, accuracy or mAP, and the monitored metric of the best
         validation.
       monitor: the metric that decides which validation is the best.
       audit: the audit of the variables.
@@ -141,7 +140,11 @@ class StageOutcome:
         return {
             "monitor": self.monitor,
             "best_step": self.best["step"],
-            "best_validation_accuracy": self.best["accuracy"],
+            **{
+                f"best_validation_{name}": self.best[name]
+                for name in (ACCURACY, MAP)
+                if name in self.best
+            },
             "best_validation_loss": self.best["loss"],
             "best_monitor_value": self.best[self.monitor],
             "result_checkpoint": self.result_checkpoint,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig, StageSpec
-from trainer.config.fields import FEATURE_EXTRACT, FINETUNE
+from trainer.config.fields import FEATURE_EXTRACT, FINETUNE, SINGLE
 from trainer.errors import TrainerError
 from trainer.storage import files
 from trainer.train.checkpoint_files import (
@@ -217,7 +217,7 @@ def warm_start(source: Workdir, config: Config) -> tuple[str, str]:
 
 
 def check_warm_start(config: Config, class_names: tuple[str, ...]) -> None:
-    """Checks that `--init_from` has the same backbone and classes.
+    """Checks that `--init_from` has the same task, backbone and classes.
 
     Raises:
       UsageError: the workdir does not exist.
@@ -228,12 +228,14 @@ def check_warm_start(config: Config, class_names: tuple[str, ...]) -> None:
     source = Workdir(config.init_from)
     warm_start(source, config)
     stored = (source.read_json(CONFIG) or {}).get("config", {})
-    for name in ("backbone", "backbone_args"):
+    for name in ("task", "backbone", "backbone_args"):
         new = getattr(config, name)
-        if stored.get(name) != new:
+        # A run of an earlier version has no task.
+        old = stored.get(name, SINGLE if name == "task" else None)
+        if old != new:
             raise TrainerError(
                 f"--init_from={source.path!r}: its --{name} is"
-                f" {stored.get(name)!r}, this run's is {new!r}; give the same"
+                f" {old!r}, this run's is {new!r}; give the same"
             )
     names = (source.read_json(MANIFEST) or {}).get("class_names")
     if names != list(class_names):

@@ -26,7 +26,7 @@ class StageState:
       step: the absolute number of steps done.
       epoch_sums: loss, correct and count over the epoch so far.
       window_sums: the same since the last line of training metrics.
-      best: step, accuracy, loss and the monitored metric of the best
+      best: step, loss, accuracy or mAP, and the monitored metric of the best
         validation; None before one.
       digests: digests of all variables at the start of the stage, by key.
       gradient_max: the largest absolute entry of any gradient, by key of a

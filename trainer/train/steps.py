@@ -16,9 +16,14 @@ import tensorflow as tf
 from trainer.data.augment import warp
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
-from trainer.model.mirrored import mean_logits, mirror
+from trainer.model.mirrored import mirror
 from trainer.model.trunk.partition import Partition
-from trainer.train.losses import TrainingLoss, cross_entropy, main_labels
+from trainer.train.losses import (
+    TrainingLoss,
+    cross_entropy,
+    main_labels,
+    sigmoid_cross_entropy,
+)
 
 Batch = dict[str, Any]
 Values = list[tf.Tensor]
@@ -38,7 +43,8 @@ class StepOutput(NamedTuple):
         all replicas is the gradient. An entry is None, not 0, if the loss does
         not depend on the value.
       sums: float32 scalars `loss`, `correct` and `count` over the replica's
-        real examples.
+        real examples. With several labels, an example is correct if all of its
+        labels are, at a threshold of 0.5.
       updates: new values of variables that the forward pass updates, by key;
         empty if every layer respects inference mode. With `accumulate_steps`,
         only the keys are meaningful.
@@ -209,7 +215,8 @@ def make_evaluation_step(
       It returns two results. The first are float32 sums: the scalars `loss`,
       `count` and `top5`, and `confusion` (classes, classes) with rows true and
       columns predicted. The second are the logits, float32 (batch, classes),
-      padding included.
+      padding included. With several labels per image, the sums are only `loss`
+      and `count`.
     """
     variables = list(used_variables(classifier, partition).values())
 
@@ -220,6 +227,9 @@ def make_evaluation_step(
         logits = _logits(
             classifier, partition, variables, values, batch, flip=flip
         )
+        if classifier.multilabel:
+            loss = tf.reduce_sum(sigmoid_cross_entropy(logits, labels) * mask)
+            return {"loss": loss, "count": tf.reduce_sum(mask)}, logits
         true = tf.one_hot(labels, num_classes) * mask[:, None]
         predicted = tf.one_hot(tf.argmax(logits, axis=1), num_classes)
         own = tf.gather(logits, labels, axis=1, batch_dims=1)
@@ -262,7 +272,7 @@ def make_prediction_function(
         logits = _logits(
             classifier, partition, variables, values, batch, flip=flip
         )
-        return tf.nn.softmax(logits)
+        return classifier.probabilities_of(logits)
 
     compiled = tf.function(step, jit_compile=xla, autograph=False)
 
@@ -306,7 +316,7 @@ def _logits(
     if not flip:
         return of(inputs)
     mirrored = batch.get("mirrored") or [mirror(inputs[0])]
-    return mean_logits(of(inputs), of(mirrored))
+    return classifier.mean_logits(of(inputs), of(mirrored))
 
 
 def _logits_and_updates(
@@ -325,9 +335,12 @@ def _logits_and_updates(
 
 
 def _correct(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
-    predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
-    hits = tf.cast(predicted == main_labels(batch), tf.float32)
-    return hits * batch["mask"]
+    labels = main_labels(batch)
+    if labels.shape.rank == 2:
+        right = tf.reduce_all((logits >= 0) == (labels > 0), axis=1)
+    else:
+        right = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
+    return tf.cast(right, tf.float32) * batch["mask"]
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[tf.Tensor]:

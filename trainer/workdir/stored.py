@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trainer.config import Config
-from trainer.config.fields import FIELDS
+from trainer.config.fields import FIELDS, MULTILABEL
 from trainer.errors import TrainerError, UsageError, untrusted
 
 # A shape is a type, a tuple of types, `[shape]` for a list, `{str: shape}` for
@@ -71,6 +71,37 @@ _STAGE_RESULT: Shape = {
     "soup?": [{"accepted": bool}],
     "metrics_position?": int,
 }
+_BY_CLASS: Shape = {str: _OPTIONAL_NUMBER}
+# The result if an image may have several labels.
+_LABELS_RESULT: Shape = {
+    **{k: v for k, v in _STAGE_RESULT.items() if "accuracy" not in k},
+    "test_examples": int,
+    "test_map": _OPTIONAL_NUMBER,
+    "test_map_classes": int,
+    "test_micro_f1": _OPTIONAL_NUMBER,
+    "test_macro_f1": _OPTIONAL_NUMBER,
+    "test_exact_match": _NUMBER,
+    "test_per_class_average_precision": _BY_CLASS,
+    "test_per_class_support": {str: int},
+    "test_per_class_precision": _BY_CLASS,
+    "test_per_class_recall": _BY_CLASS,
+    "test_per_class_f1": _BY_CLASS,
+    "thresholds": {str: _NUMBER},
+    "monitor": str,
+    "best_validation_map": _NUMBER,
+    "best_validation_loss": _NUMBER,
+    "earlier_stages?": [
+        {
+            "stage": str,
+            "steps": int,
+            "test_loss": _NUMBER,
+            "test_examples": int,
+            "test_map?": _OPTIONAL_NUMBER,
+            "test_micro_f1?": _OPTIONAL_NUMBER,
+            "stopped_early?": _EARLY_STOP,
+        }
+    ],
+}
 SHAPES: Mapping[str, Shape] = {
     "config.json": {
         "config?": {"stage?": str, "dataset?": str, "backbone?": str},
@@ -89,7 +120,7 @@ SHAPES: Mapping[str, Shape] = {
     "workdir.json": {"program": str},
 }
 # The test samples in manifest.json. Training ignores what is malformed there.
-_TESTED_SPLIT: Shape = {"ids": [str], "labels": [int], "digests": [str]}
+_TESTED_SPLIT: Shape = {"ids": [str], "labels": [(int, list)], "digests": [str]}
 # Enough for manifest.json, the largest file, with one or two lines per image.
 MAX_BYTES = 1 << 30
 
@@ -109,7 +140,10 @@ def parse(name: str, data: bytes) -> dict[str, Any]:
     values = json.loads(data.decode("utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"holds a {type(values).__name__}, not an object")
-    check_shape(values, SHAPES.get(name, {}))
+    shape = SHAPES.get(name, {})
+    if shape is _STAGE_RESULT and values.get("task") == MULTILABEL:
+        shape = _LABELS_RESULT
+    check_shape(values, shape)
     return values
 
 
@@ -155,11 +189,11 @@ class TestedSample(NamedTuple):
     """A test sample of a run.
 
     Attributes:
-      label: its class.
+      label: its class, or the list of its classes.
       digest: of its encoded image.
     """
 
-    label: int
+    label: int | list[int]
     digest: str
 
 

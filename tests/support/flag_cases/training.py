@@ -10,6 +10,7 @@ from tests.support.flag_cases.case import DRY, FINETUNE, ONE_STEP, Case
 from tests.support.flag_cases.views import (
     bias_after_one_step,
     checkpointed,
+    class_count,
     classes,
     conv1_values,
     first_backbone_shape,
@@ -74,6 +75,15 @@ TRAINING = (
         see=samples,
         without=None,
         given=[24, 4, 6],
+    ),
+    # Of 30 images, three have two labels: a class of its own without the flag.
+    Case(
+        flag="task",
+        value="multilabel",
+        also={"dataset": "{root}/labels.csv", **DRY},
+        see=class_count,
+        without=4,
+        given=3,
     ),
     # Two groups of five in each class; one of them is tested on.
     Case(

@@ -48,6 +48,12 @@ def samples(ran: Ran) -> list[int] | None:
     return [int(n) for n in found[1].split()] if found else None
 
 
+def class_count(ran: Ran) -> int | None:
+    """Returns the number of classes in the line about the data."""
+    found = re.search(r"^data: (\d+) classes", ran.said.out, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def parameters(ran: Ran) -> tuple[str, str]:
     """Returns all and trainable parameters of the plan's last stage."""
     found = re.findall(
