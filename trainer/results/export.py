@@ -36,6 +36,8 @@ from trainer.results.export_files import (
 from trainer.storage import files, folders
 
 NAMES_FILE = "class_names.json"
+# The output with the probabilities at the temperature of the run.
+CALIBRATED = "calibrated_probabilities"
 # Largest accepted difference of a probability; float32 sums differ by rounding.
 MAX_DIFFERENCE = 1e-4
 
@@ -47,6 +49,7 @@ class _Served(NamedTuple):
     class_names: Sequence[str]
     flip: bool
     rendering: Rendering
+    temperature: float | None = None
 
 
 class _Servable(tf.Module):
@@ -62,6 +65,7 @@ class _Servable(tf.Module):
         super().__init__()
         self._flip = served.flip
         self._rendering = served.rendering
+        self._temperature = served.temperature
         self._model = classifier = served.classifier
         self._keras_variables = [
             variable.value for variable in classifier.variables.values()
@@ -99,16 +103,36 @@ class _Servable(tf.Module):
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = self._model.probabilities(images, flip=self._flip)
-        return {
+        answer = {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
         }
+        if self._temperature is not None:
+            answer[CALIBRATED] = calibrated(probabilities, self._temperature)
+        return answer
+
+
+def calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Returns the softmax of log(probabilities) / temperature.
+
+    Args:
+      probabilities: float32 (n, classes), as a tensor or a Keras tensor.
+      temperature: above 0.
+    """
+    # The logarithm of a probability of 0 is -inf, whose exponential is 0.
+    return keras.ops.softmax(keras.ops.log(probabilities) / temperature)
 
 
 def keras_model(
-    classifier: Classifier, class_names: Sequence[str], *, flip: bool = False
+    classifier: Classifier,
+    class_names: Sequence[str],
+    *,
+    flip: bool = False,
+    temperature: float | None = None,
 ) -> keras.Model:
     """Builds the model (n, px, px, 3) in 0..255 -> `probabilities`, `label`.
+
+    With a temperature it also has the output `CALIBRATED`.
 
     It contains no code of this project, so Keras alone can load it. The class
     names are `get_layer("label").get_vocabulary()`.
@@ -133,9 +157,10 @@ def keras_model(
         invert=True,
         name="label",
     )(keras.ops.argmax(probabilities, axis=-1))
-    return keras.Model(
-        inputs, {"probabilities": probabilities, "label": label}, name="export"
-    )
+    outputs = {"probabilities": probabilities, "label": label}
+    if temperature is not None:
+        outputs[CALIBRATED] = calibrated(probabilities, temperature)
+    return keras.Model(inputs, outputs, name="export")
 
 
 def write_export(
@@ -147,6 +172,7 @@ def write_export(
     *,
     flip: bool = False,
     rendering: Rendering = PLAIN,
+    temperature: float | None = None,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -159,6 +185,7 @@ def write_export(
       flip: whether the models average the probabilities of an image and its
         mirror image. The predictions that they are compared with do the same.
       rendering: how the signatures decode and resize images.
+      temperature: of `CALIBRATED`; None if the models do not have this output.
 
     Returns:
       The largest difference of a probability from this trainer's, by signature
@@ -169,7 +196,7 @@ def write_export(
         the loaded models give other probabilities. The folder is unchanged
         then.
     """
-    served = _Served(classifier, class_names, flip, rendering)
+    served = _Served(classifier, class_names, flip, rendering, temperature)
     with (
         _one_line_errors(folder),
         folders.replaced_folder(
@@ -242,9 +269,12 @@ def _write(folder: str, served: _Served) -> None:
     # The SavedModel contains a copy.
     files.remove(names_file)
     keras_file = f"{folder}/{KERAS_FILE}"
-    keras_model(served.classifier, served.class_names, flip=served.flip).save(
-        keras_file
-    )
+    keras_model(
+        served.classifier,
+        served.class_names,
+        flip=served.flip,
+        temperature=served.temperature,
+    ).save(keras_file)
 
 
 def _compare(
@@ -255,7 +285,11 @@ def _compare(
     images = tf.stack(
         [render(tf.constant(e), side, served.rendering) for e in encoded]
     )
-    own = classifier.probabilities(images, flip=served.flip).numpy()
+    probabilities = classifier.probabilities(images, flip=served.flip)
+    own = {"probabilities": probabilities.numpy()}
+    if served.temperature is not None:
+        scaled = calibrated(probabilities, served.temperature)
+        own[CALIBRATED] = scaled.numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
@@ -267,11 +301,16 @@ def _compare(
     differences = {}
     for name, answer in answers.items():
         found = answer["probabilities"].numpy()
-        difference = float(np.abs(found - own).max())
+        # NumPy's maximum, unlike Python's, is NaN if a value is NaN.
+        gaps = [
+            np.abs(answer[output].numpy() - expected).max()
+            for output, expected in own.items()
+        ]
+        difference = float(np.max(gaps))
         labels = [label.decode() for label in answer["label"].numpy()]
-        expected = [class_names[i] for i in found.argmax(axis=1)]
+        argmax = [class_names[i] for i in found.argmax(axis=1)]
         # A comparison with NaN is false.
-        if not difference <= MAX_DIFFERENCE or labels != expected:
+        if not difference <= MAX_DIFFERENCE or labels != argmax:
             raise TrainerError(
                 f"{folder}: {name} does not give this trainer's predictions"
                 f" (largest difference of a probability {difference:.3g};"

@@ -23,6 +23,7 @@ from trainer.data.order import steps_per_epoch
 from trainer.data.validation import source_phrase
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
+from trainer.results.score_lines import score_lines
 from trainer.results.statistics import wilson_interval
 from trainer.train.stopping import stop_text
 
@@ -286,6 +287,7 @@ def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
             f"balanced accuracy {metrics['test_balanced_accuracy']:.4f},"
             f" macro F1 {metrics['test_macro_f1']:.4f}"
         )
+    yield from score_lines(metrics)
     per_class = metrics["test_per_class_accuracy"]
     names = [for_terminal(name) for name in per_class]
     width = max(map(len, names))

@@ -19,6 +19,7 @@ from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
+from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup
 from trainer.run.shown_images import shown_images
@@ -145,19 +146,20 @@ class TrainingRun:
             with self._optional("augmented images"):
                 self._show_augmentation(step)
         outcome = stage_loop(job).run()
-        evaluation = evaluator.evaluate(
-            manifest.final, outputs=spec.stage == self._config.last_stage
-        )
-        self._write_out_of_fold(spec, evaluator)
+        last = spec.stage == self._config.last_stage
+        evaluation = evaluator.evaluate(manifest.final, outputs=last)
+        metrics = evaluation.to_json()
+        if last:
+            metrics = final_metrics(manifest, evaluator, evaluation)
+            self._write_out_of_fold(evaluator)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, job.inputs)
-        return self._finish_stage(spec, job.plan, outcome, evaluation)
+        return self._finish_stage(spec, job.plan, outcome, evaluation, metrics)
 
-    def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
+    def _write_out_of_fold(self, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""
         rule, held_out = self._config.validation_rule, self._manifest.validation
-        last = spec.stage == self._config.last_stage
-        if rule is None or not rule.fold or not last:
+        if rule is None or not rule.fold:
             return
         found = evaluator.evaluate(held_out, outputs=True)
         write_out_of_fold(self._workdir, rule.fold, held_out, found)
@@ -186,6 +188,7 @@ class TrainingRun:
         plan: FreezePlan,
         outcome: StageOutcome,
         evaluation: Evaluation,
+        metrics: dict[str, Any],
     ) -> dict[str, Any]:
         """Writes metrics and predictions of the result, and the marker.
 
@@ -215,7 +218,7 @@ class TrainingRun:
             spec,
             plan,
             outcome,
-            evaluation,
+            metrics,
         )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)

@@ -21,6 +21,7 @@ from trainer.data.samples import printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.native_logs import native_notes_hidden
+from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
 from trainer.results.export import write_export
 from trainer.results.predict import (
@@ -30,6 +31,7 @@ from trainer.results.predict import (
     write_csv,
 )
 from trainer.results.report import evaluation_line, per_class_lines
+from trainer.run.calibrate import stored_calibration, with_scores
 from trainer.run.export_images import images_to_compare
 from trainer.run.own_test import refresh_predictions, why_not_own_test
 from trainer.run.trained import (
@@ -92,7 +94,8 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         flip=trained.flips,
     )
     why_not = why_not_own_test(trained, manifest, stored)
-    evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
+    evaluation = evaluator.evaluate(manifest.final, outputs=True)
+    calibration = stored_calibration(trained)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
@@ -101,7 +104,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         "final_split": manifest.final_split,
         "tta": run.tta,
         **about,
-        **evaluation.to_json(),
+        **with_scores(manifest.final, evaluation, calibration),
     }
     changed = changed_files(manifest)
     if changed:
@@ -297,6 +300,7 @@ def export(config: Config, given: frozenset[str]) -> None:
     trained = open_trained(config, given)
     encoded = images_to_compare(trained, given)
     folder = config.output or trained.workdir.file(EXPORT_FOLDER)
+    calibration = stored_calibration(trained)
     differences = write_export(
         folder,
         trained.classifier,
@@ -307,12 +311,19 @@ def export(config: Config, given: frozenset[str]) -> None:
             "checkpoint": trained.which,
             "step": trained.step,
             "tta": trained.run.tta,
+            "calibration": calibration.to_json(),
             **rendering_fields(trained.run),
         },
+        temperature=calibration.temperature if calibration.fitted else None,
         flip=trained.flips,
         rendering=rendering_of(trained.run),
     )
     print(f"exported {trained.title}")
+    print(
+        f"  calibrated_probabilities: temperature {calibration.temperature:.3g}"
+        if calibration.fitted
+        else f"  no temperature, because {for_terminal(calibration.why_not)}"
+    )
     for name, difference in differences.items():
         print(
             f"  {name}: largest difference of a probability {difference:.1e}"
