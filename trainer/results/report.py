@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from trainer.results.escaping import for_terminal
 from trainer.results.score_lines import score_lines
 from trainer.results.statistics import wilson_interval
 from trainer.train.stopping import stop_text
+from trainer.workdir import REPORT
 
 # How many times the samples of the smallest class the largest may have.
 _UNBALANCED = 3
@@ -160,7 +162,9 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
     )
 
 
-def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
+def result_lines(
+    result: dict[str, Any], workdir: str, *, report: bool = False
+) -> Iterator[str]:
     """Yields the table at the end of a run.
 
     Args:
@@ -168,6 +172,7 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         metrics.
       workdir: the workdir to show, with the command that opens TensorBoard on
         it.
+      report: whether to name report.html, which has been written there.
     """
     shown = f"{result['final_split']} loss"
     yield ""
@@ -205,6 +210,8 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         f" parameters trained, {result['train_seconds']:.0f} s in steps"
     )
     yield f"workdir: {for_terminal(workdir)}"
+    if report:
+        yield f"report: {for_terminal(os.path.join(workdir, REPORT))}"
     if not trials:
         yield tensorboard_command(workdir)
 

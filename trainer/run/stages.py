@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from trainer.config import StageSpec
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, reason_of
@@ -21,7 +23,9 @@ from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
+from trainer.run.memory import peak_memory
 from trainer.run.prepare import RunSetup
+from trainer.run.report import Finished, write_at_end
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
@@ -34,6 +38,7 @@ from trainer.workdir import (
     HEAD_CHART,
     HEAD_PATH,
     PREDICTIONS,
+    REPORT,
     RESULT,
     Workdir,
 )
@@ -66,6 +71,8 @@ class TrainingRun:
         self._manifest = manifest
         self._classifier = classifier
         self._start = start
+        self._on_tpu = setup.runtime.on_tpu
+        self._logits: np.ndarray | None = None
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
             workdir.file(FOLDER), writes=workdir.writes
@@ -84,6 +91,7 @@ class TrainingRun:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
         workdir.remove(PREDICTIONS)
+        workdir.remove(REPORT)
         step = self._start.start_step
         stages = self._start.stages
         with contextlib.closing(self._metrics):
@@ -101,8 +109,29 @@ class TrainingRun:
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
-        workdir.event("complete", stage=config.stage, step=step)
-        print("\n".join(result_lines(result, workdir.path)), flush=True)
+        workdir.event(
+            "complete",
+            stage=config.stage,
+            step=step,
+            times={"peak_memory_mib": peak_memory()},
+        )
+        written = self._write_report(result)
+        lines = result_lines(result, workdir.path, report=written)
+        print("\n".join(lines), flush=True)
+
+    def _write_report(self, result: dict[str, Any]) -> bool:
+        """Writes report.html; returns whether it was written."""
+        assert self._logits is not None
+        finished = Finished(
+            workdir=self._workdir,
+            config=self._config,
+            manifest=self._manifest,
+            classifier=self._classifier,
+            logits=self._logits,
+            result=result,
+            on_tpu=self._on_tpu,
+        )
+        return write_at_end(finished)
 
     @contextlib.contextmanager
     def _optional(self, what: str) -> Iterator[None]:
@@ -150,6 +179,7 @@ class TrainingRun:
         evaluation = evaluator.evaluate(manifest.final, outputs=last)
         metrics = evaluation.to_json()
         if last:
+            self._logits = evaluation.outputs
             metrics = final_metrics(manifest, evaluator, evaluation)
             self._write_out_of_fold(evaluator)
         # Recorded again, because the engine may have fallen back to graph.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,6 @@ from trainer.results.escaping import for_terminal
 from trainer.search.halving import Halving
 from trainer.search.row import DONE, FAILED, Row
 from trainer.search.space import Job, Space
-
-
-def command_line(flags: Mapping[str, Any]) -> str:
-    """Returns the shell command with these flags."""
-    words = (shlex.quote(f"--{name}={x}") for name, x in flags.items())
-    return for_terminal(" ".join(("python main.py", *words)))
 
 
 def values_text(values: Mapping[str, Any]) -> str:
