@@ -11,6 +11,7 @@ import pathlib
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,14 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _SECONDS = 60.0
+# Starts a program with two open files as file descriptors 3 and 4.
+_START = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]
+for number, of in zip((3, 4), high):
+    os.dup2(of, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 # What a page looks like, as JSON.
 _LOOK = """JSON.stringify({
   width: document.documentElement.scrollWidth,
@@ -112,9 +121,11 @@ def _browser(path: str) -> Iterator[_Pipe]:
     with tempfile.TemporaryDirectory() as profile:
         process = subprocess.Popen(
             [
-                "sh",
+                sys.executable,
                 "-c",
-                f'exec "$0" "$@" 3<&{read_commands} 4>&{write_answers}',
+                _START,
+                str(read_commands),
+                str(write_answers),
                 path,
                 "--headless=new",
                 "--no-sandbox",
