@@ -107,6 +107,8 @@ class ExampleReader:
         self._names = class_names
         self._image_px = image_px
         self._rendering = rendering
+        # A mistake may be shown twice.
+        self._read: dict[int, np.ndarray] = {}
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Returns the most confident mistakes, with their images."""
@@ -177,9 +179,13 @@ class ExampleReader:
         Raises:
           OSError, tf.errors.OpError: the image cannot be read any more.
         """
-        encoded = read_encoded_image(self._predicted.samples, row)
-        with native_notes_hidden():
-            image = render(
-                tf.constant(encoded or b""), self._image_px, self._rendering
-            )
-        return image.numpy()
+        if row not in self._read:
+            encoded = read_encoded_image(self._predicted.samples, row)
+            with native_notes_hidden():
+                image = render(
+                    tf.constant(encoded or b""),
+                    self._image_px,
+                    self._rendering,
+                )
+            self._read[row] = image.numpy()
+        return self._read[row]

@@ -73,7 +73,8 @@ def write_at_end(finished: Finished) -> bool:
     if untested or not workdir.writes:
         return False
     try:
-        write(finished, time_limit=_ACTIVATION_SECONDS)
+        page = page_of(finished, time_limit=_ACTIVATION_SECONDS)
+        workdir.write_text(REPORT, page)
     except Exception as error:
         # Raises if another process has taken over the workdir.
         workdir.check_held()
@@ -85,8 +86,8 @@ def write_at_end(finished: Finished) -> bool:
     return True
 
 
-def write(finished: Finished, *, time_limit: float | None = None) -> None:
-    """Writes report.html.
+def page_of(finished: Finished, *, time_limit: float | None = None) -> str:
+    """Returns the content of report.html.
 
     Args:
       finished: the run.
@@ -101,7 +102,7 @@ def write(finished: Finished, *, time_limit: float | None = None) -> None:
     )
     activations, note = _activations(finished, reader, time_limit)
     stored = workdir.read_json(CONFIG) or {}
-    page = run_page(
+    return run_page(
         RunFacts(
             result=finished.result,
             stored=stored,
@@ -116,7 +117,6 @@ def write(finished: Finished, *, time_limit: float | None = None) -> None:
             activation_note=note,
         )
     )
-    workdir.write_text(REPORT, page)
 
 
 def _command(workdir: Workdir, stored: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from trainer.results.evaluate import Evaluator
 from trainer.run.calibrate import stored_calibration, with_scores
 from trainer.run.own_test import why_not_own_test
 from trainer.run.prepare import read_manifest
-from trainer.run.report import Finished, write
+from trainer.run.report import Finished, page_of
 from trainer.run.trained import (
     Trained,
     open_fast_paths,
@@ -96,5 +96,6 @@ def _report(trained: Trained) -> None:
     # The files of a run may come from another person.
     remedy = "restore the files of the run, or use another --workdir"
     with untrusted(workdir.path, remedy):
-        write(finished)
+        page = page_of(finished)
+    workdir.write_text(REPORT, page)
     print(f"report: {for_terminal(workdir.file(REPORT))}")

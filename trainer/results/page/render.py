@@ -7,16 +7,19 @@ characters are written as escapes.
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from trainer.errors import one_line
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 @functools.cache
 def _environment() -> jinja2.Environment:
+    # Imported only here, because other commands need no page.
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("trainer.results.page"),
         autoescape=True,
@@ -45,9 +48,8 @@ def render(template: str, **values: Any) -> str:
 
 def _shown(value: Any) -> Any:
     """Escapes invisible characters of a text, but not of rendered parts."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return one_line(value)
-    return value
+    # A rendered part is a subclass of str.
+    return one_line(value) if type(value) is str else value
 
 
 def number(value: float | None, digits: int = 4) -> str:

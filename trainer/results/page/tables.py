@@ -39,7 +39,7 @@ _METRICS = (
     (
         "test_average_precision",
         "average precision",
-        "area below precision and recall, mean over the classes",
+        "area under the precision-recall curve, mean over the classes",
     ),
     (
         "test_roc_auc",
