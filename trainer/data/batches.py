@@ -130,7 +130,9 @@ def evaluation_batches(
     others = _batches(dataset, samples, mirrored, shard, [], NOTHING)
     pairs = tf.data.Dataset.zip((batches, others))
     return without_autotune(
-        pairs.map(lambda one, two: {**one, "mirrored": two["features"]})
+        parallel_map(
+            pairs, lambda one, two: {**one, "mirrored": two["features"]}
+        )
     )
 
 

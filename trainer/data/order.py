@@ -147,6 +147,7 @@ def training_rows(
     if partners:
         rows_per_step += shard.local_replicas
 
+    @tf.autograph.experimental.do_not_convert
     def epoch_rows(epoch: tf.Tensor) -> tf.data.Dataset:
         rows = shard.rows(epoch_order(n, seed, epoch), partners=partners)
         return tf.data.Dataset.from_tensor_slices(

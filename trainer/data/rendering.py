@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -104,6 +106,30 @@ def render(
     if rendering.exif:
         image = turn_upright(image, orientation_in_graph(encoded))
     return fit(image, image_px, rendering)
+
+
+@functools.lru_cache(maxsize=16)
+def traced_render(
+    image_px: int, rendering: Rendering
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns `render` of a checked image as a function that is traced once.
+
+    A run builds a dozen data sets. Tracing the same hundred operations for each
+    would take 0.1 s per data set.
+
+    Args:
+      image_px: side of the result, in pixels.
+      rendering: how to render.
+    """
+
+    def run(encoded: tf.Tensor) -> tf.Tensor:
+        return render(encoded, image_px, rendering)
+
+    return tf.function(
+        run,
+        input_signature=[tf.TensorSpec((), tf.string)],
+        autograph=False,
+    )
 
 
 def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -105,7 +105,7 @@ def processes_of(
         found = strategy.run(part, (row,))
         return strategy.experimental_local_results(found)[0]
 
-    compiled = tf.function(summed)
+    compiled = tf.function(summed, autograph=False)
 
     def total(row: np.ndarray) -> np.ndarray:
         return np.asarray(compiled(tf.constant(row, tf.float32)))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.cache import CachedRows
 from trainer.data.changes import changed_image
-from trainer.data.reading import PARALLEL_CALLS
+from trainer.data.reading import parallel_map
 from trainer.data.samples import Samples
 from trainer.errors import UsageError
 from trainer.model.trunk.engines import Trunk
@@ -136,22 +136,18 @@ def through_trunk(
     Returns:
       A dataset of pairs: a tuple of float32 (n, *shape), and the bool (n,).
     """
-    return dataset.map(
-        lambda images, same: (
-            # A tuple, because tf.data packs a list into one tensor.
-            tuple(
-                tf.numpy_function(
-                    trunk,
-                    [tf.cast(images, tf.float32)],
-                    [tf.float32] * features,
-                    stateful=False,
-                )
-            ),
-            same,
-        ),
-        num_parallel_calls=PARALLEL_CALLS,
-        deterministic=True,
-    ).prefetch(1)
+
+    def run(images: tf.Tensor, same: tf.Tensor) -> Any:
+        found = tf.numpy_function(
+            trunk,
+            [tf.cast(images, tf.float32)],
+            [tf.float32] * features,
+            stateful=False,
+        )
+        # A tuple, because tf.data packs a list into one tensor.
+        return tuple(found), same
+
+    return parallel_map(dataset, run).prefetch(1)
 
 
 def checked_rows(

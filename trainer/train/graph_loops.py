@@ -1,5 +1,8 @@
 """Graph loops: several training or evaluation steps in one call.
 
+They are written as `tf.while_loop`, because AutoGraph would take longer to
+convert them than a short run takes to execute them.
+
 `train.steps` has the pure step with the gradient tape. `train.apply` has the
 code that runs it on a replica and applies the gradients.
 """
@@ -149,7 +152,7 @@ def _train_steps(
       gradients: number of trainable variables.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def train_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -157,15 +160,22 @@ def _train_steps(
             tf.float32, size=steps, element_shape=(len(STEP_VALUES),)
         )
         largest = tf.fill([gradients], UNCONNECTED)
-        for i in tf.range(steps):
+
+        def one_step(
+            i: tf.Tensor, rows: tf.TensorArray, largest: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor]:
             sums, step_largest = strategy.run(
                 replica_step.run, (next(iterator),)
             )
             row = tf.stack(
                 [_first(strategy, sums[name]) for name in STEP_VALUES]
             )
-            rows = rows.write(i, row)
             largest = tf.maximum(largest, _first(strategy, step_largest))
+            return i + 1, rows.write(i, row), largest
+
+        _, rows, largest = tf.while_loop(
+            lambda i, *_: i < steps, one_step, (0, rows, largest)
+        )
         return rows.stack(), largest
 
     return train_steps
@@ -253,15 +263,19 @@ def _evaluation_sums(
 ) -> _EvaluationLoop:
     """Returns the graph loop that adds up the sums of evaluation steps."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        totals = _no_sums(num_classes)
-        for _ in tf.range(steps):
+        def one_step(
+            i: tf.Tensor, totals: dict[str, tf.Tensor]
+        ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             sums = strategy.run(replica_sums, (next(iterator),))
-            totals = _added(strategy, totals, sums)
-        return totals
+            return i + 1, _added(strategy, totals, sums)
+
+        return tf.while_loop(
+            lambda i, _: i < steps, one_step, (0, _no_sums(num_classes))
+        )[1]
 
     return evaluation_steps
 
@@ -273,19 +287,27 @@ def _evaluation_logits(
 ) -> _EvaluationLoop:
     """Returns the graph loop that keeps the logits of all steps too."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def evaluation_steps(
         iterator: Iterator[Batch], steps: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        totals = _no_sums(num_classes)
         rows = tf.TensorArray(
             tf.float32, size=steps, element_shape=(None, num_classes)
         )
-        for i in tf.range(steps):
+
+        def one_step(
+            i: tf.Tensor, totals: dict[str, tf.Tensor], rows: tf.TensorArray
+        ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.TensorArray]:
             sums, logits = strategy.run(replica_step, (next(iterator),))
-            totals = _added(strategy, totals, sums)
             # In the order of the replicas, which is that of the global batch.
             rows = rows.write(i, strategy.gather(logits, axis=0))
+            return i + 1, _added(strategy, totals, sums), rows
+
+        _, totals, rows = tf.while_loop(
+            lambda i, *_: i < steps,
+            one_step,
+            (0, _no_sums(num_classes), rows),
+        )
         return {**totals, "logits": rows.concat()}
 
     return evaluation_steps
@@ -303,11 +325,7 @@ def _added(
     totals: dict[str, tf.Tensor],
     sums: dict[str, tf.Tensor],
 ) -> dict[str, tf.Tensor]:
-    """Returns the totals plus the sums of all replicas.
-
-    A new dict, because AutoGraph does not carry an assignment to a dict item
-    through a loop.
-    """
+    """Returns the totals plus the sums of all replicas."""
     return {
         key: total
         + tf.cast(strategy.reduce("SUM", sums[key], axis=None), tf.float64)
