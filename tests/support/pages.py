@@ -31,6 +31,54 @@ HOSTILE = (
 
 def run_facts(names: Sequence[str], *, per_class: int = 20) -> RunFacts:
     """Returns facts of a finetune run with random predictions."""
+    wrong, right = _examples(names)
+    return RunFacts(
+        result=_result(names, per_class),
+        stored={
+            "config": {"stage": "finetune"},
+            "environment": {"tensorflow": "2.21.0", "devices": ["CPU:0"]},
+            "runs": {"finetune": {"data_fingerprint": "abc"}},
+        },
+        lines=_lines(),
+        events=[
+            {"event": "start", "time": 10.0},
+            {"event": "warning", "time": 11.0, "text": names[0]},
+            {"event": "stop", "time": 20.0},
+            {"event": "start", "time": 90.0},
+            {
+                "event": "complete",
+                "time": 95.0,
+                "times": {"peak_memory_mib": {"process": 1234.0}},
+            },
+        ],
+        data=f"{len(names)} classes",
+        plans=_plans(),
+        command="python main.py --stage=finetune",
+        flags={"stage": "finetune", "dataset": names[0], "epochs": 2},
+        mistakes=[wrong] * 12,
+        activations=[[wrong, right]] * 4,
+        activation_note="",
+    )
+
+
+def _examples(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a wrong and a right example, of noise."""
+    pixels = np.random.default_rng(0).uniform(0, 255, (224, 224, 3))
+    noise = data_uri(pixels)
+    wrong = {
+        "id": f"{names[0]}/1.jpg",
+        "true": names[0],
+        "predicted": names[1],
+        "confidence": 0.9,
+        "correct": False,
+        "image": noise,
+        "maps": [(names[0], noise), (names[1], noise)],
+    }
+    return wrong, {**wrong, "correct": True, "maps": wrong["maps"][:1]}
+
+
+def _result(names: Sequence[str], per_class: int) -> dict[str, Any]:
+    """Returns the result.json of a run with random predictions."""
     rng = np.random.default_rng(0)
     classes = len(names)
     labels = np.repeat(np.arange(classes), per_class)
@@ -46,7 +94,7 @@ def run_facts(names: Sequence[str], *, per_class: int = 20) -> RunFacts:
         class_names=tuple(names),
     )
     calibration = fit_temperature(logits, labels)
-    result = {
+    return {
         "stage": "finetune",
         "dataset": names[0],
         "backbone": "EfficientNetB0",
@@ -67,51 +115,6 @@ def run_facts(names: Sequence[str], *, per_class: int = 20) -> RunFacts:
             }
         ],
     }
-    noise = data_uri(rng.uniform(0, 255, (224, 224, 3)))
-    example = {
-        "id": f"{names[0]}/1.jpg",
-        "true": names[0],
-        "predicted": names[1],
-        "confidence": 0.9,
-        "image": noise,
-    }
-    right = {
-        **example,
-        "correct": True,
-        "maps": [(names[0], noise)],
-    }
-    wrong = {
-        **example,
-        "correct": False,
-        "maps": [(names[0], noise), (names[1], noise)],
-    }
-    return RunFacts(
-        result=result,
-        stored={
-            "config": {"stage": "finetune"},
-            "environment": {"tensorflow": "2.21.0", "devices": ["CPU:0"]},
-            "runs": {"finetune": {"data_fingerprint": "abc"}},
-        },
-        lines=_lines(),
-        events=[
-            {"event": "start", "time": 10.0},
-            {"event": "warning", "time": 11.0, "text": names[0]},
-            {"event": "stop", "time": 20.0},
-            {"event": "start", "time": 90.0},
-            {
-                "event": "complete",
-                "time": 95.0,
-                "times": {"peak_memory_mib": {"process": 1234.0}},
-            },
-        ],
-        data=f"{classes} classes",
-        plans=_plans(),
-        command="python main.py --stage=finetune",
-        flags={"stage": "finetune", "dataset": names[0], "epochs": 2},
-        mistakes=[example] * 12,
-        activations=[[wrong, right]] * 4,
-        activation_note="",
-    )
 
 
 def _lines() -> list[dict[str, Any]]:

@@ -192,7 +192,6 @@ def _decoder(
     It returns the image, float32 (image_px, image_px, 3), and whether it has
     the sample's digest. The encoded image is read only for real rows.
     """
-
     render = traced_render(image_px, rendering)
 
     def has_digest(encoded: bytes, row: int) -> np.bool_:

@@ -193,8 +193,7 @@ def write_export(
 
     Raises:
       TrainerError: the folder contains other files or cannot be written to, or
-        the loaded models give other probabilities. The folder is unchanged
-        then.
+        the loaded models give other probabilities; it is unchanged then.
     """
     served = _Served(classifier, class_names, flip, rendering, temperature)
     with (

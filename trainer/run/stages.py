@@ -71,7 +71,7 @@ class TrainingRun:
         self._manifest = manifest
         self._classifier = classifier
         self._start = start
-        self._on_tpu = setup.runtime.on_tpu
+        self._runtime = setup.runtime
         self._logits: np.ndarray | None = None
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
@@ -129,7 +129,7 @@ class TrainingRun:
             classifier=self._classifier,
             logits=self._logits,
             result=result,
-            on_tpu=self._on_tpu,
+            on_tpu=self._runtime.on_tpu,
         )
         return write_at_end(finished)
 
