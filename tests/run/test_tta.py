@@ -239,7 +239,7 @@ def test_an_export_that_does_not_flip_is_refused(tmp_path, monkeypatch):
     png = tf.io.encode_png(pixels).numpy()
     monkeypatch.setattr(
         "trainer.results.export.keras_model",
-        lambda classifier, names, flip: keras_model(classifier, names),
+        lambda classifier, names, **options: keras_model(classifier, names),
     )
     with pytest.raises(TrainerError, match=r"model.keras does not give"):
         write_export(
