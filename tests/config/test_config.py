@@ -19,7 +19,7 @@ def make(**values):
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
             " study, check_data, probe, lr_find, search, soup, evaluate,"
-            " predict, export, embed, compare; did you mean finetune?",
+            " predict, export, report, embed, compare; did you mean finetune?",
         ),
         (
             "data_pct",
@@ -161,7 +161,7 @@ def test_device_flags_that_exclude_each_other_are_rejected(values, message):
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize("stage", ["evaluate", "predict", "export", "report"])
 def test_a_stage_that_uses_a_model_needs_a_workdir(stage):
     with pytest.raises(UsageError, match=f"--workdir='': --stage={stage}"):
         Config(stage=stage)
@@ -188,6 +188,9 @@ def test_json_round_trip():
         ("lr_find", "tta"),
         ("soup", "tta"),
         ("soup", "checkpoint"),
+        ("report", "checkpoint"),
+        ("report", "tta"),
+        ("report", "strict_classes"),
         ("lr_find", "learning_rate"),
         ("lr_find", "dry_run"),
     ],

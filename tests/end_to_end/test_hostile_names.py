@@ -6,22 +6,23 @@ import csv
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
-from xml.etree import ElementTree
 
 import pytest
 
 from tests.support.command import Said, arguments, command
+from tests.support.pages import check_page
 from tests.support.photos import make_photos
 from tests.support.runs import TINY, lines, small
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.results.summaries import TensorBoardWriter
+from trainer.run import report as run_report
+from trainer.run.examples import ExampleReader
 from trainer.study import report
 from trainer.study import run as study
 
@@ -78,6 +79,16 @@ def test_a_run_with_hostile_names_completes(
     result = json.loads((workdir / "result.json").read_text("utf-8"))
     # JSON files contain the names unescaped.
     assert set(result["classes"]) == set(CLASSES)
+
+
+def test_the_report_of_a_run_escapes_names(
+    trained: Said, workdir: pathlib.Path
+) -> None:
+    page = (workdir / "report.html").read_text("utf-8")
+    check_page(page, svgs=7)
+    assert f"report: {workdir}/report.html\n" in trained.out
+    assert "&lt;script&gt;alert(1)&lt;" in page
+    assert "日本語" in page
 
 
 def test_evaluate_and_predict_with_hostile_names_complete(
@@ -167,6 +178,34 @@ def test_a_failing_tensorboard_page_is_one_warning(
     assert (workdir / "result.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("owner", "function", "what"),
+    [
+        (run_report, "run_page", "cannot be written (no room); the run is"),
+        (ExampleReader, "activations", "cannot be written (no room); the run"),
+    ],
+)
+def test_a_run_whose_report_fails_is_complete(
+    photos: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    function: str,
+    what: str,
+) -> None:
+    use_tiny_backbone(monkeypatch)
+    monkeypatch.setattr(owner, function, _fail)
+    values = {**FAST, "stage": "feature_extract", "dataset": photos}
+    workdir = tmp_path / "run"
+    said = command(*arguments({**values, "workdir": workdir}))
+    assert (said.status, said.err) == (0, "")
+    (warning,) = _warnings(workdir)
+    assert warning.startswith(f"{workdir}/report.html: {what}")
+    assert "report: " not in said.out
+    assert (workdir / "result.json").exists()
+    assert not (workdir / "report.html").exists()
+
+
 def test_a_lost_lock_ends_the_run(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,12 +278,10 @@ def _study(photos: str, workdir: pathlib.Path) -> Config:
 
 def test_a_study_escapes_names(photos: str, studied: pathlib.Path) -> None:
     page = (studied / "report.html").read_text("utf-8")
-    assert "<script" not in page
-    assert page.replace("\n", "").isprintable()
-    svgs = re.findall(r"<svg.*?</svg>", page, re.S)
-    assert len(svgs) == 3
-    for svg in svgs:
-        ElementTree.fromstring(svg)
+    # Two curves, the bars and the matrix.
+    check_page(page, svgs=4)
+    assert '<a href="seed0/model0/report.html">model 0</a>' in page
+    assert (studied / "seed0/model0/report.html").exists()
     text = (studied / "study.md").read_text("utf-8")
     assert "on &#36;d&#95;{&#124;&#60;b&#62;, 9 classes" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -255,11 +292,12 @@ def _fail(*args: object, **values: object) -> None:
     raise RuntimeError("no room\nto draw")
 
 
-BROKEN: dict[str, tuple[types.ModuleType, str]] = {
-    "learning_curves": (report, "the learning curves could"),
-    "class_bars": (report, "the accuracy by class could"),
-    "confusion_matrix": (report, "the confusion matrix could"),
-    "find_mistakes": (study, "the most confident mistakes"),
+BROKEN: dict[str, tuple[types.ModuleType, str, str]] = {
+    "learning_curves": (report, "the learning curves could", "not be drawn"),
+    "class_bars": (report, "the accuracy by class could", "not be drawn"),
+    "matrix": (report, "the confusion matrix could", "not be drawn"),
+    "find_mistakes": (study, "the most confident mistakes", "not be found"),
+    "write_html": (study, "cannot be written", ""),
 }
 
 

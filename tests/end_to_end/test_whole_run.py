@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.pages import check_page
 from tests.support.photos import CLASSES, make_photos
 from tests.support.runs import FINISHED, lines, small, train, weights
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run.classifiers import new_classifier
 from trainer.run.prepare import prepare
+from trainer.run.report_again import report
 from trainer.run.use import evaluate
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -101,6 +104,49 @@ def test_a_workdir_holds_the_promised_files(finished):
             )
     earlier = result["earlier_stages"][0]
     assert (earlier["stage"], earlier["steps"]) == ("feature_extract", 6)
+
+
+def test_the_report_shows_the_run(finished):
+    workdir, result = finished
+    page = (workdir / "report.html").read_text()
+    check_page(page, svgs=9)
+    assert f"{result['test_accuracy']:.4f}" in page
+    assert "finetune: 2,387 of 3,883 parameters" in page
+    assert "--unfreeze=last:3: the head and 3 layers" in page
+    assert "finetune begins" in page
+    assert "--stage=finetune --dataset=" in page
+    assert page.count("could not be") == 0
+    config = json.loads((workdir / "config.json").read_text())
+    record = config["runs"]["finetune"]
+    assert record["data_fingerprint"] in page
+    (complete,) = [
+        json.loads(line)
+        for line in (workdir / "events.jsonl").read_text().splitlines()
+        if '"complete"' in line
+    ]
+    assert complete["times"]["peak_memory_mib"]["process"] > 50
+
+
+def test_stage_report_writes_the_report_again(finished, capsys):
+    workdir, _ = finished
+    before = times_of_files(workdir)
+    (workdir / "report.html").unlink()
+    config = Config(stage="report", workdir=str(workdir))
+    report(config, frozenset({"stage", "workdir"}))
+    out = capsys.readouterr().out
+    assert f"report: {workdir}/report.html\n" in out
+    check_page((workdir / "report.html").read_text(), svgs=9)
+    after = times_of_files(workdir)
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"report.html"}
+
+
+def test_stage_report_needs_a_finished_run(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "copy")
+    (tmp_path / "copy/result.json").unlink()
+    config = Config(stage="report", workdir=str(tmp_path / "copy"))
+    with pytest.raises(TrainerError, match="its run is not finished; finish"):
+        report(config, frozenset({"stage", "workdir"}))
 
 
 def test_tensorboard_has_charts_images_text_and_hparams(finished):

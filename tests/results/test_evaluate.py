@@ -187,7 +187,14 @@ def test_json_holds_metrics_and_confusion():
         "test_accuracy": 0.75,
         "test_balanced_accuracy": pytest.approx((2 / 3 + 1) / 2),
         # F1 of a is 4 / 5, of b 2 / 3.
+        # Precision is 1 and 1 / 2, recall 2 / 3 and 1, for 3 and 1 examples.
+        "test_macro_precision": 0.75,
+        "test_macro_recall": pytest.approx((2 / 3 + 1) / 2),
+        # F1 of a is 4 / 5, of b 2 / 3.
         "test_macro_f1": pytest.approx((4 / 5 + 2 / 3) / 2),
+        "test_weighted_precision": 0.875,
+        "test_weighted_recall": 0.75,
+        "test_weighted_f1": pytest.approx((3 * 4 / 5 + 2 / 3) / 4),
         "test_per_class_accuracy": {"a": 2 / 3, "b": 1.0, "c": None},
         "test_per_class_support": {"a": 3, "b": 1, "c": 0},
         "test_per_class_precision": {"a": 1.0, "b": 0.5, "c": None},
@@ -246,6 +253,14 @@ def test_class_metrics_are_those_of_scikit_learn(
     assert found.balanced_accuracy == pytest.approx(
         metrics.balanced_accuracy_score(true, predicted)
     )
+    for average in ("macro", "weighted"):
+        expected = metrics.precision_recall_fscore_support(
+            true, predicted, average=average, zero_division=0
+        )[:3]
+        for name, value in zip(
+            ("precision", "recall", "f1"), expected, strict=True
+        ):
+            assert found.averages[f"{average}_{name}"] == pytest.approx(value)
     per_class = metrics.precision_recall_fscore_support(
         true, predicted, labels=range(4), zero_division=np.nan
     )

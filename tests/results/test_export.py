@@ -88,6 +88,31 @@ def test_a_loaded_model_that_gives_nan_is_an_error(
         export._compare(str(exported), "x", own, PNGS)
 
 
+@pytest.mark.parametrize(
+    "flip", [pytest.param(False, marks=pytest.mark.slow), True]
+)
+def test_an_export_has_calibrated_probabilities(
+    classifier: Classifier, tmp_path: pathlib.Path, flip: bool
+) -> None:
+    """They are the powers of the probabilities, with the same sum."""
+    folder = tmp_path / "export"
+    export.write_export(
+        str(folder), classifier, NAMES, PNGS, {}, flip=flip, temperature=2.0
+    )
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    served = loaded.signatures["serving_bytes"](tf.constant(PNGS))
+    images = tf.zeros((2, PX, PX, 3))
+    keras_model = keras.models.load_model(folder / "model.keras")
+    for answer in (served, keras_model(images, training=False)):
+        plain = answer["probabilities"].numpy()
+        powers = plain**0.5
+        np.testing.assert_allclose(
+            answer["calibrated_probabilities"].numpy(),
+            powers / powers.sum(axis=1, keepdims=True),
+            atol=1e-6,
+        )
+
+
 def test_there_are_three_signatures(served: Served) -> None:
     assert set(served) == set(REQUESTS)
 

@@ -13,7 +13,7 @@ from trainer.config import Config
 from trainer.run.resolve import resolve
 from trainer.run.stages import TrainingRun
 from trainer.train.start import Start
-from trainer.workdir import RESULT, Workdir
+from trainer.workdir import REPORT, RESULT, Workdir
 
 
 @pytest.mark.parametrize(("cut", "left"), [(True, [1]), (False, [1, 2])])
@@ -26,6 +26,7 @@ def test_a_start_removes_the_old_result_and_later_metrics(
     """A killed run must not show the result of an earlier one."""
     workdir = Workdir(str(tmp_path))
     workdir.write_json(RESULT, METRICS)
+    workdir.write_text(REPORT, "<html>")
     workdir.metrics().append({"step": 1})
     position = workdir.metrics().position()
     workdir.metrics().append({"step": 2})
@@ -39,6 +40,7 @@ def test_a_start_removes_the_old_result_and_later_metrics(
 
     def stage(self: TrainingRun, spec: Any, later: Any, step: int) -> None:
         assert workdir.read_json(RESULT) is None
+        assert not (tmp_path / REPORT).exists()
         assert [x["step"] for x in workdir.metrics().lines()] == left
         assert (spec.stage, later, step) == ("finetune", None, 4)
         raise ZeroDivisionError

@@ -221,7 +221,7 @@ def test_a_pasted_command_is_the_trial(
 
 def parsed_job(job: Any) -> Config:
     """Returns the configuration of a job's command line."""
-    from trainer.search.table import command_line
+    from trainer.results.commands import command_line
 
     return parsed(command_line(job.flags))
 

@@ -76,7 +76,6 @@ ALLOWED = {
     ("run/lr_find.py", "tempfile.TemporaryDirectory"): "removed at the end",
     ("search/chart.py", "figure.savefig"): "into memory",
     ("search/serve.py", "open"): "the null device",
-    ("study/charts.py", "figure.savefig"): "into memory",
 }
 # Modules that may touch any file -> why.
 OWN = {

@@ -10,7 +10,7 @@ import pytest
 from tests.support.stage import METRICS
 from trainer.config import Config, ResolvedConfig
 from trainer.study import run
-from trainer.workdir import RESULT, Workdir
+from trainer.workdir import REPORT, RESULT, Workdir
 
 
 class Study:
@@ -45,11 +45,13 @@ class Study:
         workdir.write_json(RESULT, result)
         for span in ("steps", "epoch"):
             workdir.metrics().append({"seed": config.seed, "span": span})
+        if "model2" in config.workdir:
+            workdir.write_text(REPORT, "<html>")
 
     def _write_report(
-        self, workdir: Workdir, record: Any, curves: Any, *_: Any, boundary: Any
+        self, workdir: Workdir, record: Any, lines: Any, *_: Any, reports: Any
     ) -> bool:
-        self.report = {"record": record, "curves": curves, "boundary": boundary}
+        self.report = {"record": record, "lines": lines, "reports": reports}
         return True
 
     def train(self, **values: Any) -> None:
@@ -76,18 +78,7 @@ def test_each_seed_trains_all_models_in_order(
         for number, epochs in ((0, 4), (2, 4), (3, 7))
     ]
     assert study.report["record"]["seeds"] == [5, 6]
-    # Fine-tuning begins after the epochs of the head. Curves are of one seed.
-    assert study.report["boundary"] == 4
-    line = {"seed": 5, "span": "epoch"}
-    assert study.report["curves"] == {0: [line], 2: [line], 3: [line]}
-
-
-def test_without_fine_tuning_the_curves_have_no_boundary(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = Study(tmp_path, monkeypatch)
-    study.train(models="0,1")
-    assert [name for _, name, _ in study.trained] == [
-        *("seed0/model0", "seed0/model1"),
-    ]
-    assert study.report["boundary"] is None
+    # Curves and reports are of one seed.
+    lines = [{"seed": 5, "span": span} for span in ("steps", "epoch")]
+    assert study.report["lines"] == {0: lines, 2: lines, 3: lines}
+    assert study.report["reports"] == {"model 2": "seed5/model2/report.html"}

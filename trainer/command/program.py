@@ -22,6 +22,7 @@ from trainer.config.fields import (
     LR_FIND,
     PREDICT,
     PROBE,
+    REPORT,
     SEARCH,
     SOUP,
     STUDY,
@@ -136,6 +137,10 @@ def _stage_function(
         from trainer.run.soup import soup
 
         return functools.partial(soup, given=given)
+    if config.stage == REPORT:
+        from trainer.run.report_again import report
+
+        return functools.partial(report, given=given)
     if config.stage == LR_FIND:
         from trainer.run.lr_find import lr_find
 

@@ -19,6 +19,7 @@ from trainer.config.fields import (
     OFF,
     PREDICT,
     PROBE,
+    REPORT,
     SEARCH,
     SGD,
     SOUP,
@@ -248,7 +249,7 @@ def _check_required(fields: Fields) -> None:
             " (train/CLASS/*.jpg or CLASS/*.jpg), a TFDS name such as"
             " tf_flowers, food10 or demo"
         )
-    if fields.stage in USING_STAGES and not fields.workdir:
+    if fields.stage in (*USING_STAGES, REPORT) and not fields.workdir:
         raise UsageError(
             f"--workdir='': --stage={fields.stage} needs the workdir of the"
             f" run to {fields.stage}; give --workdir=FOLDER"

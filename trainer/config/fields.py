@@ -13,6 +13,7 @@ FINETUNE = "finetune"
 EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
+REPORT = "report"
 STUDY = "study"
 COMPARE = "compare"
 SOUP = "soup"
@@ -69,12 +70,18 @@ _WORKDIR_STAGES = (
     SEARCH,
     SOUP,
     *USING_STAGES,
+    REPORT,
     EMBED,
 )
 STAGES = (*_WORKDIR_STAGES, COMPARE)
 # Each of these stages reads the flags of the other one, except where `_flag`
 # says otherwise.
-_READS_LIKE = {SOUP: EVALUATE, LR_FIND: FINETUNE, SEARCH: FINETUNE}
+_READS_LIKE = {
+    SOUP: EVALUATE,
+    REPORT: EVALUATE,
+    LR_FIND: FINETUNE,
+    SEARCH: FINETUNE,
+}
 # A study sets data_pct and similar flags itself, for each of its models.
 FIT_STAGES = (*TRAINING_STAGES, STUDY)
 _DATA_STAGES = (*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, EXPORT, EMBED)
@@ -575,7 +582,7 @@ class Fields:
         " result is of.",
         choices=(LAST, BEST),
         stages=(*USING_STAGES, EMBED),
-        but=(SOUP,),
+        but=(SOUP, REPORT),
     )
     strict_classes: bool = _flag(
         False,
@@ -583,6 +590,7 @@ class Fields:
         "Whether to refuse a --dataset folder that lacks classes of the run or"
         " has others.",
         stages=(EVALUATE,),
+        but=(REPORT,),
     )
     inputs: str | None = _flag(
         None,
@@ -620,7 +628,7 @@ class Fields:
         " image.",
         choices=(OFF, FLIP),
         stages=(*FIT_STAGES, *USING_STAGES),
-        but=(LR_FIND, SOUP),
+        but=(LR_FIND, SOUP, REPORT),
     )
     checkpoint_every_steps: int = _flag(
         0,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from trainer.config import Config
 from trainer.config.fields import FIELDS
-from trainer.config.usage import command_name
 from trainer.errors import shortened
 from trainer.probe.row import Row
 from trainer.probe.scores import NEIGHBOURS
+from trainer.results import commands
 from trainer.results.escaping import for_terminal
 
 # The flags of a probe that also say what a run trains on.
@@ -135,5 +134,4 @@ def command_line(config: Config, row: Row) -> str:
             values[name] = value
     if config.image_size is not None:
         values["image_size"] = str(config.image_size)
-    flags = (shlex.quote(f"--{name}={x}") for name, x in values.items())
-    return for_terminal(" ".join((command_name(), *flags)))
+    return commands.command_line(values)

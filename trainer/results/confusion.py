@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # With more classes than this, labels and counts are too small to read.
-_LABELLED_CLASSES = 40
+LABELLED_CLASSES = 40
 
 
 def draw_confusion(
-    axes: Axes, counts: np.ndarray, labels: Sequence[str], *, zeros: bool
+    axes: Axes, counts: np.ndarray, labels: Sequence[str]
 ) -> None:
     """Shades each cell by its share of the row, and writes the counts.
 
@@ -24,24 +24,22 @@ def draw_confusion(
       counts: (classes, classes) integers, rows true, columns predicted.
       labels: of the classes, from `fonts.plot_labels`; more than 40 are not
         drawn, and neither are the counts.
-      zeros: whether empty cells show a 0.
     """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(labels) > _LABELLED_CLASSES:
+    if len(labels) > LABELLED_CLASSES:
         return
     axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
     for i, j in np.ndindex(counts.shape):
-        if counts[i, j] or zeros:
-            axes.text(
-                j,
-                i,
-                str(counts[i, j]),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if share[i, j] > 0.5 else "black",
-            )
+        axes.text(
+            j,
+            i,
+            str(counts[i, j]),
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if share[i, j] > 0.5 else "black",
+        )

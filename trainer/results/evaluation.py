@@ -79,6 +79,28 @@ class Evaluation:
         return _mean(self.f1)
 
     @property
+    def averages(self) -> dict[str, float]:
+        """Precision, recall and F1, averaged over the classes.
+
+        A "macro" value is the mean over the classes that have examples or
+        predictions. A "weighted" value weighs each class by its examples. A
+        precision without predictions and a recall without examples count as 0,
+        as in scikit-learn. All are in [0, 1]; NaN without examples.
+        """
+        counts = self.confusion.sum(axis=0) + self.support > 0
+        found = {}
+        for name in ("precision", "recall", "f1"):
+            values = np.nan_to_num(getattr(self, name))
+            found[f"macro_{name}"] = _mean(values[counts])
+            found[f"weighted_{name}"] = float(
+                _share(
+                    np.array([values @ self.support]),
+                    np.array([self.examples]),
+                )[0]
+            )
+        return found
+
+    @property
     def balanced_accuracy(self) -> float:
         """The mean recall of the classes that have examples.
 
@@ -108,7 +130,7 @@ class Evaluation:
             "test_accuracy": self.accuracy,
             "test_accuracy_interval": self._interval(self.accuracy),
             "test_balanced_accuracy": self.balanced_accuracy,
-            "test_macro_f1": self.macro_f1,
+            **{f"test_{k}": v for k, v in self.averages.items()},
             "test_per_class_accuracy": self.per_class(),
             "test_per_class_interval": {
                 name: None

@@ -32,7 +32,7 @@ from trainer.results.export_files import (
     SAVED_MODEL,
     own_files,
 )
-from trainer.results.keras_export import keras_model
+from trainer.results.keras_export import CALIBRATED, calibrated, keras_model
 from trainer.results.thresholds import thresholds_to_json
 from trainer.storage import files, folders
 
@@ -50,6 +50,8 @@ class _Served(NamedTuple):
     rendering: Rendering
     # Of each class, float32 (classes,); None if an image has one label.
     thresholds: np.ndarray | None = None
+    # Of `CALIBRATED`; None if there is none.
+    temperature: float | None = None
 
     def record(self) -> dict[str, Any]:
         """Returns what export.json says about the thresholds; {} without."""
@@ -72,6 +74,7 @@ class _Servable(tf.Module):
         super().__init__()
         self._flip = served.flip
         self._rendering = served.rendering
+        self._temperature = served.temperature
         self._model = classifier = served.classifier
         self._keras_variables = [
             variable.value for variable in classifier.variables.values()
@@ -124,10 +127,13 @@ class _Servable(tf.Module):
                 "probabilities": probabilities,
                 "decisions": tf.cast(reached, tf.int32),
             }
-        return {
+        answer = {
             "probabilities": probabilities,
             "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
         }
+        if self._temperature is not None:
+            answer[CALIBRATED] = calibrated(probabilities, self._temperature)
+        return answer
 
 
 def write_export(
@@ -140,6 +146,7 @@ def write_export(
     flip: bool = False,
     rendering: Rendering = PLAIN,
     thresholds: np.ndarray | None = None,
+    temperature: float | None = None,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -153,6 +160,7 @@ def write_export(
         image and its mirror image.
       rendering: how the signatures decode and resize images.
       thresholds: float32 (classes,), if an image may have several labels.
+      temperature: of `CALIBRATED`; None if the models do not have this output.
 
     Returns:
       The largest difference of a probability, by signature or file.
@@ -161,7 +169,9 @@ def write_export(
       TrainerError: the folder contains other files or cannot be written to, or
         the loaded models predict something else. It is unchanged then.
     """
-    served = _Served(classifier, class_names, flip, rendering, thresholds)
+    served = _Served(
+        classifier, class_names, flip, rendering, thresholds, temperature
+    )
     with (
         _one_line_errors(folder),
         folders.replaced_folder(
@@ -240,6 +250,7 @@ def _write(folder: str, served: _Served) -> None:
         served.class_names,
         flip=served.flip,
         thresholds=served.thresholds,
+        temperature=served.temperature,
     ).save(keras_file)
 
 
@@ -261,7 +272,11 @@ def _compare(
     images = tf.stack(
         [render(tf.constant(e), side, served.rendering) for e in encoded]
     )
-    own = classifier.probabilities(images, flip=served.flip).numpy()
+    probabilities = classifier.probabilities(images, flip=served.flip)
+    own = {"probabilities": probabilities.numpy()}
+    if served.temperature is not None:
+        scaled = calibrated(probabilities, served.temperature)
+        own[CALIBRATED] = scaled.numpy()
     loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
     signatures = loaded.signatures
     keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
@@ -272,8 +287,12 @@ def _compare(
     }
     differences = {}
     for name, answer in answers.items():
-        found = answer["probabilities"].numpy()
-        difference = float(np.abs(found - own).max())
+        # NumPy's maximum, unlike Python's, is NaN if a value is NaN.
+        gaps = [
+            np.abs(answer[output].numpy() - expected).max()
+            for output, expected in own.items()
+        ]
+        difference = float(np.max(gaps))
         # A comparison with NaN is false.
         if not difference <= MAX_DIFFERENCE or not _consistent(answer, served):
             raise TrainerError(

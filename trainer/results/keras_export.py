@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from trainer.model.classifier import Classifier
 from trainer.model.pixels import preprocessing_layers
+
+# The output with the probabilities at the temperature of the run.
+CALIBRATED = "calibrated_probabilities"
 
 
 def keras_model(
@@ -17,6 +21,7 @@ def keras_model(
     *,
     flip: bool = False,
     thresholds: np.ndarray | None = None,
+    temperature: float | None = None,
 ) -> keras.Model:
     """Builds the model (n, px, px, 3) in 0..255 -> `probabilities`, `label`.
 
@@ -24,7 +29,8 @@ def keras_model(
     names are `get_layer("label").get_vocabulary()`.
 
     With thresholds, the second output is `decisions` (n, classes), 1 for each
-    label of an image; the class names are in export.json only.
+    label of an image; the class names are in export.json only. With a
+    temperature, there is also the output `CALIBRATED`.
     """
     side = classifier.image_px
     inputs = keras.Input((side, side, 3), name="images")
@@ -48,9 +54,21 @@ def keras_model(
         invert=True,
         name="label",
     )(keras.ops.argmax(probabilities, axis=-1))
-    return keras.Model(
-        inputs, {"probabilities": probabilities, "label": label}, name="export"
-    )
+    outputs = {"probabilities": probabilities, "label": label}
+    if temperature is not None:
+        outputs[CALIBRATED] = calibrated(probabilities, temperature)
+    return keras.Model(inputs, outputs, name="export")
+
+
+def calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Returns the softmax of log(probabilities) / temperature.
+
+    Args:
+      probabilities: float32 (n, classes), as a tensor or a Keras tensor.
+      temperature: above 0.
+    """
+    # The logarithm of a probability of 0 is -inf, whose exponential is 0.
+    return keras.ops.softmax(keras.ops.log(probabilities) / temperature)
 
 
 def _probabilities(

@@ -111,11 +111,13 @@ class SamplePredictions:
       ids: of the n samples, each once.
       labels: int64 (n,), the true classes.
       predicted: int64 (n,), the predicted classes.
+      confidence: float64 (n,), the probabilities of the predicted classes.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     predicted: np.ndarray
+    confidence: np.ndarray
 
     @property
     def correct(self) -> np.ndarray:
@@ -145,17 +147,17 @@ def parse_predictions(
             f"{path}: line {line}: not UTF-8; {remedy}"
         ) from None
     labels = {for_csv(name): label for label, name in enumerate(class_names)}
-    rows: dict[str, tuple[int, int]] = {}
+    rows: dict[str, tuple[int, int, float]] = {}
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
         if tuple(header) != COLUMNS:
             raise ValueError(f"is not {','.join(COLUMNS)}")
         for cells in reader:
-            sample_id, *row = _checked(cells, labels)
+            sample_id, true, predicted, confidence = _checked(cells, labels)
             if sample_id in rows:
                 raise ValueError(f"{_shown(sample_id)} a second time")
-            rows[sample_id] = row[0], row[1]
+            rows[sample_id] = true, predicted, confidence
         if not rows:
             raise ValueError("no sample after it")
     except (ValueError, csv.Error) as error:
@@ -163,16 +165,19 @@ def parse_predictions(
         raise TrainerError(
             f"{path}: line {line}: {reason_of(error)}; {remedy}"
         ) from None
-    columns = np.array(list(rows.values()), np.int64)
+    columns = list(zip(*rows.values(), strict=True))
     return SamplePredictions(
-        ids=tuple(rows), labels=columns[:, 0], predicted=columns[:, 1]
+        ids=tuple(rows),
+        labels=np.array(columns[0], np.int64),
+        predicted=np.array(columns[1], np.int64),
+        confidence=np.array(columns[2], np.float64),
     )
 
 
 def _checked(
     cells: Sequence[str], labels: Mapping[str, int]
-) -> tuple[str, int, int]:
-    """Returns id, true and predicted class of a row.
+) -> tuple[str, int, int, float]:
+    """Returns id, true class, predicted class and its probability of a row.
 
     Args:
       cells: of the row.
@@ -191,7 +196,12 @@ def _checked(
         value = float(text)
         if value < 0 or value > 1:
             raise ValueError(f"{_shown(text)} is not a probability")
-    return sample_id.removeprefix("'"), labels[true], labels[predicted]
+    return (
+        sample_id.removeprefix("'"),
+        labels[true],
+        labels[predicted],
+        float(probabilities[0]),
+    )
 
 
 def _shown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -30,8 +31,10 @@ from trainer.results.label_report import (
     label_evaluation_line,
     label_table,
 )
+from trainer.results.score_lines import score_lines
 from trainer.results.statistics import wilson_interval
 from trainer.train.stopping import stop_text
+from trainer.workdir import REPORT
 
 # How many times the samples of the smallest class the largest may have.
 _UNBALANCED = 3
@@ -169,7 +172,9 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
     )
 
 
-def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
+def result_lines(
+    result: dict[str, Any], workdir: str, *, report: bool = False
+) -> Iterator[str]:
     """Yields the table at the end of a run.
 
     Args:
@@ -177,6 +182,7 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         metrics.
       workdir: the workdir to show, with the command that opens TensorBoard on
         it.
+      report: whether to name report.html, which has been written there.
     """
     yield ""
     if _has_labels(result):
@@ -203,6 +209,8 @@ def result_lines(result: dict[str, Any], workdir: str) -> Iterator[str]:
         f" parameters trained, {result['train_seconds']:.0f} s in steps"
     )
     yield f"workdir: {for_terminal(workdir)}"
+    if report:
+        yield f"report: {for_terminal(os.path.join(workdir, REPORT))}"
     if not trials:
         yield tensorboard_command(workdir)
 
@@ -316,6 +324,7 @@ def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
             f"balanced accuracy {metrics['test_balanced_accuracy']:.4f},"
             f" macro F1 {metrics['test_macro_f1']:.4f}"
         )
+    yield from score_lines(metrics)
     per_class = metrics["test_per_class_accuracy"]
     names = [for_terminal(name) for name in per_class]
     width = max(map(len, names))

@@ -134,7 +134,7 @@ def confusion_image(evaluation: Evaluation) -> np.ndarray:
         figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        draw_confusion(axes, counts, labels.texts, zeros=True)
+        draw_confusion(axes, counts, labels.texts)
         axes.set_title(f"accuracy {evaluation.accuracy:.1%}")
         canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -18,11 +18,11 @@ from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.freeze import freeze_plan
 from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
-from trainer.results.evaluation import Evaluation
 from trainer.results.greedy_soup import Score, Trial, greedy_soup
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
 from trainer.results.statistics import wilson_interval
+from trainer.run.calibrate import final_metrics
 from trainer.run.ingredients import Ingredient, WeightSource, read_ingredients
 from trainer.run.prepare import read_manifest
 from trainer.run.trained import (
@@ -156,7 +156,8 @@ def _cook(
     if trained.flips:
         evaluator = _evaluator(trained, manifest, source, flip=True)
     evaluation = evaluator.evaluate(manifest.final, outputs=True)
-    result = _result(ingredients, trials, manifest, evaluation)
+    metrics = final_metrics(manifest, evaluator, evaluation)
+    result = _result(ingredients, trials, manifest, metrics)
     _write(workdir, ingredients, trials[0], result)
     write_predictions(workdir, manifest.final, evaluation)
     _write_weights(workdir, trained, result)
@@ -248,17 +249,20 @@ def _result(
     ingredients: Sequence[Ingredient],
     trials: Sequence[Trial],
     manifest: Manifest,
-    evaluation: Evaluation,
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns result.json: the best run's, with the metrics of the soup."""
     best = ingredients[trials[0].index]
-    accepted = [trial for trial in trials if trial.accepted]
-    score = accepted[-1].with_it
+    score = [trial for trial in trials if trial.accepted][-1].with_it
     total = len(manifest.validation)
-    of_best = {k: v for k, v in best.run.result.items() if k not in _OF_ONE_RUN}
+    of_best = {
+        key: value
+        for key, value in best.run.result.items()
+        if key not in _OF_ONE_RUN and not key.startswith("test_")
+    }
     return {
         **of_best,
-        **evaluation.to_json(),
+        **metrics,
         "steps": best.step,
         "monitor": "accuracy",
         "best_step": best.step,

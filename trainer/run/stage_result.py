@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from trainer.config import Config, StageSpec
@@ -10,8 +11,6 @@ from trainer.config.fields import ACCURACY, FEATURE_EXTRACT
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
 from trainer.model.freeze import FreezePlan
-from trainer.results.evaluation import Evaluation
-from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.statistics import wilson_interval
 from trainer.train.stage import StageOutcome
 from trainer.train.start import stage_marker
@@ -43,7 +42,7 @@ def stage_result(
     spec: StageSpec,
     plan: FreezePlan,
     outcome: StageOutcome,
-    evaluation: Evaluation | MultilabelEvaluation,
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the stage's part of result.json.
 
@@ -56,7 +55,7 @@ def stage_result(
       spec: the settings of the stage.
       plan: what the stage trained.
       outcome: how the stage ended.
-      evaluation: of the final samples.
+      metrics: of the final samples, under the keys of result.json.
     """
     result = {
         "stage": spec.stage,
@@ -69,7 +68,7 @@ def stage_result(
         "steps": outcome.step,
         "final_split": manifest.final_split,
         "tta": config.tta,
-        **evaluation.to_json(),
+        **metrics,
         "validation_examples": len(manifest.validation),
         "validation_from_test": manifest.validation_from_test,
         "validation_source": manifest.validation_source,

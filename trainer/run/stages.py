@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from trainer.config import StageSpec
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, reason_of
@@ -20,8 +22,11 @@ from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
+from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
+from trainer.run.memory import peak_memory
 from trainer.run.prepare import RunSetup
+from trainer.run.report import Finished, write_at_end
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
@@ -35,6 +40,7 @@ from trainer.workdir import (
     HEAD_CHART,
     HEAD_PATH,
     PREDICTIONS,
+    REPORT,
     RESULT,
     Workdir,
 )
@@ -67,6 +73,8 @@ class TrainingRun:
         self._manifest = manifest
         self._classifier = classifier
         self._start = start
+        self._runtime = setup.runtime
+        self._logits: np.ndarray | None = None
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
             workdir.file(FOLDER), writes=workdir.writes
@@ -85,6 +93,7 @@ class TrainingRun:
             self._metrics.cut(self._start.metrics_position)
         workdir.remove(RESULT)
         workdir.remove(PREDICTIONS)
+        workdir.remove(REPORT)
         step = self._start.start_step
         stages = self._start.stages
         with contextlib.closing(self._metrics):
@@ -102,8 +111,33 @@ class TrainingRun:
         with self._optional("last metrics"):
             self._writer.close()
         workdir.write_json(RESULT, result)
-        workdir.event("complete", stage=config.stage, step=step)
-        print("\n".join(result_lines(result, workdir.path)), flush=True)
+        workdir.event(
+            "complete",
+            stage=config.stage,
+            step=step,
+            times={"peak_memory_mib": peak_memory()},
+        )
+        written = self._write_report(result)
+        lines = result_lines(result, workdir.path, report=written)
+        print("\n".join(lines), flush=True)
+
+    def _write_report(self, result: dict[str, Any]) -> bool:
+        """Writes report.html; returns whether it was written.
+
+        There is no report of images with several labels.
+        """
+        if self._logits is None:
+            return False
+        finished = Finished(
+            workdir=self._workdir,
+            config=self._config,
+            manifest=self._manifest,
+            classifier=self._classifier,
+            logits=self._logits,
+            result=result,
+            on_tpu=self._runtime.on_tpu,
+        )
+        return write_at_end(finished)
 
     @contextlib.contextmanager
     def _optional(self, what: str) -> Iterator[None]:
@@ -147,10 +181,15 @@ class TrainingRun:
                 self._show_augmentation(step)
         outcome = stage_loop(job).run()
         evaluation = self._final(spec, evaluator)
-        self._write_out_of_fold(spec, evaluator)
+        metrics = evaluation.to_json()
+        if spec.stage == self._config.last_stage:
+            metrics = final_metrics(self._manifest, evaluator, evaluation)
+            if isinstance(evaluation, Evaluation):
+                self._logits = evaluation.outputs
+            self._write_out_of_fold(evaluator)
         # Recorded again, because the engine may have fallen back to graph.
         self._note_trunk(spec.stage, job.inputs)
-        return self._finish_stage(spec, job.plan, outcome, evaluation)
+        return self._finish_stage(spec, job.plan, outcome, evaluation, metrics)
 
     def _final(
         self, spec: StageSpec, evaluator: Evaluator
@@ -167,11 +206,10 @@ class TrainingRun:
         chosen = evaluator.evaluate_labels(held_out).thresholds
         return evaluator.evaluate_labels(final, thresholds=chosen)
 
-    def _write_out_of_fold(self, spec: StageSpec, evaluator: Evaluator) -> None:
+    def _write_out_of_fold(self, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""
         rule, held_out = self._config.validation_rule, self._manifest.validation
-        last = spec.stage == self._config.last_stage
-        if rule is None or not rule.fold or not last:
+        if rule is None or not rule.fold:
             return
         found = evaluator.evaluate(held_out, outputs=True)
         write_out_of_fold(self._workdir, rule.fold, held_out, found)
@@ -200,6 +238,7 @@ class TrainingRun:
         plan: FreezePlan,
         outcome: StageOutcome,
         evaluation: Evaluation | MultilabelEvaluation,
+        metrics: dict[str, Any],
     ) -> dict[str, Any]:
         """Writes metrics and predictions of the result, and the marker.
 
@@ -231,7 +270,7 @@ class TrainingRun:
             spec,
             plan,
             outcome,
-            evaluation,
+            metrics,
         )
         marker = {**result, "metrics_position": self._metrics.position()}
         self._workdir.write_json(stage_marker(spec.stage), marker)

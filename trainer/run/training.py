@@ -37,10 +37,11 @@ from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
+from trainer.storage import files
 from trainer.train.class_weights import class_weights
 from trainer.train.start import check_warm_start, find_start, finished_stage
 from trainer.train.updates import stage_schedule
-from trainer.workdir import CONFIG, Workdir
+from trainer.workdir import CONFIG, REPORT, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
@@ -249,7 +250,8 @@ def _is_complete(workdir: Workdir, config: Config) -> bool:
     if result is None:
         return False
     print("this run is complete; its results:")
-    print("\n".join(result_lines(result, workdir.path)))
+    written = files.exists(workdir.file(REPORT))
+    print("\n".join(result_lines(result, workdir.path, report=written)))
     return True
 
 

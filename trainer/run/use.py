@@ -21,6 +21,7 @@ from trainer.data.samples import printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.native_logs import native_notes_hidden
+from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
 from trainer.results.export import write_export
@@ -31,6 +32,7 @@ from trainer.results.predict import (
     find_inputs,
 )
 from trainer.results.report import evaluation_line, per_class_lines
+from trainer.run.calibrate import stored_calibration, with_scores
 from trainer.run.export_images import images_to_compare
 from trainer.run.label_thresholds import trained_thresholds
 from trainer.run.own_test import refresh_predictions, why_not_own_test
@@ -99,7 +101,8 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
             manifest.final, thresholds=thresholds
         )
     else:
-        evaluation = evaluator.evaluate(manifest.final, outputs=not why_not)
+        evaluation = evaluator.evaluate(manifest.final, outputs=True)
+    calibration = stored_calibration(trained)
     metrics = {
         "stage": trained.stage,
         "checkpoint": trained.which,
@@ -108,7 +111,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
         "final_split": manifest.final_split,
         "tta": run.tta,
         **about,
-        **evaluation.to_json(),
+        **with_scores(manifest.final, evaluation, calibration),
     }
     changed = changed_files(manifest)
     if changed:
@@ -284,6 +287,7 @@ def export(config: Config, given: frozenset[str]) -> None:
     encoded = images_to_compare(trained, given)
     folder = config.output or trained.workdir.file(EXPORT_FOLDER)
     several = trained.classifier.multilabel
+    calibration = stored_calibration(trained)
     differences = write_export(
         folder,
         trained.classifier,
@@ -294,13 +298,20 @@ def export(config: Config, given: frozenset[str]) -> None:
             "checkpoint": trained.which,
             "step": trained.step,
             "tta": trained.run.tta,
+            "calibration": calibration.to_json(),
             **rendering_fields(trained.run),
         },
+        temperature=calibration.temperature if calibration.fitted else None,
         flip=trained.flips,
         rendering=rendering_of(trained.run),
         thresholds=trained_thresholds(trained) if several else None,
     )
     print(f"exported {trained.title}")
+    print(
+        f"  calibrated_probabilities: temperature {calibration.temperature:.3g}"
+        if calibration.fitted
+        else f"  no temperature, because {for_terminal(calibration.why_not)}"
+    )
     for name, difference in differences.items():
         print(
             f"  {name}: largest difference of a probability {difference:.1e}"

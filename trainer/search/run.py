@@ -14,6 +14,7 @@ from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.sources import check_dataset
 from trainer.data.validation import source_phrase
 from trainer.errors import TrainerError, one_line, reason_of, untrusted
+from trainer.results.commands import command_line
 from trainer.run import apart
 from trainer.search import chart
 from trainer.search.halving import Step, best_of, recommended
@@ -23,7 +24,6 @@ from trainer.search.space import Job
 from trainer.search.start import SEARCH_JSON, SEARCH_PNG, TRIALS, Plan
 from trainer.search.table import (
     budget_lines,
-    command_line,
     job_text,
     table_lines,
     verdict_lines,

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer.config.usage import command_name
 from trainer.results.escaping import for_terminal
 from trainer.search.halving import Halving
 from trainer.search.row import DONE, FAILED, Row
 from trainer.search.space import Job, Space
-
-
-def command_line(flags: Mapping[str, Any]) -> str:
-    """Returns the shell command with these flags."""
-    words = (shlex.quote(f"--{name}={x}") for name, x in flags.items())
-    return for_terminal(" ".join((command_name(), *words)))
 
 
 def values_text(values: Mapping[str, Any]) -> str:

@@ -3,113 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+from typing import Any
 
 import numpy as np
-from matplotlib.image import imsave
 
 from trainer.config import Config
-from trainer.config.fields import EVALUATE
-from trainer.data.batches import evaluation_batches
-from trainer.data.order import Shard
-from trainer.data.reading import image_blocks
 from trainer.data.rendering import rendering_of
-from trainer.data.samples import Samples
-from trainer.distribute.strategies import ONE_DEVICE
+from trainer.results.predictions_file import parse_predictions
+from trainer.run.examples import ExampleReader, Predicted
 from trainer.run.prepare import read_manifest
-from trainer.run.trained import Trained, open_fast_paths, open_trained
-from trainer.train.steps import make_prediction_function
-from trainer.workdir import MANIFEST
-
-_BATCH = 32
+from trainer.storage import files
+from trainer.workdir import CONFIG, MANIFEST, PREDICTIONS, Workdir
+from trainer.workdir.stored import stored_config
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Mistake:
-    """A test sample with a wrong prediction.
-
-    Attributes:
-      sample_id: id of the sample.
-      true: its class.
-      predicted: the class with the highest probability.
-      probability: the probability of the predicted class, in [0, 1].
-      png: the image as the model saw it.
-    """
-
-    sample_id: str
-    true: str
-    predicted: str
-    probability: float
-    png: bytes
-
-
-def find_mistakes(config: Config, count: int = 12) -> list[Mistake]:
-    """Finds the most confident wrong predictions on the final split.
+def find_mistakes(config: Config) -> list[dict[str, Any]]:
+    """Returns the most confident wrong predictions on the final split.
 
     Args:
       config: the configuration of a finished training run, with its workdir.
-      count: the largest number of mistakes to return.
 
     Returns:
-      Mistakes by descending probability, then by sample id.
+      See `ExampleReader.mistakes`.
+
+    Raises:
+      TrainerError, OSError: a file of the run, or an image, cannot be read.
     """
-    config = dataclasses.replace(
-        config,
-        stage=EVALUATE,
-        checkpoint="last",
-        # Prediction runs on one device and not on a TPU.
-        strategy=ONE_DEVICE,
-        gpus=None,
-        tpu=None,
+    assert config.workdir is not None
+    workdir = Workdir(config.workdir)
+    stored = workdir.read_json(CONFIG) or {}
+    run = stored_config(workdir.file(CONFIG), stored["config"])
+    # Where the data is now, and how its checks are cached.
+    run = dataclasses.replace(
+        run, dataset=config.dataset, tfds_data_dir=config.tfds_data_dir
     )
-    trained = open_trained(
-        config, frozenset({"stage", "strategy", "workdir", "dataset"})
+    manifest = read_manifest(run, workdir.read_json(MANIFEST))
+    path = workdir.file(PREDICTIONS)
+    rows = parse_predictions(
+        path,
+        files.read(path),
+        manifest.class_names,
+        remedy="--stage=evaluate writes it again",
     )
-    manifest = read_manifest(trained.run, trained.workdir.read_json(MANIFEST))
-    final = manifest.final
-    probabilities = _probabilities(trained, final)
-    guesses = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(guesses != final.labels)
-    rows = sorted(
-        wrong.tolist(),
-        key=lambda row: (-probabilities[row, guesses[row]], final.ids[row]),
-    )[:count]
-    images = image_blocks(
-        final,
-        np.array(rows, np.int64),
-        image_px=trained.classifier.image_px,
-        block=1,
-        rendering=rendering_of(trained.run),
+    # The file has the order of the samples, but that is not checked.
+    places = {name: row for row, name in enumerate(rows.ids)}
+    order = np.array([places[name] for name in manifest.final.ids])
+    reader = ExampleReader(
+        Predicted(
+            samples=manifest.final,
+            guesses=rows.predicted[order],
+            confidence=rows.confidence[order],
+        ),
+        manifest.class_names,
+        image_px=run.image_size or 0,
+        rendering=rendering_of(run),
     )
-    return [
-        Mistake(
-            sample_id=final.ids[row],
-            true=trained.class_names[final.labels[row]],
-            predicted=trained.class_names[guesses[row]],
-            probability=float(probabilities[row, guesses[row]]),
-            png=_png(block[0]),
-        )
-        for row, block in zip(rows, images.as_numpy_iterator(), strict=True)
-    ]
-
-
-def _probabilities(trained: Trained, samples: Samples) -> np.ndarray:
-    """Returns float32 (n, classes), in the order of the samples."""
-    # Reuses the features that the run's evaluation cached.
-    partition, inputs = open_fast_paths(trained, images=len(samples))
-    forward = make_prediction_function(
-        trained.classifier, partition, xla=trained.runtime.xla
-    )
-    batches = evaluation_batches(
-        samples,
-        reading=inputs.evaluation(samples, again=False),
-        shard=Shard(global_batch=_BATCH, num_replicas=1),
-    )
-    found = [forward(batch).numpy() for batch in batches]
-    return np.concatenate(found)[: len(samples)]
-
-
-def _png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    imsave(stream, image, format="png")
-    return stream.getvalue()
+    return reader.mistakes()

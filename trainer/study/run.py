@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.config import Config, ResolvedConfig
-from trainer.config.fields import FINETUNE
 from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, reason_of
 from trainer.model.backbones import find_backbone
@@ -15,7 +14,8 @@ from trainer.results.escaping import for_terminal
 from trainer.results.report import tensorboard_command
 from trainer.run import training
 from trainer.run.resolve import backbone_name, resolve
-from trainer.study.mistakes import Mistake, find_mistakes
+from trainer.storage import files
+from trainer.study.mistakes import find_mistakes
 from trainer.study.models import (
     StudyModel,
     model_config,
@@ -24,10 +24,10 @@ from trainer.study.models import (
 )
 from trainer.study.report import write_html
 from trainer.study.table import markdown, study_record
-from trainer.workdir import METRICS, RESULT, MetricsFile, Workdir
+from trainer.workdir import METRICS, REPORT, RESULT, MetricsFile, Workdir
 from trainer.workdir.lock import locked
 
-STUDY_JSON, STUDY_MD, REPORT = "study.json", "study.md", "report.html"
+STUDY_JSON, STUDY_MD = "study.json", "study.md"
 
 
 def train(config: Config) -> None:
@@ -90,7 +90,8 @@ def _write(
 ) -> None:
     workdir = Workdir(config.workdir)
     results: dict[int, list[dict[str, Any]]] = {}
-    curves: dict[int, list[dict[str, Any]]] = {}
+    lines: dict[int, list[dict[str, Any]]] = {}
+    reports: dict[str, str] = {}
     for model in models:
         folders = [
             Workdir(model_workdir(config.workdir, seed, model.number))
@@ -99,8 +100,11 @@ def _write(
         results[model.number] = [
             folder.read_json(RESULT) or {} for folder in folders
         ]
-        lines = MetricsFile(folders[0].file(METRICS)).lines()
-        curves[model.number] = [x for x in lines if x["span"] == "epoch"]
+        lines[model.number] = MetricsFile(folders[0].file(METRICS)).lines()
+        # Models of an earlier version have no report.
+        if files.exists(folders[0].file(REPORT)):
+            name = f"model {model.number}"
+            reports[name] = f"seed{seeds[0]}/model{model.number}/{REPORT}"
     record = study_record(config, models, seeds, results)
     last = models[-1]
     workdir.write_json(STUDY_JSON, record)
@@ -108,9 +112,9 @@ def _write(
     written = _write_report(
         workdir,
         record,
-        curves,
+        lines,
         _mistakes(workdir, model_config(config, last, seeds[0])),
-        boundary=config.head_epochs if last.stage == FINETUNE else None,
+        reports=reports,
     )
     print(f"\n{markdown(record)}")
     if written:
@@ -118,7 +122,7 @@ def _write(
     print(tensorboard_command(config.workdir))
 
 
-def _mistakes(workdir: Workdir, config: Config) -> list[Mistake] | None:
+def _mistakes(workdir: Workdir, config: Config) -> list[dict[str, Any]] | None:
     """Returns a model's mistakes; None, with a warning, if that fails."""
     try:
         return find_mistakes(config)
@@ -133,10 +137,10 @@ def _mistakes(workdir: Workdir, config: Config) -> list[Mistake] | None:
 def _write_report(
     workdir: Workdir,
     record: Mapping[str, Any],
-    curves: Mapping[int, Sequence[Mapping[str, Any]]],
-    mistakes: Sequence[Mistake] | None,
+    lines: Mapping[int, Sequence[Mapping[str, Any]]],
+    mistakes: Sequence[Mapping[str, Any]] | None,
     *,
-    boundary: int | None,
+    reports: Mapping[str, str],
 ) -> bool:
     """Writes the page, or warns; study.json has all its numbers.
 
@@ -148,9 +152,9 @@ def _write_report(
         write_html(
             path,
             record,
-            curves,
+            lines,
             mistakes,
-            boundary=boundary,
+            reports=reports,
             warn=workdir.warn,
         )
     except Exception as error:

@@ -28,6 +28,21 @@ _EARLY_STOP: Shape = {
     "epochs": int,
     "limit": _NUMBER,
 }
+_CALIBRATION: Shape = {
+    "temperature": _NUMBER,
+    "examples?": int,
+    "loss_before?": _OPTIONAL_NUMBER,
+    "loss_after?": _OPTIONAL_NUMBER,
+    "why_not?": str,
+}
+_BINS: Shape = [
+    {
+        "from": _NUMBER,
+        "examples": int,
+        "confidence": _NUMBER,
+        "accuracy": _NUMBER,
+    }
+]
 _STAGE_RESULT: Shape = {
     "stage": str,
     "epochs": int,
@@ -40,11 +55,28 @@ _STAGE_RESULT: Shape = {
     "test_top5_accuracy?": _NUMBER,
     "test_examples?": int,
     "test_balanced_accuracy?": _NUMBER,
+    "test_macro_precision?": _NUMBER,
+    "test_macro_recall?": _NUMBER,
     "test_macro_f1?": _NUMBER,
+    "test_weighted_precision?": _NUMBER,
+    "test_weighted_recall?": _NUMBER,
+    "test_weighted_f1?": _NUMBER,
+    "test_average_precision?": _OPTIONAL_NUMBER,
+    "test_roc_auc?": _OPTIONAL_NUMBER,
+    "test_ece?": _NUMBER,
+    "test_ece_calibrated?": _NUMBER,
+    "test_loss_calibrated?": _NUMBER,
+    "test_aurc?": _NUMBER,
+    "test_reliability?": _BINS,
+    "test_reliability_calibrated?": _BINS,
+    "test_coverage_risk?": [{"coverage": _NUMBER, "risk": _NUMBER}],
+    "calibration?": _CALIBRATION,
     "test_per_class_accuracy": {str: _OPTIONAL_NUMBER},
     "test_per_class_support?": {str: int},
     "test_per_class_precision?": {str: _OPTIONAL_NUMBER},
     "test_per_class_f1?": {str: _OPTIONAL_NUMBER},
+    "test_per_class_average_precision?": {str: _OPTIONAL_NUMBER},
+    "test_per_class_roc_auc?": {str: _OPTIONAL_NUMBER},
     "validation_examples?": int,
     "validation_from_test": bool,
     "validation_source?": str,

@@ -11,6 +11,7 @@ events.jsonl     starts, stops, saves and warnings
 lock             the process that now trains in the folder
 result.json      the metrics of the finished run
 predictions.csv  the prediction for each test sample of the finished run
+report.html      the finished run on one page
 lr_find.json     the learning-rate sweep of --stage=lr_find
 out_of_fold.csv  the predictions for the fold that the run is validated on
 checkpoints/STAGE/{last,best}/
@@ -52,6 +53,7 @@ RESULT = "result.json"
 HEAD_PATH = "head_path.json"
 PREDICTIONS = "predictions.csv"
 HEAD_CHART = "head_path.svg"
+REPORT = "report.html"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
 LOCK = "lock"

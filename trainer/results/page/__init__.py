@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: templates, charts as SVG, inline images."""
