@@ -12,10 +12,8 @@ from trainer.config import Config
 from trainer.data.manifest import Manifest
 from trainer.data.samples import WHOLE_FILE, Samples
 from trainer.model.freeze import FreezePlan, LayerRow
-from trainer.results.report import (
-    plan_lines,
-    unbalanced_lines,
-)
+from trainer.results.plan import plan_lines
+from trainer.results.report import unbalanced_lines
 from trainer.run.resolve import resolve
 
 NAMES = ("apple pie", "борщ")

@@ -19,7 +19,8 @@ from tests.support.stage import (
 )
 from trainer.errors import TrainerError
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.checkpoints import StageCheckpoints, restore_variables
+from trainer.train.checkpoints import StageCheckpoints
+from trainer.train.restoring import restore_variables
 from trainer.train.state import StageState, StateInCheckpoint
 from trainer.workdir import Workdir
 

@@ -23,7 +23,7 @@ from tests.support.stage import (
 from trainer.errors import TrainerError
 from trainer.train import checkpoints
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.support.stage import DATA, Stage, assert_equal, cut, flip
 from trainer.errors import TrainerError
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 
 FROZEN = "checkpoints/frozen/weights/ckpt-0"
 

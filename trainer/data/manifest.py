@@ -228,23 +228,14 @@ def build_manifest(
         batch_size=batch_size,
         validation_fraction=validation_fraction,
     )
-    roles = _without_duplicates(on_duplicate, roles, splits, source, tests)
-    return _assemble(source, splits, skipped, roles, tests=tests)
-
-
-def _without_duplicates(
-    policy: str,
-    roles: Roles,
-    splits: Mapping[str, CheckedSplit],
-    source: Source,
-    tests: bool,
-) -> Roles:
-    """Returns the roles without what a policy leaves out of training."""
     others = [roles.validation]
     if tests:
         others.append(splits[_final_split(splits)])
-    train = without_duplicates(policy, roles.train, others, source.class_names)
-    return dataclasses.replace(roles, train=train)
+    kept = without_duplicates(
+        on_duplicate, roles.train, others, source.class_names
+    )
+    roles = dataclasses.replace(roles, train=kept)
+    return _assemble(source, splits, skipped, roles, tests=tests)
 
 
 def _final_split(splits: Mapping[str, CheckedSplit]) -> str:

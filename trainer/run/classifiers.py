@@ -24,7 +24,7 @@ from trainer.model.weights.forms import form_of_architecture
 from trainer.model.weights.load import load_weights
 from trainer.run.caches import file_cache
 from trainer.run.prepare import RunSetup
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 from trainer.train.start import Start
 from trainer.workdir import BACKBONE, Workdir
 

@@ -15,7 +15,7 @@ from trainer.errors import TrainerError, shortened
 from trainer.run.compare import FinishedRun, check_same_test, finished_run
 from trainer.train.audit import digests
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 from trainer.train.start import result_checkpoint
 from trainer.workdir import BACKBONE, CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import TestedSample, tested_samples

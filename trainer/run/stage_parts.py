@@ -15,9 +15,9 @@ from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.losses import training_loss
 from trainer.run.prepare import RunSetup
 from trainer.train.checkpoint_files import find_checkpoint
-from trainer.train.checkpoints import restore_variables
 from trainer.train.loop import StageLoop
 from trainer.train.metrics import Writer, hits_name
+from trainer.train.restoring import restore_variables
 from trainer.train.stage import StageJob
 from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir

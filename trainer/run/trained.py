@@ -33,8 +33,8 @@ from trainer.run.fast_paths import fast_paths
 from trainer.run.memory import check_batch_fits
 from trainer.storage import files
 from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.checkpoints import restore_variables
 from trainer.train.inputs import Inputs
+from trainer.train.restoring import restore_variables
 from trainer.train.start import result_checkpoint, stages_backwards
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.folds import check_no_folds

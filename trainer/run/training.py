@@ -30,7 +30,8 @@ from trainer.results.data_line import (
     data_line,
     data_warnings,
 )
-from trainer.results.report import plan_lines, result_lines, unbalanced_lines
+from trainer.results.plan import plan_lines
+from trainer.results.report import result_lines, unbalanced_lines
 from trainer.run.classifiers import first_classifier, new_classifier
 from trainer.run.engine_choice import uncached
 from trainer.run.fast_paths import FastPaths, fast_paths

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,8 +17,6 @@ import tensorflow as tf
 
 from trainer.errors import TrainerError, reason_of
 from trainer.model.classifier import variable_keys
-from trainer.model.weights.checkpoint_index import check_index
-from trainer.model.weights.saved_weights import senseless
 from trainer.storage import files
 from trainer.train.averages import WeightAverages
 from trainer.train.checkpoint_files import (
@@ -34,13 +32,12 @@ from trainer.train.checkpoint_files import (
 from trainer.train.frozen_weights import (
     by_key,
     left_out,
-    missing_keys,
     restore_left_out,
 )
+from trainer.train.restoring import read_all, remedy_of, restoring
 from trainer.train.state import (
     StageState,
     StateInCheckpoint,
-    digests_in_checkpoint,
 )
 from trainer.workdir import Workdir
 
@@ -162,7 +159,7 @@ class StageCheckpoints:
         error: Exception | None = None
         for path in paths:
             try:
-                _read_all(path)
+                read_all(path)
             except _NO_MEMORY as damage:
                 # The checkpoint itself may be good, so it is not skipped.
                 raise TrainerError(
@@ -197,7 +194,7 @@ class StageCheckpoints:
         return [p for p in found if checkpoint_step(p) <= self._state.step]
 
     def _restore(self, path: str) -> None:
-        with _restoring(path, _remedy(path)):
+        with restoring(path, remedy_of(path)):
             self._checkpoint.restore(path).assert_consumed()
         if self._left_out:
             restore_left_out(path, self._left_out, self._state.digests)
@@ -301,79 +298,3 @@ def _slots(optimizer: keras.Optimizer) -> dict[str, Any]:
         for key, variable in variable_keys(optimizer).items()
         if not key.endswith("learning_rate")
     }
-
-
-def restore_variables(
-    path: str,
-    variables: Mapping[str, keras.Variable],
-    *,
-    remedy: str | None = None,
-) -> None:
-    """Restores only the weights of a checkpoint.
-
-    Args:
-      path: the prefix of the checkpoint.
-      variables: assigned in place; all must be in the checkpoint.
-      remedy: the end of an error message; None if an older checkpoint or
-        another workdir helps.
-
-    Raises:
-      TrainerError: the checkpoint cannot be read, is of another model, or
-        contains non-finite values or negative variances.
-    """
-    remedy = remedy or _remedy(path)
-    with _restoring(path, remedy):
-        _read_all(path)
-        digests = digests_in_checkpoint(path)
-        # A checkpoint of another model has no digest of what it lacks, so
-        # TensorFlow says what does not match.
-        missing = missing_keys(path, variables) & digests.keys()
-        own = {key: variables[key] for key in variables if key not in missing}
-        status = tf.train.Checkpoint(model=by_key(own)).restore(path)
-        status.assert_existing_objects_matched()
-        status.expect_partial()
-        if missing:
-            others = {key: variables[key] for key in sorted(missing)}
-            restore_left_out(path, others, digests)
-    for key, variable in variables.items():
-        # Training cannot recover from such values, and predictions with them
-        # are meaningless.
-        found = senseless(variable.name, variable.numpy())
-        if found:
-            raise TrainerError(
-                f"{path}: {key} holds {found}: the run has diverged; legal are"
-                f" finite numbers, and variances of 0 or more; {remedy}"
-            )
-
-
-def _read_all(path: str) -> None:
-    # Reads everything before the restore: a restore that fails midway would
-    # leave some variables restored, and log a warning for each of the others.
-    check_index(path)
-    reader = tf.compat.v1.train.NewCheckpointReader(path)
-    for name in reader.get_variable_to_shape_map():
-        reader.get_tensor(name)
-
-
-@contextlib.contextmanager
-def _restoring(path: str, remedy: str) -> Iterator[None]:
-    """Turns any error of a restore into a one-line TrainerError.
-
-    Unlike in `errors.untrusted`, the message also fits a readable checkpoint of
-    another model.
-    """
-    try:
-        yield
-    except TrainerError:
-        raise
-    except Exception as error:
-        raise TrainerError(
-            f"{path}: cannot be restored ({reason_of(error)}); {remedy}"
-        ) from error
-
-
-def _remedy(path: str) -> str:
-    return (
-        f"remove {path}.* to use the checkpoint before it, or start in another"
-        " --workdir"
-    )

@@ -13,7 +13,7 @@ from trainer.train.checkpoint_files import (
     checkpoint_step,
     find_checkpoints,
 )
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 from trainer.train.stage import StageJob, StageOutcome
 from trainer.train.state import StageState
 from trainer.train.stopping import early_stop, stop_text

@@ -38,7 +38,7 @@ from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.weights.load import load_weights
 from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.run.classifiers import stored_classifier
-from trainer.train.checkpoints import restore_variables
+from trainer.train.restoring import restore_variables
 from trainer.workdir import BACKBONE, Workdir
 
 MUTATIONS = 150
