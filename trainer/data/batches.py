@@ -60,17 +60,16 @@ def training_batches(
       total_steps: the step at which the stage ends, counted from its first.
       augment: whether to draw matrices; not with cached features.
       policy: a value of --augment other than off.
-      regularization: further changes of the examples. It must not change images
-        if cached features are read.
+      regularization: further changes; of images only if none are cached.
 
     Returns:
       A dataset of (total_steps - start_step) * shard.local_replicas elements:
       for each step one per replica, in order. With b = shard.replica_batch an
       element has `labels` int32 (b,), or float32 (b, classes) of 0 and 1 if a
       sample may have several; `mask` float32 (b,), 1, or 0 where the last batch
-      of an epoch is padded; and either `features`, a tuple of float32
-      (b, *shape), or `images` float32 (b, image_px, image_px, 3) in
-      0..255 (zeros where padded), not yet augmented. If `augment`, images come
+      of an epoch is padded; and either `features`, a tuple of float32 (b,
+      *shape), or `images` float32 (b, image_px, image_px, 3) in 0..255 (zeros
+      where padded), not yet augmented. If `augment`, images come
       with `matrices` for `augment.warp`. If the regularization changes images,
       they are already warped, so there are no matrices. Mixed images come with
       `labels2` and `lambdas`; see `mixing.mixed`. With dropout, an element also

@@ -197,8 +197,7 @@ def build_manifest(
       validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
-      earlier: the `to_json` of an earlier start, to read unchanged files only
-        once; anything malformed is ignored.
+      earlier: the `to_json` of an earlier start, or anything malformed.
       cache: holds results of the image checks of other runs.
       tests: whether to read the test split; other samples stay the same.
       shots: number of each class's readable training samples, in place of
@@ -212,13 +211,11 @@ def build_manifest(
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
     train = splits["train"].samples
-    rows = (
-        nested_label_subset(train, data_pct, seed)
-        if train.multilabel
-        else nested_subset(
-            train, len(source.class_names), data_pct, seed, shots
-        )
-    )
+    if train.multilabel:
+        rows = nested_label_subset(train, data_pct, seed)
+    else:
+        classes = len(source.class_names)
+        rows = nested_subset(train, classes, data_pct, seed, shots)
     roles = assign_roles(
         validation,
         splits,
@@ -231,9 +228,8 @@ def build_manifest(
     others = [roles.validation]
     if tests:
         others.append(splits[_final_split(splits)])
-    kept = without_duplicates(
-        on_duplicate, roles.train, others, source.class_names
-    )
+    names = source.class_names
+    kept = without_duplicates(on_duplicate, roles.train, others, names)
     roles = dataclasses.replace(roles, train=kept)
     return _assemble(source, splits, skipped, roles, tests=tests)
 

@@ -178,13 +178,8 @@ def write_export(
             folder, own=own_files, last=(RECORD,)
         ) as partial,
     ):
-        try:
+        with _tensorflow_errors(folder):
             _write(partial, served)
-        except tf.errors.OpError as error:
-            # The text is "PATH; REASON [Op:NAME]", and PATH is in the hidden
-            # folder.
-            said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
-            raise _not_written(folder, said) from error
         differences = _compare(partial, folder, served, encoded)
         record = {
             **record,
@@ -200,6 +195,17 @@ def write_export(
             json.dumps(record, indent=2, ensure_ascii=False),
         )
     return differences
+
+
+@contextlib.contextmanager
+def _tensorflow_errors(folder: str) -> Iterator[None]:
+    """Turns an error of TensorFlow's files into one that names the folder."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # The text is "PATH; REASON [Op:NAME]", and PATH is in a hidden folder.
+        said = first_line(error).rpartition("; ")[2].partition(" [Op:")[0]
+        raise _not_written(folder, said) from error
 
 
 @contextlib.contextmanager

@@ -86,16 +86,10 @@ class StageCheckpoints:
         self._workdir = workdir
         self._state = state
         self._averages = averages
-        out = left_out(
-            workdir,
-            state.stage,
-            variables,
-            trainable=list(state.gradient_max),
-        )
-        self._left_out = {
-            key: variables[key] for key in variables if key in out
-        }
-        model = {key: variables[key] for key in variables if key not in out}
+        trainable = list(state.gradient_max)
+        out = left_out(workdir, state.stage, variables, trainable=trainable)
+        self._left_out = {k: v for k, v in variables.items() if k in out}
+        model = {k: v for k, v in variables.items() if k not in out}
         stored = {"model": by_key(model), "state": StateInCheckpoint(state)}
         # The best one is never trained on, so it needs no more than this.
         self._best = tf.train.Checkpoint(**stored)
