@@ -192,8 +192,7 @@ def build_manifest(
       source: the data set.
       data_pct: percentage of each class's readable training samples.
       seed: decides which samples are in the subset.
-      batch_size: the global one; validation takes whole batches of the test
-        split.
+      batch_size: the global one; see `assign_roles`.
       validation_fraction: fraction of test batches, if validation uses these.
       on_bad_image: `fail` or `skip`.
       validation: None uses the validation split, or else the test split.
@@ -211,16 +210,17 @@ def build_manifest(
     validation, source = _checked(validation, source, tests=tests)
     splits, skipped = _check(source, earlier, cache, on_bad_image)
     train = splits["train"].samples
-    if train.multilabel:
-        rows = nested_label_subset(train, data_pct, seed)
-    else:
-        classes = len(source.class_names)
-        rows = nested_subset(train, classes, data_pct, seed, shots)
+    names = source.class_names
+    rows = (
+        nested_label_subset(train, data_pct, seed)
+        if train.multilabel
+        else nested_subset(train, len(names), data_pct, seed, shots)
+    )
     roles = assign_roles(
         validation,
         splits,
         splits["train"].take(rows),
-        source.class_names,
+        names,
         seed=seed,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
@@ -228,7 +228,6 @@ def build_manifest(
     others = [roles.validation]
     if tests:
         others.append(splits[_final_split(splits)])
-    names = source.class_names
     kept = without_duplicates(on_duplicate, roles.train, others, names)
     roles = dataclasses.replace(roles, train=kept)
     return _assemble(source, splits, skipped, roles, tests=tests)
