@@ -120,7 +120,7 @@ def assign_roles(
       subset: the training subset of `data_pct`.
       class_names: in the order of the labels.
       seed: the seed of the subset.
-      batch_size: see `build_manifest`.
+      batch_size: the global one; whole batches of the test split are taken.
       validation_fraction: see `build_manifest`.
 
     Raises:
