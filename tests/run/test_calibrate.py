@@ -118,6 +118,7 @@ def test_a_temperature_is_used_for_its_own_weights(
     }
     trained = types.SimpleNamespace(
         workdir=types.SimpleNamespace(read_json=lambda name: values["result"]),
+        classifier=types.SimpleNamespace(multilabel=False),
         run=types.SimpleNamespace(tta=values["tta"]),
         **{name: values[name] for name in ("stage", "which", "step")},
     )

@@ -13,6 +13,7 @@ from trainer.run.resolve import resolve
 
 BEFORE = {"exif": "ignore", "background": "off", "resize": "stretch"}
 NOW = {"exif": "apply", "background": "white", "resize": "stretch"}
+BEST = {**NOW, "resize": "crop"}
 
 
 def resolved(**values: Any) -> dict[str, str | None]:
@@ -30,7 +31,7 @@ def started(folder: pathlib.Path, **values: str) -> str:
 
 @pytest.mark.parametrize(
     ("recipe", "expected"),
-    [("tutorial", BEFORE), ("quick", NOW), ("best", NOW)],
+    [("tutorial", BEFORE), ("quick", NOW), ("best", BEST)],
 )
 def test_a_recipe_decides_for_a_new_workdir(
     tmp_path: pathlib.Path, recipe: str, expected: dict[str, str]
@@ -75,12 +76,12 @@ def test_default_workdirs_keep_their_names(recipe: str) -> None:
         config = Config(backbone="MobileNetV2", recipe=recipe, **values)
         return resolve(config, 224).workdir
 
-    defaults = NOW if recipe == "best" else BEFORE
+    defaults = BEST if recipe == "best" else BEFORE
     assert name() == name(**defaults)
     others = {
         name(exif="ignore" if recipe == "best" else "apply"),
         name(background="black"),
-        name(resize="crop"),
+        name(resize="pad"),
     }
     assert len(others | {name()}) == 4
 

@@ -183,6 +183,7 @@ def fixed_logits(logits: np.ndarray) -> Classifier:
 
     class Fixed:
         variables: ClassVar[dict] = {}
+        multilabel = False
 
         def logits(self, variables, values, images):
             return tf.constant(logits, tf.float32)
