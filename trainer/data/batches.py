@@ -200,7 +200,7 @@ def _without_images(
     """Returns a function from row and epoch to label, mask and drawn values."""
     several = samples.multilabel
     # One byte per class; the steps get floats.
-    stored = np.uint8 if several else np.int32
+    stored = np.bool_ if several else np.int32
     labels = tf.constant(samples.labels.astype(stored))
 
     def element(row: tf.Tensor, epoch: tf.Tensor) -> Element:
