@@ -20,11 +20,11 @@ from trainer.data.rendering import render
 from trainer.data.walk import walk_images
 from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import Classifier
+from trainer.results.input_files import find_inputs
 from trainer.results.predict import (
     Prediction,
     Predictor,
     csv_row,
-    find_inputs,
     write_csv,
 )
 

@@ -20,11 +20,11 @@ from trainer.errors import TrainerError, UsageError
 from trainer.model.classifier import make_classifier
 from trainer.results.evaluate import Evaluator
 from trainer.results.export import keras_model, write_export
+from trainer.results.input_files import find_inputs
 from trainer.results.predict import (
     Prediction,
     csv_header,
     csv_row,
-    find_inputs,
 )
 from trainer.run import trained as trained_module
 from trainer.run import use

@@ -31,6 +31,7 @@ from trainer.config.fields import (
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
 from trainer.native_logs import native_notes_hidden
+from trainer.run.early import check_paths
 from trainer.run.resolve import introduction
 
 
@@ -87,6 +88,7 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
 
         compare(config)
         return
+    check_paths(config)
     if config.stage in (*FIT_STAGES, LR_FIND, SEARCH):
         for line in introduction(config):
             print(line, flush=True)

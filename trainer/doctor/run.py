@@ -8,8 +8,8 @@ import numpy as np
 
 from trainer.config import Config
 from trainer.config.fields import NONE
+from trainer.data.dataset_flag import check_dataset
 from trainer.data.samples import Source
-from trainer.data.sources import check_dataset
 from trainer.doctor import findings as kinds
 from trainer.doctor.clean_list import check_listable, write_list
 from trainer.doctor.findings import Finding

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+
+from trainer.model.backbone_table import LITE_SCALES as SCALES
 
 _STEM_FILTERS, _HEAD_FILTERS = 32, 1280
 _BATCH_NORM_EPSILON = 1e-3
@@ -41,14 +43,6 @@ _STAGES = (
     _Stage(5, 4, 192, 6, 2),
     _Stage(3, 1, 320, 6, 1),
 )
-# Width, depth, and default image size in px.
-SCALES: Mapping[str, tuple[float, float, int]] = {
-    "EfficientNetLite0": (1.0, 1.0, 224),
-    "EfficientNetLite1": (1.0, 1.1, 240),
-    "EfficientNetLite2": (1.1, 1.2, 260),
-    "EfficientNetLite3": (1.2, 1.4, 280),
-    "EfficientNetLite4": (1.4, 1.8, 300),
-}
 
 
 def constructor(name: str) -> Callable[..., keras.Model]:

@@ -8,10 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# The modes of keras.applications. raw: the backbone rescales the pixels itself;
-# tf: to [-1, 1]; torch: by ImageNet's mean and standard deviation; caffe: BGR
-# minus ImageNet's mean.
-RAW, TF, TORCH, CAFFE = "raw", "tf", "torch", "caffe"
+from trainer.model.backbone_table import CAFFE, RAW, TF, TORCH
+
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_STD = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)

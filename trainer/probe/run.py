@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.data.check import BadImagesError
+from trainer.data.dataset_flag import check_dataset
 from trainer.data.rendering import rendering_of
-from trainer.data.sources import check_dataset
 from trainer.data.table import BadRowsError
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of

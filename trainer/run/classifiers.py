@@ -16,10 +16,10 @@ from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
 )
+from trainer.model.backbone_table import CAFFE, RAW, TF, TORCH
 from trainer.model.backbones import build_backbone
 from trainer.model.classifier import Classifier, derived_seed, make_classifier
 from trainer.model.freeze import freeze_plan
-from trainer.model.pixels import CAFFE, RAW, TF, TORCH
 from trainer.model.weights.forms import form_of_architecture
 from trainer.model.weights.load import load_weights
 from trainer.run.caches import file_cache

@@ -30,7 +30,7 @@ from trainer.results.embedding import (
     write_embedding,
 )
 from trainer.results.file_forward import FileForward, FileOutput
-from trainer.results.predict import find_inputs
+from trainer.results.input_files import find_inputs
 from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import new_classifier
 from trainer.run.fast_paths import fast_paths

@@ -11,9 +11,10 @@ from trainer.config import Config, ResolvedConfig
 from trainer.config.checks import check_images, check_views
 from trainer.config.fields import MULTILABEL
 from trainer.data.check import BadImagesError
+from trainer.data.dataset_flag import check_dataset
 from trainer.data.manifest import Manifest, build_manifest
 from trainer.data.samples import Source
-from trainer.data.sources import check_dataset, open_source
+from trainer.data.sources import open_source
 from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.errors import TrainerError, one_line

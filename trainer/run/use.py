@@ -25,11 +25,11 @@ from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
 from trainer.results.export import write_export
+from trainer.results.input_files import find_inputs
 from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.predict import (
     Prediction,
     Predictor,
-    find_inputs,
 )
 from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.calibrate import stored_calibration, with_scores

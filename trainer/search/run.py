@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.config.fields import FIELDS, RESULT, SEARCH
 from trainer.config.recipes import BEFORE_RENDERING
-from trainer.data.sources import check_dataset
+from trainer.data.dataset_flag import check_dataset
 from trainer.data.validation import source_phrase
 from trainer.errors import TrainerError, one_line, reason_of, untrusted
 from trainer.results.commands import command_line
