@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.results.statistics import wilson_interval
+from trainer.results.statistics import known_mean, share_of, wilson_interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +47,7 @@ class Evaluation:
 
         float64 (classes,) in [0, 1]; NaN for a class that is never predicted.
         """
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+        return share_of(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
@@ -56,7 +56,7 @@ class Evaluation:
         float64 (classes,) in [0, 1]; NaN for a class without examples. This is
         the accuracy of the class.
         """
-        return _share(np.diag(self.confusion), self.support)
+        return share_of(np.diag(self.confusion), self.support)
 
     @property
     def f1(self) -> np.ndarray:
@@ -67,7 +67,7 @@ class Evaluation:
         examples that is predicted. It is NaN for a class with neither.
         """
         predicted = self.confusion.sum(axis=0)
-        return _share(2 * np.diag(self.confusion), self.support + predicted)
+        return share_of(2 * np.diag(self.confusion), self.support + predicted)
 
     @property
     def macro_f1(self) -> float:
@@ -76,7 +76,7 @@ class Evaluation:
         In [0, 1]; NaN without examples. Equals
         `sklearn.metrics.f1_score(average="macro")`.
         """
-        return _mean(self.f1)
+        return known_mean(self.f1)
 
     @property
     def averages(self) -> dict[str, float]:
@@ -91,9 +91,9 @@ class Evaluation:
         found = {}
         for name in ("precision", "recall", "f1"):
             values = np.nan_to_num(getattr(self, name))
-            found[f"macro_{name}"] = _mean(values[counts])
+            found[f"macro_{name}"] = known_mean(values[counts])
             found[f"weighted_{name}"] = float(
-                _share(
+                share_of(
                     np.array([values @ self.support]),
                     np.array([self.examples]),
                 )[0]
@@ -107,7 +107,7 @@ class Evaluation:
         In [0, 1]; NaN without examples. Equals
         `sklearn.metrics.balanced_accuracy_score`.
         """
-        return _mean(self.recall)
+        return known_mean(self.recall)
 
     def headline(self) -> dict[str, float]:
         """Returns the metrics of the final line of metrics.jsonl."""
@@ -163,16 +163,3 @@ class Evaluation:
             name: None if np.isnan(value) else float(value)
             for name, value in zip(self.class_names, values, strict=True)
         }
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Returns part / whole, NaN where whole is 0."""
-    found = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=found, where=whole > 0)
-    return found
-
-
-def _mean(values: np.ndarray) -> float:
-    """Returns the mean of the values that are not NaN; NaN if there is none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config.fields import MULTILABEL
+from trainer.results.statistics import known_mean, share_of
 from trainer.results.thresholds import thresholds_to_json
 
 
@@ -73,27 +74,27 @@ class MultilabelEvaluation:
         In [0, 1]; NaN if none has. Equals the mean of scikit-learn's
         `average_precision_score` over these classes.
         """
-        return _mean(self.average_precisions)
+        return known_mean(self.average_precisions)
 
     @property
     def precision(self) -> np.ndarray:
         """Share of each class's predictions that are correct; NaN for none."""
-        return _share(self._hits, self._predicted)
+        return share_of(self._hits, self._predicted)
 
     @property
     def recall(self) -> np.ndarray:
         """Share of each class's examples that are found; NaN for none."""
-        return _share(self._hits, self.support)
+        return share_of(self._hits, self.support)
 
     @property
     def f1(self) -> np.ndarray:
         """2 TP / (2 TP + FP + FN) of each class; NaN if that is 0 / 0."""
-        return _share(2 * self._hits, self.support + self._predicted)
+        return share_of(2 * self._hits, self.support + self._predicted)
 
     @property
     def macro_f1(self) -> float:
         """The mean F1 of the classes that have examples or predictions."""
-        return _mean(self.f1)
+        return known_mean(self.f1)
 
     @property
     def micro_f1(self) -> float:
@@ -197,19 +198,6 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     small = np.exp(-np.abs(logits.astype(np.float64)))
     shares = np.where(logits < 0, small, 1.0) / (1.0 + small)
     return shares.astype(np.float32)
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Returns part / whole, NaN where whole is 0."""
-    found = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=found, where=whole > 0)
-    return found
-
-
-def _mean(values: np.ndarray) -> float:
-    """Returns the mean of the values that are not NaN; NaN if there is none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def _or_none(value: float) -> float | None:

@@ -133,3 +133,16 @@ def mcnemar(only_first: int, only_second: int) -> float:
     rarer = min(only_first, only_second)
     # Both tails are equal; counted twice, the middle may exceed 1.
     return min(1.0, 2 * float(bdtr(rarer, tosses, 0.5)))
+
+
+def share_of(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Returns part / whole, NaN where whole is 0."""
+    found = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
+
+
+def known_mean(values: np.ndarray) -> float:
+    """Returns the mean of the values that are not NaN; NaN if there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -133,7 +133,7 @@ def test_neighbouring_layers_are_one_segment() -> None:
 
 
 def test_bars_of_classes() -> None:
-    """Of 230 units; class b has no value in the second series."""
+    """The chart is 230 units wide; class b lacks a second value."""
     drawn = class_bars(
         "t", ["a", "b"], {"x": {"a": 0.5, "b": 1.0}, "y": {"a": 0.1, "b": None}}
     )
