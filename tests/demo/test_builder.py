@@ -64,6 +64,7 @@ def test_the_demo_is_a_source(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_one_and_four_cores_prepare_the_same_files(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def finished(root):
     return workdir
 
 
+@pytest.mark.slow
 def test_bad_images_are_skipped_and_named(root, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(root / "photos", photos)

@@ -111,7 +111,7 @@ def last_metrics(
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name == "study"))
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "finetune"))
         for name in RUNS
     ],
 )

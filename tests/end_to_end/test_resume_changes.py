@@ -62,6 +62,7 @@ def test_a_resume_on_two_replicas_gives_one_warning(photos, stopped, whole):
     assert result["test_loss"] == pytest.approx(whole[1]["test_loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_resumes(
     photos: str,
     tiny: None,

@@ -42,6 +42,7 @@ def table(photos: pathlib.Path, *weights: float) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_only_the_training_loss_is_weighted(
     photos: pathlib.Path,
     tmp_path: pathlib.Path,

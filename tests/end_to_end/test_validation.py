@@ -158,6 +158,7 @@ def rows_of(workdir: pathlib.Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_each_training_image_is_predicted_once(
     folds: tuple[pathlib.Path, Said], photos: str
 ) -> None:
@@ -182,6 +183,7 @@ def test_each_training_image_is_predicted_once(
         assert (row["probability"] == row["true_probability"]) == same
 
 
+@pytest.mark.slow
 def test_the_summary_repeats_the_folds(
     folds: tuple[pathlib.Path, Said],
 ) -> None:
@@ -221,6 +223,7 @@ def contents(workdir: pathlib.Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_finished_run_prints_its_results(
     folds: tuple[pathlib.Path, Said], photos: str
 ) -> None:
@@ -233,6 +236,7 @@ def test_a_finished_run_prints_its_results(
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["train", "init_from", "evaluate"])
 def test_the_workdir_of_folds_is_not_that_of_a_run(
     folds: tuple[pathlib.Path, Said], photos: str, which: str
@@ -259,6 +263,7 @@ def test_the_workdir_of_folds_is_not_that_of_a_run(
     )
 
 
+@pytest.mark.slow
 def test_a_fold_can_be_used_as_any_run(
     folds: tuple[pathlib.Path, Said], photos: str
 ) -> None:

@@ -24,7 +24,7 @@ from trainer.model.backbones import (
 )
 
 # A small member of each family, at its smallest image.
-FAST = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16")
+FAST = ("MobileNetV2",)
 SLOW = (
     "ConvNeXtTiny",
     "DenseNet121",
@@ -32,9 +32,12 @@ SLOW = (
     "EfficientNetV2B0",
     "InceptionResNetV2",
     "InceptionV3",
+    "MobileNet",
+    "MobileNetV3Small",
     "NASNetMobile",
     "ResNet50",
     "ResNet50V2",
+    "VGG16",
     "Xception",
 )
 

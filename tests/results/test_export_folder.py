@@ -91,6 +91,7 @@ def _make_old(folder: pathlib.Path) -> None:
     (folder / "saved_model/assets/class_names.json").unlink()
 
 
+@pytest.mark.slow
 def test_an_export_of_an_earlier_version_is_replaced(
     folder: pathlib.Path, classifier: Classifier
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_file_is_not_replaced(
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_link_to_a_folder_is_written_through(
     folder: pathlib.Path, tmp_path: pathlib.Path, classifier: Classifier
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_damaged_architecture_is_one_line(stored, reason, tmp_path):
     assert text.isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["imagenet", "keras_none"])
 def test_a_warm_start_keeps_the_form_of_its_source(form, tmp_path):
     backbone = build_backbone("EfficientNetB0", {}, 32, form=form)

@@ -80,6 +80,7 @@ def cook(
     return json.loads((out / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_soup_is_the_mean_of_what_helps(runs, photos, tmp_path, capsys):
     out = tmp_path / "soup"
     result = cook(runs, out, "wrong", "left", "right")

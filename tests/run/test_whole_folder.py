@@ -162,6 +162,7 @@ def test_strict_classes_refuses_other_classes(
     assert evaluate(home, others)[0].status == 0
 
 
+@pytest.mark.slow
 def test_training_images_are_warned_of(
     home: Home, tmp_path: pathlib.Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_the_run_s_own_folder_keeps_its_test_split(
     assert "predictions: " in said.out
 
 
+@pytest.mark.slow
 def test_the_folder_of_the_test_split_gives_the_run_s_result(
     home: Home,
 ) -> None:
@@ -265,6 +267,7 @@ def test_a_rule_of_groups_plays_no_part(
     )
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_are_checked_once(
     home: Home, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

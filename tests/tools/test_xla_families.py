@@ -76,12 +76,14 @@ def test_the_command_prints_a_line_per_family(monkeypatch, capsys):
     assert "  ok  gradient " in line
 
 
+@pytest.mark.slow
 def test_compile_only_runs_nothing(monkeypatch, capsys):
     use_tiny_backbone(monkeypatch)
     assert xla_families.main(["--only=MobileNetV2", "--compile_only"]) == 0
     assert "ok, not run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only", [[], ["--compile_only"]])
 def test_an_unsupported_operation_is_named(monkeypatch, capsys, only):
     use_tiny_backbone(monkeypatch)

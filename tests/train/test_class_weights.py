@@ -132,7 +132,7 @@ def fitted(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     ("count", "options"),
     [
         (5, {}),
-        (5, {"replicas": 2}),
+        pytest.param(5, {"replicas": 2}, marks=pytest.mark.slow),
         pytest.param(5, {"replicas": 4}, marks=pytest.mark.slow),
         pytest.param(8, {"accumulate_steps": 2}, marks=pytest.mark.slow),
         pytest.param(5, {"xla": True}, marks=pytest.mark.slow),

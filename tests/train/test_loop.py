@@ -93,6 +93,7 @@ def fail_at(
     return check
 
 
+@pytest.mark.slow
 def test_a_rollback_removes_the_lines_after_the_boundary(
     photos: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
 ):
