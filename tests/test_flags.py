@@ -137,8 +137,8 @@ def test_without_a_stage_nothing_starts(arguments):
     assert said.err == (
         "error: --stage: not given; give one of feature_extract, finetune,"
         " study, check_data, probe, lr_find, search, soup, evaluate, predict,"
-        " export, report, embed, compare, for example --stage=finetune to"
-        " train\n"
+        " export, report, embed, compare, list_runs, for example"
+        " --stage=finetune to train\n"
     )
 
 

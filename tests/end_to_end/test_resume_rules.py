@@ -132,6 +132,7 @@ PASSED = {
     **dict.fromkeys(("output", "write_list"), Change(to="{root}/out")),
     "top_k": Change(to=2),
     "workdirs": Change(to="{root}/one,{root}/two"),
+    "runs": Change(to="{root}/one"),
     "checkpoint_every_steps": Change(to=1),
     "keep_checkpoints": Change(to=1),
     "on_nonfinite": Change(to="rollback"),

@@ -93,6 +93,7 @@ _OTHER: dict[str, Any] = {
     "top_k": 3,
     "tta": "flip",
     "workdirs": "a,b",
+    "runs": "r",
     "checkpoint_every_steps": 4,
     "keep_checkpoints": 5,
     "on_nonfinite": "rollback",

@@ -48,6 +48,7 @@ _PATHS = (
     "init_from",
     "inputs",
     "output",
+    "runs",
     "tfds_data_dir",
     "weights",
     "workdir",

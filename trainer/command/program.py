@@ -19,6 +19,7 @@ from trainer.config.fields import (
     EVALUATE,
     EXPORT,
     FIT_STAGES,
+    LIST_RUNS,
     LR_FIND,
     PREDICT,
     PROBE,
@@ -87,6 +88,11 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
         from trainer.run.compare import compare
 
         compare(config)
+        return
+    if config.stage == LIST_RUNS:
+        from trainer.run.list_runs import list_runs
+
+        list_runs(config)
         return
     check_paths(config)
     if config.stage in (*FIT_STAGES, LR_FIND, SEARCH):

@@ -16,6 +16,7 @@ EXPORT = "export"
 REPORT = "report"
 STUDY = "study"
 COMPARE = "compare"
+LIST_RUNS = "list_runs"
 SOUP = "soup"
 LR_FIND = "lr_find"
 PROBE = "probe"
@@ -60,7 +61,7 @@ NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
 USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
-# All stages with --workdir. `compare` reads only --workdirs.
+# All stages with --workdir. `compare` reads --workdirs, and `list_runs` --runs.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
     STUDY,
@@ -73,7 +74,7 @@ _WORKDIR_STAGES = (
     REPORT,
     EMBED,
 )
-STAGES = (*_WORKDIR_STAGES, COMPARE)
+STAGES = (*_WORKDIR_STAGES, COMPARE, LIST_RUNS)
 # Each of these stages reads the flags of the other one, except where `_flag`
 # says otherwise.
 _READS_LIKE = {
@@ -559,6 +560,12 @@ class Fields:
         " with the first, soup averages their weights.",
         stages=(COMPARE, SOUP),
     )
+    runs: str = _flag(
+        "runs",
+        FREE,
+        "Folder of which list_runs lists all runs.",
+        stages=(LIST_RUNS,),
+    )
     init_from: str | None = _flag(
         None,
         RESULT,
@@ -603,9 +610,10 @@ class Fields:
         None,
         FREE,
         "CSV file for predictions (standard output if unset); folder for the"
-        " export (WORKDIR/export if unset); JSON file for compare; FILE.npz"
+        " export (WORKDIR/export if unset); JSON file for compare; FILE.html or"
+        " FILE.csv for list_runs; FILE.npz"
         " for features, or a folder for TensorBoard's projector.",
-        stages=(PREDICT, EXPORT, EMBED, COMPARE),
+        stages=(PREDICT, EXPORT, EMBED, COMPARE, LIST_RUNS),
     )
     write_list: str | None = _flag(
         None,

@@ -119,7 +119,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "output",
         "top_k",
     ),
-    "Several models": ("models", "seeds", "backbones", "budget", "workdirs"),
+    "Several models": (
+        "models",
+        "seeds",
+        "backbones",
+        "budget",
+        "workdirs",
+        "runs",
+    ),
     "Devices": (
         "strategy",
         "gpus",

@@ -57,6 +57,11 @@ class Case:
     @property
     def slow(self) -> bool:
         """Whether its commands take seconds, to train or to plan a study."""
-        if self.also.get("stage") in ("evaluate", "predict", "compare"):
+        if self.also.get("stage") in (
+            "evaluate",
+            "predict",
+            "compare",
+            "list_runs",
+        ):
             return False
         return not self.also.get("dry_run", False) or self.flag == "models"

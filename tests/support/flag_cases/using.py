@@ -54,4 +54,13 @@ USING = (
         without=(2, False),
         given=(0, True),
     ),
+    Case(
+        flag="runs",
+        value="{root}/source",
+        also={"stage": "list_runs"},
+        alone=True,
+        see=lambda ran: (ran.said.status, "feature_extract" in ran.said.out),
+        without=(2, False),
+        given=(0, True),
+    ),
 )
