@@ -115,7 +115,7 @@ def test_a_search_reads_no_test_image(
     """Unreadable test images change nothing, and so do other labels."""
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
-    first = searched(folder, tmp_path / "one", here, budget=2.0)
+    first = searched(folder, tmp_path / "one", here)
     out = capsys.readouterr().out
     assert out.count("\ndata: 3 classes; train: 27 of 30 photos from ") == 1
     names = sorted(path.name for path in (folder / "test").iterdir())
@@ -126,14 +126,16 @@ def test_a_search_reads_no_test_image(
         (folder / "test" / f"was {name}").rename(folder / "test" / other)
     for path in (folder / "test" / names[0]).iterdir():
         path.write_bytes(b"not an image")
-    second = searched(folder, tmp_path / "two", here, budget=2.0)
+    second = searched(folder, tmp_path / "two", here)
     assert untimed(first) == untimed(second)
     assert first["data"] == second["data"]
     assert first["command"] == second["command"]
     # A tenth of 10 images in each of 3 classes.
     assert first["data"]["examples"] == 3
     assert first["data"]["validation_source"] == "train"
-    assert [row["name"] for row in first["rows"]] == ["default", "head"]
+    assert [row["name"] for row in first["rows"]] == [
+        *("default", "head", "head, 5 views"),
+    ]
     for row in first["rows"]:
         correct = row["accuracy"] * 3
         assert correct == pytest.approx(round(correct))

@@ -63,10 +63,12 @@ def test_fine_tuned_models_start_from_model_2(finished):
 
 def test_the_report_is_self_contained(finished):
     text = (finished / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    # Besides, it links the reports of its models.
+    others = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)', text)
+    assert all(re.fullmatch(r"seed\d+/model\d/report\.html", x) for x in others)
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         ElementTree.fromstring(svg)
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
     for name in CLASSES:
         assert name in text
     for heading in (

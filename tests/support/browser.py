@@ -118,7 +118,7 @@ def _browser(path: str) -> Iterator[_Pipe]:
     """Runs a browser, which reads file descriptor 3 and writes to 4."""
     read_commands, write_commands = os.pipe()
     read_answers, write_answers = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [
                 sys.executable,

@@ -97,7 +97,7 @@ def saved_arrays(path: str) -> dict[str, np.ndarray]:
     """Returns the arrays of a checkpoint and of the run's frozen weights."""
     arrays = {}
     for prefix in filter(None, (frozen_prefix(path), path)):
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         arrays |= {
             name: reader.get_tensor(name)
             for name in reader.get_variable_to_shape_map()

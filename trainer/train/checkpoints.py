@@ -86,24 +86,48 @@ class StageCheckpoints:
         self._workdir = workdir
         self._state = state
         self._averages = averages
+        self._variables = variables
+        self._optimizer = optimizer
         trainable = list(state.gradient_max)
         out = left_out(workdir, state.stage, variables, trainable=trainable)
         self._left_out = {k: v for k, v in variables.items() if k in out}
-        model = {k: v for k, v in variables.items() if k not in out}
-        stored = {"model": by_key(model), "state": StateInCheckpoint(state)}
-        # The best one is never trained on, so it needs no more than this.
-        self._best = tf.train.Checkpoint(**stored)
-        stored["slots"] = _slots(optimizer)
-        if averages is not None:
-            stored["weights"] = averages.values
-            stored["averaged"] = averages.count
-        self._checkpoint = tf.train.Checkpoint(**stored)
+        self._checkpoint, self._best = self._made()
         self._keep = {LAST: keep, BEST: keep_best, EPOCH: 1}
         self._managers = (
             {kind: self._manager(kind) for kind in self._keep}
             if workdir.writes
             else {}
         )
+
+    def _made(self) -> tuple[tf.train.Checkpoint, tf.train.Checkpoint]:
+        """Returns what checkpoints hold: to train on, and as the best."""
+        out = self._left_out
+        model = {k: v for k, v in self._variables.items() if k not in out}
+        stored = {
+            "model": by_key(model),
+            "state": StateInCheckpoint(self._state),
+        }
+        # The best one is never trained on, so it needs no more than this.
+        best = tf.train.Checkpoint(**stored)
+        stored["slots"] = _slots(self._optimizer)
+        if self._averages is not None:
+            stored["weights"] = self._averages.values
+            stored["averaged"] = self._averages.count
+        return tf.train.Checkpoint(**stored), best
+
+    def save_whole(self) -> None:
+        """Saves the last checkpoint again, with all weights.
+
+        For a stage whose frozen weights have changed.
+
+        Raises:
+          TrainerError: see `save`.
+        """
+        self._left_out = {}
+        self._checkpoint, self._best = self._made()
+        if self._managers:
+            self._managers[LAST] = self._manager(LAST)
+        self.save()
 
     def _manager(self, kind: str) -> tf.train.CheckpointManager:
         folder = self._workdir.checkpoints(self._state.stage, kind)

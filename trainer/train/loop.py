@@ -99,9 +99,9 @@ class StageLoop:
         with interrupt.deferred():
             if self._goes_on(end):
                 self._train(end)
-        return end_stage(
-            self._job, state, self._updates, epoch_steps=self._epoch_steps
-        )
+        whole = self._checkpoints.save_whole
+        steps = self._epoch_steps
+        return end_stage(self._job, state, self._updates, steps, whole)
 
     def _end(self) -> int:
         """Returns the absolute step at which the stage ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 from trainer.errors import TrainerError
 from trainer.train.audit import audit, check_audit, digest
@@ -29,8 +30,8 @@ def end_stage(
     job: StageJob,
     state: StageState,
     updates: StageUpdates,
-    *,
     epoch_steps: int,
+    save_whole: Callable[[], None],
 ) -> StageOutcome:
     """Audits the last weights, and leaves those of the result.
 
@@ -39,6 +40,7 @@ def end_stage(
       state: the state after the last step.
       updates: how its steps updated the variables.
       epoch_steps: the steps of an epoch.
+      save_whole: saves the last checkpoint with all weights.
 
     Raises:
       TrainerError: the audit failed, after everything was saved; or the best
@@ -55,6 +57,9 @@ def end_stage(
     )
     for warning in found.warnings:
         job.workdir.warn(f"{state.stage}: {warning}")
+    if found.problems:
+        # Else a resumed run would restore the stored frozen weights, and pass.
+        save_whole()
     check_audit(found, stage=state.stage, path=job.workdir.path)
     if updates.averages is not None:
         # They are the result of the stage.

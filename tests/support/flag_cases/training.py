@@ -32,8 +32,8 @@ TRAINING = (
         flag="stage",
         value="finetune",
         see=checkpointed,
-        without=["feature_extract"],
-        given=["feature_extract", "finetune"],
+        without=["feature_extract", "frozen"],
+        given=["feature_extract", "finetune", "frozen"],
     ),
     Case(
         flag="dataset",
