@@ -85,7 +85,7 @@ def test_no_memory_does_not_skip_a_checkpoint(tmp_path, monkeypatch):
     def no_memory(path):
         raise MemoryError
 
-    monkeypatch.setattr(checkpoints, "check_index", no_memory)
+    monkeypatch.setattr(checkpoints, "read_all", no_memory)
     with pytest.raises(TrainerError, match="free memory, and start again"):
         Stage(tmp_path).checkpoints.restore()
     monkeypatch.undo()

@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 
 from trainer.config import Config
-from trainer.config.fields import EMBED, FIELDS, REPORT, USING_STAGES
+from trainer.config.fields import (
+    EMBED,
+    FIELDS,
+    MULTILABEL,
+    REPORT,
+    USING_STAGES,
+)
 from trainer.data.dataset_flag import check_dataset
 from trainer.data.folder import open_folder
 from trainer.model.backbone_table import BACKBONES, no_such_backbone
@@ -17,6 +23,9 @@ from trainer.results.input_files import find_inputs
 from trainer.storage import files
 from trainer.storage.paths import is_remote
 from trainer.workdir import Workdir
+
+# They read a workdir.
+_READING_STAGES = (*USING_STAGES, EMBED, REPORT)
 
 
 def check_paths(config: Config) -> None:
@@ -28,7 +37,7 @@ def check_paths(config: Config) -> None:
       UsageError: something does not exist.
       TrainerError: the folder of the data set holds no other folder.
     """
-    if config.stage in (*USING_STAGES, EMBED, REPORT) and config.workdir:
+    if config.stage in _READING_STAGES and config.workdir:
         _require("workdir", config.workdir)
     if config.init_from:
         _require("init_from", config.init_from)
@@ -54,7 +63,9 @@ def _require(flag: str, path: str) -> None:
 def _check_data(config: Config) -> None:
     check_dataset(config.dataset)
     path = os.path.expanduser(config.dataset)
-    if not files.is_dir(path):
+    # A run decides which folders `evaluate` and others may read.
+    of_run = config.stage in _READING_STAGES or config.task == MULTILABEL
+    if of_run or not files.is_dir(path):
         return
     if not any(files.is_dir(os.path.join(path, n)) for n in files.names(path)):
         open_folder(
