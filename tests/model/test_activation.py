@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import TINY_PX, tiny_classifier
@@ -10,13 +11,14 @@ from trainer.model.activation import class_activations
 from trainer.model.pixels import preprocess
 
 
-def test_activations_are_grad_cam() -> None:
+@pytest.mark.parametrize(("number", "labels"), [(0, [2, 0]), (1, [0])])
+def test_activations_are_grad_cam(number: int, labels: list[int]) -> None:
+    """Those of each image of a batch are its own."""
     classifier = tiny_classifier(4)
-    image = np.random.default_rng(0).uniform(0, 255, (TINY_PX, TINY_PX, 3))
-    image = image.astype(np.float32)
-    labels = [2, 0]
-    found = class_activations(classifier, image, labels)
-    inputs = preprocess(tf.constant(image[None]), classifier.pixels)
+    shape = (2, TINY_PX, TINY_PX, 3)
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    found = class_activations(classifier, images, [[2, 0], [0]])[number]
+    inputs = preprocess(tf.constant(images[number][None]), classifier.pixels)
     for activation, label in zip(found, labels, strict=True):
         with tf.GradientTape() as tape:
             maps = classifier.backbone(inputs, training=False)

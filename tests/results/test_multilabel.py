@@ -8,9 +8,9 @@ from sklearn import metrics
 
 from trainer.results.multilabel import (
     MultilabelEvaluation,
-    average_precision,
     sigmoid,
 )
+from trainer.results.ranking import rank
 from trainer.results.thresholds import best_thresholds, thresholds_to_json
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -81,11 +81,12 @@ def test_metrics_equal_those_of_scikit_learn(n: int, ties: bool) -> None:
 
 
 def test_average_precision_by_hand() -> None:
-    targets = np.array([1, 0, 1, 1, 0])
+    targets = np.array([1, 0, 1, 1, 0]) > 0
     # Of the scores 9, 5 and 1: 1 of 1, then 2 of 4, then 3 of 5 are correct.
     scores = np.array([9.0, 5, 5, 1, 5])
     expected = (1 / 1 + 2 / 4 + 3 / 5) / 3
-    assert average_precision(targets, scores) == pytest.approx(expected)
+    found = rank(targets[:, None], scores[:, None]).average_precision
+    assert found == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("ties", [False, True])

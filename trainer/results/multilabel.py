@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config.fields import MULTILABEL
+from trainer.results.ranking import rank
 from trainer.results.statistics import known_mean, share_of
 from trainer.results.thresholds import thresholds_to_json
 
@@ -56,16 +57,14 @@ class MultilabelEvaluation:
 
     @functools.cached_property
     def average_precisions(self) -> np.ndarray:
-        """The average precision of each class; see `average_precision`.
+        """The average precision of each class; see `ranking.rank`.
 
-        float64 (classes,) in [0, 1]; NaN for a class without examples.
+        float64 (classes,) in [0, 1]; NaN for a class without examples, or with
+        a logit that is not finite.
         """
-        return np.array(
-            [
-                average_precision(self.targets[:, c], self.outputs[:, c])
-                for c in range(len(self.class_names))
-            ]
-        )
+        found = rank(self.targets > 0, self.outputs).average_precision
+        finite = np.isfinite(self.outputs).all(axis=0)
+        return np.where(finite, found, np.nan)
 
     @property
     def map(self) -> float:
@@ -164,33 +163,6 @@ class MultilabelEvaluation:
             name: _or_none(value)
             for name, value in zip(self.class_names, values, strict=True)
         }
-
-
-def average_precision(targets: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the average precision of one class.
-
-    It is the sum over the distinct scores, from high to low, of the precision
-    times the gain in recall at that score, as in scikit-learn's
-    `average_precision_score`.
-
-    Args:
-      targets: (n,) of 0 and 1.
-      scores: (n,), larger for a more probable example.
-
-    Returns:
-      In [0, 1]; NaN without an example of the class, or with a score that is
-      not finite.
-    """
-    positives = int(np.sum(targets > 0))
-    if not positives or not np.isfinite(scores).all():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(targets[order] > 0)
-    # Equal scores are one step.
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    precision = hits[ends] / (ends + 1)
-    gains = np.diff(hits[ends], prepend=0) / positives
-    return float(precision @ gains)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ import dataclasses
 
 import numpy as np
 
+from trainer.results.statistics import known_mean
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Ranking:
@@ -29,12 +31,12 @@ class Ranking:
     @property
     def mean_average_precision(self) -> float:
         """The mean over the classes that have samples; NaN if none has."""
-        return _known_mean(self.average_precision)
+        return known_mean(self.average_precision)
 
     @property
     def mean_roc_auc(self) -> float:
         """The mean over the classes that have a value; NaN if none has."""
-        return _known_mean(self.roc_auc)
+        return known_mean(self.roc_auc)
 
 
 def rank(positive: np.ndarray, scores: np.ndarray) -> Ranking:
@@ -75,8 +77,3 @@ def _of_class(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     # By the trapezoidal rule, in which equal scores count half.
     area = np.sum(np.diff(wrong) * (recall[1:] + recall[:-1]) / 2)
     return precision, float(area)
-
-
-def _known_mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,41 +117,33 @@ class ExampleReader:
             for row in rows
         ]
 
-    def activations(
-        self, classifier: Classifier, *, time_limit: float | None = None
-    ) -> tuple[list[list[dict[str, Any]]], int]:
+    def activations(self, classifier: Classifier) -> list[list[dict[str, Any]]]:
         """Returns examples with their class activation maps.
 
         Args:
           classifier: has the weights of the predictions.
-          time_limit: seconds after which no other example is begun; None is
-            no limit.
 
         Returns:
-          Wrong and right examples, pair by pair, and the number of examples
-          that are missing because of the limit.
+          Wrong and right examples, pair by pair.
         """
-        end = None if time_limit is None else time.monotonic() + time_limit
-        pairs, missing = [], 0
-        for rows in self._predicted.pairs():
-            shown = []
-            for row in rows:
-                if row is None:
-                    continue
-                if end is not None and time.monotonic() > end:
-                    missing += 1
-                    continue
-                shown.append(self._activated(classifier, row))
-            if shown:
-                pairs.append(shown)
-        return pairs, missing
-
-    def _activated(self, classifier: Classifier, row: int) -> dict[str, Any]:
-        pixels = self._pixels(row)
-        guess = int(self._predicted.guesses[row])
-        true = int(self._predicted.samples.labels[row])
-        labels = list(dict.fromkeys((guess, true)))
+        pairs = [
+            [row for row in pair if row is not None]
+            for pair in self._predicted.pairs()
+        ]
+        rows = [row for pair in pairs for row in pair]
+        labels = [list(dict.fromkeys(self._classes(row))) for row in rows]
+        pixels = np.stack([self._pixels(row) for row in rows])
         maps = class_activations(classifier, pixels, labels)
+        found = {
+            row: self._with_maps(row, of, own)
+            for row, of, own in zip(rows, labels, maps, strict=True)
+        }
+        return [[found[row] for row in pair] for pair in pairs]
+
+    def _with_maps(
+        self, row: int, labels: Sequence[int], maps: np.ndarray
+    ) -> dict[str, Any]:
+        pixels = self._pixels(row)
         return {
             **self._facts(row),
             "image": data_uri(pixels),
@@ -162,9 +153,13 @@ class ExampleReader:
             ],
         }
 
+    def _classes(self, row: int) -> tuple[int, int]:
+        """Returns the predicted and the true class."""
+        true = self._predicted.samples.labels[row]
+        return int(self._predicted.guesses[row]), int(true)
+
     def _facts(self, row: int) -> dict[str, Any]:
-        guess = int(self._predicted.guesses[row])
-        true = int(self._predicted.samples.labels[row])
+        guess, true = self._classes(row)
         return {
             "id": self._predicted.samples.ids[row],
             "true": self._names[true],

@@ -31,8 +31,6 @@ from trainer.workdir import (
 )
 from trainer.workdir.stored import stored_config
 
-# Seconds that a run spends on activation maps at its end.
-_ACTIVATION_SECONDS = 2.0
 _T = TypeVar("_T")
 
 
@@ -73,7 +71,7 @@ def write_at_end(finished: Finished) -> bool:
     if untested or not workdir.writes:
         return False
     try:
-        page = page_of(finished, time_limit=_ACTIVATION_SECONDS)
+        page = page_of(finished)
         workdir.write_text(REPORT, page)
     except Exception as error:
         # Raises if another process has taken over the workdir.
@@ -86,13 +84,8 @@ def write_at_end(finished: Finished) -> bool:
     return True
 
 
-def page_of(finished: Finished, *, time_limit: float | None = None) -> str:
-    """Returns the content of report.html.
-
-    Args:
-      finished: the run.
-      time_limit: seconds after which no other activation map is begun.
-    """
+def page_of(finished: Finished) -> str:
+    """Returns the content of report.html."""
     workdir = finished.workdir
     reader = ExampleReader(
         Predicted.of_logits(finished.manifest.final, finished.logits),
@@ -100,7 +93,7 @@ def page_of(finished: Finished, *, time_limit: float | None = None) -> str:
         image_px=finished.classifier.image_px,
         rendering=rendering_of(finished.config),
     )
-    activations, note = _activations(finished, reader, time_limit)
+    activations, note = _activations(finished, reader)
     stored = workdir.read_json(CONFIG) or {}
     return run_page(
         RunFacts(
@@ -153,26 +146,20 @@ def _plans(finished: Finished) -> list[tuple[str, FreezePlan]]:
 
 
 def _activations(
-    finished: Finished, reader: ExampleReader, time_limit: float | None
+    finished: Finished, reader: ExampleReader
 ) -> tuple[Sequence[Sequence[Mapping[str, Any]]] | None, str]:
-    """Returns the activation maps, and a note about what is missing."""
+    """Returns the activation maps, or None and a note that says why not."""
     again = "--stage=report on a CPU or GPU computes them."
     if finished.on_tpu:
         return None, f"Not computed on a TPU; {again}"
     found = _tried(
         finished,
         "Grad-CAM",
-        lambda: reader.activations(finished.classifier, time_limit=time_limit),
+        lambda: reader.activations(finished.classifier),
     )
     if found is None:
         return None, "The maps could not be computed; see the warnings."
-    pairs, missing = found
-    if not missing:
-        return pairs, ""
-    return pairs, (
-        f"{missing} of the examples are missing, because their maps would take"
-        " longer than the end of a run should; --stage=report shows all."
-    )
+    return found, ""
 
 
 def _tried(finished: Finished, what: str, find: Callable[[], _T]) -> _T | None:

@@ -68,7 +68,7 @@ class RunFacts:
       flags: the flags that the run has read.
       mistakes: see `ExampleReader`; None if they could not be found.
       activations: see `ExampleReader`; None if there are none.
-      activation_note: says what is missing of them, or why all are.
+      activation_note: says why there are none.
     """
 
     result: Mapping[str, Any]
