@@ -69,7 +69,7 @@ def test_a_run_of_an_earlier_version_resumes(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its checkpoints have all weights, also those saved after the resume."""
+    """All its checkpoints have all weights, before and after the resume."""
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     values = {**FINISHED, "stage": "finetune"}
     with monkeypatch.context() as patch:

@@ -58,7 +58,7 @@ class FakeSamples:
 def test_when_a_temperature_is_fitted(
     count: int, final_split: str, on_final: bool, why: str
 ) -> None:
-    """Of 100 images 75 are right at a confidence of 0.9933.
+    """75 of 100 images are right, at a confidence of 0.9933.
 
     The optimum has the confidence 0.75, so T = 5 / log 3.
     """
@@ -131,7 +131,7 @@ def test_a_temperature_is_used_for_its_own_weights(
 def test_a_run_stores_its_temperature_for_evaluate_and_export(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 210 training images 105 are held out; some are classified wrong."""
+    """105 of 210 training images are held out; some are classified wrong."""
     use_tiny_backbone(monkeypatch)
     photos = make_photos(tmp_path / "photos", train=70, test=5)
     workdir = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Writes the report of a finished run again, with all its examples."""
+"""Writes the report of a finished run again."""
 
 from __future__ import annotations
 
