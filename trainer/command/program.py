@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from trainer import interrupt, streams
 from trainer.command import flags
+from trainer.command.tensorflow_import import import_tensorflow
 from trainer.config import Config
 from trainer.config.fields import (
     CHECK_DATA,
@@ -103,6 +104,7 @@ def _run_stage(config: Config, given: frozenset[str]) -> None:
         return
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
+        import_tensorflow()
         from trainer.distribute import devices
 
         run = _stage_function(config, given)
@@ -118,6 +120,7 @@ def _search(config: Config, given: frozenset[str]) -> None:
         return
     # TensorFlow is imported only after the flags are checked.
     with native_notes_hidden(not flags.wants_traceback()):
+        import_tensorflow()
         from trainer.distribute import devices
         from trainer.search.run import search
 
