@@ -32,11 +32,11 @@ from trainer.data.batches import training_batches
 from trainer.data.manifest import Manifest
 from trainer.data.order import Shard
 from trainer.data.reading import Reading
+from trainer.learning.graph_loops import make_train_function
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.run.classifiers import new_classifier
 from trainer.run.prepare import RunSetup, prepare, read_manifest
-from trainer.train.graph_loops import make_train_function
 
 Timed = Callable[[], None]
 _STEPS = 8

@@ -24,10 +24,10 @@ import tensorflow as tf
 from benchmarks.input_rate import measure, show
 from benchmarks.models import random_classifier
 from trainer.data.augment import warp_kernel
+from trainer.learning.steps import make_evaluation_step, make_train_step
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.partition import partition_classifier
-from trainer.train.steps import make_evaluation_step, make_train_step
 
 
 def main() -> None:

@@ -14,15 +14,15 @@ import tensorflow as tf
 
 from benchmarks.models import random_classifier
 from trainer.data.augment import affine, draw_parameters
-from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan
-from trainer.model.pixels import preprocess
-from trainer.model.trunk.partition import partition_classifier
-from trainer.train.steps import (
+from trainer.learning.steps import (
     StepOutput,
     make_evaluation_step,
     make_train_step,
 )
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import FreezePlan
+from trainer.model.pixels import preprocess
+from trainer.model.trunk.partition import partition_classifier
 
 CLASSES, BATCH, SEEDS = 3, 4, (1, 2, 3)
 # Number of roundings of pixels, and their relative size: half a last bit.

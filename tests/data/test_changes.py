@@ -16,8 +16,8 @@ from tests.support.runs import TINY, lines, train
 from tests.support.tiny import use_tiny_backbone
 from trainer.data.changes import changed_files
 from trainer.errors import TrainerError
+from trainer.learning.loop import StageLoop
 from trainer.run.stages import TrainingRun
-from trainer.train.loop import StageLoop
 
 
 @pytest.fixture

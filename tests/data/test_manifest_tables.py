@@ -20,8 +20,8 @@ from trainer.data.table import BadRowsError
 from trainer.data.training_split import training_split
 from trainer.data.validation import fold_of_each
 from trainer.errors import TrainerError, UsageError
+from trainer.learning.head_path import folds_of
 from trainer.results.data_line import data_facts, data_line
-from trainer.train.head_path import folds_of
 
 
 @pytest.fixture(scope="module")

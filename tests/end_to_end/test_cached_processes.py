@@ -14,7 +14,7 @@ from tests.support.command import arguments
 from tests.support.jobs import Job, Left, run_command
 from tests.support.photos import make_photos
 from tests.support.runs import assert_same_arrays, lines, weights
-from trainer.train.inputs import Inputs
+from trainer.learning.inputs import Inputs
 
 pytestmark = pytest.mark.slow
 
@@ -124,7 +124,7 @@ def test_processes_without_a_shared_cache_compute_all_rows(
 
 def slow_rows(command: list[str]) -> None:
     """The command, in a process that computes a row a second."""
-    from trainer.train import inputs
+    from trainer.learning import inputs
 
     inputs._ROWS_PER_BLOCK = 1
     real = Inputs._blocks

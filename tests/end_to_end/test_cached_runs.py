@@ -19,7 +19,7 @@ from tests.support.runs import (
     lines,
     train,
 )
-from trainer.train.inputs import Inputs
+from trainer.learning.inputs import Inputs
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,8 @@ from tests.support.runs import (
     train,
     weights,
 )
+from trainer.learning.inputs import Inputs
 from trainer.model.trunk import device
-from trainer.train.inputs import Inputs
 
 XLA = {"xla": "on"}
 BFLOAT16 = {"precision": "bfloat16"}

@@ -26,9 +26,9 @@ from tests.support.runs import (
     weights,
 )
 from trainer.config import Config
+from trainer.learning import stage_trunk
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
 from trainer.run.use import evaluate
-from trainer.train import stage_trunk
 from trainer.workdir import Workdir
 
 pytestmark = pytest.mark.slow

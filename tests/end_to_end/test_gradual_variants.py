@@ -27,8 +27,8 @@ from tests.support.runs import (
 )
 from trainer.config import Config
 from trainer.config.recipes import BEFORE_RENDERING
+from trainer.learning.inputs import Inputs
 from trainer.run import folds
-from trainer.train.inputs import Inputs
 
 pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.slow]
 

@@ -20,8 +20,8 @@ from tests.support.runs import (
     train,
     weights,
 )
-from trainer.train import solved_stage
-from trainer.train.inputs import Inputs
+from trainer.learning import solved_stage
+from trainer.learning.inputs import Inputs
 
 HEAD = "feature_extract"
 ADAM = {**TINY, "stage": HEAD, "unfreeze": "last:10", "epochs": 3}

@@ -16,7 +16,7 @@ from tests.support.runs import (
     weights,
 )
 from trainer.errors import TrainerError
-from trainer.train import checkpoints
+from trainer.learning import checkpoints
 
 
 @pytest.fixture

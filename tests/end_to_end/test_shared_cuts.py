@@ -25,9 +25,9 @@ from tests.support.runs import (
     train,
     weights,
 )
+from trainer.learning.inputs import Inputs
 from trainer.model.trunk.partition import Partition
 from trainer.run.fast_paths import StageWork
-from trainer.train.inputs import Inputs
 
 pytestmark = pytest.mark.slow
 

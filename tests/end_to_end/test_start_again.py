@@ -16,8 +16,8 @@ from tests.support.runs import (
 )
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.learning import loop
 from trainer.run.use import evaluate
-from trainer.train import loop
 
 pytestmark = pytest.mark.usefixtures("tiny")
 HEAD = {**TINY, "stage": "feature_extract"}

@@ -21,7 +21,7 @@ from tensorflow.python.lib.io import file_io
 from tensorflow.python.ops import gen_io_ops
 
 from tests.kill.command import wrap
-from trainer.train.solved_stage import SolvedStage
+from trainer.learning.solved_stage import SolvedStage
 from trainer.workdir import MetricsFile
 
 BEFORE, AFTER = "before", "after"

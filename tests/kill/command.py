@@ -12,14 +12,14 @@ import keras
 from tests.support.tiny import tiny_backbone
 from trainer.command import flags, program
 from trainer.config.fields import FEATURE_EXTRACT
+from trainer.learning.checkpoints import StageCheckpoints
+from trainer.learning.loop import StageLoop
+from trainer.learning.solved_stage import SolvedStage
 from trainer.run import (
     folds,  # noqa: F401, imported once for all forks
     training,  # noqa: F401
 )
 from trainer.study import run as study  # noqa: F401
-from trainer.train.checkpoints import StageCheckpoints
-from trainer.train.loop import StageLoop
-from trainer.train.solved_stage import SolvedStage
 
 START_UP, HEAD, BETWEEN = "start_up", "head", "between_stages"
 FINETUNE, VALIDATION = "finetune", "validation"

@@ -8,12 +8,12 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
+from trainer.learning.head_path import folds_of
 from trainer.probe.scores import (
     class_mean_accuracy,
     head_score,
     neighbours_accuracy,
 )
-from trainer.train.head_path import folds_of
 
 
 def data(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ from tests.support.runs import TINY, small, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.learning.stage import StageJob
 from trainer.run import lr_find as lr_find_module
 from trainer.run.lr_find import lr_find
-from trainer.train.stage import StageJob
 
 FLAGS = {
     **TINY,

@@ -12,9 +12,9 @@ import pytest
 from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.config import Config
+from trainer.learning.start import Start
 from trainer.run import record
 from trainer.run.resolve import resolve
-from trainer.train.start import Start
 from trainer.workdir import CONFIG, Workdir
 
 

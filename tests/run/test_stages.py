@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.stage import METRICS
 from trainer.config import Config
+from trainer.learning.start import Start
 from trainer.run.resolve import resolve
 from trainer.run.stages import TrainingRun
-from trainer.train.start import Start
 from trainer.workdir import REPORT, RESULT, Workdir
 
 

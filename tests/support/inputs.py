@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.support.classifiers import TINY_PX
 from trainer.cache import FileCache, RowCache
+from trainer.learning.inputs import Inputs
 from trainer.model.trunk.partition import Partition
-from trainer.train.inputs import Inputs
 
 OPTIONS: dict[str, Any] = {
     "engine": "graph",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.distribute import strategies
-from trainer.train.optimizers import SummedOnce
+from trainer.learning.optimizers import SummedOnce
 
 
 class Descent(SummedOnce, keras.optimizers.SGD):

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from tests.support.classifiers import live_classifier
 from trainer.config import Config
+from trainer.learning.checkpoints import StageCheckpoints
 from trainer.model.weights.frozen import FOLDER, frozen_prefix
 from trainer.run import training
-from trainer.train.checkpoints import StageCheckpoints
 
 # Fields of a run of the tiny backbone, for `small` and `train`.
 TINY = {"backbone_args": "", "weights": "none"}

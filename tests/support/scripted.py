@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.clock import ManualClock
+from trainer.learning.loop import StageLoop
+from trainer.learning.stopping import Stopwatch
 from trainer.results.evaluate import Evaluator
 from trainer.run import stage_parts
-from trainer.train.loop import StageLoop
-from trainer.train.stopping import Stopwatch
 
 _SECONDS = 60.0
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from tests.support.classifiers import tiny_classifier
+from trainer.learning.checkpoint_files import find_checkpoint
+from trainer.learning.checkpoints import StageCheckpoints
+from trainer.learning.state import StageState
 from trainer.model.freeze import freeze_plan
-from trainer.train.checkpoint_files import find_checkpoint
-from trainer.train.checkpoints import StageCheckpoints
-from trainer.train.state import StageState
 from trainer.workdir import Workdir
 
 DATA, INDEX = ".data-00000-of-00001", ".index"

@@ -15,14 +15,14 @@ from tests.support.classifiers import (
 )
 from tests.support.replicas import feed, strategy_of
 from trainer.data.augment import affine, draw_parameters
-from trainer.model.classifier import Classifier
-from trainer.model.freeze import freeze_plan
-from trainer.train.graph_loops import (
+from trainer.learning.graph_loops import (
     make_train_function,
 )
-from trainer.train.steps import (
+from trainer.learning.steps import (
     make_train_step,
 )
+from trainer.model.classifier import Classifier
+from trainer.model.freeze import freeze_plan
 
 CLASSES = 3
 LOGITS = "logits_and_updates"

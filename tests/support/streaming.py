@@ -20,7 +20,7 @@ from trainer.data.batches import training_batches
 from trainer.data.order import Shard
 from trainer.data.records import record_spans
 from trainer.data.samples import ARRAY_RECORD, Samples
-from trainer.train.inputs import Inputs
+from trainer.learning.inputs import Inputs
 
 IMAGES, SHARDS, DISTINCT, CLASSES = 20_000, 5, 300, 100
 # An epoch has 157 steps: 156 full batches and one of 32 images.

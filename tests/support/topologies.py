@@ -19,12 +19,12 @@ from trainer import interrupt
 from trainer.data.augment import affine, draw_parameters
 from trainer.distribute import devices, strategies
 from trainer.distribute.topology import find_topology
-from trainer.model.freeze import freeze_plan
-from trainer.train.graph_loops import (
+from trainer.learning.graph_loops import (
     make_evaluation_function,
     make_train_function,
 )
-from trainer.train.optimizers import SummedAdam
+from trainer.learning.optimizers import SummedAdam
+from trainer.model.freeze import freeze_plan
 
 CLASSES = 3
 BATCH = 8

@@ -22,10 +22,10 @@ from tools.xla_step import (
     training_step,
 )
 from trainer.data.augment import warp
+from trainer.learning import steps
 from trainer.model import lite
 from trainer.model.backbones import backbone_names
 from trainer.model.freeze import freeze_plan
-from trainer.train import steps
 
 
 def module_of(name: str) -> str:

@@ -19,6 +19,10 @@ from trainer import interrupt
 from trainer.cache import FileCache
 from trainer.doctor.pool import Pool
 from trainer.errors import untrusted
+from trainer.learning import exact_head
+from trainer.learning.head_features import head_features
+from trainer.learning.head_path import chosen_point, cross_validate, folds_of
+from trainer.learning.principal_axes import Rotated, rotated, standardisation
 from trainer.model.freeze import freeze_plan
 from trainer.model.weights.plan import weights_digest
 from trainer.native_memory import return_freed
@@ -26,10 +30,6 @@ from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import new_classifier
 from trainer.run.fast_paths import fast_paths
 from trainer.run.prepare import RunSetup
-from trainer.train import exact_head
-from trainer.train.head_features import head_features
-from trainer.train.head_path import chosen_point, cross_validate, folds_of
-from trainer.train.principal_axes import Rotated, rotated, standardisation
 
 # From large to small. The order of suspects barely depends on the strength, so
 # few values are compared, on few images.

@@ -16,6 +16,9 @@ from trainer.cache import FileCache
 from trainer.data.reading import Reading
 from trainer.data.training_split import TrainingSplit
 from trainer.errors import one_line
+from trainer.learning.head_features import head_features
+from trainer.learning.head_path import folds_of
+from trainer.learning.inputs import Inputs, Report
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.probe.candidates import Candidate
@@ -31,9 +34,6 @@ from trainer.run.caches import file_cache
 from trainer.run.classifiers import new_classifier
 from trainer.run.fast_paths import FastPaths, fast_paths
 from trainer.run.prepare import RunSetup, prepare
-from trainer.train.head_features import head_features
-from trainer.train.head_path import folds_of
-from trainer.train.inputs import Inputs, Report
 
 # Samples per pass where no engine computes the features.
 _BATCH = 32

@@ -20,6 +20,7 @@ from trainer.data.rendering import rendering_of
 from trainer.data.table import BadRowsError
 from trainer.data.training_split import TrainingSplit, training_split
 from trainer.errors import TrainerError, one_line, reason_of
+from trainer.learning.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.model.weights.plan import weights_digest
 from trainer.probe import chart, child
 from trainer.probe.candidates import Candidate, find_candidates
@@ -41,7 +42,6 @@ from trainer.results.data_line import (
 from trainer.run.caches import file_cache
 from trainer.run.prepare import open_dataset, print_bad_rows
 from trainer.run.resolve import default_workdir
-from trainer.train.head_path import FOLDS, L2_VALUES, folds_of
 from trainer.workdir import Workdir
 from trainer.workdir.lock import locked
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trainer.train.head_path import PathPoint, chosen_point, cross_validate
-from trainer.train.principal_axes import BLOCK, rotated, standardisation
+from trainer.learning.head_path import PathPoint, chosen_point, cross_validate
+from trainer.learning.principal_axes import BLOCK, rotated, standardisation
 
 NEIGHBOURS = 5
 

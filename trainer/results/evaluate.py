@@ -12,14 +12,14 @@ from trainer.data.batches import evaluation_batches
 from trainer.data.order import Shard, steps_per_epoch
 from trainer.data.reading import Reading
 from trainer.data.samples import Samples
+from trainer.learning.graph_loops import make_evaluation_function
+from trainer.learning.inputs import Inputs
+from trainer.learning.steps import TOP_K
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.partition import Partition
 from trainer.results.evaluation import Evaluation
 from trainer.results.multilabel import MultilabelEvaluation, sigmoid
 from trainer.results.thresholds import best_thresholds
-from trainer.train.graph_loops import make_evaluation_function
-from trainer.train.inputs import Inputs
-from trainer.train.steps import TOP_K
 
 # Steps in one graph call; signals are handled between calls.
 _CALL_STEPS = 8

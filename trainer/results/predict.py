@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.data.headers import UPRIGHT
 from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import printable
+from trainer.learning.steps import Batch, make_prediction_function
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import MirroredTrunk, Trunk
 from trainer.model.trunk.partition import Partition
@@ -22,7 +23,6 @@ from trainer.results.escaping import (
 )
 from trainer.results.file_forward import Features, FileForward
 from trainer.results.label_csv import joined, probability_columns
-from trainer.train.steps import Batch, make_prediction_function
 
 _DIGITS = 6
 

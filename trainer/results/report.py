@@ -17,6 +17,7 @@ from trainer.config.fields import (
 from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.validation import source_phrase
+from trainer.learning.stopping import stop_text
 from trainer.results.escaping import for_terminal
 from trainer.results.label_report import (
     best_label_validation,
@@ -26,7 +27,6 @@ from trainer.results.label_report import (
 )
 from trainer.results.score_lines import score_lines
 from trainer.results.statistics import wilson_interval
-from trainer.train.stopping import stop_text
 from trainer.workdir import REPORT
 
 # How many times the samples of the smallest class the largest may have.

@@ -12,6 +12,8 @@ from trainer.config.fields import MULTILABEL
 from trainer.data.manifest import Manifest
 from trainer.distribute import devices
 from trainer.errors import TrainerError, one_line, untrusted
+from trainer.learning.restoring import restore_variables
+from trainer.learning.start import Start
 from trainer.model.architectures import (
     architecture_json,
     model_from_architecture,
@@ -24,8 +26,6 @@ from trainer.model.weights.forms import form_of_architecture
 from trainer.model.weights.load import load_weights
 from trainer.run.caches import file_cache
 from trainer.run.prepare import RunSetup
-from trainer.train.restoring import restore_variables
-from trainer.train.start import Start
 from trainer.workdir import BACKBONE, Workdir
 
 

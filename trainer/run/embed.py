@@ -19,6 +19,8 @@ from trainer.data.rendering import render, rendering_of
 from trainer.data.samples import printable
 from trainer.distribute.runtime import Runtime
 from trainer.errors import TrainerError, UsageError, one_line
+from trainer.learning.head_features import feature_function, head_features
+from trainer.learning.inputs import Inputs
 from trainer.model.backbones import find_backbone
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan, set_trainable
@@ -37,8 +39,6 @@ from trainer.run.fast_paths import fast_paths
 from trainer.run.prepare import prepare, read_manifest
 from trainer.run.trained import open_trained
 from trainer.storage import files
-from trainer.train.head_features import feature_function, head_features
-from trainer.train.inputs import Inputs
 
 # Maps a row's number to the encoded image.
 _Encoded = Callable[[int], bytes]

@@ -9,9 +9,9 @@ from trainer.config.fields import AUTO
 from trainer.distribute import devices
 from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
+from trainer.learning.stage_trunk import auto_engine
 from trainer.model.trunk.device import DEVICE, TrunkDevices
 from trainer.model.trunk.engines import LITERT
-from trainer.train.stage_trunk import auto_engine
 
 STEP = "step"
 _TPU = "a TPU computes the whole step (--strategy)"

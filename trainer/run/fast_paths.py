@@ -17,6 +17,7 @@ from trainer.distribute import devices, strategies
 from trainer.distribute.processes import Processes
 from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
+from trainer.learning.inputs import Inputs, Report
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.model.trunk.cut import Cut, find_cut
@@ -30,7 +31,6 @@ from trainer.run.engine_choice import (
     trunk_devices,
     uncached,
 )
-from trainer.train.inputs import Inputs, Report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from trainer.config.validation import fold_value
 from trainer.data.validation import fold_of_each
 from trainer.distribute.runtime import plan_devices
 from trainer.errors import UsageError, untrusted
+from trainer.learning.start import finished_stage
 from trainer.model.backbones import find_backbone
 from trainer.results.escaping import csv_line, for_terminal
 from trainer.results.out_of_fold import (
@@ -25,7 +26,6 @@ from trainer.results.out_of_fold import (
 from trainer.results.report import tensorboard_command
 from trainer.run import training
 from trainer.run.resolve import backbone_name, resolve
-from trainer.train.start import finished_stage
 from trainer.workdir import CONFIG, MANIFEST, RESULT, Workdir
 from trainer.workdir.folds import FOLDS_JSON, fold_workdir
 from trainer.workdir.lock import locked

@@ -12,11 +12,11 @@ import numpy as np
 from trainer.config.recipes import BEFORE_RENDERING
 from trainer.config.validation import SPLIT, TEST
 from trainer.errors import TrainerError, shortened
+from trainer.learning.audit import digests
+from trainer.learning.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.learning.restoring import restore_variables
+from trainer.learning.start import result_checkpoint
 from trainer.run.compare import FinishedRun, check_same_test, finished_run
-from trainer.train.audit import digests
-from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.restoring import restore_variables
-from trainer.train.start import result_checkpoint
 from trainer.workdir import BACKBONE, CONFIG, MANIFEST, Workdir
 from trainer.workdir.stored import TestedSample, tested_samples
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trainer.errors import one_line, untrusted
+from trainer.learning.start import result_checkpoint, stage_marker
 from trainer.results.thresholds import DEFAULT_THRESHOLD
 from trainer.run.trained import Trained
-from trainer.train.start import result_checkpoint, stage_marker
 from trainer.workdir import Workdir
 
 

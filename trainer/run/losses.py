@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from trainer.config import Config
 from trainer.data.manifest import Manifest
-from trainer.train.class_weights import class_weights
-from trainer.train.losses import TrainingLoss
+from trainer.learning.class_weights import class_weights
+from trainer.learning.losses import TrainingLoss
 
 
 def training_loss(config: Config, manifest: Manifest) -> TrainingLoss:

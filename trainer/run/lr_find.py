@@ -15,6 +15,8 @@ from trainer.config import Config
 from trainer.config.fields import FIELDS, FINETUNE, LR_FIND
 from trainer.config.usage import command_name
 from trainer.errors import TrainerError, first_line, one_line
+from trainer.learning.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
+from trainer.learning.start import check_warm_start, find_start
 from trainer.model.backbones import find_backbone
 from trainer.results.rate_chart import rate_chart
 from trainer.results.summaries import TensorBoardWriter
@@ -27,8 +29,6 @@ from trainer.run.training import (
     print_data,
     with_min_steps,
 )
-from trainer.train.rate_finder import STEPS, Suggestion, Sweep, sweep_rates
-from trainer.train.start import check_warm_start, find_start
 from trainer.workdir import Workdir
 
 RECORD, CHART = "lr_find.json", "lr_find.png"

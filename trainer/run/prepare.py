@@ -18,6 +18,7 @@ from trainer.data.sources import open_source
 from trainer.data.table import BadRowsError
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.errors import TrainerError, one_line
+from trainer.learning.class_weights import read_class_weights
 from trainer.model.backbones import (
     Backbone,
     check_backbone,
@@ -28,7 +29,6 @@ from trainer.model.weights.plan import WeightsPlan, plan_weights
 from trainer.run.caches import file_cache
 from trainer.run.memory import check_batch_fits
 from trainer.run.resolve import backbone_name, resolve
-from trainer.train.class_weights import read_class_weights
 
 # Rows of a table that are printed one by one.
 _MAX_ROWS = 20

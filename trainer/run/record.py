@@ -14,6 +14,8 @@ from trainer.data.shots import few_shots_warning
 from trainer.data.validation import classes_without_validation
 from trainer.distribute import devices
 from trainer.errors import TrainerError
+from trainer.learning.class_weights import class_weights
+from trainer.learning.start import Start, check_warm_start
 from trainer.model.weights.plan import weights_digest
 from trainer.results.escaping import csv_line, for_csv
 from trainer.results.thresholds import DEFAULT_THRESHOLD
@@ -26,8 +28,6 @@ from trainer.run.drift import (
 )
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup, read_manifest
-from trainer.train.class_weights import class_weights
-from trainer.train.start import Start, check_warm_start
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 
 # Bad rows of a table of which each has its own warning.

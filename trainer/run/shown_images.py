@@ -13,7 +13,7 @@ from trainer.data.reading import Reading
 from trainer.data.regularization import NOTHING
 from trainer.data.rendering import rendering_of
 from trainer.data.samples import Samples
-from trainer.train.batches import regularization_of
+from trainer.learning.batches import regularization_of
 
 _SHOWN_IMAGES = 8
 

@@ -15,6 +15,8 @@ from trainer.config.fields import EVALUATE, SOUP
 from trainer.config.ranges import parse_workdirs
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, first_line, reason_of
+from trainer.learning.checkpoint_files import LAST, PREFIX
+from trainer.learning.start import stage_marker
 from trainer.model.freeze import freeze_plan
 from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
@@ -32,8 +34,6 @@ from trainer.run.trained import (
     with_data,
 )
 from trainer.storage import files
-from trainer.train.checkpoint_files import LAST, PREFIX
-from trainer.train.start import stage_marker
 from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.lock import locked

@@ -7,6 +7,12 @@ import functools
 from trainer.config import StageSpec
 from trainer.config.fields import FLIP
 from trainer.data.manifest import Manifest
+from trainer.learning.checkpoint_files import find_checkpoint
+from trainer.learning.loop import StageLoop
+from trainer.learning.metrics import Writer, hits_name
+from trainer.learning.restoring import restore_variables
+from trainer.learning.stage import StageJob
+from trainer.learning.stopping import Stopwatch
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.results.evaluate import Evaluator
@@ -14,12 +20,6 @@ from trainer.results.progress import ConsoleProgress
 from trainer.run.fast_paths import FastPaths, StagePaths, StageWork
 from trainer.run.losses import training_loss
 from trainer.run.prepare import RunSetup
-from trainer.train.checkpoint_files import find_checkpoint
-from trainer.train.loop import StageLoop
-from trainer.train.metrics import Writer, hits_name
-from trainer.train.restoring import restore_variables
-from trainer.train.stage import StageJob
-from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir
 
 
@@ -158,7 +158,7 @@ def stage_loop(job: StageJob) -> StageLoop:
     if not job.spec.solved:
         return StageLoop(job)
     # Imported only here, because importing SciPy takes half a second.
-    from trainer.train.solved_stage import SolvedStage
+    from trainer.learning.solved_stage import SolvedStage
 
     return SolvedStage(job)
 

@@ -10,10 +10,10 @@ from trainer.config import Config, StageSpec
 from trainer.config.fields import ACCURACY, FEATURE_EXTRACT
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.manifest import Manifest
+from trainer.learning.stage import StageOutcome
+from trainer.learning.start import stage_marker
 from trainer.model.freeze import FreezePlan
 from trainer.results.statistics import wilson_interval
-from trainer.train.stage import StageOutcome
-from trainer.train.start import stage_marker
 from trainer.workdir import Workdir
 
 # The fields of an earlier stage that result.json repeats.

@@ -12,6 +12,11 @@ import numpy as np
 from trainer.config import StageSpec
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, reason_of
+from trainer.learning.checkpoint_files import keep_only_last
+from trainer.learning.inputs import Inputs
+from trainer.learning.metrics import StepMetrics
+from trainer.learning.stage import StageOutcome
+from trainer.learning.start import Start, stage_marker
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
 from trainer.results.evaluate import Evaluator
@@ -30,11 +35,6 @@ from trainer.run.report import Finished, write_at_end
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
-from trainer.train.checkpoint_files import keep_only_last
-from trainer.train.inputs import Inputs
-from trainer.train.metrics import StepMetrics
-from trainer.train.stage import StageOutcome
-from trainer.train.start import Start, stage_marker
 from trainer.workdir import (
     CONFIG,
     HEAD_CHART,

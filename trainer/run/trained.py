@@ -24,6 +24,10 @@ from trainer.data.tfds_names import TFDS_NAMES
 from trainer.distribute.runtime import Runtime, make_runtime, plan_devices
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, UsageError, one_line, shortened
+from trainer.learning.checkpoint_files import checkpoint_step, find_checkpoint
+from trainer.learning.inputs import Inputs
+from trainer.learning.restoring import restore_variables
+from trainer.learning.start import result_checkpoint, stages_backwards
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan, freeze_plan, set_trainable
 from trainer.model.trunk.partition import Partition
@@ -32,10 +36,6 @@ from trainer.run.classifiers import stored_classifier
 from trainer.run.fast_paths import fast_paths
 from trainer.run.memory import check_batch_fits
 from trainer.storage import files
-from trainer.train.checkpoint_files import checkpoint_step, find_checkpoint
-from trainer.train.inputs import Inputs
-from trainer.train.restoring import restore_variables
-from trainer.train.start import result_checkpoint, stages_backwards
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.stored import stored_config

@@ -24,6 +24,9 @@ from trainer.errors import (
     one_line,
     shortened,
 )
+from trainer.learning.class_weights import class_weights
+from trainer.learning.start import check_warm_start, find_start, finished_stage
+from trainer.learning.updates import stage_schedule
 from trainer.model.freeze import freeze_plan
 from trainer.results.data_line import (
     data_facts,
@@ -39,9 +42,6 @@ from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
 from trainer.storage import files
-from trainer.train.class_weights import class_weights
-from trainer.train.start import check_warm_start, find_start, finished_stage
-from trainer.train.updates import stage_schedule
 from trainer.workdir import CONFIG, REPORT, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable

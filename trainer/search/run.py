@@ -14,6 +14,7 @@ from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.dataset_flag import check_dataset
 from trainer.data.validation import source_phrase
 from trainer.errors import TrainerError, one_line, reason_of, untrusted
+from trainer.learning.stopping import Stopwatch
 from trainer.results.commands import command_line
 from trainer.run import apart
 from trainer.search import chart
@@ -29,7 +30,6 @@ from trainer.search.table import (
     verdict_lines,
 )
 from trainer.storage import files
-from trainer.train.stopping import Stopwatch
 from trainer.workdir import Workdir
 from trainer.workdir.clock import CLOCK, Clock
 from trainer.workdir.lock import locked

@@ -32,13 +32,13 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.learning.restoring import restore_variables
 from trainer.model.architectures import architecture_json
 from trainer.model.backbones import FORM_KERAS_NONE, find_backbone
 from trainer.model.classifier import Classifier, make_classifier
 from trainer.model.weights.load import load_weights
 from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.run.classifiers import stored_classifier
-from trainer.train.restoring import restore_variables
 from trainer.workdir import BACKBONE, Workdir
 
 MUTATIONS = 150

@@ -17,13 +17,13 @@ from tests.support.command import Said, arguments, command
 from tests.support.determinism import is_on, undone
 from trainer.data import batches
 from trainer.data.regularization import Regularization
+from trainer.learning import steps as train_steps
+from trainer.learning.graph_loops import TrainCall
+from trainer.learning.inputs import Inputs
+from trainer.learning.losses import TrainingLoss
+from trainer.learning.metrics import StepAccount
 from trainer.model.trunk import copies
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
-from trainer.train import steps as train_steps
-from trainer.train.graph_loops import TrainCall
-from trainer.train.inputs import Inputs
-from trainer.train.losses import TrainingLoss
-from trainer.train.metrics import StepAccount
 
 # 12 images to train on, in three steps per epoch; 9 to test on.
 BASE: Mapping[str, Any] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from trainer.learning.stopping import stop_text
 from trainer.results.page.render import number, percent, seconds
 from trainer.results.report import interval_text
-from trainer.train.stopping import stop_text
 
 Result = Mapping[str, Any]
 # (key of result.json, name, digits, meaning)
