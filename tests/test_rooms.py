@@ -37,6 +37,7 @@ ROOMS = (
     "search",
     "study",
     "demo",
+    "api",
     "command",
 )
 # The upward imports that are allowed: (module, room) -> the reason.

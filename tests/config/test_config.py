@@ -2,8 +2,9 @@
 
 import pytest
 
-from trainer.config import Config, check_given, check_solved_head
+from trainer.config import Config
 from trainer.config.fields import FIELDS
+from trainer.config.given import check_given, check_solved_head
 from trainer.errors import UsageError
 
 

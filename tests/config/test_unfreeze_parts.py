@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from trainer.config import Config, check_parts
+from trainer.config import Config
+from trainer.config.given import check_parts
 from trainer.config.unfreeze import UnfreezePart, parse_parts, parse_unfreeze
 from trainer.errors import UsageError
 from trainer.run.resolve import default_workdir, resolve

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from trainer.config import Config, check_given, check_validation
+from trainer.config import Config
+from trainer.config.given import check_given, check_validation
 from trainer.config.validation import (
     FOLD,
     KFOLD,

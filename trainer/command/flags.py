@@ -17,18 +17,8 @@ from absl import logging as absl_logging  # Defines --verbosity.
 
 from trainer.command.completion import bash_completion
 from trainer.command.version import version_text
-from trainer.config import (
-    Config,
-    check_embed,
-    check_given,
-    check_parts,
-    check_search,
-    check_solved_head,
-    check_validation,
-    usage,
-)
+from trainer.config import Config, checked, usage
 from trainer.config.fields import FIELDS, STAGES
-from trainer.config.recipes import expand
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
 
@@ -41,19 +31,6 @@ _DEFINE: dict[str, Callable[..., Any]] = {
     "float": flags.DEFINE_float,
     "bool": flags.DEFINE_bool,
 }
-_PATHS = (
-    "cache_dir",
-    "class_weights",
-    "dataset",
-    "init_from",
-    "inputs",
-    "output",
-    "runs",
-    "tfds_data_dir",
-    "weights",
-    "workdir",
-    "write_list",
-)
 _MAX_FLAGFILE_BYTES = 1 << 20
 _LEGAL = {
     "str": "text",
@@ -241,35 +218,8 @@ def config_from_flags(
             f"--stage: not given; give one of {', '.join(STAGES)}, for example"
             " --stage=finetune to train"
         )
-    for name in _PATHS:
-        if values[name]:
-            values[name] = _without_tilde(name, values[name])
     given = frozenset(name for name in FIELDS if flag_values[name].present)
-    config = Config(**expand(values, given))
-    check_given(config.stage, given)
-    check_solved_head(config, given)
-    check_validation(config, given)
-    check_parts(config, given)
-    check_embed(config, given)
-    check_search(config)
-    return config, given
-
-
-def _without_tilde(name: str, path: str) -> str:
-    """Expands a leading ~, because shells do not expand --name=~/folder.
-
-    Raises:
-      UsageError: the home folder is unknown. The run would otherwise create a
-        folder called "~".
-    """
-    expanded = os.path.expanduser(path)
-    if expanded.startswith("~") and not os.path.lexists(expanded):
-        user = expanded.partition("/")[0]
-        raise UsageError(
-            f"--{name}={path!r}: no home folder is known for {user}; give the"
-            f" whole path, or ./{path} for a file or folder of that name"
-        )
-    return expanded
+    return checked(values, given), given
 
 
 def wants_traceback() -> bool:

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
 
 from trainer import interrupt, streams
+from trainer.api.stages import run_stage
 from trainer.command import flags
 from trainer.command.tensorflow_import import import_tensorflow
 from trainer.config import Config
 from trainer.config.fields import (
     CHECK_DATA,
-    COMPARE,
-    EMBED,
-    EVALUATE,
-    EXPORT,
     FIT_STAGES,
-    LIST_RUNS,
-    LR_FIND,
-    PREDICT,
     PROBE,
-    REPORT,
     SEARCH,
-    SOUP,
-    STUDY,
-    USING_STAGES,
 )
 from trainer.distribute.topology import find_topology
 from trainer.errors import TrainerError, one_line
-from trainer.native_logs import native_notes_hidden
-from trainer.run.early import check_paths
-from trainer.run.resolve import introduction
 
 
 def main(argv: list[str]) -> None:
@@ -84,98 +69,14 @@ def _dispatch(config: Config, given: frozenset[str]) -> None:
 
 
 def _run_stage(config: Config, given: frozenset[str]) -> None:
-    if config.stage == COMPARE:
-        # Reads files only, so TensorFlow is not imported.
-        from trainer.run.compare import compare
-
-        compare(config)
-        return
-    if config.stage == LIST_RUNS:
-        from trainer.run.list_runs import list_runs
-
-        list_runs(config)
-        return
-    check_paths(config)
-    if config.stage in (*FIT_STAGES, LR_FIND, SEARCH):
-        for line in introduction(config):
-            print(line, flush=True)
-    if config.stage == SEARCH:
-        _search(config, given)
-        return
-    # TensorFlow is imported only after the flags are checked.
-    with native_notes_hidden(not flags.wants_traceback()):
-        import_tensorflow()
-        from trainer.distribute import devices
-
-        run = _stage_function(config, given)
-        devices.discover()
-    run(config)
-
-
-def _search(config: Config, given: frozenset[str]) -> None:
-    from trainer.search.start import plan_search
-
-    plan = plan_search(config, given)
-    if config.dry_run:
-        return
-    # TensorFlow is imported only after the flags are checked.
-    with native_notes_hidden(not flags.wants_traceback()):
-        import_tensorflow()
-        from trainer.distribute import devices
-        from trainer.search.run import search
-
-        devices.discover()
-    search(plan)
-
-
-def _stage_function(
-    config: Config, given: frozenset[str]
-) -> Callable[[Config], None]:
-    """Imports and returns what runs the stage."""
-    if config.stage == CHECK_DATA:
-        from trainer.doctor.run import check_data
-
-        return lambda config: _exit(check_data(config))
-    if config.stage == PROBE:
-        from trainer.probe.run import probe
-
-        return probe
-    if config.stage == EMBED:
-        from trainer.run.embed import embed
-
-        return functools.partial(embed, given=given)
-    if config.stage == SOUP:
-        from trainer.run.soup import soup
-
-        return functools.partial(soup, given=given)
-    if config.stage == REPORT:
-        from trainer.run.report_again import report
-
-        return functools.partial(report, given=given)
-    if config.stage == LR_FIND:
-        from trainer.run.lr_find import lr_find
-
-        return functools.partial(lr_find, given=given)
-    if config.stage in USING_STAGES:
-        from trainer.run import use
-
-        users = {
-            EVALUATE: use.evaluate,
-            PREDICT: use.predict,
-            EXPORT: use.export,
-        }
-        return functools.partial(users[config.stage], given=given)
-    from trainer.run import folds, training
-    from trainer.study import run as study
-
-    one_run = folds if config.runs_folds else training
-    trainer = study if config.stage == STUDY else one_run
-    return trainer.dry_run if config.dry_run else trainer.train
-
-
-def _exit(status: int) -> None:
-    if status:
-        sys.exit(status)
+    found = run_stage(
+        config,
+        given,
+        hide_notes=not flags.wants_traceback(),
+        import_first=import_tensorflow,
+    )
+    if config.stage == CHECK_DATA and found:
+        sys.exit(found)
 
 
 def _remedy(config: Config) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import tensorflow as tf
 
@@ -42,7 +43,7 @@ from trainer.run.prepare import RunSetup, prepare, read_manifest
 from trainer.run.record import record_run, same_run
 from trainer.run.stages import TrainingRun
 from trainer.storage import files
-from trainer.workdir import CONFIG, REPORT, Workdir
+from trainer.workdir import CONFIG, REPORT, RESULT, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.holder import unwritable
 from trainer.workdir.lock import locked
@@ -50,7 +51,7 @@ from trainer.workdir.lock import locked
 
 def train(
     config: Config, *, tests: bool = True, data_stream: TextIO | None = None
-) -> None:
+) -> tuple[str, Mapping[str, Any]]:
     """Trains as configured, or resumes the same run in the workdir.
 
     Args:
@@ -60,6 +61,9 @@ def train(
       data_stream: where to print the line about the data and its warnings;
         None is standard output.
 
+    Returns:
+      The workdir, and the content of its result.json.
+
     Raises:
       UsageError: the flags are invalid.
       TrainerError: the run cannot start or continue.
@@ -67,7 +71,8 @@ def train(
     """
     setup = prepare(config, tests=tests)
     with multi_worker.working(setup.runtime.processes):
-        _train_locked(setup, data_stream)
+        workdir = _train_locked(setup, data_stream)
+        return workdir.path, workdir.read_json(RESULT) or {}
 
 
 def dry_run(config: Config) -> Manifest:
@@ -141,7 +146,7 @@ def print_data(
         print(f"warning: {text}", file=stream, flush=True)
 
 
-def _train_locked(setup: RunSetup, data_stream: TextIO | None) -> None:
+def _train_locked(setup: RunSetup, data_stream: TextIO | None) -> Workdir:
     config, processes = setup.config, setup.runtime.processes
     _print_introduction(setup)
     workdir = Workdir(config.workdir, processes)
@@ -153,6 +158,7 @@ def _train_locked(setup: RunSetup, data_stream: TextIO | None) -> None:
             processes.by_chief(lambda: stack.enter_context(locked(workdir)))
             workdir.remove_partial()
             _train(setup, workdir, data_stream)
+            return workdir
     except BaseException as error:
         # Do not leave an empty folder after a typo.
         if new:

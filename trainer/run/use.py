@@ -47,7 +47,7 @@ from trainer.run.whole_folder import read_data
 from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
 
 
-def evaluate(config: Config, given: frozenset[str]) -> None:
+def evaluate(config: Config, given: frozenset[str]) -> dict[str, Any]:
     """Evaluates a checkpoint of a workdir.
 
     The data are the run's final split, or a whole folder if `--dataset` is one
@@ -58,6 +58,9 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
       given: names of the flags given explicitly; all other flags have the
         values of the run.
 
+    Returns:
+      The metrics, as in evaluation.json.
+
     Raises:
       UsageError: the dataset cannot be found.
       TrainerError: the workdir cannot be used, or the data has other classes.
@@ -65,14 +68,14 @@ def evaluate(config: Config, given: frozenset[str]) -> None:
     trained = open_trained(config, given)
     try:
         with multi_worker.working(trained.runtime.processes):
-            _evaluate(trained, given)
+            return _evaluate(trained, given)
     except tf.errors.OpError as error:
         raise TrainerError(
             f"evaluate: {first_line(error)}; fix the cause, and start again"
         ) from error
 
 
-def _evaluate(trained: Trained, given: frozenset[str]) -> None:
+def _evaluate(trained: Trained, given: frozenset[str]) -> dict[str, Any]:
     before, workdir, runtime = trained.run, trained.workdir, trained.runtime
     stored = workdir.read_json(MANIFEST) or {}
     trained = with_data(trained, given)
@@ -129,6 +132,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> None:
             f" ({error.strerror}), so {EVALUATION} is not saved; to save it,"
             " copy the workdir to a writable folder"
         )
+    return metrics
 
 
 def _check_data(
@@ -218,17 +222,7 @@ def _write_predictions(
     Returns:
       The number of files that could not be read.
     """
-    # block=1: each pass computes one file, on all cores.
-    partition, inputs = open_fast_paths(trained, images=len(paths), block=1)
-    predictor = Predictor(
-        trained.classifier,
-        batch_size=trained.run.batch_size,
-        xla=trained.runtime.xla,
-        partition=partition,
-        trunk=inputs.trunk,
-        flip=trained.flips,
-        rendering=rendering_of(trained.run),
-    )
+    predictor = file_predictor(trained, len(paths))
     with contextlib.ExitStack() as stack:
         # The bar writes to the terminal while the decoders' logs are hidden.
         terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
@@ -243,6 +237,26 @@ def _write_predictions(
         )
         out = stack.enter_context(csv_output(output))
         return write(rows, out)
+
+
+def file_predictor(trained: Trained, files: int) -> Predictor:
+    """Returns what predicts files.
+
+    Args:
+      trained: the trained classifier.
+      files: how many there are; a conversion pays only for many.
+    """
+    # block=1: each pass computes one file, on all cores.
+    partition, inputs = open_fast_paths(trained, images=files, block=1)
+    return Predictor(
+        trained.classifier,
+        batch_size=trained.run.batch_size,
+        xla=trained.runtime.xla,
+        partition=partition,
+        trunk=inputs.trunk,
+        flip=trained.flips,
+        rendering=rendering_of(trained.run),
+    )
 
 
 @dataclasses.dataclass
@@ -271,12 +285,15 @@ def _noted(
         yield prediction
 
 
-def export(config: Config, given: frozenset[str]) -> None:
+def export(config: Config, given: frozenset[str]) -> str:
     """Writes a SavedModel and a .keras file, and compares their predictions.
 
     Args:
       config: the configuration, with stage export.
       given: see `evaluate`.
+
+    Returns:
+      The folder that was written.
 
     Raises:
       UsageError: the workdir does not exist.
@@ -318,3 +335,4 @@ def export(config: Config, given: frozenset[str]) -> None:
             f" on {len(encoded)} images"
         )
     print(f"export: {one_line(folder)}")
+    return folder
