@@ -87,12 +87,14 @@ def bars(monkeypatch, stage: str, *, done: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("stage", ["finetune", "feature_extract"])
 def test_the_bar_shows_metrics_rate_and_time_left(monkeypatch, stage):
-    """1024 images take ten seconds, so 3072 more take thirty."""
+    """1024 images take ten seconds; the first ones compile, and do not count.
+
+    So 2048 more take twenty seconds.
+    """
     begin, first, second, *_ = bars(monkeypatch, stage)
-    assert begin.startswith(f"{stage} 2/5   0%, ?img/s, ? left |")
+    assert begin.rstrip() == f"{stage} 2/5 compiling ..."
     assert first.startswith(
-        f"{stage} 2/5  25%, loss 0.5000, accuracy 0.2500, 102.40img/s,"
-        " 00:30 left"
+        f"{stage} 2/5  25%, loss 0.5000, accuracy 0.2500, ?img/s, ? left"
     )
     assert second.startswith(
         f"{stage} 2/5  50%, loss 0.3750, accuracy 0.5000, 102.40img/s,"
@@ -103,12 +105,83 @@ def test_the_bar_shows_metrics_rate_and_time_left(monkeypatch, stage):
 
 def test_the_bar_of_a_resumed_epoch_begins_where_it_was(monkeypatch):
     """Images of the earlier run do not count for the rate."""
-    begin, first = bars(monkeypatch, "finetune", done=3072)
-    assert begin.startswith("finetune 2/5  75%,")
+    _, first, second = bars(monkeypatch, "finetune", done=2048)
     assert first.startswith(
-        "finetune 2/5 100%, loss 0.5000, accuracy 0.2500, 102.40img/s,"
+        "finetune 2/5  75%, loss 0.5000, accuracy 0.2500, ?img/s, ? left"
+    )
+    assert second.startswith(
+        "finetune 2/5 100%, loss 0.3750, accuracy 0.5000, 102.40img/s,"
         " 00:00 left"
     )
+
+
+def test_only_the_first_epoch_of_a_stage_compiles(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(64)
+    for stage, epoch in (("a", 1), ("a", 2), ("b", 1)):
+        progress.epoch(stage, epoch, 2, 0)
+        progress.steps(32, 0.5, 0.5)
+        progress.steps(32, 0.5, 0.5)
+        progress.end_epoch("")
+    shown = re.findall(r"(\w \d/2) +(compiling|\d+%)", stream.getvalue())
+    assert next(word for name, word in shown if name == "a 2/2") == "0%"
+    compiled = {name for name, word in shown if word == "compiling"}
+    assert compiled == {"a 1/2", "b 1/2"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "epochs", "line"),
+    [
+        # 3 calls of 1024 images are timed; 4096 images an epoch.
+        pytest.param(10, 5, "finetune: about 3 min left\n", id="160 seconds"),
+        pytest.param(300, 10, "finetune: about 3 h 0 min left\n", id="hours"),
+        pytest.param(3, 5, "", id="under a minute"),
+        pytest.param(100, 1, "", id="the only epoch"),
+    ],
+)
+def test_the_first_epoch_says_how_long_the_stage_takes(
+    monkeypatch, seconds, epochs, line
+):
+    stream = Stream(terminal=False)
+    now = [0.0]
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    progress = ConsoleProgress(4096)
+    for epoch in range(1, epochs + 1):
+        progress.epoch("finetune", epoch, epochs, 0)
+        now[0] += 1000  # Compiling does not count.
+        for call in range(4):
+            now[0] += seconds if call else 0
+            progress.steps(1024, 0.5, 0.5)
+        progress.end_epoch(f"epoch {epoch}")
+    first, rest = stream.getvalue().split("epoch 1\n")
+    assert first == ""
+    later = "".join(f"epoch {n}\n" for n in range(2, epochs + 1))
+    assert rest == line + later
+
+
+def test_an_evaluation_takes_the_place_of_the_bar(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(96)
+    progress.epoch("finetune", 1, 2, 0)
+    progress.evaluated("validation", 10, 40)
+    assert progress._bar is None
+    assert progress._rows is not None
+    assert (progress._rows.n, progress._rows.total) == (10, 40)
+    progress.evaluated("validation", 40, 40)
+    assert progress._rows is None
+
+
+def test_an_interrupted_run_leaves_no_bar(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(96)
+    progress.epoch("finetune", 1, 2, 0)
+    progress.rows("features", 10, 40)
+    progress.close()
+    assert re.search(r"\r *\r$", stream.getvalue())
 
 
 def test_nothing_of_a_bar_reaches_the_next_epoch(monkeypatch):

@@ -48,6 +48,8 @@ def test_the_table_of_a_result():
         " 13 s in steps",
         "workdir: runs/x",
         "tensorboard --logdir runs/x",
+        "python main.py --stage=predict --workdir=runs/x '--inputs=new/*.jpg'",
+        "python main.py --stage=export --workdir=runs/x",
     ]
 
 

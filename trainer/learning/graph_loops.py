@@ -3,8 +3,8 @@
 They are written as `tf.while_loop`, because AutoGraph would take longer to
 convert them than a short run takes to execute them.
 
-`train.steps` has the pure step with the gradient tape. `train.apply` has the
-code that runs it on a replica and applies the gradients.
+`learning.steps` has the pure step with the gradient tape. `learning.apply` has
+the code that runs it on a replica and applies the gradients.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 They are functions of the variables' values and access no variable, so XLA can
 compile them on a replica. The only `tf.GradientTape` of the trainer is here;
-`train.apply` runs the training step on a replica.
+`learning.apply` runs the training step on a replica.
 """
 
 from __future__ import annotations

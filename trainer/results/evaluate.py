@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ from trainer.results.thresholds import best_thresholds
 
 # Steps in one graph call; signals are handled between calls.
 _CALL_STEPS = 8
+Report = Callable[[int, int], None]
+
+
+def _no_report(done: int, total: int) -> None:
+    del done, total
 
 
 class Evaluator:
@@ -73,7 +79,12 @@ class Evaluator:
         )
 
     def evaluate(
-        self, samples: Samples, *, again: bool = False, outputs: bool = False
+        self,
+        samples: Samples,
+        *,
+        again: bool = False,
+        outputs: bool = False,
+        report: Report = _no_report,
     ) -> Evaluation:
         """Returns the metrics over all samples.
 
@@ -82,8 +93,9 @@ class Evaluator:
           again: whether the caller will evaluate on these samples again.
           outputs: whether to return the logits of every sample too, on every
             process. The metrics are the same either way.
+          report: is called with the numbers of evaluated and of all samples.
         """
-        totals, logits = self._totals(samples, again, outputs)
+        totals, logits = self._totals(samples, again, outputs, report)
         count = float(totals["count"])
         confusion = np.rint(totals["confusion"]).astype(np.int64)
         return Evaluation(
@@ -105,6 +117,7 @@ class Evaluator:
         *,
         again: bool = False,
         thresholds: np.ndarray | None = None,
+        report: Report = _no_report,
     ) -> MultilabelEvaluation:
         """Returns the metrics over all samples, which have several labels.
 
@@ -116,8 +129,9 @@ class Evaluator:
           again: see `evaluate`.
           thresholds: see `MultilabelEvaluation`; None chooses them on these
             samples.
+          report: see `evaluate`.
         """
-        totals, logits = self._totals(samples, again, True)
+        totals, logits = self._totals(samples, again, True, report)
         assert logits is not None
         if thresholds is None:
             thresholds = best_thresholds(samples.labels, sigmoid(logits))
@@ -130,7 +144,7 @@ class Evaluator:
         )
 
     def _totals(
-        self, samples: Samples, again: bool, outputs: bool
+        self, samples: Samples, again: bool, outputs: bool, report: Report
     ) -> tuple[dict[str, Any], np.ndarray | None]:
         """Returns the sums over all samples, and their logits if asked for."""
         iterator = iter(self._batches(samples, again))
@@ -150,6 +164,7 @@ class Evaluator:
                 part = logits[done * self._batch_size :][: len(sums["logits"])]
                 part[:] = sums.pop("logits")[: len(part)]
             totals = {k: totals.get(k, 0.0) + v for k, v in sums.items()}
+            report(int(totals["count"]), len(samples))
             interrupt.check()
         return totals, logits
 

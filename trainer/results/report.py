@@ -10,14 +10,17 @@ from typing import Any
 from trainer.config.fields import (
     ACCURACY,
     BEST,
+    EXPORT,
     MONITOR_NAMES,
     MULTILABEL,
+    PREDICT,
     SOUP,
 )
 from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.validation import source_phrase
 from trainer.learning.stopping import stop_text
+from trainer.results.commands import command_line
 from trainer.results.escaping import for_terminal
 from trainer.results.label_report import (
     best_label_validation,
@@ -53,13 +56,12 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
 def result_lines(
     result: dict[str, Any], workdir: str, *, report: bool = False
 ) -> Iterator[str]:
-    """Yields the table at the end of a run.
+    """Yields the table at the end of a run, and commands for what is next.
 
     Args:
       result: the content of result.json; that of an earlier version has fewer
         metrics.
-      workdir: the workdir to show, with the command that opens TensorBoard on
-        it.
+      workdir: the workdir to show, also in the commands.
       report: whether to name report.html, which has been written there.
     """
     yield ""
@@ -91,6 +93,10 @@ def result_lines(
         yield f"report: {for_terminal(os.path.join(workdir, REPORT))}"
     if not trials:
         yield tensorboard_command(workdir)
+    yield command_line(
+        {"stage": PREDICT, "workdir": workdir, "inputs": "new/*.jpg"}
+    )
+    yield command_line({"stage": EXPORT, "workdir": workdir})
 
 
 def _has_labels(result: dict[str, Any]) -> bool:

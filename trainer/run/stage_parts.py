@@ -53,7 +53,7 @@ class StageJobs:
         self._options = options
         self._writer = writer
         self._paths: StagePaths | None = None
-        self._progress = ConsoleProgress(
+        self.progress = ConsoleProgress(
             len(manifest.train), hits_name(setup.config.task)
         )
         self._stopwatch = Stopwatch()
@@ -99,9 +99,10 @@ class StageJobs:
                 else evaluator.evaluate,
                 manifest.validation,
                 again=True,
+                report=functools.partial(self.progress.evaluated, "validation"),
             ),
             writer=self._writer,
-            progress=self._progress,
+            progress=self.progress,
             stopwatch=self._stopwatch,
             restore_best=(
                 self._config.honest_validation
@@ -138,7 +139,7 @@ class StageJobs:
                 self._classifier,
                 plan,
                 warn=self._workdir.warn,
-                report=self._progress.rows,
+                report=self.progress.rows,
                 later=later,
                 work=StageWork(
                     epochs=spec.epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -96,7 +97,10 @@ class TrainingRun:
         workdir.remove(REPORT)
         step = self._start.start_step
         stages = self._start.stages
-        with contextlib.closing(self._metrics):
+        with (
+            contextlib.closing(self._metrics),
+            contextlib.closing(self._jobs.progress),
+        ):
             for spec, later in itertools.zip_longest(stages, stages[1:]):
                 result = self._stage(spec, later, step)
                 step = result["steps"]
@@ -200,11 +204,16 @@ class TrainingRun:
         validation with the same weights.
         """
         final, held_out = self._manifest.final, self._manifest.validation
+        report = functools.partial(
+            self._jobs.progress.evaluated, self._manifest.final_split
+        )
         if not final.multilabel:
             last = spec.stage == self._config.last_stage
-            return evaluator.evaluate(final, outputs=last)
+            return evaluator.evaluate(final, outputs=last, report=report)
         chosen = evaluator.evaluate_labels(held_out).thresholds
-        return evaluator.evaluate_labels(final, thresholds=chosen)
+        return evaluator.evaluate_labels(
+            final, thresholds=chosen, report=report
+        )
 
     def _write_out_of_fold(self, evaluator: Evaluator) -> None:
         """Writes the predictions for the fold, if the run validates on one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from trainer.data.changes import changed_files, changes_warning
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.data.rendering import rendering_fields, rendering_of
-from trainer.data.samples import printable
+from trainer.data.samples import Samples, printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.native_logs import native_notes_hidden
@@ -31,6 +32,7 @@ from trainer.results.predict import (
     Prediction,
     Predictor,
 )
+from trainer.results.progress import ConsoleProgress
 from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.calibrate import stored_calibration, with_scores
 from trainer.run.export_images import images_to_compare
@@ -97,14 +99,7 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> dict[str, Any]:
         flip=trained.flips,
     )
     why_not = why_not_own_test(trained, manifest, stored)
-    evaluation: Evaluation | MultilabelEvaluation
-    if trained.classifier.multilabel:
-        thresholds = trained_thresholds(trained)
-        evaluation = evaluator.evaluate_labels(
-            manifest.final, thresholds=thresholds
-        )
-    else:
-        evaluation = evaluator.evaluate(manifest.final, outputs=True)
+    evaluation = _evaluation(trained, evaluator, manifest.final)
     calibration = stored_calibration(trained)
     metrics = {
         "stage": trained.stage,
@@ -133,6 +128,20 @@ def _evaluate(trained: Trained, given: frozenset[str]) -> dict[str, Any]:
             " copy the workdir to a writable folder"
         )
     return metrics
+
+
+def _evaluation(
+    trained: Trained, evaluator: Evaluator, samples: Samples
+) -> Evaluation | MultilabelEvaluation:
+    progress = ConsoleProgress(len(samples))
+    report = functools.partial(progress.evaluated, "evaluated")
+    with contextlib.closing(progress):
+        if not trained.classifier.multilabel:
+            return evaluator.evaluate(samples, outputs=True, report=report)
+        thresholds = trained_thresholds(trained)
+        return evaluator.evaluate_labels(
+            samples, thresholds=thresholds, report=report
+        )
 
 
 def _check_data(
