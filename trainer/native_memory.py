@@ -1,14 +1,15 @@
-"""Returns memory that native libraries have freed to the system.
+"""Memory of this process: returns what is free, and reports the most used.
 
 The C library keeps freed memory for later requests. After a phase that needs
 much for a moment, such as the conversion of a model, this may be hundreds of
-MiB. Both functions do nothing where the C library is not glibc.
+MiB. Where the C library is not glibc, it is not returned.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 
 # Parameter of mallopt, see malloc.h.
 _M_MMAP_THRESHOLD = -3
@@ -28,6 +29,27 @@ def return_large_at_once() -> None:
     faults when blocks are allocated, and it lasts until the process ends.
     """
     _call("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def peak_memory() -> dict[str, float]:
+    """Returns the most memory that was used so far, in MiB, by its owner.
+
+    The owners are this process, without its children, and each GPU.
+    """
+    # Only here, because Windows lacks the module and other parts need none.
+    import resource
+
+    import tensorflow as tf
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, KiB elsewhere.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    found = {"process": round(most / unit, 1)}
+    for device in tf.config.list_logical_devices("GPU"):
+        name = device.name.removeprefix("/device:")
+        info = tf.config.experimental.get_memory_info(name)
+        found[name] = round(info["peak"] / 2**20, 1)
+    return found
 
 
 def _call(name: str, *values: int) -> None:

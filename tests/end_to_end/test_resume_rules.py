@@ -138,6 +138,7 @@ PASSED = {
     "on_nonfinite": Change(to="rollback"),
     "log_every_steps": Change(to=5),
     "steps_per_loop": Change(to=2),
+    "profile": Change(to="1,1"),
     "gpus": Change(to="0"),
     "tpu": Change(to="node-2", both={"tpu": "node-1"}),
     "models": Change(to="0"),

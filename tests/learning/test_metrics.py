@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import numpy as np
@@ -34,6 +35,10 @@ def begin(step: int = 0) -> StageState:
     return StageState.begin("feature_extract", step, {}, PLAN)
 
 
+# Ten images are three steps of four.
+EPOCH = {"epoch_steps": 3, "images": 10, "batch_size": 4}
+
+
 def call_of(losses: list[float], gradient: float = 1.0) -> TrainCall:
     """Steps of four examples, of which one more is right in each step."""
     steps = len(losses)
@@ -54,7 +59,7 @@ def test_each_line_is_the_mean_over_its_own_steps(tmp_path: pathlib.Path):
     workdir.create()
     state = begin(step=2)
     metrics = StepMetrics(workdir, NoWriter(), "feature_extract")
-    account = StepAccount(state, metrics, log_every_steps=2, epoch_steps=3)
+    account = StepAccount(state, metrics, log_every_steps=2, **EPOCH)
     # Calls of three and two steps: absolute steps 3, 4, 5 and 6, 7.
     account.add(call_of([1.0, 2.0, 4.0]), PLAN.trainable, 1.0)
     account.add(call_of([8.0, 16.0]), PLAN.trainable, 1.0)
@@ -77,10 +82,29 @@ def test_the_largest_gradient_of_all_calls_is_kept(tmp_path: pathlib.Path):
     workdir.create()
     state = begin()
     metrics = StepMetrics(workdir, NoWriter(), "feature_extract")
-    account = StepAccount(state, metrics, log_every_steps=100, epoch_steps=3)
+    account = StepAccount(state, metrics, log_every_steps=100, **EPOCH)
     for gradient in (0.25, 0.75, 0.5):
         account.add(call_of([1.0], gradient), PLAN.trainable, 1.0)
     assert state.gradient_max == {"head/kernel": 0.75}
+
+
+def test_the_times_of_steps_and_epochs(tmp_path: pathlib.Path):
+    workdir = Workdir(str(tmp_path))
+    workdir.create()
+    state = begin(step=2)
+    metrics = StepMetrics(workdir, NoWriter(), "feature_extract")
+    account = StepAccount(state, metrics, log_every_steps=2, **EPOCH)
+    account.add(call_of([1.0] * 4), PLAN.trainable, 2.0)
+    metrics.position()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    for line in map(json.loads, text.splitlines()):
+        # 16 images in two seconds.
+        assert line["times"]["images_per_second"] == 8
+    state.seconds = 7.0
+    times = account.epoch_times()
+    # An epoch of ten images, and one more step of four.
+    assert times["images_per_second"] == 2
+    assert times["memory_mib/process"] > 50
 
 
 @pytest.mark.parametrize(

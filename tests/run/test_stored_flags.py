@@ -99,6 +99,7 @@ _OTHER: dict[str, Any] = {
     "on_nonfinite": "rollback",
     "log_every_steps": 6,
     "steps_per_loop": 7,
+    "profile": "2,3",
     "precision": "float32",
     "xla": "off",
     "trunk_engine": "graph",

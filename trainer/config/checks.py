@@ -36,6 +36,7 @@ from trainer.config.ranges import (
     parse_gpus,
     parse_l2,
     parse_models,
+    parse_profile,
     parse_workdirs,
 )
 from trainer.config.split_names import (
@@ -85,6 +86,8 @@ def check_fields(fields: Fields) -> None:
     check_task(fields)
     if fields.backbones is not None:
         parse_backbones(fields.backbones)
+    if fields.profile is not None:
+        parse_profile(fields.profile)
     _check_l2(fields)
     _check_batch(fields)
     _check_devices(fields)

@@ -676,6 +676,13 @@ class Fields:
         " calls. 0 lets calls grow to about one second.",
         stages=FIT_STAGES,
     )
+    profile: str | None = _flag(
+        None,
+        FREE,
+        "Steps to trace for TensorBoard's profiler, as FROM,TO: 20,30 traces"
+        " steps 20 to 30 of the run.",
+        stages=TRAINING_STAGES,
+    )
     precision: str = _flag(
         "auto",
         RESULT,

@@ -44,6 +44,7 @@ UNREAD_BY_SOLVER = {
         "erasing",
         "dropout",
         "ema",
+        "profile",
     ),
     FINETUNE: ("head_epochs", "head_learning_rate"),
     LR_FIND: ("head_epochs", "head_learning_rate"),

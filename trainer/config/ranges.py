@@ -115,6 +115,22 @@ def parse_gpus(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def parse_profile(text: str) -> tuple[int, int]:
+    """Returns the first and the last step in a value of `--profile`.
+
+    Raises:
+      UsageError: it is not two steps from 1 in order.
+    """
+    first, comma, last = (part.strip() for part in text.partition(","))
+    numbers = [p for p in (first, last) if p.isascii() and p.isdigit()]
+    if comma and len(numbers) == 2 and 1 <= int(first) <= int(last):
+        return int(first), int(last)
+    raise UsageError(
+        f"--profile={text!r}: must be the first and the last step, such as"
+        " 20,30; steps count from 1"
+    )
+
+
 def parse_models(text: str) -> tuple[int, ...]:
     """Returns the model numbers in a value of `--models`, sorted, each once.
 

@@ -110,6 +110,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "keep_checkpoints",
         "log_every_steps",
         "steps_per_loop",
+        "profile",
         "dry_run",
     ),
     "Using a trained model": (

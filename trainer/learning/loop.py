@@ -25,6 +25,7 @@ from trainer.learning.nonfinite import (
     check_finite,
     inputs_of_step,
 )
+from trainer.learning.profiling import Profile
 from trainer.learning.stage import StageJob, StageOutcome
 from trainer.learning.stage_end import end_stage
 from trainer.learning.state import StageState, no_sums
@@ -47,6 +48,7 @@ class StageLoop:
             config, job.stopwatch, job.workdir.processes
         )
         self._metrics = StepMetrics(job.workdir, job.writer, spec.stage)
+        self._profile = Profile(config.profile, job.workdir)
         self._epoch_steps = steps_per_epoch(len(job.train), config.batch_size)
         self._hits = hits_name(config.task)
         # The metric that every validation has besides the loss.
@@ -71,6 +73,8 @@ class StageLoop:
             self._metrics,
             log_every_steps=config.log_every_steps,
             epoch_steps=self._epoch_steps,
+            images=len(job.train),
+            batch_size=config.batch_size,
             hits=self._hits,
         )
         self._updates = StageUpdates(job, self._epoch_steps)
@@ -210,6 +214,7 @@ class StageLoop:
             if every:
                 left = min(left, every - state.step % every)
             count = min(steps_per_call.steps, left)
+            count = self._profile.limit(state.step, count)
             steps_per_call.update(self._call(train, batches, count))
             if self._stopping.after_call(state):
                 # A kill after this point must not move the end.
@@ -237,7 +242,8 @@ class StageLoop:
         """
         state = self._state
         began = time.perf_counter()
-        call = train(batches, steps)
+        with self._profile.call(state.step, steps):
+            call = train(batches, steps)
         seconds = time.perf_counter() - began
         state.seconds += seconds
         check_finite(call, state.step)
@@ -260,7 +266,7 @@ class StageLoop:
             state.step,
             epoch,
             {**means, **self._epoch_metrics()},
-            {"images_per_second": self._images_per_second()},
+            self._account.epoch_times(),
         )
         began = time.perf_counter()
         values = self._validated()
@@ -289,14 +295,6 @@ class StageLoop:
     def _epoch_title(self, epoch: int) -> str:
         """Returns the start of an epoch's line."""
         return f"{self._state.stage} epoch {epoch}/{self._job.spec.epochs}"
-
-    def _images_per_second(self) -> float:
-        """Returns the training images per second of the stage so far."""
-        state = self._state
-        epochs, rest = divmod(state.step - state.start_step, self._epoch_steps)
-        images = epochs * len(self._job.train)
-        images += rest * self._job.config.batch_size
-        return images / max(state.seconds, 1e-9)
 
     def _validated(self) -> dict[str, float]:
         """Validates; returns loss, accuracy or mAP, and the monitored metric.

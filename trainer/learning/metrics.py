@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from trainer.config.fields import ACCURACY, EXACT_MATCH, MULTILABEL
 from trainer.learning.graph_loops import TrainCall
 from trainer.learning.state import StageState, no_sums
+from trainer.native_memory import peak_memory
 from trainer.workdir import Workdir
 
 
@@ -99,6 +100,8 @@ class StepAccount:
         *,
         log_every_steps: int,
         epoch_steps: int,
+        images: int,
+        batch_size: int,
         hits: str = ACCURACY,
     ) -> None:
         """Creates the account.
@@ -108,10 +111,13 @@ class StepAccount:
           metrics: receives a line every few steps.
           log_every_steps: number of steps per line.
           epoch_steps: number of steps per epoch.
+          images: number of training images.
+          batch_size: the global batch.
           hits: see `means_of`.
         """
         self._hits = hits
         self._epoch_steps = epoch_steps
+        self._images, self._batch_size = images, batch_size
         self._state = state
         self._metrics = metrics
         self._log_every_steps = log_every_steps
@@ -153,6 +159,17 @@ class StepAccount:
                     times={"images_per_second": examples / seconds},
                 )
                 state.window_sums = no_sums()
+
+    def epoch_times(self) -> dict[str, float]:
+        """Returns the speed of the stage so far, and the most memory used."""
+        state = self._state
+        epochs, rest = divmod(state.step - state.start_step, self._epoch_steps)
+        images = epochs * self._images + rest * self._batch_size
+        memory = {f"memory_mib/{k}": mib for k, mib in peak_memory().items()}
+        return {
+            "images_per_second": images / max(state.seconds, 1e-9),
+            **memory,
+        }
 
 
 def hits_name(task: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from trainer.errors import UsageError
 
@@ -41,24 +40,3 @@ def free_memory() -> int:
     except OSError:
         pass
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-def peak_memory() -> dict[str, float]:
-    """Returns the most memory that was used so far, in MiB, by its owner.
-
-    The owners are this process, without its children, and each GPU.
-    """
-    # Only here, because Windows lacks the module and other parts need none.
-    import resource
-
-    import tensorflow as tf
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Bytes on macOS, KiB elsewhere.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    found = {"process": round(most / unit, 1)}
-    for device in tf.config.list_logical_devices("GPU"):
-        name = device.name.removeprefix("/device:")
-        info = tf.config.experimental.get_memory_info(name)
-        found[name] = round(info["peak"] / 2**20, 1)
-    return found

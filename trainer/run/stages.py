@@ -20,6 +20,7 @@ from trainer.learning.stage import StageOutcome
 from trainer.learning.start import Start, stage_marker
 from trainer.model.classifier import Classifier
 from trainer.model.freeze import FreezePlan
+from trainer.native_memory import peak_memory
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
 from trainer.results.head_chart import head_chart
@@ -30,7 +31,6 @@ from trainer.results.report import result_lines
 from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
 from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
-from trainer.run.memory import peak_memory
 from trainer.run.prepare import RunSetup
 from trainer.run.report import Finished, write_at_end
 from trainer.run.shown_images import shown_images

@@ -154,6 +154,17 @@ TRAINING = (
             "give fewer folds or a larger --data_pct, or add images",
         ),
     ),
+    *(
+        Case(
+            name=f"profile {value!r}",
+            flags={"profile": value},
+            status=USAGE,
+            words=(
+                f"--profile={value!r}: must be the first and the last step",
+            ),
+        )
+        for value in ("3", "0,3", "5,4", "1,2,3", "a,b")
+    ),
     Case(
         name="steps_per_loop",
         flags={"steps_per_loop": -1},

@@ -133,4 +133,11 @@ RECIPES = (
         without=pytest.approx(1e-3, rel=1e-3),
         given=pytest.approx(0.9e-3, rel=1e-3),
     ),
+    Case(
+        flag="profile",
+        value="2,3",
+        see=lambda ran: bool(list(ran.workdir.rglob("*.xplane.pb"))),
+        without=False,
+        given=True,
+    ),
 )

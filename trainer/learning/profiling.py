@@ -1,0 +1,79 @@
+"""Records a trace of some training steps for TensorBoard's profiler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from trainer.config.ranges import parse_profile
+from trainer.errors import reason_of
+from trainer.workdir import Workdir
+
+# Below the folder that TensorBoard reads.
+_FOLDER = os.path.join("tensorboard", "train")
+
+
+class Profile:
+    """Traces the steps of --profile, on the process that writes."""
+
+    def __init__(self, steps: str | None, workdir: Workdir) -> None:
+        """Creates the object; traces nothing yet.
+
+        Args:
+          steps: the value of --profile.
+          workdir: receives the trace.
+        """
+        self._first, self._last = parse_profile(steps) if steps else (0, 0)
+        self._workdir = workdir
+        self._runs = False
+
+    def limit(self, step: int, count: int) -> int:
+        """Returns how many of the next steps one call may train.
+
+        A call ends where the trace begins and where it ends, on all processes.
+
+        Args:
+          step: the number of finished steps.
+          count: the number of steps of the call without a trace.
+        """
+        for edge in (self._first - 1, self._last):
+            if step < edge:
+                count = min(count, edge - step)
+        return count
+
+    @contextlib.contextmanager
+    def call(self, step: int, count: int) -> Iterator[None]:
+        """Wraps a call that trains `count` steps after `step` steps."""
+        begins = not self._runs and self._workdir.writes
+        if begins and self._first <= step + 1 <= self._last:
+            self._start()
+        try:
+            yield
+        finally:
+            if self._runs and step + count >= self._last:
+                self._stop()
+
+    def _start(self) -> None:
+        folder = self._workdir.file(_FOLDER)
+        try:
+            tf.profiler.experimental.start(folder)
+            self._runs = True
+        except tf.errors.OpError as error:
+            self._give_up(error)
+
+    def _stop(self) -> None:
+        self._runs, self._last = False, 0
+        try:
+            tf.profiler.experimental.stop()
+        except tf.errors.OpError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: tf.errors.OpError) -> None:
+        self._first = self._last = 0
+        self._workdir.warn(
+            f"--profile: no trace was written ({reason_of(error)}); the run"
+            " continues"
+        )
