@@ -75,7 +75,8 @@ def test_a_run_with_hostile_names_completes(
     assert trained.out.replace("\n", "").isprintable()
     for name in ("a$b$c_{", "new\\nline", "\\x1b[31mred", "日本語", "café\\r"):
         assert f"  {name} " in trained.out
-    assert trained.out.splitlines()[-1] == (f"tensorboard --logdir '{workdir}'")
+    charts = f"tensorboard --logdir '{workdir}/tensorboard'"
+    assert charts in trained.out.splitlines()
     result = json.loads((workdir / "result.json").read_text("utf-8"))
     # JSON files contain the names unescaped.
     assert set(result["classes"]) == set(CLASSES)

@@ -47,7 +47,7 @@ def test_the_table_of_a_result():
         "750 training examples, 906,042 of 4,062,381 parameters trained,"
         " 13 s in steps",
         "workdir: runs/x",
-        "tensorboard --logdir runs/x",
+        "tensorboard --logdir runs/x/tensorboard",
         "python main.py --stage=predict --workdir=runs/x '--inputs=new/*.jpg'",
         "python main.py --stage=export --workdir=runs/x",
     ]

@@ -149,7 +149,8 @@ def test_hparams_show_unset_values(tmp_path):
 
     writer = TensorBoardWriter(str(tmp_path))
     writer.hparams(
-        {"seed": 3, "augment": True, "clip_global_norm": None, "stage": "x"}
+        {"seed": 3, "augment": True, "clip_global_norm": None, "stage": "x"},
+        "photos-finetune",
     )
     writer.close()
     found = events(tmp_path, "test")
@@ -157,6 +158,8 @@ def test_hparams_show_unset_values(tmp_path):
     data = plugin_data_pb2.HParamsPluginData.FromString(
         value.metadata.plugin_data.content
     )
+    # The page shows it as the name of the trial.
+    assert data.session_start_info.group_name == "photos-finetune"
     hparams = data.session_start_info.hparams
     assert hparams["seed"].number_value == 3
     assert hparams["augment"].bool_value is True

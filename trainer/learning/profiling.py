@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from trainer.config.ranges import parse_profile
 from trainer.errors import reason_of
-from trainer.workdir import Workdir
+from trainer.workdir import TENSORBOARD, Workdir
 
 # Below the folder that TensorBoard reads.
-_FOLDER = os.path.join("tensorboard", "train")
+_FOLDER = os.path.join(TENSORBOARD, "train")
 
 
 class Profile:

@@ -30,7 +30,7 @@ from trainer.results.label_report import (
 )
 from trainer.results.score_lines import score_lines
 from trainer.results.statistics import wilson_interval
-from trainer.workdir import REPORT
+from trainer.workdir import REPORT, TENSORBOARD
 
 # How many times the samples of the smallest class the largest may have.
 _UNBALANCED = 3
@@ -92,7 +92,8 @@ def result_lines(
     if report:
         yield f"report: {for_terminal(os.path.join(workdir, REPORT))}"
     if not trials:
-        yield tensorboard_command(workdir)
+        # Below this folder, the names of TensorBoard's runs are short.
+        yield tensorboard_command(os.path.join(workdir, TENSORBOARD))
     yield command_line(
         {"stage": PREDICT, "workdir": workdir, "inputs": "new/*.jpg"}
     )
@@ -149,9 +150,9 @@ def _table_is_of(result: dict[str, Any]) -> str:
     return f"best validation, step {result['best_step']}"
 
 
-def tensorboard_command(workdir: str) -> str:
-    """Returns the shell command that opens TensorBoard on a workdir."""
-    return f"tensorboard --logdir {for_terminal(shlex.quote(workdir))}"
+def tensorboard_command(folder: str) -> str:
+    """Returns the shell command that opens TensorBoard on a folder."""
+    return f"tensorboard --logdir {for_terminal(shlex.quote(folder))}"
 
 
 def interval_text(share: float, total: int | None) -> str:

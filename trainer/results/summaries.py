@@ -14,7 +14,6 @@ from trainer.results.escaping import for_markdown, for_terminal, plot_style
 from trainer.results.evaluation import Evaluation
 from trainer.results.fonts import plot_labels
 
-FOLDER = "tensorboard"
 # The writer of the metrics at the end of a stage, for any split.
 FINAL = "test"
 
@@ -94,15 +93,23 @@ class TensorBoardWriter:
         with self._writer("train").as_default():
             tf.summary.text("configuration", text, step=0)
 
-    def hparams(self, values: Mapping[str, Any]) -> None:
-        """Writes the run as a row of the hparams page."""
+    def hparams(self, values: Mapping[str, Any], name: str) -> None:
+        """Writes the run as a row of the hparams page.
+
+        Args:
+          values: the configuration.
+          name: of the run, shown in the row.
+        """
         if not self._writes:
             return
         from tensorboard.plugins.hparams import api
 
         with self._writer(FINAL).as_default():
             # The page supports only numbers, text and bools.
-            api.hparams({k: _hparam(v) for k, v in values.items()})
+            api.hparams(
+                {k: _hparam(v) for k, v in values.items()},
+                trial_id=for_terminal(name),
+            )
 
     def close(self) -> None:
         """Flushes and closes the event files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.out_of_fold import write_out_of_fold
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
-from trainer.results.summaries import FINAL, FOLDER, TensorBoardWriter
+from trainer.results.summaries import FINAL, TensorBoardWriter
 from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup
@@ -43,6 +44,7 @@ from trainer.workdir import (
     PREDICTIONS,
     REPORT,
     RESULT,
+    TENSORBOARD,
     Workdir,
 )
 
@@ -78,7 +80,7 @@ class TrainingRun:
         self._logits: np.ndarray | None = None
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
-            workdir.file(FOLDER), writes=workdir.writes
+            workdir.file(TENSORBOARD), writes=workdir.writes
         )
         self._jobs = StageJobs(
             setup, workdir, manifest, classifier, options, self._writer
@@ -160,7 +162,7 @@ class TrainingRun:
             raise
         except Exception as error:
             self._workdir.warn(
-                f"{self._workdir.file(FOLDER)}: without the {what}"
+                f"{self._workdir.file(TENSORBOARD)}: without the {what}"
                 f" ({reason_of(error)}); the run continues"
             )
 
@@ -263,7 +265,8 @@ class TrainingRun:
         )
         # TensorBoard's HParams looks for metrics in the same writer.
         with self._optional("hyper-parameters"):
-            self._writer.hparams(self._config.result_fields())
+            name = os.path.basename(os.path.abspath(self._workdir.path))
+            self._writer.hparams(self._config.result_fields(), name)
         if isinstance(evaluation, Evaluation):
             with self._optional("confusion matrix"):
                 self._writer.confusion(outcome.result_step, evaluation)

@@ -16,6 +16,7 @@ from trainer.workdir.workdir import (
     PREDICTIONS,
     REPORT,
     RESULT,
+    TENSORBOARD,
     Workdir,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "PREDICTIONS",
     "REPORT",
     "RESULT",
+    "TENSORBOARD",
     "MetricsFile",
     "Workdir",
 ]

@@ -56,6 +56,7 @@ HEAD_CHART = "head_path.svg"
 REPORT = "report.html"
 EVALUATION = "evaluation.json"
 EXPORT_FOLDER = "export"
+TENSORBOARD = "tensorboard"
 LOCK = "lock"
 _MARK = {"program": "transfer-trainer", "format": 1}
 # A recent partial file may belong to --stage=evaluate, which takes no lock and
