@@ -49,14 +49,27 @@ probabilities = model.run(["probabilities"], {{"images": pixels}})[0][0]
 """,
 }
 _IMPORTS = {
-    KERAS_FORMAT: "import keras\n",
+    KERAS_FORMAT: """\
+import keras
+import numpy as np
+from PIL import {pillow}
+""",
     TFLITE: """\
+import numpy as np
+from PIL import {pillow}
+
 try:
     from ai_edge_litert.interpreter import Interpreter
 except ImportError:
-    from tensorflow.lite import Interpreter
+    import tensorflow as tf
+
+    Interpreter = tf.lite.Interpreter
 """,
-    ONNX: "import onnxruntime\n",
+    ONNX: """\
+import numpy as np
+import onnxruntime
+from PIL import {pillow}
+""",
 }
 
 
@@ -118,9 +131,7 @@ probabilities = answer["probabilities"].numpy()[0]
 import json
 import sys
 
-import numpy as np
-from PIL import {pillow}
-{_IMPORTS[name]}
+{_IMPORTS[name].format(pillow=pillow)}
 names = json.load(open("{RECORD}", encoding="utf-8"))["class_names"]
 image = Image.open(sys.argv[1])
 {_pixels(served.rendering, served.classifier.image_px)}\
@@ -148,21 +159,38 @@ def _pixels(rendering: Rendering, px: int) -> str:
             f'behind = Image.new("RGBA", image.size, {(*colour, 255)})',
             'image = Image.alpha_composite(behind, image).convert("RGB")',
         ]
-    lines.append("width, height = image.size")
-    if rendering.resize in (CROP, PAD):
-        side = "min" if rendering.resize == CROP else "max"
-        lines += [
-            f"side = {side}(width, height)",
-            "left, top = (width - side) // 2, (height - side) // 2",
-            "box = (left, top, left + side, top + side)",
-        ]
-    else:
-        lines.append("box = (0, 0, width, height)")
-    fill = f", fillcolor={colour}" if colour and rendering.resize == PAD else ""
-    lines += [
-        "image = image.transform(",
-        f"    ({px}, {px}), Image.Transform.EXTENT, box,",
-        f"    Image.Resampling.BILINEAR{fill},",
-        ")",
-    ]
+    lines += ["width, height = image.size", *_resized(rendering, px)]
     return "\n".join(lines) + "\n"
+
+
+def _resized(rendering: Rendering, px: int) -> list[str]:
+    """Returns lines that resize `image`, without antialiasing."""
+    size, box = f"({px}, {px})", "(0, 0, width, height)"
+    before, after = [], []
+    if rendering.resize == CROP:
+        box = "(left, top, left + side, top + side)"
+        before = [
+            "side = min(width, height)",
+            "left, top = (width - side) // 2, (height - side) // 2",
+        ]
+    elif rendering.resize == PAD:
+        colour = rendering.background or (0, 0, 0)
+        size = "(columns, rows)"
+        before = [
+            "side = max(width, height)",
+            f"columns = max(width * {px} // side, 1)",
+            f"rows = max(height * {px} // side, 1)",
+        ]
+        after = [
+            f'square = Image.new("RGB", ({px}, {px}), {colour})',
+            f"square.paste(image, (({px} - columns) // 2, ({px} - rows) // 2))",
+            "image = square",
+        ]
+    return [
+        *before,
+        "image = image.transform(",
+        f"    {size}, Image.Transform.EXTENT, {box},",
+        "    Image.Resampling.BILINEAR,",
+        ")",
+        *after,
+    ]
