@@ -193,4 +193,5 @@ def test_the_record_lists_all_files(exported: pathlib.Path) -> None:
     names = sorted(p.relative_to(exported).as_posix() for p in found)
     assert record["files"] == names
     assert "saved_model/assets/class_names.json" in names
-    assert len(names) == 7
+    assert {"README.md", "labels.txt", "model_card.md"} < set(names)
+    assert len(names) == 10

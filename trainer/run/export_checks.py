@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import util
 
 from trainer.config import Config
@@ -21,7 +22,7 @@ def check_formats(config: Config) -> None:
 
     Raises:
       UsageError: a package is missing, or the backbone is known to fail.
-      TrainerError: config.json cannot be read.
+      TrainerError: config.json is no JSON.
     """
     formats = parse_formats(config.export_formats)
     for name in formats:
@@ -37,5 +38,8 @@ def check_formats(config: Config) -> None:
                 " pip install '.[export]', or leave it out"
             )
     assert config.workdir is not None
-    stored = Workdir(config.workdir).read_json(CONFIG) or {}
-    check_backbone(formats, str(stored.get("config", {}).get("backbone")))
+    stored = Workdir(config.workdir).read_json(CONFIG)
+    run = stored.get("config") if isinstance(stored, Mapping) else None
+    # The code that opens the workdir reports what is missing.
+    if isinstance(run, Mapping):
+        check_backbone(formats, str(run.get("backbone")))
