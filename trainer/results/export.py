@@ -120,32 +120,20 @@ def write_export(
     served = Served(
         classifier, class_names, flip, rendering, thresholds, temperature
     )
-    with (
-        _one_line_errors(folder),
-        folders.replaced_folder(
-            folder, own=own_files, last=(RECORD,)
-        ) as partial,
-    ):
+    filled = folders.replaced_folder(folder, own=own_files, last=(RECORD,))
+    with _one_line_errors(folder), filled as partial:
         with _tensorflow_errors(folder):
             _write(partial, served, formats)
         differences = _compare(partial, folder, served, encoded)
         measured = measure(partial) if measure is not None else None
         _write_texts(partial, served, formats, measured, card or CardFacts())
-        record = {
-            **record,
-            **served.record(),
-            "class_names": list(class_names),
-            "image_size": classifier.image_px,
+        compared = {
             "compared_images": len(encoded),
             "largest_difference": differences,
             "quantize": formats.quantize,
             **(measured.to_json() if measured is not None else {}),
-            "files": sorted([*folders.files_below(partial), RECORD]),
         }
-        files.write_text(
-            f"{partial}/{RECORD}",
-            json.dumps(record, indent=2, ensure_ascii=False),
-        )
+        _write_record(partial, {**record, **served.record(), **compared})
     return differences
 
 
@@ -164,6 +152,13 @@ def _write_texts(
     }
     for name, text in texts.items():
         files.write_text(f"{folder}/{name}", text)
+
+
+def _write_record(folder: str, record: dict[str, Any]) -> None:
+    """Writes export.json, with a list of all files."""
+    listed = sorted([*folders.files_below(folder), RECORD])
+    text = json.dumps({**record, "files": listed}, indent=2, ensure_ascii=False)
+    files.write_text(f"{folder}/{RECORD}", text)
 
 
 @contextlib.contextmanager

@@ -30,15 +30,17 @@ def onnx_model(classifier: Classifier, *, flip: bool = False) -> bytes:
     Raises:
       TrainerError: the model cannot be converted.
     """
-    try:
-        with _quiet():
+    # A block that raises would show pages of notes.
+    with _quiet():
+        try:
             return _converted(classifier, flip)
-    except Exception as error:
-        # tf2onnx raises many types.
-        raise TrainerError(
-            "--export_formats=onnx: tf2onnx cannot convert the model"
-            f" ({reason_of(error)}); leave onnx out"
-        ) from error
+        except Exception as error:
+            # tf2onnx raises many types.
+            reason = error
+    raise TrainerError(
+        "--export_formats=onnx: tf2onnx cannot convert the model"
+        f" ({reason_of(reason)}); leave onnx out"
+    ) from reason
 
 
 def _converted(classifier: Classifier, flip: bool) -> bytes:

@@ -27,11 +27,16 @@ class Served(NamedTuple):
     temperature: float | None = None
 
     def record(self) -> dict[str, Any]:
-        """Returns what export.json says about the thresholds; {} without."""
-        if self.thresholds is None:
-            return {}
-        named = thresholds_to_json(self.thresholds, self.class_names)
-        return {"thresholds": named}
+        """Returns what export.json says about the classes."""
+        found: dict[str, Any] = {
+            "class_names": list(self.class_names),
+            "image_size": self.classifier.image_px,
+        }
+        if self.thresholds is not None:
+            found["thresholds"] = thresholds_to_json(
+                self.thresholds, self.class_names
+            )
+        return found
 
 
 class Servable(tf.Module):

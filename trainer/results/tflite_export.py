@@ -37,19 +37,19 @@ def tflite_model(
     Raises:
       TrainerError: the model cannot be converted.
     """
-    try:
-        with native_notes_hidden(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    # A block that raises would show pages of the converter's notes.
+    with native_notes_hidden(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             return _converted(classifier, flip, quantize, calibration)
-    except TrainerError:
-        raise
-    except Exception as error:
-        # The converter raises many types, bare Exception among them.
-        raise TrainerError(
-            f"--export_formats=tflite: with --quantize={quantize}, TensorFlow"
-            f" cannot convert the model ({reason_of(error)}); give other"
-            " formats, or another --quantize"
-        ) from error
+        except Exception as error:
+            # The converter raises many types, bare Exception among them.
+            reason = error
+    raise TrainerError(
+        f"--export_formats=tflite: with --quantize={quantize}, TensorFlow"
+        f" cannot convert the model ({reason_of(reason)}); give other formats,"
+        " or another --quantize"
+    ) from reason
 
 
 def _converted(
