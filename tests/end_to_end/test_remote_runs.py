@@ -165,7 +165,10 @@ def test_a_remote_export_can_be_repeated(finished, tmp_path):
             said = use("export", root)
         assert said.out.endswith(f"export: {root}/run/export\n")
     names = tf.io.gfile.listdir(f"{root}/run/export")
-    assert sorted(names) == ["export.json", "model.keras", "saved_model"]
+    assert sorted(names) == [
+        *("README.md", "export.json", "labels.txt", "model.keras"),
+        *("model_card.md", "saved_model"),
+    ]
     loaded = tf.saved_model.load(f"{root}/run/export/saved_model")
     photo = tf.io.read_file(f"{root}/photos/test/sushi/001.jpg")
     answer = loaded.signatures["serving_bytes"](photo[None])

@@ -20,7 +20,8 @@ from tests.support.runs import TINY, assert_same_arrays, train, weights
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.run.embed import embed
-from trainer.run.use import evaluate, export, predict
+from trainer.run.export import export
+from trainer.run.use import evaluate, predict
 
 pytestmark = pytest.mark.slow
 

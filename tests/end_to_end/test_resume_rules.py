@@ -131,6 +131,11 @@ PASSED = {
     "inputs": Change(to="{root}/photos"),
     **dict.fromkeys(("output", "write_list"), Change(to="{root}/out")),
     "top_k": Change(to=2),
+    "export_formats": Change(to="keras"),
+    "quantize": Change(to="int8", both={"export_formats": "keras,tflite"}),
+    "force": Change(
+        to=True, both={"export_formats": "tflite", "quantize": "int8"}
+    ),
     "workdirs": Change(to="{root}/one,{root}/two"),
     "runs": Change(to="{root}/one"),
     "checkpoint_every_steps": Change(to=1),

@@ -16,6 +16,7 @@ from trainer.data.rendering import PLAIN, fit
 from trainer.errors import TrainerError
 from trainer.model.classifier import Classifier
 from trainer.results import export
+from trainer.results.servable import Served as Content
 
 RNG = np.random.default_rng(1)
 IMAGES = RNG.uniform(0, 255, (5, 12, 10, 3)).astype(np.float32)
@@ -80,7 +81,7 @@ def test_a_loaded_model_that_gives_nan_is_an_error(
         }
 
     monkeypatch.setattr(keras.models, "load_model", lambda path: loaded)
-    own = export._Served(classifier, NAMES, flip=False, rendering=PLAIN)
+    own = Content(classifier, NAMES, flip=False, rendering=PLAIN)
     with pytest.raises(
         TrainerError,
         match=r"^x: model.keras does not give .* a probability nan; allowed",
@@ -192,4 +193,5 @@ def test_the_record_lists_all_files(exported: pathlib.Path) -> None:
     names = sorted(p.relative_to(exported).as_posix() for p in found)
     assert record["files"] == names
     assert "saved_model/assets/class_names.json" in names
-    assert len(names) == 7
+    assert {"README.md", "labels.txt", "model_card.md"} < set(names)
+    assert len(names) == 10

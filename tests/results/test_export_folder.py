@@ -89,6 +89,8 @@ def _make_old(folder: pathlib.Path) -> None:
     del record["files"]
     (folder / "export.json").write_text(json.dumps(record))
     (folder / "saved_model/assets/class_names.json").unlink()
+    for name in ("README.md", "labels.txt", "model_card.md"):
+        (folder / name).unlink()
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.results.evaluation import Evaluation
 from trainer.run.calibrate import final_metrics, stored_calibration
-from trainer.run.use import evaluate, export
+from trainer.run.export import export
+from trainer.run.use import evaluate
 
 CLASSES = ("a", "b")
 

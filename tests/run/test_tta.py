@@ -18,7 +18,8 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model.classifier import make_classifier
 from trainer.results.export import keras_model, write_export
-from trainer.run.use import evaluate, export, predict
+from trainer.run.export import export
+from trainer.run.use import evaluate, predict
 
 PX = 32
 pytestmark = pytest.mark.slow

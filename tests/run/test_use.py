@@ -28,7 +28,8 @@ from trainer.results.predict import (
 )
 from trainer.run import trained as trained_module
 from trainer.run import use
-from trainer.run.use import evaluate, export, predict
+from trainer.run.export import export
+from trainer.run.use import evaluate, predict
 
 NAMES = ("apple pie", "sushi", "борщ")
 

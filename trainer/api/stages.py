@@ -115,12 +115,12 @@ def _stage_function(
 
         return functools.partial(lr_find, given=given)
     if config.stage in USING_STAGES:
-        from trainer.run import use
+        from trainer.run import export, use
 
         users = {
             EVALUATE: use.evaluate,
             PREDICT: use.predict,
-            EXPORT: use.export,
+            EXPORT: export.export,
         }
         return functools.partial(users[config.stage], given=given)
     from trainer.run import folds, training

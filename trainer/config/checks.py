@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.config.backbone_specs import parse_backbones
 from trainer.config.backgrounds import parse_background
+from trainer.config.export_formats import check_export
 from trainer.config.fields import (
     ADAM,
     ADAMW,
@@ -89,6 +90,7 @@ def check_fields(fields: Fields) -> None:
     if fields.profile is not None:
         parse_profile(fields.profile)
     _check_l2(fields)
+    check_export(fields)
     _check_batch(fields)
     _check_devices(fields)
     _check_required(fields)

@@ -52,6 +52,13 @@ SCHEDULES = (CONSTANT, COSINE, LINEAR, STEPWISE)
 TUTORIAL, QUICK, BEST_RECIPE = "tutorial", "quick", "best"
 OFF, MILD, TRIVIAL = "off", "mild", "trivial"
 FLIP = "flip"
+SAVED_MODEL, KERAS_FORMAT, TFLITE, ONNX = (
+    "saved_model",
+    "keras",
+    "tflite",
+    "onnx",
+)
+INT8, FLOAT16 = "int8", "float16"
 APPLY, IGNORE = "apply", "ignore"
 WHITE = "white"
 STRETCH, CROP, PAD = "stretch", "crop", "pad"
@@ -614,6 +621,28 @@ class Fields:
         " FILE.csv for list_runs; FILE.npz"
         " for features, or a folder for TensorBoard's projector.",
         stages=(PREDICT, EXPORT, EMBED, COMPARE, LIST_RUNS),
+    )
+    export_formats: str = _flag(
+        f"{SAVED_MODEL},{KERAS_FORMAT}",
+        FREE,
+        "Formats of an export, separated by commas: saved_model, keras, tflite"
+        " and onnx.",
+        stages=(EXPORT,),
+    )
+    quantize: str = _flag(
+        NONE,
+        FREE,
+        "Number format of the tflite model: none (float32); int8 for weights"
+        " and activations, measured on training photos; float16 for weights.",
+        choices=(NONE, INT8, FLOAT16),
+        stages=(EXPORT,),
+    )
+    force: bool = _flag(
+        False,
+        FREE,
+        "Whether to export a quantized model even if its accuracy is more than"
+        " 10 points lower.",
+        stages=(EXPORT,),
     )
     write_list: str | None = _flag(
         None,

@@ -120,6 +120,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "output",
         "top_k",
     ),
+    "Export": ("export_formats", "quantize", "force"),
     "Several models": (
         "models",
         "seeds",
@@ -177,6 +178,8 @@ ALIASES: Mapping[str, str] = {
     "early_stopping": "patience",
     "early_stopping_patience": "patience",
     "fp16": "precision",
+    "format": "export_formats",
+    "formats": "export_formats",
     "freeze": "unfreeze",
     "global_clipnorm": "clip_global_norm",
     "gpu": "gpus",

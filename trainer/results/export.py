@@ -1,12 +1,18 @@
 """Exports a trained classifier as files that serve without the trainer.
 
-OUTPUT/saved_model  signatures serving_default (pixels), serving_bytes and
-                    class_names; the names are in assets/class_names.json too
-OUTPUT/model.keras  pixels -> probabilities and label
-OUTPUT/export.json  class names, image size, result of the comparison, list of
-                    files
+OUTPUT/saved_model   signatures serving_default (pixels), serving_bytes and
+                     class_names; the names are in assets/class_names.json too
+OUTPUT/model.keras   pixels -> probabilities and label
+OUTPUT/model.tflite  pixels of one image -> probabilities
+OUTPUT/model.onnx    pixels -> probabilities
+OUTPUT/labels.txt    class names, one per line
+OUTPUT/README.md     code that loads each format
+OUTPUT/model_card.md data, recipe, metrics, sizes and speeds, limits
+OUTPUT/export.json   class names, image size, result of the comparison, list of
+                     files
 
-The models include preprocessing and class names, but no augmentation.
+Which models are written is chosen. They include preprocessing, but no
+augmentation.
 
 Every output of a signature has the batch as its first dimension. TensorFlow
 Serving requires this: it answers an HTTP request row by row and splits batches.
@@ -16,24 +22,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.rendering import PLAIN, Rendering, fit, render
+from trainer.config.fields import (
+    KERAS_FORMAT,
+    NONE,
+    ONNX,
+    SAVED_MODEL,
+    TFLITE,
+)
+from trainer.data.rendering import PLAIN, Rendering, render
 from trainer.errors import TrainerError, first_line, reason_of
 from trainer.model.classifier import Classifier
+from trainer.results.export_card import CARD, CardFacts, model_card
 from trainer.results.export_files import (
     KERAS_FILE,
+    MODELS,
     RECORD,
-    SAVED_MODEL,
     own_files,
 )
+from trainer.results.export_labels import LABELS, labels_text
+from trainer.results.export_readme import README, readme
+from trainer.results.format_check import Measurement
 from trainer.results.keras_export import CALIBRATED, calibrated, keras_model
-from trainer.results.thresholds import thresholds_to_json
+from trainer.results.onnx_export import onnx_model
+from trainer.results.servable import Servable, Served
+from trainer.results.tflite_export import tflite_model
 from trainer.storage import files, folders
 
 NAMES_FILE = "class_names.json"
@@ -41,99 +60,21 @@ NAMES_FILE = "class_names.json"
 MAX_DIFFERENCE = 1e-4
 
 
-class _Served(NamedTuple):
-    """A classifier, and how its predictions are made; see `write_export`."""
+class Formats(NamedTuple):
+    """The models of an export.
 
-    classifier: Classifier
-    class_names: Sequence[str]
-    flip: bool
-    rendering: Rendering
-    # Of each class, float32 (classes,); None if an image has one label.
-    thresholds: np.ndarray | None = None
-    # Of `CALIBRATED`; None if there is none.
-    temperature: float | None = None
+    Attributes:
+      names: of the formats.
+      quantize: of the tflite model.
+      calibration: for int8; see `tflite_model`.
+    """
 
-    def record(self) -> dict[str, Any]:
-        """Returns what export.json says about the thresholds; {} without."""
-        if self.thresholds is None:
-            return {}
-        named = thresholds_to_json(self.thresholds, self.class_names)
-        return {"thresholds": named}
+    names: tuple[str, ...] = (SAVED_MODEL, KERAS_FORMAT)
+    quantize: str = NONE
+    calibration: np.ndarray | None = None
 
 
-class _Servable(tf.Module):
-    """The content of the SavedModel."""
-
-    def __init__(self, served: _Served, names_file: str) -> None:
-        """Creates the module.
-
-        Args:
-          served: what the signatures serve.
-          names_file: JSON file with the class names; a copy becomes an asset.
-        """
-        super().__init__()
-        self._flip = served.flip
-        self._rendering = served.rendering
-        self._temperature = served.temperature
-        self._model = classifier = served.classifier
-        self._keras_variables = [
-            variable.value for variable in classifier.variables.values()
-        ]
-        self._names = tf.constant(list(served.class_names))
-        self._thresholds = (
-            None
-            if served.thresholds is None
-            else tf.constant(served.thresholds, tf.float32)
-        )
-        self._names_file = tf.saved_model.Asset(names_file)
-
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, None, None, 3), name="images")]
-    )
-    def pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies RGB images in 0..255, all of one size."""
-        side = self._model.image_px
-        return self._answer(fit(images, side, self._rendering))
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")])
-    def encoded(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies whole JPEG, PNG, BMP, GIF or WebP files within limits."""
-        side = self._model.image_px
-        resized = tf.map_fn(
-            lambda image: render(image, side, self._rendering, checked=False),
-            images,
-            fn_output_signature=tf.TensorSpec((side, side, 3)),
-        )
-        return self._answer(resized)
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "indices")])
-    def names(self, indices: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns class names by their positions in the probabilities.
-
-        If an image may have several labels, it returns the thresholds too.
-        TensorFlow Serving refuses to call a signature without inputs
-        ("Expected at least one input Tensor").
-        """
-        found = {"class_names": tf.gather(self._names, indices)}
-        if self._thresholds is not None:
-            found["thresholds"] = tf.gather(self._thresholds, indices)
-        return found
-
-    def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = self._model.probabilities(images, flip=self._flip)
-        if self._thresholds is not None:
-            reached = probabilities >= self._thresholds
-            return {
-                "probabilities": probabilities,
-                "decisions": tf.cast(reached, tf.int32),
-            }
-        answer = {
-            "probabilities": probabilities,
-            "label": tf.gather(self._names, tf.argmax(probabilities, axis=1)),
-        }
-        if self._temperature is not None:
-            answer[CALIBRATED] = calibrated(probabilities, self._temperature)
-        return answer
+DEFAULT_FORMATS = Formats()
 
 
 def write_export(
@@ -147,6 +88,9 @@ def write_export(
     rendering: Rendering = PLAIN,
     thresholds: np.ndarray | None = None,
     temperature: float | None = None,
+    formats: Formats = DEFAULT_FORMATS,
+    measure: Callable[[str], Measurement] | None = None,
+    card: CardFacts | None = None,
 ) -> dict[str, float]:
     """Writes the files, loads them again and compares their predictions.
 
@@ -161,40 +105,60 @@ def write_export(
       rendering: how the signatures decode and resize images.
       thresholds: float32 (classes,), if an image may have several labels.
       temperature: of `CALIBRATED`; None if the models do not have this output.
+      formats: the models to write.
+      measure: maps the folder with the models to their accuracy, size and
+        speed, and raises a TrainerError if a model is wrong.
+      card: what only the run knows, for model_card.md.
 
     Returns:
-      The largest difference of a probability, by signature or file.
+      The largest difference of a probability, by signature or Keras file.
 
     Raises:
       TrainerError: the folder contains other files or cannot be written to, or
         the loaded models predict something else. It is unchanged then.
     """
-    served = _Served(
+    served = Served(
         classifier, class_names, flip, rendering, thresholds, temperature
     )
-    with (
-        _one_line_errors(folder),
-        folders.replaced_folder(
-            folder, own=own_files, last=(RECORD,)
-        ) as partial,
-    ):
+    filled = folders.replaced_folder(folder, own=own_files, last=(RECORD,))
+    with _one_line_errors(folder), filled as partial:
         with _tensorflow_errors(folder):
-            _write(partial, served)
+            _write(partial, served, formats)
         differences = _compare(partial, folder, served, encoded)
-        record = {
-            **record,
-            **served.record(),
-            "class_names": list(class_names),
-            "image_size": classifier.image_px,
+        measured = measure(partial) if measure is not None else None
+        _write_texts(partial, served, formats, measured, card or CardFacts())
+        compared = {
             "compared_images": len(encoded),
             "largest_difference": differences,
-            "files": sorted([*folders.files_below(partial), RECORD]),
+            "quantize": formats.quantize,
+            **(measured.to_json() if measured is not None else {}),
         }
-        files.write_text(
-            f"{partial}/{RECORD}",
-            json.dumps(record, indent=2, ensure_ascii=False),
-        )
+        _write_record(partial, {**record, **served.record(), **compared})
     return differences
+
+
+def _write_texts(
+    folder: str,
+    served: Served,
+    formats: Formats,
+    measured: Measurement | None,
+    card: CardFacts,
+) -> None:
+    """Writes what people read."""
+    texts = {
+        LABELS: labels_text(served.class_names),
+        README: readme(served, formats.names, formats.quantize),
+        CARD: model_card(served, measured, card),
+    }
+    for name, text in texts.items():
+        files.write_text(f"{folder}/{name}", text)
+
+
+def _write_record(folder: str, record: dict[str, Any]) -> None:
+    """Writes export.json, with a list of all files."""
+    listed = sorted([*folders.files_below(folder), RECORD])
+    text = json.dumps({**record, "files": listed}, indent=2, ensure_ascii=False)
+    files.write_text(f"{folder}/{RECORD}", text)
 
 
 @contextlib.contextmanager
@@ -233,15 +197,41 @@ def _not_written(folder: str, reason: str) -> TrainerError:
     )
 
 
-def _write(folder: str, served: _Served) -> None:
+def _write(folder: str, served: Served, formats: Formats) -> None:
+    classifier, flip = served.classifier, served.flip
+    for name in formats.names:
+        path = f"{folder}/{MODELS[name]}"
+        if name == SAVED_MODEL:
+            _write_saved_model(folder, path, served)
+        elif name == KERAS_FORMAT:
+            keras_model(
+                classifier,
+                served.class_names,
+                flip=flip,
+                thresholds=served.thresholds,
+                temperature=served.temperature,
+            ).save(path)
+        elif name == TFLITE:
+            content = tflite_model(
+                classifier,
+                flip=flip,
+                quantize=formats.quantize,
+                calibration=formats.calibration,
+            )
+            files.write_bytes(path, content)
+        elif name == ONNX:
+            files.write_bytes(path, onnx_model(classifier, flip=flip))
+
+
+def _write_saved_model(folder: str, path: str, served: Served) -> None:
     names_file = f"{folder}/{NAMES_FILE}"
     files.write_text(
         names_file, json.dumps(list(served.class_names), ensure_ascii=False)
     )
-    servable = _Servable(served, names_file)
+    servable = Servable(served, names_file)
     tf.saved_model.save(
         servable,
-        f"{folder}/{SAVED_MODEL}",
+        path,
         signatures={
             "serving_default": servable.pixels,
             "serving_bytes": servable.encoded,
@@ -250,17 +240,9 @@ def _write(folder: str, served: _Served) -> None:
     )
     # The SavedModel contains a copy.
     files.remove(names_file)
-    keras_file = f"{folder}/{KERAS_FILE}"
-    keras_model(
-        served.classifier,
-        served.class_names,
-        flip=served.flip,
-        thresholds=served.thresholds,
-        temperature=served.temperature,
-    ).save(keras_file)
 
 
-def _consistent(answer: dict[str, tf.Tensor], served: _Served) -> bool:
+def _consistent(answer: dict[str, tf.Tensor], served: Served) -> bool:
     """Returns whether labels, or decisions, are those of the probabilities."""
     found = answer["probabilities"].numpy()
     if served.thresholds is not None:
@@ -271,7 +253,7 @@ def _consistent(answer: dict[str, tf.Tensor], served: _Served) -> bool:
 
 
 def _compare(
-    written: str, folder: str, served: _Served, encoded: Sequence[bytes]
+    written: str, folder: str, served: Served, encoded: Sequence[bytes]
 ) -> dict[str, float]:
     classifier, class_names = served.classifier, served.class_names
     side = classifier.image_px
@@ -283,14 +265,15 @@ def _compare(
     if served.temperature is not None:
         scaled = calibrated(probabilities, served.temperature)
         own[CALIBRATED] = scaled.numpy()
-    loaded = tf.saved_model.load(f"{written}/{SAVED_MODEL}")
-    signatures = loaded.signatures
-    keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
-    answers = {
-        "serving_bytes": signatures["serving_bytes"](tf.constant(encoded)),
-        "serving_default": signatures["serving_default"](images),
-        KERAS_FILE: keras_loaded(images, training=False),
-    }
+    answers: dict[str, dict[str, tf.Tensor]] = {}
+    signatures = _signatures(written)
+    if signatures:
+        encoded_ones = tf.constant(encoded)
+        answers["serving_bytes"] = signatures["serving_bytes"](encoded_ones)
+        answers["serving_default"] = signatures["serving_default"](images)
+    if files.is_file(f"{written}/{KERAS_FILE}"):
+        keras_loaded = keras.models.load_model(f"{written}/{KERAS_FILE}")
+        answers[KERAS_FILE] = keras_loaded(images, training=False)
     differences = {}
     for name, answer in answers.items():
         # NumPy's maximum, unlike Python's, is NaN if a value is NaN.
@@ -307,11 +290,26 @@ def _compare(
                 f" allowed: {MAX_DIFFERENCE:g}); nothing was exported"
             )
         differences[name] = difference
-    places = tf.range(len(class_names), dtype=tf.int64)
-    names = signatures["class_names"](places)["class_names"].numpy()
-    if [name.decode() for name in names] != list(class_names):
+    if signatures and _named(signatures, len(class_names)) != [*class_names]:
         raise TrainerError(
             f"{folder}: the signature class_names returns other class names;"
             " nothing was exported"
         )
     return differences
+
+
+def _signatures(written: str) -> dict[str, Any]:
+    """Returns the signatures of the SavedModel; {} if there is none."""
+    path = f"{written}/{MODELS[SAVED_MODEL]}"
+    if not files.is_dir(path):
+        return {}
+    loaded = tf.saved_model.load(path)
+    # The signatures do not keep the variables alive.
+    return {**loaded.signatures, "": loaded}
+
+
+def _named(signatures: dict[str, Any], classes: int) -> list[str]:
+    """Returns the class names that the SavedModel gives."""
+    places = tf.range(classes, dtype=tf.int64)
+    names = signatures["class_names"](places)["class_names"].numpy()
+    return [name.decode() for name in names]

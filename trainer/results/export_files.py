@@ -7,22 +7,31 @@ import json
 import os
 from typing import Any
 
+from trainer.config.fields import KERAS_FORMAT, ONNX, SAVED_MODEL, TFLITE
 from trainer.storage import files, folders
 
-SAVED_MODEL, KERAS_FILE, RECORD = "saved_model", "model.keras", "export.json"
+KERAS_FILE, RECORD = "model.keras", "export.json"
+# The file or folder of each format.
+MODELS = {
+    SAVED_MODEL: "saved_model",
+    KERAS_FORMAT: KERAS_FILE,
+    TFLITE: "model.tflite",
+    ONNX: "model.onnx",
+}
+_FOLDER = MODELS[SAVED_MODEL]
 # The files of an export whose export.json has no list of files.
 _FILES = (
-    f"{SAVED_MODEL}/saved_model.pb",
-    f"{SAVED_MODEL}/fingerprint.pb",
-    f"{SAVED_MODEL}/variables/variables.index",
-    f"{SAVED_MODEL}/variables/variables.data-*",
+    f"{_FOLDER}/saved_model.pb",
+    f"{_FOLDER}/fingerprint.pb",
+    f"{_FOLDER}/variables/variables.index",
+    f"{_FOLDER}/variables/variables.data-*",
     KERAS_FILE,
     RECORD,
 )
 _FOLDERS = (
-    f"{SAVED_MODEL}/",
-    f"{SAVED_MODEL}/assets/",
-    f"{SAVED_MODEL}/variables/",
+    f"{_FOLDER}/",
+    f"{_FOLDER}/assets/",
+    f"{_FOLDER}/variables/",
 )
 
 

@@ -11,6 +11,7 @@ import os
 from trainer.config import Config
 from trainer.config.fields import (
     EMBED,
+    EXPORT,
     FIELDS,
     MULTILABEL,
     REPORT,
@@ -20,6 +21,7 @@ from trainer.data.dataset_flag import check_dataset
 from trainer.data.folder import open_folder
 from trainer.model.backbone_table import BACKBONES, no_such_backbone
 from trainer.results.input_files import find_inputs
+from trainer.run.export_checks import check_formats
 from trainer.storage import files
 from trainer.storage.paths import is_remote
 from trainer.workdir import Workdir
@@ -34,11 +36,13 @@ def check_paths(config: Config) -> None:
     URLs are not looked at, because TensorFlow reads them.
 
     Raises:
-      UsageError: something does not exist.
+      UsageError: something does not exist, or cannot be exported.
       TrainerError: the folder of the data set holds no other folder.
     """
     if config.stage in _READING_STAGES and config.workdir:
         _require("workdir", config.workdir)
+        if config.stage == EXPORT and not is_remote(config.workdir):
+            check_formats(config)
     if config.init_from:
         _require("init_from", config.init_from)
     if config.backbone and config.backbone not in BACKBONES:

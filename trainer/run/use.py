@@ -1,4 +1,4 @@
-"""Uses a trained workdir: evaluates, predicts or exports its classifier."""
+"""Uses a trained workdir: evaluates its classifier, or predicts with it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from trainer.config import Config
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.manifest import Manifest
-from trainer.data.rendering import rendering_fields, rendering_of
+from trainer.data.rendering import rendering_of
 from trainer.data.samples import Samples, printable
 from trainer.distribute import multi_worker
 from trainer.errors import TrainerError, first_line, one_line
 from trainer.native_logs import native_notes_hidden
-from trainer.results.escaping import for_terminal
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
-from trainer.results.export import write_export
 from trainer.results.input_files import find_inputs
 from trainer.results.multilabel import MultilabelEvaluation
 from trainer.results.predict import (
@@ -35,7 +33,6 @@ from trainer.results.predict import (
 from trainer.results.progress import ConsoleProgress
 from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.calibrate import stored_calibration, with_scores
-from trainer.run.export_images import images_to_compare
 from trainer.run.label_thresholds import trained_thresholds
 from trainer.run.own_test import refresh_predictions, why_not_own_test
 from trainer.run.prediction_rows import RowWriter, csv_output, row_writer
@@ -46,7 +43,7 @@ from trainer.run.trained import (
     with_data,
 )
 from trainer.run.whole_folder import read_data
-from trainer.workdir import EVALUATION, EXPORT_FOLDER, MANIFEST
+from trainer.workdir import EVALUATION, MANIFEST
 
 
 def evaluate(config: Config, given: frozenset[str]) -> dict[str, Any]:
@@ -292,56 +289,3 @@ def _noted(
             path = printable(prediction.path)
             notes.first_bad = f"{path}: {prediction.error}"
         yield prediction
-
-
-def export(config: Config, given: frozenset[str]) -> str:
-    """Writes a SavedModel and a .keras file, and compares their predictions.
-
-    Args:
-      config: the configuration, with stage export.
-      given: see `evaluate`.
-
-    Returns:
-      The folder that was written.
-
-    Raises:
-      UsageError: the workdir does not exist.
-      TrainerError: an exported model predicts other probabilities; or the
-        folder cannot be replaced.
-    """
-    trained = open_trained(config, given)
-    encoded = images_to_compare(trained, given)
-    folder = config.output or trained.workdir.file(EXPORT_FOLDER)
-    several = trained.classifier.multilabel
-    calibration = stored_calibration(trained)
-    differences = write_export(
-        folder,
-        trained.classifier,
-        trained.class_names,
-        encoded,
-        {
-            "stage": trained.stage,
-            "checkpoint": trained.which,
-            "step": trained.step,
-            "tta": trained.run.tta,
-            "calibration": calibration.to_json(),
-            **rendering_fields(trained.run),
-        },
-        temperature=calibration.temperature if calibration.fitted else None,
-        flip=trained.flips,
-        rendering=rendering_of(trained.run),
-        thresholds=trained_thresholds(trained) if several else None,
-    )
-    print(f"exported {trained.title}")
-    print(
-        f"  calibrated_probabilities: temperature {calibration.temperature:.3g}"
-        if calibration.fitted
-        else f"  no temperature, because {for_terminal(calibration.why_not)}"
-    )
-    for name, difference in differences.items():
-        print(
-            f"  {name}: largest difference of a probability {difference:.1e}"
-            f" on {len(encoded)} images"
-        )
-    print(f"export: {one_line(folder)}")
-    return folder

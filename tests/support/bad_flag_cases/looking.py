@@ -34,6 +34,12 @@ def souping(**flags: Any) -> dict[str, Any]:
     return {**nothing, "stage": "soup", "workdirs": workdirs, **flags}
 
 
+def exporting(**flags: Any) -> dict[str, Any]:
+    """Returns the flags of an export."""
+    nothing = dict.fromkeys(BASE)
+    return {**nothing, "stage": "export", "workdir": "{root}/run", **flags}
+
+
 def searching(**flags: Any) -> dict[str, Any]:
     """Returns the flags of a search."""
     return {**BASE, "stage": "search", "budget": 5, **flags}
@@ -220,6 +226,21 @@ LOOKING = tuple(
             "a rate for several folds",
             {"stage": "lr_find", "validation": "kfold:3"},
             ("--validation=kfold:3: lr_find trains", "such as fold:1/3"),
+        ),
+        (
+            "an unknown export format",
+            exporting(export_formats="tflite,coreml"),
+            ("--export_formats='tflite,coreml': 'coreml' is no format", "give"),
+        ),
+        (
+            "int8 without tflite",
+            exporting(quantize="int8"),
+            ("--quantize=int8: read only for tflite", "add tflite there"),
+        ),
+        (
+            "a format of a training",
+            {"export_formats": "tflite"},
+            ("--export_formats: not read by --stage=feature_extract",),
         ),
         (
             "a soup of one run",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.support.flag_cases.case import Case
 from trainer.workdir import RESULT
 
@@ -30,6 +32,47 @@ USING = (
         see=lambda ran: ran.json("evaluation.json")["tta"],
         without="off",
         given="flip",
+    ),
+    Case(
+        flag="export_formats",
+        value="tflite",
+        also={
+            "stage": "export",
+            "workdir": "{root}/source",
+            "output": "{root}/exported",
+        },
+        alone=True,
+        see=lambda ran: sorted(
+            path.name for path in (ran.root / "exported").glob("*model*.*")
+        ),
+        without=["model.keras", "model_card.md"],
+        given=["model.tflite", "model_card.md"],
+    ),
+    Case(
+        flag="quantize",
+        value="int8",
+        also={
+            "stage": "export",
+            "export_formats": "tflite",
+            "workdir": "{root}/source",
+            "output": "{root}/quantized",
+        },
+        alone=True,
+        see=lambda ran: json.loads(
+            (ran.root / "quantized/export.json").read_text("utf-8")
+        )["formats"]["tflite"]["quantize"],
+        without="none",
+        given="int8",
+    ),
+    # Its effect on a model is in tests/run/test_export.py.
+    Case(
+        flag="force",
+        value=True,
+        also={"stage": "export", "workdir": "{root}/nowhere"},
+        alone=True,
+        see=lambda ran: "--force: " in ran.said.err,
+        without=False,
+        given=True,
     ),
     Case(
         # One of three classes, and another.
