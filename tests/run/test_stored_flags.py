@@ -91,6 +91,8 @@ _OTHER: dict[str, Any] = {
     "inputs": "in",
     "output": "out",
     "top_k": 3,
+    "min_confidence": 0.5,
+    "reject": "auto",
     "tta": "flip",
     "workdirs": "a,b",
     "runs": "r",

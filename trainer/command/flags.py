@@ -22,6 +22,7 @@ from trainer.config import (
     check_embed,
     check_given,
     check_parts,
+    check_predict,
     check_search,
     check_solved_head,
     check_validation,
@@ -251,6 +252,7 @@ def config_from_flags(
     check_validation(config, given)
     check_parts(config, given)
     check_embed(config, given)
+    check_predict(config, given)
     check_search(config)
     return config, given
 

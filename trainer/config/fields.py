@@ -54,6 +54,7 @@ OFF, MILD, TRIVIAL = "off", "mild", "trivial"
 FLIP = "flip"
 APPLY, IGNORE = "apply", "ignore"
 WHITE = "white"
+JSON_LINES = ".jsonl"
 STRETCH, CROP, PAD = "stretch", "crop", "pad"
 AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
@@ -154,7 +155,7 @@ class Fields:
         "A folder of images (train/CLASS/*.jpg beside test/ or val/, or"
         " CLASS/*.jpg), a table of images (.csv, .tsv, .jsonl), a TFDS name,"
         " food10 (ten classes of food101), or demo (drawn offline).",
-        stages=_DATA_STAGES,
+        stages=(*_DATA_STAGES, PREDICT),
     )
     task: str = _flag(
         SINGLE,
@@ -609,10 +610,10 @@ class Fields:
     output: str | None = _flag(
         None,
         FREE,
-        "CSV file for predictions (standard output if unset); folder for the"
-        " export (WORKDIR/export if unset); JSON file for compare; FILE.html or"
-        " FILE.csv for list_runs; FILE.npz"
-        " for features, or a folder for TensorBoard's projector.",
+        "File for predictions: JSON lines if its suffix is .jsonl, else CSV"
+        " (standard output if unset); folder for the export (WORKDIR/export if"
+        " unset); JSON file for compare; FILE.html or FILE.csv for list_runs;"
+        " FILE.npz for features, or a folder for TensorBoard's projector.",
         stages=(PREDICT, EXPORT, EMBED, COMPARE, LIST_RUNS),
     )
     write_list: str | None = _flag(
@@ -627,6 +628,21 @@ class Fields:
         FREE,
         "Number of classes per prediction, most probable first; if unset, 5,"
         " or all if there are fewer.",
+        stages=(PREDICT,),
+    )
+    min_confidence: float | None = _flag(
+        None,
+        FREE,
+        "Smallest probability of the best class, 0 to 1, with which a"
+        " prediction is accepted; adds a column decision.",
+        stages=(PREDICT,),
+    )
+    reject: str = _flag(
+        OFF,
+        FREE,
+        "Whether to mark images that are unlike the training images; auto"
+        " accepts 95 % of the run's validation images, and needs the images.",
+        choices=(OFF, AUTO),
         stages=(PREDICT,),
     )
     tta: str = _flag(

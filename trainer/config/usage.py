@@ -118,6 +118,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "inputs",
         "output",
         "top_k",
+        "min_confidence",
+        "reject",
     ),
     "Several models": (
         "models",
