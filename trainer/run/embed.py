@@ -129,7 +129,8 @@ def embed(config: Config, given: frozenset[str]) -> None:
     print(
         one_line(
             f"{counted(count, 'image')}, {channels} features each, by"
-            f" {extractor.title}; {len(embedding.bad)} could not be read; {written}"
+            f" {extractor.title}; {len(embedding.bad)} could not be read;"
+            f" {written}"
         ),
         flush=True,
     )

@@ -95,25 +95,6 @@ RUNNING = (
         without=8,
         given=4,
     ),
-    # The column of decisions.
-    Case(
-        flag="min_confidence",
-        value=0.5,
-        also=PREDICT,
-        alone=True,
-        see=predicted_columns,
-        without=8,
-        given=9,
-    ),
-    Case(
-        flag="reject",
-        value="auto",
-        also=PREDICT,
-        alone=True,
-        see=lambda ran: (predicted_columns(ran), "similarity" in ran.said.err),
-        without=(8, False),
-        given=(9, True),
-    ),
     Case(
         flag="workdirs",
         value="{root}/source,{root}/twin",
