@@ -133,6 +133,7 @@ PASSED = {
     "top_k": Change(to=2),
     "min_confidence": Change(to=0.5),
     "reject": Change(to="auto"),
+    "port": Change(to=0),
     "workdirs": Change(to="{root}/one,{root}/two"),
     "runs": Change(to="{root}/one"),
     "checkpoint_every_steps": Change(to=1),

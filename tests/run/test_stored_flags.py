@@ -93,6 +93,7 @@ _OTHER: dict[str, Any] = {
     "top_k": 3,
     "min_confidence": 0.5,
     "reject": "auto",
+    "port": 1,
     "tta": "flip",
     "workdirs": "a,b",
     "runs": "r",

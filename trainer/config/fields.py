@@ -13,6 +13,7 @@ FINETUNE = "finetune"
 EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
+SERVE = "serve"
 REPORT = "report"
 STUDY = "study"
 COMPARE = "compare"
@@ -61,7 +62,8 @@ RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
-USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
+# Read a workdir, train nothing.
+USING_STAGES = (EVALUATE, PREDICT, EXPORT, SERVE)
 # All stages with --workdir. `compare` reads --workdirs, and `list_runs` --runs.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
@@ -644,6 +646,12 @@ class Fields:
         " accepts 95 % of the run's validation images, and needs the images.",
         choices=(OFF, AUTO),
         stages=(PREDICT,),
+    )
+    port: int = _flag(
+        8000,
+        FREE,
+        "Port of the page on this machine; 0 chooses a free one.",
+        stages=(SERVE,),
     )
     tta: str = _flag(
         OFF,

@@ -120,6 +120,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "top_k",
         "min_confidence",
         "reject",
+        "port",
     ),
     "Several models": (
         "models",

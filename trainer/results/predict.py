@@ -22,7 +22,7 @@ from trainer.results.escaping import (
     for_terminal,
     path_for_csv,
 )
-from trainer.results.file_forward import Features, FileForward
+from trainer.results.file_forward import Features, FileForward, FileOutput
 from trainer.results.label_csv import joined, probability_columns
 from trainer.results.novelty import Novelty
 
@@ -104,14 +104,20 @@ class Predictor:
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """Yields one prediction per path, in order, bad files included."""
-        for found in self._files.run(paths):
-            output, unlike = found.output, False
-            if self._novelty is not None and output is not None:
-                unlike = bool(output[-1] < self._novelty.threshold)
-                output = output[:-1]
-            yield Prediction(
-                found.path, output, found.error, found.orientation, unlike
-            )
+        return map(self._prediction, self._files.run(paths))
+
+    def predict_encoded(self, encoded: bytes) -> Prediction:
+        """Returns the prediction for an encoded image, with the path ""."""
+        return self._prediction(self._files.of_encoded(encoded))
+
+    def _prediction(self, found: FileOutput) -> Prediction:
+        output, unlike = found.output, False
+        if self._novelty is not None and output is not None:
+            unlike = bool(output[-1] < self._novelty.threshold)
+            output = output[:-1]
+        return Prediction(
+            found.path, output, found.error, found.orientation, unlike
+        )
 
 
 def _with_score(
