@@ -47,6 +47,12 @@ def one_line(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number and its noun, such as `1 photo` or `1,200 classes`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def shortened(text: str, limit: int = _REASON_CHARS) -> str:
     """Returns the text, shortened to at most `limit` characters.
 

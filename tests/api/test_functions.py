@@ -204,6 +204,25 @@ def test_a_loaded_model_predicts_what_the_command_predicts(
     assert model.predict([]) == []
 
 
+@pytest.mark.parametrize(
+    ("least", "decisions"), [(0.0, {"accepted"}), (1.0, {"unsure"})]
+)
+def test_a_model_decides_if_it_is_asked_to(
+    photos: str, run: trainer.Result, least: float, decisions: set[str]
+) -> None:
+    paths = sorted(pathlib.Path(photos).rglob("*.jpg"))[:3]
+    model = trainer.load(run.workdir, min_confidence=least)
+    assert {p.decision for p in model.predict(paths)} == decisions
+    plain = trainer.load(run.workdir).predict(paths)
+    assert {p.decision for p in plain} == {""}
+
+
+def test_a_model_can_reject(photos: str, run: trainer.Result) -> None:
+    paths = sorted(pathlib.Path(photos, "train").rglob("*.jpg"))[:3]
+    model = trainer.load(run.workdir, reject="auto")
+    assert {p.decision for p in model.predict(paths)} == {"accepted"}
+
+
 def test_export_returns_the_folder(
     run: trainer.Result, tmp_path: pathlib.Path
 ) -> None:

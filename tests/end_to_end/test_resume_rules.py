@@ -136,6 +136,9 @@ PASSED = {
     "force": Change(
         to=True, both={"export_formats": "tflite", "quantize": "int8"}
     ),
+    "min_confidence": Change(to=0.5),
+    "reject": Change(to="auto"),
+    "port": Change(to=0),
     "workdirs": Change(to="{root}/one,{root}/two"),
     "runs": Change(to="{root}/one"),
     "checkpoint_every_steps": Change(to=1),

@@ -11,11 +11,13 @@ import numpy as np
 
 from trainer.api.flags import Config
 from trainer.api.quiet import interruptible, quiet
-from trainer.config.fields import PREDICT
+from trainer.config.fields import OFF, PREDICT
 from trainer.native_logs import native_notes_hidden
 from trainer.run.early import check_paths
 
 if TYPE_CHECKING:
+    from trainer.results.novelty import Novelty
+    from trainer.results.predict import Decide
     from trainer.run.trained import Trained
 
 
@@ -31,12 +33,15 @@ class Prediction:
       labels: the most probable class; or, if an image may have several labels,
         those whose probability reaches their threshold.
       error: why the file cannot be read; empty if it can.
+      decision: accepted, unsure or unlike, if the model was loaded with
+        `min_confidence` or `reject`; else empty.
     """
 
     path: str
     probabilities: np.ndarray | None
     labels: tuple[str, ...]
     error: str
+    decision: str
 
     @property
     def label(self) -> str | None:
@@ -59,9 +64,13 @@ class Model:
       workdir: of the run.
     """
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(
+        self, trained: Trained, decide: Decide | None, novelty: Novelty | None
+    ) -> None:
         """Wraps a trained classifier; `trainer.load` calls this."""
         self._trained = trained
+        self._decide = decide
+        self._novelty = novelty
         self.class_names = trained.class_names
         self.workdir = trained.workdir.path
 
@@ -83,13 +92,15 @@ class Model:
         several = trained.classifier.multilabel
         thresholds = trained_thresholds(trained) if several else None
         with quiet(verbose=False), interruptible(), native_notes_hidden():
-            found = list(file_predictor(trained, len(given)).predict(given))
+            predictor = file_predictor(trained, len(given), self._novelty)
+            found = list(predictor.predict(given))
         return [
             Prediction(
                 path=path,
                 probabilities=prediction.probabilities,
                 labels=self._labels(prediction.probabilities, thresholds),
                 error=prediction.error,
+                decision=self._decide(prediction) if self._decide else "",
             )
             for path, prediction in zip(given, found, strict=True)
         ]
@@ -114,5 +125,12 @@ def load_model(
     check_paths(config.values)
     with quiet(verbose=False), interruptible():
         with native_notes_hidden():
+            from trainer.run.prediction_rows import decision
+            from trainer.run.rejection import fitted_novelty, without_head
             from trainer.run.trained import open_trained
-        return Model(open_trained(config.values, config.given))
+        trained = open_trained(config.values, config.given)
+        novelty = None
+        if config.values.reject != OFF:
+            trained = without_head(trained)
+            novelty = fitted_novelty(trained, config.given)
+        return Model(trained, decision(config.values), novelty)

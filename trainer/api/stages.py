@@ -20,6 +20,7 @@ from trainer.config.fields import (
     PROBE,
     REPORT,
     SEARCH,
+    SERVE,
     SOUP,
     STUDY,
     USING_STAGES,
@@ -114,6 +115,10 @@ def _stage_function(
         from trainer.run.lr_find import lr_find
 
         return functools.partial(lr_find, given=given)
+    if config.stage == SERVE:
+        from trainer.run.serve import serve
+
+        return functools.partial(serve, given=given)
     if config.stage in USING_STAGES:
         from trainer.run import export, use
 

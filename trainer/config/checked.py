@@ -11,6 +11,7 @@ from trainer.config.given import (
     check_embed,
     check_given,
     check_parts,
+    check_predict,
     check_search,
     check_solved_head,
     check_validation,
@@ -54,6 +55,7 @@ def checked(values: Mapping[str, Any], given: frozenset[str]) -> Config:
     check_validation(config, given)
     check_parts(config, given)
     check_embed(config, given)
+    check_predict(config, given)
     check_search(config)
     return config
 

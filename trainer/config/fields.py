@@ -13,6 +13,7 @@ FINETUNE = "finetune"
 EVALUATE = "evaluate"
 PREDICT = "predict"
 EXPORT = "export"
+SERVE = "serve"
 REPORT = "report"
 STUDY = "study"
 COMPARE = "compare"
@@ -61,13 +62,15 @@ SAVED_MODEL, KERAS_FORMAT, TFLITE, ONNX = (
 INT8, FLOAT16 = "int8", "float16"
 APPLY, IGNORE = "apply", "ignore"
 WHITE = "white"
+JSON_LINES = ".jsonl"
 STRETCH, CROP, PAD = "stretch", "crop", "pad"
 AUGMENT = (OFF, TUTORIAL, MILD, TRIVIAL)
 RECIPE_NAMES = (TUTORIAL, QUICK, BEST_RECIPE)
 NONE, BALANCED = "none", "balanced"
 TPU, LOCAL = "tpu", "local"
 TRAINING_STAGES = (FEATURE_EXTRACT, FINETUNE)
-USING_STAGES = (EVALUATE, PREDICT, EXPORT)  # Read a workdir, train nothing.
+# Read a workdir, train nothing.
+USING_STAGES = (EVALUATE, PREDICT, EXPORT, SERVE)
 # All stages with --workdir. `compare` reads --workdirs, and `list_runs` --runs.
 _WORKDIR_STAGES = (
     *TRAINING_STAGES,
@@ -161,7 +164,7 @@ class Fields:
         "A folder of images (train/CLASS/*.jpg beside test/ or val/, or"
         " CLASS/*.jpg), a table of images (.csv, .tsv, .jsonl), a TFDS name,"
         " food10 (ten classes of food101), or demo (drawn offline).",
-        stages=_DATA_STAGES,
+        stages=(*_DATA_STAGES, PREDICT),
     )
     task: str = _flag(
         SINGLE,
@@ -616,10 +619,10 @@ class Fields:
     output: str | None = _flag(
         None,
         FREE,
-        "CSV file for predictions (standard output if unset); folder for the"
-        " export (WORKDIR/export if unset); JSON file for compare; FILE.html or"
-        " FILE.csv for list_runs; FILE.npz"
-        " for features, or a folder for TensorBoard's projector.",
+        "File for predictions: JSON lines if its suffix is .jsonl, else CSV"
+        " (standard output if unset); folder for the export (WORKDIR/export if"
+        " unset); JSON file for compare; FILE.html or FILE.csv for list_runs;"
+        " FILE.npz for features, or a folder for TensorBoard's projector.",
         stages=(PREDICT, EXPORT, EMBED, COMPARE, LIST_RUNS),
     )
     export_formats: str = _flag(
@@ -657,6 +660,27 @@ class Fields:
         "Number of classes per prediction, most probable first; if unset, 5,"
         " or all if there are fewer.",
         stages=(PREDICT,),
+    )
+    min_confidence: float | None = _flag(
+        None,
+        FREE,
+        "Smallest probability of the best class, 0 to 1, with which a"
+        " prediction is accepted; adds a column decision.",
+        stages=(PREDICT,),
+    )
+    reject: str = _flag(
+        OFF,
+        FREE,
+        "Whether to mark images that are unlike the training images; auto"
+        " accepts 95 % of the run's validation images, and needs the images.",
+        choices=(OFF, AUTO),
+        stages=(PREDICT,),
+    )
+    port: int = _flag(
+        8000,
+        FREE,
+        "Port of the page on this machine; 0 chooses a free one.",
+        stages=(SERVE,),
     )
     tta: str = _flag(
         OFF,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from trainer.config.checks import check_images, check_views
 from trainer.config.fields import (
+    AUTO,
     CHECK_DATA,
     EMBED,
     FEATURE_EXTRACT,
     FIELDS,
     FINETUNE,
+    JSON_LINES,
     LBFGS,
     LR_FIND,
+    OFF,
+    PREDICT,
     PROBE,
     SEARCH,
     STUDY,
@@ -209,6 +213,31 @@ def check_embed(fields: Fields, given: frozenset[str]) -> None:
                 raise UsageError(
                     f"--{name}: not read with --{other}; leave it out"
                 )
+
+
+def check_predict(fields: Fields, given: frozenset[str]) -> None:
+    """Checks the file of predictions, and that --dataset is read.
+
+    Args:
+      fields: of the command.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: one of them is not possible.
+    """
+    if fields.stage != PREDICT:
+        return
+    if "dataset" in given and fields.reject == OFF:
+        raise UsageError(
+            f"--dataset={fields.dataset!r}: read only with --reject={AUTO},"
+            " which needs the photos of the run; the images to predict are"
+            " --inputs"
+        )
+    if (fields.output or "").lower().endswith(".json"):
+        raise UsageError(
+            f"--output={fields.output!r}: predictions are CSV or JSON lines,"
+            f" one object per image; give FILE.csv or FILE{JSON_LINES}"
+        )
 
 
 def check_search(fields: Fields) -> None:

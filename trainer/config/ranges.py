@@ -82,6 +82,8 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
         lambda x: 1 <= x <= 1000,
     ),
     "top_k": ("a whole number >= 1", lambda x: x >= 1),
+    "min_confidence": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "port": ("a whole number from 0 to 65535", lambda x: 0 <= x <= 65535),
     "trunk_block": ("a whole number >= 0", lambda x: x >= 0),
     "cache_ram_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),
     "cache_disk_mib": ("a whole number of MiB >= 0", lambda x: x >= 0),

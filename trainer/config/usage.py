@@ -119,6 +119,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "inputs",
         "output",
         "top_k",
+        "min_confidence",
+        "reject",
+        "port",
     ),
     "Export": ("export_formats", "quantize", "force"),
     "Several models": (

@@ -173,10 +173,16 @@ def orientation_warning(count: int, example: str) -> str:
       count: number of such images.
       example: the path of one of them.
     """
-    return (
-        f"{count} photos, such as {example}, are stored on their side or"
+    what = (
+        f"{count:,} photos, such as {example}, are stored on their side or"
         " mirrored. Their EXIF orientation is not applied: they are used as"
-        " they are stored; to turn them upright, train with --exif=apply in"
+        " they are stored"
+        if count > 1
+        else f"{example} is stored on its side or mirrored. Its EXIF"
+        " orientation is not applied: it is used as it is stored"
+    )
+    return (
+        f"{what}; to turn such photos upright, train with --exif=apply in"
         " another --workdir"
     )
 

@@ -20,7 +20,7 @@ from trainer.doctor.page import page
 from trainer.doctor.pool import Pool, open_pool, read_pool
 from trainer.doctor.report import Checked, by_kind, estimate, lines, to_json
 from trainer.doctor.suspects import margins, ranked_suspects
-from trainer.errors import TrainerError, one_line
+from trainer.errors import TrainerError, counted, one_line
 from trainer.native_memory import return_freed, return_large_at_once
 from trainer.results.progress import ConsoleProgress
 from trainer.run.caches import file_cache, row_cache
@@ -186,12 +186,12 @@ def _report(config: Config, checked: Checked, workdir: Workdir) -> int:
         print(line)
     if config.write_list:
         kept = write_list(checked, config.write_list)
-        print(f"list: {one_line(config.write_list)} ({kept:,} images)")
+        print(f"list: {one_line(config.write_list)} ({counted(kept, 'image')})")
     print(f"report: {one_line(workdir.file(CHECK_HTML))}")
     total = checked.total()
     if not total:
         print("nothing found")
         return 0
     images = len(checked.rows()) + len(checked.pool.bad)
-    print(f"{total:,} findings in {images:,} images")
+    print(f"{counted(total, 'finding')} in {counted(images, 'image')}")
     return FOUND

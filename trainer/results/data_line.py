@@ -14,6 +14,7 @@ from trainer.config.validation import SPLIT, TEST, TRAIN
 from trainer.data.passed_over import PassedOver
 from trainer.data.sample_weights import weights_phrase
 from trainer.data.samples import HELD_OUT
+from trainer.errors import counted
 from trainer.results.escaping import for_terminal
 
 if TYPE_CHECKING:
@@ -141,13 +142,13 @@ def data_line(facts: DataFacts) -> str:
         _sizes(facts),
     ]
     if facts.groups:
-        parts.append(f"{_count(facts.groups, 'group')} of training photos")
+        parts.append(f"{counted(facts.groups, 'group')} of training photos")
     if facts.weights is not None:
         parts.append(f"{weights_phrase(facts.weights)} in the training loss")
     if facts.bad_rows:
-        parts.append(f"{_count(facts.bad_rows, 'unusable row')} left out")
+        parts.append(f"{counted(facts.bad_rows, 'unusable row')} left out")
     if facts.skipped:
-        parts.append(f"{_count(facts.skipped, 'unreadable photo')} left out")
+        parts.append(f"{counted(facts.skipped, 'unreadable photo')} left out")
     parts += facts.passed_over.lines()
     return f"data: {'; '.join(parts)}"
 
@@ -209,10 +210,10 @@ def _swapped(facts: DataFacts) -> Iterator[str]:
 def _few_validation(facts: DataFacts) -> Iterator[str]:
     total, least = facts.photos[1], int(facts.validation.min())
     if total < _MIN_VALIDATION:
-        what = f"{_count(total, 'validation photo')} in all"
+        what = f"{counted(total, 'validation photo')} in all"
     elif least < _MIN_VALIDATION_PER_CLASS:
         name = for_terminal(facts.class_names[int(facts.validation.argmin())])
-        what = f"{_count(least, 'validation photo')} of {name}"
+        what = f"{counted(least, 'validation photo')} of {name}"
     else:
         return
     remedy = "add photos, or compare by --validation=kfold:5"
@@ -251,23 +252,23 @@ def _dead_network(fields: Fields) -> Iterator[str]:
 def _train(facts: DataFacts) -> str:
     count = facts.photos[0]
     of = f"{count:,} of " if count < facts.train_total else ""
-    return f"{of}{_count(facts.train_total)}{_from(facts, 'train')}"
+    return f"{of}{counted(facts.train_total, 'photo')}{_from(facts, 'train')}"
 
 
 def _validation(facts: DataFacts) -> str:
     count = facts.photos[1]
     if facts.validation_source == SPLIT:
-        return f"{_count(count)}{_from(facts, 'validation')}"
+        return f"{counted(count, 'photo')}{_from(facts, 'validation')}"
     if facts.validation_source == TEST:
         return f"{count:,} of the test photos"
     where = "" if facts.validation_source == TRAIN else facts.validation_source
     of = f"{where} of" if where else "held out from"
-    return f"{_count(count)}, {of} the training photos"
+    return f"{counted(count, 'photo')}, {of} the training photos"
 
 
 def _final(facts: DataFacts) -> str:
     if facts.final_split == TEST:
-        return f"{_count(facts.photos[2])}{_from(facts, TEST)}"
+        return f"{counted(facts.photos[2], 'photo')}{_from(facts, TEST)}"
     if facts.final_split == "validation":
         return "none, so the results are of the validation photos"
     return "not read"
@@ -285,7 +286,7 @@ def _labels(facts: DataFacts) -> str:
 def _sizes(facts: DataFacts) -> str:
     small, large = int(facts.train.argmin()), int(facts.train.argmax())
     if facts.train[small] == facts.train[large]:
-        return f"{_count(int(facts.train[small]))} of each class"
+        return f"{counted(int(facts.train[small]), 'photo')} of each class"
     names = [for_terminal(facts.class_names[i]) for i in (small, large)]
     return (
         f"smallest class {names[0]} with {facts.train[small]:,}, largest"
@@ -309,7 +310,3 @@ def _groups(samples: Samples) -> int:
     """Returns the number of groups; a sample without one counts as one."""
     named = set(samples.groups) - {""}
     return len(named) + samples.groups.count("") if named else 0
-
-
-def _count(number: int, noun: str = "photo") -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

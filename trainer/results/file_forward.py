@@ -101,6 +101,13 @@ class FileForward:
             for start in starts[max(0, len(starts) - len(pending)) :]:
                 yield from self._batch(paths, start, pending.popleft())
 
+    def of_encoded(self, encoded: bytes) -> FileOutput:
+        """Returns the output for an encoded image without a file."""
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(self._decoded, encoded)
+            (found,) = self._batch([""], 0, [read])
+        return found
+
     def _read(self, path: str) -> _Read:
         try:
             # Check before opening: reading a pipe would block.
@@ -112,6 +119,9 @@ class FileForward:
         # A NUL byte raises ValueError, an unsupported URL UsageError.
         except (OSError, ValueError, UsageError) as error:
             return _Read(None, f"cannot be read ({reason_of(error)})")
+        return self._decoded(encoded)
+
+    def _decoded(self, encoded: bytes) -> _Read:
         wrong = what_is_wrong(encoded)
         if wrong is not None:
             return _Read(None, wrong)

@@ -50,6 +50,24 @@ def find_inputs(inputs: str, stdin: TextIO = sys.stdin) -> list[str]:
     return found
 
 
+def none_readable(inputs: str | None, bad: int, first: str) -> TrainerError:
+    """Returns the error that no file of `--inputs` can be read.
+
+    Args:
+      inputs: the value of the flag.
+      bad: number of files.
+      first: path and error of the first one.
+    """
+    what = (
+        f"none of the {bad:,} files could be read, the first of them"
+        if bad > 1
+        else "the file could not be read,"
+    )
+    return TrainerError(
+        f"--inputs={inputs!r}: {what} {first}; give files that can"
+    )
+
+
 def _listed(stdin: TextIO) -> list[str]:
     """Returns the paths on standard input without their LF or CR LF."""
     if isinstance(stdin, io.TextIOWrapper):

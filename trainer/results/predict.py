@@ -11,6 +11,7 @@ import tensorflow as tf
 from trainer.data.headers import UPRIGHT
 from trainer.data.rendering import PLAIN, Rendering
 from trainer.data.samples import printable
+from trainer.learning.head_features import feature_function
 from trainer.learning.steps import Batch, make_prediction_function
 from trainer.model.classifier import Classifier
 from trainer.model.trunk.engines import MirroredTrunk, Trunk
@@ -21,10 +22,13 @@ from trainer.results.escaping import (
     for_terminal,
     path_for_csv,
 )
-from trainer.results.file_forward import Features, FileForward
+from trainer.results.file_forward import Features, FileForward, FileOutput
 from trainer.results.label_csv import joined, probability_columns
+from trainer.results.novelty import Novelty
 
-_DIGITS = 6
+DIGITS = 6
+# The decisions about a prediction.
+ACCEPTED, UNSURE, UNLIKE = "accepted", "unsure", "unlike"
 
 
 class Prediction(NamedTuple):
@@ -36,12 +40,14 @@ class Prediction(NamedTuple):
         image may have several labels; None if the file cannot be read.
       error: the reason why the file cannot be read; empty if it can.
       orientation: from its EXIF data, 1 to 8; 1 is upright.
+      unlike: whether the image is unlike the training images.
     """
 
     path: str
     probabilities: np.ndarray | None
     error: str
     orientation: int = UPRIGHT
+    unlike: bool = False
 
 
 class Predictor:
@@ -57,6 +63,7 @@ class Predictor:
         trunk: Trunk | None = None,
         flip: bool = False,
         rendering: Rendering = PLAIN,
+        novelty: Novelty | None = None,
     ) -> None:
         """Creates a predictor.
 
@@ -70,7 +77,10 @@ class Predictor:
           flip: whether to average the probabilities of each image with those
             of its mirror image.
           rendering: how images are decoded and resized.
+          novelty: marks images that are unlike the training images; a trunk
+            must end before the head.
         """
+        self._novelty = novelty
         forward = make_prediction_function(
             classifier, partition, xla=xla, flip=flip
         )
@@ -79,6 +89,10 @@ class Predictor:
         if flip and trunk is not None:
             forward = _with_mirrored(forward, len(shapes))
             features, shapes = _both(trunk), shapes * 2
+        if novelty is not None:
+            forward = _with_score(
+                forward, novelty, feature_function(classifier, xla)
+            )
         self._files = FileForward(
             forward,
             image_px=classifier.image_px,
@@ -90,7 +104,42 @@ class Predictor:
 
     def predict(self, paths: Sequence[str]) -> Iterator[Prediction]:
         """Yields one prediction per path, in order, bad files included."""
-        return (Prediction(*found) for found in self._files.run(paths))
+        return map(self._prediction, self._files.run(paths))
+
+    def predict_encoded(self, encoded: bytes) -> Prediction:
+        """Returns the prediction for an encoded image, with the path ""."""
+        return self._prediction(self._files.of_encoded(encoded))
+
+    def _prediction(self, found: FileOutput) -> Prediction:
+        output, unlike = found.output, False
+        if self._novelty is not None and output is not None:
+            unlike = bool(output[-1] < self._novelty.threshold)
+            output = output[:-1]
+        return Prediction(
+            found.path, output, found.error, found.orientation, unlike
+        )
+
+
+def _with_score(
+    forward: Callable[[Batch], tf.Tensor],
+    novelty: Novelty,
+    compute: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[Batch], tf.Tensor]:
+    """Returns a forward pass with the score of novelty as one more column.
+
+    Args:
+      forward: computes probabilities.
+      novelty: computes the score.
+      compute: the pooled features of images, for batches without features.
+    """
+
+    def both(batch: Batch) -> tf.Tensor:
+        # The features of a mirror image come after those of the image.
+        pooled = (batch.get("features") or [compute(batch["images"])])[0]
+        scores = tf.constant(novelty.scores(pooled.numpy())[:, None])
+        return tf.concat([forward(batch), scores], axis=1)
+
+    return both
 
 
 def _both(trunk: Trunk) -> Features:
@@ -118,14 +167,43 @@ def _with_mirrored(
     return both
 
 
-def csv_header(top_k: int) -> list[str]:
-    """Returns the columns: file, class_1, probability_1, ..., error."""
+class Decide(NamedTuple):
+    """Decides which predictions are accepted.
+
+    Attributes:
+      min_confidence: the smallest probability of the best class.
+    """
+
+    min_confidence: float = 0.0
+
+    def __call__(self, prediction: Prediction) -> str:
+        """Returns `accepted`, `unsure` or `unlike`; "" without a prediction."""
+        if prediction.probabilities is None:
+            return ""
+        if prediction.unlike:
+            return UNLIKE
+        # Not `<`, so that NaN is not accepted.
+        sure = prediction.probabilities.max() >= self.min_confidence
+        return ACCEPTED if sure else UNSURE
+
+
+def csv_header(top_k: int, *, decides: bool = False) -> list[str]:
+    """Returns the columns: file, class_1, probability_1, ..., error.
+
+    Args:
+      top_k: number of classes.
+      decides: whether there is a column `decision`.
+    """
     pairs = ((f"class_{k}", f"probability_{k}") for k in range(1, top_k + 1))
-    return ["file", *(name for pair in pairs for name in pair), "error"]
+    names = (name for pair in pairs for name in pair)
+    return ["file", *names, *_decision_column(decides), "error"]
 
 
 def csv_row(
-    prediction: Prediction, class_names: Sequence[str], top_k: int
+    prediction: Prediction,
+    class_names: Sequence[str],
+    top_k: int,
+    decide: Decide | None = None,
 ) -> list[str]:
     """Returns the CSV row of one file, the most probable class first.
 
@@ -133,16 +211,32 @@ def csv_row(
     """
     cells: list[str] = []
     if prediction.probabilities is not None:
-        ranks = np.argsort(-prediction.probabilities, kind="stable")[:top_k]
-        for label in ranks:
+        for label in ranks(prediction.probabilities)[:top_k]:
             probability = prediction.probabilities[label]
             cells += [
                 for_csv(class_names[label]),
-                f"{probability:.{_DIGITS}f}",
+                f"{probability:.{DIGITS}f}",
             ]
     cells += [""] * (2 * top_k - len(cells))
+    return _whole_row(prediction, cells, decide)
+
+
+def _decision_column(decides: bool) -> list[str]:
+    return ["decision"] if decides else []
+
+
+def ranks(probabilities: np.ndarray) -> list[int]:
+    """Returns the classes, the most probable one first."""
+    return np.argsort(-probabilities, kind="stable").tolist()
+
+
+def _whole_row(
+    prediction: Prediction, cells: list[str], decide: Decide | None
+) -> list[str]:
+    """Returns the cells with the file in front, and decision and error."""
+    decision = [] if decide is None else [decide(prediction)]
     path = path_for_csv(printable(prediction.path))
-    return [path, *cells, for_csv(prediction.error)]
+    return [path, *cells, *decision, for_csv(prediction.error)]
 
 
 def write_csv(
@@ -150,10 +244,18 @@ def write_csv(
     stream: TextIO,
     class_names: Sequence[str],
     top_k: int,
+    decide: Decide | None = None,
 ) -> int:
     """Writes a header and one row per file.
 
     On a terminal, invisible characters are escaped.
+
+    Args:
+      predictions: one for each file.
+      stream: receives the CSV.
+      class_names: in the order of the probabilities.
+      top_k: number of classes per row.
+      decide: fills the column `decision`; None leaves it out.
 
     Returns:
       The number of files that could not be read.
@@ -161,8 +263,8 @@ def write_csv(
     return _write_rows(
         predictions,
         stream,
-        csv_header(top_k),
-        lambda prediction: csv_row(prediction, class_names, top_k),
+        csv_header(top_k, decides=decide is not None),
+        lambda found: csv_row(found, class_names, top_k, decide),
     )
 
 
@@ -171,6 +273,7 @@ def write_label_csv(
     stream: TextIO,
     class_names: Sequence[str],
     thresholds: np.ndarray,
+    decide: Decide | None = None,
 ) -> int:
     """Writes a header and one row per file, if it may have several labels.
 
@@ -182,6 +285,7 @@ def write_label_csv(
       stream: receives the CSV.
       class_names: in the order of the probabilities.
       thresholds: float32 (classes,).
+      decide: see `write_csv`.
 
     Returns:
       The number of files that could not be read.
@@ -192,12 +296,12 @@ def write_label_csv(
         cells = [""] * (1 + len(class_names))
         if found is not None:
             labels = for_csv(joined(found >= thresholds, class_names))
-            cells = [labels, *(f"{p:.{_DIGITS}f}" for p in found)]
-        path = path_for_csv(printable(prediction.path))
-        return [path, *cells, for_csv(prediction.error)]
+            cells = [labels, *(f"{p:.{DIGITS}f}" for p in found)]
+        return _whole_row(prediction, cells, decide)
 
     columns = probability_columns(class_names)
-    header = ["file", "labels", *columns, "error"]
+    decision = _decision_column(decide is not None)
+    header = ["file", "labels", *columns, *decision, "error"]
     return _write_rows(predictions, stream, header, row)
 
 

@@ -19,6 +19,7 @@ from trainer.config.fields import (
 from trainer.config.validation import SPLIT, TEST
 from trainer.data.manifest import Manifest
 from trainer.data.validation import source_phrase
+from trainer.errors import counted
 from trainer.learning.stopping import stop_text
 from trainer.results.commands import command_line
 from trainer.results.escaping import for_terminal
@@ -46,7 +47,8 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
         return
     names = [for_terminal(manifest.class_names[i]) for i in (small, large)]
     yield (
-        f"data: unbalanced, {counts[small]:,} images of {names[0]} to"
+        f"data: unbalanced, {counted(int(counts[small]), 'image')} of"
+        f" {names[0]} to"
         f" {counts[large]:,} of {names[1]}; accuracy favours large classes,"
         " see balanced accuracy and macro F1; --class_weights=balanced weighs"
         " the loss"

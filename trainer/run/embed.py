@@ -18,7 +18,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.rendering import render, rendering_of
 from trainer.data.samples import printable
 from trainer.distribute.runtime import Runtime
-from trainer.errors import TrainerError, UsageError, one_line
+from trainer.errors import UsageError, counted, one_line
 from trainer.learning.head_features import feature_function, head_features
 from trainer.learning.inputs import Inputs
 from trainer.model.backbones import find_backbone
@@ -32,7 +32,7 @@ from trainer.results.embedding import (
     write_embedding,
 )
 from trainer.results.file_forward import FileForward, FileOutput
-from trainer.results.input_files import find_inputs
+from trainer.results.input_files import find_inputs, none_readable
 from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import new_classifier
 from trainer.run.fast_paths import fast_paths
@@ -128,8 +128,9 @@ def embed(config: Config, given: frozenset[str]) -> None:
     count, channels = embedding.features.shape
     print(
         one_line(
-            f"{count} images, {channels} features each, by {extractor.title};"
-            f" {len(embedding.bad)} could not be read; {written}"
+            f"{counted(count, 'image')}, {channels} features each, by"
+            f" {extractor.title}; {len(embedding.bad)} could not be read;"
+            f" {written}"
         ),
         flush=True,
     )
@@ -205,10 +206,8 @@ def _of_files(
     bad = tuple((printable(x.path), x.error) for x in found if x.error)
     good = [x for x in found if x.output is not None]
     if not good:
-        raise TrainerError(
-            f"--inputs={config.inputs!r}: none of the {len(bad)} files could"
-            f" be read, the first of them {bad[0][0]}: {bad[0][1]}; give files"
-            " that can"
+        raise none_readable(
+            config.inputs, len(bad), f"{bad[0][0]}: {bad[0][1]}"
         )
     turned = [printable(x.path) for x in good if x.orientation != UPRIGHT]
     if turned and not rendering_of(extractor.config).exif:

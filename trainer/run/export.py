@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from trainer.config import Config
@@ -83,12 +85,7 @@ def export(config: Config, given: frozenset[str]) -> str:
         measure=measure,
         card=card_facts(trained, manifest, calibration),
     )
-    _print(trained, calibration)
-    for name, difference in differences.items():
-        print(
-            f"  {name}: largest difference of a probability {difference:.1e}"
-            f" on {len(encoded)} images"
-        )
+    _print(trained, calibration, differences, len(encoded))
     print("\n".join(measured[0].lines()))
     print(f"export: {one_line(folder)}")
     return folder
@@ -150,10 +147,20 @@ def _format_check(
     )
 
 
-def _print(trained: Trained, calibration: Calibration) -> None:
+def _print(
+    trained: Trained,
+    calibration: Calibration,
+    differences: Mapping[str, float],
+    images: int,
+) -> None:
     print(f"exported {trained.title}")
     print(
         f"  calibrated_probabilities: temperature {calibration.temperature:.3g}"
         if calibration.fitted
         else f"  no temperature, because {for_terminal(calibration.why_not)}"
     )
+    for name, difference in differences.items():
+        print(
+            f"  {name}: largest difference of a probability {difference:.1e}"
+            f" on {images} images"
+        )

@@ -35,6 +35,7 @@ from trainer.results.progress import ConsoleProgress
 from trainer.run.classifiers import stored_classifier
 from trainer.run.fast_paths import fast_paths
 from trainer.run.memory import check_batch_fits
+from trainer.run.study_models import check_no_study
 from trainer.storage import files
 from trainer.workdir import CONFIG, MANIFEST, Workdir
 from trainer.workdir.folds import check_no_folds
@@ -101,6 +102,7 @@ def open_trained(config: Config, given: frozenset[str]) -> Trained:
     workdir = Workdir(config.workdir)
     workdir.require("workdir")
     check_no_folds(workdir, "workdir")
+    check_no_study(workdir, config, given)
     stored = workdir.read_json(CONFIG)
     found = [
         (stage, which, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -14,19 +15,24 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from trainer.config import Config
+from trainer.config.fields import OFF
 from trainer.data.changes import changed_files, changes_warning
 from trainer.data.headers import UPRIGHT, orientation_warning
 from trainer.data.manifest import Manifest
 from trainer.data.rendering import rendering_of
 from trainer.data.samples import Samples, printable
 from trainer.distribute import multi_worker
-from trainer.errors import TrainerError, first_line, one_line
+from trainer.errors import TrainerError, counted, first_line, one_line
 from trainer.native_logs import native_notes_hidden
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
-from trainer.results.input_files import find_inputs
+from trainer.results.input_files import find_inputs, none_readable
 from trainer.results.multilabel import MultilabelEvaluation
+from trainer.results.novelty import Novelty
 from trainer.results.predict import (
+    UNLIKE,
+    UNSURE,
+    Decide,
     Prediction,
     Predictor,
 )
@@ -35,7 +41,13 @@ from trainer.results.report import evaluation_line, per_class_lines
 from trainer.run.calibrate import stored_calibration, with_scores
 from trainer.run.label_thresholds import trained_thresholds
 from trainer.run.own_test import refresh_predictions, why_not_own_test
-from trainer.run.prediction_rows import RowWriter, csv_output, row_writer
+from trainer.run.prediction_rows import (
+    RowWriter,
+    csv_output,
+    decision,
+    row_writer,
+)
+from trainer.run.rejection import fitted_novelty, without_head
 from trainer.run.trained import (
     Trained,
     open_fast_paths,
@@ -193,19 +205,19 @@ def predict(config: Config, given: frozenset[str]) -> None:
     assert config.inputs is not None
     paths = find_inputs(config.inputs)
     trained = open_trained(config, given)
-    notes = _Notes()
-    bad = _write_predictions(
-        trained, paths, notes, config.output, row_writer(trained, config.top_k)
-    )
+    decide, novelty = decision(config), None
+    write = row_writer(trained, config.output, config.top_k, decide)
+    if config.reject != OFF:
+        trained = without_head(trained)
+        novelty = fitted_novelty(trained, given)
+    notes = _Notes(decide)
+    bad = _write_predictions(trained, config, paths, notes, write, novelty)
     if bad == len(paths):
-        raise TrainerError(
-            f"--inputs={config.inputs!r}: none of the {bad} files could be"
-            f" read, the first of them {notes.first_bad}; give files that can"
-        )
+        raise none_readable(config.inputs, bad, notes.first_bad)
     written = f"; written to {config.output}" if config.output else ""
     summary = (
-        f"{len(paths)} files with {trained.title}, {bad} of them could not be"
-        f" read{written}"
+        f"{counted(len(paths), 'file')} with {trained.title}, {bad} of them"
+        f" could not be read{notes.decided()}{written}"
     )
     # Not standard output, which may be the CSV file.
     print(one_line(summary), file=sys.stderr)
@@ -218,17 +230,18 @@ def predict(config: Config, given: frozenset[str]) -> None:
 
 def _write_predictions(
     trained: Trained,
+    config: Config,
     paths: list[str],
     notes: _Notes,
-    output: str | None,
     write: RowWriter,
+    novelty: Novelty | None,
 ) -> int:
-    """Predicts all files, shows a progress bar, and writes the CSV file.
+    """Predicts all files, shows a progress bar, and writes the file.
 
     Returns:
       The number of files that could not be read.
     """
-    predictor = file_predictor(trained, len(paths))
+    predictor = file_predictor(trained, len(paths), novelty)
     with contextlib.ExitStack() as stack:
         # The bar writes to the terminal while the decoders' logs are hidden.
         terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
@@ -241,16 +254,19 @@ def _write_predictions(
             disable=not terminal.isatty(),
             leave=False,
         )
-        out = stack.enter_context(csv_output(output))
+        out = stack.enter_context(csv_output(config.output))
         return write(rows, out)
 
 
-def file_predictor(trained: Trained, files: int) -> Predictor:
+def file_predictor(
+    trained: Trained, files: int, novelty: Novelty | None = None
+) -> Predictor:
     """Returns what predicts files.
 
     Args:
       trained: the trained classifier.
       files: how many there are; a conversion pays only for many.
+      novelty: see `Predictor`.
     """
     # block=1: each pass computes one file, on all cores.
     partition, inputs = open_fast_paths(trained, images=files, block=1)
@@ -262,6 +278,7 @@ def file_predictor(trained: Trained, files: int) -> Predictor:
         trunk=inputs.trunk,
         flip=trained.flips,
         rendering=rendering_of(trained.run),
+        novelty=novelty,
     )
 
 
@@ -270,12 +287,25 @@ class _Notes:
     """The notes to print after the predictions.
 
     Attributes:
+      decide: decides about each prediction; None if nothing is decided.
       turned: paths of the images whose Exif orientation is not upright.
       first_bad: path and error of the first file that cannot be read.
+      decisions: number of images by decision.
     """
 
+    decide: Decide | None = None
     turned: list[str] = dataclasses.field(default_factory=list)
     first_bad: str = ""
+    decisions: collections.Counter[str] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+
+    def decided(self) -> str:
+        """Returns the numbers of images that are not accepted, for a line."""
+        if self.decide is None:
+            return ""
+        unsure, unlike = self.decisions[UNSURE], self.decisions[UNLIKE]
+        return f"; {unsure} unsure, {unlike} unlike the training photos"
 
 
 def _noted(
@@ -288,4 +318,6 @@ def _noted(
         if prediction.error and not notes.first_bad:
             path = printable(prediction.path)
             notes.first_bad = f"{path}: {prediction.error}"
+        if notes.decide is not None:
+            notes.decisions[notes.decide(prediction)] += 1
         yield prediction

@@ -19,7 +19,13 @@ from trainer.data.earlier_checks import cache_checks, cached_checks
 from trainer.data.labelled_folder import LabelledFolder, open_labelled_folder
 from trainer.data.manifest import WHOLE_FOLDER, Manifest
 from trainer.data.samples import printable
-from trainer.errors import TrainerError, UsageError, shortened, untrusted
+from trainer.errors import (
+    TrainerError,
+    UsageError,
+    counted,
+    shortened,
+    untrusted,
+)
 from trainer.results.escaping import for_terminal
 from trainer.run.caches import file_cache
 from trainer.run.prepare import listing_bad_images, open_dataset, read_manifest
@@ -49,8 +55,9 @@ class WholeFolder:
         total = len(self.manifest.final)
         places = self.folder.places
         counts = self.manifest.final.counts(len(self.manifest.class_names))
+        classes = int((counts > 0).sum())
         parts = [
-            f"{_count(total, 'photo')} of {_count((counts > 0).sum(), 'class')}"
+            f"{counted(total, 'photo')} of {counted(classes, 'class')}"
             f" from {for_terminal(', '.join(places))}"
         ]
         if self.folder.missing:
@@ -59,13 +66,13 @@ class WholeFolder:
             number = sum(self.folder.left_out.values())
             shown = [f"{n} {k:,}" for n, k in self.folder.left_out.items()]
             parts.append(
-                f"{_count(number, 'photo')} of"
-                f" {_count(len(shown), 'other class')} left out:"
+                f"{counted(number, 'photo')} of"
+                f" {counted(len(shown), 'other class')} left out:"
                 f" {_listed(shown)}"
             )
         if self.manifest.skipped:
             number = len(self.manifest.skipped)
-            parts.append(f"{_count(number, 'unreadable photo')} left out")
+            parts.append(f"{counted(number, 'unreadable photo')} left out")
         parts += self.folder.passed_over.lines()
         return f"data: {'; '.join(parts)}"
 
@@ -286,7 +293,7 @@ def training_images_warning(shared: list[str] | None, total: int) -> str | None:
         return None
     return (
         f"the run was trained on {len(shared):,} of these"
-        f" {_count(total, 'photo')}, such as {shared[0]}, so the accuracy is"
+        f" {counted(total, 'photo')}, such as {shared[0]}, so the accuracy is"
         " too high; remove them, or name the folder to evaluate with"
         " --test_split=NAME"
     )
@@ -294,8 +301,3 @@ def training_images_warning(shared: list[str] | None, total: int) -> str | None:
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:
     return shortened(for_terminal(", ".join(names)))
-
-
-def _count(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("class") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

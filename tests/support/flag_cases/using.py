@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.support.flag_cases.case import Case
+from tests.support.flag_cases.case import PREDICT, Case
+from tests.support.flag_cases.views import predicted_columns
 from trainer.workdir import RESULT
 
 USING = (
@@ -105,5 +106,24 @@ USING = (
         see=lambda ran: (ran.said.status, "feature_extract" in ran.said.out),
         without=(2, False),
         given=(0, True),
+    ),
+    # The column of decisions.
+    Case(
+        flag="min_confidence",
+        value=0.5,
+        also=PREDICT,
+        alone=True,
+        see=predicted_columns,
+        without=8,
+        given=9,
+    ),
+    Case(
+        flag="reject",
+        value="auto",
+        also=PREDICT,
+        alone=True,
+        see=lambda ran: (predicted_columns(ran), "similarity" in ran.said.err),
+        without=(8, False),
+        given=(9, True),
     ),
 )

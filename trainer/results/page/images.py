@@ -17,14 +17,15 @@ _COLOURS = np.array(
 _OPACITY = 0.55
 
 
-def data_uri(image: np.ndarray) -> str:
-    """Returns an image as a JPEG in a `data:` URL, at most 160 px wide.
+def data_uri(image: np.ndarray, max_px: int = _MAX_PX) -> str:
+    """Returns an image as a JPEG in a `data:` URL.
 
     Args:
       image: (height, width, 3), in 0..255.
+      max_px: the longest side.
     """
     shown = Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
-    shown.thumbnail((_MAX_PX, _MAX_PX))
+    shown.thumbnail((max_px, max_px))
     stream = io.BytesIO()
     shown.save(stream, "JPEG", quality=_QUALITY)
     text = base64.b64encode(stream.getvalue()).decode()
