@@ -19,7 +19,7 @@ def make(**values):
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
             " study, check_data, probe, lr_find, search, soup, evaluate,"
-            " predict, export, report, embed, compare, list_runs; did you mean"
+            " predict, export, serve, report, embed, compare, list_runs; did you mean"
             " finetune?",
         ),
         (
