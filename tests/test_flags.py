@@ -137,7 +137,7 @@ def test_without_a_stage_nothing_starts(arguments):
     assert said.err == (
         "error: --stage: not given; give one of feature_extract, finetune,"
         " study, check_data, probe, lr_find, search, soup, evaluate, predict,"
-        " export, report, embed, compare, list_runs, for example"
+        " export, serve, report, embed, compare, list_runs, for example"
         " --stage=finetune to train\n"
     )
 

@@ -20,8 +20,8 @@ def make(**values):
             "finetun",
             "--stage='finetun': not one of feature_extract, finetune,"
             " study, check_data, probe, lr_find, search, soup, evaluate,"
-            " predict, export, report, embed, compare, list_runs; did you mean"
-            " finetune?",
+            " predict, export, serve, report, embed, compare, list_runs; did"
+            " you mean finetune?",
         ),
         (
             "data_pct",

@@ -11,7 +11,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.run import use
 
-CHANGED, TURNED = "photos have changed since", "stored on their side"
+CHANGED, TURNED = "photos have changed since", "EXIF orientation is not applied"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.browser import NAMES, find_browser, look_at
 from tests.support.pages import HOSTILE, run_facts
+from trainer.results.page.render import render
 from trainer.results.page.run_page import run_page
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,24 @@ def test_a_page_fits_into_the_window(
     assert look.images == [True] * (12 + 4 * 5)
     assert len(look.svgs) == 9
     assert min(look.svgs) > 100
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_serve_fits_into_the_window(
+    tmp_path: pathlib.Path, width: int
+) -> None:
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    path = tmp_path / "serve.html"
+    page = render("serve.html", title=HOSTILE[0] * 9, note="n", max_bytes=1)
+    path.write_text(page, encoding="utf-8")
+    look = look_at(browser, path, width)
+    assert look.errors == []
+    assert look.requests == []
+    assert look.width <= look.shown == width
+    assert look.wide == []
+    assert look.loose == 0
 
 
 def test_the_check_finds_what_is_wrong(tmp_path: pathlib.Path) -> None:

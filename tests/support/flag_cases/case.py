@@ -62,6 +62,7 @@ class Case:
             "predict",
             "compare",
             "list_runs",
+            "serve",
         ):
             return False
         return not self.also.get("dry_run", False) or self.flag == "models"

@@ -126,4 +126,17 @@ USING = (
         without=(8, False),
         given=(9, True),
     ),
+    # A port that exists would be served until a signal.
+    Case(
+        flag="port",
+        value=65536,
+        also={"stage": "serve", "workdir": "{root}/nowhere"},
+        alone=True,
+        see=lambda ran: (
+            ran.said.status,
+            "--port=65536: must be" in ran.said.err,
+        ),
+        without=(2, False),
+        given=(2, True),
+    ),
 )
