@@ -19,7 +19,7 @@ from trainer.config.fields import KERAS_FORMAT, ONNX, SAVED_MODEL, TFLITE
 _Run = Callable[[np.ndarray], np.ndarray]
 _BATCH = 32
 # One image at a time is timed: a few to warm up, then the median of the others.
-_WARM_UP, _TIMED = 3, 50
+_WARM_UP, _TIMED = 3, 20
 
 
 class FormatJob(NamedTuple):
