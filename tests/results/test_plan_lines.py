@@ -201,7 +201,7 @@ def test_the_plan_says_when_a_run_may_end_early():
         ),
         (
             (1, 1200),
-            "data: unbalanced, 1 images of apple pie to 1,200 of борщ;"
+            "data: unbalanced, 1 image of apple pie to 1,200 of борщ;"
             " accuracy favours large classes, see balanced accuracy and macro"
             " F1; --class_weights=balanced weighs the loss",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +15,17 @@ from trainer.config import StageSpec
 from trainer.data.manifest import Manifest
 from trainer.errors import TrainerError, reason_of
 from trainer.learning.checkpoint_files import keep_only_last
+from trainer.learning.disk import (
+    checkpoint_bytes,
+    disk_line,
+    space_warning,
+)
 from trainer.learning.inputs import Inputs
 from trainer.learning.metrics import StepMetrics
 from trainer.learning.stage import StageOutcome
 from trainer.learning.start import Start, stage_marker
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.native_memory import peak_memory
 from trainer.results.evaluate import Evaluator
 from trainer.results.evaluation import Evaluation
@@ -89,6 +94,7 @@ class TrainingRun:
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
         config, workdir = self._config, self._workdir
+        self._say_disk()
         self._writer.open()
         with self._optional("configuration"):
             self._writer.configuration(config.to_json())
@@ -126,6 +132,18 @@ class TrainingRun:
         written = self._write_report(result)
         lines = result_lines(result, workdir.path, report=written)
         print("\n".join(lines), flush=True)
+
+    def _say_disk(self) -> None:
+        """Prints how much disk the checkpoints take; warns if there is less."""
+        plans = [
+            (spec, freeze_plan(self._classifier, spec.unfreeze, part=spec.part))
+            for spec in self._start.stages
+        ]
+        need = checkpoint_bytes(self._config, plans)
+        print(disk_line(need), flush=True)
+        warning = space_warning(need, self._workdir.path)
+        if warning:
+            self._workdir.warn(warning)
 
     def _write_report(self, result: dict[str, Any]) -> bool:
         """Writes report.html; returns whether it was written.
@@ -265,7 +283,7 @@ class TrainingRun:
         )
         # TensorBoard's HParams looks for metrics in the same writer.
         with self._optional("hyper-parameters"):
-            name = os.path.basename(os.path.abspath(self._workdir.path))
+            name = posixpath.basename(self._workdir.path.rstrip("/"))
             self._writer.hparams(self._config.result_fields(), name)
         if isinstance(evaluation, Evaluation):
             with self._optional("confusion matrix"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import tensorflow as tf
@@ -26,14 +26,9 @@ from trainer.errors import (
     shortened,
 )
 from trainer.learning.class_weights import class_weights
-from trainer.learning.disk import (
-    checkpoint_bytes,
-    disk_line,
-    space_warning,
-)
+from trainer.learning.disk import checkpoint_bytes, disk_line
 from trainer.learning.start import check_warm_start, find_start, finished_stage
 from trainer.learning.updates import stage_schedule
-from trainer.model.classifier import Classifier
 from trainer.model.freeze import freeze_plan
 from trainer.results.data_line import (
     data_facts,
@@ -229,11 +224,6 @@ def _train(
     print(f"weights: {one_line(start.why)}", flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
-        need = _checkpoint_bytes(config, stages, classifier)
-        print(disk_line(need), flush=True)
-        warning = space_warning(need, workdir.path)
-        if warning:
-            workdir.warn(warning)
         options = choose_fast_paths(setup, workdir, manifest)
         reason = uncached(options.engine, setup.runtime)
         if reason:
@@ -249,16 +239,6 @@ def _train(
         reason = shortened(f"{type(error).__name__}: {error}")
         workdir.event("stop", reason=reason)
         raise
-
-
-def _checkpoint_bytes(
-    config: Config, stages: Sequence[StageSpec], classifier: Classifier
-) -> int:
-    plans = [
-        (spec, freeze_plan(classifier, spec.unfreeze, part=spec.part))
-        for spec in stages
-    ]
-    return checkpoint_bytes(config, plans) if plans else 0
 
 
 def _failure(setup: RunSetup, error: tf.errors.OpError) -> TrainerError:

@@ -213,8 +213,8 @@ LOOKING = tuple(
             {"stage": "lr_find", "tta": "flip"},
             (
                 "--tta: not read by --stage=lr_find, only by feature_extract,"
-                " finetune, study, evaluate, predict, export, search; leave it"
-                " out",
+                " finetune, study, evaluate, predict, export, serve, search;"
+                " leave it out",
             ),
         ),
         (
