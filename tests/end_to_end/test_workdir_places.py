@@ -75,8 +75,10 @@ def use(stage: str, workdir: pathlib.Path, **values: Any) -> Said:
     return command(*arguments({"stage": stage, "workdir": workdir, **values}))
 
 
-@pytest.fixture(scope="module")
-def finished(root) -> pathlib.Path:
+# Runs before each test, because an unprivileged process may be unable to read
+# the modules of Python that a first training imports.
+@pytest.fixture(scope="module", autouse=True)
+def finished(root, tiny) -> pathlib.Path:
     workdir = root / "finished"
     said = run(root, workdir)
     assert said.status == 0, said.err

@@ -75,19 +75,25 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 
 @BACKBONES
-def test_features_do_not_depend_on_the_block(name: str) -> None:
-    """Tests block sizes, positions in a block, and other images in it."""
+def test_features_do_not_depend_on_the_rest_of_a_block(name: str) -> None:
+    """Tests positions in a block, other images in it, and block sizes.
+
+    The processor decides whether another size changes the last bits.
+    """
     images = pictures(7)
     partition = partition_of(name)
     one_by_one = GraphTrunk(partition, block=1)(images)
     assert [f.shape[1:] for f in one_by_one] == list(partition.feature_shapes)
     assert min(np.abs(f).max() for f in one_by_one) > 1e-3
-    in_fours = GraphTrunk(partition, block=4)
-    assert_same(in_fours(images), one_by_one)
+    trunk = GraphTrunk(partition, block=4)
+    in_fours = trunk(images)
+    for mine, theirs in zip(in_fours, one_by_one, strict=True):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(mine, theirs, atol=5e-5 * scale)
     order = np.array([6, 2, 0, 5, 1, 3, 4])
-    assert_same(in_fours(images[order]), [f[order] for f in one_by_one])
+    assert_same(trunk(images[order]), [f[order] for f in in_fours])
     for count in (1, 3):
-        assert_same(in_fours(images[:count]), [f[:count] for f in one_by_one])
+        assert_same(trunk(images[:count]), [f[:count] for f in in_fours])
 
 
 @BACKBONES

@@ -263,8 +263,8 @@ def _compare(trunk: LiteTrunk, partition: Partition) -> None:
 def block_of(partition: Partition) -> int:
     """Returns the number of images in one pass of the graph: a power of two.
 
-    The rule measures nothing, so every run gets the same result. In tests,
-    blocks of all sizes gave the same bits.
+    The rule measures nothing, so every run gets the same result. On some
+    processors, blocks of other sizes change the last bits.
     """
     largest = 4 * partition.largest_activation
     block = 1
