@@ -17,6 +17,19 @@ def workdir_in(folder: pathlib.Path) -> Workdir:
     return workdir
 
 
+@pytest.fixture
+def did(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the profiler was told, in order; it does nothing else."""
+    found: list[str] = []
+    monkeypatch.setattr(
+        tf.profiler.experimental, "start", lambda folder: found.append("start")
+    )
+    monkeypatch.setattr(
+        tf.profiler.experimental, "stop", lambda: found.append("stop")
+    )
+    return found
+
+
 @pytest.mark.parametrize(
     ("steps", "step", "expected"),
     [
@@ -38,15 +51,8 @@ def test_a_call_ends_where_the_trace_begins_and_ends(
 
 
 def test_the_trace_covers_the_steps_once(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, did: list[str]
 ) -> None:
-    did: list[str] = []
-    monkeypatch.setattr(
-        tf.profiler.experimental, "start", lambda folder: did.append("start")
-    )
-    monkeypatch.setattr(
-        tf.profiler.experimental, "stop", lambda: did.append("stop")
-    )
     profile = Profile("3,4", workdir_in(tmp_path))
     step = 0
     while step < 6:
@@ -58,15 +64,8 @@ def test_the_trace_covers_the_steps_once(
 
 
 def test_a_resumed_run_traces_the_rest(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, did: list[str]
 ) -> None:
-    did: list[str] = []
-    monkeypatch.setattr(
-        tf.profiler.experimental, "start", lambda folder: did.append("start")
-    )
-    monkeypatch.setattr(
-        tf.profiler.experimental, "stop", lambda: did.append("stop")
-    )
     profile = Profile("3,6", workdir_in(tmp_path))
     with profile.call(4, profile.limit(4, 10)):
         did.append("5 and 6")
