@@ -90,8 +90,10 @@ def test_features_are_cached_and_those_of_the_step(
     one = tmp_path / "cached", cached
     assert_same_runs((tmp_path / "again", again), one)
     if way == "device":
-        off = run(photos, tmp_path / "off", **values, cache="off")
-        assert_same_runs((tmp_path / "off", off), one)
+        # Computed in batches of another size, which changes the last bits on
+        # some processors.
+        run(photos, tmp_path / "off", **values, cache="off")
+        assert apart(tmp_path / "off", tmp_path / "cached") < 1e-5
     step = {**values, "trunk_engine": "step"}
     plain = run(photos, tmp_path / "step", **step)
     assert plain["test_examples"] == cached["test_examples"] == 12

@@ -27,8 +27,10 @@ from trainer.learning.checkpoints import StageCheckpoints
 from trainer.learning.principal_axes import rotated, standardisation
 from trainer.results.evaluate import Evaluator
 from trainer.results.head_chart import head_chart
-from trainer.run import stages, training, use
+from trainer.run import stages, training
+from trainer.run.export import export
 from trainer.run.trained import open_trained
+from trainer.run.use import evaluate
 
 HEAD, FINETUNE = "feature_extract", "finetune"
 SOLVED = {
@@ -287,9 +289,9 @@ def test_features_that_are_not_finite_are_named(photos, tmp_path, monkeypatch):
 def test_solved_head_is_evaluated_and_exported(photos, tmp_path, capsys):
     result = solve(photos, tmp_path / "run")
     given = frozenset({"stage", "workdir"})
-    for stage in ("evaluate", "export"):
+    for stage, run in (("evaluate", evaluate), ("export", export)):
         config = Config(stage=stage, workdir=str(tmp_path / "run"))
-        getattr(use, stage)(config, given)
+        run(config, given)
     assert f"{result['test_accuracy']:.4f}" in capsys.readouterr().out
     found = open_trained(
         Config(stage="predict", inputs=photos, workdir=str(tmp_path / "run")),
