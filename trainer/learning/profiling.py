@@ -28,7 +28,9 @@ class Profile:
         """
         self._first, self._last = parse_profile(steps) if steps else (0, 0)
         self._workdir = workdir
-        self._runs = False
+        # The limits of calls stay the same on all processes, whatever happens
+        # to the trace of the one that writes.
+        self._waits, self._runs = workdir.writes, False
 
     def limit(self, step: int, count: int) -> int:
         """Returns how many of the next steps one call may train.
@@ -47,8 +49,7 @@ class Profile:
     @contextlib.contextmanager
     def call(self, step: int, count: int) -> Iterator[None]:
         """Wraps a call that trains `count` steps after `step` steps."""
-        begins = not self._runs and self._workdir.writes
-        if begins and self._first <= step + 1 <= self._last:
+        if self._waits and self._first <= step + 1 <= self._last:
             self._start()
         try:
             yield
@@ -58,21 +59,21 @@ class Profile:
 
     def _start(self) -> None:
         folder = self._workdir.file(_FOLDER)
+        self._waits = False
         try:
             tf.profiler.experimental.start(folder)
             self._runs = True
         except tf.errors.OpError as error:
-            self._give_up(error)
+            self._warn(error)
 
     def _stop(self) -> None:
-        self._runs, self._last = False, 0
+        self._runs = False
         try:
             tf.profiler.experimental.stop()
         except tf.errors.OpError as error:
-            self._give_up(error)
+            self._warn(error)
 
-    def _give_up(self, error: tf.errors.OpError) -> None:
-        self._first = self._last = 0
+    def _warn(self, error: tf.errors.OpError) -> None:
         self._workdir.warn(
             f"--profile: no trace was written ({reason_of(error)}); the run"
             " continues"
