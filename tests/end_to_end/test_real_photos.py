@@ -67,6 +67,6 @@ def test_output_has_no_notes_of_libraries(run):
     workdir, _, done = run
     text = done.stdout.splitlines()
     assert text[0] == f"workdir: {workdir}"
-    assert f"tensorboard --logdir {workdir}/tensorboard" in text
+    assert text[-3] == f"tensorboard --logdir {workdir}/tensorboard"
     assert sum("val_accuracy" in line for line in text) == 10
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""What the checkpoints of a run take on disk."""
+"""The disk space that the checkpoints of a run need."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_accuracy_counts_most_probable_classes() -> None:
 
 
 def test_exact_match_counts_images_whose_labels_are_all_right() -> None:
-    """By the thresholds the labels are 100, 010, 011 and 010."""
+    """The thresholds give the labels 100, 010, 011 and 010."""
     labels = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 1]], np.uint8)
     assert accuracy_of(OWN, labels, THRESHOLDS) == 0.5
 

@@ -17,7 +17,7 @@ def at(*degrees: float) -> np.ndarray:
 
 
 def test_a_score_is_the_cosine_to_the_fifth_nearest() -> None:
-    """From 0 degrees the fifth of 0, 10, ..., 90 is at 40."""
+    """The fifth nearest of 0, 10, ..., 90 degrees to 0 is 40."""
     fitted = fit_novelty(at(*range(0, 100, 10)), at(0))
     expected = np.cos(np.radians([40, 20, 40, 130]))
     np.testing.assert_allclose(

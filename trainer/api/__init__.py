@@ -1,8 +1,8 @@
-"""What `import trainer` offers, and what the command line runs."""
+"""The functions for Python programs; the command line runs stages with it."""
 
 from trainer.api.flags import Config
-from trainer.api.functions import evaluate, export, load, train
-from trainer.api.model import Model, Prediction
+from trainer.api.functions import evaluate, export, train
+from trainer.api.model import Model, Prediction, load
 from trainer.api.result import Result
 
 __all__ = [

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from trainer.config import checked, usage
+from trainer.config import checked, type_name, usage
 from trainer.config.fields import FIELDS
 from trainer.errors import UsageError
-
-_LEGAL = {"str": "text", "int": "int", "float": "float", "bool": "bool"}
 
 
 class Config:
@@ -57,13 +55,13 @@ def _typed(name: str, value: Any) -> Any:
             f"{name}: no such flag; {hint}{'; ' if hint else ''}"
             "transfer-trainer --help lists the flags"
         )
-    kind = str(FIELDS[name].type).removesuffix(" | None")
+    kind = type_name(name)
     if kind == "str" and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if kind == "float" and type(value) is int:
         value = float(value)
     if type(value).__name__ != kind:
         raise UsageError(
-            f"{name}={value!r}: not {_LEGAL[kind]}; give a value of that type"
+            f"{name}={value!r}: not {kind}; give a value of that type"
         )
     return value

@@ -1,4 +1,4 @@
-"""Trains, evaluates, loads and exports from Python."""
+"""Trains, evaluates and exports from Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.api.flags import Config
-from trainer.api.model import Model, load_model
 from trainer.api.quiet import interruptible, quiet
 from trainer.api.result import Result
 from trainer.api.stages import run_stage
@@ -34,14 +33,13 @@ def train(config: Config, *, verbose: bool = False) -> Result:
             f" {', '.join(TRAINING_STAGES)}; use the command"
             f" transfer-trainer --stage={values.stage}"
         )
-    for name in ("dry_run", "runs_folds"):
-        if getattr(values, name):
-            shown = "validation" if name == "runs_folds" else name
-            raise UsageError(
-                f"{shown}={getattr(values, shown)!r}: not read by"
-                f" trainer.train; leave it out, or use the command"
-                f" transfer-trainer --stage={values.stage}"
-            )
+    refused = {"dry_run": values.dry_run, "validation": values.runs_folds}
+    for name in (name for name, given in refused.items() if given):
+        raise UsageError(
+            f"{name}={getattr(values, name)!r}: not read by trainer.train;"
+            " leave it out, or use the command"
+            f" transfer-trainer --stage={values.stage}"
+        )
     workdir, metrics = _run(config, verbose)
     return Result(workdir=workdir, metrics=metrics)
 
@@ -66,20 +64,6 @@ def evaluate(
     config = Config(stage=EVALUATE, workdir=workdir, **flags)
     metrics: Mapping[str, Any] = _run(config, verbose)
     return metrics
-
-
-def load(workdir: str | os.PathLike[str], **flags: Any) -> Model:
-    """Loads the classifier of a run, to predict with it.
-
-    Args:
-      workdir: of the run.
-      **flags: of `--stage=predict`, such as `checkpoint` or `tta`.
-
-    Raises:
-      UsageError: a flag is invalid, or the folder does not exist.
-      TrainerError: the run cannot be used.
-    """
-    return load_model(workdir, flags)
 
 
 def export(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,10 +116,17 @@ class Model:
         return tuple(self.class_names[hit] for hit in hits)
 
 
-def load_model(
-    workdir: str | os.PathLike[str], flags: Mapping[str, Any]
-) -> Model:
-    """Loads the classifier of a run; see `trainer.load`."""
+def load(workdir: str | os.PathLike[str], **flags: Any) -> Model:
+    """Loads the classifier of a run, to predict with it.
+
+    Args:
+      workdir: of the run.
+      **flags: of `--stage=predict`, such as `checkpoint` or `tta`.
+
+    Raises:
+      UsageError: a flag is invalid, or the folder does not exist.
+      TrainerError: the run cannot be used.
+    """
     # The files are given later; "-" is a legal value that names none.
     config = Config(stage=PREDICT, workdir=workdir, inputs="-", **flags)
     check_paths(config.values)

@@ -15,7 +15,7 @@ _MARK = "warning: "
 
 
 class TrainerWarning(UserWarning):
-    """What the command line prints as a warning."""
+    """A warning that the command line would print."""
 
 
 class _Lines(io.TextIOBase):

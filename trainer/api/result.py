@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a finished run has measured.
+    """The result of a finished run.
 
     Attributes:
       workdir: the folder of the run.

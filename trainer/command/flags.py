@@ -17,7 +17,7 @@ from absl import logging as absl_logging  # Defines --verbosity.
 
 from trainer.command.completion import bash_completion
 from trainer.command.version import version_text
-from trainer.config import Config, checked, usage
+from trainer.config import Config, checked, type_name, usage
 from trainer.config.fields import FIELDS, STAGES
 from trainer.errors import TrainerError, UsageError, one_line, untrusted
 from trainer.storage import files
@@ -69,7 +69,7 @@ def define(flag_values: flags.FlagValues = _FLAGS) -> None:
         # Config checks the choices, so that all errors have one format.
         # --stage has no default, so that nothing is trained by accident.
         default = None if name == "stage" else field.default
-        _DEFINE[_type_name(name)](
+        _DEFINE[type_name(name)](
             name, default, field.metadata["help"], flag_values=flag_values
         )
 
@@ -182,14 +182,9 @@ def _explain(message: str) -> str:
     """Returns one line for absl's message, with the legal values if known."""
     illegal = re.match(r"flag --(\w+)=(.*?): ", message)
     if illegal and illegal[1] in FIELDS:
-        legal = _LEGAL[_type_name(illegal[1])]
+        legal = _LEGAL[type_name(illegal[1])]
         return f"--{illegal[1]}={illegal[2]!r}: not {legal}; see --help"
     return f"{message.rstrip('.')}; see --help"
-
-
-def _type_name(name: str) -> str:
-    """Returns the type of a field's values: str, int, float or bool."""
-    return str(FIELDS[name].type).removesuffix(" | None")
 
 
 def _exit_usage(message: str) -> NoReturn:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.config.config import Config
+from trainer.config.fields import FIELDS
 from trainer.config.given import (
     check_embed,
     check_given,
@@ -32,6 +33,11 @@ _PATHS = (
     "workdir",
     "write_list",
 )
+
+
+def type_name(name: str) -> str:
+    """Returns the type of a flag's values: str, int, float or bool."""
+    return str(FIELDS[name].type).removesuffix(" | None")
 
 
 def checked(values: Mapping[str, Any], given: frozenset[str]) -> Config:

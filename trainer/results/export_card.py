@@ -39,7 +39,7 @@ _LIMITS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What only the run knows.
+    """The part of the card that only the run knows.
 
     Attributes:
       title: the checkpoint, in words.

@@ -11,6 +11,8 @@ NEIGHBOURS = 5
 KEPT = 0.95
 # More rows would take over 100 MB, and the search most of the time.
 _MAX_ROWS = 20_000
+# Images compared at once, which bounds the memory to 80 MB.
+_BLOCK = 1_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,8 +53,12 @@ def fit_novelty(train: np.ndarray, validation: np.ndarray) -> Novelty:
 
 def _scores(rows: np.ndarray, features: np.ndarray) -> np.ndarray:
     k = min(NEIGHBOURS, len(rows))
-    similar = _normed(features) @ rows.T
-    return np.partition(similar, -k, axis=1)[:, -k]
+    scores = np.empty(len(features), np.float32)
+    for start in range(0, len(features), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        similar = _normed(features[part]) @ rows.T
+        scores[part] = np.partition(similar, -k, axis=1)[:, -k]
+    return scores
 
 
 def _normed(features: np.ndarray) -> np.ndarray:

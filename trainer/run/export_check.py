@@ -33,7 +33,7 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class FormatCheck:
-    """What the models of an export are compared with.
+    """The original, and the images on which exported models are compared.
 
     Attributes:
       classifier: the original.
