@@ -108,10 +108,12 @@ def test_many_batches_keep_the_order_of_the_files(
     bad = [row for row, x in enumerate(found) if x.probabilities is None]
     assert bad == [5]
     del found[5]
-    images = tf.stack([render(png, PX) for png in PNGS])
-    own = classifier.probabilities(images).numpy()
+    images = tf.stack([render(png, PX) for png in (*PNGS, *PNGS[::-1])])
+    # In pairs and as a graph, both of which may change the last bits.
+    compute = tf.function(classifier.probabilities, autograph=False)
+    own = [compute(pair).numpy() for pair in tf.split(images, 5)]
     np.testing.assert_allclose(
-        [x.probabilities for x in found], [*own, *own[::-1]], atol=1e-5
+        [x.probabilities for x in found], np.concatenate(own), atol=1e-6
     )
 
 
