@@ -223,6 +223,7 @@ def test_a_model_can_reject(photos: str, run: trainer.Result) -> None:
     assert {p.decision for p in model.predict(paths)} == {"accepted"}
 
 
+@pytest.mark.slow
 def test_export_returns_the_folder(
     run: trainer.Result, tmp_path: pathlib.Path
 ) -> None:
@@ -246,6 +247,7 @@ def test_printed_warnings_become_python_warnings(
     assert {warning.filename for warning in record} == {__file__}
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_first(
     photos: str,
     run: trainer.Result,
@@ -271,6 +273,7 @@ def test_ctrl_c_saves_first(
     )
 
 
+@pytest.mark.slow
 def test_another_thread_can_train(photos: str, tmp_path: pathlib.Path) -> None:
     found: list[Any] = []
 

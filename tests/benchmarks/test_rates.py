@@ -49,7 +49,9 @@ def test_input_rate_uses_the_given_number_of_cores(
         assert float(line.split()[1]) > 0
 
 
-@pytest.mark.parametrize("said", [[], ["--evaluate"]])
+@pytest.mark.parametrize(
+    "said", [pytest.param([], marks=pytest.mark.slow), ["--evaluate"]]
+)
 def test_step_rate_counts_trained_parameters(
     monkeypatch: pytest.MonkeyPatch, capsys, said: list[str]
 ) -> None:

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 _REPORT = """
 import json, sys
 from trainer.command.tensorflow_import import import_tensorflow
@@ -34,6 +36,7 @@ def test_optional_packages_are_left_out_and_can_be_imported_later() -> None:
     assert _report() == [nothing, [[3, 2], [2]]]
 
 
+@pytest.mark.slow
 def test_a_package_that_is_loaded_already_stays() -> None:
     assert _report(before="import matplotlib") == [
         {"matplotlib": True, "sklearn": False},

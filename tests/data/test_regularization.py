@@ -176,8 +176,8 @@ SHARDS = {
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("all", "4_replicas_on_2_pipelines"),
         *slow(
+            ("all", "4_replicas_on_2_pipelines"),
             ("all", "2_replicas"),
             ("all", "2_replicas_on_2_pipelines"),
             ("cutmix", "4_replicas"),

@@ -86,6 +86,7 @@ def test_one_and_four_cores_prepare_the_same_files(
     assert one.train.labels[:10].tolist() == [9, 7, 0, 9, 9, 5, 4, 6, 8, 3]
 
 
+@pytest.mark.slow
 def test_the_stored_images_are_those_drawn(tmp_path: pathlib.Path) -> None:
     source = open_demo(tmp_path)
     assert source.test is not None

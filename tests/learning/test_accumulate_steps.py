@@ -102,7 +102,7 @@ def norm(arrays: Any) -> float:
 @pytest.mark.parametrize(
     ("features", "xla"),
     [
-        pytest.param(False, False, id="images"),
+        pytest.param(False, False, id="images", marks=pytest.mark.slow),
         pytest.param(True, False, id="features", marks=pytest.mark.slow),
         pytest.param(True, True, id="features-xla", marks=pytest.mark.slow),
     ],

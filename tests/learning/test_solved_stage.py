@@ -103,6 +103,7 @@ def test_a_chart_that_cannot_be_drawn_is_a_warning(
     assert not (tmp_path / "run/head_path.svg").exists()
 
 
+@pytest.mark.slow
 def test_finetune_starts_from_the_solved_head(photos, tmp_path):
     path = tmp_path / "run"
     # Such a learning rate moves no weight by more than 1e-29.

@@ -233,8 +233,7 @@ def test_steps_in_one_call_equal_those_one_by_one(replicas, steps):
     ("count", "clip"),
     [
         (5, 0.1),
-        (4, None),
-        *slow((8, 0.1), (1, None)),
+        *slow((4, None), (8, 0.1), (1, None)),
     ],
 )
 def test_two_replicas_move_like_one(count, clip):

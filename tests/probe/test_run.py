@@ -69,6 +69,7 @@ def stored(workdir: pathlib.Path) -> dict[str, Any]:
     return json.loads((workdir / "probe.json").read_text())
 
 
+@pytest.mark.slow
 def test_probe_writes_the_rows_and_reads_no_test_image(
     photos: str,
     tmp_path: pathlib.Path,

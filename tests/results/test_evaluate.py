@@ -92,7 +92,7 @@ def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 @pytest.mark.parametrize(
     ("replicas", "batch"),
-    [(1, 3), (2, 8), *slow((1, 1), (2, 16))],
+    [(1, 3), *slow((2, 8), (1, 1), (2, 16))],
 )
 def test_every_example_counts_once(samples, logits, replicas, batch):
     """The last batch is full, has one row, or lacks one.

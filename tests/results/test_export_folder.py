@@ -209,6 +209,7 @@ def test_a_failed_write_leaves_the_old_export(
     assert content(folder) == before
 
 
+@pytest.mark.slow
 def test_other_predictions_leave_the_old_export(
     folder: pathlib.Path,
     classifier: Classifier,

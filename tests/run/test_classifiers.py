@@ -62,6 +62,7 @@ def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
     assert list(again.variables) == list(fresh.variables)
 
 
+@pytest.mark.slow
 def test_a_cached_architecture_is_not_built_again(tmp_path, monkeypatch):
     use_tiny_backbone(monkeypatch)
 

@@ -184,6 +184,7 @@ with swap as new:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_complete_folder(tmp_path: pathlib.Path) -> None:
     at, restored_once = 0, False
     while True:

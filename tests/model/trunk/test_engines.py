@@ -75,6 +75,7 @@ def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
 
 
 @BACKBONES
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_rest_of_a_block(name: str) -> None:
     """Tests positions in a block, other images in it, and block sizes.
 

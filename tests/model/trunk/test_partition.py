@@ -173,7 +173,7 @@ def test_tail_after_trunk_is_the_classifier(
     assert bool(partition.folded) == (name != "ConvNeXtTiny")
 
 
-@pytest.mark.parametrize("unfreeze", RULES)
+@pytest.mark.parametrize("unfreeze", ["last:10", *slow(("none",), ("all",))])
 def test_unfolded_tail_after_trunk_is_the_classifier(unfreeze: str) -> None:
     partition = check(live(*QUICK), unfreeze, folded=False)
     assert partition.folded == ()
