@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.check import read_encoded_image
-from trainer.data.rendering import Rendering, traced_render
+from trainer.data.rendering import Rendering, render
 from trainer.data.samples import Samples
 from trainer.model.activation import class_activations
 from trainer.model.classifier import Classifier
@@ -176,8 +176,10 @@ class ExampleReader:
         """
         if row not in self._read:
             encoded = read_encoded_image(self._predicted.samples, row)
-            decoded = traced_render(self._image_px, self._rendering)
             with native_notes_hidden():
-                image = decoded(tf.constant(encoded or b""))
+                # Eagerly, because tracing takes longer than all these images.
+                image = render(
+                    tf.constant(encoded or b""), self._image_px, self._rendering
+                )
             self._read[row] = image.numpy()
         return self._read[row]

@@ -145,6 +145,19 @@ def copy_layers(
     )
 
 
+def copy_head(classifier: Classifier) -> LayerCopies:
+    """Copies the head alone; its source are pooled features."""
+    head = classifier.head
+    pooled = keras.Input(head.input.shape[1:], dtype=head.input.dtype)
+    copy = _blank(head, type(head), biased=False)
+    return LayerCopies(
+        layers={HEAD: (head, copy)},
+        norm_of={},
+        tensors={POOL: pooled, HEAD: copy(pooled)},
+        source=pooled,
+    )
+
+
 def _blank(
     layer: keras.layers.Layer,
     layer_class: type[keras.layers.Layer],

@@ -22,7 +22,7 @@ import tensorflow as tf
 from trainer.model.classifier import HEAD, Classifier, dropped_logits
 from trainer.model.freeze import FreezePlan
 from trainer.model.pixels import preprocess
-from trainer.model.trunk.copies import LayerCopies, copy_layers
+from trainer.model.trunk.copies import LayerCopies, copy_head, copy_layers
 from trainer.model.trunk.cut import POOL, Cut, find_cut
 from trainer.model.trunk.folding import Read, foldable
 
@@ -51,9 +51,24 @@ class Partition:
     feature_shapes: tuple[tuple[int, ...], ...]
     largest_activation: int
     description: str
-    _trunk: keras.Model | None
     _tail: keras.Model
     _copies: LayerCopies
+    _folds: Mapping[str, str]
+
+    @functools.cached_property
+    def _trunk(self) -> tuple[keras.Model, LayerCopies]:
+        """The trunk and its copies; built at first use.
+
+        A head on cached features needs no trunk, and copying all layers takes
+        longer than training that head.
+        """
+        copies = self._copies
+        if self.cut == (POOL,):
+            copies = copy_layers(self.classifier, self._folds, frozenset())
+        features = [
+            copies.tensors.get(name, copies.source) for name in self.cut
+        ]
+        return keras.Model(copies.source, features, name="trunk"), copies
 
     def tail_variables(self) -> dict[str, keras.Variable]:
         """Returns the classifier's variables that the tail reads, by key."""
@@ -70,9 +85,9 @@ class Partition:
         These are the `constants` that `trunk` takes. Call this after the
         classifier's weights are loaded.
         """
-        assert self._trunk is not None
+        trunk, copies = self._trunk
         with tf.device("CPU:0"):
-            values = self._copies.values(self._trunk, _reader({}))
+            values = copies.values(trunk, _reader({}))
             return [value.numpy() for _, value in values]
 
     def trunk(
@@ -87,12 +102,12 @@ class Partition:
         Returns:
           One tensor (batch, *feature shape) for each name in `cut`.
         """
-        assert self._trunk is not None
-        variables = self._copies.variables(self._trunk)
+        trunk, copies = self._trunk
+        variables = copies.variables(trunk)
         mapping = list(zip(variables, constants, strict=True))
         inputs = preprocess(images, self.classifier.pixels)
         with keras.StatelessScope(state_mapping=mapping):
-            found = self._trunk(inputs, training=False)
+            found = trunk(inputs, training=False)
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     def logits(
@@ -221,33 +236,36 @@ def partition_at(
         `cpu_gradients`. Set it only for steps on a CPU that XLA does not
         compile.
     """
-    parents, frozen = cut.graph.parents, cut.frozen
     folds = foldable(cut.graph, cut.layers, cut.tail) if fold_batch_norm else {}
-    quick = cut.tail if quick_gradients else frozenset[str]()
-    copies = copy_layers(classifier, folds, quick)
-    inputs = {name: copies.source for name in parents if not parents[name]}
-    tensors = {**copies.tensors, **inputs}
-    features = [tensors[name] for name in cut.names]
-    trunk = None
-    if features:
-        trunk = keras.Model(copies.source, features, name="trunk")
-    # Read these first: building the tail calls some of the layers again.
-    sizes = [
-        math.prod(tensors[name].shape[1:]) for name in frozen if name in tensors
-    ]
+    if cut.names == (POOL,):
+        copies = copy_head(classifier)
+    else:
+        quick = cut.tail if quick_gradients else frozenset[str]()
+        copies = copy_layers(classifier, folds, quick)
+    features = [copies.tensors.get(name, copies.source) for name in cut.names]
+    shapes = _output_shapes(classifier)
     return Partition(
         classifier=classifier,
         cut=cut.names,
         folded=tuple(folds),
-        feature_shapes=tuple(tuple(t.shape[1:]) for t in features),
-        largest_activation=max(sizes, default=0),
+        feature_shapes=tuple(shapes[name] for name in cut.names),
+        largest_activation=max(
+            (math.prod(shapes[name]) for name in cut.frozen), default=0
+        ),
         description=_describe(cut, classifier),
-        _trunk=trunk,
         _tail=keras.Model(
-            features or [copies.source], tensors[HEAD], name="tail"
+            features or [copies.source], copies.tensors[HEAD], name="tail"
         ),
         _copies=copies,
+        _folds=folds,
     )
+
+
+def _output_shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each layer's output for one sample, by name."""
+    outputs = {op.name: op.output for op in classifier.backbone.operations}
+    outputs[POOL] = classifier.head.input
+    return {name: tuple(output.shape[1:]) for name, output in outputs.items()}
 
 
 def _describe(cut: Cut, classifier: Classifier) -> str:

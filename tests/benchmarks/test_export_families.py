@@ -1,0 +1,93 @@
+"""The table of exports by family, without converting a model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from benchmarks import export_families
+from benchmarks.export_families import COLUMNS, FAMILIES, main, table
+from trainer.errors import UsageError
+from trainer.model.backbone_table import BACKBONES
+
+# By the start of the names: ResNet50 and ResNet152 are one family.
+PREFIXES = {
+    "ConvNeXt": "ConvNeXtTiny",
+    "DenseNet": "DenseNet121",
+    "EfficientNetB": "EfficientNetB0",
+    "EfficientNetLite": "EfficientNetLite0",
+    "EfficientNetV2": "EfficientNetV2B0",
+    "InceptionResNetV2": "InceptionResNetV2",
+    "InceptionV3": "InceptionV3",
+    "MobileNet": "MobileNet",
+    "MobileNetV2": "MobileNetV2",
+    "MobileNetV3": "MobileNetV3Small",
+    "NASNet": "NASNetMobile",
+    "ResNet": "ResNet50",
+    "VGG": "VGG16",
+    "Xception": "Xception",
+}
+HEADS = "| backbone | px | saved_model | keras | tflite | tflite float16 |"
+
+
+def test_each_family_has_a_member():
+    assert {*PREFIXES.values(), "ResNet50V2"} == set(FAMILIES)
+    unknown = [n for n in BACKBONES if not n.startswith(tuple(PREFIXES))]
+    assert unknown == []
+
+
+def test_a_row_has_a_cell_per_format():
+    cells = ["1e-05", "2e-05", "3e-05", "1e-02", "no", "refused"]
+    row = {"backbone": "VGG16", "image_px": 64, "cells": cells}
+    heads, rule, line = table([row])
+    assert heads.startswith(HEADS)
+    assert rule == "|---|---|---|---|---|---|---|---|"
+    assert line == (
+        "| VGG16 | 64 | 1e-05 | 2e-05 | 3e-05 | 1e-02 | no | refused |"
+    )
+
+
+def test_a_failed_format_leaves_the_others(monkeypatch, capsys):
+    def difference(
+        classifier: Any, images: Any, name: str, quantize: str
+    ) -> str:
+        if name == "keras":
+            raise ValueError("cannot be saved")
+        return "1e-06"
+
+    def check(formats: tuple[str, ...], backbone: str) -> None:
+        if formats == ("onnx",):
+            raise UsageError("--export_formats=onnx: does not work")
+
+    monkeypatch.setattr(export_families, "_difference", difference)
+    monkeypatch.setattr(export_families, "check_backbone", check)
+    monkeypatch.setattr("sys.argv", ["export_families", "--one=MobileNetV2"])
+    main()
+    said = capsys.readouterr()
+    row = json.loads(said.out)
+    assert (row["backbone"], row["image_px"]) == ("MobileNetV2", 64)
+    assert row["cells"] == ["1e-06", "no", "1e-06", "1e-06", "1e-06", "refused"]
+    assert "keras: cannot be saved" in said.err
+
+
+@pytest.mark.parametrize(
+    ("status", "cell"), [(0, "1e-06"), (1, "crashed")], ids=["done", "crashed"]
+)
+def test_each_backbone_has_a_process(monkeypatch, capsys, status, cell):
+    asked = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        asked.append(command[-1])
+        row = {"backbone": "VGG16", "image_px": 64, "cells": ["1e-06"] * 6}
+        said = f"a note\n{json.dumps(row)}\n".encode()
+        return subprocess.CompletedProcess(command, status, said)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("sys.argv", ["export_families", "--backbones=VGG16"])
+    main()
+    assert asked == ["--one=VGG16"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split(" | ")[2:] == [cell] * (len(COLUMNS) - 1) + [f"{cell} |"]
