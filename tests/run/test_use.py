@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -200,6 +201,23 @@ print(json.dumps({
     "trainer": any(name.startswith("trainer") for name in sys.modules),
 }))
 """
+
+
+def test_a_warning_does_not_get_into_the_csv(
+    trained, photos, monkeypatch, capsys
+):
+    def paths(opened, *, images, block):
+        opened.workdir.warn("falling back to graph")
+        return None, types.SimpleNamespace(trunk=None)
+
+    monkeypatch.setattr(use, "open_fast_paths", paths)
+    workdir, _ = trained
+    given = {"workdir": str(workdir), "inputs": f"{photos}/test/sushi"}
+    predict(Config(stage="predict", **given), frozenset({"stage", *given}))
+    said = capsys.readouterr()
+    assert said.out.startswith("file,")
+    assert "warning" not in said.out
+    assert "warning: falling back to graph" in said.err
 
 
 @pytest.mark.slow

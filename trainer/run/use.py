@@ -241,7 +241,9 @@ def _write_predictions(
     Returns:
       The number of files that could not be read.
     """
-    predictor = file_predictor(trained, len(paths), novelty)
+    # Standard output may be the CSV file, so warnings must not go there.
+    with contextlib.redirect_stdout(sys.stderr):
+        predictor = file_predictor(trained, len(paths), novelty)
     with contextlib.ExitStack() as stack:
         # The bar writes to the terminal while the decoders' logs are hidden.
         terminal = stack.enter_context(os.fdopen(os.dup(2), "w"))
