@@ -26,7 +26,7 @@ def test_the_call_that_compiles_is_not_timed() -> None:
     # 50 images in 5 s.
     assert time.per_image() == pytest.approx(0.1)
     assert time.images == 100
-    assert time.per_validation() == 2
+    assert time.per_validation() == 0
     assert time.seconds() == 107
 
 
@@ -42,6 +42,7 @@ def test_complete_later_epochs_replace_the_first() -> None:
     # 200 images in 60 s.
     assert time.per_image() == pytest.approx(0.3)
     assert (time.images, time.validations) == (350, 3)
+    assert time.per_validation() == 2
 
 
 def test_rows_of_the_cache_are_timed_apart() -> None:
@@ -52,13 +53,14 @@ def test_rows_of_the_cache_are_timed_apart() -> None:
         for done in range(10, total + 1, 10):
             clock.advance(100 if done == 10 else 1)
             time.count_rows(done, total)
-    assert time.rows == 40 + 20
-    assert time.row_seconds == 4 + 2
+    assert time.rows.images == 40 + 20
+    assert time.rows.seconds == 4 + 2
 
 
 def test_rows_computed_in_a_validation_are_none_of_its_time() -> None:
     clock = ManualClock()
     time = StageTime(clock)
+    train(time, clock, 100, 5)
     time.epoch()
     time.steps(50)
     time.count_rows(10, 30)
@@ -67,6 +69,20 @@ def test_rows_computed_in_a_validation_are_none_of_its_time() -> None:
     clock.advance(3)
     time.end_epoch()
     assert time.per_validation() == 3
+
+
+def test_the_first_validation_counts_what_follows_its_compiling() -> None:
+    clock = ManualClock()
+    time = StageTime(clock)
+    time.epoch()
+    time.steps(50)
+    for seconds, done in ((100, 10), (2, 20), (4, 40)):
+        clock.advance(seconds)
+        time.evaluated(done, 40)
+    clock.advance(50)
+    time.end_epoch()
+    # 30 of 40 images in 6 s.
+    assert time.per_validation() == pytest.approx(8)
 
 
 @pytest.mark.parametrize(

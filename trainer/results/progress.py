@@ -102,6 +102,7 @@ class ConsoleProgress:
 
     def evaluated(self, what: str, done: int, total: int) -> None:
         """Shows a bar while examples are evaluated, in place of the epoch's."""
+        self._time.evaluated(done, total)
         self._close_bar()
         self._show_rows(what, done, total)
 

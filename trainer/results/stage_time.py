@@ -21,14 +21,50 @@ class _Lap:
     validation: float | None = None
 
 
+class Blocks:
+    """Times blocks of images, without the first one of each split.
+
+    The first one includes compiling, and starting the input pipeline.
+
+    Attributes:
+      images: number of images in the timed blocks.
+      seconds: their time.
+    """
+
+    def __init__(self) -> None:
+        """Counts nothing yet."""
+        self.images, self.seconds = 0, 0.0
+        self._done, self._mark = 0, 0.0
+
+    def count(self, done: int, total: int, now: float) -> float:
+        """Returns the seconds of the block that ends now; 0 if untimed.
+
+        Args:
+          done: number of images done.
+          total: number of images of the split.
+          now: the time.
+        """
+        seconds = 0.0
+        if 0 < self._done < done:
+            seconds = now - self._mark
+            self.images += done - self._done
+            self.seconds += seconds
+        self._done, self._mark = (done if done < total else 0), now
+        return seconds
+
+    @property
+    def each(self) -> float | None:
+        """Seconds per image; None if no block was timed."""
+        return self.seconds / self.images if self.images else None
+
+
 class StageTime:
     """Times a stage in this process, without the call that compiles its step.
 
     Attributes:
       began: the time at which the stage began.
       images: number of images trained.
-      rows: number of rows computed for the cache in `row_seconds`.
-      row_seconds: seconds in which these rows were computed.
+      rows: the rows computed for the cache.
     """
 
     def __init__(self, clock: Clock = CLOCK) -> None:
@@ -37,11 +73,12 @@ class StageTime:
         self._laps: list[_Lap] = []
         self._compiled = False
         self._estimated = False
-        self._row = 0
         self._ends: float | None = None
-        self.began = self._mark = self._row_mark = clock.now()
-        self.images = self.rows = 0
-        self.row_seconds = 0.0
+        self._evaluated = Blocks()
+        self._evaluated_images = 0
+        self.began = self._mark = clock.now()
+        self.images = 0
+        self.rows = Blocks()
 
     def epoch(self) -> None:
         """Begins an epoch."""
@@ -58,25 +95,23 @@ class StageTime:
         self.images += images
         self._mark = now
 
+    def evaluated(self, done: int, total: int) -> None:
+        """Counts images of a validation."""
+        self._evaluated.count(done, total, self._clock.now())
+        self._evaluated_images = total
+
     def end_epoch(self) -> None:
         """Ends an epoch with its validation and checkpoint."""
-        if self._laps:
+        if len(self._laps) == 1:
+            # It has compiled.
+            each = self._evaluated.each or 0.0
+            self._laps[0].validation = each * self._evaluated_images
+        elif self._laps:
             self._laps[-1].validation = self._clock.now() - self._mark
 
     def count_rows(self, done: int, total: int) -> None:
-        """Counts rows of the cache; their time is not that of an epoch.
-
-        Args:
-          done: number of rows computed; those of the first report, which
-            include starting the input pipeline, are not timed.
-          total: number of rows to compute.
-        """
-        now = self._clock.now()
-        if 0 < self._row < done:
-            self.rows += done - self._row
-            self.row_seconds += now - self._row_mark
-            self._mark += now - self._row_mark
-        self._row, self._row_mark = (done if done < total else 0), now
+        """Counts rows of the cache; their time is not that of an epoch."""
+        self._mark += self.rows.count(done, total, self._clock.now())
 
     def seconds(self) -> float:
         """Returns the seconds since the stage began."""

@@ -159,11 +159,11 @@ class RunTime:
             return
         key, cache = self._key(*stage), self._options.files
         earlier = read_speeds(cache).get(key)
-        row = earlier.row if earlier else None
-        if time.rows:
-            row = time.row_seconds / time.rows
+        row = time.rows.each
+        if row is None and earlier:
+            row = earlier.row
         validation = time.per_validation()
-        fixed = time.seconds() - time.row_seconds
+        fixed = time.seconds() - time.rows.seconds
         fixed -= image * time.images + validation * time.validations
         speed = Speed(
             fixed=max(fixed, 0.0),
