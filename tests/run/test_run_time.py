@@ -13,6 +13,7 @@ from tests.support.clock import ManualClock
 from tests.support.stage import METRICS
 from trainer.cache import CacheFolder, FileCache
 from trainer.config import Config, StageSpec
+from trainer.config.fields import FIELDS
 from trainer.distribute.processes import Processes
 from trainer.distribute.topology import Topology
 from trainer.learning.start import stage_marker
@@ -266,6 +267,13 @@ def test_only_the_chief_writes(machine: Machine) -> None:
     assert read_speeds(machine.cache) == {}
     machine.train()
     assert machine.line(processes=second) != ""
+
+
+def test_the_flags_without_a_part_in_the_key_exist() -> None:
+    assert set(run_time._NOT_IN_KEY.split()) <= FIELDS.keys()
+    assert set(run_time._NOT_IN_SPEC) <= {
+        field.name for field in dataclasses.fields(StageSpec)
+    }
 
 
 def test_the_newest_speeds_are_kept(machine: Machine) -> None:
