@@ -14,6 +14,7 @@ import termios
 
 import pytest
 
+from tests.support.clock import ManualClock
 from trainer.results.progress import ConsoleProgress
 
 COLUMNS = 80
@@ -130,35 +131,88 @@ def test_only_the_first_epoch_of_a_stage_compiles(monkeypatch):
     assert compiled == {"a 1/2", "b 1/2"}
 
 
-@pytest.mark.parametrize(
-    ("seconds", "epochs", "line"),
-    [
-        # 3 calls of 1024 images are timed; 4096 images an epoch.
-        pytest.param(10, 5, "finetune: about 3 min left\n", id="160 seconds"),
-        pytest.param(300, 10, "finetune: about 3 h 0 min left\n", id="hours"),
-        pytest.param(3, 5, "", id="under a minute"),
-        pytest.param(100, 1, "", id="the only epoch"),
-    ],
-)
-def test_the_first_epoch_says_how_long_the_stage_takes(
-    monkeypatch, seconds, epochs, line
-):
-    stream = Stream(terminal=False)
-    now = [0.0]
+def train(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    epochs: int,
+    call: float,
+    validation: float = 0,
+    terminal: bool = False,
+) -> str:
+    """Trains epochs of 4096 images in four calls; returns the output.
+
+    Args:
+      monkeypatch: replaces standard output.
+      epochs: number of epochs.
+      call: seconds per call.
+      validation: seconds per validation.
+      terminal: whether the output is a terminal.
+    """
+    stream, clock = Stream(terminal), ManualClock()
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    progress = ConsoleProgress(4096)
+    progress = ConsoleProgress(4096, clock=clock)
+    progress.begin_stage()
     for epoch in range(1, epochs + 1):
         progress.epoch("finetune", epoch, epochs, 0)
-        now[0] += 1000  # Compiling does not count.
-        for call in range(4):
-            now[0] += seconds if call else 0
+        # The first call compiles, and does not count.
+        for seconds in (1000 if epoch == 1 else call, call, call, call):
+            clock.advance(seconds)
             progress.steps(1024, 0.5, 0.5)
+        # So does the first block of the validation, a fifth of it.
+        for seconds, done in ((7, 10), (0.8 * validation, 50)):
+            clock.advance(seconds)
+            progress.evaluated("validation", done, 50)
         progress.end_epoch(f"epoch {epoch}")
-    first, rest = stream.getvalue().split("epoch 1\n")
-    assert first == ""
-    later = "".join(f"epoch {n}\n" for n in range(2, epochs + 1))
-    assert rest == line + later
+    return stream.getvalue()
+
+
+# In five epochs there are 18 calls after the first two, and 16 after the first
+# epoch.
+@pytest.mark.parametrize(
+    ("seconds", "epochs", "early", "later"),
+    [
+        pytest.param((10, 0), 5, "3 min", "", id="180 seconds"),
+        # 38 calls.
+        pytest.param((300, 0), 10, "3 h 10 min", "", id="hours"),
+        pytest.param((3, 0), 5, "", "", id="under a minute"),
+        pytest.param((100, 0), 1, "3 min", "", id="the only epoch"),
+        # Less than five seconds are timed in the first epoch; then 96 calls.
+        pytest.param((1, 0), 25, "", "2 min", id="after the first epoch"),
+        # 180 s from the second call are 149 s after the first epoch; 180 s.
+        pytest.param((10, 5), 5, "3 min", "", id="off by a sixth"),
+        # 180 s from the second call are 121 s after the first epoch; 320 s.
+        pytest.param((10, 40), 5, "3 min", "5 min", id="off by five thirds"),
+    ],
+)
+def test_the_first_steps_say_how_long_the_stage_takes(
+    monkeypatch, seconds, epochs, early, later
+):
+    call, validation = seconds
+    text = train(monkeypatch, epochs=epochs, call=call, validation=validation)
+    before, after = (
+        f"finetune: about {time} left\n" if time else ""
+        for time in (early, later)
+    )
+    rest = "".join(f"epoch {n}\n" for n in range(2, epochs + 1))
+    assert text == f"{before}epoch 1\n{after}{rest}"
+
+
+def test_the_line_about_the_time_is_above_the_bar(monkeypatch):
+    text = train(monkeypatch, epochs=5, call=10, terminal=True)
+    assert re.search(r"\r *\rfinetune: about 3 min left\n\rfinetune 1/5 ", text)
+
+
+def test_a_resumed_stage_says_what_is_left_of_it(monkeypatch):
+    """Half of the third of four epochs is done."""
+    stream, clock = Stream(terminal=False), ManualClock()
+    monkeypatch.setattr(sys, "stdout", stream)
+    progress = ConsoleProgress(4096, clock=clock)
+    progress.epoch("finetune", 3, 4, 2048)
+    for _ in range(2):
+        clock.advance(30)
+        progress.steps(1024, 0.5, 0.5)
+    # 4096 images.
+    assert stream.getvalue() == "finetune: about 2 min left\n"
 
 
 def test_an_evaluation_takes_the_place_of_the_bar(monkeypatch):

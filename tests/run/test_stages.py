@@ -47,7 +47,7 @@ def test_a_start_removes_the_old_result_and_later_metrics(
 
     monkeypatch.setattr(TrainingRun, "_stage", stage)
     # This run has no model, of which the size of a checkpoint could be told.
-    monkeypatch.setattr(TrainingRun, "_say_disk", lambda self: None)
+    monkeypatch.setattr(TrainingRun, "_say_needs", lambda self: None)
     unused: Any = types.SimpleNamespace(config=config, runtime=None, train=())
     with pytest.raises(ZeroDivisionError):
         TrainingRun(unused, workdir, unused, unused, start, unused).run()

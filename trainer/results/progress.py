@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from tqdm import tqdm
 
 from trainer.config.fields import ACCURACY
+from trainer.results.stage_time import StageTime, shown_time
+from trainer.workdir.clock import CLOCK, Clock
 
 # The metrics fit into 80 columns; the bar takes the remaining width.
 _FORMAT = (
@@ -15,30 +16,42 @@ _FORMAT = (
 )
 # Until the first steps of a stage are done, which compile its graph.
 _COMPILING = "{desc} compiling ..."
-# A stage that takes less is not worth a line about its time.
-_LONG_SECONDS = 60
 
 
 class ConsoleProgress:
     """Shows one bar per epoch on a terminal, one line per epoch elsewhere.
 
-    After the first epoch of a stage, a line says how long the stage still
-    takes, if that is a minute or more.
+    After the first steps of a stage, a line says how long the stage still
+    takes, if that is a minute or more; see `StageTime.news`.
     """
 
-    def __init__(self, train_examples: int, hits: str = ACCURACY) -> None:
+    def __init__(
+        self,
+        train_examples: int,
+        hits: str = ACCURACY,
+        clock: Clock = CLOCK,
+    ) -> None:
         """Creates the display; shows nothing yet.
 
         Args:
           train_examples: number of training examples of an epoch.
           hits: the name of the share of correct examples.
+          clock: times the stages.
         """
         self._examples = train_examples
         self._hits = hits.replace("_", " ")
         self._bar: tqdm | None = None
         self._rows: tqdm | None = None
         self._stage = ""
-        self._time: _EpochTime | None = None
+        self._clock = clock
+        self._time = StageTime(clock)
+        # What is left of the stage.
+        self._images = self._validations = 0
+
+    def begin_stage(self) -> StageTime:
+        """Returns the times of a new stage, which begins now."""
+        self._time = StageTime(self._clock)
+        return self._time
 
     def epoch(
         self, stage: str, epoch: int, epochs: int, done: int, *, passes: int = 1
@@ -46,12 +59,11 @@ class ConsoleProgress:
         """Starts the bar of `passes` epochs at `done` examples."""
         new, self._stage = stage != self._stage, stage
         images = passes * self._examples
-        # The images that earlier processes have trained on are not timed.
-        self._time = (
-            _EpochTime(images - done, (epochs - epoch) * self._examples)
-            if new
-            else None
-        )
+        self._images = images - done + (epochs - epoch) * self._examples
+        self._validations = 1 + -(-(epochs - epoch) // passes)
+        if new and self._time.images:
+            self.begin_stage()
+        self._time.epoch()
         if sys.stdout.isatty():
             self._bar = tqdm(
                 total=images,
@@ -66,8 +78,12 @@ class ConsoleProgress:
 
     def steps(self, examples: int, loss: float, hits: float) -> None:
         """Advances the bar; shows the metrics of the epoch so far."""
-        if self._time is not None:
-            self._time.steps(examples)
+        self._time.steps(examples)
+        self._images -= examples
+        self._show_steps(examples, loss, hits)
+        self._say_left()
+
+    def _show_steps(self, examples: int, loss: float, hits: float) -> None:
         if self._bar is None:
             return
         self._bar.set_postfix_str(
@@ -86,11 +102,16 @@ class ConsoleProgress:
 
     def evaluated(self, what: str, done: int, total: int) -> None:
         """Shows a bar while examples are evaluated, in place of the epoch's."""
+        self._time.evaluated(done, total)
         self._close_bar()
-        self.rows(what, done, total)
+        self._show_rows(what, done, total)
 
     def rows(self, what: str, done: int, total: int) -> None:
         """Shows a bar while features or images are computed for the cache."""
+        self._time.count_rows(done, total)
+        self._show_rows(what, done, total)
+
+    def _show_rows(self, what: str, done: int, total: int) -> None:
         if not sys.stdout.isatty():
             return
         if self._rows is None:
@@ -110,10 +131,19 @@ class ConsoleProgress:
         """Closes the epoch's bar and prints its line."""
         self._close_bar()
         print(line, flush=True)
-        left = self._time.left() if self._time is not None else 0
-        self._time = None
-        if left >= _LONG_SECONDS:
-            print(f"{self._stage}: about {_shown(left)} left", flush=True)
+        self._time.end_epoch()
+        self._validations -= 1
+        self._say_left()
+
+    def _say_left(self) -> None:
+        left = self._time.news(self._images, self._validations)
+        if left is None:
+            return
+        # Unlike print, it draws an open bar again, below the line.
+        tqdm.write(
+            f"{self._stage}: about {shown_time(left)} left", file=sys.stdout
+        )
+        sys.stdout.flush()
 
     def close(self) -> None:
         """Removes the bars of an interrupted run from the terminal."""
@@ -129,38 +159,3 @@ class ConsoleProgress:
         if self._rows is not None:
             self._rows.close()
             self._rows = None
-
-
-class _EpochTime:
-    """Estimates the time of a stage from its first epoch."""
-
-    def __init__(self, images: int, later: int) -> None:
-        """Starts the clock.
-
-        Args:
-          images: number of images of the epoch.
-          later: number of images of the epochs after it.
-        """
-        self._images, self._later = images, later
-        self._began: float | None = None
-
-    def steps(self, examples: int) -> None:
-        """Counts trained images; the first ones compile, and are not timed."""
-        if self._began is None:
-            self._began = time.monotonic()
-            self._images -= examples
-
-    def left(self) -> float:
-        """Returns the seconds of the later epochs; 0 if they are unknown."""
-        if self._began is None or self._images <= 0:
-            return 0
-        seconds = time.monotonic() - self._began
-        return seconds / self._images * self._later
-
-
-def _shown(seconds: float) -> str:
-    """Returns the time in whole minutes, or in hours and minutes."""
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -123,7 +123,7 @@ def record_run(
     """
     config = setup.config
     stored = workdir.read_json(CONFIG) or {}
-    now = environment(config, _machine_facts(setup, options))
+    now = environment(config, run_facts(setup, options))
     workdir.event("start", stage=config.stage, why=start.why)
     before = stored.get("environment", {})
     if before:
@@ -282,7 +282,7 @@ def _warn_about_first_weights(
             )
 
 
-def _machine_facts(setup: RunSetup, options: FastPaths) -> dict[str, Any]:
+def run_facts(setup: RunSetup, options: FastPaths) -> dict[str, Any]:
     """Returns facts about the machine, and how "auto" flags were resolved."""
     runtime = setup.runtime
     return {

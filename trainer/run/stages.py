@@ -39,6 +39,7 @@ from trainer.run.calibrate import final_metrics
 from trainer.run.fast_paths import FastPaths
 from trainer.run.prepare import RunSetup
 from trainer.run.report import Finished, write_at_end
+from trainer.run.run_time import RunTime
 from trainer.run.shown_images import shown_images
 from trainer.run.stage_parts import StageJobs, restore_start, stage_loop
 from trainer.run.stage_result import stage_result
@@ -90,11 +91,14 @@ class TrainingRun:
         self._jobs = StageJobs(
             setup, workdir, manifest, classifier, options, self._writer
         )
+        self._time = RunTime(
+            setup, workdir, manifest, options, self._jobs.progress
+        )
 
     def run(self) -> None:
         """Trains all stages, writes result.json and prints the results."""
         config, workdir = self._config, self._workdir
-        self._say_disk()
+        self._say_needs()
         self._writer.open()
         with self._optional("configuration"):
             self._writer.configuration(config.to_json())
@@ -110,9 +114,11 @@ class TrainingRun:
             contextlib.closing(self._jobs.progress),
         ):
             for spec, later in itertools.zip_longest(stages, stages[1:]):
+                self._time.begin(spec, later)
                 result = self._stage(spec, later, step)
                 step = result["steps"]
                 if later is not None:
+                    self._time.end()
                     restore_start(
                         workdir,
                         self._classifier,
@@ -130,11 +136,15 @@ class TrainingRun:
             times={"peak_memory_mib": peak_memory()},
         )
         written = self._write_report(result)
+        self._time.end()
         lines = result_lines(result, workdir.path, report=written)
         print("\n".join(lines), flush=True)
 
-    def _say_disk(self) -> None:
-        """Prints how much disk the checkpoints take; warns if there is less."""
+    def _say_needs(self) -> None:
+        """Prints the disk that the checkpoints take, and the time if known.
+
+        Warns if there is less disk.
+        """
         plans = [
             (spec, freeze_plan(self._classifier, spec.unfreeze, part=spec.part))
             for spec in self._start.stages
@@ -144,6 +154,9 @@ class TrainingRun:
         warning = space_warning(need, self._workdir.path)
         if warning:
             self._workdir.warn(warning)
+        line = self._time.line(self._start.stages)
+        if line:
+            print(line, flush=True)
 
     def _write_report(self, result: dict[str, Any]) -> bool:
         """Writes report.html; returns whether it was written.
