@@ -26,12 +26,13 @@ from benchmarks.gpu_lines import Lines, Part, run_part
 from benchmarks.sides import our_flags, timed
 
 _STAGES = ("feature_extract", "finetune")
+_FACTS = ("devices", "replicas", "xla", "deterministic", "trunk_engine")
 # Hides all GPUs from CUDA.
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def _command(settings: Settings, workdir: Path, *flags: str) -> list[str]:
-    """Returns a run that fine-tunes, with `flags` added."""
+    """Returns `main.py` with the flags that all runs have, and `flags`."""
     dataset = settings.dataset
     if dataset is None:
         drawn = settings.workdir / "photos"
@@ -52,11 +53,7 @@ def _command(settings: Settings, workdir: Path, *flags: str) -> list[str]:
         sys.executable,
         *our_flags(
             args,
-            "--stage=finetune",
-            f"--head_epochs={settings.epochs}",
-            f"--epochs={settings.epochs}",
             f"--workdir={workdir}",
-            f"--cache_dir={workdir.with_suffix('.cache')}",
             "--log_every_steps=1",
         ),
     ]
@@ -89,9 +86,28 @@ def _run(
         "test_loss": result["test_loss"],
         "test_examples": result["test_examples"],
         "audit": result.get("audit"),
-        "environment": config.get("environment"),
+        **{name: config["environment"][name] for name in _FACTS},
         "images_per_second": _step_rates(workdir, settings.batch_sizes[0]),
     }
+
+
+def _finetune(
+    settings: Settings,
+    name: str,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Trains a head and fine-tunes, with an own cache; see `_run`."""
+    return _run(settings, name, *_two_stages(settings, name), *flags, env=env)
+
+
+def _two_stages(settings: Settings, name: str) -> list[str]:
+    return [
+        "--stage=finetune",
+        f"--head_epochs={settings.epochs}",
+        f"--epochs={settings.epochs}",
+        f"--cache_dir={settings.workdir / name}.cache",
+    ]
 
 
 def _step_rates(workdir: Path, batch_size: int) -> dict[str, float]:
@@ -120,7 +136,7 @@ def train(settings: Settings, lines: Lines) -> None:
             flags: Sequence[str] = flags,
             env: Mapping[str, str] = env,
         ) -> Mapping[str, Any]:
-            return _run(settings, name, *flags, env=env)
+            return _finetune(settings, name, *flags, env=env)
 
         lines.case(f"train, {what}", measure)
 
@@ -167,7 +183,7 @@ def determinism(settings: Settings, lines: Lines) -> None:
         def measure(deterministic: str = deterministic) -> Mapping[str, Any]:
             names = [f"{deterministic}{number}" for number in (1, 2)]
             flag = f"--deterministic={deterministic}"
-            runs = [_run(settings, name, flag) for name in names]
+            runs = [_finetune(settings, name, flag) for name in names]
             one, two = (settings.workdir / name for name in names)
             walls = [run["wall_seconds"] for run in runs]
             return {**same_runs(one, two), "wall_seconds": walls}
@@ -201,9 +217,9 @@ def programs(settings: Settings, lines: Lines) -> None:
         ]
         env = {"XLA_FLAGS": " ".join(flags).strip()}
         # On a CPU XLA makes the step slow, so it is off by default.
-        run = _run(settings, "programs", "--xla=on", env=env)
+        run = _finetune(settings, "programs", "--xla=on", env=env)
         found = compiled_steps(dump)
-        replicas = run["environment"]["replicas"]
+        replicas = run["replicas"]
         stage = ["train_step"] * replicas + ["evaluation_step"] * replicas
         expected = stage * len(_STAGES)
         return {
@@ -218,20 +234,12 @@ def programs(settings: Settings, lines: Lines) -> None:
 
 def exact(settings: Settings, lines: Lines) -> None:
     """Solves the head exactly, then again with the cached features."""
+    flags = ["--stage=feature_extract", "--head_solver=lbfgs"]
+    flags.append(f"--cache_dir={settings.workdir / 'exact.cache'}")
     for what in ("empty cache", "warm cache"):
 
-        def measure(
-            name: str = f"exact_{what[:5].strip()}",
-        ) -> Mapping[str, Any]:
-            cache = settings.workdir / "exact.cache"
-            found = _run(
-                settings,
-                name,
-                "--stage=feature_extract",
-                "--head_solver=lbfgs",
-                f"--cache_dir={cache}",
-            )
-            return found
+        def measure(name: str = what.replace(" ", "_")) -> Mapping[str, Any]:
+            return _run(settings, f"exact_{name}", *flags)
 
         lines.case(f"exact, {what}", measure)
 
@@ -241,22 +249,23 @@ def resume(settings: Settings, lines: Lines) -> None:
 
     def measure() -> Mapping[str, Any]:
         flags = ["--deterministic=on", "--checkpoint_every_steps=1"]
-        _run(settings, "whole", *flags)
+        _finetune(settings, "whole", *flags)
         killed = settings.workdir / "killed"
-        step = _killed(settings, killed, flags)
-        _run(settings, "killed", *flags)
+        step = _killed(settings, "killed", flags)
+        _finetune(settings, "killed", *flags)
         same = same_runs(settings.workdir / "whole", killed)
         return {"killed_after_step": step, **same}
 
     lines.case("resume, --deterministic=on", measure)
 
 
-def _killed(settings: Settings, workdir: Path, flags: Sequence[str]) -> int:
+def _killed(settings: Settings, name: str, flags: Sequence[str]) -> int:
     """Starts a run, kills it after a checkpoint; returns its step."""
+    workdir = settings.workdir / name
     saves = workdir / "checkpoints" / "finetune" / "last"
     with (settings.workdir / "killed.first.log").open("w") as log:
         process = subprocess.Popen(
-            _command(settings, workdir, *flags),
+            _command(settings, workdir, *_two_stages(settings, name), *flags),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

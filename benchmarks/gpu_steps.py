@@ -149,6 +149,8 @@ def timed_training(
     ]
     return {
         "first_step_seconds": round(first, 2),
+        "first_loss": float(sums["loss"][0]),
+        "first_gradient_norm": float(sums["gradient_norm"][0]),
         **rates(settings.steps * batch_size, rounds),
         "peak_mib": peak_mib(),
     }
