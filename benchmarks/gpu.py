@@ -191,13 +191,18 @@ def run_part(
         timer.start()
         failed = 0
         assert process.stdout is not None
-        for text in process.stdout:
-            # Libraries may print to standard output, too.
-            if text.startswith("{"):
-                output.line(text.rstrip("\n"))
-                failed += '"error":' in text
-        status = process.wait()
-        timer.cancel()
+        try:
+            for text in process.stdout:
+                # Libraries may print to standard output, too.
+                if text.startswith("{"):
+                    output.line(text.rstrip("\n"))
+                    failed += '"error":' in text
+            status = process.wait()
+        finally:
+            timer.cancel()
+            # After Ctrl-C, which the new session does not receive.
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
     if status and not failed:
         why = f"ended after {limit:.0f} s" if status == -9 else f"exit {status}"
         output.show(part=name, error=f"{why}; see {log}")

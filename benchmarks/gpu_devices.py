@@ -127,7 +127,8 @@ def _free_mib() -> int:
 def mirrored(settings: Settings, lines: Lines) -> None:
     """Compares several replicas with one: results, and rate per replica."""
     names, what = _split_devices()
-    size = settings.batch_sizes[0]
+    # Half a GPU may be too small for the larger batch.
+    size = settings.batch_sizes[-1 if what == "GPUs" else 0]
     for xla in (True, False):
 
         def measure(xla: bool = xla) -> Mapping[str, Any]:
