@@ -266,7 +266,10 @@ def fit(settings: Settings, lines: Lines) -> None:
                 xla=target() == "GPU:0",
                 augment=False,
             )
-            same = {"unfreeze": unfreeze, "batch_size": batch_size}
+            same: dict[str, Any] = {
+                "unfreeze": unfreeze,
+                "batch_size": batch_size,
+            }
             sides: dict[str, Callable[[int], Any]] = {
                 "ours": ours,
                 "fit": _fit(settings, **same, jit_compile=False),
@@ -291,14 +294,19 @@ def compared(
       but the first, the ratios of its seconds to the first side's, by round:
       median, lowest and highest.
     """
-    first = {name: seconds_of(lambda s=s: s(1)) for name, s in sides.items()}
+    first = {
+        name: seconds_of(functools.partial(side, 1))
+        for name, side in sides.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for name in sides:
         sides[name](steps)
     for number in range(rounds):
         order = list(sides) if number % 2 else list(sides)[::-1]
         for name in order:
-            seconds[name].append(seconds_of(lambda n=name: sides[n](steps)))
+            seconds[name].append(
+                seconds_of(functools.partial(sides[name], steps))
+            )
     found: dict[str, Any] = {
         name: {
             "first_step_seconds": round(first[name], 2),
