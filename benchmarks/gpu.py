@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,7 @@ class Settings:
       small: whether only a few cases run, with few steps.
       workdir: folder of runs and logs.
       dataset: folder of photos; None draws images.
-      weights: value of --weights of `main.py`.
+      weights: value of --weights of `main.py`; None draws weights.
       weights_origin: value of --weights_origin of `main.py`; may be None.
       backbone: value of --backbone.
       backbone_args: value of --backbone_args.
@@ -72,7 +73,7 @@ class Settings:
     small: bool
     workdir: Path
     dataset: str | None
-    weights: str
+    weights: str | None
     weights_origin: str | None
     backbone: str
     backbone_args: str
@@ -105,7 +106,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--json", type=Path, help="file for the lines, one JSON value each")
     add("--workdir", type=Path, help="folder of runs and logs; default: new")
     add("--dataset", help="folder with train/CLASS and test/CLASS")
-    add("--weights", default="none", help="as of main.py")
+    add("--weights", help="as of main.py; default: random")
     add("--weights_origin", help="as of main.py")
     add("--backbone", help="as of main.py; EfficientNetB0")
     add("--backbone_args", help="as of main.py")
@@ -129,10 +130,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
         dataset=args.dataset,
         weights=args.weights,
         weights_origin=args.weights_origin,
-        backbone=args.backbone
-        or ("MobileNetV2" if small else "EfficientNetB0"),
+        backbone=args.backbone or ("MobileNet" if small else "EfficientNetB0"),
         backbone_args=args.backbone_args
-        or ("alpha=0.35" if small and not args.backbone else ""),
+        or ("alpha=0.25" if small and not args.backbone else ""),
         image_size=args.image_size or (32 if small else 224),
         batch_sizes=[8] if small else [32, 256],
         classes=3 if small else 101,
@@ -200,7 +200,7 @@ def run_part(
             status = process.wait()
         finally:
             timer.cancel()
-            # After Ctrl-C, which the new session does not receive.
+            # After a signal, which the new session does not receive.
             if process.poll() is None:
                 os.killpg(process.pid, 9)
     if status and not failed:
@@ -241,4 +241,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Ends the part that runs, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

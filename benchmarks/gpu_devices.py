@@ -29,6 +29,7 @@ from tools import xla_step
 from trainer.distribute import devices
 from trainer.distribute.strategies import make_strategy
 from trainer.learning.steps import StepOutput
+from trainer.model.backbones import parse_backbone_args
 from trainer.model.freeze import freeze_plan
 from trainer.model.trunk.device import DeviceTrunk, TrunkDevices
 from trainer.model.trunk.partition import partition_classifier
@@ -38,7 +39,9 @@ def parity(settings: Settings, lines: Lines) -> None:
     """Compares a step of all layers with the CPU's plain one."""
     devices.configure(1, "off")
     classifier = xla_step.live_classifier(
-        settings.backbone, settings.image_size
+        settings.backbone,
+        settings.image_size,
+        backbone_args=parse_backbone_args(settings.backbone_args),
     )
     step, arguments = xla_step.training_step(
         classifier, freeze_plan(classifier, "all")
@@ -62,6 +65,17 @@ def parity(settings: Settings, lines: Lines) -> None:
             f" TensorFloat-32 {'on' if tf32 else 'off'}",
             measure,
         )
+
+
+def save_live_weights(
+    file: str, backbone: str, backbone_args: str, image_px: str
+) -> None:
+    """Saves random weights of a backbone whose features vary."""
+    xla_step.live_classifier(
+        backbone,
+        int(image_px),
+        backbone_args=parse_backbone_args(backbone_args),
+    ).backbone.save_weights(file)
 
 
 def differences(
@@ -216,7 +230,8 @@ def features(settings: Settings, lines: Lines) -> None:
     The features of `none` are pooled; those of `last:10` are two tensors.
     """
     devices.configure(1, "off")
-    cases = itertools.product(("none", "last:10"), PRECISIONS, (True, False))
+    rules = ("none",) if settings.small else ("none", "last:10")
+    cases = itertools.product(rules, PRECISIONS, (True, False))
     for unfreeze, precision, xla in cases:
 
         def measure(

@@ -161,7 +161,7 @@ def step(settings: Settings, lines: Lines) -> None:
     devices.configure(1, "off")
     cases = itertools.product(
         reversed(settings.batch_sizes),
-        ("all",) if settings.small else ("all", "last:10", "none"),
+        ("last:10",) if settings.small else ("all", "last:10", "none"),
         PRECISIONS,
         (True, False),
     )
@@ -247,7 +247,7 @@ def fit(settings: Settings, lines: Lines) -> None:
     cases = itertools.product(
         reversed(settings.batch_sizes),
         ("last:10",) if settings.small else ("all", "last:10"),
-        PRECISIONS,
+        ("bfloat16",) if settings.small else PRECISIONS,
     )
     for batch_size, unfreeze, precision in cases:
 
