@@ -37,13 +37,16 @@ def target() -> str:
     return "GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"
 
 
-def classifier_of(settings: Settings) -> Classifier:
+def classifier_of(
+    settings: Settings, strategy: tf.distribute.Strategy | None = None
+) -> Classifier:
     """Builds the classifier with random weights."""
     return random_classifier(
         settings.backbone,
         settings.image_size,
         settings.classes,
         backbone_args=parse_backbone_args(settings.backbone_args),
+        strategy=strategy,
     )
 
 
@@ -76,9 +79,9 @@ def training(
       augment: whether the step warps the images.
     """
     devices.set_precision(precision)
+    classifier = classifier_of(settings, strategy)
+    plan = freeze_plan(classifier, unfreeze)
     with strategy.scope():
-        classifier = classifier_of(settings)
-        plan = freeze_plan(classifier, unfreeze)
         optimizer = keras.optimizers.Adam(1e-4)
         optimizer.build([classifier.variables[key] for key in plan.trainable])
     train = make_train_function(
