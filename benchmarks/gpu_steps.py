@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from benchmarks import fit_model
@@ -19,6 +20,7 @@ from benchmarks.gpu import Settings
 from benchmarks.gpu_lines import Lines, Part, rates, run_part
 from benchmarks.models import random_classifier, save_random_weights
 from benchmarks.step_rate import random_batch
+from tools import xla_step
 from trainer.config.fields import TUTORIAL
 from trainer.distribute import devices
 from trainer.learning.graph_loops import TrainCall, make_train_function
@@ -37,17 +39,32 @@ def target() -> str:
     return "GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"
 
 
+@functools.cache
+def _live_weights(
+    backbone: str, backbone_args: str, image_px: int
+) -> list[np.ndarray]:
+    """Returns random weights whose features vary, so that losses do too."""
+    return xla_step.live_classifier(
+        backbone, image_px, backbone_args=parse_backbone_args(backbone_args)
+    ).backbone.get_weights()
+
+
 def classifier_of(
     settings: Settings, strategy: tf.distribute.Strategy | None = None
 ) -> Classifier:
     """Builds the classifier with random weights."""
-    return random_classifier(
+    weights = _live_weights(
+        settings.backbone, settings.backbone_args, settings.image_size
+    )
+    classifier = random_classifier(
         settings.backbone,
         settings.image_size,
         settings.classes,
         backbone_args=parse_backbone_args(settings.backbone_args),
         strategy=strategy,
     )
+    classifier.backbone.set_weights(weights)
+    return classifier
 
 
 def batch_of(settings: Settings, size: int, augment: bool) -> dict[str, Any]:

@@ -273,7 +273,10 @@ def test_a_small_run(tmp_path, capsys):
         low, high = line["range"]
         assert 0 < low <= line["images_per_second"] <= high
     losses = [line["first_loss"] for line in steps]
-    np.testing.assert_allclose(losses, losses[0], rtol=0.02)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    np.testing.assert_allclose(losses[2:], losses[0], rtol=0.05)
+    # Bfloat16 rounds.
+    assert losses[2] != losses[0]
     parity = [line for line in lines if line["part"] == "parity"]
     assert len(parity) == 4
     assert all(line["loss"] < 1e-4 for line in parity)
