@@ -42,7 +42,10 @@ def random_classifier(
       strategy: creates the variables; None for the default strategy.
     """
     known = find_backbone(backbone)
+    # clear_session resets the policy, so bfloat16 would be float32.
+    policy = keras.config.dtype_policy()
     keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     # Not around clear_session, which would end the scope.
     with strategy.scope() if strategy else contextlib.nullcontext():
