@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _draw(Path(folder), args.images)
+        draw_photos(Path(folder), args.images)
         config = Config(
             dataset=folder,
             weights="none",
@@ -110,15 +110,24 @@ def _switch(on: bool) -> None:
         tf_config.disable_op_determinism()
 
 
-def _draw(folder: Path, count: int) -> None:
+def draw_photos(folder: Path, train: int, test: int = 8) -> None:
+    """Writes JPEG files of noise of 512x384 px, of two classes.
+
+    Args:
+      folder: gets train/CLASS and test/CLASS.
+      train: number of images to train on.
+      test: number of images to test on.
+    """
     rng = np.random.default_rng(0)
-    for split, number in (("train", count), ("test", 8)):
+    for split, number in (("train", train), ("test", test)):
         for i in range(number):
             path = folder / split / "ab"[i % 2] / f"{i}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.kron(
                 rng.integers(0, 255, (24, 32, 3)), np.ones((16, 16, 1))
             )
+            # Less red or less green, so that a run can learn the classes.
+            pixels[..., i % 2] *= 0.7
             Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from trainer.model.backbones import (
     FORM_IMAGENET,
@@ -27,22 +29,37 @@ def random_classifier(
     *,
     backbone_args: Mapping[str, Any] | None = None,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Classifier:
-    """Builds a classifier in the form that published weights have."""
+    """Builds a classifier in the form that published weights have.
+
+    Args:
+      backbone: value of --backbone.
+      image_px: side of the images.
+      num_classes: number of classes.
+      backbone_args: arguments of the backbone's constructor.
+      seed: of the weights.
+      strategy: creates the variables; None for the default strategy.
+    """
     known = find_backbone(backbone)
+    # clear_session resets the policy, so bfloat16 would be float32.
+    policy = keras.config.dtype_policy()
     keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
-    return make_classifier(
-        build_backbone(
-            backbone,
-            backbone_args or {},
-            image_px,
-            form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
-        ),
-        pixels=known.pixels,
-        num_classes=num_classes,
-        seed=seed,
-    )
+    # Not around clear_session, which would end the scope.
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        return make_classifier(
+            build_backbone(
+                backbone,
+                backbone_args or {},
+                image_px,
+                form=FORM_IMAGENET if known.has_imagenet_form else FORM_NA,
+            ),
+            pixels=known.pixels,
+            num_classes=num_classes,
+            seed=seed,
+        )
 
 
 def save_random_weights(

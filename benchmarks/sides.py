@@ -99,8 +99,15 @@ def parse_row(text: str) -> Row:
     )
 
 
-def timed(command: Sequence[str], log: Path) -> tuple[float, float, float]:
+def timed(
+    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+) -> tuple[float, float, float]:
     """Runs a process; returns wall seconds, CPU seconds and peak MiB.
+
+    Args:
+      command: the command.
+      log: file for its output.
+      env: its environment; None is that of this process.
 
     Raises:
       SystemExit: the process failed.
@@ -108,7 +115,7 @@ def timed(command: Sequence[str], log: Path) -> tuple[float, float, float]:
     with log.open("w") as stream:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT
+            command, stdout=stream, stderr=subprocess.STDOUT, env=env
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began

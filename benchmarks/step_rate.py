@@ -50,14 +50,14 @@ def main() -> None:
         f" {gpus[0].name if gpus else f'{cores} cores'}"
     )
     classifier = random_classifier(args.backbone, args.image_size, args.classes)
-    batch = _batch(args.image_size, args.batch_size, args.classes)
+    batch = random_batch(args.image_size, args.batch_size, args.classes)
     for unfreeze in args.unfreeze.split(","):
         plan = freeze_plan(classifier, unfreeze)
         print(
             f"--unfreeze={unfreeze}: {plan.trainable_params:,} parameters"
             f" trained, {4 * plan.trainable_params / 1e6:.2f} MB of gradient"
         )
-        make = _evaluation if args.evaluate else _training
+        make = evaluation_call if args.evaluate else _training
         step = make(classifier, plan, batch, xla=bool(gpus))
         step()  # Traces and compiles.
 
@@ -70,9 +70,10 @@ def main() -> None:
         show(name, measure(some, args.rounds), cores)
 
 
-def _batch(
+def random_batch(
     image_px: int, batch_size: int, num_classes: int
 ) -> dict[str, tf.Tensor]:
+    """Returns a training batch of noise, each image to be warped."""
     rng = np.random.default_rng(0)
     shape = (batch_size, image_px, image_px, 3)
     turn = np.array([[0.8, 0.6], [-0.6, 0.8]], np.float32)
@@ -117,13 +118,14 @@ def _training(
     return run
 
 
-def _evaluation(
+def evaluation_call(
     classifier: Classifier,
     plan: FreezePlan,
     batch: dict[str, tf.Tensor],
     *,
     xla: bool,
 ) -> Callable[[], None]:
+    """Returns a function that evaluates the batch and waits for the result."""
     partition = partition_classifier(
         classifier, plan, fold_batch_norm=True, cut_trunk=False
     )

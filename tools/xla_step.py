@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -47,9 +47,17 @@ class Compared:
     rounding: float = 0.0
 
 
-def live_classifier(name: str, image_px: int, seed: int = 0) -> Classifier:
+def live_classifier(
+    name: str,
+    image_px: int,
+    seed: int = 0,
+    *,
+    backbone_args: Mapping[str, Any] | None = None,
+) -> Classifier:
     """Builds a classifier with random weights and varied features."""
-    classifier = random_classifier(name, image_px, CLASSES, seed=seed)
+    classifier = random_classifier(
+        name, image_px, CLASSES, backbone_args=backbone_args, seed=seed
+    )
     _off_the_kink(classifier.backbone, seed)
     calibrate(classifier, _images(_CALIBRATION, image_px, seed))
     return classifier

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from benchmarks.gpu_runs import compiled_steps
 from tests.support.command import arguments, command
 from tests.support.jobs import Job, run_command
 from tests.support.photos import make_photos
@@ -48,16 +47,6 @@ def run_dumping(folder: str, said: Sequence[str]) -> None:
         f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*_step_.*"
     )
     run_command(said)
-
-
-def compiled(folder: pathlib.Path) -> list[str]:
-    """The step functions compiled, in order."""
-    found = [
-        re.match(r"module_(\d+)\..*?(train_step|evaluation_step)", path.name)
-        for path in folder.glob("*.before_optimizations.txt")
-    ]
-    numbered = [(int(m[1]), m[2]) for m in found if m]
-    return [name for _, name in sorted(numbered)]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +88,7 @@ def test_each_stage_compiles_once_and_equals_plain_steps(
     # Each replica's own, of each stage; nothing more in later epochs, for a
     # padded batch, after a save or for the test images.
     stage = ["train_step"] * replicas + ["evaluation_step"] * replicas
-    assert compiled(dump) == stage * len(STAGES)
+    assert compiled_steps(dump) == stage * len(STAGES)
     results = [
         json.loads((w / "result.json").read_text()) for w in (plain, workdir)
     ]
