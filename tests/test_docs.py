@@ -172,7 +172,7 @@ def test_readme_test_command_runs_the_quick_tests() -> None:
     after = text_of("README.md").split("<!-- test command -->\n```\n")[1]
     assert after.partition("\n")[0] == (
         "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' &&"
-        ' .venv/bin/python -m pytest -q -n 2 -m "not slow"'
+        ' .venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"'
     )
 
 
