@@ -50,7 +50,7 @@ def python(program: str, shell: str = "", **options: object) -> int:
         ["bash", "-c", f'exec "$@" {shell}', "bash", sys.executable, "-c",
          textwrap.dedent(program)],
         cwd=ROOT,
-        timeout=120,
+        timeout=300,
         **options,  # type: ignore[call-overload]
     )  # fmt: skip
     return done.returncode
@@ -91,7 +91,7 @@ def test_the_command_runs_with_closed_streams() -> None:
         ["bash", "-c", f'exec "$@" {closed}', "bash", sys.executable, MAIN,
          "--stage=evaluate", "--workdir=/no/such/run"],
         cwd=ROOT,
-        timeout=120,
+        timeout=300,
         check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -109,7 +109,7 @@ def test_a_full_standard_output_is_a_one_line_error(
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )  # fmt: skip
     assert done.returncode == 1
@@ -126,7 +126,7 @@ def test_a_closed_pipe_ends_the_program_quietly() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.stderr == ""
@@ -159,7 +159,7 @@ def test_a_closed_terminal_makes_the_run_save(
     try:
         _read_until_saved(ours, workdir, process)
         os.close(ours)
-        status = process.wait(120)
+        status = process.wait(300)
     finally:
         # Do not leave a run behind if the test fails.
         process.kill()
@@ -178,7 +178,7 @@ def _read_until_saved(
     """Reads a run's terminal until the run has saved a checkpoint."""
     os.set_blocking(terminal, False)
     shown = b""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not list(workdir.glob("checkpoints/*/last/*.index")):
         assert process.poll() is None, shown
         assert time.monotonic() < end, shown
