@@ -104,8 +104,13 @@ def test_predict_sees_one_photo_in_eight_encodings(
     rows = _rows(root, "eight", "turned")
     assert len(rows) == 8
     assert "EXIF" not in capsys.readouterr().err
-    upright = _rows(root, "upright/test/sushi/000.jpg", "upright")
-    assert rows == upright * 8
+    (upright,) = _rows(root, "upright/test/sushi/000.jpg", "upright")
+    for row in rows:
+        assert row[0::2] == upright[0::2]
+        # The last printed digit may depend on the place in the batch.
+        assert [float(x) for x in row[1::2]] == pytest.approx(
+            [float(x) for x in upright[1::2]], abs=1.5e-6
+        )
     # The run that ignores the tag sees several images, and says so.
     others = _rows(root, "eight", "upright")
     assert len({tuple(row) for row in others}) > 1
