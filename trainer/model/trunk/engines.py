@@ -277,7 +277,7 @@ def trunk_key(partition: Partition) -> dict[str, str]:
     """Returns the fields of a cache key that describe the trunk."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(partition.description.encode())
-    for array in partition.trunk_constants():
+    for array in partition.trunk_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return {"trunk": digest.hexdigest(), "cut": json.dumps(partition.cut)}
 

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -42,7 +42,8 @@ class Partition:
       feature_shapes: the shape of each feature of one sample.
       largest_activation: number of values of one sample in the trunk's
         largest layer.
-      description: JSON of the trunk's layers in order, without weights.
+      description: JSON of the trunk's layers in order and of those that are
+        folded, without weights.
     """
 
     classifier: Classifier
@@ -54,6 +55,7 @@ class Partition:
     _tail: keras.Model
     _copies: LayerCopies
     _folds: Mapping[str, str]
+    _frozen: Sequence[keras.layers.Layer]
 
     @functools.cached_property
     def _trunk(self) -> tuple[keras.Model, LayerCopies]:
@@ -78,6 +80,19 @@ class Partition:
             for key, variable in self.classifier.variables.items()
             if id(variable) in used
         }
+
+    def trunk_weights(self) -> Iterator[np.ndarray]:
+        """Yields the current weights of the trunk's layers, not folded.
+
+        Together with `description` they determine the features, and reading
+        them builds no copies.
+        """
+        read = _reader({})
+        for layer in self._frozen:
+            for variable in layer.variables:
+                with tf.device("CPU:0"):
+                    value = read(variable).numpy()
+                yield value
 
     def trunk_constants(self) -> list[np.ndarray]:
         """Returns the trunk's current weights, with BatchNorm folded.
@@ -252,12 +267,13 @@ def partition_at(
         largest_activation=max(
             (math.prod(shapes[name]) for name in cut.frozen), default=0
         ),
-        description=_describe(cut, classifier),
+        description=_describe(cut, classifier, folds),
         _tail=keras.Model(
             features or [copies.source], copies.tensors[HEAD], name="tail"
         ),
         _copies=copies,
         _folds=folds,
+        _frozen=[cut.layers[name] for name in cut.frozen if name in cut.layers],
     )
 
 
@@ -268,7 +284,9 @@ def _output_shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
     return {name: tuple(output.shape[1:]) for name, output in outputs.items()}
 
 
-def _describe(cut: Cut, classifier: Classifier) -> str:
+def _describe(
+    cut: Cut, classifier: Classifier, folds: Mapping[str, str]
+) -> str:
     """Returns a `Partition.description`, which is part of cache keys."""
     parents = cut.graph.parents
     # Leave out inputs: Keras numbers their names anew in each process.
@@ -283,7 +301,8 @@ def _describe(cut: Cut, classifier: Classifier) -> str:
         if parents[name]
     ]
     head = [classifier.pixels, classifier.image_px]
-    return json.dumps([head, rows], sort_keys=True, default=str)
+    folded = [name for name in folds if name not in cut.tail]
+    return json.dumps([head, rows, folded], sort_keys=True, default=str)
 
 
 def _config(layer: keras.layers.Layer) -> dict[str, Any]:
