@@ -15,7 +15,7 @@ from trainer.config.fields import APPLY, CROP, PAD, STRETCH
 from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.decode import decode_image, decode_within_limits
 from trainer.data.graph_orientation import orientation_in_graph
-from trainer.data.headers import UPRIGHT
+from trainer.data.headers import UPRIGHT, orientation
 
 _BLACK: Colour = (0, 0, 0)
 # Orientations that are displayed mirrored left to right, and top to bottom,
@@ -104,7 +104,13 @@ def render(
     decode = decode_image if checked else decode_within_limits
     image = decode(encoded, rendering.background)
     if rendering.exif:
-        image = turn_upright(image, orientation_in_graph(encoded))
+        # Eagerly, hundreds of small operations would take longer than decoding.
+        stored = (
+            tf.constant(orientation(encoded.numpy()))
+            if tf.executing_eagerly()
+            else orientation_in_graph(encoded)
+        )
+        image = turn_upright(image, stored)
     return fit(image, image_px, rendering)
 
 
