@@ -238,6 +238,7 @@ def test_a_missing_workdir_is_an_error(function: str) -> None:
         getattr(trainer, function)("/no/such")
 
 
+@pytest.mark.slow
 def test_printed_warnings_become_python_warnings(
     photos: str, tmp_path: pathlib.Path
 ) -> None:

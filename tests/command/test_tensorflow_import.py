@@ -31,6 +31,7 @@ def _report(before: str = "") -> list[object]:
     return found
 
 
+@pytest.mark.slow
 def test_optional_packages_are_left_out_and_can_be_imported_later() -> None:
     nothing = {"matplotlib": False, "sklearn": False}
     assert _report() == [nothing, [[3, 2], [2]]]

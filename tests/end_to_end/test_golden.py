@@ -108,13 +108,8 @@ def last_metrics(
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name != "finetune"))
-        for name in RUNS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
 def test_metrics_are_those_of_earlier_versions(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

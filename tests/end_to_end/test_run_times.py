@@ -13,6 +13,7 @@ from tests.support.tiny import use_tiny_backbone
 LINE = "time: under a minute, from earlier runs on this machine"
 
 
+@pytest.mark.slow
 def test_the_second_run_says_how_long_it_takes(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,

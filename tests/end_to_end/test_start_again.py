@@ -68,6 +68,7 @@ def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):
         train(photos, workdir, **FINETUNE, data_pct=50.0)
 
 
+@pytest.mark.slow
 def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
     photos, finished, tmp_path
 ):

@@ -217,7 +217,10 @@ def backbone_file(tmp_path: pathlib.Path, photos: str) -> str:
 @pytest.mark.parametrize(
     "values",
     [
-        {"trunk_engine": "step", "batch_size": 7, "seed": 3},
+        pytest.param(
+            {"trunk_engine": "step", "batch_size": 7, "seed": 3},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
             marks=pytest.mark.slow,

@@ -24,8 +24,8 @@ from trainer.model.backbones import (
 )
 
 # A small member of each family, at its smallest image.
-FAST = ("MobileNetV2",)
-SLOW = (
+NAMES = (
+    "MobileNetV2",
     "ConvNeXtTiny",
     "DenseNet121",
     "EfficientNetB0",
@@ -86,9 +86,8 @@ def test_imagenet_form_is_what_keras_builds(
     assert np.abs(stems[0] - stems[2]).max() > 0.1
 
 
-@pytest.mark.parametrize(
-    "name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_smallest_size_builds_and_rebuilds_from_json(name: str) -> None:
     backbone = find_backbone(name)
     form = FORM_IMAGENET if backbone.has_imagenet_form else "n/a"

@@ -188,6 +188,7 @@ def test_all_backbones_failing_is_an_error(
         probe(config(photos, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_broken_file_of_rows_is_replaced(
     photos: str,
     tmp_path: pathlib.Path,

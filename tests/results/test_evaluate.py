@@ -275,7 +275,7 @@ def test_class_metrics_are_those_of_scikit_learn(
     ("replicas", "batch", "xla"),
     [
         # Twenty batches of one take several calls.
-        (1, 1, False),
+        pytest.param(1, 1, False, marks=pytest.mark.slow),
         pytest.param(4, 8, False, marks=pytest.mark.slow),
         pytest.param(2, 8, False, marks=pytest.mark.slow),
         pytest.param(1, 8, True, marks=pytest.mark.slow),

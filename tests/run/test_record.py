@@ -21,7 +21,7 @@ from trainer.workdir import CONFIG, Workdir
 def test_a_finetune_keeps_the_record_of_the_feature_extract(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "_machine_facts", lambda *given: {})
+    monkeypatch.setattr(record, "run_facts", lambda *given: {})
     workdir = Workdir(str(tmp_path))
     manifest: Any = types.SimpleNamespace(
         shared_content=(),

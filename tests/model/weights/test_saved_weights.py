@@ -21,7 +21,8 @@ FAMILIES = (
     "MobileNetV2",
     "MobileNetV3Small",
     "VGG16",
-    pytest.param("ConvNeXtTiny"),  # layers inside layers
+    # Layers inside layers.
+    pytest.param("ConvNeXtTiny", marks=pytest.mark.slow),
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
