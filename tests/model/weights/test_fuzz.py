@@ -41,7 +41,7 @@ from trainer.model.weights.plan import plan_weights, weights_digest
 from trainer.run.classifiers import stored_classifier
 from trainer.workdir import BACKBONE, Workdir
 
-MUTATIONS = 150
+MUTATIONS = 60
 ARCHITECTURE = "architecture"
 _SECONDS, _DEADLY_SECONDS, _MIB = 5.0, 30, 1024
 _DATA = ".data-00000-of-00001"
