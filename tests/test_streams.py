@@ -33,11 +33,8 @@ import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-_OWN_TERMINAL_NOHUP = f"""
-import signal
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-{_OWN_TERMINAL}
-"""
+# The tests themselves may run under nohup, which programs inherit.
+_SIGNAL = "import signal; signal.signal(signal.SIGHUP, signal.{})\n"
 
 
 def python(program: str, shell: str = "", **options: object) -> int:
@@ -143,7 +140,7 @@ def test_a_closed_terminal_makes_the_run_save(
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c",
-         _OWN_TERMINAL_NOHUP if ignored else _OWN_TERMINAL,
+         _SIGNAL.format("SIG_IGN" if ignored else "SIG_DFL") + _OWN_TERMINAL,
          sys.executable, MAIN, "--stage=feature_extract",
          f"--dataset={photos}", f"--workdir={workdir}",
          "--backbone=MobileNetV2", "--weights=none", "--image_size=32",
