@@ -35,7 +35,7 @@ _FILE = {"kind": "stage speeds", "version": 1}
 _MAX_KEYS = 200
 # Flags with which an image takes the same time. Those of a stage are in its
 # `StageSpec`; the samples and the epochs are counted.
-_NOT_IN_KEY = """
+_NAMES = """
 stage recipe dataset tfds_data_dir data_pct shots on_bad_image on_duplicate
 validation validation_fraction epochs head_epochs min_steps unfreeze
 head_solver head_views learning_rate head_learning_rate backbone_lr_scale
@@ -43,6 +43,7 @@ layer_decay scale_lr momentum weight_decay schedule warmup label_smoothing
 class_weights monitor patience time_limit seed workdir keep_checkpoints
 cache_dir cache_ram_mib cache_disk_mib dry_run
 """
+_NOT_IN_KEY = frozenset(_NAMES.split())
 _NOT_IN_SPEC = ("stage", "epochs", "learning_rate", "validate_every")
 
 
@@ -212,7 +213,7 @@ class RunTime:
             "flags": {
                 name: value
                 for name, value in setup.config.to_json().items()
-                if name not in _NOT_IN_KEY.split()
+                if name not in _NOT_IN_KEY
             },
             "tests": setup.tests,
             "location": self._manifest.location,

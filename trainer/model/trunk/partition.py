@@ -38,7 +38,6 @@ class Partition:
       classifier: the classifier whose variables the parts compute with.
       cut: names of the layers whose outputs are the features, in order. It is
         empty if there is no trunk, because no frozen layer has a kernel.
-      folded: names of the BatchNorm layers folded into convolutions.
       feature_shapes: the shape of each feature of one sample.
       largest_activation: number of values of one sample in the trunk's
         largest layer.
@@ -48,7 +47,6 @@ class Partition:
 
     classifier: Classifier
     cut: tuple[str, ...]
-    folded: tuple[str, ...]
     feature_shapes: tuple[tuple[int, ...], ...]
     largest_activation: int
     description: str
@@ -56,6 +54,11 @@ class Partition:
     _copies: LayerCopies
     _folds: Mapping[str, str]
     _frozen: Sequence[keras.layers.Layer]
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """Names of the BatchNorm layers folded into convolutions."""
+        return tuple(self._folds)
 
     @functools.cached_property
     def _trunk(self) -> tuple[keras.Model, LayerCopies]:
@@ -262,7 +265,6 @@ def partition_at(
     return Partition(
         classifier=classifier,
         cut=cut.names,
-        folded=tuple(folds),
         feature_shapes=tuple(shapes[name] for name in cut.names),
         largest_activation=max(
             (math.prod(shapes[name]) for name in cut.frozen), default=0
