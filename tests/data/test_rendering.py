@@ -7,6 +7,7 @@ import io
 import itertools
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,7 +73,7 @@ def eager(encoded: tf.Tensor, rendering: Rendering) -> tf.Tensor:
 
 
 @functools.cache
-def graph_of(rendering: Rendering) -> Callable[[tf.Tensor], tf.Tensor]:
+def graph_of(rendering: Rendering) -> Any:
     spec = tf.TensorSpec((), tf.string)
     return tf.function(
         lambda encoded: eager(encoded, rendering), input_signature=[spec]
@@ -81,6 +82,17 @@ def graph_of(rendering: Rendering) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def graph(encoded: tf.Tensor, rendering: Rendering) -> tf.Tensor:
     return graph_of(rendering)(encoded)
+
+
+def test_only_floats_are_transposed() -> None:
+    """TensorFlow logs an error for integers on some processors."""
+    traced = graph_of(Rendering(exif=True, background=WHITE))
+    graph_def = traced.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph_def.node]
+    nodes += [n for f in graph_def.library.function for n in f.node_def]
+    found = [n.attr["T"].type for n in nodes if n.op == "Transpose"]
+    assert len(found) >= 3
+    assert set(found) == {tf.float32.as_datatype_enum}
 
 
 def lossless_webp(pixels: np.ndarray, data: bytes) -> bytes:

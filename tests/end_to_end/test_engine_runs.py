@@ -28,6 +28,7 @@ from tests.support.runs import (
 from trainer.config import Config
 from trainer.learning import stage_trunk
 from trainer.model.trunk.engines import GraphTrunk, LiteTrunk
+from trainer.run import fast_paths
 from trainer.run.use import evaluate
 from trainer.workdir import Workdir
 
@@ -138,6 +139,29 @@ def test_evaluation_equals_the_result_of_the_run(
         found = evaluate_again(tmp_path, **values)
         for key in ("test_loss", "test_accuracy", "test_confusion"):
             assert found[key] == result[key], key
+
+
+def test_many_images_test_a_model_without_frozen_layers_in_litert(
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run otherwise, and evaluate computes the same again."""
+    fields = {**TINY, "unfreeze": "all", "trunk_engine": "litert"}
+    with counted_calls(monkeypatch, LiteTrunk, "__call__") as calls:
+        plain = train(photos, tmp_path / "plain", **fields)
+        of_plain = calls[0]
+        monkeypatch.setattr(fast_paths, "_MIN_TESTED_BY_LITERT", 1)
+        forget()
+        result = train(photos, tmp_path / "litert", **fields)
+        assert calls[0] > 2 * of_plain
+        of_both = calls[0]
+        forget()
+        found = evaluate_again(tmp_path / "litert", cache="off")
+        assert calls[0] > of_both
+    ends = [weights(tmp_path / n, "finetune") for n in ("plain", "litert")]
+    assert distance(*ends) == 0
+    assert result["test_loss"] == pytest.approx(plain["test_loss"], rel=1e-4)
+    for key in ("test_loss", "test_accuracy", "test_confusion"):
+        assert found[key] == result[key], key
 
 
 def test_an_unreadable_graph_falls_back_to_the_step(

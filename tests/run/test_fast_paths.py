@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from tests.support.classifiers import tiny_classifier
 from tests.support.replicas import strategy_of
 from trainer.config import Config
 from trainer.distribute import devices, strategies
 from trainer.distribute.processes import ALONE, Processes
 from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
+from trainer.model.freeze import freeze_plan
 from trainer.run.fast_paths import FastPaths, StageWork, fast_paths
 
 FEW, MANY = 10, 10_000
@@ -224,3 +226,24 @@ def test_when_two_stages_share_a_cut(
         epochs=3, train=10, validation=4, final=20, augment=augment
     )
     assert work.shares(trunk, tail) is expected
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "images", "values", "whole"),
+    [
+        ("all", 2000, {}, True),
+        ("all", 1999, {}, False),
+        ("last:3", 2000, {}, False),
+        ("all", 2000, {"trunk_engine": "graph"}, False),
+        ("all", 2000, {"feature_dtype": "float16"}, False),
+    ],
+)
+def test_the_plan_of_a_test(
+    unfreeze: str, images: int, values: dict[str, Any], whole: bool
+) -> None:
+    """LiteRT tests a model without frozen layers, if it pays."""
+    classifier = tiny_classifier()
+    plan = freeze_plan(classifier, unfreeze)
+    found = paths(MANY, **values).plan_of_test(classifier, plan, images=images)
+    expected = freeze_plan(classifier, "none") if whole else plan
+    assert found.trainable == expected.trainable

@@ -34,3 +34,20 @@ def number(
     return tf.add_n(
         [bytes_[start + i] * 256**place for place, i in enumerate(order)]
     )
+
+
+def transposed(values: tf.Tensor, order: tuple[int, ...]) -> tf.Tensor:
+    """Permutes the axes of bytes.
+
+    TensorFlow logs an error line if it transposes integers on a processor
+    where oneDNN cannot, so they are float32 meanwhile, which is exact.
+
+    Args:
+      values: uint8, any shape.
+      order: the axes in their new order.
+
+    Returns:
+      uint8.
+    """
+    floats = tf.transpose(tf.cast(values, tf.float32), order)
+    return tf.cast(floats, values.dtype)

@@ -14,6 +14,7 @@ from trainer.config.backgrounds import Colour, parse_background
 from trainer.config.fields import APPLY, CROP, PAD, STRETCH
 from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.decode import decode_image, decode_within_limits
+from trainer.data.graph_bytes import transposed
 from trainer.data.graph_orientation import orientation_in_graph
 from trainer.data.headers import UPRIGHT, orientation
 
@@ -152,7 +153,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     def turned() -> tf.Tensor:
         found = tf.cond(
             orientation >= _TRANSPOSED,
-            lambda: tf.transpose(image, (1, 0, 2)),
+            lambda: transposed(image, (1, 0, 2)),
             lambda: image,
         )
         for axis, numbers in ((1, _LEFT_RIGHT), (0, _UP_DOWN)):

@@ -19,9 +19,10 @@ from trainer.distribute.runtime import Runtime
 from trainer.errors import UsageError
 from trainer.learning.inputs import Inputs, Report
 from trainer.model.classifier import Classifier
-from trainer.model.freeze import FreezePlan
+from trainer.model.freeze import FreezePlan, freeze_plan
 from trainer.model.trunk.cut import Cut, find_cut
 from trainer.model.trunk.device import DEVICE, TrunkDevices
+from trainer.model.trunk.engines import LITERT
 from trainer.model.trunk.partition import Partition, partition_at
 from trainer.run.caches import file_cache, row_cache
 from trainer.run.engine_choice import (
@@ -31,6 +32,10 @@ from trainer.run.engine_choice import (
     trunk_devices,
     uncached,
 )
+
+# From this many images on, a test of a model without frozen layers saves more
+# time in LiteRT than the conversion of the whole backbone takes.
+_MIN_TESTED_BY_LITERT = 2000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +133,28 @@ class FastPaths:
             inputs=inputs,
             shared=shared,
         )
+
+    def plan_of_test(
+        self, classifier: Classifier, plan: FreezePlan, *, images: int
+    ) -> FreezePlan:
+        """Returns the plan by which to cut the classifier for a test.
+
+        A stage that trains the first layers has no trunk. But no weight
+        changes during a test, so the whole backbone can run in LiteRT. Its
+        features are never rounded.
+
+        Args:
+          classifier: the classifier of the run.
+          plan: the trainable and the frozen variables of the stage.
+          images: number of images to test on.
+        """
+        few = images < _MIN_TESTED_BY_LITERT
+        if few or self.engine != LITERT or self.feature_dtype != "float32":
+            return plan
+        cut = find_cut(classifier, [plan])
+        if cut is None or cut.names:
+            return plan
+        return freeze_plan(classifier, "none")
 
     def _partition(
         self, classifier: Classifier, cut: Cut | None

@@ -219,10 +219,9 @@ def _evaluator(
         trainable=tuple(k for k in classifier.variables if k in tail),
         frozen=tuple(k for k in classifier.variables if k not in tail),
     )
-    partition, inputs = open_fast_paths(
-        dataclasses.replace(trained, plan=plan),
-        images=len(manifest.validation) + len(manifest.final),
-    )
+    images = len(manifest.validation) + len(manifest.final)
+    trained = dataclasses.replace(trained, plan=plan)
+    partition, inputs = open_fast_paths(trained, images=images, constant=False)
     return Evaluator(
         trained.runtime.strategy,
         classifier,

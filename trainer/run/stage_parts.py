@@ -109,8 +109,32 @@ class StageJobs:
                 and not manifest.validates_on_final
             ),
         )
-        flips = self._config.tta == FLIP
-        return job, self._evaluator(paths, flip=True) if flips else evaluator
+        return job, self._tester(paths, plan, evaluator)
+
+    def _tester(
+        self, paths: StagePaths, plan: FreezePlan, evaluator: Evaluator
+    ) -> Evaluator:
+        """Returns the evaluator of the final test.
+
+        Args:
+          paths: the fast paths of the stage.
+          plan: the trainable and the frozen variables of the stage.
+          evaluator: evaluates during training.
+        """
+        tested = self._options.plan_of_test(
+            self._classifier, plan, images=len(self._manifest.final)
+        )
+        if tested is not plan:
+            paths = self._options.for_stage(
+                self._classifier,
+                tested,
+                warn=self._workdir.warn,
+                report=self.progress.rows,
+            )
+        flip = self._config.tta == FLIP
+        if tested is plan and not flip:
+            return evaluator
+        return self._evaluator(paths, flip=flip)
 
     def _evaluator(self, paths: StagePaths, *, flip: bool = False) -> Evaluator:
         runtime = self._setup.runtime

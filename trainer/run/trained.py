@@ -278,7 +278,11 @@ def _of_table(run: Config, given: frozenset[str]) -> dict[str, Any]:
 
 
 def open_fast_paths(
-    trained: Trained, *, images: int, block: int | None = None
+    trained: Trained,
+    *,
+    images: int,
+    block: int | None = None,
+    constant: bool = True,
 ) -> tuple[Partition | None, Inputs]:
     """Returns the partition and the inputs, with the engine of the training.
 
@@ -286,6 +290,8 @@ def open_fast_paths(
       trained: the trained classifier.
       images: number of images that will pass through it.
       block: the value of `--trunk_block`; None uses the run's value.
+      constant: whether no weight changes while they are used; otherwise those
+        of the stage's frozen layers do not change.
     """
     run = trained.run
     if block is not None:
@@ -297,9 +303,12 @@ def open_fast_paths(
         earlier=trained.engine,
         training=False,
     )
+    plan = trained.plan
+    if constant:
+        plan = options.plan_of_test(trained.classifier, plan, images=images)
     paths = options.for_stage(
         trained.classifier,
-        trained.plan,
+        plan,
         warn=trained.workdir.warn,
         report=ConsoleProgress(images).rows,
     )
