@@ -13,6 +13,7 @@ from trainer.api.flags import Config
 from trainer.api.quiet import interruptible, quiet
 from trainer.config.fields import OFF, PREDICT
 from trainer.native_logs import native_notes_hidden
+from trainer.native_memory import long_lived_imports
 from trainer.run.early import check_paths
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def load(workdir: str | os.PathLike[str], **flags: Any) -> Model:
     config = Config(stage=PREDICT, workdir=workdir, inputs="-", **flags)
     check_paths(config.values)
     with quiet(verbose=False), interruptible():
-        with native_notes_hidden():
+        with native_notes_hidden(), long_lived_imports():
             from trainer.run.prediction_rows import decision
             from trainer.run.rejection import fitted_novelty, without_head
             from trainer.run.trained import open_trained

@@ -26,6 +26,7 @@ from trainer.config.fields import (
     USING_STAGES,
 )
 from trainer.native_logs import native_notes_hidden
+from trainer.native_memory import long_lived_imports
 from trainer.run.early import check_paths
 from trainer.run.resolve import introduction
 
@@ -73,7 +74,7 @@ def run_stage(
         if config.dry_run:
             return None
     # TensorFlow is imported only after the flags are checked.
-    with native_notes_hidden(hide_notes):
+    with native_notes_hidden(hide_notes), long_lived_imports():
         if import_first:
             import_first()
         from trainer.distribute import devices

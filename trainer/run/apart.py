@@ -21,6 +21,7 @@ from typing import IO, Any
 from trainer import interrupt
 from trainer.errors import TrainerError, UsageError, reason_of, shortened
 from trainer.native_logs import native_notes_hidden
+from trainer.native_memory import long_lived_imports
 
 # After SIGTERM, a process gets this long to leave its native code.
 GRACE_SECONDS = 5.0
@@ -213,7 +214,7 @@ def serve(load: Callable[[], Callable[[Any], Mapping[str, Any]]]) -> None:
 def _serve(
     load: Callable[[], Callable[[Any], Mapping[str, Any]]], result_fd: int
 ) -> None:
-    with native_notes_hidden():
+    with native_notes_hidden(), long_lived_imports():
         # Imports TensorFlow, which writes logs, before the job arrives.
         run = load()
     try:
