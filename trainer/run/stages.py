@@ -84,6 +84,7 @@ class TrainingRun:
         self._start = start
         self._runtime = setup.runtime
         self._logits: np.ndarray | None = None
+        self._shown = False
         self._metrics = workdir.metrics()
         self._writer = TensorBoardWriter(
             workdir.file(TENSORBOARD), writes=workdir.writes
@@ -213,7 +214,9 @@ class TrainingRun:
         job, evaluator = self._jobs.make(spec, later, step)
         self._note_trunk(spec.stage, job.inputs)
         augments = self._config.augments and (not spec.solved or spec.views > 0)
-        if augments and self._workdir.writes:
+        if augments and self._workdir.writes and not self._shown:
+            # All stages augment in the same way.
+            self._shown = True
             with self._optional("augmented images"):
                 self._show_augmentation(step)
         outcome = stage_loop(job).run()
