@@ -24,8 +24,8 @@ NAMED = {
     "exact": "10+10:last10:solved",
 }
 STUDY = "study"
-# Rows that this trainer runs a second time, with the cache of the first.
-AGAIN = {"again": "model0", "exact_again": "exact"}
+# Before a row that this trainer runs a second time, with the first one's cache.
+AGAIN = "again:"
 _STUDY = ("10:noaugment", "1", "10", "10+10:last10", "10+100:last10")
 _ROW = re.compile(
     r"(?P<head>[\d.]+)(?:\+(?P<finetune>[\d.]+))?(?P<plain>:noaugment)?"
@@ -83,9 +83,9 @@ def parse_row(text: str) -> Row:
     match = _ROW.fullmatch(NAMED.get(text, text))
     if match is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: not a row; give one of {', '.join(NAMED)}, {STUDY},"
-            f" {', '.join(AGAIN)}, or"
-            " HEAD[+FINETUNE][:noaugment][:UNFREEZE][:solved][:EPOCHS]"
+            f"{text!r}: not a row; give {STUDY}, one of {', '.join(NAMED)}, or"
+            " HEAD[+FINETUNE][:noaugment][:UNFREEZE][:solved][:EPOCHS], with or"
+            f" without {AGAIN} before it"
         )
     unfreeze = (match["unfreeze"] or "last10").replace("last", "last:")
     return Row(
@@ -97,6 +97,11 @@ def parse_row(text: str) -> Row:
         int(match["epochs"] or 5),
         match["solved"] is not None,
     )
+
+
+def folder_name(row: str) -> str:
+    """Returns the name of a row's folder."""
+    return row.replace(":", "_")
 
 
 def timed(
@@ -321,14 +326,14 @@ def again(
     """Repeats a row with a warm cache; `fit` has none and is not rerun.
 
     Args:
-      name: a key of AGAIN.
+      name: `again:` and the row.
       side: the side to repeat.
       this_round: the rows of the round so far; has the row to repeat.
       folder: folder of the repetition, beside that of the row.
       args: the arguments of the benchmark.
     """
-    first = AGAIN[name]
+    first = name.removeprefix(AGAIN)
     if side != OURS:
         return this_round[first][side]
-    cache = folder.parent / first / "cache"
+    cache = folder.parent / folder_name(first) / "cache"
     return ours(parse_row(first), folder, cache, args)

@@ -81,20 +81,20 @@ def test_again_reuses_the_cache_of_the_round(
     args = argparse.Namespace(
         rounds=1, discard=0, sides=["wrapped"], workdir=tmp_path
     )
-    found = measure(args, ["model0", "again"])
+    found = measure(args, ["model0", "again:model0"])
     assert calls == [
         ("wrapped", "model0", "model0"),
         ("model0", "model0", "round0/model0/cache"),
-        ("model0", "again", "round0/model0/cache"),
+        ("model0", "again_model0", "round0/model0/cache"),
     ]
-    assert found["again"]["wrapped"] == found["model0"]["wrapped"]
+    assert found["again:model0"]["wrapped"] == found["model0"]["wrapped"]
     calls.clear()
     args.workdir = tmp_path / "alone"
-    measure(args, ["again"])
+    measure(args, ["again:model0"])
     assert [call[-1] for call in calls] == [
-        "again",
-        "alone/round0/again/cache",
-        "alone/round0/again/cache",
+        "again_model0",
+        "alone/round0/again_model0/cache",
+        "alone/round0/again_model0/cache",
     ]
 
 
