@@ -152,7 +152,8 @@ def test_many_images_test_a_model_without_frozen_layers_in_litert(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same run otherwise, and evaluate computes the same again."""
-    fields = {**TINY, "unfreeze": "all", "trunk_engine": "litert"}
+    fields = {**TINY, **NO_HEAD, "unfreeze": "all"}
+    fields |= {"trunk_engine": "litert"}
     with counted_calls(monkeypatch, LiteTrunk, "__call__") as calls:
         plain = train(photos, tmp_path / "plain", **fields)
         of_plain = calls[0]
