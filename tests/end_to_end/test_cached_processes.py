@@ -123,7 +123,7 @@ def test_processes_without_a_shared_cache_compute_all_rows(
 
 
 def slow_rows(command: list[str]) -> None:
-    """The command, in a process that computes a row a second."""
+    """The command, in a process that computes five rows a second."""
     from trainer.learning import inputs
 
     inputs._ROWS_PER_BLOCK = 1
@@ -131,7 +131,7 @@ def slow_rows(command: list[str]) -> None:
 
     def blocks(*values: Any):
         for block in real(*values):
-            time.sleep(0.3)
+            time.sleep(0.2)
             yield block
 
     Inputs._blocks = blocks
@@ -148,7 +148,7 @@ def test_a_kill_while_the_cache_is_filled_stops_both(
     while not list(cache.glob("*/*/.new-*/0.rows")):
         assert time.monotonic() < end
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(0.5)
     job.kill(1, signal.SIGKILL)
     left: list[Left] = job.wait()
     assert [p.status for p in left] == [1, -signal.SIGKILL], left

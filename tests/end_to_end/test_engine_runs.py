@@ -20,6 +20,7 @@ from tests.support.photos import make_photos
 from tests.support.replicas import counted_calls
 from tests.support.runs import (
     assert_same_runs,
+    copied_after,
     lines,
     stopped_after,
     train,
@@ -60,6 +61,8 @@ def distance(one: dict, two: dict) -> float:
     )
 
 
+# Runs that train in one stage.
+NO_HEAD = {"head_epochs": 0}
 PATHS: Mapping[str, dict[str, Any]] = {
     "step_unfolded": {"trunk_engine": "step", "fold_batch_norm": False},
     "step": {"trunk_engine": "step", "augment_kernel": "gather"},
@@ -75,15 +78,18 @@ PATHS: Mapping[str, dict[str, Any]] = {
 def test_all_engines_train_alike_with_and_without_folding(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
+    head = tmp_path / "head"
+    train(photos, head, **{**TINY, "stage": "feature_extract"})
     found = {}
     for name, values in PATHS.items():
         workdir = tmp_path / name
         fields = {**TINY, "augment": True, "cache": "off", **values}
+        fields |= {"init_from": str(head)}
         result = train(photos, workdir, **fields)
         found[name] = weights(workdir, "finetune"), result["test_loss"]
         stored = json.loads((workdir / "config.json").read_text())
         assert stored["environment"]["trunk_engine"] == values["trunk_engine"]
-    first = weights(tmp_path / "step", "feature_extract")
+    first = weights(head, "feature_extract")
     plain, loss = found["step_unfolded"]
     way = distance(
         {k: v for k, v in first.items() if k.startswith("model/")},
@@ -99,12 +105,11 @@ def test_a_resumed_run_keeps_its_engine(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine that auto would choose now does not matter."""
-    fields = {**TINY, "checkpoint_every_steps": 2, "augment": True}
+    fields = {**TINY, **NO_HEAD, "checkpoint_every_steps": 2, "augment": True}
     monkeypatch.setattr(stage_trunk, "_MIN_IMAGES_FOR_LITERT", 10**9)
-    whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     again = tmp_path / "again"
-    with stopped_after(4):
-        train(photos, again, **fields)
+    with copied_after(2, again):
+        whole = tmp_path / "whole", train(photos, tmp_path / "whole", **fields)
     forget()
     monkeypatch.setattr(stage_trunk, "_MIN_IMAGES_FOR_LITERT", 0)
     with (
@@ -133,6 +138,8 @@ def test_evaluation_equals_the_result_of_the_run(
     photos: str, tmp_path: pathlib.Path, stage: str, engine: str
 ) -> None:
     fields = {**TINY, "stage": stage, "trunk_engine": engine}
+    if stage == "finetune":
+        fields |= NO_HEAD
     result = train(photos, tmp_path, **fields)
     forget()
     for values in ({"cache": "ram"}, {"cache": "off", "batch_size": 8}):
@@ -145,7 +152,8 @@ def test_many_images_test_a_model_without_frozen_layers_in_litert(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same run otherwise, and evaluate computes the same again."""
-    fields = {**TINY, "unfreeze": "all", "trunk_engine": "litert"}
+    fields = {**TINY, **NO_HEAD, "unfreeze": "all"}
+    fields |= {"trunk_engine": "litert"}
     with counted_calls(monkeypatch, LiteTrunk, "__call__") as calls:
         plain = train(photos, tmp_path / "plain", **fields)
         of_plain = calls[0]
@@ -168,7 +176,7 @@ def test_an_unreadable_graph_falls_back_to_the_step(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The classifier in the step, whatever engine is asked for."""
-    fields = {**TINY, "augment": False}
+    fields = {**TINY, **NO_HEAD, "augment": False}
     plain = {"trunk_engine": "step", "fold_batch_norm": False}
     one = train(photos, tmp_path / "plain", **{**fields, **plain})
     monkeypatch.setattr("trainer.model.trunk.cut.graph_of", lambda model: None)
@@ -208,12 +216,12 @@ def test_a_run_before_quick_gradients_is_warned_of_them(
 ) -> None:
     workdir = tmp_path / "run"
     with stopped_after(1):
-        train(photos, workdir, **TINY)
+        train(photos, workdir, **TINY, **NO_HEAD)
     path = workdir / "config.json"
     stored = json.loads(path.read_text())
     del stored["environment"]["quick_gradients"]
     path.write_text(json.dumps(stored))
     forget()
-    train(photos, workdir, **TINY)
+    train(photos, workdir, **TINY, **NO_HEAD)
     warned = [e["text"] for e in lines(workdir, "events.jsonl") if "text" in e]
     assert any("quick_gradients was 'off', is 'on'" in text for text in warned)

@@ -23,6 +23,8 @@ from tests.support import tfds_images
 from tests.support.command import command
 from tests.support.flag_cases.case import Case
 from tests.support.flag_cases.commands import BASE, Commands, filled
+from tests.support.flag_cases.data import DATA
+from tests.support.flag_cases.fast_paths import FAST_PATHS
 from tests.support.flag_cases.images import IMAGES, make_pairs
 from tests.support.flag_cases.recipes import RECIPES
 from tests.support.flag_cases.running import RUNNING
@@ -36,7 +38,7 @@ from trainer.config.fields import FIELDS
 # TFDS knows the data sets as soon as their classes are defined.
 assert tfds_images
 
-CASES = IMAGES + TRAINING + RECIPES + RUNNING + USING
+CASES = IMAGES + DATA + TRAINING + RECIPES + RUNNING + FAST_PATHS + USING
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from tests.support.runs import (
     TINY,
     assert_same_arrays,
     assert_same_runs,
+    copied_after,
     lines,
     small,
-    stopped_after,
     train,
     weights,
 )
@@ -54,7 +54,9 @@ def gradual(
 ) -> tuple[pathlib.Path, dict[str, Any]]:
     """The workdir and result of an undisturbed run in three parts."""
     workdir = tmp_path_factory.mktemp("gradual") / "run"
-    return workdir, train(few, workdir, **GRADUAL)
+    # One save ends each epoch: 1 of the head, 2, 1 and 2 of the parts.
+    with copied_after(4, workdir.parent / "killed"):
+        return workdir, train(few, workdir, **GRADUAL)
 
 
 def model(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,12 +134,9 @@ def test_parts_equal_a_chain_of_warm_starts(few, gradual, tmp_path):
     assert alone["test_loss"] == result["test_loss"]
 
 
-# One save ends each epoch: 1 of the head, 2, 1 and 2 of the parts.
 @pytest.mark.slow
-def test_a_run_stopped_in_a_part_resumes(few, gradual, tmp_path):
-    workdir = tmp_path / "run"
-    with stopped_after(4):
-        train(few, workdir, **GRADUAL)
+def test_a_run_killed_after_a_part_resumes(few, gradual):
+    workdir = gradual[0].parent / "killed"
     done = len(lines(workdir, "events.jsonl"))
     assert_same_runs((workdir, train(few, workdir, **GRADUAL)), gradual)
     # The parts that were complete are not trained again.
@@ -186,8 +185,8 @@ def test_evaluate_reads_the_last_part(gradual, capsys):
 
 @pytest.mark.slow
 def test_one_part_is_bit_identical_to_its_rule_and_epochs(few, tmp_path):
-    one = {**TINY, "head_epochs": 1, "unfreeze": "last:3@2"}
-    two = {**TINY, "head_epochs": 1, "unfreeze": "last:3", "epochs": 2}
+    one = {**TINY, "head_epochs": 0, "unfreeze": "last:3@2"}
+    two = {**TINY, "head_epochs": 0, "unfreeze": "last:3", "epochs": 2}
     runs = [
         (tmp_path / name, train(few, tmp_path / name, **values))
         for name, values in (("one", one), ("two", two))

@@ -19,9 +19,9 @@ from tests.support.photos import make_photos
 from tests.support.runs import (
     TINY,
     assert_same_runs,
+    copied_after,
     lines,
     small,
-    stopped_after,
     train,
     weights,
 )
@@ -34,7 +34,13 @@ pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.slow]
 
 NAMES = ("finetune-1", "finetune-2")
 TWO_PARTS = {**TINY, "unfreeze": "none@2,last:3@2"}
-SAVING = {**TWO_PARTS, "checkpoint_every_steps": 1, "steps_per_loop": 1}
+NO_HEAD = {"head_epochs": 0}
+SAVING = {
+    **TWO_PARTS,
+    **NO_HEAD,
+    "checkpoint_every_steps": 1,
+    "steps_per_loop": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +66,10 @@ def test_a_part_starts_from_the_best_of_the_part_before(few, tmp_path):
         # So high that a later epoch is worse.
         "learning_rate": 1.0,
     }
-    whole = tmp_path / "whole"
-    result = train(few, whole, **values)
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    # As of a kill after the last save of the first part.
+    with copied_after(5, again):
+        result = train(few, whole, **values)
     first = result["earlier_stages"][1]
     assert first["result_checkpoint"] == "best"
     assert first["result_step"] < first["steps"]
@@ -72,10 +80,6 @@ def test_a_part_starts_from_the_best_of_the_part_before(few, tmp_path):
         conv3(whole, NAMES[1]), conv3(whole, NAMES[0], "best")
     )
     assert not np.array_equal(conv3(whole, NAMES[1]), conv3(whole, NAMES[0]))
-    # Stopped after the last save of the first part.
-    again = tmp_path / "again"
-    with stopped_after(5):
-        train(few, again, **values)
     assert_same_runs((again, train(few, again, **values)), (whole, result))
     other = tmp_path / "other"
     train(few, other, **values, init_from_checkpoint="last")
@@ -107,8 +111,9 @@ def test_each_part_has_its_own_cut_and_features(few, tmp_path, monkeypatch):
         "trunk_engine": "graph",
         "cache": "ram",
     }
-    workdir = tmp_path / "run"
-    train(few, workdir, **values)
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    with copied_after(3, again):
+        train(few, workdir, **values)
     trunks = json.loads((workdir / "config.json").read_text())["trunks"]
     cuts = {name: facts.get("cut") for name, facts in trunks.items()}
     assert cuts["finetune-1"] == ["pool"]
@@ -118,18 +123,15 @@ def test_each_part_has_its_own_cut_and_features(few, tmp_path, monkeypatch):
     # Once for each cut, whatever the epochs: 24 to train on; of the 12 test
     # images some are validated on, and the rest is tested on.
     assert features.count(("features of train", 24)) == 2
-    # The same run stopped in the second part ends with the same bits.
+    # The same run killed in the second part ends with the same bits.
     result = json.loads((workdir / "result.json").read_text())
-    again = tmp_path / "again"
-    with stopped_after(3):
-        train(few, again, **values)
     forget()
     assert_same_runs((again, train(few, again, **values)), (workdir, result))
 
 
 def test_folds_train_in_parts(few, tmp_path):
     workdir = tmp_path / "folds"
-    values = {**TWO_PARTS, "validation": "kfold:2"}
+    values = {**TWO_PARTS, **NO_HEAD, "validation": "kfold:2"}
     for _ in range(2):
         folds.train(Config(**small(few, workdir, **values)))
         record = json.loads((workdir / "folds.json").read_text())
@@ -147,6 +149,7 @@ def test_folds_train_in_parts(few, tmp_path):
 def test_patience_counts_in_each_part(few, tmp_path):
     values = {
         **TINY,
+        **NO_HEAD,
         "unfreeze": "last:3@9,none@9",
         "monitor": "loss",
         "patience": 1,
@@ -155,7 +158,7 @@ def test_patience_counts_in_each_part(few, tmp_path):
     }
     result = train(few, tmp_path / "run", **values)
     stops = [
-        row["stopped_early"] for row in (result["earlier_stages"][1], result)
+        row["stopped_early"] for row in (*result["earlier_stages"], result)
     ]
     assert [stop["reason"] for stop in stops] == ["patience"] * 2
     assert all(1 < stop["epoch"] < 9 for stop in stops)
@@ -206,42 +209,21 @@ def test_the_best_recipe_warms_up_in_each_part(few, tmp_path):
         assert any("averaged" in key for key in weights(workdir, name))
 
 
-@pytest.fixture(scope="module")
-def straight(tiny, few, tmp_path_factory) -> tuple[pathlib.Path, Any]:
-    """The workdir and the result of an uninterrupted run with SAVING."""
-    workdir = tmp_path_factory.mktemp("straight") / "run"
-    return workdir, train(few, workdir, **SAVING)
-
-
-def test_a_signal_in_a_part_loses_nothing(few, straight, tmp_path):
-    """Saves follow each of 3 steps: three of the head, six of each part."""
-    workdir = tmp_path / "run"
-    flags = small(few, workdir, stage="finetune", **SAVING)
-    del flags["epochs"]
-    job = Job(1, tmp_path / "said", run_command, arguments(flags))
-    wait_for_saves(workdir, 8, job)
-    job.kill(0, signal.SIGKILL)
-    job.wait()
-    (left,) = Job(1, tmp_path / "said", run_command, arguments(flags)).wait()
-    assert (left.status, left.err) == (0, "")
-    again = json.loads(pathlib.Path(workdir / "result.json").read_text())
-    assert_same_runs((workdir, again), straight)
-
-
-def test_two_processes_resume_in_a_part(few, straight, tmp_path):
+def test_two_processes_resume_in_a_part(few, tmp_path):
     """Both know which parts are complete, and end like one process."""
+    whole = tmp_path / "whole"
+    expected = train(few, whole, **SAVING)
     workdir = tmp_path / "stopped"
     flags = small(few, workdir, stage="finetune", **SAVING)
     del flags["epochs"]
     job = Job(2, tmp_path, run_command, arguments(flags))
-    # Three of the head, six of the first part, one of the second.
-    wait_for_saves(workdir, 10, job)
+    # Six of the first part, one of the second.
+    wait_for_saves(workdir, 7, job)
     job.kill(1, signal.SIGTERM)
     assert all(left.status == 143 for left in job.wait())
     left = Job(2, tmp_path, run_command, arguments(flags)).wait()
     assert [(one.status, one.err) for one in left] == [(0, "")] * 2
     result = json.loads((workdir / "result.json").read_text())
-    whole, expected = straight
     assert result["steps"] == expected["steps"]
     assert result["test_confusion"] == expected["test_confusion"]
     for name in NAMES:

@@ -15,8 +15,8 @@ from tests.support.command import arguments, command
 from tests.support.photos import make_photos
 from tests.support.runs import (
     assert_same_arrays,
+    copied_after,
     lines,
-    stopped_after,
     train,
     weights,
 )
@@ -50,16 +50,27 @@ def assert_same_ends(one: pathlib.Path, two: pathlib.Path) -> None:
     assert lines(one, "metrics.jsonl") == lines(two, "metrics.jsonl")
 
 
+@pytest.fixture(scope="module")
+def three_views(
+    photos: str, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The workdir of a run with a view for each epoch."""
+    workdir = tmp_path_factory.mktemp("views") / "three"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tiny_runs_without_rows(patch),
+    ):
+        run(photos, workdir, **ADAM, head_views=3, cache="ram")
+    return workdir
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "values",
-    [{}, {"strategy": "mirrored", "logical_cpus": 2, "head_views": 5}],
-    ids=["one", "mirrored, with more views than epochs"],
-)
 def test_a_head_on_cached_views_is_that_of_an_augmented_run(
-    photos: str, tmp_path: pathlib.Path, values: dict[str, Any]
+    photos: str, tmp_path: pathlib.Path
 ) -> None:
-    values = {**ADAM, "head_views": 3, **values}
+    """On two replicas, with more views than epochs; test_mixed_runs has one."""
+    values = {**ADAM, "strategy": "mirrored", "logical_cpus": 2}
+    values |= {"head_views": 5}
     run(photos, tmp_path / "plain", **{**values, "head_views": 0})
     run(photos, tmp_path / "views", **values)
     assert_same_ends(tmp_path / "plain", tmp_path / "views")
@@ -75,15 +86,14 @@ def test_a_head_on_cached_views_is_that_of_an_augmented_run(
 
 @pytest.mark.slow
 def test_fewer_views_than_epochs_are_read_in_turn(
-    photos: str, tmp_path: pathlib.Path
+    photos: str, three_views: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """The first epochs are those of more views; the next differs."""
-    for views in (2, 3):
-        run(photos, tmp_path / str(views), **ADAM, head_views=views)
+    run(photos, tmp_path / "two", **ADAM, head_views=2)
     two, three = (
-        [m["loss"] for m in lines(tmp_path / name, "metrics.jsonl")
+        [m["loss"] for m in lines(workdir, "metrics.jsonl")
          if m["span"] == "epoch" and m["split"] == "train"]
-        for name in ("2", "3")
+        for workdir in (tmp_path / "two", three_views)
     )  # fmt: skip
     assert two[:2] == three[:2]
     assert two[2] != three[2]
@@ -94,9 +104,8 @@ def test_a_finetune_with_views_resumes_to_the_same_bits(
     photos: str, tmp_path: pathlib.Path
 ) -> None:
     values = {**SOLVED, "stage": "finetune", "epochs": 2, "unfreeze": "last:3"}
-    whole = run(photos, tmp_path / "whole", **values)
-    with stopped_after(1):
-        run(photos, tmp_path / "again", **values)
+    with copied_after(1, tmp_path / "again"):
+        whole = run(photos, tmp_path / "whole", **values)
     again = run(photos, tmp_path / "again", **values)
     assert again["test_loss"] == whole["test_loss"]
     for stage in (HEAD, "finetune"):
@@ -108,10 +117,12 @@ def test_a_finetune_with_views_resumes_to_the_same_bits(
 
 @pytest.mark.slow
 def test_a_kill_while_views_are_computed_changes_nothing(
-    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    photos: str,
+    three_views: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = {**ADAM, "head_views": 3}
-    run(photos, tmp_path / "whole", **values, cache="ram")
 
     class Killed(BaseException):
         pass
@@ -129,7 +140,7 @@ def test_a_kill_while_views_are_computed_changes_nothing(
         with pytest.raises(Killed):
             run(photos, tmp_path / "run", **values)
     run(photos, tmp_path / "run", **values)
-    assert_same_ends(tmp_path / "whole", tmp_path / "run")
+    assert_same_ends(three_views, tmp_path / "run")
 
 
 @pytest.mark.slow

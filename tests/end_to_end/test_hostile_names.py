@@ -154,7 +154,7 @@ PAGES = {
 }
 
 
-def test_a_failing_tensorboard_page_is_one_warning(
+def test_a_failing_page_is_one_warning(
     photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_backbone(monkeypatch)
@@ -164,6 +164,7 @@ def test_a_failing_tensorboard_page_is_one_warning(
 
     for function in PAGES:
         monkeypatch.setattr(TensorBoardWriter, function, fail)
+    monkeypatch.setattr(run_report, "run_page", _fail)
     values = {**FAST, "stage": "feature_extract", "dataset": photos}
     workdir = tmp_path / "run"
     said = command(*arguments({**values, "workdir": workdir}))
@@ -174,34 +175,32 @@ def test_a_failing_tensorboard_page_is_one_warning(
         for what in PAGES.values()
     ]
     assert all(f"warning: {warning}\n" in said.out for warning in warnings)
-    assert sorted(_warnings(workdir)) == sorted(warnings)
-    assert lines(workdir, "events.jsonl")[-1]["event"] == "complete"
+    recorded = _warnings(workdir)
+    (report,) = set(recorded) - set(warnings)
+    assert sorted(recorded) == sorted([*warnings, report])
+    assert report.startswith(
+        f"{workdir}/report.html: cannot be written (no room); the run is"
+    )
+    # The report is written after the end of the run.
+    complete, after = lines(workdir, "events.jsonl")[-2:]
+    assert complete["event"] == "complete"
+    assert after["text"] == report
     assert (workdir / "result.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("owner", "function", "what"),
-    [
-        (run_report, "run_page", "cannot be written (no room); the run is"),
-        (ExampleReader, "activations", "cannot be written (no room); the run"),
-    ],
-)
 def test_a_run_whose_report_fails_is_complete(
-    photos: str,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: object,
-    function: str,
-    what: str,
+    photos: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_tiny_backbone(monkeypatch)
-    monkeypatch.setattr(owner, function, _fail)
+    monkeypatch.setattr(ExampleReader, "activations", _fail)
     values = {**FAST, "stage": "feature_extract", "dataset": photos}
     workdir = tmp_path / "run"
     said = command(*arguments({**values, "workdir": workdir}))
     assert (said.status, said.err) == (0, "")
     (warning,) = _warnings(workdir)
-    assert warning.startswith(f"{workdir}/report.html: {what}")
+    assert warning.startswith(
+        f"{workdir}/report.html: cannot be written (no room); the run"
+    )
     assert "report: " not in said.out
     assert (workdir / "result.json").exists()
     assert not (workdir / "report.html").exists()

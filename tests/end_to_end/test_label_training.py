@@ -15,7 +15,7 @@ from tests.support.label_photos import make_label_table
 from tests.support.runs import (
     TINY,
     assert_same_runs,
-    stopped_after,
+    copied_after,
     train,
     weights,
 )
@@ -42,23 +42,20 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tuned(
     table: str, tiny: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[pathlib.Path, dict[str, Any]]:
-    """A finetune run without a cache, and its result."""
+    """A finetune run without a cache, and its result; `killed` is a copy."""
     workdir = tmp_path_factory.mktemp("several-tuned") / "run"
-    return workdir, train(table, workdir, **FINETUNE, cache="off")
+    values = {**FINETUNE, "checkpoint_every_steps": 2, "cache": "off"}
+    with copied_after(2, workdir.parent / "killed"):
+        return workdir, train(table, workdir, **values)
 
 
-def test_a_stopped_run_ends_with_the_same_bits(
-    table: str,
-    tuned: tuple[pathlib.Path, dict[str, Any]],
-    tmp_path: pathlib.Path,
+def test_a_killed_run_ends_with_the_same_bits(
+    table: str, tuned: tuple[pathlib.Path, dict[str, Any]]
 ) -> None:
-    """The stopped run caches features; that of the fixture does not."""
-    values = {**FINETUNE, "checkpoint_every_steps": 2}
-    for _ in range(3):
-        with stopped_after(1):
-            train(table, tmp_path / "run", **values)
-    again = train(table, tmp_path / "run", **values)
-    assert_same_runs(tuned, (tmp_path / "run", again))
+    """The resumed run caches images; that of the fixture does not."""
+    killed = tuned[0].parent / "killed"
+    again = train(table, killed, **FINETUNE, checkpoint_every_steps=2)
+    assert_same_runs(tuned, (killed, again))
 
 
 def test_two_replicas_train_like_one(

@@ -51,6 +51,28 @@ def stopped_after(saves: int) -> Iterator[None]:
             yield
 
 
+@contextlib.contextmanager
+def copied_after(saves: int, copy: pathlib.Path) -> Iterator[None]:
+    """A block that trains; its workdir is copied right after the n-th save.
+
+    The copy is what a kill at that moment leaves behind.
+    """
+    real, count = StageCheckpoints.save, 0
+
+    def save_then_copy(self: StageCheckpoints, **kinds: Any) -> str:
+        nonlocal count
+        path = real(self, **kinds)
+        count += 1
+        if count == saves:
+            shutil.copytree(self._workdir.path, copy)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageCheckpoints, "save", save_then_copy)
+        yield
+    assert count > saves
+
+
 @functools.cache
 def live_weights() -> str:
     """Returns a file of weights of a random backbone with live features."""

@@ -11,6 +11,16 @@ from tests.support.flag_cases.commands import Ran
 FINETUNE = {"stage": "finetune", "head_epochs": 1}
 DRY = {"dry_run": True}
 ONE_STEP = {"batch_size": 12}
+ONE_ADAMW_STEP = {"optimizer": "adamw", **ONE_STEP}
+# Such a rate moves no weight.
+NO_MOVE = {"learning_rate": 1e-30}
+IN_MEMORY = {"cache": "ram", "image_size": 192, **NO_MOVE}
+FROM_SOURCE = {
+    "init_from": "{root}/source",
+    "optimizer": "sgd",
+    "epochs": 4,
+    **NO_MOVE,
+}
 PREDICT = {
     "stage": "predict",
     "workdir": "{root}/source",
@@ -42,7 +52,8 @@ class Case:
       also: other flags of both commands.
       alone: whether both commands are run without the flags of `BASE`.
       together: names cases with the same `also` and views that do not depend
-        on each other; one command with all their flags serves them.
+        on each other, or whose `given` counts the others in; one command
+        with all their flags serves them.
     """
 
     flag: str

@@ -72,6 +72,7 @@ class Ran:
 
     Attributes:
       root: the folder of everything that the cases name.
+      own: the path that `{own}` stands for.
       workdir: of the command.
       said: its exit status and output.
       compiled: names of the trainer's functions that XLA was to compile.
@@ -81,6 +82,7 @@ class Ran:
     """
 
     root: pathlib.Path
+    own: pathlib.Path
     workdir: pathlib.Path
     said: Said
     compiled: list[str]
@@ -94,7 +96,10 @@ class Ran:
 
 
 class Commands:
-    """Runs each command once, however often it is asked for."""
+    """Runs each command once, however often it is asked for.
+
+    `{own}` in a value is a path of this command alone.
+    """
 
     def __init__(self, root: pathlib.Path) -> None:
         """Creates an empty memory of commands that name files in `root`."""
@@ -117,19 +122,30 @@ class Commands:
                 )
             # A separate cache, so that no run finds the rows of another.
             cache = self._root / f"cache-{len(self._done)}"
-            self._done[key] = _run(self._root, values, cache)
+            own = self._root / f"own-{len(self._done)}"
+            self._done[key] = _run(self._root, own, values, cache)
         return self._done[key]
 
 
-def filled(root: pathlib.Path, values: Mapping[str, Any]) -> list[str]:
-    """Returns the arguments, `{root}` filled in."""
+def filled(
+    root: pathlib.Path,
+    values: Mapping[str, Any],
+    own: pathlib.Path | str = "{own}",
+) -> list[str]:
+    """Returns the arguments, `{root}` and `{own}` filled in."""
     return arguments(
-        {name: str(value).format(root=root) for name, value in values.items()}
+        {
+            name: str(value).format(root=root, own=own)
+            for name, value in values.items()
+        }
     )
 
 
 def _run(
-    root: pathlib.Path, values: Mapping[str, Any], cache: pathlib.Path
+    root: pathlib.Path,
+    own: pathlib.Path,
+    values: Mapping[str, Any],
+    cache: pathlib.Path,
 ) -> Ran:
     with (
         _compilations() as compiled,
@@ -137,11 +153,12 @@ def _run(
         mock.patch.dict(os.environ, XDG_CACHE_HOME=str(cache)),
         undone(),
     ):
-        said = command(*filled(root, values))
+        said = command(*filled(root, values, own))
         deterministic = is_on()
-    workdir = str(values.get("workdir", "nowhere")).format(root=root)
+    workdir = str(values.get("workdir", "nowhere")).format(root=root, own=own)
     return Ran(
         root=root,
+        own=own,
         workdir=pathlib.Path(workdir),
         said=said,
         compiled=sorted(compiled),

@@ -1,10 +1,12 @@
 """Flags of the way from an encoded image to pixels.
 
-Each case embeds a folder of two images that show the same with the flag.
+Of each case, the embedded folder has two images that show the same with the
+flag.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 import numpy as np
@@ -18,27 +20,30 @@ _PX = 32
 
 
 def make_pairs(root: pathlib.Path) -> None:
-    """Writes pairs/FLAG/{a,b}.png."""
+    """Writes pairs/FLAG-{a,b}.png."""
     noise = np.random.default_rng(3).integers(0, 256, (_PX, 64, 3), np.uint8)
     square = noise[:, 16:48]
     clear = Image.fromarray(np.dstack([square, np.zeros((_PX, _PX), np.uint8)]))
     white = np.full((_PX, _PX, 3), 255, np.uint8)
-    for flag in ("exif", "background", "resize"):
-        (root / "pairs" / flag).mkdir(parents=True)
+    (root / "pairs").mkdir()
     # Orientation 6 is stored a quarter turn to the left.
-    (root / "pairs/exif/a.png").write_bytes(png_of(square))
-    (root / "pairs/exif/b.png").write_bytes(
+    (root / "pairs/exif-a.png").write_bytes(png_of(square))
+    (root / "pairs/exif-b.png").write_bytes(
         png_of(np.rot90(square), chunks=[(b"eXIf", exif(6))])
     )
-    clear.save(root / "pairs/background/a.png")
-    (root / "pairs/background/b.png").write_bytes(png_of(white))
-    (root / "pairs/resize/a.png").write_bytes(png_of(noise))
-    (root / "pairs/resize/b.png").write_bytes(png_of(square))
+    clear.save(root / "pairs/background-a.png")
+    (root / "pairs/background-b.png").write_bytes(png_of(white))
+    (root / "pairs/resize-a.png").write_bytes(png_of(noise))
+    (root / "pairs/resize-b.png").write_bytes(png_of(square))
 
 
-def _same_features(ran: Ran) -> bool:
-    with np.load(ran.root / "pair.npz") as found:
-        first, second = found["features"]
+def _same_features(ran: Ran, flag: str) -> bool:
+    with np.load(f"{ran.own}.npz") as found:
+        first, second = (
+            row
+            for path, row in zip(found["paths"], found["features"], strict=True)
+            if pathlib.Path(str(path)).name.startswith(flag)
+        )
     return np.allclose(first, second, atol=1e-6)
 
 
@@ -48,16 +53,17 @@ IMAGES = tuple(
         value=value,
         also={
             "stage": "embed",
-            "inputs": f"{{root}}/pairs/{flag}",
+            "inputs": "{root}/pairs",
             "backbone": "MobileNetV2",
             "weights": "none",
             "image_size": _PX,
-            "output": "{root}/pair.npz",
+            "output": "{own}.npz",
         },
         alone=True,
-        see=_same_features,
+        see=functools.partial(_same_features, flag=flag),
         without=False,
         given=True,
+        together="images",
     )
     for flag, value in (
         ("exif", "apply"),

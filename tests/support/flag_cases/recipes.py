@@ -6,14 +6,21 @@ from unittest.mock import ANY
 
 import pytest
 
-from tests.support.flag_cases.case import FINETUNE, ONE_STEP, Case
+from tests.support.flag_cases.case import (
+    DRY,
+    FINETUNE,
+    FROM_SOURCE,
+    ONE_ADAMW_STEP,
+    ONE_STEP,
+    Case,
+)
 from tests.support.flag_cases.views import (
     bias_after_one_step,
     first_rate,
-    head_steps,
     last_rate,
     move_from_nine_tenths,
     move_of_conv3,
+    planned_optimizers,
     slot_kinds,
     steps,
 )
@@ -24,10 +31,10 @@ RECIPES = (
     Case(
         flag="recipe",
         value="best",
-        also={"stage": "finetune", "min_steps": 0, **BEFORE_RENDERING},
-        see=head_steps,
-        without=15,
-        given=1,
+        also={"stage": "finetune", "min_steps": 0, **BEFORE_RENDERING, **DRY},
+        see=planned_optimizers,
+        without=["Adam", "Adam"],
+        given=["L-BFGS", "AdamW"],
     ),
     Case(
         flag="optimizer",
@@ -35,23 +42,26 @@ RECIPES = (
         see=slot_kinds,
         without={"momentum", "velocity"},
         given={"momentum"},
+        together="another start",
     ),
     Case(
         flag="momentum",
         value=0,
-        also={"optimizer": "sgd"},
+        also=FROM_SOURCE,
         see=slot_kinds,
         without={"momentum"},
         given=set(),
+        together="no move",
     ),
     # Adam's first step moves an entry by the rate, after the decay to 0.9.
     Case(
         flag="weight_decay",
         value=1,
-        also={"optimizer": "adamw", "learning_rate": 0.1, **ONE_STEP},
+        also=ONE_ADAMW_STEP,
         see=move_from_nine_tenths,
         without=ANY,
         given=pytest.approx(0.1, rel=1e-3),
+        together="high rate",
     ),
     Case(
         flag="schedule",
@@ -65,29 +75,32 @@ RECIPES = (
     Case(
         flag="warmup",
         value=4,
-        also={"epochs": 2},
         see=first_rate,
         without=1e-3,
         given=pytest.approx(0.75e-3),
+        together="more steps",
     ),
-    Case(flag="min_steps", value=4, see=steps, without=3, given=6),
     Case(
-        flag="backbone_lr_scale",
-        value=0.5,
-        also={**FINETUNE, **ONE_STEP},
-        see=move_of_conv3,
-        without=pytest.approx(1e-4, rel=1e-2),
-        given=pytest.approx(0.5e-4, rel=1e-2),
-        together="rates",
+        flag="min_steps",
+        value=4,
+        see=steps,
+        without=3,
+        given=6,
+        together="more steps",
     ),
-    # The tiny backbone has no blocks: conv3 is the third layer below the head.
-    Case(
-        flag="layer_decay",
-        value=0.5,
-        also={**FINETUNE, **ONE_STEP},
-        see=move_of_conv3,
-        without=pytest.approx(1e-4, rel=1e-2),
-        given=pytest.approx(0.125e-4, rel=1e-2),
+    # The tiny backbone has no blocks: conv3 is the third layer below the head,
+    # and `layer_decay` scales its rate by an eighth.
+    *(
+        Case(
+            flag=flag,
+            value=0.5,
+            also={**FINETUNE, **ONE_STEP},
+            see=move_of_conv3,
+            without=pytest.approx(1e-4, rel=1e-2),
+            given=pytest.approx(0.5 * 0.125e-4, rel=1e-2),
+            together="rates",
+        )
+        for flag in ("backbone_lr_scale", "layer_decay")
     ),
     Case(
         flag="label_smoothing",
@@ -128,10 +141,11 @@ RECIPES = (
     Case(
         flag="ema",
         value=0.5,
-        also=ONE_STEP,
-        see=bias_after_one_step,
-        without=pytest.approx(1e-3, rel=1e-3),
-        given=pytest.approx(0.9e-3, rel=1e-3),
+        also=ONE_ADAMW_STEP,
+        see=lambda ran: bias_after_one_step(ran) / first_rate(ran),
+        without=pytest.approx(1, rel=1e-3),
+        given=pytest.approx(0.9, rel=1e-3),
+        together="low rate",
     ),
     Case(
         flag="profile",
@@ -139,5 +153,6 @@ RECIPES = (
         see=lambda ran: bool(list(ran.workdir.rglob("*.xplane.pb"))),
         without=False,
         given=True,
+        together="changed examples",
     ),
 )

@@ -40,12 +40,10 @@ USING = (
         also={
             "stage": "export",
             "workdir": "{root}/source",
-            "output": "{root}/exported",
+            "output": "{own}",
         },
         alone=True,
-        see=lambda ran: sorted(
-            path.name for path in (ran.root / "exported").glob("*model*.*")
-        ),
+        see=lambda ran: sorted(path.name for path in ran.own.glob("*model*.*")),
         without=["model.keras", "model_card.md"],
         given=["model.tflite", "model_card.md"],
     ),
@@ -56,11 +54,11 @@ USING = (
             "stage": "export",
             "export_formats": "tflite",
             "workdir": "{root}/source",
-            "output": "{root}/quantized",
+            "output": "{own}",
         },
         alone=True,
         see=lambda ran: json.loads(
-            (ran.root / "quantized/export.json").read_text("utf-8")
+            (ran.own / "export.json").read_text("utf-8")
         )["formats"]["tflite"]["quantize"],
         without="none",
         given="int8",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +16,22 @@ from tests.support.tiny import tiny_backbone
 from trainer.model.classifier import make_classifier
 
 
-def checkpointed(ran: Ran) -> list[str]:
-    return sorted(p.name for p in (ran.workdir / "checkpoints").iterdir())
+def planned_stages(ran: Ran) -> list[str]:
+    return re.findall(r"^stage (\w+): ", ran.said.out, re.MULTILINE)
+
+
+def planned_head_steps(ran: Ran) -> int:
+    return int(re.search(r" epochs of .* = (\d+) steps, ", ran.said.out)[1])
+
+
+def planned_optimizers(ran: Ran) -> list[str]:
+    """Returns the optimizer of each stage of the plan."""
+    plan = ran.said.out.partition("\nstage ")[2].partition("\nsamples ")[0]
+    return re.findall(r"(Adam|AdamW|L-BFGS)\b", plan)
 
 
 def steps(ran: Ran) -> int:
     return ran.json("result.json")["steps"]
-
-
-def head_steps(ran: Ran) -> int:
-    return ran.json("result.json")["earlier_stages"][0]["steps"]
 
 
 def monitored(ran: Ran) -> list[str]:
@@ -185,10 +192,23 @@ def last_rate(ran: Ran) -> float:
     return _rates(ran)[-1]
 
 
+def epochs_trained(ran: Ran) -> int:
+    return len(_epochs(ran))
+
+
+def steps_per_epoch(ran: Ran) -> int:
+    return _epochs(ran)[0]["step"]
+
+
 def _rates(ran: Ran) -> list[float]:
     """Returns the learning rate of the last step of each epoch."""
+    return [line["learning_rate"] for line in _epochs(ran)]
+
+
+def _epochs(ran: Ran) -> list[dict[str, Any]]:
+    """Returns the metrics of each epoch that was trained."""
     return [
-        line["learning_rate"]
+        line
         for line in lines(ran.workdir, "metrics.jsonl")
         if "learning_rate" in line and line["span"] == "epoch"
     ]
