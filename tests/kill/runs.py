@@ -219,10 +219,18 @@ class Aim:
         return ended
 
     def _phase(self, run: Run) -> str | None:
-        """Returns a phase with few kills; None if it is already over."""
-        few = min(self.kills.values()) + 1
-        short = self.missed() or [p for p in PHASES if self.kills[p] <= few]
+        """Returns a phase with few kills; None if it is already over.
+
+        Until each phase has the kills that it needs, the phases come in their
+        order, so that one run is killed in several of them.
+        """
         behind = (HEAD, BETWEEN) if run.has_begun_finetune() else ()
+        missed = self.missed()
+        if missed:
+            ahead = [phase for phase in missed if phase not in behind]
+            return min(ahead, key=self.kills.__getitem__, default=None)
+        few = min(self.kills.values()) + 1
+        short = [p for p in PHASES if self.kills[p] <= few]
         return self._random.choice(
             [phase for phase in short if phase not in behind] or [None]
         )
