@@ -212,7 +212,11 @@ def test_an_export_answers_like_predict_and_survives_bad_files(
     trained: tuple[pathlib.Path, Said], rows: dict[str, dict[str, str]]
 ) -> None:
     workdir = trained[0]
-    said = command("--stage=export", f"--workdir={workdir}")
+    said = command(
+        "--stage=export",
+        f"--workdir={workdir}",
+        "--export_formats=saved_model",
+    )
     assert said.status == 0, said.err
     loaded = tf.saved_model.load(str(workdir / "export/saved_model"))
     serve = loaded.signatures["serving_bytes"]

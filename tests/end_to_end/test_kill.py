@@ -1,33 +1,51 @@
 """A run that is killed at any instant and resumed ends with the same bits.
 
-Each test starts the kill harness in a new process, because the harness forks
-before TensorFlow starts. `python -m tests.kill_fuzz --help` shows how to repeat
-one.
+Each test starts the kill harness in a process that has imported TensorFlow but
+not used it, because the harness forks before TensorFlow starts.
+`python -m tests.kill_fuzz --help` shows how to repeat one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import pathlib
 import re
-import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 
 import pytest
 
+from tests import kill_fuzz as harness
 from tests.kill.boundaries import BOUNDARIES, SOLVED_BOUNDARIES
 from tests.kill.command import PHASES
+from tests.support import jobs
+
+_TIMEOUT_SECONDS = 1200.0
 
 
 def kill_fuzz(*arguments: str) -> str:
     """Runs the harness, which must find no difference; returns its output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.kill_fuzz", *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=1200,
-    )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.endswith("no difference\n")
-    return done.stdout
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([jobs.__name__])
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "said"
+        process = context.Process(target=_run, args=(arguments, path))
+        process.start()
+        process.join(_TIMEOUT_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        said = path.read_text(encoding="utf-8")
+    assert process.exitcode == 0, said
+    assert said.endswith("no difference\n")
+    return said
+
+
+def _run(arguments: Sequence[str], path: pathlib.Path) -> None:
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), 1)
+    sys.exit(harness.main(arguments))
 
 
 @pytest.mark.slow

@@ -20,12 +20,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(roots, tmp_path_factory) -> dict[str, str]:
-    """The roots after a whole run in each. The remote run stopped twice."""
+    """The roots after a whole run in each. The remote run stopped once."""
     for place, root in roots.items():
         cache = str(tmp_path_factory.mktemp("cache"))
         said = None
-        for saves in (3, 4) if place == "remote" else ():
-            with stopped_after(saves), only_gfile():
+        if place == "remote":
+            # Within the first epoch of finetune, after six saves of the head.
+            with stopped_after(7), only_gfile():
                 run(root, cache, stage="finetune")
         with only_gfile() if place == "remote" else contextlib.nullcontext():
             said = run(root, cache, stage="finetune")
@@ -117,7 +118,7 @@ def test_a_remote_workdir_holds_the_same_files(finished):
 def test_remote_events_list_the_interruptions(finished):
     remote = f"{finished['remote']}/run/events.jsonl"
     events = [line["event"] for line in _lines(remote)]
-    assert events.count("stop") == events.count("resume") == 2
+    assert events.count("stop") == events.count("resume") == 1
     assert events[-1] == "complete"
 
 
@@ -138,10 +139,7 @@ def test_a_remote_evaluation_equals_a_local_one(finished):
     )
 
 
-@pytest.mark.parametrize(
-    "inputs", ["photos/test", "photos/test/*/00[12].jpg", "photos/**/001.jpg"]
-)
-def test_remote_predictions_equal_local_ones(finished, inputs):
+def test_remote_predictions_equal_local_ones(finished):
     def look(root: str) -> list[str]:
         rows = _read(f"{root}/said.csv").replace(f"{root}/", "").splitlines()
         assert len(rows) > 5
@@ -152,7 +150,7 @@ def test_remote_predictions_equal_local_ones(finished, inputs):
             use(
                 "predict",
                 root,
-                inputs=f"{root}/{inputs}",
+                inputs=f"{root}/photos/**/00[12].jpg",
                 output=f"{root}/said.csv",
             )
     _both(finished, look)
@@ -160,9 +158,9 @@ def test_remote_predictions_equal_local_ones(finished, inputs):
 
 def test_a_remote_export_can_be_repeated(finished, tmp_path):
     root = finished["remote"]
-    for _ in range(2):
+    for formats in ("keras", "saved_model,keras"):
         with only_gfile():
-            said = use("export", root)
+            said = use("export", root, export_formats=formats)
         assert said.out.endswith(f"export: {root}/run/export\n")
     names = tf.io.gfile.listdir(f"{root}/run/export")
     assert sorted(names) == [
@@ -184,15 +182,16 @@ def test_a_remote_warm_start_equals_a_local_one(finished, tmp_path):
             said = run(
                 root,
                 str(tmp_path / place),
-                "finetune",
+                HEAD,
                 workdir=f"{root}/warm",
                 init_from=f"{root}/run",
                 epochs=1,
+                augment=False,
             )
         assert said.status == 0, said.err
         assert f"warm start from finetune of {root}/run" in said.out
     one, two = (
-        _arrays(root, "warm", "finetune", "last") for root in finished.values()
+        _arrays(root, "warm", HEAD, "last") for root in finished.values()
     )
     assert_same_arrays(one, two)
 
@@ -207,6 +206,7 @@ def test_weights_from_a_remote_checkpoint(finished, tmp_path):
             workdir=f"{root}/again",
             weights=f"{root}/run/checkpoints/finetune/last",
             epochs=1,
+            augment=False,
         )
     assert said.status == 0, said.err
     source = _arrays(root, "run", "finetune", "last")
@@ -224,7 +224,7 @@ def test_a_remote_study_equals_a_local_one(roots, tmp_path):
                 str(tmp_path / place),
                 stage="study",
                 workdir=f"{root}/study",
-                models="0,2",
+                models="0",
                 head_epochs=1,
             )
         assert said.status == 0, said.err

@@ -8,6 +8,7 @@ import pytest
 from tests.support.photos import CLASSES
 from tests.support.runs import (
     FINISHED,
+    TINY,
     lines,
     small,
     stopped_after,
@@ -51,18 +52,20 @@ def test_two_replicas_train_like_one(photos, finished, tmp_path):
 @pytest.mark.slow
 def test_two_replicas_end_early_where_one_does(photos, tmp_path):
     values = {
-        **FINISHED,
+        **TINY,
+        "stage": "feature_extract",
+        "augment": False,
         "monitor": "loss",
         "patience": 1,
-        "epochs": 6,
+        "epochs": 9,
         # The loss rises at some epoch.
-        "learning_rate": 0.3,
-        "head_learning_rate": 0.3,
+        "learning_rate": 1.0,
     }
     one, two = (
         train(photos, tmp_path / name, **values, **replicas)
         for name, replicas in (("one", ONE_REPLICA), ("two", TWO_REPLICAS))
     )
+    assert one["stopped_early"]["epoch"] < 9
     assert one["stopped_early"] == two["stopped_early"]
     for name in ("steps", "best_step", "test_confusion"):
         assert one[name] == two[name]

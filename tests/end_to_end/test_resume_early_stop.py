@@ -10,12 +10,21 @@ import pytest
 from tests.end_to_end.test_resume import wait_for_saves
 from tests.support.command import arguments
 from tests.support.jobs import Job, run_command
-from tests.support.runs import FINISHED, assert_same_runs, lines, small, train
+from tests.support.runs import (
+    FINISHED,
+    TINY,
+    assert_same_runs,
+    lines,
+    small,
+    train,
+)
 
 pytestmark = [pytest.mark.usefixtures("tiny"), pytest.mark.slow]
 
 PATIENCE = {
     **FINISHED,
+    "stage": "finetune",
+    "augment": False,
     "monitor": "loss",
     "patience": 1,
     "epochs": 8,
@@ -26,9 +35,11 @@ PATIENCE = {
     "checkpoint_every_steps": 1,
 }
 TIME = {
-    **FINISHED,
+    **TINY,
+    "stage": "feature_extract",
+    "augment": False,
     "epochs": 8,
-    # The head's first call is the last one, and so is that of finetune.
+    # The first call is the last one.
     "time_limit": 1e-6,
     "steps_per_loop": 1,
 }
@@ -56,7 +67,10 @@ def test_a_run_ended_by_a_signal_ends_where_it_would_have(
     photos, straight, tmp_path, name, values, saves, number
 ):
     workdir = tmp_path / "run"
-    flags = arguments(small(photos, workdir, stage="finetune", **values))
+    flags = small(photos, workdir, **values)
+    if values["stage"] == "feature_extract":
+        del flags["head_epochs"]
+    flags = arguments(flags)
     job = Job(1, tmp_path / "said", run_command, flags)
     wait_for_saves(workdir, saves, job)
     job.kill(0, number)

@@ -21,7 +21,8 @@ def test_the_second_run_says_how_long_it_takes(
 ) -> None:
     use_tiny_backbone(monkeypatch)
     photos = make_photos(tmp_path / "photos", train=12)
-    flags = {**TINY, "epochs": 2, "cache_dir": str(tmp_path / "cache")}
+    flags = {**TINY, "stage": "feature_extract", "augment": False}
+    flags |= {"epochs": 2, "cache_dir": str(tmp_path / "cache")}
     said = []
     for name, changes in (
         ("first", {}),

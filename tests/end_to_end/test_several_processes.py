@@ -42,7 +42,14 @@ RUN = {
     "log_every_steps": 1,
     "checkpoint_every_steps": 1,
 }
-HEAD = {"stage": "feature_extract", "head_epochs": None, "unfreeze": None}
+# A run of one stage, whose graphs are small.
+HEAD = {
+    "stage": "feature_extract",
+    "head_epochs": None,
+    "mix": None,
+    "erasing": None,
+    "augment": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +77,9 @@ def one(say, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(say, tmp_path_factory):
-    """The workdir of the same run in two processes, without interruption."""
+    """The workdir and output of the same run in two processes."""
     folder = tmp_path_factory.mktemp("two")
-    left = ran(2, say(folder / "w"), folder)
-    assert [p.err for p in left] == ["", ""]
-    return folder / "w"
+    return folder / "w", ran(2, say(folder / "w"), folder)
 
 
 def single(said: list[str], workdir: pathlib.Path) -> pathlib.Path:
@@ -183,9 +188,8 @@ def shown(workdir: pathlib.Path, name: str) -> list[str]:
     return [line["text"] for line in lines(workdir, name) if "text" in line]
 
 
-def test_three_processes_train_like_one_and_one_prints(one, say, tmp_path):
-    workdir = tmp_path / "three"
-    left = ran(3, say(workdir), tmp_path / "said")
+def test_two_processes_train_like_one_and_one_prints(one, two):
+    workdir, left = two
     assert_same_training(one, workdir)
     assert files(workdir) == files(one)
     # The lines are the same, and each occurs once.
@@ -199,21 +203,21 @@ def test_three_processes_train_like_one_and_one_prints(one, say, tmp_path):
         ]
         assert keys[0] == keys[1]
     stored = json.loads((workdir / "config.json").read_text())
-    assert stored["environment"]["processes"] == 3
-    assert stored["environment"]["replicas"] == 3
-    said = "devices: multi_worker, 3 processes, 3 replicas, here "
+    assert stored["environment"]["processes"] == 2
+    assert stored["environment"]["replicas"] == 2
+    said = "devices: multi_worker, 2 processes, 2 replicas, here "
     assert left[0].out.count(said) == 1
     assert left[0].out.count("epoch 1/3") == 1
-    assert [p.out for p in left[1:]] == ["", ""]
-    assert [p.err for p in left] == ["", "", ""]
+    assert left[1].out == ""
+    assert [p.err for p in left] == ["", ""]
 
 
-def test_two_processes_evaluate_their_run(one, two, tmp_path):
-    assert_same_training(one, two)
-    evaluate = ["--stage=evaluate", f"--workdir={two}"]
+def test_two_processes_evaluate_their_run(two, tmp_path):
+    workdir, _ = two
+    evaluate = ["--stage=evaluate", f"--workdir={workdir}"]
     left = ran(2, evaluate, tmp_path)
-    metrics = json.loads((two / "evaluation.json").read_text())
-    result = json.loads((two / "result.json").read_text())
+    metrics = json.loads((workdir / "evaluation.json").read_text())
+    result = json.loads((workdir / "result.json").read_text())
     for name in ("test_confusion", "test_loss"):
         assert metrics[name] == result[name]
     assert "15 examples" in left[0].out
@@ -253,8 +257,8 @@ def test_a_job_resumes_after_a_signal_and_a_kill(one, two, say, tmp_path):
     assert line.endswith("training resumes from the last checkpoint")
     ran(2, say(workdir), tmp_path / "said")
     for stage in ("feature_extract", "finetune"):
-        assert_same_arrays(weights(workdir, stage), weights(two, stage))
-    assert lines(workdir, "metrics.jsonl") == lines(two, "metrics.jsonl")
+        assert_same_arrays(weights(workdir, stage), weights(two[0], stage))
+    assert lines(workdir, "metrics.jsonl") == lines(two[0], "metrics.jsonl")
     single(say(alone), alone)
     assert_same_training(one, alone)
     texts = " ".join(shown(alone, "events.jsonl"))
@@ -273,13 +277,13 @@ def test_two_processes_end_early_together(say, tmp_path):
     assert result["stopped_early"]["epoch"] == 3
     assert result["steps"] == 9
     workdir = tmp_path / "limited"
-    # Over in the first call, on any clock: one step for each stage.
-    limit = {"time_limit": 1e-6, "steps_per_loop": 1}
+    # Over in the first call, on any clock.
+    limit = {**HEAD, "time_limit": 1e-6, "steps_per_loop": 1}
     left = ran(2, say(workdir, **limit), tmp_path / "l")
     assert [p.err for p in left] == ["", ""]
     result = json.loads((workdir / "result.json").read_text())
-    assert result["steps"] == 2
-    assert left[0].out.count("the time limit of 1e-06 minutes") == 4
+    assert result["steps"] == 1
+    assert left[0].out.count("the time limit of 1e-06 minutes") == 2
     assert left[1].out == ""
 
 

@@ -70,7 +70,8 @@ def test_processes_solve_the_head_of_one(said, tmp_path):
 
 def test_cached_features_of_processes_solve_the_same_head(said, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    assert command(*said(one, head_l2="0.1")).status == 0
+    alone = command(*said(one, head_l2="0.1"))
+    assert alone.status == 0, alone.err
     ran(2, tmp_path / "job", said(two, head_l2="0.1"))
     for alone, shared in zip(head_of(one), head_of(two), strict=True):
         apart = np.linalg.norm(alone - shared)
@@ -82,8 +83,8 @@ def test_processes_resume_a_head_after_a_signal(said, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     # Such a rate moves no weight, so finetune ends with the solved head.
     values = {"stage": "finetune", "epochs": 1, "learning_rate": 1e-30}
-    values |= {"batch_size": 2}
-    ran(2, tmp_path / "first", said(whole, **values))
+    values |= {"batch_size": 2, "augment": False}
+    ran(2, tmp_path / "first", said(whole, batch_size=2))
     job = Job(2, tmp_path / "job", run_command, said(cut, **values))
     end = time.monotonic() + 100
     while not (cut / "config.json").exists():
@@ -127,10 +128,10 @@ def head_of(workdir: pathlib.Path) -> list[np.ndarray]:
 
 def test_study_solves_its_heads(said, tmp_path):
     ran = command(
-        *said(tmp_path / "study", stage="study", models="0,1,2", head_l2=1)
+        *said(tmp_path / "study", stage="study", models="0,2", head_l2=1)
     )
     assert ran.status == 0, ran.err
-    for number in range(3):
+    for number in (0, 2):
         folder = tmp_path / f"study/seed0/model{number}"
         assert json.loads((folder / "result.json").read_text())["steps"] == 1
         assert lines(folder, "metrics.jsonl")[0]["l2"] == 1

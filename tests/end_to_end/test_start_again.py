@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -24,26 +26,31 @@ HEAD = {**TINY, "stage": "feature_extract"}
 FINETUNE = {**TINY, "stage": "finetune", "unfreeze": "last:3"}
 
 
+@pytest.fixture(scope="module")
+def extracted(tiny, photos, tmp_path_factory):
+    """The workdir of a head of two epochs."""
+    workdir = tmp_path_factory.mktemp("extracted") / "run"
+    train(photos, workdir, **HEAD, epochs=2)
+    return workdir
+
+
 @pytest.mark.slow
-def test_more_epochs_go_on_from_the_end(photos, tmp_path):
+def test_more_epochs_go_on_from_the_end(photos, extracted, tmp_path):
     one = tmp_path / "one"
     train(photos, one, **HEAD, epochs=1)
     result = train(photos, one, **HEAD, epochs=2)
     assert result["steps"] == 6
-    two = tmp_path / "two"
-    train(photos, two, **HEAD, epochs=2)
     assert_same_arrays(
-        weights(one, "feature_extract"), weights(two, "feature_extract")
+        weights(one, "feature_extract"), weights(extracted, "feature_extract")
     )
 
 
 @pytest.mark.slow
 def test_finetune_starts_from_a_feature_extract_in_the_workdir(
-    photos, finished, tmp_path, capsys
+    photos, finished, extracted, tmp_path, capsys
 ):
     workdir, result = finished
-    steps = tmp_path / "steps"
-    train(photos, steps, **HEAD, epochs=2)
+    steps = shutil.copytree(extracted, tmp_path / "steps")
     after = train(photos, steps, **FINETUNE, epochs=2)
     assert after["steps"] == 12
     assert after["test_loss"] == result["test_loss"]
@@ -61,9 +68,10 @@ def test_finetune_starts_from_a_feature_extract_in_the_workdir(
 
 
 @pytest.mark.slow
-def test_finetune_refuses_another_runs_feature_extract(photos, tmp_path):
-    workdir = tmp_path / "run"
-    train(photos, workdir, **HEAD)
+def test_finetune_refuses_another_runs_feature_extract(
+    photos, extracted, tmp_path
+):
+    workdir = shutil.copytree(extracted, tmp_path / "run")
     with pytest.raises(TrainerError, match=r"--data_pct was 100.0, is 50.0"):
         train(photos, workdir, **FINETUNE, data_pct=50.0)
 
@@ -97,10 +105,9 @@ def test_warm_start_takes_the_weights_and_a_fresh_optimizer(
 
 @pytest.mark.slow
 def test_finetune_refuses_a_head_with_epochs_left(
-    photos, tmp_path, monkeypatch
+    photos, extracted, tmp_path, monkeypatch
 ):
-    workdir = tmp_path / "run"
-    train(photos, workdir, **HEAD)
+    workdir = shutil.copytree(extracted, tmp_path / "run")
     end = loop.StageLoop._end_epoch
 
     def stop(self):
@@ -109,7 +116,7 @@ def test_finetune_refuses_a_head_with_epochs_left(
 
     monkeypatch.setattr(loop.StageLoop, "_end_epoch", stop)
     with pytest.raises(StopError):
-        train(photos, workdir, **HEAD, epochs=3)
+        train(photos, workdir, **HEAD, epochs=4)
     monkeypatch.undo()
     with pytest.raises(TrainerError, match="feature_extract is not complete"):
         train(photos, workdir, **FINETUNE)

@@ -64,7 +64,9 @@ def test_a_run_trains_on_the_labelled_records(
     use_tiny_backbone(monkeypatch)
     workdir = tmp_path / "run"
     flags = small(f"trainer_labels/{config}", workdir, **TINY)
-    flags |= {"stage": "finetune", "tfds_data_dir": tmp_path / "tfds"}
+    flags |= {"stage": "feature_extract", "tfds_data_dir": tmp_path / "tfds"}
+    flags["augment"] = False
+    del flags["head_epochs"]
     said = command(*arguments(flags))
     assert said.status == 0, said.err
     assert line in said.out

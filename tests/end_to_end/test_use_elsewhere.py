@@ -37,6 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         patch.chdir(home)
         flags = small("photos", pathlib.Path("run"), stage="finetune")
         flags |= {"weights": "none", "backbone_args": "", "unfreeze": "last:2"}
+        flags["augment"] = False
         said = command(*arguments(flags))
     assert said.status == 0, said.err
     return home
@@ -47,6 +48,8 @@ def a_copy(trained: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def of(stage: str, workdir: pathlib.Path, **flags: Any) -> Said:
+    if stage == "export":
+        flags["export_formats"] = "keras"
     return command(*arguments({"stage": stage, "workdir": workdir, **flags}))
 
 

@@ -24,6 +24,7 @@ from tests.support.runs import (
 )
 
 HEAD = "feature_extract"
+FLAGS: dict[str, Any] = {**TINY, "stage": HEAD, "augment": False}
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
@@ -45,7 +46,7 @@ def results(
     photos: tuple[str, str], root: pathlib.Path, **values: Any
 ) -> list[dict[str, Any]]:
     """Trains on both folders; returns both results, in `root`/0 and 1."""
-    values = {"stage": HEAD, "epochs": 2, **TINY, **values}
+    values = {**FLAGS, "epochs": 2, **values}
     return [
         train(folder, root / str(n), **values)
         for n, folder in enumerate(photos)
@@ -98,10 +99,17 @@ def test_labels_of_test_images_choose_nothing(
 def test_validation_on_test_images_sees_their_labels(
     photos: str, relabelled: str, tmp_path: pathlib.Path
 ) -> None:
-    """What the test above would find if validation used the test split."""
-    results(
-        (photos, relabelled), tmp_path, validation="test", learning_rate=0.3
+    """What the test above would find if validation used the test split.
+
+    The same is true if --validation is unset.
+    """
+    values = {"epochs": 2, "learning_rate": 0.3}
+    tested, _ = results(
+        (photos, relabelled), tmp_path, validation="test", **values
     )
+    unset = train(photos, tmp_path / "unset", **FLAGS, **values)
+    assert_same_runs((tmp_path / "unset", unset), (tmp_path / "0", tested))
+    assert unset["validation_source"] == "test"
     first, second = (
         [
             line["loss"]
@@ -111,17 +119,6 @@ def test_validation_on_test_images_sees_their_labels(
         for n in "01"
     )
     assert first != second
-
-
-@pytest.mark.slow
-def test_unset_and_test_validate_alike(
-    photos: str, tmp_path: pathlib.Path
-) -> None:
-    values: dict[str, Any] = {"stage": HEAD, **TINY}
-    one = train(photos, tmp_path / "unset", **values)
-    two = train(photos, tmp_path / "test", validation="test", **values)
-    assert_same_runs((tmp_path / "unset", one), (tmp_path / "test", two))
-    assert one["validation_source"] == "test"
 
 
 def asked(photos: str, workdir: pathlib.Path, **values: Any) -> list[str]:
@@ -136,6 +133,7 @@ def asked(photos: str, workdir: pathlib.Path, **values: Any) -> list[str]:
         "batch_size": 8,
         "epochs": 1,
         "validation": "kfold:2",
+        "augment": False,
         "seed": 3,
         **values,
     }
@@ -316,7 +314,7 @@ def test_warm_start_warns_of_seen_validation_images(
     folds: tuple[pathlib.Path, Said], photos: str, tmp_path: pathlib.Path
 ) -> None:
     source = folds[0] / "fold-1"
-    values = {"init_from": str(source), "seed": 3, "stage": HEAD, **TINY}
+    values = {**FLAGS, "init_from": str(source), "seed": 3}
     for fold, seen in ((1, 0), (2, 12)):
         workdir = tmp_path / f"warm{fold}"
         with stopped_after(1):

@@ -56,7 +56,7 @@ def root() -> Iterator[pathlib.Path]:
 def run(root: pathlib.Path, workdir: pathlib.Path, **values: Any) -> Said:
     """Returns the arguments of a training in a workdir."""
     flags = {
-        "stage": "finetune",
+        "stage": "feature_extract",
         "dataset": root / "photos",
         "workdir": workdir,
         "backbone": "MobileNetV2",
@@ -64,7 +64,7 @@ def run(root: pathlib.Path, workdir: pathlib.Path, **values: Any) -> Said:
         "image_size": 32,
         "batch_size": 4,
         "epochs": 1,
-        "head_epochs": 1,
+        "augment": False,
         "keep_checkpoints": 1,
         **values,
     }
@@ -152,24 +152,24 @@ def test_a_workdir_of_any_name_works(root, finished, tmp_path):
     for form in ("NFC", "NFD"):
         assert not unicodedata.is_normalized(form, name)
     workdir = tmp_path / name / "the run"
-    with stopped_after(2):
+    with stopped_after(1):
         run(root, workdir, checkpoint_every_steps=2)
     said = run(root, workdir, checkpoint_every_steps=2)
     assert said.status == 0, said.err
     assert f"workdir: {workdir}\n" in said.out
     events = [line["event"] for line in lines(workdir, "events.jsonl")]
     assert "resume" in events
-    for stage in ("feature_extract", "finetune"):
-        assert_same_arrays(weights(workdir, stage), weights(finished, stage))
-        kept = workdir / "checkpoints" / stage / "last"
-        assert len(list(kept.glob("*.index"))) == 1
-        assert len(list(kept.glob("*.data-*"))) == 1
+    stage = "feature_extract"
+    assert_same_arrays(weights(workdir, stage), weights(finished, stage))
+    kept = workdir / "checkpoints" / stage / "last"
+    assert len(list(kept.glob("*.index"))) == 1
+    assert len(list(kept.glob("*.data-*"))) == 1
     said = use("evaluate", workdir)
     assert said.status == 0, said.err
     found = json.loads((workdir / "evaluation.json").read_text())
     result = json.loads((workdir / "result.json").read_text())
     assert found["test_loss"] == result["test_loss"]
-    said = use("export", workdir)
+    said = use("export", workdir, export_formats="saved_model")
     assert said.status == 0, said.err
     assert said.out.endswith(f"export: {workdir / 'export'}\n")
     assert (workdir / "export/saved_model/saved_model.pb").exists()

@@ -35,7 +35,8 @@ _VALUES = {
 # The first keeps two checkpoints. The second keeps one and also saves epoch
 # boundaries, and its finetune starts from the best checkpoint. The stages of
 # the third end early, with their best weights. The fourth is the recipe
-# `best`: a solved head, then decay, a schedule and averaged weights.
+# `best`: a solved head, then decay, a schedule and averaged weights. The second
+# and the fourth are not augmented, because an attempt mostly traces graphs.
 ONE_KEPT, SOLVED = 1, 3
 VARIANTS: tuple[Mapping[str, Any], ...] = (
     {"keep_checkpoints": 2},
@@ -43,6 +44,7 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
         "keep_checkpoints": 1,
         "on_nonfinite": "rollback",
         "init_from_checkpoint": "best",
+        "augment": False,
     },
     {
         "epochs": 4,
@@ -58,7 +60,7 @@ VARIANTS: tuple[Mapping[str, Any], ...] = (
         # Two epochs, with averages that follow them.
         "min_steps": 0,
         "ema": 0.8,
-        # Their graphs take most of the time of an attempt.
+        "augment": False,
         **BEFORE_RENDERING,
         "head_epochs": None,
         "head_learning_rate": None,
@@ -217,10 +219,18 @@ class Aim:
         return ended
 
     def _phase(self, run: Run) -> str | None:
-        """Returns a phase with few kills; None if it is already over."""
-        few = min(self.kills.values()) + 1
-        short = self.missed() or [p for p in PHASES if self.kills[p] <= few]
+        """Returns a phase with few kills; None if it is already over.
+
+        Until each phase has the kills that it needs, the phases come in their
+        order, so that one run is killed in several of them.
+        """
         behind = (HEAD, BETWEEN) if run.has_begun_finetune() else ()
+        missed = self.missed()
+        if missed:
+            ahead = [phase for phase in missed if phase not in behind]
+            return min(ahead, key=self.kills.__getitem__, default=None)
+        few = min(self.kills.values()) + 1
+        short = [p for p in PHASES if self.kills[p] <= few]
         return self._random.choice(
             [phase for phase in short if phase not in behind] or [None]
         )
