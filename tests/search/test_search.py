@@ -24,7 +24,7 @@ from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
 from trainer.command import flags
 from trainer.config import Config
-from trainer.errors import TrainerError, UsageError
+from trainer.errors import UsageError
 from trainer.run import apart
 from trainer.run.resolve import resolve
 from trainer.search import halving
@@ -318,21 +318,6 @@ def _command(workdir: pathlib.Path, values: Mapping[str, Any]) -> list[str]:
         *(sys.executable, "main.py", "--stage=search"),
         *(f"--{k}={v}" for k, v in {**values, "workdir": workdir}.items()),
     ]
-
-
-def test_a_late_process_is_stopped(tmp_path: pathlib.Path) -> None:
-    """The process here does not answer until it is stopped."""
-    (tmp_path / "sleeper.py").write_text(
-        "import sys, time\ntime.sleep(60)\n", encoding="utf-8"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path))
-        began = time.monotonic()
-        with pytest.raises(apart.OutOfTimeError):
-            apart.ask("sleeper", None, limit_seconds=0.5)
-        assert time.monotonic() - began < 30
-    with pytest.raises(TrainerError, match="its process exited with status 1"):
-        apart.ask("no_such_module", None)
 
 
 def test_a_refusal_and_a_dry_run_need_no_tensorflow(
