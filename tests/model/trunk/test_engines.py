@@ -334,15 +334,10 @@ def test_the_key_is_the_same_for_a_rebuilt_model() -> None:
     ("largest", "expected"),
     [
         # 32 MiB are 8 Mi values of 4 bytes.
-        (2**23, 1),
-        (2**23 - 1, 1),
-        (2**22, 2),
-        (2**20 + 1, 4),
-        (2**18, 32),
+        *((2**23, 1), (2**23 - 1, 1), (2**22, 2), (2**20 + 1, 4), (2**18, 32)),
         # 112 x 112 x 96, of EfficientNetB0 at 224 px.
         (1_204_224, 4),
-        (10**9, 1),
-        (1, 32),
+        *((10**9, 1), (1, 32)),
     ],
 )
 def test_blocks_are_the_largest_power_of_two_that_fits(
