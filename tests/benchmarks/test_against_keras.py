@@ -13,6 +13,7 @@ from benchmarks import against_keras, fit_model, sides
 from benchmarks.against_keras import main, markdown, measure
 from benchmarks.sides import Row, Spent, parse_row
 from tests.support.photos import make_photos
+from tests.support.runs import live_weights
 from trainer.model.backbones import parse_backbone_args
 
 
@@ -156,6 +157,7 @@ def test_a_small_run(tmp_path: pathlib.Path) -> None:
             "--backbone=MobileNetV2",
             "--backbone_args=alpha=0.35",
             "--image_size=32",
+            f"--weights={live_weights()}",
             "--rows=100+100:noaugment:last10:1",
             "--sides=wrapped",
             "--rounds=1",

@@ -280,5 +280,5 @@ def test_a_small_run(tmp_path, capsys):
     assert losses[2] != losses[0]
     parity = [line for line in lines if line["part"] == "parity"]
     assert len(parity) == 4
-    assert all(line["loss"] < 1e-4 for line in parity)
-    assert all(line["gradients"] < 0.01 for line in parity)
+    assert max(line["loss"] for line in parity) < 1e-4
+    assert max(line["gradients"] for line in parity) < 1e-3

@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.classifiers import IMAGE_PX, live_classifier, pictures
+from tests.support.classifiers import (
+    IMAGE_PX,
+    live_classifier,
+    pictures,
+    tiny_classifier,
+)
 from trainer.learning.graph_loops import make_train_function
 from trainer.model.freeze import freeze_plan, set_trainable
 
@@ -36,8 +41,8 @@ class InferenceMode(keras.layers.Layer):
         return self.base(inputs, training=False)
 
 
-def _batches() -> list[tuple[np.ndarray, np.ndarray]]:
-    images = pictures(sum(BATCHES))
+def _batches(px: int = IMAGE_PX) -> list[tuple[np.ndarray, np.ndarray]]:
+    images = pictures(sum(BATCHES))[:, :: IMAGE_PX // px, :: IMAGE_PX // px]
     labels = np.random.default_rng(5).integers(0, CLASSES, len(images))
     ends = np.cumsum(BATCHES)
     starts = ends - np.array(BATCHES)
@@ -53,7 +58,8 @@ def _scaled(images: np.ndarray, pixels: str) -> np.ndarray:
 
 def _keras_fit(classifier, base_layer) -> None:
     """The tutorial's model around the classifier's own backbone and head."""
-    inputs = keras.Input((IMAGE_PX, IMAGE_PX, 3))
+    px = classifier.backbone.input_shape[1]
+    inputs = keras.Input(classifier.backbone.input_shape[1:])
     features = keras.layers.GlobalAveragePooling2D()(base_layer(inputs))
     model = keras.Model(inputs, classifier.head(features))
     model.compile(
@@ -63,13 +69,13 @@ def _keras_fit(classifier, base_layer) -> None:
     )
 
     def generate():
-        for images, labels in _batches():
+        for images, labels in _batches(px):
             yield _scaled(images, classifier.pixels), labels
 
     dataset = tf.data.Dataset.from_generator(
         generate,
         output_signature=(
-            tf.TensorSpec((None, IMAGE_PX, IMAGE_PX, 3), tf.float32),
+            tf.TensorSpec((None, px, px, 3), tf.float32),
             tf.TensorSpec((None,), tf.int32),
         ),
     )
@@ -115,18 +121,18 @@ def _assign(classifier, values) -> None:
 
 # ReLU has a kink, where two orders of summation may take different sides; in
 # a random deep network with all layers trained one such flip was seen to turn
-# 20 % of an update. EfficientNets but Lite are smooth; of the others one saw
-# 0.001 of the update, with the last ten layers of ResNet50V2, on a processor
-# where another saw less than 0.0001. BatchNorm in training mode would be many
-# times that.
+# 20 % of an update. EfficientNet is smooth; of kinked networks one saw 0.001 of
+# the update, with the last ten layers of ResNet50V2, on a processor where
+# another saw less than 0.0001. BatchNorm in training mode would be many times
+# that.
 BOUND, KINKED_BOUND = 1e-4, 5e-3
-KINKED = ("EfficientNetLite0", "MobileNetV2", "ResNet50V2")
-# One family for each kind of block, and each rule of freezing.
+KINKED = ("MobileNetV2",)
+# One smooth and one kinked network, and each rule of freezing. The logits and
+# gradients of other families: tests/model/trunk/test_partition.py.
 CASES = (
-    ("EfficientNetB0", "all"),
-    ("EfficientNetLite0", "none"),
+    ("EfficientNet of 10 blocks", "all"),
     ("MobileNetV2", "last:10"),
-    ("ResNet50V2", "none"),
+    ("MobileNetV2", "none"),
 )
 
 
@@ -166,7 +172,7 @@ def test_five_steps_equal_keras_fit(name, unfreeze):
 @pytest.mark.slow
 def test_plain_keras_fit_overrides_the_recorded_inference_mode():
     """The day this fails, Keras honours `base(x, training=False)` again."""
-    classifier = live_classifier("MobileNetV2", CLASSES)
+    classifier = tiny_classifier(CLASSES)
     set_trainable(classifier, freeze_plan(classifier, "all"))
     start = _values(classifier)
     _keras_fit(classifier, lambda x: classifier.backbone(x, training=False))

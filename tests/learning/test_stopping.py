@@ -163,12 +163,6 @@ SCRIPTS = [
         {"accuracy": [0.9, 0.8, 0.7, 0.6], "macro_f1": [0.1, 0.3, 0.2, 0.1]},
         4, 2, 0.3, id="macro F1", marks=pytest.mark.slow,
     ),
-    # The loss is 0.5 each time, so an equal accuracy is no better.
-    pytest.param(
-        {"patience": 2},
-        {"accuracy": [0.5, 0.4, 0.6, 0.6, 0.6]},
-        5, 3, 0.6, id="patience begins again", marks=pytest.mark.slow,
-    ),
 ]  # fmt: skip
 
 
@@ -206,9 +200,17 @@ def test_a_scripted_stage_ends_where_it_should(
 def test_an_early_stop_is_complete_also_with_more_epochs(
     photos, tmp_path, monkeypatch, capsys
 ):
-    script_validation(monkeypatch, accuracy=[0.5, 0.4])
-    flags = {**RUN, "patience": 1}
-    result = train(photos, tmp_path / "run", **flags, epochs=5)
+    """Patience that is over in the last epoch ends longer runs, too."""
+    # The loss is 0.5 each time, so an equal accuracy is no better.
+    script_validation(monkeypatch, accuracy=[0.5, 0.4, 0.6, 0.6, 0.6])
+    flags = {**RUN, "patience": 2}
+    first = train(photos, tmp_path / "run", **flags, epochs=5)
+    assert "stopped_early" not in first
+    assert first["best_step"] == 3 * EPOCH_STEPS
+    # A run of seven epochs would have ended there too.
+    result = train(photos, tmp_path / "run", **flags, epochs=7)
+    assert result["steps"] == first["steps"]
+    assert result["stopped_early"]["epoch"] == 5
     before = weights(tmp_path / "run", HEAD)
     capsys.readouterr()
     # Nothing is validated: the script has ended.
@@ -216,21 +218,9 @@ def test_an_early_stop_is_complete_also_with_more_epochs(
     assert_same_arrays(weights(tmp_path / "run", HEAD), before)
     out = capsys.readouterr().out
     assert "this run is complete" in out
-    assert "stopped after epoch 2 of 5: no better validation for 1 epoch" in out
-
-
-@pytest.mark.slow
-def test_patience_over_in_the_last_epoch_ends_longer_runs(
-    photos, tmp_path, monkeypatch
-):
-    flags = {**RUN, "patience": 1}
-    script_validation(monkeypatch, accuracy=[0.5, 0.4])
-    first = train(photos, tmp_path / "run", **flags, epochs=2)
-    assert "stopped_early" not in first
-    # A run of five epochs would have ended there too.
-    result = train(photos, tmp_path / "run", **flags, epochs=5)
-    assert result["steps"] == first["steps"]
-    assert result["stopped_early"]["epoch"] == 2
+    assert (
+        "stopped after epoch 5 of 7: no better validation for 2 epochs" in out
+    )
 
 
 @pytest.mark.slow
@@ -256,8 +246,10 @@ LIMIT = {**RUN, "steps_per_loop": 1, "epochs": 3}
 def test_a_time_limit_ends_a_run_within_an_epoch(
     photos, tmp_path, monkeypatch, capsys
 ):
+    """Also if the run is stopped and resumed before its end, or at its end."""
+    values = {**LIMIT, "time_limit": 4, "checkpoint_every_steps": 1}
     one_minute_per_call(monkeypatch)
-    result = train(photos, tmp_path / "run", **LIMIT, time_limit=4)
+    result = train(photos, tmp_path / "run", **values)
     assert result["steps"] == 4
     assert result["stopped_early"] == {
         "reason": TIME_LIMIT,
@@ -281,51 +273,33 @@ def test_a_time_limit_ends_a_run_within_an_epoch(
         capsys.readouterr().out
     )
     # It is complete, and a longer limit is another run.
-    train(photos, tmp_path / "run", **LIMIT, time_limit=4)
+    train(photos, tmp_path / "run", **values)
     assert "this run is complete" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("saves", "minutes"),
-    [
+    for saves, minutes in (
         # Stopped at step 2; the two minutes count.
-        pytest.param(2, 1.0, marks=pytest.mark.slow),
+        (2, 1.0),
         # Stopped when the end is saved, not validated; a fast machine follows.
-        pytest.param(4, 0.0, marks=pytest.mark.slow),
-    ],
-    ids=["before the end", "at the end"],
-)
-def test_a_resume_ends_at_the_same_time_limit(
-    photos, tmp_path, monkeypatch, saves, minutes
-):
-    values = {**LIMIT, "time_limit": 4, "checkpoint_every_steps": 1}
-    with monkeypatch.context() as patch:
-        one_minute_per_call(patch)
-        straight = train(photos, tmp_path / "one", **values)
-        with stopped_after(saves):
-            train(photos, tmp_path / "two", **values)
-    one_minute_per_call(monkeypatch, minutes=minutes)
-    resumed = train(photos, tmp_path / "two", **values)
-    assert resumed["steps"] == 4
-    assert_same_runs((tmp_path / "two", resumed), (tmp_path / "one", straight))
+        (4, 0.0),
+    ):
+        again = tmp_path / f"stopped after {saves}"
+        with monkeypatch.context() as patch:
+            one_minute_per_call(patch)
+            with stopped_after(saves):
+                train(photos, again, **values)
+        with monkeypatch.context() as patch:
+            one_minute_per_call(patch, minutes=minutes)
+            resumed = train(photos, again, **values)
+        assert resumed["steps"] == 4
+        assert_same_runs((again, resumed), (tmp_path / "run", result))
 
 
-@pytest.mark.parametrize(
-    ("minutes", "head", "steps"),
-    [
-        # One epoch of the head, two steps of finetune.
-        pytest.param(5, 3, 5, id="both", marks=pytest.mark.slow),
-        # The head ends early, and finetune has its first call.
-        pytest.param(2, 2, 3, id="head", marks=pytest.mark.slow),
-    ],
-)
-def test_the_stages_share_one_time_limit(
-    photos, tmp_path, monkeypatch, minutes, head, steps
-):
+@pytest.mark.slow
+def test_the_stages_share_one_time_limit(photos, tmp_path, monkeypatch):
+    """The head ends early, and finetune has its first call."""
     one_minute_per_call(monkeypatch)
     values = {**LIMIT, "stage": FINETUNE, "head_epochs": 1}
-    result = train(photos, tmp_path / "run", **values, time_limit=minutes)
+    result = train(photos, tmp_path / "run", **values, time_limit=2)
     (before,) = result["earlier_stages"]
-    assert (before["steps"], result["steps"]) == (head, steps)
-    assert ("stopped_early" in before) is (head < 3)
+    assert (before["steps"], result["steps"]) == (2, 3)
+    assert "stopped_early" in before
     assert result["stopped_early"]["epoch"] == 1

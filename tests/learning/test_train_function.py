@@ -9,9 +9,6 @@ import tensorflow as tf
 
 from tests.support.classifiers import (
     batch_of,
-    labels_of,
-    live_classifier,
-    pictures,
     tiny_classifier,
     tiny_images,
 )
@@ -49,18 +46,21 @@ def known_features() -> Classifier:
     return classifier
 
 
+def summed_once() -> Descent:
+    return Descent(1.0)
+
+
 @pytest.mark.parametrize(
-    "optimizer",
+    ("replicas", "clip", "scale", "optimizer"),
     [
-        pytest.param(None, id="Keras", marks=pytest.mark.slow),
-        pytest.param(lambda: Descent(1.0), id="summed once"),
+        (1, None, 1.0, summed_once),
+        (2, 10.0, 1.0, summed_once),
+        (2, 13**0.5 / 4, 0.25, summed_once),
+        (1, 1.0, 13**-0.5, summed_once),
+        # That of Keras.
+        *slow((2, 13**0.5 / 4, 0.25, None)),
     ],
 )
-@pytest.mark.parametrize(
-    ("replicas", "clip", "scale"),
-    [(1, None, 1.0), (2, 10.0, 1.0), (2, 13**0.5 / 4, 0.25),
-     (1, 1.0, 13**-0.5)],
-)  # fmt: skip
 def test_clipping_by_hand(replicas, clip, scale, optimizer):
     """Both logits are 0, so a row of class 0 has the gradient (-1/2, 1/2).
 
@@ -146,7 +146,7 @@ def test_a_keras_that_sums_gradients_differently_is_refused():
     ("replicas", "xla"),
     [
         (1, False),
-        *slow((2, False), (2, True)),
+        *slow((2, True)),
     ],
 )
 def test_unconnected_differs_from_a_gradient_of_zero(
@@ -233,7 +233,7 @@ def test_steps_in_one_call_equal_those_one_by_one(replicas, steps):
     ("count", "clip"),
     [
         (5, 0.1),
-        *slow((4, None), (8, 0.1), (1, None)),
+        *slow((1, None)),
     ],
 )
 def test_two_replicas_move_like_one(count, clip):
@@ -280,28 +280,13 @@ def test_only_the_first_call_traces(monkeypatch, replicas):
         assert calls[0] == traced
 
 
-def mobilenet() -> Classifier:
-    return live_classifier("MobileNetV2", CLASSES)
-
-
 @pytest.mark.slow
 def test_xla_on_two_replicas_trains_like_one_without_xla():
-    batch = batch_of(pictures(6), labels_of(6, CLASSES), 8)
-    batch["matrices"] = matrices_of(8)
-    plain = Trainer(unfreeze="last:3", make=mobilenet)
-    compiled = Trainer(replicas=2, unfreeze="last:3", make=mobilenet, xla=True)
-    moves, others = plain.moves([batch]), compiled.moves([batch])
-    apart = norm(moves[k] - others[k] for k in moves)
-    assert apart <= 1e-4 * norm(moves.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_xla_trains_like_no_xla(replicas):
+    """Families on one replica: tests/tools/test_xla_families.py."""
     batch = tiny_batch(3, 4)
     batch["matrices"] = matrices_of(4)
     moves = Trainer(unfreeze="all").moves([batch])
-    compiled = Trainer(replicas=replicas, unfreeze="all", xla=True)
+    compiled = Trainer(replicas=2, unfreeze="all", xla=True)
     others = compiled.moves([batch])
     apart = norm(moves[k] - others[k] for k in moves)
     assert apart <= 1e-4 * norm(moves.values())

@@ -23,21 +23,15 @@ from trainer.model.backbones import (
     find_backbone,
 )
 
-# A small member of each family, at its smallest image.
+# Small members of families, at their smallest images. The other families have
+# only classes of layers that these have.
 NAMES = (
     "MobileNetV2",
     "ConvNeXtTiny",
-    "DenseNet121",
     "EfficientNetB0",
-    "EfficientNetV2B0",
     "InceptionResNetV2",
-    "InceptionV3",
-    "MobileNet",
     "MobileNetV3Small",
     "NASNetMobile",
-    "ResNet50",
-    "ResNet50V2",
-    "VGG16",
     "Xception",
 )
 
@@ -51,16 +45,11 @@ def without_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.Model, "load_weights", lambda *_, **__: None)
 
 
-@pytest.mark.parametrize(
-    ("name", "layers"),
-    [
-        pytest.param("EfficientNetB0", 238, marks=pytest.mark.slow),
-        pytest.param("EfficientNetB1", 340, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
 def test_imagenet_form_is_what_keras_builds(
-    name: str, layers: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    name, layers = "EfficientNetB0", 238
     keras.utils.clear_session()
     ours = build_backbone(name, {}, 32, form=FORM_IMAGENET)
     keras.utils.clear_session()

@@ -92,7 +92,7 @@ def by_numpy(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 @pytest.mark.parametrize(
     ("replicas", "batch"),
-    [(1, 3), *slow((2, 8), (1, 1), (2, 16))],
+    [(1, 3), *slow((2, 8), (1, 1))],
 )
 def test_every_example_counts_once(samples, logits, replicas, batch):
     """The last batch is full, has one row, or lacks one.
@@ -275,11 +275,7 @@ def test_class_metrics_are_those_of_scikit_learn(
     ("replicas", "batch", "xla"),
     [
         # Twenty batches of one take several calls.
-        pytest.param(1, 1, False, marks=pytest.mark.slow),
-        pytest.param(4, 8, False, marks=pytest.mark.slow),
-        pytest.param(2, 8, False, marks=pytest.mark.slow),
-        pytest.param(1, 8, True, marks=pytest.mark.slow),
-        pytest.param(2, 8, True, marks=pytest.mark.slow),
+        *slow((1, 1, False), (2, 8, True)),
     ],
 )
 def test_outputs_are_keras_logits_in_order(
@@ -300,12 +296,7 @@ def test_outputs_are_keras_logits_in_order(
         assert plain.to_json() == found.to_json()
 
 
-@pytest.mark.parametrize(
-    "replicas", [2, pytest.param(4, marks=pytest.mark.slow)]
-)
-def test_flip_gives_the_metrics_of_mean_probabilities(
-    samples, pixels, replicas
-):
+def test_flip_gives_the_metrics_of_mean_probabilities(samples, pixels):
     """Twenty examples in batches of eight, so the last one is padded."""
     model = tiny_classifier(CLASSES).model
     scaled = pixels.astype(np.float32) / 127.5 - 1
@@ -314,7 +305,7 @@ def test_flip_gives_the_metrics_of_mean_probabilities(
         for images in (scaled, scaled[:, :, ::-1])
     ]
     expected = by_numpy(np.log((both[0] + both[1]) / 2), samples.labels)
-    found = evaluator(replicas, 8, flip=True)[0].evaluate(samples, outputs=True)
+    found = evaluator(2, 8, flip=True)[0].evaluate(samples, outputs=True)
     assert found.loss == pytest.approx(expected["loss"], rel=1e-6)
     assert found.confusion.tolist() == expected["confusion"].tolist()
     assert found.top5_accuracy == pytest.approx(expected["top5"])

@@ -23,13 +23,8 @@ from trainer.workdir import BACKBONE, Workdir
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights"),
-    # Rescaling within the model, in two forms; layers of Keras' own.
-    [
-        ("EfficientNetB0", "imagenet"),
-        ("EfficientNetB0", "none"),
-        ("ConvNeXtTiny", "none"),
-        ("MobileNetV3Small", "none"),
-    ],
+    # Rescaling within the model; layers of Keras' own.
+    [("EfficientNetB0", "imagenet"), ("ConvNeXtTiny", "none")],
 )
 def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
     backbone = find_backbone(name)
@@ -58,8 +53,6 @@ def test_a_resumed_run_has_the_same_variable_names(name, weights, tmp_path):
     assert [v.shape for v in again.variables.values()] == [
         v.shape for v in fresh.variables.values()
     ]
-    again = new_classifier(setup, 3, load=False)
-    assert list(again.variables) == list(fresh.variables)
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ from trainer.run.export_checks import check_formats
 FORMATS = ["saved_model", "keras", "tflite"]
 if util.find_spec("tf2onnx") and util.find_spec("onnxruntime"):
     FORMATS.append("onnx")
+# Printed between the outputs of two formats.
+END = "--- end ---"
 GIVEN = frozenset({"stage", "workdir", "export_formats", "quantize"})
 
 
@@ -96,18 +98,18 @@ def accuracy(content: bytes, photos: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(FORMATS)))
 def test_the_readmes_code_runs_without_the_trainer(
     trained: tuple[pathlib.Path, Mapping[str, Any]],
     photos: str,
     exported: pathlib.Path,
     tmp_path: pathlib.Path,
-    number: int,
 ) -> None:
+    """In one process, because each would import TensorFlow."""
     (path,) = pathlib.Path(photos).glob("test/sushi/000.jpg")
-    code = snippets((exported / "README.md").read_text("utf-8"))[number]
+    code = snippets((exported / "README.md").read_text("utf-8"))
+    assert len(code) == len(FORMATS)
     found = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(path)],
+        [sys.executable, "-I", "-c", f"\nprint({END!r})\n".join(code), path],
         cwd=exported,
         check=True,
         capture_output=True,
@@ -116,10 +118,14 @@ def test_the_readmes_code_runs_without_the_trainer(
     own = {row[f"class_{k}"]: row[f"probability_{k}"] for k in (1, 2, 3)}
     names = (exported / "labels.txt").read_text("utf-8").splitlines()
     expected = [float(own[name]) for name in names]
-    within = 0.1 if FORMATS[number] == "tflite" else 0.02
-    np.testing.assert_allclose(
-        printed_probabilities(found.stdout.decode()), expected, atol=within
-    )
+    printed = found.stdout.decode().split(END)
+    for name, text in zip(FORMATS, printed, strict=True):
+        np.testing.assert_allclose(
+            printed_probabilities(text),
+            expected,
+            atol=0.1 if name == "tflite" else 0.02,
+            err_msg=name,
+        )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -38,7 +39,7 @@ def draw(split: str, label: int, number: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Lossless images of the model's size, and mirror images of the tests."""
+    """Lossless images of the model's size; `both` has mirrored tests, too."""
     root = tmp_path_factory.mktemp("data")
     for split, count in (("train", 6), ("test", 3)):
         for label, name in enumerate(CLASSES):
@@ -47,9 +48,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             for i in range(count):
                 pixels = draw(split, label, i)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
-                mirrored = root / "mirrored" / split / name
-                mirrored.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels[:, ::-1]).save(mirrored / f"{i}.png")
+                if split == "test":
+                    mirrored = root / "both/mirrored" / name
+                    mirrored.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels[:, ::-1]).save(mirrored / f"{i}.png")
+    shutil.copytree(root / "photos/test", root / "both/as drawn")
     return root
 
 
@@ -67,14 +70,22 @@ def workdir(photos, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def expected(workdir, photos, tmp_path_factory) -> np.ndarray:
     """The mean of the probabilities of two plain predictions, (9, 3)."""
-    out = tmp_path_factory.mktemp("csv")
-    both = [
-        probabilities(workdir, photos / name / "test", out / f"{name}.csv")
-        for name in ("photos", "mirrored")
-    ]
+    out = tmp_path_factory.mktemp("csv") / "both.csv"
+    both = probabilities(workdir, photos / "both", out).reshape(2, 9, 3)
     # Otherwise a flip that does nothing would pass.
     assert np.abs(both[0] - both[1]).max() > 0.01
     return (both[0] + both[1]) / 2
+
+
+@pytest.fixture(scope="module")
+def own(photos, tmp_path_factory) -> pathlib.Path:
+    """The run of `workdir`, trained with --tta=flip."""
+    folder = tmp_path_factory.mktemp("runs") / "own"
+    values = {**TINY, "stage": "feature_extract", "epochs": 12, "tta": "flip"}
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_backbone(patch)
+        train(str(photos / "photos"), folder, **values, learning_rate=0.02)
+    return folder
 
 
 def probabilities(workdir, inputs, output, **values: str) -> np.ndarray:
@@ -115,15 +126,18 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
 @pytest.mark.parametrize(
     "values",
     [
-        pytest.param({"cache": "ram"}, id="cached"),
-        pytest.param({"cache": "off"}, id="uncached"),
         pytest.param(
             {"trunk_engine": "litert", "batch_size": 4},
             id="litert",
         ),
         pytest.param(
-            {"strategy": "mirrored", "logical_cpus": 2, "batch_size": 4},
-            id="replicas",
+            {
+                "strategy": "mirrored",
+                "logical_cpus": 2,
+                "batch_size": 4,
+                "cache": "off",
+            },
+            id="replicas, uncached",
         ),
         pytest.param(
             {"xla": "on", "trunk_engine": "step"},
@@ -132,10 +146,15 @@ def test_predict_averages_two_predictions(workdir, photos, expected, tmp_path):
     ],
 )
 def test_evaluate_averages_on_every_path(workdir, expected, values):
-    labels = np.repeat(np.arange(3), 3)
-    own = expected[np.arange(9), labels]
     found = evaluated(workdir, tta="flip", **values)
     assert found["tta"] == "flip"
+    assert_averages(found, expected)
+
+
+def assert_averages(found: dict, expected: np.ndarray) -> None:
+    """Checks that the metrics are those of the mean probabilities."""
+    labels = np.repeat(np.arange(3), 3)
+    own = expected[np.arange(9), labels]
     assert found["test_loss"] == pytest.approx(-np.log(own).mean(), abs=1e-5)
     assert found["test_accuracy"] == pytest.approx(
         np.mean(expected.argmax(axis=1) == labels)
@@ -143,67 +162,49 @@ def test_evaluate_averages_on_every_path(workdir, expected, values):
 
 
 def test_a_flipped_evaluation_does_not_change_cached_features(
-    workdir, tmp_path, capsys
+    workdir, expected, tmp_path, capsys
 ):
     """The cache holds both; predictions.csv stays that of the run."""
     where = {"cache": "disk", "cache_dir": str(tmp_path)}
     predictions = (workdir / "predictions.csv").read_bytes()
-    first = evaluated(workdir, **where)
     flipped = evaluated(workdir, **where, tta="flip")
+    assert_averages(flipped, expected)
     said = capsys.readouterr().out
     assert "not written, because the run was not tested with --tta=flip" in said
-    again = evaluated(workdir, **where)
-    assert first == again
-    assert flipped["test_loss"] != first["test_loss"]
+    plain = json.loads((workdir / "result.json").read_text())
+    assert evaluated(workdir, **where)["test_loss"] == plain["test_loss"]
     assert evaluated(workdir, **where, tta="flip") == flipped
     assert (workdir / "predictions.csv").read_bytes() == predictions
 
 
 def test_a_run_with_the_flag_is_tested_and_used_with_it(
-    photos, workdir, tmp_path, monkeypatch, capsys
+    photos, own, workdir, expected, tmp_path, capsys
 ):
     """The same weights as without it, and another test of them."""
-    use_tiny_backbone(monkeypatch)
-    own = tmp_path / "run"
-    values = {**TINY, "stage": "feature_extract", "epochs": 12}
-    folder = str(photos / "photos")
-    result = train(folder, own, **values, learning_rate=0.02, tta="flip")
+    result = json.loads((own / "result.json").read_text())
     assert_same_arrays(*(weights(w, "feature_extract") for w in (own, workdir)))
     plain = json.loads((workdir / "result.json").read_text())
     for name in ("best_validation_loss", "best_validation_accuracy"):
         assert result[name] == plain[name]
     assert (result["tta"], plain["tta"]) == ("flip", "off")
-    flipped = evaluated(workdir, tta="flip")
-    assert result["test_loss"] == flipped["test_loss"] != plain["test_loss"]
+    assert_averages(result, expected)
+    assert result["test_loss"] != plain["test_loss"]
     # Used as it was tested, unless the flag is given.
     predictions = (own / "predictions.csv").read_bytes()
     capsys.readouterr()
-    assert evaluated(own)["test_loss"] == flipped["test_loss"]
+    assert evaluated(own)["test_loss"] == result["test_loss"]
     assert "predictions: " in capsys.readouterr().out
     assert (own / "predictions.csv").read_bytes() == predictions
     assert evaluated(own, tta="off")["test_loss"] == plain["test_loss"]
     assert "was not tested with --tta=off" in capsys.readouterr().out
-    both = [
-        probabilities(one, photos / "photos/test", tmp_path / name, **more)
-        for one, name, more in (
-            (own, "own.csv", {}),
-            (workdir, "plain.csv", {"tta": "flip"}),
-        )
-    ]
-    np.testing.assert_array_equal(*both)
-    export(
-        Config(stage="export", workdir=str(own), output=str(tmp_path / "x")),
-        frozenset({"stage", "workdir", "output"}),
-    )
-    record = json.loads((tmp_path / "x/export.json").read_text())
-    assert record["tta"] == "flip"
+    found = probabilities(own, photos / "photos/test", tmp_path / "p.csv")
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-def test_every_exported_model_averages(workdir, photos, expected, tmp_path):
-    config = Config(
-        stage="export", workdir=str(workdir), output=str(tmp_path), tta="flip"
-    )
-    export(config, frozenset({"stage", "workdir", "output", "tta"}))
+def test_every_exported_model_averages(own, photos, expected, tmp_path):
+    """Exported as it was tested, because the flag is not given."""
+    config = Config(stage="export", workdir=str(own), output=str(tmp_path))
+    export(config, frozenset({"stage", "workdir", "output"}))
     record = json.loads((tmp_path / "export.json").read_text())
     assert record["tta"] == "flip"
     files = sorted((photos / "photos/test").glob("*/*.png"))

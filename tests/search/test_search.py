@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -23,7 +24,7 @@ from tests.support.photos import make_photos
 from tests.support.tiny import use_tiny_backbone
 from trainer.command import flags
 from trainer.config import Config
-from trainer.errors import TrainerError, UsageError
+from trainer.errors import UsageError
 from trainer.run import apart
 from trainer.run.resolve import resolve
 from trainer.search import halving
@@ -112,23 +113,26 @@ def test_a_search_reads_no_test_image(
     here: ManualClock,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Unreadable test images change nothing, and so do other labels."""
+    """Other labels of test images change nothing.
+
+    Without a test split, the validation split is kept for the test.
+    """
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     first = searched(folder, tmp_path / "one", here)
     out = capsys.readouterr().out
     assert out.count("\ndata: 3 classes; train: 27 of 30 photos from ") == 1
     names = sorted(path.name for path in (folder / "test").iterdir())
+    (folder / "val").mkdir()
     # Every test image gets the label of the next class.
-    for name in names:
-        (folder / "test" / name).rename(folder / "test" / f"was {name}")
     for name, other in zip(names, names[1:] + names[:1], strict=True):
-        (folder / "test" / f"was {name}").rename(folder / "test" / other)
-    for path in (folder / "test" / names[0]).iterdir():
-        path.write_bytes(b"not an image")
+        (folder / "test" / name).rename(folder / "val" / other)
+    (folder / "test").rmdir()
     second = searched(folder, tmp_path / "two", here)
     assert untimed(first) == untimed(second)
-    assert first["data"] == second["data"]
+    assert without(first["data"], "fingerprint") == (
+        without(second["data"], "fingerprint")
+    )
     assert first["command"] == second["command"]
     # A tenth of 10 images in each of 3 classes.
     assert first["data"]["examples"] == 3
@@ -141,24 +145,28 @@ def test_a_search_reads_no_test_image(
         assert correct == pytest.approx(round(correct))
     assert (tmp_path / "one/search.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "one/trials").iterdir())
+    with pytest.raises(UsageError, match="is tested on its validation split"):
+        searched(folder, tmp_path / "split", here, validation="split")
+
+
+def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 @pytest.mark.slow
 def test_the_validation_split_serves_if_there_is_one(
     photos: pathlib.Path, tmp_path: pathlib.Path, here: ManualClock
 ) -> None:
+    """Unreadable test images change nothing."""
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     shutil.copytree(folder / "test", folder / "val")
-    stored = searched(folder, tmp_path / "own", here, budget=1.0)
+    for path in (folder / "test").glob("sushi/*"):
+        path.write_bytes(b"not an image")
+    values = {"budget": 1.0, "augment": "off"}
+    stored = searched(folder, tmp_path / "own", here, **values)
     assert stored["data"]["validation_source"] == "split"
     assert stored["data"]["examples"] == 9
-    # Without a test split, the validation split is kept for the test.
-    shutil.rmtree(folder / "test")
-    stored = searched(folder, tmp_path / "auto", here, budget=1.0)
-    assert stored["data"]["validation_source"] == "train"
-    with pytest.raises(UsageError, match="is tested on its validation split"):
-        searched(folder, tmp_path / "split", here, validation="split")
 
 
 @pytest.mark.slow
@@ -171,12 +179,18 @@ def test_a_trial_is_the_run_of_its_command_line(
     """The pasted command validates as the trial did."""
     from trainer.run import training
 
-    rungs = ((Fraction(1, 2), 2), (Fraction(1), 1))
+    rungs = ((Fraction(1, 2), 1), (Fraction(1), 1))
     monkeypatch.setattr(halving, "RUNGS", rungs)
-    stored = searched(
-        photos, tmp_path / "s", here, budget=100.0, epochs=2, augment="mild"
-    )
-    assert len(stored["rows"]) == 3 + 2 + 1
+    values = {
+        "budget": 100.0,
+        "epochs": 2,
+        "augment": "mild",
+        # Without a cache there are no views, so there is one head.
+        "cache": "off",
+        "head_solver": "lbfgs",
+    }
+    stored = searched(photos, tmp_path / "s", here, **values)
+    assert len(stored["rows"]) == 2 + 1 + 1
     # The first trial, and the last, which halving has drawn and promoted.
     for row in (stored["rows"][0], stored["rows"][-1]):
         assert row["length"] == "1"
@@ -232,10 +246,24 @@ def parsed_job(job: Any) -> Config:
 def test_a_killed_search_continues_with_the_half_done_trial(
     photos: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """A search killed during its trials has the rows of one without a kill."""
-    once, killed = tmp_path / "once", tmp_path / "killed"
-    subprocess.run(_command(photos, once), check=True)
-    process = subprocess.Popen(_command(photos, killed))
+    """A search killed in its second trial has the rows of one without a kill.
+
+    The second trial is the same run in a process that is not killed.
+    """
+    values = _values(photos)
+    given = frozenset({*values, "stage", "workdir"})
+    plan = plan_search(
+        Config(stage="search", workdir=str(tmp_path / "s"), **values), given
+    )
+    default, head = plan.halving.first
+    run = TrialRun(
+        config=dataclasses.replace(
+            head.config(), workdir=str(tmp_path / "once")
+        )
+    )
+    once = apart.ask("trainer.search.serve", run)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(_command(killed, values))
     # The first trial is finished and removed, and the second has saved.
     while not (
         (killed / "search.json").exists()
@@ -248,13 +276,18 @@ def test_a_killed_search_continues_with_the_half_done_trial(
     process.kill()
     assert process.wait(60) == -signal.SIGKILL
     assert list(killed.glob("trials/*/checkpoints"))
-    assert len(_rows(killed)) == 1
-    subprocess.run(_command(photos, killed), check=True)
-    one, two = _rows(once), _rows(killed)
-    assert [{**row, "seconds": 0} for row in one] == [
-        {**row, "seconds": 0} for row in two
+    (first,) = _rows(killed)
+    subprocess.run(_command(killed, values), check=True)
+    rows = _rows(killed)
+    assert rows[0] == first
+    assert [(row["name"], row["key"]) for row in rows] == [
+        ("default", default.key),
+        ("head", head.key),
     ]
-    assert [row["name"] for row in two] == ["default", "head"]
+    assert rows[1]["state"] == "done"
+    assert {name: rows[1][name] for name in ("accuracy", "loss")} == {
+        name: once[name] for name in ("accuracy", "loss")
+    }
     assert not list((killed / "trials").iterdir())
 
 
@@ -262,41 +295,29 @@ def _rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return json.loads((workdir / "search.json").read_text())["rows"]
 
 
-def _command(photos: pathlib.Path, workdir: pathlib.Path) -> list[str]:
-    """Returns the command of a search of two trials."""
-    values = {
-        "dataset": photos,
+def _values(photos: pathlib.Path) -> dict[str, Any]:
+    """Returns the flags of a search of two trials."""
+    return {
+        "dataset": str(photos),
         "backbone": "MobileNetV2",
         "backbone_args": "alpha=0.35",
         "weights": "none",
         "image_size": 32,
         "unfreeze": "last:3",
+        "augment": "off",
         "head_solver": "adam",
         "head_epochs": 2,
         "epochs": 3,
         "budget": 0.01,
         "cache": "ram",
-        "workdir": workdir,
     }
+
+
+def _command(workdir: pathlib.Path, values: Mapping[str, Any]) -> list[str]:
     return [
         *(sys.executable, "main.py", "--stage=search"),
-        *(f"--{name}={value}" for name, value in values.items()),
+        *(f"--{k}={v}" for k, v in {**values, "workdir": workdir}.items()),
     ]
-
-
-def test_a_late_process_is_stopped(tmp_path: pathlib.Path) -> None:
-    """The process here does not answer until it is stopped."""
-    (tmp_path / "sleeper.py").write_text(
-        "import sys, time\ntime.sleep(60)\n", encoding="utf-8"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path))
-        began = time.monotonic()
-        with pytest.raises(apart.OutOfTimeError):
-            apart.ask("sleeper", None, limit_seconds=0.5)
-        assert time.monotonic() - began < 30
-    with pytest.raises(TrainerError, match="its process exited with status 1"):
-        apart.ask("no_such_module", None)
 
 
 def test_a_refusal_and_a_dry_run_need_no_tensorflow(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.applications import efficientnet
 
 from tools.xla_step import calibrate
 from trainer.distribute import devices
@@ -12,6 +15,12 @@ from trainer.model import lite
 from trainer.model.classifier import Classifier, make_classifier
 
 SPECS = {
+    # Each kind of block, with and without a residual.
+    "EfficientNet of 10 blocks": (
+        functools.partial(efficientnet.EfficientNet, 1.0, 0.4, 32),
+        {"name": "efficientnet"},
+        "raw",
+    ),
     "EfficientNetB0": (keras.applications.EfficientNetB0, {}, "raw"),
     "MobileNetV2": (keras.applications.MobileNetV2, {"alpha": 0.35}, "tf"),
     "ResNet50V2": (keras.applications.ResNet50V2, {}, "tf"),

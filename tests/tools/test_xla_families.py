@@ -44,7 +44,6 @@ def test_each_family_is_listed_once():
 @pytest.mark.parametrize(
     ("name", "unfreeze"),
     [
-        ("EfficientNetB0", "none"),
         ("EfficientNetLite0", "last:10"),
         ("MobileNetV2", "all"),
     ],
@@ -60,7 +59,7 @@ def test_a_family_trains_the_same_compiled(name, unfreeze):
 
     trained = compare(step, arguments, part=all_parts)
     assert 0 < trained.difference <= GRADIENT_BOUND
-    if unfreeze == "none":
+    if unfreeze == "last:10":
         judge, judged = evaluation_step(classifier, plan)
         evaluated = compare(judge, judged, part=loss)
         assert evaluated.difference <= LOSS_BOUND
@@ -84,15 +83,14 @@ def test_compile_only_runs_nothing(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("only", [[], ["--compile_only"]])
-def test_an_unsupported_operation_is_named(monkeypatch, capsys, only):
+def test_an_unsupported_operation_is_named(monkeypatch, capsys):
     use_tiny_backbone(monkeypatch)
 
     def projective(images, matrices, *, kernel):
         return warp(images, matrices, kernel="projective")
 
     monkeypatch.setattr(steps, "warp", projective)
-    assert xla_families.main(["--only=MobileNetV2", *only]) == 1
+    assert xla_families.main(["--only=MobileNetV2", "--compile_only"]) == 1
     said = capsys.readouterr().out
     assert "refused: ImageProjectiveTransformV3 " in said
 
