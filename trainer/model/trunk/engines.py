@@ -285,6 +285,9 @@ def trunk_key(partition: Partition) -> dict[str, str]:
 def _concrete(partition: Partition, block: int) -> Any:
     """Traces the trunk for blocks of a fixed number of images."""
     side = partition.classifier.image_px
+    # A function that creates variables, such as those of the copies, is traced
+    # twice.
+    partition.build_trunk()
 
     @tf.function(autograph=False)
     def trunk(images: tf.Tensor) -> list[tf.Tensor]:

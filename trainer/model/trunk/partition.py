@@ -75,6 +75,10 @@ class Partition:
         ]
         return keras.Model(copies.source, features, name="trunk"), copies
 
+    def build_trunk(self) -> None:
+        """Builds the trunk's copies, unless they are built."""
+        _ = self._trunk
+
     def tail_variables(self) -> dict[str, keras.Variable]:
         """Returns the classifier's variables that the tail reads, by key."""
         used = {id(v) for v in self._copies.originals(self._tail)}
