@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -42,3 +44,22 @@ def test_other_c_libraries_are_left_alone(
     monkeypatch.setattr(native_memory.ctypes, "CDLL", lambda _: object())
     native_memory.return_freed()
     native_memory.return_large_at_once()
+
+
+def test_only_the_first_import_of_tensorflow_is_frozen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Garbage of a program that has imported it itself is still collected."""
+    calls: list[str] = []
+    for name in ("disable", "enable", "freeze"):
+        monkeypatch.setattr(
+            native_memory.gc, name, functools.partial(calls.append, name)
+        )
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    with native_memory.long_lived_imports():
+        calls.append("import")
+        monkeypatch.setitem(sys.modules, "tensorflow", native_memory)
+    assert calls == ["disable", "import", "enable", "freeze"]
+    with native_memory.long_lived_imports():
+        calls.append("again")
+    assert calls[4:] == ["again"]
