@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -27,27 +29,14 @@ def bytes_at(
 
 
 def number(
-    bytes_: tf.Tensor, start: int, count: int, *, big_endian: bool = False
+    bytes_: tf.Tensor | Sequence[tf.Tensor],
+    start: int,
+    count: int,
+    *,
+    big_endian: bool = False,
 ) -> tf.Tensor:
     """Returns the unsigned number in `count` bytes, int64 scalar."""
     order = range(count)[:: -1 if big_endian else 1]
     return tf.add_n(
         [bytes_[start + i] * 256**place for place, i in enumerate(order)]
     )
-
-
-def transposed(values: tf.Tensor, order: tuple[int, ...]) -> tf.Tensor:
-    """Permutes the axes of bytes.
-
-    TensorFlow logs an error line if it transposes integers on a processor
-    where oneDNN cannot, so they are float32 meanwhile, which is exact.
-
-    Args:
-      values: uint8, any shape.
-      order: the axes in their new order.
-
-    Returns:
-      uint8.
-    """
-    floats = tf.transpose(tf.cast(values, tf.float32), order)
-    return tf.cast(floats, values.dtype)

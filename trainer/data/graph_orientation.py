@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.data.graph_bytes import bytes_at, number, part, transposed
+from trainer.data.graph_bytes import bytes_at, number, part
 from trainer.data.headers import (
     EXIF_ORIENTATION,
     EXIF_PREFIX,
@@ -228,9 +228,11 @@ def _directory_orientation(tiff: tf.Tensor, *, big_endian: bool) -> tf.Tensor:
     count = tf.where(length < 8, 0, count)
     raw = tf.io.decode_raw(part(tiff, first, count * _ENTRY_BYTES), tf.uint8)
     padding = count * _ENTRY_BYTES - tf.shape(raw)[0]
-    padded = tf.reshape(tf.pad(raw, ((0, padding),)), (count, _ENTRY_BYTES))
-    # One column per byte, so that `number` reads whole columns.
-    columns = tf.cast(transposed(padded, (1, 0)), tf.int64)
+    padded = tf.cast(tf.pad(raw, ((0, padding),)), tf.int64)
+    # One column per byte, so that `number` reads whole columns. No transpose:
+    # TensorFlow logs an error where oneDNN cannot transpose integers.
+    entries = tf.reshape(padded, (count, _ENTRY_BYTES))
+    columns = tf.unstack(entries, axis=1)
     tag = number(columns, 0, 2, big_endian=big_endian)
     dtype = number(columns, 2, 2, big_endian=big_endian)
     values = number(columns, 4, 4, big_endian=big_endian)

@@ -14,7 +14,6 @@ from trainer.config.backgrounds import Colour, parse_background
 from trainer.config.fields import APPLY, CROP, PAD, STRETCH
 from trainer.config.recipes import BEFORE_RENDERING
 from trainer.data.decode import decode_image, decode_within_limits
-from trainer.data.graph_bytes import transposed
 from trainer.data.graph_orientation import orientation_in_graph
 from trainer.data.headers import UPRIGHT, orientation
 
@@ -153,7 +152,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     def turned() -> tf.Tensor:
         found = tf.cond(
             orientation >= _TRANSPOSED,
-            lambda: transposed(image, (1, 0, 2)),
+            lambda: _transposed(image),
             lambda: image,
         )
         for axis, numbers in ((1, _LEFT_RIGHT), (0, _UP_DOWN)):
@@ -164,6 +163,17 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     upright = tf.cond(orientation == UPRIGHT, lambda: image, turned)
     return tf.ensure_shape(upright, (None, None, 3))
+
+
+def _transposed(image: tf.Tensor) -> tf.Tensor:
+    """Exchanges rows and columns of an image, uint8 (h, w, 3).
+
+    TensorFlow logs an error where oneDNN cannot transpose integers, also if
+    they are floats meanwhile, because it exchanges the cast and the transpose.
+    """
+    height, width = tf.unstack(tf.shape(image)[:2])
+    rows = tf.range(height) * width + tf.range(width)[:, tf.newaxis]
+    return tf.gather(tf.reshape(image, (-1, 3)), rows)
 
 
 def _reversed_if(wanted: tf.Tensor, image: tf.Tensor, axis: int) -> tf.Tensor:
