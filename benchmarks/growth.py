@@ -93,7 +93,9 @@ def _draw_class(
         if path.exists():
             continue
         smooth = Image.fromarray(coarse.astype(np.uint8)).resize((side, side))
-        pixels = np.asarray(smooth) + grain[top : top + side, left : left + side]
+        pixels = (
+            np.asarray(smooth) + grain[top : top + side, left : left + side]
+        )
         pixels = np.clip(pixels, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(path, quality=85)
 
