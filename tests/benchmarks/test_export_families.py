@@ -63,12 +63,12 @@ def test_a_row_has_a_cell_per_format():
 
 def test_the_head_learns_the_classes():
     """Chance is 0.25; the accuracy is on images that it was not fitted to."""
-    classifier = random_classifier("MobileNetV2", 64, 4)
+    classifier = random_classifier("VGG16", 64, 4)
     train = export_families._images(0, 20, 64)
     test = export_families._images(1, 10, 64).astype(np.float32)
     calibrate(classifier, train.astype(np.float32))
     fit_head(classifier, train)
-    for images, count, least in ((train, 20, 0.9), (test, 10, 0.5)):
+    for images, count, least in ((train, 20, 0.9), (test, 10, 0.9)):
         found = classifier.probabilities(images.astype(np.float32)).numpy()
         assert accuracy_of(found, labels_of(count), None) >= least
 

@@ -47,6 +47,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     folder = tmp_path_factory.mktemp("flags")
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_tiny_backbone(monkeypatch)
+        # The default of --runs is a folder here, which the checkout may have.
+        monkeypatch.chdir(folder)
         make_photos(folder / "photos", train=4, test=3)
         make_photos(folder / "two", train=4, test=3, classes=("left", "right"))
         make_photos(folder / "pool", train=10, test=0)
