@@ -135,11 +135,11 @@ def _cell(
     classifier: Classifier,
     train: np.ndarray,
     test: np.ndarray,
+    own: np.ndarray,
     name: str,
     quantize: str,
 ) -> str:
-    """Returns the cell of a format."""
-    own = classifier.probabilities(test.astype(np.float32)).numpy()
+    """Returns the cell of a format; `own` are the original's probabilities."""
     png = tf.io.encode_png(train[0]).numpy()
     with tempfile.TemporaryDirectory() as held:
         out = os.path.join(held, "export")
@@ -168,7 +168,8 @@ def _cells(backbone: str) -> dict[str, Any]:
     for name, quantize in COLUMNS:
         try:
             check_backbone((name,), backbone)
-            cells.append(_cell(classifier, train, test, name, quantize))
+            cell = _cell(classifier, train, test, own, name, quantize)
+            cells.append(cell)
         except TrainerError as error:
             print(f"{backbone}: {error}", file=sys.stderr)
             cells.append("refused" if "does not work" in str(error) else "no")

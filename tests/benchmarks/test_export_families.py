@@ -75,7 +75,12 @@ def test_the_head_learns_the_classes():
 
 def test_a_failed_format_leaves_the_others(monkeypatch, capsys):
     def cell(
-        classifier: Any, train: Any, test: Any, name: str, quantize: str
+        classifier: Any,
+        train: Any,
+        test: Any,
+        own: Any,
+        name: str,
+        quantize: str,
     ) -> str:
         if name == "keras":
             raise ValueError("cannot be saved")

@@ -99,9 +99,9 @@ def test_labels_of_test_images_choose_nothing(
 def test_validation_on_test_images_sees_their_labels(
     photos: str, relabelled: str, tmp_path: pathlib.Path
 ) -> None:
-    """What the test above would find if validation used the test split.
+    """The labels of the test split decide the result of --validation=test.
 
-    The same is true if --validation is unset.
+    They also do if --validation is unset.
     """
     values = {"epochs": 2, "learning_rate": 0.3}
     tested, _ = results(

@@ -104,7 +104,7 @@ def test_the_readmes_code_runs_without_the_trainer(
     exported: pathlib.Path,
     tmp_path: pathlib.Path,
 ) -> None:
-    """In one process, because each would import TensorFlow."""
+    """All run in one process, because each import of TensorFlow takes time."""
     (path,) = pathlib.Path(photos).glob("test/sushi/000.jpg")
     code = snippets((exported / "README.md").read_text("utf-8"))
     assert len(code) == len(FORMATS)

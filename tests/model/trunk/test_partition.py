@@ -244,7 +244,7 @@ def test_whole_classifier_as_the_tail(folded: bool) -> None:
 
 @pytest.mark.slow
 def test_the_cut_of_efficientnet() -> None:
-    """Its tail is that of the classifier, also with quick gradients."""
+    """The tail computes as the classifier does, also with quick gradients."""
     partition = check(
         live("EfficientNetB0", "imagenet"),
         "last:10",
