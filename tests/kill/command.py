@@ -89,7 +89,7 @@ def _name_phases(name: Callable[[str], None]) -> None:
 
     def run(real: Callable[..., Any], self: StageLoop) -> Any:
         outcome = real(self)
-        last = self._job.spec.stage == self._job.config.stage
+        last = self._job.spec.stage == self._job.config.last_stage
         begin(FINAL if last else BETWEEN)
         return outcome
 

@@ -32,14 +32,15 @@ _VALUES = {
     "log_every_steps": 3,
     "checkpoint_every_steps": 2,
 }
-# The first keeps two checkpoints. The second keeps one and also saves epoch
-# boundaries, and its finetune starts from the best checkpoint. The stages of
-# the third end early, with their best weights. The fourth is the recipe
-# `best`: a solved head, then decay, a schedule and averaged weights. The second
-# and the fourth are not augmented, because an attempt mostly traces graphs.
+# The first keeps two checkpoints, and fine-tunes in two parts. The second keeps
+# one and also saves epoch boundaries, and its finetune starts from the best
+# checkpoint. The stages of the third end early, with their best weights. The
+# fourth is the recipe `best`: a solved head, then decay, a schedule and
+# averaged weights. The second and the fourth are not augmented, because an
+# attempt mostly traces graphs.
 ONE_KEPT, SOLVED = 1, 3
 VARIANTS: tuple[Mapping[str, Any], ...] = (
-    {"keep_checkpoints": 2},
+    {"keep_checkpoints": 2, "unfreeze": "last:5@1,all@1", "epochs": None},
     {
         "keep_checkpoints": 1,
         "on_nonfinite": "rollback",
@@ -112,7 +113,7 @@ class Run:
 
     def has_begun_finetune(self) -> bool:
         """Returns whether the phases before finetune are over."""
-        return any(self.workdir.glob("checkpoints/finetune/last/*.index"))
+        return any(self.workdir.glob("checkpoints/finetune*/last/*.index"))
 
     def course(self) -> Ended:
         """Returns the phases of an uninterrupted run with the same flags."""
