@@ -34,7 +34,7 @@ class PassedOver:
         return sum(sum(by.values()) for by in self.counts.values())
 
     def lines(self) -> Iterator[str]:
-        """Yields a line per reason, such as `33 files passed over: 33 .heic`.
+        """Yields a line per reason, such as `33 files skipped: 33 .heic`.
 
         Suffixes are in descending order of their number.
         """
@@ -46,7 +46,7 @@ class PassedOver:
             what = "record" if reason == UNLABELLED else "file"
             ending = "" if total == 1 else "s"
             yield (
-                f"{total:,} {what}{ending}{where} passed over:"
+                f"{total:,} {what}{ending}{where} skipped:"
                 f" {suffixes_phrase(by_suffix)}"
             )
 
