@@ -74,7 +74,7 @@ def test_records_without_a_label_are_counted(folder: pathlib.Path) -> None:
         "the test split of trainer_labels/some_unlabelled"
     )
     assert list(source.passed_over.lines()) == [
-        "5 records without a label skipped: 2 train, 2 validation, 1 test"
+        "5 records skipped, without a label: 2 train, 2 validation, 1 test"
     ]
     # The order of the records is TFDS's own; labels must follow the rows.
     data = tfds.load(

@@ -235,7 +235,7 @@ def test_predict_fails_if_no_file_can_be_read(
     )
     assert said.status == 1
     assert said.err == (
-        f"error: --inputs={str(folder)!r}: none of the 2 files could be read,"
+        f"error: --inputs={str(folder)!r}: none of the 2 files could be read;"
         f" the first error is {folder}/-a.jpg: looks like HTML; JPEG, PNG, BMP,"
         " GIF and WebP can be read; give readable images\n"
     )

@@ -97,7 +97,7 @@ def facts(**changes: Any) -> DataFacts:
             " validation: 210 photos, held out from the training photos; test:"
             " not read; smallest class sushi with 900, largest pie with 1,200;"
             " 1 unreadable photo left out; 33 files skipped: 20 .tiff, 13"
-            " .heic; 1 file outside the class folders skipped: 1 .jpg",
+            " .heic; 1 file skipped, outside the class folders: 1 .jpg",
             id="left_out",
         ),
         pytest.param(

@@ -42,11 +42,11 @@ class PassedOver:
             total = sum(by_suffix.values())
             if not total:
                 continue
-            where = "" if reason == NOT_AN_IMAGE else f" {reason}"
+            where = "" if reason == NOT_AN_IMAGE else f", {reason}"
             what = "record" if reason == UNLABELLED else "file"
             ending = "" if total == 1 else "s"
             yield (
-                f"{total:,} {what}{ending}{where} skipped:"
+                f"{total:,} {what}{ending} skipped{where}:"
                 f" {suffixes_phrase(by_suffix)}"
             )
 
