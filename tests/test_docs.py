@@ -120,6 +120,14 @@ def test_commands_give_flags_that_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_commands_give_the_required_stage(page: str) -> None:
+    without = ("--help", "--version", "--completion", "...", "-- ")
+    for command in commands_of(page):
+        if command.strip() and not command.strip().startswith(without):
+            assert "--stage=" in command, command
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_options_exist_in_some_program(page: str) -> None:
     known = OF_MAIN | FOREIGN | options_of_sources()
     assert set(OPTION.findall(text_of(page))) <= known

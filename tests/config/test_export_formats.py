@@ -34,19 +34,19 @@ def test_formats_are_in_one_order(text: str, names: tuple[str, ...]) -> None:
     [
         pytest.param(
             {"export_formats": "saved_model,tf"},
-            "--export_formats='saved_model,tf': 'tf' is no format; give one or"
-            " more of saved_model,keras,tflite,onnx",
+            "--export_formats='saved_model,tf': 'tf' is not a format; give one"
+            " or more of saved_model,keras,tflite,onnx",
             id="unknown",
         ),
         pytest.param(
             {"export_formats": ""},
-            "--export_formats='': '' is no format; give one or more of"
+            "--export_formats='': '' is not a format; give one or more of"
             " saved_model,keras,tflite,onnx",
             id="empty",
         ),
         pytest.param(
             {"export_formats": "keras, tflite"},
-            "--export_formats='keras, tflite': ' tflite' is no format; give"
+            "--export_formats='keras, tflite': ' tflite' is not a format; give"
             " one or more of saved_model,keras,tflite,onnx",
             id="space",
         ),

@@ -67,7 +67,7 @@ def test_a_pattern_may_have_colons() -> None:
         ("folder", "no such grouping; give parent, column (of a table)"),
         ("regex:", "no such grouping"),
         ("regex", "no such grouping"),
-        ("regex:(", "no valid pattern (missing ), unterminated"),
+        ("regex:(", "not a valid pattern (missing ), unterminated"),
     ],
 )
 def test_illegal_groupings_are_refused(text: str, words: str) -> None:

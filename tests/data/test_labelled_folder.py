@@ -142,9 +142,9 @@ def test_other_classes_are_left_out_and_counted(
     assert found.missing == ("ramen", "sushi")
     assert found.samples.counts(3).tolist() == [4, 0, 0]
     assert list(found.passed_over.lines()) == [
-        "2 files in folders that are not used passed over: 2 .jpg",
-        "1 file passed over: 1 .txt",
-        "1 file outside the class folders passed over: 1 .jpg",
+        "2 files skipped, in folders that are not used: 2 .jpg",
+        "1 file skipped: 1 .txt",
+        "1 file skipped, outside the class folders: 1 .jpg",
     ]
 
 

@@ -167,5 +167,5 @@ def test_splits_of_a_tfds_data_set_have_no_folders() -> None:
         )
     assert str(error.value) == (
         "--test_split='holdout': only folders of photos have such a split, and"
-        " --dataset=mnist is none; leave it out"
+        " --dataset=mnist is not one; leave it out"
     )

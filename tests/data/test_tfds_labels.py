@@ -74,7 +74,7 @@ def test_records_without_a_label_are_counted(folder: pathlib.Path) -> None:
         "the test split of trainer_labels/some_unlabelled"
     )
     assert list(source.passed_over.lines()) == [
-        "5 records without a label passed over: 2 train, 2 validation, 1 test"
+        "5 records skipped, without a label: 2 train, 2 validation, 1 test"
     ]
     # The order of the records is TFDS's own; labels must follow the rows.
     data = tfds.load(
@@ -154,7 +154,7 @@ def test_a_number_above_the_range_is_rejected(folder: pathlib.Path) -> None:
 
 
 REASONS = {
-    "text_label": "its feature 'label' is a Text, no class label",
+    "text_label": "its feature 'label' is a Text, not a class label",
     "float_label": (
         "its feature 'label' is float32, and a label is a ClassLabel or int64"
     ),
@@ -172,7 +172,7 @@ REASONS = {
     "float_image": (
         "the pixels of its feature 'image' are float32, not uint8 or uint16"
     ),
-    "vector": "its feature 'image' is a Tensor of shape (8,), no image",
+    "vector": "its feature 'image' is a Tensor of shape (8,), not an image",
     "no_label": ("it has no supervised keys, and no feature is called 'label'"),
     "three_keys": (
         "its supervised keys are ('image', 'label', 'image'), not two features"

@@ -96,8 +96,8 @@ def test_all_processes_go_when_the_last_has_come(order):
 
 def missing(names: str, count: int) -> str:
     return (
-        f"no answer from {names} within 1 s, of {count} processes; check that"
-        " they were started and can be reached, then start all again"
+        f"no answer from {names} within 1 s (the job has {count} processes);"
+        " check that all were started and can be reached, then start all again"
     )
 
 
@@ -174,8 +174,8 @@ def test_a_port_in_use_is_a_one_line_error(index):
     with socket.create_server(("", port_of(addresses[index]))):
         assert Waiting(addresses, index).result() == (
             f"{addresses[index]}: process {index} cannot listen there (Address"
-            " already in use); end the program that does, or give all processes"
-            " another port for it"
+            " already in use); end the program that uses the port, or give"
+            f" process {index} another port, in the lists of all processes"
         )
 
 

@@ -78,7 +78,7 @@ def test_only_the_final_evaluation_writes_predictions(two, tmp_path):
     for flags, why in (
         (
             ["--checkpoint=best"],
-            "--checkpoint=best is not what the run's result is of",
+            "--checkpoint=best is not the checkpoint of the run's result",
         ),
         ([f"--dataset={other}"], "these are not the images that the run was"),
     ):

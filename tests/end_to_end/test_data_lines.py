@@ -44,7 +44,7 @@ def test_the_data_line_and_its_warnings_precede_training(
     assert shown == [
         "data: 3 classes; train: 12 photos from photos/Training/;"
         " validation: 6 of the test photos; test: 6 photos from"
-        " photos/Testing/; 4 photos of each class; 3 files passed over:"
+        " photos/Testing/; 4 photos of each class; 3 files skipped:"
         " 2 .tiff, 1 .heic",
         "warning: only 6 validation photos in all, so validation accuracy"
         " varies by chance; add photos, or compare by"

@@ -235,9 +235,9 @@ def test_predict_fails_if_no_file_can_be_read(
     )
     assert said.status == 1
     assert said.err == (
-        f"error: --inputs={str(folder)!r}: none of the 2 files could be read,"
-        f" the first of them {folder}/-a.jpg: looks like HTML; JPEG, PNG, BMP,"
-        " GIF and WebP can be read; give files that can\n"
+        f"error: --inputs={str(folder)!r}: none of the 2 files could be read;"
+        f" the first error is {folder}/-a.jpg: looks like HTML; JPEG, PNG, BMP,"
+        " GIF and WebP can be read; give readable images\n"
     )
     # The rows are written nevertheless.
     text = (tmp_path / "p.csv").read_text() if output else said.out

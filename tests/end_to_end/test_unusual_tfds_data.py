@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
             " trainer_labels/some_unlabelled; validation: 3 of the test photos;"
             " test: 3 photos from the test split of"
             " trainer_labels/some_unlabelled; 2 photos of each class; 5 records"
-            " without a label passed over: 2 train, 2 validation, 1 test\n",
+            " skipped, without a label: 2 train, 2 validation, 1 test\n",
             {"pie": 1, "ramen": 1, "sushi": 1},
         ),
         (
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.slow
         ),
         (
             "tensor",
-            "1 record without a label passed over: 1 train\n",
+            "1 record skipped, without a label: 1 train\n",
             {"0": 1, "1": 1},
         ),
     ],

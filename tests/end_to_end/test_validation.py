@@ -286,8 +286,8 @@ def test_folds_need_a_workdir_of_their_own(
     said = command(*asked(photos, finished[0]))
     assert said.status == 2
     assert said.err == (
-        f"error: --workdir='{finished[0]}': holds a run of its own, not the"
-        " folds of several; give another --workdir\n"
+        f"error: --workdir='{finished[0]}': holds a single run, not folds;"
+        " give another --workdir\n"
     )
     assert contents(finished[0]) == before
 

@@ -92,7 +92,7 @@ def finished(root, tiny) -> pathlib.Path:
 def refusal(workdir: pathlib.Path, reason: str = "Permission denied") -> str:
     return (
         f"error: --workdir={str(workdir)!r}: cannot be written to ({reason});"
-        " give a folder that can\n"
+        " give a writable folder\n"
     )
 
 

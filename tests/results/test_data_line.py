@@ -96,8 +96,8 @@ def facts(**changes: Any) -> DataFacts:
             "data: 2 classes; train: 2,100 of 4,000 photos from photos/train/;"
             " validation: 210 photos, held out from the training photos; test:"
             " not read; smallest class sushi with 900, largest pie with 1,200;"
-            " 1 unreadable photo left out; 33 files passed over: 20 .tiff, 13"
-            " .heic; 1 file outside the class folders passed over: 1 .jpg",
+            " 1 unreadable photo left out; 33 files skipped: 20 .tiff, 13"
+            " .heic; 1 file skipped, outside the class folders: 1 .jpg",
             id="left_out",
         ),
         pytest.param(
@@ -146,8 +146,7 @@ def test_rare_suffixes_are_summed_up() -> None:
     over = PassedOver(counts={"not an image": counts})
     assert over.total() == 44
     assert list(over.lines()) == [
-        "44 files passed over: 9 .x0, 8 .x1, 7 .x2, 6 .x3, 5 .x4, 4 .x5, 5"
-        " others"
+        "44 files skipped: 9 .x0, 8 .x1, 7 .x2, 6 .x3, 5 .x4, 4 .x5, 5 others"
     ]
 
 

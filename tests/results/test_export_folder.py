@@ -204,7 +204,7 @@ def test_a_failed_write_leaves_the_old_export(
         renew(folder, classifier)
     assert str(said.value) == (
         f"--output={str(folder)!r}: cannot be written to (No space left on"
-        " device); give a folder that can"
+        " device); give a writable folder"
     )
     assert content(folder) == before
 

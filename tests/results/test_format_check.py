@@ -64,8 +64,8 @@ def test_a_float_model_with_another_class_is_an_error() -> None:
     with pytest.raises(TrainerError) as error:
         check_float("onnx", own, found, None)
     assert str(error.value) == (
-        "--export_formats: onnx classifies 1 of 4 images otherwise than this"
-        " trainer; nothing was exported; leave onnx out"
+        "--export_formats: onnx classifies 1 of 4 images differently from"
+        " this trainer; nothing was exported; leave onnx out"
     )
 
 

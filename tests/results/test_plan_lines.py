@@ -109,7 +109,7 @@ def test_the_plan_of_a_finetune():
         "validation: photos of the test split",
         "",
         "devices: /job:localhost/replica:0/task:0/device:CPU:0"
-        " (OneDeviceStrategy, 1 replicas), float32, XLA off,"
+        " (OneDeviceStrategy, 1 replica), float32, XLA off,"
         " determinism on",
     ]
 
@@ -197,13 +197,13 @@ def test_the_plan_says_when_a_run_may_end_early():
             (300, 100),
             "data: unbalanced, 100 images of борщ to 300 of apple pie;"
             " accuracy favours large classes, see balanced accuracy and macro"
-            " F1; --class_weights=balanced weighs the loss",
+            " F1; --class_weights=balanced weights the loss",
         ),
         (
             (1, 1200),
             "data: unbalanced, 1 image of apple pie to 1,200 of борщ;"
             " accuracy favours large classes, see balanced accuracy and macro"
-            " F1; --class_weights=balanced weighs the loss",
+            " F1; --class_weights=balanced weights the loss",
         ),
     ],
 )

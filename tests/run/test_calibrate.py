@@ -51,7 +51,7 @@ class FakeSamples:
     ("count", "final_split", "on_final", "why"),
     [
         (100, "test", False, ""),
-        (99, "test", False, "there are only 99 validation images, and fewer"),
+        (99, "test", False, "there are only 99 validation images; 100 are"),
         (100, "test", True, "the validation images are those of the test"),
         (100, "held_out", False, "the validation images are those of the test"),
     ],
@@ -92,6 +92,10 @@ RESULT = {
     "tta": "off",
     "calibration": {"temperature": 1.5, "examples": 200, "why_not": ""},
 }
+UNFITTED = {
+    **RESULT,
+    "calibration": {"temperature": 1.0, "examples": 0, "why_not": "only 3"},
+}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,8 @@ RESULT = {
         ({"tta": "flip"}, "another --tta"),
         ({"result": {"stage": "finetune"}}, "stored none"),
         ({"result": None}, "stored none"),
+        ({"result": UNFITTED}, "only 3"),
+        ({"result": UNFITTED, "tta": "flip"}, "only 3"),
     ],
 )
 def test_a_temperature_is_used_for_its_own_weights(

@@ -260,8 +260,8 @@ def test_a_rule_of_groups_plays_no_part(
     said, _ = evaluate(home, tmp_path / "others", group_by="parent")
     assert (said.status, said.err) == (
         2,
-        "error: --group_by='parent': plays no part where a folder is evaluated"
-        " as a whole; leave it out\n",
+        "error: --group_by='parent': not used when a whole folder is"
+        " evaluated; leave it out\n",
     )
 
 

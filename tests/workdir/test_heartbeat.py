@@ -273,7 +273,7 @@ def test_unreachable_storage_is_an_error_after_the_limit(
     with pytest.raises(TrainerError) as error:
         lock.check()
     assert str(error.value).endswith(
-        "cannot be written to (no route); give a folder that can"
+        "cannot be written to (no route); give a writable folder"
     )
     # The storage is back, and no other process has taken the lock.
     monkeypatch.setattr(heartbeat.tf.io.gfile, "GFile", real)

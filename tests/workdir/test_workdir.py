@@ -201,7 +201,7 @@ def test_an_unreachable_bucket_is_a_one_line_error(monkeypatch):
         Workdir("ram://none/run").create()
     assert str(error.value) == (
         "--workdir='ram://none/run': cannot be written to (403 for you); give"
-        " a folder that can"
+        " a writable folder"
     )
 
 

@@ -35,8 +35,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in FORMATS:
             raise UsageError(
-                f"--export_formats={text[:80]!r}: {name[:40]!r} is no format;"
-                f" {legal}"
+                f"--export_formats={text[:80]!r}: {name[:40]!r} is not a"
+                f" format; {legal}"
             )
         if names.count(name) > 1:
             raise UsageError(

@@ -296,8 +296,8 @@ class Fields:
     exif: str | None = _flag(
         None,
         RESULT,
-        "Whether the EXIF orientation of a photo is applied; if unset, as the"
-        " recipe says, and in a workdir of another version as before.",
+        "Whether to apply the EXIF orientation of photos. If unset, as the"
+        " recipe says.",
         choices=(APPLY, IGNORE),
         stages=(*FIT_STAGES, PROBE, EMBED),
     )
@@ -313,7 +313,7 @@ class Fields:
         None,
         RESULT,
         "How an image becomes a square: stretch it, crop its centre, or pad"
-        " it; stretch if unset.",
+        " it. If unset, as the recipe says.",
         choices=(STRETCH, CROP, PAD),
         stages=(*FIT_STAGES, PROBE, EMBED),
     )
@@ -384,8 +384,8 @@ class Fields:
     weight_decay: float = _flag(
         0.0,
         RESULT,
-        "Decay of the weights, times the learning rate; bias, gamma and beta"
-        " do not decay. Not for adam.",
+        "Weight decay, times the learning rate; not applied to bias, gamma and"
+        " beta, and not for adam.",
         stages=TRAINING_STAGES,
     )
     schedule: str = _flag(
@@ -406,7 +406,7 @@ class Fields:
     min_steps: int = _flag(
         0,
         RESULT,
-        "Least number of steps of a stage; raises its epochs.",
+        "Minimum number of steps of a stage; raises its epochs.",
         stages=TRAINING_STAGES,
     )
     backbone_lr_scale: float = _flag(
@@ -439,8 +439,8 @@ class Fields:
         0,
         RESULT,
         "Number of augmented views of each training image whose features are"
-        " cached for feature_extract: L-BFGS solves the head on all of them,"
-        " Adam takes one per epoch, in turn. 0 caches no views.",
+        " cached for feature_extract. L-BFGS solves the head on all of them;"
+        " Adam uses one per epoch, in turn. 0 caches none.",
         stages=TRAINING_STAGES,
     )
     scale_lr: bool = _flag(
@@ -509,9 +509,9 @@ class Fields:
     monitor: str = _flag(
         ACCURACY,
         RESULT,
-        "Metric of the validation that decides which checkpoint is the best;"
-        " of two with the same value, the one with the lower loss. With"
-        " --task=multilabel loss, if unset, or map.",
+        "Validation metric that decides which checkpoint is the best; if two"
+        " are equal, the lower loss decides. With --task=multilabel: loss (if"
+        " unset) or map.",
         choices=tuple(MONITOR_NAMES),
         stages=TRAINING_STAGES,
         but=(SEARCH,),
@@ -519,16 +519,15 @@ class Fields:
     patience: int | None = _flag(
         None,
         RESULT,
-        "Epochs without a better validation, by --monitor, after which a"
-        " stage ends; if unset, all epochs are trained.",
+        "Epochs without a better --monitor value after which a stage ends; if"
+        " unset, all epochs are trained.",
         stages=TRAINING_STAGES,
     )
     time_limit: float | None = _flag(
         None,
         RESULT,
         "Minutes of training, over all stages and starts of the run, after"
-        " which it validates, saves and ends as a complete run; no limit if"
-        " unset.",
+        " which the run validates, saves and is complete; no limit if unset.",
         stages=TRAINING_STAGES,
         but=(SEARCH,),
     )
@@ -553,8 +552,8 @@ class Fields:
     seed: int = _flag(
         0,
         RESULT,
-        "Seed of the subset, the order, the augmentation and new weights; of"
-        " the resamples of compare.",
+        "Seed of the subset, the order, the augmentation and new weights; in"
+        " compare, of the resamples.",
         stages=(*FIT_STAGES, CHECK_DATA, PROBE, COMPARE),
     )
     workdir: str | None = _flag(
@@ -573,7 +572,7 @@ class Fields:
     runs: str = _flag(
         "runs",
         FREE,
-        "Folder of which list_runs lists all runs.",
+        "Folder whose runs list_runs lists.",
         stages=(LIST_RUNS,),
     )
     init_from: str | None = _flag(
@@ -586,8 +585,8 @@ class Fields:
     init_from_checkpoint: str | None = _flag(
         None,
         RESULT,
-        "Checkpoint that a stage starts from, of the previous stage or of"
-        " --init_from; if unset, the one that its result is of.",
+        "Checkpoint of the previous stage, or of --init_from, that a stage"
+        " starts from; if unset, the one of its result.",
         choices=(LAST, BEST),
         stages=TRAINING_STAGES,
         but=(SEARCH,),
@@ -595,8 +594,8 @@ class Fields:
     checkpoint: str | None = _flag(
         None,
         FREE,
-        "Checkpoint of the workdir to use; if unset, the one that the run's"
-        " result is of.",
+        "Checkpoint of the workdir to use; if unset, the one of the run's"
+        " result.",
         choices=(LAST, BEST),
         stages=(*USING_STAGES, EMBED),
         but=(SOUP, REPORT),
@@ -604,8 +603,8 @@ class Fields:
     strict_classes: bool = _flag(
         False,
         FREE,
-        "Whether to refuse a --dataset folder that lacks classes of the run or"
-        " has others.",
+        "Whether to reject a --dataset folder whose classes are not exactly"
+        " those of the run.",
         stages=(EVALUATE,),
         but=(REPORT,),
     )
@@ -643,8 +642,8 @@ class Fields:
     force: bool = _flag(
         False,
         FREE,
-        "Whether to export a quantized model even if its accuracy is more than"
-        " 10 points lower.",
+        "Whether to export a quantized model even if it loses more than 10"
+        " points of accuracy.",
         stages=(EXPORT,),
     )
     write_list: str | None = _flag(
@@ -657,22 +656,22 @@ class Fields:
     top_k: int | None = _flag(
         None,
         FREE,
-        "Number of classes per prediction, most probable first; if unset, 5,"
-        " or all if there are fewer.",
+        "Number of classes per prediction, most probable first; if unset, at"
+        " most 5.",
         stages=(PREDICT,),
     )
     min_confidence: float | None = _flag(
         None,
         FREE,
-        "Smallest probability of the best class, 0 to 1, with which a"
-        " prediction is accepted; adds a column decision.",
+        "Minimum probability of the best class, 0 to 1, to accept a prediction;"
+        " adds the column decision.",
         stages=(PREDICT,),
     )
     reject: str = _flag(
         OFF,
         FREE,
-        "Whether to mark images that are unlike the training images; auto"
-        " accepts 95 % of the run's validation images, and needs the images.",
+        "Whether to mark images that are unlike the training images; auto needs"
+        " the run's images, and accepts 95 % of its validation images.",
         choices=(OFF, AUTO),
         stages=(PREDICT,),
     )
@@ -694,8 +693,8 @@ class Fields:
     checkpoint_every_steps: int = _flag(
         0,
         FREE,
-        "Steps between checkpoints, besides one at the end of each epoch; 0"
-        " saves only the latter.",
+        "Steps between checkpoints, in addition to the one at the end of each"
+        " epoch; 0 saves no others.",
         stages=FIT_STAGES,
         but=(SEARCH,),
     )
@@ -755,17 +754,18 @@ class Fields:
     trunk_engine: str = _flag(
         "auto",
         NUMERICS,
-        "What runs the frozen layers: step (inside the training step); or,"
-        " before it and with cached results, graph or litert (on a CPU) or"
-        " device (on the devices of the step, compiled like it); auto uses"
-        " device on GPUs, in bfloat16 and with XLA, and step on TPUs.",
+        "What runs the frozen layers: step (inside the training step), or graph"
+        " or litert (before it, on a CPU) or device (before it, on the devices"
+        " of the step, compiled like it). Results before the step are cached."
+        " auto is graph or litert on a CPU in float32 without XLA, step on a"
+        " TPU, device otherwise.",
         choices=("auto", "step", "graph", "litert", "device"),
         stages=_CACHE_STAGES,
     )
     trunk_block: int = _flag(
         0,
         FREE,
-        "Images per call of --trunk_engine=graph; 0 chooses what fits a"
+        "Images per call of --trunk_engine=graph; 0 takes as many as fit the"
         " processor's cache.",
         stages=(*FIT_STAGES, EVALUATE),
     )
@@ -796,16 +796,16 @@ class Fields:
     augment_kernel: str = _flag(
         "auto",
         NUMERICS,
-        "How augmentation warps images: projective is faster on a CPU, and"
-        " XLA can compile gather.",
+        "Kernel that warps images in augmentation: projective is faster on a"
+        " CPU, gather can be compiled by XLA.",
         choices=("auto", "projective", "gather"),
         stages=FIT_STAGES,
     )
     cache: str = _flag(
         "auto",
         FREE,
-        "Where to cache features of the frozen layers and decoded images;"
-        " auto is disk if that works, else ram.",
+        "Where to cache features of the frozen layers and decoded images; auto"
+        " is disk, or ram if the disk cannot be used.",
         choices=("auto", "ram", "disk", "off"),
         stages=_CACHE_STAGES,
     )
@@ -839,7 +839,7 @@ class Fields:
     strategy: str = _flag(
         "auto",
         NUMERICS,
-        "How to use the devices; auto is multi_worker if TF_CONFIG,"
+        "How to use the devices. auto is multi_worker if TF_CONFIG,"
         " TRAINER_WORKERS (HOST:PORT,..., with the index in"
         " JOB_COMPLETION_INDEX) or Slurm names several processes; else tpu on"
         " a TPU, mirrored on several GPUs, one_device otherwise.",
@@ -869,8 +869,8 @@ class Fields:
     deterministic: str = _flag(
         "auto",
         NUMERICS,
-        "Use only TensorFlow operations that repeat bit for bit; auto does so"
-        " on CPUs, and not on GPUs, where it costs time.",
+        "Use only deterministic TensorFlow operations; auto does so on CPUs but"
+        " not on GPUs, where it costs time.",
         choices=("auto", "on", "off"),
         stages=(*FIT_STAGES, CHECK_DATA, PROBE, EVALUATE, PREDICT, EMBED),
     )

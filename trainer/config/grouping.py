@@ -48,7 +48,7 @@ def parse_group_by(text: str | None) -> GroupRule | None:
         pattern = re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(
-            f"--group_by={text[:60]!r}: no valid pattern"
+            f"--group_by={text[:60]!r}: not a valid pattern"
             f" ({one_line(str(error))}); {_LEGAL}"
         ) from error
     return GroupRule(text=text, mode=REGEX, pattern=pattern)

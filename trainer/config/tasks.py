@@ -40,7 +40,7 @@ def check_task(fields: Fields) -> None:
     if not is_table(fields.dataset):
         raise UsageError(
             f"{task}: needs a table of images, but --dataset="
-            f"{fields.dataset!r} is none; give a file with one of"
+            f"{fields.dataset!r} is not one; give a file with one of"
             f" {', '.join(TABLE_SUFFIXES)}, whose labels are written as"
             " cat|outdoor"
         )

@@ -34,7 +34,7 @@ class PassedOver:
         return sum(sum(by.values()) for by in self.counts.values())
 
     def lines(self) -> Iterator[str]:
-        """Yields a line per reason, such as `33 files passed over: 33 .heic`.
+        """Yields a line per reason, such as `33 files skipped: 33 .heic`.
 
         Suffixes are in descending order of their number.
         """
@@ -42,11 +42,11 @@ class PassedOver:
             total = sum(by_suffix.values())
             if not total:
                 continue
-            where = "" if reason == NOT_AN_IMAGE else f" {reason}"
+            where = "" if reason == NOT_AN_IMAGE else f", {reason}"
             what = "record" if reason == UNLABELLED else "file"
             ending = "" if total == 1 else "s"
             yield (
-                f"{total:,} {what}{ending}{where} passed over:"
+                f"{total:,} {what}{ending} skipped{where}:"
                 f" {suffixes_phrase(by_suffix)}"
             )
 

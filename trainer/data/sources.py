@@ -94,7 +94,7 @@ def _check_no_split_flags(dataset: str, names: SplitNames | None) -> None:
         split = next(iter(names.given()))
         raise UsageError(
             f"{names.shown(split)}: only folders of photos have such a"
-            f" split, and --dataset={dataset} is none; leave it out"
+            f" split, and --dataset={dataset} is not one; leave it out"
         )
 
 
@@ -104,7 +104,7 @@ def _check_no_table_flags(
     """Rejects the flags of tables for another data set."""
     if several:
         raise UsageError(
-            f"--dataset={dataset!r}: is no table, but an image may have several"
+            f"--dataset={dataset!r}: not a table, but an image may have several"
             f" labels (--task={MULTILABEL}); give a file with one of"
             f" {', '.join(TABLE_SUFFIXES)}"
         )
@@ -115,7 +115,7 @@ def _check_no_table_flags(
     }.items():
         if given:
             raise UsageError(
-                f"{flag}: {dataset!r} is no table; leave it out, or give"
+                f"{flag}: {dataset!r} is not a table; leave it out, or give"
                 f" --dataset=FILE with one of {', '.join(TABLE_SUFFIXES)}"
             )
 
@@ -125,7 +125,7 @@ def _check_no_groups(dataset: str, rule: GroupRule | None) -> None:
     if rule is not None and rule.mode != NONE:
         raise UsageError(
             f"--group_by={rule.text!r}: the images of {dataset!r} have no"
-            " paths, as a TFDS data set has none; leave it out"
+            " paths, because it is a TFDS data set; leave it out"
         )
 
 

@@ -104,7 +104,9 @@ def _image_shape(key: str, feature: Any) -> tuple[int, int, int] | None:
         )
     if _is_tensor(feature) and len(feature.shape) == 3:
         return _shape_of_pixels(key, feature)
-    raise _UnusableError(f"its feature {key!r} is {_what(feature)}, no image")
+    raise _UnusableError(
+        f"its feature {key!r} is {_what(feature)}, not an image"
+    )
 
 
 def _shape_of_pixels(key: str, feature: Any) -> tuple[int, int, int]:
@@ -143,7 +145,7 @@ def _is_named(key: str, feature: Any) -> bool:
             " label is a ClassLabel or int64"
         )
     raise _UnusableError(
-        f"its feature {key!r} is {_what(feature)}, no class label"
+        f"its feature {key!r} is {_what(feature)}, not a class label"
     )
 
 

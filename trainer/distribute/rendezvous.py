@@ -62,8 +62,8 @@ def wait_for_all(
     )
     if missing:
         raise TrainerError(
-            f"no answer from {missing} within {wait_seconds:g} s, of"
-            f" {len(addresses)} processes; check that they were started and"
+            f"no answer from {missing} within {wait_seconds:g} s (the job has"
+            f" {len(addresses)} processes); check that all were started and"
             " can be reached, then start all again"
         )
 
@@ -132,7 +132,8 @@ def _listen(address: str, index: int) -> socket.socket:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise TrainerError(
             f"{address}: process {index} cannot listen there ({reason}); end"
-            " the program that does, or give all processes another port for it"
+            f" the program that uses the port, or give process {index} another"
+            " port, in the lists of all processes"
         ) from None
     server.settimeout(_RETRY_SECONDS)
     return server

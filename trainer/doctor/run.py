@@ -74,8 +74,8 @@ def _check(setup: RunSetup, source: Source, workdir: Workdir) -> Checked:
     samples = pool.samples
     if not len(samples):
         raise TrainerError(
-            f"--dataset={config.dataset!r}: no image can be read, the first of"
-            f" them {pool.bad[0]}; give other images"
+            f"--dataset={config.dataset!r}: no image can be read; the first"
+            f" error is {pool.bad[0]}; give other images"
         )
     looks = look_at(
         samples,
@@ -140,7 +140,7 @@ def _predictions(
     if setup.config.weights == NONE:
         workdir.warn(
             "--weights=none: labels are not compared with predictions, because"
-            " a random backbone has none of worth"
+            " a random backbone cannot predict them"
         )
         return None
     found = out_of_fold(

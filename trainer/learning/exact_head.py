@@ -71,15 +71,15 @@ class Solution:
             return (
                 "--head_l2=0: the classes are separable, so larger weights"
                 f" always have a smaller loss; stopped at loss {self.loss:.3g},"
-                f" gradient {self.gradient:.0e} of the start, after"
+                f" gradient {self.gradient:.0e} of the initial one, after"
                 f" {self.iterations} iterations; give a number above 0, or auto"
             )
         if not self.gradient <= TOLERANCE:
             return (
                 f"--head_l2={self.l2:g}: L-BFGS stopped before the optimum,"
                 f" after {self.iterations} iterations: the gradient is"
-                f" {self.gradient:.0e} of the start, not {TOLERANCE:g}; give a"
-                " larger number, or auto"
+                f" {self.gradient:.0e} of the initial one, and more than"
+                f" {TOLERANCE:g}; give a larger number, or auto"
             )
         return ""
 

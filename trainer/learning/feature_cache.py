@@ -104,7 +104,7 @@ class FeatureCache:
             raise UsageError(
                 f"--head_views={views.count}: their features take"
                 f" {-(-size // 2**20):,} MiB, but {why}; give fewer views, or"
-                " allow more"
+                " a larger cache"
             )
 
     def warn_uncached(self, what: str, count: int) -> None:

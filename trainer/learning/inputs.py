@@ -225,8 +225,8 @@ class Inputs:
         complete = [part for part in found if part is not None]
         if len(complete) < len(found):
             raise TrainerError(
-                f"{flag}: the cache has no more room for their features; free"
-                " some, or give fewer views"
+                f"{flag}: the cache has no space left for their features; free"
+                " some space, or give fewer views"
             )
         return CachedRows.joined(complete)
 

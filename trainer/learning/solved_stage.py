@@ -105,7 +105,7 @@ class SolvedStage(StageLoop):
         self._solution = solution
         print(
             f"head: {head.chosen}, gradient {solution.gradient:.0e} of the"
-            " start",
+            " initial one",
             flush=True,
         )
         problem = solution.problem(count)

@@ -96,7 +96,7 @@ def _probe(
     if chosen is None:
         raise TrainerError(
             f"--stage=probe: none of the {len(rows)} backbones could be"
-            f" measured, the first of them {rows[0].label}: {rows[0].error};"
+            f" measured; the first error is {rows[0].label}: {rows[0].error};"
             " give other --backbones"
         )
     equal = equals_of_best(rows)

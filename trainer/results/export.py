@@ -192,8 +192,8 @@ def _one_line_errors(folder: str) -> Iterator[None]:
 
 def _not_written(folder: str, reason: str) -> TrainerError:
     return TrainerError(
-        f"--output={folder!r}: cannot be written to ({reason}); give a folder"
-        " that can"
+        f"--output={folder!r}: cannot be written to ({reason}); give a"
+        " writable folder"
     )
 
 

@@ -202,8 +202,8 @@ def check_float(
     if others:
         raise TrainerError(
             f"--export_formats: {name} classifies {others} of {len(own)} images"
-            f" otherwise than this trainer; nothing was exported; leave {name}"
-            " out"
+            f" differently from this trainer; nothing was exported; leave"
+            f" {name} out"
         )
 
 

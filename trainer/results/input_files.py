@@ -59,12 +59,12 @@ def none_readable(inputs: str | None, bad: int, first: str) -> TrainerError:
       first: path and error of the first one.
     """
     what = (
-        f"none of the {bad:,} files could be read, the first of them"
+        f"none of the {bad:,} files could be read; the first error is"
         if bad > 1
-        else "the file could not be read,"
+        else "the file could not be read:"
     )
     return TrainerError(
-        f"--inputs={inputs!r}: {what} {first}; give files that can"
+        f"--inputs={inputs!r}: {what} {first}; give readable images"
     )
 
 

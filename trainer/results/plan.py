@@ -11,6 +11,7 @@ from trainer.config.fields import CONSTANT, MONITOR_NAMES, OPTIMIZER_TITLES
 from trainer.data.manifest import Manifest
 from trainer.data.order import steps_per_epoch
 from trainer.data.validation import source_phrase
+from trainer.errors import counted
 from trainer.model.freeze import FreezePlan
 from trainer.results.escaping import for_terminal
 from trainer.results.report import unbalanced_lines
@@ -69,8 +70,9 @@ def plan_lines(
     yield ""
     yield (
         f"devices: {', '.join(strategy.extended.worker_devices)}"
-        f" ({type(strategy).__name__}, {strategy.num_replicas_in_sync}"
-        f" replicas), {config.precision}, XLA {'on' if xla else 'off'},"
+        f" ({type(strategy).__name__},"
+        f" {counted(strategy.num_replicas_in_sync, 'replica')}),"
+        f" {config.precision}, XLA {'on' if xla else 'off'},"
         f" determinism {'on' if deterministic else 'off'}"
     )
 

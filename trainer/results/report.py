@@ -50,7 +50,7 @@ def unbalanced_lines(manifest: Manifest) -> Iterator[str]:
         f"data: unbalanced, {counted(int(counts[small]), 'image')} of"
         f" {names[0]} to"
         f" {counts[large]:,} of {names[1]}; accuracy favours large classes,"
-        " see balanced accuracy and macro F1; --class_weights=balanced weighs"
+        " see balanced accuracy and macro F1; --class_weights=balanced weights"
         " the loss"
     )
 

@@ -49,8 +49,8 @@ def _fitted(manifest: Manifest, evaluator: Evaluator) -> Calibration:
     samples = manifest.validation
     if len(samples) < MIN_EXAMPLES:
         return Calibration(
-            why_not=f"there are only {len(samples)} validation images, and"
-            f" fewer than {MIN_EXAMPLES} say too little"
+            why_not=f"there are only {len(samples)} validation images;"
+            f" {MIN_EXAMPLES} are needed"
         )
     found = evaluator.evaluate(samples, outputs=True)
     assert found.outputs is not None
@@ -99,6 +99,9 @@ def stored_calibration(trained: Trained) -> Calibration:
     stored = result.get("calibration")
     if stored is None:
         return Calibration(why_not="the run has stored none")
+    calibration = Calibration.from_json(stored)
+    if not calibration.fitted:
+        return calibration
     own = (trained.stage, trained.which, trained.step, trained.run.tta)
     of_result = (
         result["stage"],
@@ -110,4 +113,4 @@ def stored_calibration(trained: Trained) -> Calibration:
         return Calibration(
             why_not="it was fitted on another checkpoint or another --tta"
         )
-    return Calibration.from_json(stored)
+    return calibration

@@ -231,5 +231,5 @@ def _write(path: str, values: dict[str, Any]) -> None:
     except OSError as error:
         raise TrainerError(
             f"--output={path!r}: cannot be written to ({error.strerror}); give"
-            " a file that can"
+            " another file"
         ) from error

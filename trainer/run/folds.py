@@ -135,8 +135,8 @@ def _numbers(config: Config) -> range:
 def _check_no_run(workdir: Workdir) -> None:
     if workdir.read_json(CONFIG) is not None:
         raise UsageError(
-            f"--workdir={workdir.path!r}: holds a run of its own, not the"
-            " folds of several; give another --workdir"
+            f"--workdir={workdir.path!r}: holds a single run, not folds;"
+            " give another --workdir"
         )
 
 
@@ -162,7 +162,7 @@ def _write(workdir: Workdir, config: ResolvedConfig) -> None:
     results = [run.read_json(RESULT) or {} for run in runs]
     later = {result.get("stage") for result in results} - {config.last_stage}
     if later:
-        print(f"the folds have continued with {later.pop()}; no new summary")
+        print(f"folds.json: not updated, as the folds end with {later.pop()}")
         return
     rows = [_fold_rows(run, fold) for fold, run in enumerate(runs, 1)]
     lines = {name: line for part in rows for name, line in part.lines.items()}

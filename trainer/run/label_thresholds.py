@@ -36,8 +36,8 @@ def trained_thresholds(trained: Trained) -> np.ndarray:
         return np.full(len(names), DEFAULT_THRESHOLD, np.float32)
     if trained.which != result_checkpoint(workdir, trained.stage):
         _warn(
-            f"--checkpoint={trained.which} is not what the run's result is of,"
-            " but the thresholds are of that"
+            f"--checkpoint={trained.which} is not the checkpoint of the run's"
+            " result, for which the thresholds were chosen"
         )
     return found
 

@@ -205,5 +205,5 @@ def _write(output: str, folder: str, rows: list[Row]) -> None:
     except OSError as error:
         raise TrainerError(
             f"--output={output!r}: cannot be written to ({error.strerror});"
-            " give a file that can"
+            " give another file"
         ) from error

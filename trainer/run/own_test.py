@@ -56,7 +56,8 @@ def _why_not(
     which = result.get("result_checkpoint", "last")
     if trained.which != which:
         return (
-            f"--checkpoint={trained.which} is not what the run's result is of"
+            f"--checkpoint={trained.which} is not the checkpoint of the run's"
+            " result"
         )
     # An earlier version tested without it.
     if trained.run.tta != result.get("tta", OFF):

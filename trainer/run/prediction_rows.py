@@ -94,5 +94,5 @@ def csv_output(path: str | None) -> Iterator[TextIO]:
     except OSError as error:
         raise TrainerError(
             f"--output={path!r}: cannot be written to ({error.strerror}); give"
-            " a file that can"
+            " another file"
         ) from error

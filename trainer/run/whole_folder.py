@@ -172,8 +172,8 @@ def read_whole_folder(trained: Trained, given: frozenset[str]) -> WholeFolder:
     for name in _OF_SPLITS:
         if name in given:
             raise UsageError(
-                f"--{name}={getattr(config, name)!r}: plays no part where a"
-                " folder is evaluated as a whole; leave it out"
+                f"--{name}={getattr(config, name)!r}: not used when a"
+                " whole folder is evaluated; leave it out"
             )
     folder = open_labelled_folder(
         os.path.expanduser(config.dataset),

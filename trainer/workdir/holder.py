@@ -111,8 +111,8 @@ def lost(folder: str, holder: Holder | None) -> TrainerError:
 def unwritable(folder: str, reason: object) -> TrainerError:
     """Returns the error for a workdir that cannot be written to."""
     return TrainerError(
-        f"--workdir={folder!r}: cannot be written to ({reason}); give a folder"
-        " that can"
+        f"--workdir={folder!r}: cannot be written to ({reason}); give a"
+        " writable folder"
     )
 
 

@@ -153,13 +153,17 @@ DATA = (
         name="columns of a folder",
         flags={"columns": "path=file"},
         status=USAGE,
-        words=("--columns='path=file': '{root}/photos' is no table; leave it",),
+        words=(
+            "--columns='path=file': '{root}/photos' is not a table; leave it",
+        ),
     ),
     Case(
         name="column of groups of a folder",
         flags={"group_by": "column"},
         status=USAGE,
-        words=("--group_by=column: '{root}/photos' is no table; leave it out",),
+        words=(
+            "--group_by=column: '{root}/photos' is not a table; leave it out",
+        ),
     ),
     Case(
         name="grouping",

@@ -39,11 +39,11 @@ LABELS = (
         "folder",
         (
             "--task=multilabel: needs a table of images, but --dataset=",
-            "is none; give a file with one of .csv, .tsv, .jsonl",
+            "is not one; give a file with one of .csv, .tsv, .jsonl",
         ),
         dataset="{root}/photos",
     ),
-    _case("demo", ("--dataset='demo' is none",), dataset="demo"),
+    _case("demo", ("--dataset='demo' is not one",), dataset="demo"),
     _case("no such table", ("none.csv': no such file",)),
     _case("unknown", ("--task='multi'", "single, multilabel"), task="multi"),
     _case(

@@ -230,7 +230,10 @@ LOOKING = tuple(
         (
             "an unknown export format",
             exporting(export_formats="tflite,coreml"),
-            ("--export_formats='tflite,coreml': 'coreml' is no format", "give"),
+            (
+                "--export_formats='tflite,coreml': 'coreml' is not a format",
+                "give",
+            ),
         ),
         (
             "int8 without tflite",

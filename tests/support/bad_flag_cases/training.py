@@ -220,7 +220,7 @@ TRAINING = (
         words=(
             "--workdir='{root}/file/below': cannot be written to",
             "Not a directory",
-            "give a folder that can",
+            "give a writable folder",
         ),
     ),
     Case(
@@ -235,7 +235,7 @@ TRAINING = (
         status=FAILURE,
         words=(
             "--workdir='/proc/nope': cannot be written to",
-            "give a folder that can",
+            "give a writable folder",
         ),
     ),
     Case(

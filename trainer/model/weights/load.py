@@ -80,8 +80,8 @@ def load_weights(
     layers = sum(1 for layer in model.layers if layer.weights)
     return (
         f"{backbone.name}: {model.count_params():,} parameters in {layers}"
-        f" layers from {plan.label} ({plan.why}); anything else in it, such as"
-        " a head, was left out"
+        f" layers from {plan.label} ({plan.why}); a head in the file is"
+        " not used"
     )
 
 

@@ -154,7 +154,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         what, storage, key, _location, count, view = pid
         if what != "storage" or storage not in _DTYPES or view is not None:
-            raise pickle.UnpicklingError("asks for no plain storage")
+            raise pickle.UnpicklingError("does not name a plain storage")
         return _Storage(str(key), _DTYPES[storage], int(count))
 
     def get_extension(self, code: int) -> NoReturn:

@@ -118,7 +118,7 @@ def stage_notes(result: Result) -> Iterator[str]:
     """Yields which weights the result is of, and why stages ended early."""
     which = result.get("result_checkpoint", "last")
     yield (
-        f"The result is of the {which} weights, of step"
+        f"The results are those of the {which} weights, from step"
         f" {result.get('result_step', result['steps'])}."
     )
     for row in _stages(result):
