@@ -120,6 +120,14 @@ def test_commands_give_flags_that_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_commands_with_flags_name_the_stage(page: str) -> None:
+    """The command line has no default stage."""
+    for command in commands_of(page):
+        options = set(OPTION.findall(command))
+        assert "stage" in options or options <= {"help", "version"}, command
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_options_exist_in_some_program(page: str) -> None:
     known = OF_MAIN | FOREIGN | options_of_sources()
     assert set(OPTION.findall(text_of(page))) <= known
