@@ -38,6 +38,17 @@ def test_best_from_another_run_solves_no_head(stage: str) -> None:
         config(stage=stage, init_from="runs/a", head_solver="lbfgs")
 
 
+def test_the_strength_of_no_solved_head_is_refused() -> None:
+    """Its remedy is not another flag that --init_from excludes."""
+    with pytest.raises(UsageError) as error:
+        config(recipe="best", init_from="runs/a", head_l2="0.1")
+    assert str(error.value) == (
+        "--head_l2=0.1: not read with --init_from, whose head finetune starts"
+        " from; leave one of them out"
+    )
+    assert config(recipe="best", head_l2="0.1").head_l2 == "0.1"
+
+
 def test_a_head_alone_from_another_run_is_solved() -> None:
     stage = "feature_extract"
     best = config(stage=stage, recipe="best", init_from="runs/a")
