@@ -17,11 +17,14 @@ from tests.support.runs import (
     assert_same_arrays,
     copied_after,
     lines,
+    small,
     train,
     weights,
 )
+from trainer.config import Config
 from trainer.learning import solved_stage
 from trainer.learning.inputs import Inputs
+from trainer.run import training
 
 HEAD = "feature_extract"
 ADAM = {**TINY, "stage": HEAD, "unfreeze": "last:10", "epochs": 3}
@@ -226,3 +229,15 @@ def test_views_that_cannot_be_are_refused(
     assert said.err.startswith("error: --head_views")
     assert words in said.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_views_shows_the_plan_and_writes_nothing(
+    photos: str, tmp_path: pathlib.Path
+) -> None:
+    values = {**TINY, "stage": HEAD, "epochs": 2, "head_views": 2}
+    fields = {**small(photos, tmp_path / "run", **values), "dry_run": True}
+    fields["cache_dir"] = str(tmp_path / "cache")
+    forget()
+    manifest = training.dry_run(Config(**fields))
+    assert len(manifest.train) == 21
+    assert not list(tmp_path.iterdir())

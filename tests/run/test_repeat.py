@@ -18,6 +18,8 @@ CASES: dict[str, dict[str, Any]] = {
     "quick": {"stage": "feature_extract", "recipe": "quick"},
     "best": {"recipe": "best"},
     "best, but": {"recipe": "best", "epochs": 3, "tta": "off", "ema": 0.0},
+    "best, from another run": {"recipe": "best", "init_from": "runs/a"},
+    "best with adam": {"recipe": "best", "optimizer": "adam"},
     "best head": {"stage": "feature_extract", "recipe": "best"},
     "views": {"head_solver": "lbfgs", "head_views": 3, "augment": "mild"},
     "parts": {"unfreeze": "last:3@2,all@3"},

@@ -61,6 +61,15 @@ def test_an_image_that_vanishes_is_one_line(config, monkeypatch):
     assert last == {"event": "stop", "reason": "NotFoundError"}
 
 
+def test_raised_epochs_are_said() -> None:
+    config = resolve(Config(dataset="d", epochs=2, head_epochs=5), 8)
+    before = config.stages()
+    after = tuple(spec.at_least(12, 3) for spec in before)
+    assert training.raised_lines(before, after, 12) == [
+        "--min_steps=12: 4 epochs of finetune, not 2"
+    ]
+
+
 @pytest.mark.parametrize(
     ("augment", "images"),
     # Without augmentation, features of an image are computed once.

@@ -25,6 +25,7 @@ from trainer.config.fields import (
     STUDY,
     USING_STAGES,
 )
+from trainer.config.given import warm_start_warnings
 from trainer.native_logs import native_notes_hidden
 from trainer.native_memory import long_lived_imports
 from trainer.run.early import check_paths
@@ -64,7 +65,8 @@ def run_stage(
         return list_runs(config)
     check_paths(config)
     if config.stage in (*FIT_STAGES, LR_FIND, SEARCH):
-        for line in introduction(config):
+        warnings = warm_start_warnings(config, given)
+        for line in (*introduction(config), *warnings):
             print(line, flush=True)
     planned: Any = config
     if config.stage == SEARCH:

@@ -13,6 +13,7 @@ from trainer.config.given import (
     check_given,
     check_parts,
     check_predict,
+    check_read_by_finetune,
     check_search,
     check_solved_head,
     check_validation,
@@ -60,6 +61,7 @@ def checked(values: Mapping[str, Any], given: frozenset[str]) -> Config:
     check_solved_head(config, given)
     check_validation(config, given)
     check_parts(config, given)
+    check_read_by_finetune(config, given)
     check_embed(config, given)
     check_predict(config, given)
     check_search(config)

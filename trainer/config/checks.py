@@ -119,6 +119,12 @@ def _check_data(fields: Fields) -> None:
 
 def _check_l2(fields: Fields) -> None:
     if parse_l2(fields.head_l2) is not None and fields.head_solver != LBFGS:
+        follows = fields.stage in (FINETUNE, LR_FIND)
+        if follows and fields.init_from is not None:
+            raise UsageError(
+                f"--head_l2={fields.head_l2}: not read with --init_from, whose"
+                f" head {fields.stage} starts from; leave one of them out"
+            )
         raise UsageError(
             f"--head_l2={fields.head_l2}: read only with"
             f" --head_solver={LBFGS}; give that too, or leave it out"

@@ -13,6 +13,7 @@ from trainer.config.fields import (
     JSON_LINES,
     LBFGS,
     LR_FIND,
+    NONE,
     OFF,
     PREDICT,
     PROBE,
@@ -138,6 +139,62 @@ def check_solved_head(fields: Fields, given: frozenset[str]) -> None:
             f"--head_solver={LBFGS}: not read with --init_from, whose head"
             f" {fields.stage} starts from; leave one of them out"
         )
+
+
+def check_read_by_finetune(fields: Fields, given: frozenset[str]) -> None:
+    """Rejects flags of a head or a backbone that the run does not train.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+
+    Raises:
+      UsageError: naming the first such flag.
+    """
+    for name, reason in unread_by_finetune(fields).items():
+        if name in given:
+            raise UsageError(
+                f"--{name}={getattr(fields, name):g}: not read with {reason};"
+                " leave one of them out"
+            )
+
+
+def unread_by_finetune(fields: Fields) -> dict[str, str]:
+    """Returns flags that a run refuses, each with the flag that excludes it.
+
+    Args:
+      fields: of a run of any stage.
+    """
+    unread = {}
+    if fields.stage in (FINETUNE, LR_FIND) and not fields.head_epochs:
+        unread["head_learning_rate"] = "--head_epochs=0, which trains no head"
+    if fields.stage in (FINETUNE, LR_FIND, SEARCH):
+        parts = parse_parts(fields.unfreeze)
+        rules = {part.rule for part in parts} or {fields.unfreeze}
+        if rules == {NONE}:
+            flag = f"--unfreeze={fields.unfreeze}, which trains no backbone"
+            unread |= dict.fromkeys(("backbone_lr_scale", "layer_decay"), flag)
+    return unread
+
+
+def warm_start_warnings(fields: Fields, given: frozenset[str]) -> list[str]:
+    """Returns a warning for each flag that --init_from makes superfluous.
+
+    They are not refused: a run that cannot be continued names --init_from as
+    the remedy, so its command works with this flag added.
+
+    Args:
+      fields: of the run.
+      given: the names of the flags that were given explicitly.
+    """
+    if fields.stage not in (FINETUNE, LR_FIND) or fields.init_from is None:
+        return []
+    return [
+        f"warning: --{name}={getattr(fields, name):g}: not read with"
+        " --init_from, whose head the run starts from"
+        for name in ("head_epochs", "head_learning_rate")
+        if name in given and getattr(fields, name)
+    ]
 
 
 def check_parts(fields: Fields, given: frozenset[str]) -> None:

@@ -47,8 +47,9 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "momentum": ("a number from 0 to below 1", lambda x: 0 <= x < 1),
     "weight_decay": ("a number from 0 to 1", lambda x: 0 <= x <= 1),
     "warmup": (
-        "a fraction from 0 to below 1, or a whole number of steps",
-        lambda x: 0 <= x < 1 or (x <= 10**6 and x == int(x)),
+        "a fraction from 0 to below 1, or a whole number of steps up to"
+        " 1000000",
+        lambda x: 0 <= x < 1 or (1 <= x <= 10**6 and x == int(x)),
     ),
     "min_steps": (
         "a whole number from 0 to 1000000",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.config.fields import (
+    ADAM,
     ADAMW,
     APPLY,
     BEST_RECIPE,
@@ -13,10 +14,12 @@ from trainer.config.fields import (
     CROP,
     FEATURE_EXTRACT,
     FIELDS,
+    FINETUNE,
     FLIP,
     IGNORE,
     LBFGS,
     LOSS,
+    LR_FIND,
     MILD,
     MULTILABEL,
     OFF,
@@ -66,6 +69,10 @@ def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
 
     With several labels per image, --monitor is the loss unless it is given.
 
+    With --optimizer=adam, which has no weight decay, the recipe sets none. A
+    fine-tune with --init_from trains no head, so the recipe does not choose
+    its solver.
+
     Args:
       values: the value of each flag, by name.
       given: names of the flags given explicitly, which override the recipe.
@@ -81,10 +88,10 @@ def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
             f" --stage={stage}; give --stage={FEATURE_EXTRACT}, or"
             f" --recipe={BEST_RECIPE}"
         )
+    kept = given | _excluded(values, given)
     for name, value in RECIPES.get(recipe, {}).items():
-        if name in given or stage not in FIELDS[name].metadata["stages"]:
-            continue
-        expanded[name] = value
+        if name not in kept and stage in FIELDS[name].metadata["stages"]:
+            expanded[name] = value
     if stage == FEATURE_EXTRACT and expanded["head_solver"] == LBFGS:
         # The head is solved, so that there are no steps to set.
         for name in _STEPS_ONLY & expanded.keys() - given:
@@ -92,6 +99,17 @@ def expand(values: Mapping[str, Any], given: frozenset[str]) -> dict[str, Any]:
     if expanded["task"] == MULTILABEL and "monitor" not in given:
         expanded["monitor"] = LOSS
     return expanded
+
+
+def _excluded(values: Mapping[str, Any], given: frozenset[str]) -> set[str]:
+    """Returns the flags that a given flag excludes from the recipe."""
+    excluded = set()
+    if "optimizer" in given and values["optimizer"] == ADAM:
+        excluded.add("weight_decay")
+    warm = values["init_from"] is not None
+    if warm and values["stage"] in (FINETUNE, LR_FIND):
+        excluded.add("head_solver")
+    return excluded
 
 
 def summary(config: Fields) -> str:

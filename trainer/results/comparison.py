@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.results.columns import padded
 from trainer.results.escaping import for_terminal
 from trainer.results.statistics import (
     RESAMPLES,
@@ -96,21 +97,26 @@ class Comparison:
 
     def lines(self) -> Iterator[str]:
         """Yields the lines of two tables: the runs, and the differences."""
-        names = [for_terminal(run.workdir) for run in self.runs]
-        width = max(len(name) for name in (*names, "difference from the first"))
+        heading, *names, difference = padded(
+            [
+                "run",
+                *(for_terminal(run.workdir) for run in self.runs),
+                "difference from the first",
+            ]
+        )
         yield (
             f"{self.final_split} split, {len(self.runs[0].correct):,} examples"
             f" of {self.classes} classes"
         )
         yield ""
-        yield f"{'run':{width}}{'accuracy':>12}{'95 % interval':>20}"
+        yield f"{heading}{'accuracy':>12}{'95 % interval':>20}"
         for name, run in zip(names, self.runs, strict=True):
             low, high = run.interval
             interval = f"[{low:.3f}, {high:.3f}]"
-            yield f"{name:{width}}{run.accuracy:>12.4f}{interval:>20}"
+            yield f"{name}{run.accuracy:>12.4f}{interval:>20}"
         yield ""
         yield (
-            f"{'difference from the first':{width}}{'accuracy':>12}"
+            f"{difference}{'accuracy':>12}"
             f"{'95 % interval':>20}{'only first':>12}{'only this':>12}"
             f"{'McNemar p':>12}"
         )
@@ -118,7 +124,7 @@ class Comparison:
             low, high = found.interval
             interval = f"[{low:+.4f}, {high:+.4f}]"
             yield (
-                f"{name:{width}}{found.difference:>+12.4f}{interval:>20}"
+                f"{name}{found.difference:>+12.4f}{interval:>20}"
                 f"{found.only_first:>12,}{found.only_second:>12,}"
                 f"{found.p_value:>12.2g}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from trainer.results.columns import padded
 from trainer.results.escaping import for_terminal
 
 
@@ -57,11 +58,9 @@ def label_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
         f" {_cell(metrics['test_macro_f1'])}, exact match"
         f" {metrics['test_exact_match']:.4f}"
     )
-    names = [for_terminal(name) for name in precisions]
-    width = max(map(len, names))
+    heading, *names = padded(["class", *map(for_terminal, precisions)])
     yield (
-        f"  {'class':{width}}        AP  examples  threshold  precision"
-        "  recall      F1"
+        f"  {heading}        AP  examples  threshold  precision  recall      F1"
     )
     for shown, name in zip(names, precisions, strict=True):
         precision, recall, f1 = (
@@ -69,7 +68,7 @@ def label_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
             for which in ("precision", "recall", "f1")
         )
         yield (
-            f"  {shown:{width}}  {_cell(precisions[name]):>8}"
+            f"  {shown}  {_cell(precisions[name]):>8}"
             f"{metrics['test_per_class_support'].get(name, 0):>10,}"
             f"{_cell(metrics['thresholds'].get(name)):>11}{precision:>11}"
             f"{recall:>8}{f1:>8}"

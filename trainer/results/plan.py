@@ -13,6 +13,7 @@ from trainer.data.order import steps_per_epoch
 from trainer.data.validation import source_phrase
 from trainer.errors import counted
 from trainer.model.freeze import FreezePlan
+from trainer.results.columns import padded
 from trainer.results.escaping import for_terminal
 from trainer.results.report import unbalanced_lines
 
@@ -123,11 +124,11 @@ def _sample_lines(manifest: Manifest) -> Iterator[str]:
         manifest.final_split: manifest.final,
     }
     columns = {k: part.counts(len(names)) for k, part in parts.items()}
-    width = max(len(name) for name in (*names, "all classes"))
-    yield f"{'samples':{width}}" + "".join(f"{k:>12}" for k in columns)
+    heading, *names, total = padded(["samples", *names, "all classes"])
+    yield heading + "".join(f"{k:>12}" for k in columns)
     for i, name in enumerate(names):
         cells = "".join(f"{counts[i]:>12}" for counts in columns.values())
-        yield f"{name:{width}}" + cells
+        yield name + cells
     totals = "".join(f"{len(part):>12}" for part in parts.values())
-    yield f"{'all classes':{width}}" + totals
+    yield total + totals
     yield f"validation: {source_phrase(manifest.validation_source)}"

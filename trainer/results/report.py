@@ -21,6 +21,7 @@ from trainer.data.manifest import Manifest
 from trainer.data.validation import source_phrase
 from trainer.errors import counted
 from trainer.learning.stopping import stop_text
+from trainer.results.columns import padded
 from trainer.results.commands import command_line
 from trainer.results.escaping import for_terminal
 from trainer.results.label_report import (
@@ -213,15 +214,14 @@ def per_class_lines(metrics: dict[str, Any]) -> Iterator[str]:
         )
     yield from score_lines(metrics)
     per_class = metrics["test_per_class_accuracy"]
-    names = [for_terminal(name) for name in per_class]
-    width = max(map(len, names))
+    heading, *names = padded(["class", *map(for_terminal, per_class)])
     if "test_per_class_support" in metrics:
         yield (
-            f"  {'class':{width}}  accuracy   95 % interval  examples"
+            f"  {heading}  accuracy   95 % interval  examples"
             "  precision      F1"
         )
     for shown, (name, accuracy) in zip(names, per_class.items(), strict=True):
-        yield f"  {shown:{width}}  {_class_cells(metrics, name, accuracy)}"
+        yield f"  {shown}  {_class_cells(metrics, name, accuracy)}"
 
 
 def _class_cells(

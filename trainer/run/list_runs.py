@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trainer.config import Config
 from trainer.config.fields import TRAINING_STAGES, TUTORIAL
 from trainer.errors import TrainerError, UsageError
+from trainer.results.columns import padded
 from trainer.results.escaping import csv_line, for_csv, for_terminal
 from trainer.results.page.render import number, render, seconds
 from trainer.storage import files
@@ -178,14 +179,15 @@ def _bytes_below(path: str) -> int:
 def _lines(rows: list[Row]) -> Iterator[str]:
     """Yields the rows in columns; the first ones are aligned left."""
     shown = [_COLUMNS, *([for_terminal(x) for x in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     left = ("run", "stage", "data", "backbone", "recipe")
-    for row in shown:
-        cells = (
-            cell.ljust(width) if name in left else cell.rjust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
-        )
-        yield "  ".join(cells).rstrip()
+    columns = [
+        padded(column)
+        if column[0] in left
+        else [cell.rjust(max(map(len, column))) for cell in column]
+        for column in zip(*shown, strict=True)
+    ]
+    for row in zip(*columns, strict=True):
+        yield "  ".join(row).rstrip()
 
 
 def _write(output: str, folder: str, rows: list[Row]) -> None:

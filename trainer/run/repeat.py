@@ -13,7 +13,7 @@ from trainer.config.fields import (
     LBFGS,
     TRAINING_STAGES,
 )
-from trainer.config.given import UNREAD_BY_SOLVER
+from trainer.config.given import UNREAD_BY_SOLVER, unread_by_finetune
 from trainer.config.recipes import expand
 from trainer.config.unfreeze import parse_parts
 from trainer.results.commands import command_line
@@ -50,7 +50,7 @@ def repeat_command(config: Config) -> str:
 
 def _unread(config: Config) -> set[str]:
     """Returns flags that the stage refuses together with other flags."""
-    unread = set()
+    unread = set(unread_by_finetune(config))
     if config.head_solver == LBFGS:
         unread |= {*UNREAD_BY_SOLVER.get(config.stage, ())}
         if config.head_views:

@@ -23,10 +23,10 @@ from trainer.results.evaluate import Evaluator
 from trainer.results.greedy_soup import Score, Trial, greedy_soup
 from trainer.results.predictions_file import write_predictions
 from trainer.results.report import result_lines
-from trainer.results.statistics import wilson_interval
 from trainer.run.calibrate import final_metrics
 from trainer.run.ingredients import Ingredient, WeightSource, read_ingredients
 from trainer.run.prepare import read_manifest
+from trainer.run.soup_result import soup_result
 from trainer.run.trained import (
     Trained,
     open_fast_paths,
@@ -38,9 +38,6 @@ from trainer.workdir import BACKBONE, CONFIG, MANIFEST, RESULT, Workdir
 from trainer.workdir.folds import check_no_folds
 from trainer.workdir.lock import locked
 from trainer.workdir.stored import stored_config
-
-# Fields of result.json that describe a single run, so a soup has none of them.
-_OF_ONE_RUN = ("audit", "earlier_stages", "metrics_position", "stopped_early")
 
 
 def soup(config: Config, given: frozenset[str]) -> None:
@@ -157,7 +154,7 @@ def _cook(
         evaluator = _evaluator(trained, manifest, source, flip=True)
     evaluation = evaluator.evaluate(manifest.final, outputs=True)
     metrics = final_metrics(manifest, evaluator, evaluation)
-    result = _result(ingredients, trials, manifest, metrics)
+    result = soup_result(ingredients, trials, manifest, metrics)
     _write(workdir, ingredients, trials[0], result)
     write_predictions(workdir, manifest.final, evaluation)
     _write_weights(workdir, trained, result)
@@ -242,59 +239,6 @@ def _trial_line(trial: Trial, ingredients: Sequence[Ingredient]) -> str:
         f" {trial.with_it.accuracy:.4f}, {trial.with_it.loss:.4f}:"
         f" {for_terminal(ingredients[trial.index].workdir.path)}"
     )
-
-
-def _result(
-    ingredients: Sequence[Ingredient],
-    trials: Sequence[Trial],
-    manifest: Manifest,
-    metrics: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Returns result.json: the best run's, with the metrics of the soup."""
-    best = ingredients[trials[0].index]
-    score = [trial for trial in trials if trial.accepted][-1].with_it
-    total = len(manifest.validation)
-    of_best = {
-        key: value
-        for key, value in best.run.result.items()
-        if key not in _OF_ONE_RUN and not key.startswith("test_")
-    }
-    return {
-        **of_best,
-        **metrics,
-        "steps": best.step,
-        "monitor": "accuracy",
-        "best_step": best.step,
-        "best_validation_accuracy": score.accuracy,
-        "best_validation_loss": score.loss,
-        "best_monitor_value": score.accuracy,
-        "best_validation_accuracy_interval": list(
-            wilson_interval(score.accuracy, total)
-        ),
-        "validation_examples": total,
-        "result_checkpoint": LAST,
-        "result_step": best.step,
-        "train_seconds": round(
-            sum(i.run.result["train_seconds"] for i in ingredients), 3
-        ),
-        SOUP: [_trial_json(trial, ingredients) for trial in trials],
-    }
-
-
-def _trial_json(
-    trial: Trial, ingredients: Sequence[Ingredient]
-) -> dict[str, Any]:
-    ingredient = ingredients[trial.index]
-    return {
-        "workdir": files.absolute(ingredient.workdir.path),
-        "stage": ingredient.run.result["stage"],
-        "step": ingredient.step,
-        "validation_accuracy": trial.alone.accuracy,
-        "validation_loss": trial.alone.loss,
-        "validation_accuracy_in_mean": trial.with_it.accuracy,
-        "validation_loss_in_mean": trial.with_it.loss,
-        "accepted": trial.accepted,
-    }
 
 
 def _write(

@@ -86,7 +86,10 @@ def dry_run(config: Config) -> Manifest:
       UsageError: the flags are invalid.
       TrainerError: the data cannot be used.
     """
-    setup = prepare(dataclasses.replace(config, cache=OFF))
+    setup = prepare(config)
+    # A cache would be written.
+    resolved = dataclasses.replace(setup.config, cache=OFF)
+    setup = dataclasses.replace(setup, config=resolved)
     with multi_worker.working(setup.runtime.processes):
         return _print_plan(setup)
 
@@ -212,6 +215,7 @@ def _train(
     start = find_start(workdir, config)
     stages = with_min_steps(start.stages, config, manifest)
     _check_rates(stages, config, manifest)
+    raised = raised_lines(start.stages, stages, config.min_steps)
     start = dataclasses.replace(start, stages=stages)
     processes.check_same(
         start.why,
@@ -221,7 +225,7 @@ def _train(
     if config.validation is not None:
         phrase = source_phrase(manifest.validation_source)
         print(f"validation: {phrase} ({len(manifest.validation)})", flush=True)
-    print(f"weights: {one_line(start.why)}", flush=True)
+    print("\n".join((f"weights: {one_line(start.why)}", *raised)), flush=True)
     try:
         classifier = first_classifier(setup, workdir, start, manifest)
         options = choose_fast_paths(setup, workdir, manifest)
@@ -270,6 +274,18 @@ def with_min_steps(
     """Returns the stages with the epochs that --min_steps asks for."""
     steps = steps_per_epoch(len(manifest.train), config.batch_size)
     return tuple(spec.at_least(config.min_steps, steps) for spec in stages)
+
+
+def raised_lines(
+    before: tuple[StageSpec, ...], after: tuple[StageSpec, ...], min_steps: int
+) -> list[str]:
+    """Returns a line for each stage whose epochs --min_steps has raised."""
+    return [
+        f"--min_steps={min_steps}: {new.epochs} epochs of {new.stage}, not"
+        f" {old.epochs}"
+        for old, new in zip(before, after, strict=True)
+        if new.epochs > old.epochs
+    ]
 
 
 def _check_rates(
