@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from tests.cache.asker import (
     segments,
 )
 from trainer.cache.entries import MARKER
+from trainer.cache.segments import StoredArray
 
 
 def _shorten(name: str, size: int) -> Callable[[pathlib.Path], None]:
@@ -142,3 +145,55 @@ def test_one_damaged_segment_leaves_the_others(tmp_path: pathlib.Path) -> None:
     asker = Asker(tmp_path)
     asker.check("abcd", computed="cd")
     assert len(asker.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("open", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+        ("fstat", OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))),
+        ("pread", MemoryError("Unable to allocate 4 MiB")),
+    ],
+    ids=["files", "kernel_memory", "memory"],
+)
+def test_rows_outlive_a_shortage_of_memory_or_files(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    error: Exception,
+) -> None:
+    """The segment is good, so the next process reads it."""
+    Asker(tmp_path).check("abc", computed="abc")
+    (segment,) = segments(tmp_path)
+    content = {path: path.read_bytes() for path in segment.iterdir()}
+    real = getattr(os, function)
+
+    def fail(first: Any, *rest: Any, **more: Any) -> Any:
+        if function == "open" and not str(first).endswith(".rows"):
+            return real(first, *rest, **more)
+        raise error
+
+    asker = Asker(tmp_path, ram_bytes=0)
+    monkeypatch.setattr(os, function, fail)
+    asker.rows("abc")
+    monkeypatch.undo()
+    assert asker.warnings[0].startswith(
+        f"{segment}: cached rows cannot be read now ("
+    )
+    assert {path: path.read_bytes() for path in segment.iterdir()} == content
+    Asker(tmp_path).check("abc", computed="")
+
+
+def test_rows_without_memory_to_load_them_are_read_from_files(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Asker(tmp_path).check("abc", computed="abc")
+
+    def fail(array: StoredArray) -> np.ndarray:
+        raise MemoryError("Unable to allocate 4 GiB")
+
+    monkeypatch.setattr(StoredArray, "load", fail)
+    asker = Asker(tmp_path)
+    asker.check("abc", computed="")
+    asker.check("abcd", computed="d")
+    assert asker.warnings == []

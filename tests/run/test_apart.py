@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -24,3 +26,13 @@ def test_a_late_process_is_stopped(tmp_path: pathlib.Path) -> None:
         assert time.monotonic() - began < 30
     with pytest.raises(TrainerError, match="its process exited with status 1"):
         apart.ask("no_such_module", None)
+
+
+def test_a_limit_of_many_years_is_no_error() -> None:
+    """1e9 minutes, in which a caller may express that there is no limit."""
+    errors: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", errors.append)
+        with pytest.raises(TrainerError, match="exited with status 1"):
+            apart.ask("no_such_module", None, limit_seconds=6e10)
+    assert errors == []

@@ -136,6 +136,17 @@ def test_a_stage_is_timed_in_parts(machine: Machine) -> None:
         pytest.param(
             {"epochs": 30, "patience": 3}, about("up to 6 min"), id="patience"
         ),
+        # 3 * 60 + 17, which is less than 17 + 30 * 12.
+        pytest.param(
+            {"epochs": 30, "time_limit": 3.0},
+            about("up to 3 min"),
+            id="time limit",
+        ),
+        pytest.param(
+            {"epochs": 30, "time_limit": 60.0},
+            about("up to 6 min"),
+            id="distant time limit",
+        ),
         pytest.param(
             {"epochs": 30, "learning_rate": 0.1, "seed": 1},
             about("about 6 min"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
+import signal
 import types
 from typing import Any
 
@@ -15,9 +17,11 @@ from tests.support.runs import lines, small
 from tests.support.tiny import use_tiny_backbone
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.interrupt import Stopped
 from trainer.run import training
 from trainer.run.resolve import resolve
 from trainer.run.stages import TrainingRun
+from trainer.storage import files
 from trainer.workdir import CONFIG, Workdir
 
 
@@ -68,6 +72,31 @@ def test_raised_epochs_are_said() -> None:
     assert training.raised_lines(before, after, 12) == [
         "--min_steps=12: 4 epochs of finetune, not 2"
     ]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        TrainerError("step 6 cannot be saved; free some space"),
+        Stopped(signal.SIGTERM),
+        tf.errors.ResourceExhaustedError(None, None, "no memory"),
+    ],
+    ids=lambda reason: type(reason).__name__,
+)
+def test_a_full_disk_does_not_hide_why_a_run_stops(config, monkeypatch, reason):
+    def stop(self):
+        monkeypatch.setattr(files, "append_text", full)
+        raise reason
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(TrainingRun, "run", stop)
+    expected = TrainerError if isinstance(reason, Exception) else Stopped
+    with pytest.raises(expected) as error:
+        training.train(config)
+    words = {"Stopped": "SIGTERM", "ResourceExhaustedError": "no memory"}
+    assert words.get(type(reason).__name__, "step 6") in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pathlib
 import re
 from typing import Any
@@ -14,6 +16,7 @@ from trainer.config import Config
 from trainer.errors import TrainerError, UsageError
 from trainer.results.statistics import wilson_interval
 from trainer.search import halving, start
+from trainer.workdir import Workdir
 
 
 def by_epochs(config: Config) -> float:
@@ -133,6 +136,21 @@ def test_more_budget_continues_to_the_same_end(
     # A promotion that a better trial has made unnecessary may be one more.
     kept = [outcome(row) for row in stored["rows"]]
     assert all(outcome(row) in kept for row in once["rows"])
+
+
+def test_a_full_disk_does_not_hide_why_a_search_stops(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Workdir, name: str, values: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+    monkeypatch.setattr(Workdir, "write_json", full)
+    trainer.stops = 0
+    with pytest.raises(StopError):
+        trainer.search()
+    trainer.stops = -1
+    with pytest.raises(OSError, match="No space left on device"):
+        trainer.search()
 
 
 def test_the_rows_have_flags_interval_and_time(trainer: Trainer) -> None:

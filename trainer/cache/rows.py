@@ -22,6 +22,7 @@ from trainer.cache.segments import (
     Segment,
     SegmentWriteError,
     StoredArray,
+    is_shortage,
     open_segment,
     write_segment,
 )
@@ -202,23 +203,34 @@ class RowCache:
             return self._into_ram(open_segment(path, specs), specs)
         except Exception as error:
             # If the path is missing, another process has removed it.
-            if os.path.isdir(path):
+            if not os.path.isdir(path):
+                return None
+            reason = reason_of(error)
+            if is_shortage(error):
                 self._warn(
-                    f"{path}: cached rows are damaged ({reason_of(error)});"
-                    " they are removed and computed again"
+                    f"{path}: cached rows cannot be read now ({reason}); they"
+                    " stay, and are computed again for this run"
+                )
+            else:
+                self._warn(
+                    f"{path}: cached rows are damaged ({reason}); they are"
+                    " removed and computed again"
                 )
                 remove_entry(path)
             return None
 
     def _into_ram(self, segment: Segment, specs: Sequence[RowSpec]) -> Segment:
-        """Loads a segment into memory, if it fits."""
+        """Loads a segment into memory, if it fits and there is memory."""
         size = len(segment.digests) * sum(spec.nbytes for spec in specs)
         if not self._ram_takes(size):
             return segment
-        arrays = tuple(
-            array.load() if isinstance(array, StoredArray) else array
-            for array in segment.arrays
-        )
+        try:
+            arrays = tuple(
+                array.load() if isinstance(array, StoredArray) else array
+                for array in segment.arrays
+            )
+        except MemoryError:
+            return segment
         self._ram_left -= size
         return dataclasses.replace(segment, arrays=arrays, in_ram=size)
 

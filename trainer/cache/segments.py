@@ -28,6 +28,7 @@ from trainer.cache.entries import SEGMENT
 
 _BLOCK_BYTES = 1 << 22
 _MAX_INDEX_BYTES = 1 << 30
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,6 +182,16 @@ def open_segment(folder: str, specs: Sequence[RowSpec]) -> Segment:
     if [a.checksum() for a in arrays] != stored["checksums"]:
         raise ValueError("its checksum does not match")
     return Segment(digests=digests, arrays=arrays, folder=folder, in_ram=0)
+
+
+def is_shortage(error: Exception) -> bool:
+    """Returns whether an error says nothing about the segment itself.
+
+    The process lacks memory, or has too many files open.
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno in _SHORTAGES
+    )
 
 
 def write_segment(

@@ -137,7 +137,8 @@ def _limited(
         late.set()
         process.terminate()
 
-    timer = threading.Timer(seconds, stop)
+    # A longer one would raise an error in its thread.
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop)
     timer.daemon = True
     timer.start()
     try:

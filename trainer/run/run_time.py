@@ -127,15 +127,19 @@ class RunTime:
           stages: the stages to train, in order.
         """
         known = read_speeds(self._options.files)
-        total = 0.0
+        total = fixed = 0.0
         for spec, later in zip(stages, [*stages[1:], None], strict=True):
             speed = known.get(self._key(spec, later))
             seconds = None if speed is None else self._seconds(spec, speed)
             if seconds is None:
                 return ""
+            assert speed is not None
             total += seconds
+            fixed += speed.fixed
         config = self._setup.config
         early = config.patience is not None or config.time_limit is not None
+        if config.time_limit is not None:
+            total = min(total, 60 * config.time_limit + fixed)
         shown = f"{'up to' if early else 'about'} {shown_time(total)}"
         return (
             f"time: {shown if total >= 60 else 'under a minute'}, from earlier"

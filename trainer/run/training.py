@@ -235,14 +235,22 @@ def _train(
         record_run(workdir, setup, record, manifest, start, options)
         TrainingRun(setup, workdir, manifest, classifier, start, options).run()
     except tf.errors.OpError as error:
-        workdir.event("stop", reason=type(error).__name__)
+        _note_stop(workdir, type(error).__name__)
         if multi_worker.lost_peer(error, processes) is not None:
             raise
         raise _failure(setup, error) from error
     except BaseException as error:
-        reason = shortened(f"{type(error).__name__}: {error}")
-        workdir.event("stop", reason=reason)
+        _note_stop(workdir, shortened(f"{type(error).__name__}: {error}"))
         raise
+
+
+def _note_stop(workdir: Workdir, reason: str) -> None:
+    """Records why the run stops, if possible.
+
+    On a full disk, the error of the record must not hide the reason itself.
+    """
+    with contextlib.suppress(OSError):
+        workdir.event("stop", reason=reason)
 
 
 def _failure(setup: RunSetup, error: tf.errors.OpError) -> TrainerError:

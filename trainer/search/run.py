@@ -156,18 +156,24 @@ class _Search:
             state=HALF_DONE,
             seconds=spent,
         )
-        began = self._stopwatch.seconds
+        began = self._stopwatch.seconds - spent
         try:
             row = self._trained(job, row, required=required)
-        finally:
-            took = self._stopwatch.seconds - began
-            self._rows[job.key] = dataclasses.replace(
-                row, seconds=round(spent + took, 3)
-            )
-            self._write()
+        except BaseException:
+            # On a full disk, this error must not hide the other one.
+            with contextlib.suppress(OSError):
+                self._add(row, began)
+            raise
+        self._add(row, began)
         if row.ended:
             self._remove_folder(job.key)
         print(f"  {_outcome(row)}", flush=True)
+
+    def _add(self, row: Row, began: float) -> None:
+        """Adds a row with its time since `began` s, and writes all rows."""
+        seconds = round(self._stopwatch.seconds - began, 3)
+        self._rows[row.key] = dataclasses.replace(row, seconds=seconds)
+        self._write()
 
     def _trained(self, job: Job, row: Row, *, required: bool) -> Row:
         """Trains a trial until it finishes, fails or uses up the budget.
