@@ -17,12 +17,13 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.support.determinism import undone
+from tests.support.image_blocks import image_blocks
 from tests.support.params import slow
 from tests.support.records import as_records
 from trainer.data.augment import affine, draw_parameters
 from trainer.data.batches import evaluation_batches, training_batches
 from trainer.data.order import Shard, epoch_order
-from trainer.data.reading import Reading, image_blocks
+from trainer.data.reading import Reading
 from trainer.data.samples import (
     ARRAY_RECORD,
     TFRECORD,

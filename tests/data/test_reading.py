@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.encoders import png_of
+from tests.support.image_blocks import image_blocks
 from trainer.data import rendering
-from trainer.data.reading import image_blocks
 from trainer.data.samples import WHOLE_FILE, Samples
 
 

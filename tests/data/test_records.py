@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.image_blocks import image_blocks
 from tests.support.tfds_images import png
 from trainer.data.check import check_images, read_encoded_image
-from trainer.data.reading import image_blocks
 from trainer.data.records import read_labels, record_spans
 from trainer.data.samples import Samples
 from trainer.storage import files

@@ -12,13 +12,14 @@ import pytest
 import tensorflow as tf
 
 from tests.support.classifiers import TINY_PX, tiny_classifier
+from tests.support.image_blocks import image_blocks
 from tests.support.inputs import Made
 from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, RowCache
 from trainer.data.batches import evaluation_batches, training_batches
 from trainer.data.order import Shard
-from trainer.data.reading import Reading, image_blocks
+from trainer.data.reading import Reading
 from trainer.data.samples import Samples
 from trainer.errors import TrainerError
 from trainer.learning import inputs as inputs_module

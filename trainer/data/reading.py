@@ -74,23 +74,6 @@ def image_key_fields(image_px: int, rendering: Rendering) -> dict[str, Any]:
     }
 
 
-def image_blocks(
-    samples: Samples,
-    rows: np.ndarray,
-    *,
-    image_px: int,
-    block: int,
-    rendering: Rendering = PLAIN,
-) -> tf.data.Dataset:
-    """Returns the images of some samples in blocks; see `checked_blocks`."""
-    blocks = checked_blocks(
-        samples, rows, image_px=image_px, block=block, rendering=rendering
-    )
-    return blocks.map(
-        tf.autograph.experimental.do_not_convert(lambda images, same: images)
-    )
-
-
 def checked_blocks(
     samples: Samples,
     rows: np.ndarray,

@@ -198,12 +198,14 @@ class Space:
     def draws(self, count: int) -> list[Trial]:
         """Returns random fine-tunes; fewer than `count` if the space is small.
 
+        The unchanged recipe is not among them, because it is always trained.
         They depend only on the seed and the space. A larger count adds trials
         without changing the earlier ones.
         """
         generator = np.random.default_rng([self._config.seed, _STREAM])
         found: list[Trial] = []
-        seen: set[str] = set()
+        unchanged = {name: getattr(self._config, name) for name in self._free}
+        seen = {json.dumps(unchanged, sort_keys=True)}
         repeats = 0
         while len(found) < count and repeats < _MAX_REPEATS:
             values = self._draw(generator)
