@@ -81,6 +81,7 @@ RUNGS: Mapping[str, tuple[str, ...]] = {
     "best, CutMix 1": (*_BEST, "--mix=cutmix:1"),
     "best, erasing 0.25": (*_BEST, "--erasing=0.25"),
     "best, no dropout": (*_BEST, "--dropout=0"),
+    "best, no label smoothing": (*_BEST, "--label_smoothing=0"),
 }
 # Rungs that use the run of another one with other flags.
 SAME_RUN: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.image_blocks import image_blocks
 from tests.support.manifests import build
 from tests.support.photos import make_photos
 from trainer.cache import CacheFolder, FileCache, RowCache
-from trainer.data.reading import image_blocks
 from trainer.data.samples import Samples
 from trainer.learning.inputs import Inputs
 from trainer.model.classifier import make_classifier

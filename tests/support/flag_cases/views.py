@@ -70,7 +70,7 @@ def parameters(ran: Ran) -> tuple[str, str]:
 
 
 def replicas(ran: Ran) -> tuple[str, str]:
-    found = re.search(r"\((\w+), (\d+) replicas\)", ran.said.out)
+    found = re.search(r"\((\w+), (\d+) replicas?\)", ran.said.out)
     return found[1], found[2]
 
 
