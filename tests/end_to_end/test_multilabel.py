@@ -176,7 +176,10 @@ def test_an_unfinished_stage_decides_at_one_half(
     shutil.copytree(finished[0], run)
     images = f"--inputs={pathlib.Path(table).parent}"
     said = said_by("predict", run, images, "--checkpoint=last")
-    assert "warning: --checkpoint=last is not the checkpoint of the run's" in said.err
+    assert (
+        "warning: --checkpoint=last is not the checkpoint of the run's"
+        in said.err
+    )
     (run / "checkpoints/feature_extract/result.json").unlink()
     said = said_by("predict", run, images)
     assert "so the thresholds of all classes are 0.5" in said.err

@@ -112,7 +112,9 @@ def test_more_epochs_of_a_schedule_are_refused(photos, straight):
     workdir, _ = straight
     with pytest.raises(TrainerError) as error:
         train(photos, workdir, **{**RECIPE, "epochs": 5})
-    assert "continue in another --workdir with --init_from" in str(error.value)
+    assert "was 2, is 5, and the learning rates depend on it" in str(
+        error.value
+    )
 
 
 @pytest.mark.slow

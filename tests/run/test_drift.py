@@ -186,7 +186,7 @@ def test_a_different_run_is_refused_in_one_line(tmp_path):
         f"--workdir={str(tmp_path)!r}: was started with another configuration"
         " (--epochs was 4, is 3; --seed was 0, is 1; data_fingerprint was"
         " 'f', is 'g'); repeat that one, or give another --workdir"
-        " (--init_from takes over the weights)"
+        f", to start from its weights with --init_from={tmp_path}"
     )
 
 

@@ -23,8 +23,7 @@ from trainer.run.drift import differences
             {"unfreeze": "none@1,all@4", "epochs": 5, "schedule": "cosine"},
             [
                 "--unfreeze was 'none@1,all@2', is 'none@1,all@4', and the"
-                " learning rates depend on it: continue in another --workdir"
-                " with --init_from"
+                " learning rates depend on it"
             ],
             id="the last part may not grow with a schedule",
         ),

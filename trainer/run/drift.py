@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from trainer.config import Config
@@ -157,7 +158,8 @@ def check_same_run(
         raise TrainerError(
             f"--workdir={workdir.path!r}: was started with another"
             f" configuration ({'; '.join(found)}); repeat that one, or give"
-            " another --workdir (--init_from takes over the weights)"
+            " another --workdir, to start from its weights with"
+            f" {quote(f'--init_from={workdir.path}')}"
         )
 
 
@@ -210,8 +212,7 @@ def differences(
             if _rate_depends_on_epochs(asked):
                 found.append(
                     f"--{name} was {old!r}, is {new!r}, and the learning rates"
-                    " depend on it: continue in another --workdir with"
-                    " --init_from"
+                    " depend on it"
                 )
             continue
         flag = f"--{name}" if name in FIELDS else name
