@@ -14,7 +14,14 @@ from tests.support.command import arguments
 from trainer.study import run as study
 
 # Model 3 starts from model 2, which is trained too.
-_VALUES = {"stage": "study", "models": "3", "epochs": 2, "head_epochs": 1}
+_VALUES = {
+    "stage": "study",
+    "models": "3",
+    "epochs": 2,
+    "head_epochs": 1,
+    # A study cannot fine-tune in parts.
+    "unfreeze": "last:5",
+}
 
 
 def kill_a_study(bench: Bench) -> list[str]:

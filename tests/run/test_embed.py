@@ -177,5 +177,5 @@ def test_no_readable_file_is_an_error(
         output=tmp_path / "x.npz",
     )
     assert said.status == 1
-    assert "the file could not be read, " in said.err
+    assert "the file could not be read: " in said.err
     assert not (tmp_path / "x.npz").exists()
