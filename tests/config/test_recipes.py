@@ -1,4 +1,4 @@
-"""What a recipe sets beside given flags, and flags that a run never reads."""
+"""Flags that a recipe does not set, and flags that a run rejects as unread."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_best_from_another_run_solves_no_head(stage: str) -> None:
 
 
 def test_the_strength_of_no_solved_head_is_refused() -> None:
-    """Its remedy is not another flag that --init_from excludes."""
+    """The error does not advise --head_solver, which --init_from excludes."""
     with pytest.raises(UsageError) as error:
         config(recipe="best", init_from="runs/a", head_l2="0.1")
     assert str(error.value) == (

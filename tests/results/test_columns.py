@@ -14,6 +14,11 @@ def test_wide_characters_take_two_columns() -> None:
         "\u5bff\u53f8 \U0001f363",
         "cafe\u0301   ",
     ]
+    assert padded(texts, right=True) == [
+        "   ramn",
+        "\u5bff\u53f8 \U0001f363",
+        "   cafe\u0301",
+    ]
 
 
 def test_short_names_stand_below_the_heading() -> None:

@@ -178,10 +178,10 @@ def unread_by_finetune(fields: Fields) -> dict[str, str]:
 
 
 def warm_start_warnings(fields: Fields, given: frozenset[str]) -> list[str]:
-    """Returns a warning for each flag that --init_from makes superfluous.
+    """Returns a warning for each given flag that --init_from makes useless.
 
-    They are not refused: a run that cannot be continued names --init_from as
-    the remedy, so its command works with this flag added.
+    These flags are not rejected: the error of a run that cannot be continued
+    advises --init_from, and adding it to the same command must work.
 
     Args:
       fields: of the run.

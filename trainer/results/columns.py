@@ -1,4 +1,4 @@
-"""Pads names to the same width, for columns of a terminal."""
+"""Pads texts to the same width, for columns of a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ _WIDE = ("F", "W")
 _NO_WIDTH = ("Mn", "Me", "Cf")
 
 
-def padded(texts: Sequence[str]) -> list[str]:
-    """Returns the texts with spaces behind, all as wide as the widest.
+def padded(texts: Sequence[str], *, right: bool = False) -> list[str]:
+    """Adds spaces to the texts, so that all are as wide as the widest.
 
     Args:
       texts: one for each line of a column, from `for_terminal`; they may
         contain Chinese or Japanese characters, which take two columns.
+      right: whether to align the texts right, with the spaces before them.
     """
     widths = [_columns(text) for text in texts]
-    return [
-        text + " " * (max(widths) - width)
-        for text, width in zip(texts, widths, strict=True)
-    ]
+    widest = max(widths)
+    spaces = [" " * (widest - width) for width in widths]
+    first, second = (spaces, texts) if right else (texts, spaces)
+    return [a + b for a, b in zip(first, second, strict=True)]
 
 
 def _columns(text: str) -> int:

@@ -137,7 +137,7 @@ def _limited(
         late.set()
         process.terminate()
 
-    # A longer one would raise an error in its thread.
+    # A longer timer raises OverflowError in its thread.
     timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop)
     timer.daemon = True
     timer.start()

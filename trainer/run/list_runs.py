@@ -181,9 +181,7 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     shown = [_COLUMNS, *([for_terminal(x) for x in row] for row in rows)]
     left = ("run", "stage", "data", "backbone", "recipe")
     columns = [
-        padded(column)
-        if column[0] in left
-        else [cell.rjust(max(map(len, column))) for cell in column]
+        padded(column, right=column[0] not in left)
         for column in zip(*shown, strict=True)
     ]
     for row in zip(*columns, strict=True):

@@ -131,9 +131,8 @@ class RunTime:
         for spec, later in zip(stages, [*stages[1:], None], strict=True):
             speed = known.get(self._key(spec, later))
             seconds = None if speed is None else self._seconds(spec, speed)
-            if seconds is None:
+            if speed is None or seconds is None:
                 return ""
-            assert speed is not None
             total += seconds
             fixed += speed.fixed
         config = self._setup.config
